@@ -1,0 +1,82 @@
+"""The parts of the U-Net: a norm by name, two convolutions, an attention gate."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+from torch import Tensor, nn
+
+Norm = Literal["batch", "group"]
+MakeNorm = Callable[[int], nn.Module]
+
+
+def norm_maker(norm: Norm, groups: int = 8, affine: bool = True) -> MakeNorm:
+    """Return the function that makes the norm layer for a number of channels.
+
+    Parameters
+    ----------
+    norm : {"batch", "group"}
+        Batch norm with deepCR's momentum of 0.005, or group norm.
+    groups : int
+        Groups of the group norm; a map of fewer channels (the gate's) gets one group.
+    affine : bool
+        Whether group norm learns a scale and an offset. The paper's released networks do not.
+    """
+    if norm == "batch":
+        return partial(nn.BatchNorm2d, momentum=0.005)
+    if norm == "group":
+        return lambda channels: nn.GroupNorm(groups if channels >= groups else 1, channels, affine=affine)
+    raise ValueError(f"unknown norm {norm!r}: expected 'batch' or 'group'")
+
+
+class DoubleConv(nn.Module):
+    """[3x3 convolution, norm, ReLU] twice, at constant size.
+
+    With ``shared_norm`` one norm layer serves both convolutions, as in the released code.
+    """
+
+    def __init__(self, inputs: int, outputs: int, make_norm: MakeNorm, shared_norm: bool = False) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.norm1 = make_norm(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.norm2 = self.norm1 if shared_norm else make_norm(outputs)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) -> (N, outputs, H, W)."""
+        x = self.relu(self.norm1(self.conv1(x)))
+        x = self.relu(self.norm2(self.conv2(x)))
+        return x
+
+
+class AttentionGate(nn.Module):
+    """Weigh the encoder's features by where the decoder looks (Oktay et al. 2018, additive attention).
+
+    The paper gates at one resolution, so nothing is resampled. ``make_norm`` puts a norm layer behind each 1x1
+    convolution, as in the released code; without it the gate is as the paper's text has it. ``shared_norm`` lets
+    both arms share theirs.
+    """
+
+    def __init__(self, channels: int, make_norm: MakeNorm | None = None, shared_norm: bool = False) -> None:
+        super().__init__()
+        half = channels // 2
+        identity: MakeNorm = lambda _: nn.Identity()  # noqa: E731
+        make_norm = make_norm or identity
+        self.gate_conv = nn.Conv2d(channels, half, 1)
+        self.gate_norm = make_norm(half)
+        self.skip_conv = nn.Conv2d(channels, half, 1)
+        self.skip_norm = self.gate_norm if shared_norm else make_norm(half)
+        self.map_conv = nn.Conv2d(half, 1, 1)
+        self.map_norm = make_norm(1)
+        self.relu = nn.ReLU(inplace=True)
+
+    def attention(self, gate: Tensor, skip: Tensor) -> Tensor:
+        """Return the attention map (N, 1, H, W), each value in (0, 1)."""
+        joined = self.gate_norm(self.gate_conv(gate)) + self.skip_norm(self.skip_conv(skip))
+        weights: Tensor = self.map_norm(self.map_conv(self.relu(joined))).sigmoid()
+        return weights
+
+    def forward(self, gate: Tensor, skip: Tensor) -> Tensor:
+        """Two (N, channels, H, W) in, the weighted ``skip`` out."""
+        return skip * self.attention(gate, skip)
