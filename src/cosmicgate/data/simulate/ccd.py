@@ -1,0 +1,80 @@
+"""The CCDs that we simulate: geometry for the particles, electronics for the read-out."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class CCD:
+    """Geometry and electronics of one CCD.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Rows and columns of pixels.
+    pixel : float
+        Side of a pixel, micrometres.
+    thickness : float
+        Depth of silicon that collects charge, micrometres.
+    substrate : float
+        Silicon behind it that collects none, yet stops and scatters particles, micrometres.
+    diffusion_min, diffusion_max : float
+        Standard deviation of the charge cloud from the gate side and from the far side, micrometres.
+    gain : float
+        Electrons per ADU.
+    read_noise : float
+        Electrons.
+    saturation : float
+        Full well, ADU.
+    pixel_scale : float
+        Arcseconds per pixel.
+    dark_current : float
+        Electrons per second and pixel.
+    """
+
+    shape: tuple[int, int]
+    pixel: float
+    thickness: float
+    diffusion_min: float
+    diffusion_max: float
+    gain: float
+    read_noise: float
+    saturation: float
+    pixel_scale: float
+    substrate: float = 0.0
+    dark_current: float = 0.0
+
+    @property
+    def area(self) -> float:
+        """Collecting area, square centimetres."""
+        rows, columns = self.shape
+        return rows * columns * (self.pixel * 1e-4) ** 2
+
+
+# Flaugher et al. 2015, AJ 150, 150: 250 um thick, 15 um pixels, 0.263"/px, gain about 4, read noise 6-7 e-.
+DECAM = CCD(
+    shape=(4096, 2048),
+    pixel=15.0,
+    thickness=250.0,
+    diffusion_min=2.0,
+    diffusion_max=7.3,
+    gain=4.0,
+    read_noise=6.5,
+    saturation=45_000.0,
+    pixel_scale=0.263,
+    dark_current=0.001,
+)
+
+# The LSST ITL sensor, whose real hits our simulation is compared with: 100 um thick, 10 um pixels.
+ITL = CCD(
+    shape=(4000, 4072),
+    pixel=10.0,
+    thickness=100.0,
+    diffusion_min=1.5,
+    diffusion_max=4.0,
+    gain=1.7,
+    read_noise=6.0,
+    saturation=60_000.0,
+    pixel_scale=0.2,
+)
+
+CCDS = {"decam": DECAM, "itl": ITL}
