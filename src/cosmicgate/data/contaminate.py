@@ -1,0 +1,108 @@
+"""Put the hits of a dark frame into a science frame, and write down where they are."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cosmicgate.data.clean import Clean, background, dark_mask, dilate
+from cosmicgate.data.frames import Frame
+from cosmicgate.data.simulate.readout import read_out
+from cosmicgate.truth import CORE, IGNORED, RING, SKY
+
+Contamination = Callable[[Frame, Frame, np.random.Generator], tuple[Frame, NDArray[np.uint8]]]
+
+
+@dataclass(frozen=True)
+class Paper:
+    """The paper's recipe: C = U + k (sigma_U / sigma_D) D M^D.
+
+    Attributes
+    ----------
+    k : float
+        k_c, the strength of the added hits: 1/8.
+    n_sigma, edge, floor
+        As in :func:`cosmicgate.data.clean.dark_mask`.
+    clean : Clean or None
+        How the science frame's own hits are taken out first; None for a frame that has none (a coadd).
+    """
+
+    k: float = 0.125
+    n_sigma: float = 3.0
+    edge: int = 8
+    floor: float = 5.0
+    clean: Clean | None = field(default_factory=Clean)
+
+    def __call__(self, science: Frame, dark: Frame, rng: np.random.Generator) -> tuple[Frame, NDArray[np.uint8]]:
+        """Return the contaminated frame (ADU) and the truth (codes of :mod:`cosmicgate.truth`)."""
+        dark = _fitted(dark, science, rng)
+        exposed = science if science.read_out else read_out(science, rng, science.hits)
+        clean = self.clean(exposed) if self.clean else exposed
+        dark = dark if dark.read_out else read_out(dark, rng)
+        core = dark_mask(dark, self.n_sigma, self.edge, self.floor) & ~science.bad
+        grown = dilate(core)
+        scale = self.k * background(clean)[1] / background(dark)[1]
+        image = clean.image + np.float32(scale) * np.where(grown & ~dark.bad, dark.image, 0)
+        return replace(clean, image=image.astype(np.float32)), _truth(core, grown, science.bad)
+
+
+@dataclass(frozen=True)
+class Physical:
+    """Add the hits' electrons before the read noise, as a real exposure does.
+
+    The truth is what can be seen: a hit's charge against the noise of the pixel that it falls on, so that a faint
+    trail over a bright star is not asked for. Where a dark does not know its hits (a real one), they are the
+    pixels of its mask above its median, and carry its read noise with them.
+
+    Attributes
+    ----------
+    n_sigma : float
+        Least charge of a core pixel, in standard deviations of its own pixel's noise.
+    ignore_sigma : float
+        Fainter pixels down to this many deviations are neither hit nor sky: nobody is scored on them.
+    clean : Clean or None
+        As in :class:`Paper`; used only on frames that are read out already.
+    """
+
+    n_sigma: float = 3.0
+    ignore_sigma: float = 1.0
+    clean: Clean | None = field(default_factory=Clean)
+
+    def __call__(self, science: Frame, dark: Frame, rng: np.random.Generator) -> tuple[Frame, NDArray[np.uint8]]:
+        """Return the contaminated frame (ADU) and the truth (codes of :mod:`cosmicgate.truth`)."""
+        dark = _fitted(dark, science, rng)
+        clean = self.clean(science) if self.clean and science.read_out else science
+        hits = dark.hits if dark.hits is not None else _charge_above_dark(dark)
+        noise = np.sqrt(np.maximum(clean.image * clean.gain, 0) + clean.read_noise**2)
+        image = read_out(clean, rng, hits)
+        core = (hits > self.n_sigma * noise) & ~science.bad
+        grown = dilate(core)
+        truth = _truth(core, grown, science.bad)
+        truth[(truth == SKY) & (hits > self.ignore_sigma * noise)] = IGNORED
+        return replace(image, hits=None), truth
+
+
+def _truth(core: NDArray[np.bool_], grown: NDArray[np.bool_], bad: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    return np.select([bad, core, grown], [IGNORED, CORE, RING], SKY).astype(np.uint8)
+
+
+def _charge_above_dark(dark: Frame) -> NDArray[np.float32]:
+    """Return the electrons above the dark's median in the pixels of its dilated mask."""
+    grown = dilate(dark_mask(dark)) & ~dark.bad
+    charge = (dark.image - background(dark)[0]) * dark.gain
+    return np.where(grown, np.maximum(charge, 0), 0).astype(np.float32)
+
+
+def _fitted(dark: Frame, science: Frame, rng: np.random.Generator) -> Frame:
+    """Cut a part of the science frame's shape from ``dark``, at a random place."""
+    spare = [have - want for have, want in zip(dark.shape, science.shape, strict=True)]
+    if min(spare) < 0:
+        raise ValueError(
+            f"dark frame {dark.name!r} is {dark.shape}, smaller than science frame {science.name!r}: {science.shape}"
+        )
+    if not any(spare):
+        return dark
+    row, column = (int(rng.integers(0, n + 1)) for n in spare)
+    height, width = science.shape
+    return dark.cut(slice(row, row + height), slice(column, column + width), dark.name)

@@ -1,0 +1,164 @@
+"""From labelled frames to the patches that a network sees: a grid of them, or crops that seek the hits."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from cosmicgate.data.store import Labelled, load_labelled
+from cosmicgate.data.transforms import Transform
+from cosmicgate.truth import CORE
+
+Window = tuple[int, slice, slice]  # number of the frame, rows, columns
+
+
+class Windows(Protocol):
+    """Which part of which frame patch ``index`` is."""
+
+    def prepare(self, frames: Sequence[Labelled]) -> "Windows":
+        """Return the same choice, made for these frames."""
+
+    def __len__(self) -> int:
+        """Patches in an epoch."""
+
+    def window(self, index: int, rng: np.random.Generator) -> Window:
+        """Return the window of patch ``index``."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Every frame cut into ``size`` x ``size`` patches, as in the paper; what is left at two edges is not used."""
+
+    size: int = 256
+    places: tuple[tuple[int, int, int], ...] = ()
+
+    def prepare(self, frames: Sequence[Labelled]) -> "Grid":
+        """List the patches of all frames, row by row."""
+        places = tuple(
+            (number, row, column)
+            for number, frame in enumerate(frames)
+            for row in range(0, frame.image.shape[0] - self.size + 1, self.size)
+            for column in range(0, frame.image.shape[1] - self.size + 1, self.size)
+        )
+        if not places:
+            raise ValueError(f"no patch of {self.size} px fits into frames of {_shapes(frames)}")
+        return Grid(self.size, places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def window(self, index: int, rng: np.random.Generator) -> Window:  # noqa: ARG002 (a grid draws nothing)
+        """Return patch ``index`` of the grid."""
+        number, row, column = self.places[index]
+        return number, slice(row, row + self.size), slice(column, column + self.size)
+
+
+@dataclass(frozen=True, eq=False)
+class Crops:
+    """``count`` random crops an epoch, of which a fraction ``on_hits`` holds a hit for sure.
+
+    For training only: it shows hits more often than the sky has them. Frames are drawn with equal chance.
+    """
+
+    size: int = 128
+    count: int = 1024
+    on_hits: float = 0.5
+    frames: tuple[tuple[tuple[int, ...], Any], ...] = ()
+
+    def prepare(self, frames: Sequence[Labelled]) -> "Crops":
+        """Note where each frame's hits are."""
+        if any(min(frame.image.shape) < self.size for frame in frames):
+            raise ValueError(f"no crop of {self.size} px fits into frames of {_shapes(frames)}")
+        known = tuple((frame.truth.shape, np.flatnonzero(np.asarray(frame.truth) == CORE)) for frame in frames)
+        return Crops(self.size, self.count, self.on_hits, known)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def window(self, index: int, rng: np.random.Generator) -> Window:  # noqa: ARG002 (each crop is drawn alike)
+        """Draw a frame and a place in it."""
+        number = int(rng.integers(len(self.frames)))
+        shape, hits = self.frames[number]
+        low, high = [0, 0], [side - self.size for side in shape]
+        if hits.size and rng.random() < self.on_hits:
+            pixel = np.unravel_index(hits[rng.integers(hits.size)], shape)
+            low = [max(0, int(p) - self.size + 1) for p in pixel]
+            high = [min(h, int(p)) for h, p in zip(high, pixel, strict=True)]
+        row, column = (int(rng.integers(a, b + 1)) for a, b in zip(low, high, strict=True))
+        return number, slice(row, row + self.size), slice(column, column + self.size)
+
+
+def _shapes(frames: Sequence[Labelled]) -> str:
+    return ", ".join(sorted({str(frame.image.shape) for frame in frames})) or "no frames"
+
+
+class Patches(Dataset[dict[str, Tensor]]):
+    """Patches as tensors: image (1, H, W) float32 in ADU, truth (1, H, W) uint8.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        Labelled frames (:mod:`cosmicgate.data.store`).
+    windows : Windows
+        Which patches.
+    transforms : sequence of Transform
+        Applied in order.
+    seed : int
+        A patch depends on (seed, epoch, index) alone, never on the worker that makes it.
+    """
+
+    def __init__(
+        self, folders: Sequence[Path], windows: Windows, transforms: Sequence[Transform] = (), seed: int = 0
+    ) -> None:
+        self.frames = [load_labelled(folder) for folder in folders]
+        self.windows = windows.prepare(self.frames)
+        self.transforms = list(transforms)
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Tensor]:
+        """Return the patch of ``index``, or of ``(epoch, index)``."""
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        if not 0 <= index < len(self):
+            raise IndexError(f"patch {index} of {len(self)}")
+        rng = np.random.default_rng([self.seed, epoch, index])
+        number, rows, columns = self.windows.window(index, rng)
+        frame = self.frames[number]
+        image, truth = np.array(frame.image[rows, columns]), np.array(frame.truth[rows, columns])
+        for transform in self.transforms:
+            image, truth = transform(image, truth, rng)
+        return {
+            "image": torch.from_numpy(np.ascontiguousarray(image))[None],
+            "truth": torch.from_numpy(np.ascontiguousarray(truth))[None],
+        }
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """All patches in an order that depends on (seed, epoch) alone; it hands out ``(epoch, index)``.
+
+    So neither a resumed run nor another number of workers changes what is trained on. Lightning calls
+    ``set_epoch``.
+    """
+
+    def __init__(self, length: int, seed: int) -> None:
+        self.length = length
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of ``epoch``."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
+        return ((self.epoch, int(index)) for index in order)

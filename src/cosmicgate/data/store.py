@@ -1,0 +1,103 @@
+"""What is computed once and kept on disk: frames and labelled frames, under the hash of what they are made from."""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cosmicgate.data.frames import Frame, read_frame, write_frame
+
+FORMAT = 1  # raise it when the simulation or a recipe changes what it makes: old files are then left alone
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A frame that can be made: its name, what determines every pixel of it, and the function that makes it."""
+
+    name: str
+    ingredients: Any
+    make: Callable[[], Frame]
+
+    @property
+    def key(self) -> str:
+        """Hash of the ingredients: equal keys, equal pixels."""
+        return digest(self.ingredients)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """An image with its truth, memory-mapped from its folder on disk.
+
+    Attributes
+    ----------
+    image : ndarray (H, W), float32
+        ADU.
+    truth : ndarray (H, W), uint8
+        Codes of :mod:`cosmicgate.truth`.
+    facts : dict
+        Name, band, gain, read_noise, saturation, exptime, and the names of what it was made from.
+    """
+
+    image: NDArray[np.float32]
+    truth: NDArray[np.uint8]
+    facts: dict[str, Any]
+
+
+def digest(ingredients: Any) -> str:
+    """Return 16 hexadecimal digits that stand for plain values, dataclasses, lists and dicts of them."""
+    text = json.dumps([FORMAT, ingredients], default=_plain, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return [type(value).__name__, asdict(value)]
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{value!r} cannot be part of a cache key")
+
+
+def stored_frame(recipe: Recipe, folder: Path) -> Frame:
+    """Return the recipe's frame, from disk where it has been made before."""
+    path = folder / f"{recipe.name}-{recipe.key}.fits"
+    if not path.exists():
+        write_frame(recipe.make(), path)
+    return read_frame(path)
+
+
+def save_labelled(frame: Frame, truth: NDArray[np.uint8], facts: dict[str, Any], folder: Path) -> None:
+    """Write an image, its truth and its facts into ``folder``, which appears whole or not at all."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
+    try:
+        known = {k: getattr(frame, k) for k in ("band", "gain", "read_noise", "saturation", "exptime")}
+        np.save(partial / "image.npy", frame.image)
+        np.save(partial / "truth.npy", truth)
+        (partial / "facts.json").write_text(json.dumps(known | facts, indent=1))
+        partial.replace(folder)
+    except OSError:
+        if not folder.is_dir():  # else another process made the same folder meanwhile
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def load_labelled(folder: Path) -> Labelled:
+    """Open a labelled frame; its arrays stay on disk until they are read."""
+    try:
+        return Labelled(
+            np.load(folder / "image.npy", mmap_mode="r"),
+            np.load(folder / "truth.npy", mmap_mode="r"),
+            json.loads((folder / "facts.json").read_text()),
+        )
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder} is not a whole labelled frame ({error}): delete it and run again") from error
