@@ -75,7 +75,7 @@ class LogitHistogram(Metric):
 
     def compute(self) -> Tensor:
         """Give the counts, summed over processes: Tensor (3, BINS), int64."""
-        return self.counts
+        return self.counts.clone()  # the next update adds in place
 
 
 def _count(logits: Tensor, truth: Tensor) -> Tensor:

@@ -1,0 +1,62 @@
+"""One interface for all that finds hits: a frame in, logits or masks out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cosmicgate.data.frames import Frame
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What a detector says of one frame: logits, or a mask for each of its operating points.
+
+    Attributes
+    ----------
+    logits : Tensor (H, W), float32, or None
+        Of the probability that a pixel is hit.
+    masks : mapping of float to ndarray (H, W), bool
+        For a detector without scores: its setting (a sigclip, say) and the mask that it gives.
+    """
+
+    logits: Tensor | None = None
+    masks: Mapping[float, NDArray[np.bool_]] = field(default_factory=dict)
+
+
+class Detector(Protocol):
+    """Finds the hits of a frame. Its own units, padding, dilation and threshold are its own affair.
+
+    Attributes
+    ----------
+    title : str
+        Its row in the tables.
+    trained_on : str or None
+        Data set and provenance; None for a detector that learns nothing.
+    threshold : float
+        The setting at which its F1, IoU, FDR and hits are counted: a probability, or a key of ``masks``.
+    identity : object
+        Plain values that determine what it says of a frame: finished frames are kept under them.
+    """
+
+    @property
+    def title(self) -> str:
+        """Its row in the tables."""
+
+    @property
+    def trained_on(self) -> str | None:
+        """Data set and provenance."""
+
+    @property
+    def threshold(self) -> float:
+        """Where its mask is taken."""
+
+    @property
+    def identity(self) -> Any:
+        """What determines its answers."""
+
+    def detect(self, frame: Frame) -> Detection:
+        """Find the hits of a frame, which stays as it is."""

@@ -1,0 +1,79 @@
+"""Our networks as detectors."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cosmicgate.config import build
+from cosmicgate.data.frames import Frame
+from cosmicgate.detectors import Detection
+from cosmicgate.models.tiling import tiled_logits
+from cosmicgate.tracking import tree_hash
+
+PREFIX = "network."  # of the network's weights in a checkpoint
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network and how it is applied.
+
+    Attributes
+    ----------
+    network : Module
+        Logits of images in ADU.
+    threshold : float
+        Probability from which a pixel is called hit.
+    tile, halo : int
+        As in :func:`cosmicgate.models.tiling.tiled_logits`; 256 and 0 are the paper's patches.
+    identity : object
+        Hash of its weights, say.
+    """
+
+    network: nn.Module
+    title: str
+    trained_on: str | None
+    identity: Any
+    threshold: float = 0.5
+    tile: int = 256
+    halo: int = 0
+
+    def detect(self, frame: Frame) -> Detection:
+        """Return the logits of a frame."""
+        return Detection(logits=tiled_logits(self.network, torch.from_numpy(frame.image), self.tile, self.halo))
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint of ours: tensors and plain values only, so that no code in it can run."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no such checkpoint: {str(path)!r}")
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds: zip, pickle, runtime
+        raise ValueError(f"{path} is not a readable checkpoint ({error.__class__.__name__}: {error})") from error
+    if not {"state_dict", "config"} <= set(checkpoint):
+        raise ValueError(f"{path} has no 'state_dict' and 'config': it is not a checkpoint of train.py")
+    return checkpoint
+
+
+def load(
+    path: str | Path, threshold: float | None = None, tile: int = 256, halo: int = 0, title: str | None = None
+) -> Network:
+    """Return the detector that a run of ``train.py`` made, from its checkpoint alone."""
+    checkpoint = read_checkpoint(path)
+    config = checkpoint["config"]
+    network: nn.Module = build(config["model"])
+    weights = {k.removeprefix(PREFIX): v for k, v in checkpoint["state_dict"].items() if k.startswith(PREFIX)}
+    network.load_state_dict(weights, strict=True)
+    network.to("cuda" if torch.cuda.is_available() else "cpu", memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Network(
+        network=network.eval(),
+        title=title or config["title"],
+        trained_on=config["trained_on"],
+        identity=["checkpoint", tree_hash(Path(path)), tile, halo],
+        threshold=config["threshold"] if threshold is None else threshold,
+        tile=tile,
+        halo=halo,
+    )

@@ -1,0 +1,86 @@
+"""Training: the loss of a batch, the optimizer, and when the learning rate falls."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from cosmicgate.truth import IGNORED, SKY
+
+
+class Segmentation(pl.LightningModule):
+    """Learn which pixels are hit.
+
+    Parameters
+    ----------
+    network : Module
+        Image (N, 1, H, W) in, logits (N, 1, H, W) out.
+    loss : Module
+        Of logits and targets (0 or 1), both flat.
+    optimizer : callable
+        Makes the optimizer of the parameters.
+    scheduler : callable
+        Makes the scheduler of the optimizer; it steps on ``val/loss``.
+
+    Notes
+    -----
+    Core and ring of a hit are the target, as in the paper. Ignored pixels leave by indexing. A batch is a dict with
+    ``image`` (N, 1, H, W), ADU, and ``truth`` (N, 1, H, W), codes of :mod:`cosmicgate.truth`.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: nn.Module,
+        optimizer: Callable[[Any], Optimizer],
+        scheduler: Callable[[Optimizer], ReduceLROnPlateau],
+    ) -> None:
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.loss = loss
+        self.make_optimizer = optimizer
+        self.make_scheduler = scheduler
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the logits of a batch of images."""
+        logits: Tensor = self.network(image.contiguous(memory_format=torch.channels_last))
+        return logits
+
+    def _loss(self, logits: Tensor, truth: Tensor) -> Tensor:
+        kept = truth != IGNORED
+        value: Tensor = self.loss(logits[kept].float(), (truth[kept] != SKY).float())
+        return value
+
+    def training_step(self, batch: dict[str, Tensor]) -> Tensor:
+        """Return the loss of a batch."""
+        loss = self._loss(self(batch["image"]), batch["truth"])
+        self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=len(batch["image"]), prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Log the loss; return the logits for the callbacks that draw curves of them."""
+        logits = self(batch["image"])
+        loss = self._loss(logits, batch["truth"])
+        self.log("val/loss", loss, batch_size=len(batch["image"]), prog_bar=True, sync_dist=True)
+        return {"logits": logits}
+
+    def on_validation_epoch_end(self) -> None:
+        """Step the scheduler here, before checkpoints are written: Lightning would do so after, and a resumed run
+        would miss that step."""
+        if not self.trainer.sanity_checking and self.trainer.training:
+            scheduler = self.lr_schedulers()
+            if isinstance(scheduler, ReduceLROnPlateau):
+                scheduler.step(self.trainer.callback_metrics["val/loss"])
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Leave it to :meth:`on_validation_epoch_end`."""
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimizer and the scheduler that follows the validation loss."""
+        optimizer = self.make_optimizer(self.parameters())
+        scheduler = self.make_scheduler(optimizer)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss"}}

@@ -1,0 +1,364 @@
+"""Counting pixels gives the scores of the sorted pixels; hits are counted one by one."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+
+from cosmicgate.hits import match_hits
+from cosmicgate.metrics import BINS, Curves, LogitHistogram, counts_from_mask
+from cosmicgate.truth import CORE, IGNORED, RING, SKY
+
+ALL = (SKY, CORE, RING, IGNORED)
+# Pixels and the part of them that is hit: one hit pixel must be less than the 1e-3 that is asked for.
+MIXES = [(4_000_000, 0.0003), (1_000_000, 0.003), (1_000_000, 0.3)]
+
+
+def pixels(n=400_000, positive=0.003, spread=1.0, seed=0):
+    """Logits whose classes overlap about FPR 1e-4, and their truth: hits half core, half ring."""
+    rng = np.random.default_rng(seed)
+    truth = np.zeros(n, np.uint8)
+    truth[: round(n * positive)] = rng.choice([CORE, RING], round(n * positive)).astype(np.uint8)
+    logits = np.where(truth == SKY, rng.normal(-8, 2.5, n), rng.normal(3, 3, n)) * spread
+    return logits.astype(np.float32), truth
+
+
+def count(logits, truth):
+    histogram = LogitHistogram()
+    histogram.update(torch.as_tensor(logits), torch.as_tensor(truth))
+    return histogram.compute()
+
+
+# ------------------------------------------------------------------------------------ against the sorted pixels
+
+
+@pytest.mark.parametrize("spread", [0.3, 2.0])
+@pytest.mark.parametrize(("n", "positive"), MIXES)
+def test_roc_is_that_of_the_sorted_pixels(n, positive, spread):
+    logits, truth = pixels(n, positive, spread)
+    curves = Curves.from_counts(count(logits, truth))
+    fpr, tpr, _ = sk.roc_curve(truth != SKY, logits)
+    for at in (1e-4, 1e-3):  # those of the paper's tables
+        assert curves.tpr_at_fpr(at) == pytest.approx(np.interp(at, fpr, tpr), abs=1e-3)
+    # Mirrored, as np.interp takes the last of equal TPR, which is the worst FPR.
+    exact = np.interp(-0.95, -tpr[::-1], fpr[::-1])
+    assert curves.fpr_at_tpr(0.95) == pytest.approx(exact, rel=0.01, abs=1e-6)
+    assert curves.roc_auc() == pytest.approx(sk.auc(fpr, tpr), abs=1e-5)
+
+
+@pytest.mark.parametrize(("n", "positive"), MIXES)
+def test_precision_at_95_percent_tpr_is_that_of_the_sorted_pixels(n, positive):
+    logits, truth = pixels(n, positive)
+    curves = Curves.from_counts(count(logits, truth))
+    precision, recall, _ = sk.precision_recall_curve(truth != SKY, logits)
+    exact = precision[np.searchsorted(-recall, -0.95, side="right") - 1]  # the highest threshold that reaches it
+    assert curves.precision_at_tpr(0.95) == pytest.approx(exact, abs=1e-3)
+    steps = -np.sum(np.diff(recall) * precision[:-1])  # as sk.average_precision_score, without sorting again
+    assert curves.average_precision() == pytest.approx(steps, abs=1e-3)
+
+
+@pytest.mark.parametrize(("probability", "within"), [(0.5, 1e-12), (0.43, 1e-3), (0.99, 1e-3)])
+def test_scores_at_a_threshold_are_those_of_the_mask(probability, within):
+    logits, truth = pixels()
+    mask = logits >= math.log(probability / (1 - probability))
+    scores = Curves.from_counts(count(logits, truth)).at_threshold(probability)
+    hit = truth != SKY
+    assert scores.precision == pytest.approx(sk.precision_score(hit, mask), abs=within)
+    assert scores.recall == pytest.approx(sk.recall_score(hit, mask), abs=within)
+    assert scores.f1 == pytest.approx(sk.f1_score(hit, mask), abs=within)
+    assert scores.iou == pytest.approx(sk.jaccard_score(hit, mask), abs=within)
+    assert scores.fdr == pytest.approx(1 - sk.precision_score(hit, mask), abs=within)
+    assert scores.fpr == pytest.approx(mask[~hit].mean(), abs=within)
+
+
+def test_probability_one_half_is_exactly_logit_zero():
+    logits = torch.tensor([-1e-30, -1e-8, -0.0, 0.0, 1e-30])
+    scores = Curves.from_counts(count(logits, torch.ones(5, dtype=torch.uint8))).at_threshold(0.5)
+    assert scores.recall == pytest.approx(3 / 5)
+
+
+def test_a_mask_goes_through_the_same_scores():
+    logits, truth = pixels()
+    truth[::7] = IGNORED
+    of_mask = counts_from_mask(logits >= 0, truth)
+    for convention in ("dilated", "core"):
+        expected = Curves.from_counts(count(logits, truth), convention).at_threshold(0.5)
+        assert Curves.from_counts(of_mask, convention).at_threshold(0.5) == expected
+
+
+def test_on_equal_rates_the_better_end_counts():
+    # From the highest logit down: hit, hit, sky, sky, hit.
+    truth = torch.tensor([1, 1, 0, 0, 1], dtype=torch.uint8)
+    curves = Curves.from_counts(count(torch.tensor([5.0, 4.0, 3.0, 2.0, 1.0]), truth))
+    assert curves.tpr_at_fpr(0.0) == pytest.approx(2 / 3)
+    assert curves.fpr_at_tpr(2 / 3) == 0.0
+    assert curves.precision_at_tpr(2 / 3) == 1.0
+
+
+# ------------------------------------------------------------------------------------ thinned curves
+
+
+def test_thinned_curves_keep_the_low_false_positive_rates():
+    curves = Curves.from_counts(count(*pixels(2_000_000, 0.01)))
+    fpr, tpr = curves.roc(points=500)
+    recall, precision = curves.pr(points=500)
+    assert len(fpr) <= 500
+    assert len(recall) <= 500
+    assert (np.diff(fpr) >= 0).all()
+    assert (np.diff(recall) >= 0).all()
+    assert (fpr[0], tpr[0], fpr[-1], tpr[-1]) == (0, 0, 1, 1)
+    assert precision[0] == 1
+    for at in (1e-5, 1e-4, 1e-3, 1e-2):
+        assert np.interp(at, fpr, tpr) == pytest.approx(curves.tpr_at_fpr(at), abs=2e-3)
+    for at in (0.5, 0.9, 0.95):
+        thinned = np.interp(-at, -recall[::-1], precision[::-1])
+        assert thinned == pytest.approx(curves.precision_at_tpr(at), abs=5e-3)
+
+
+def test_a_mask_keeps_its_point_when_thinned():
+    curves = Curves.from_counts(np.array([[90, 10], [1, 4], [1, 4]]))
+    fpr, tpr = curves.roc()
+    assert list(zip(fpr, tpr, strict=True)) == [(0, 0), (0.1, 0.8), (1, 1)]
+
+
+# ------------------------------------------------------------------------------------ what counts and what not
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(
+        st.tuples(st.floats(width=32), st.sampled_from(ALL)).filter(lambda p: p[1] == IGNORED or p[0] == p[0]),
+        max_size=40,
+    )
+)
+@example([(math.nan, IGNORED), (1.0, CORE), (-1.0, SKY)])
+def test_ignored_pixels_change_nothing_even_where_they_are_nan(listed):
+    logits = torch.tensor([p[0] for p in listed], dtype=torch.float32)
+    truth = torch.tensor([p[1] for p in listed], dtype=torch.uint8)
+    kept = truth != IGNORED
+    counts = count(logits, truth)
+    assert torch.equal(counts, count(logits[kept], truth[kept]))
+    assert counts.sum() == kept.sum()
+    positive = logits >= 0
+    assert np.array_equal(
+        counts_from_mask(positive.numpy(), truth.numpy()),
+        counts_from_mask(positive[kept].numpy(), truth[kept].numpy()),
+    )
+
+
+def test_ring_pixels_are_positives_or_are_left_out():
+    counts = np.array([[80, 20], [1, 9], [6, 4]])  # sky, core, ring: rejected, predicted
+    dilated = Curves.from_counts(counts, "dilated")
+    core = Curves.from_counts(counts, "core")
+    assert (dilated.positives, core.positives) == (20, 10)
+    assert dilated.negatives == core.negatives == 100
+    assert dilated.at_threshold(0.5).recall == pytest.approx(13 / 20)
+    assert core.at_threshold(0.5).recall == pytest.approx(9 / 10)
+    assert core.at_threshold(0.5).precision == pytest.approx(9 / 29)
+
+
+def test_every_logit_is_counted_once_infinite_ones_too():
+    logits = torch.tensor([-math.inf, -1e30, -24.0, 0.0, 24.0, 1e30, math.inf])
+    counts = count(logits, torch.full((7,), RING, dtype=torch.uint8))
+    assert counts.sum() == 7
+    assert counts[RING, [0, BINS // 2, BINS - 1]].tolist() == [3, 1, 3]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_half_and_double_precision_count_as_their_values(dtype):
+    logits, truth = (torch.as_tensor(a) for a in pixels(10_000))
+    assert torch.equal(count(logits.to(dtype), truth), count(logits.to(dtype).float(), truth))
+
+
+def test_nan_is_refused_and_nothing_of_its_batch_is_counted():
+    histogram = LogitHistogram()
+    logits = torch.zeros(300_000)
+    truth = torch.zeros(300_000, dtype=torch.uint8)
+    logits[-1] = math.nan
+    with pytest.raises(ValueError, match="1 logits are NaN"):
+        histogram.update(logits, truth)
+    assert histogram.counts.sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("logits", "truth", "message"),
+    [
+        (torch.zeros(4), torch.zeros(5, dtype=torch.uint8), "differ in shape"),
+        (torch.zeros(4), torch.zeros(4, dtype=torch.int64), "torch.int64"),
+        (torch.zeros(4, dtype=torch.int32), torch.zeros(4, dtype=torch.uint8), "torch.int32"),
+        (torch.zeros(4), torch.tensor([0, 1, 2, 7], dtype=torch.uint8), r"truth holds \[7\]"),
+    ],
+)
+def test_wrong_batches_are_refused_by_what_is_wrong(logits, truth, message):
+    with pytest.raises(ValueError, match=message):
+        count(logits, truth)
+
+
+def test_wrong_masks_counts_and_rates_are_refused():
+    sky = np.zeros((2, 2), np.uint8)
+    with pytest.raises(ValueError, match="uint8"):
+        counts_from_mask(sky, sky)
+    with pytest.raises(ValueError, match=r"truth holds \[3\]"):
+        counts_from_mask(sky == 0, sky + np.uint8(3))
+    with pytest.raises(ValueError, match=r"\(2, 5\)"):
+        Curves.from_counts(np.zeros((2, 5), np.int64))
+    with pytest.raises(ValueError, match="'ring'"):
+        Curves.from_counts(np.zeros((3, 5), np.int64), "ring")
+    with pytest.raises(ValueError, match=r"1\.5"):
+        Curves.from_counts(np.zeros((3, 5), np.int64)).tpr_at_fpr(1.5)
+
+
+# ------------------------------------------------------------------------------------ empty classes
+
+
+def test_without_positives_or_negatives_scores_are_nan_and_nothing_warns():
+    n = 1000
+    for value in (SKY, CORE, IGNORED):
+        curves = Curves.from_counts(count(np.zeros(n, np.float32), np.full(n, value, np.uint8)))
+        for score in (curves.tpr_at_fpr(1e-4), curves.fpr_at_tpr(0.95), curves.roc_auc()):
+            assert math.isnan(score)
+        curves.roc(), curves.pr()
+    no_hits = Curves.from_counts(count(np.zeros(n, np.float32), np.zeros(n, np.uint8)))
+    assert math.isnan(no_hits.precision_at_tpr(0.95))
+    assert math.isnan(no_hits.average_precision())
+    assert math.isnan(no_hits.at_threshold(0.5).recall)
+    nothing_predicted = no_hits.at_threshold(0.9)
+    assert math.isnan(nothing_predicted.precision)
+    assert math.isnan(nothing_predicted.f1)
+    assert nothing_predicted.fpr == 0
+
+
+# ------------------------------------------------------------------------------------ memory, sums, processes
+
+
+def test_memory_does_not_grow_with_the_pixels():
+    histogram = LogitHistogram()
+    sizes = []
+    for n in (10, 1_000_000, 3_000_000):
+        histogram.update(torch.zeros(n), torch.zeros(n, dtype=torch.uint8))
+        sizes.append(sum(state.nbytes for state in histogram.metric_state.values()))
+    assert sizes == [sizes[0]] * 3
+    assert sizes[0] < 64e6
+
+
+def test_counts_of_batches_add_up():
+    logits, truth = pixels(5000)
+    assert torch.equal(count(logits, truth), count(logits[:700], truth[:700]) + count(logits[700:], truth[700:]))
+
+
+def test_counts_once_given_stay_as_they_are():
+    histogram = LogitHistogram()
+    histogram.update(torch.zeros(3), torch.zeros(3, dtype=torch.uint8))
+    given_out = histogram.compute()
+    histogram.update(torch.zeros(3), torch.zeros(3, dtype=torch.uint8))
+    assert (given_out.sum(), histogram.compute().sum()) == (3, 6)
+    histogram.reset()
+    assert histogram.counts.sum() == 0
+
+
+def count_a_share(rank: int, folder: str) -> None:
+    """Run in each of two processes: one counts a batch, the other three, of different sizes."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    logits, truth = (torch.as_tensor(a) for a in pixels(5000))
+    parts = [slice(0, 1000)] if rank == 0 else [slice(1000, 1001), slice(1001, 4000), slice(4000, 5000)]
+    histogram = LogitHistogram()
+    for part in parts:
+        histogram.update(logits[part], truth[part])
+    torch.save(histogram.compute(), Path(folder) / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow  # each process imports torch anew
+def test_two_processes_count_what_one_counts(tmp_path):
+    mp.spawn(count_a_share, (str(tmp_path),), nprocs=2)
+    expected = count(*pixels(5000))
+    for rank in range(2):
+        assert torch.equal(torch.load(tmp_path / f"{rank}.pt", weights_only=True), expected)
+
+
+# ------------------------------------------------------------------------------------ hits
+
+
+DRAWN = """
+.....................
+.ooo.........i.......
+.oxo....ooooo.i......
+.ooo....oxxxo........
+........oooox........
+.............xx......
+..................xx.
+..................xx.
+"""
+
+
+def truth_drawn():
+    """Three hits: one pixel; a worm, its parts joined at corners; a 2x2 block. Rings about the first two."""
+    value = {".": SKY, "x": CORE, "o": RING, "i": IGNORED}
+    return np.array([[value[c] for c in row] for row in DRAWN.split()], np.uint8)
+
+
+def test_hits_are_components_of_the_core_joined_at_corners():
+    truth = truth_drawn()
+    snr = np.arange(truth.size, dtype=np.float32).reshape(truth.shape)
+    table = match_hits(truth, truth == CORE, snr=snr)
+    assert table.pixels.tolist() == [1, 6, 4]
+    assert table.length.tolist() == [1, 6, 2]
+    assert table.found.tolist() == [True, True, True]
+    assert table.snr.tolist() == [2 * 21 + 2, 5 * 21 + 14, 7 * 21 + 19]
+    assert table.false_hits == 0
+    assert np.isnan(match_hits(truth, truth == CORE).snr).all()
+
+
+def test_a_hit_is_found_when_enough_of_its_core_is_predicted():
+    truth = truth_drawn()
+    predicted = np.zeros(truth.shape, bool)
+    predicted[3, 9:12] = True  # 3 of 6 pixels of the worm
+    predicted[6, 18] = True  # 1 of 4 of the block
+    predicted[1, 1:4] = True  # ring of the first hit only
+    assert match_hits(truth, predicted).found.tolist() == [False, True, False]
+    assert match_hits(truth, predicted, found_fraction=0.25).found.tolist() == [False, True, True]
+    assert match_hits(truth, predicted, found_fraction=0.51).found.tolist() == [False, False, False]
+
+
+def test_a_false_hit_touches_no_core_ring_or_ignored_pixel():
+    truth = truth_drawn()
+
+    def false_hits(*at):
+        predicted = np.zeros(truth.shape, bool)
+        predicted[tuple(np.transpose(at))] = True
+        return match_hits(truth, predicted).false_hits
+
+    assert false_hits((6, 0), (7, 1), (0, 20)) == 2  # two joined at a corner, and one at the edge
+    assert false_hits((1, 1)) == 0  # on a ring
+    assert false_hits((0, 0)) == 0  # beside a ring
+    assert false_hits((5, 17)) == 0  # beside a core
+    assert false_hits((1, 13)) == 0  # on an ignored pixel
+    assert false_hits((3, 15), (3, 16), (3, 17)) == 0  # beside one, and on from there
+    assert false_hits((3, 17)) == 1
+
+
+def test_frames_without_hits_or_predictions_give_empty_tables():
+    sky = np.zeros((5, 5), np.uint8)
+    table = match_hits(sky, sky == 0)
+    assert table.pixels.size == table.length.size == table.found.size == table.snr.size == 0
+    assert table.false_hits == 1
+    assert match_hits(np.ones((5, 5), np.uint8), sky > 0).found.tolist() == [False]
+
+
+def test_wrong_images_of_hits_are_refused():
+    truth = truth_drawn()
+    mask = truth == CORE
+    with pytest.raises(ValueError, match="one shape"):
+        match_hits(truth, mask[1:])
+    with pytest.raises(ValueError, match="int64"):
+        match_hits(truth.astype(np.int64), mask)
+    with pytest.raises(ValueError, match="found_fraction 0"):
+        match_hits(truth, mask, found_fraction=0)
