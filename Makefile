@@ -1,0 +1,51 @@
+# `make help` lists the targets. Everything runs in .venv, made from requirements.txt by any Python from 3.11 on.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO := outputs/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-quick lint format hits bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make .venv with all that is needed
+$(READY): requirements.txt requirements-dev.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; choose one: make PYTHON=python3.12 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+demo: setup ## Simulate, train att_cosmic_conn, evaluate, draw: under 10 minutes on 2 cores
+	$(BIN)/python train.py experiment=demo hydra.run.dir=$(DEMO)
+	$(BIN)/python evaluate.py checkpoint=$(DEMO)/checkpoints/best.ckpt 'detector=[checkpoint,astroscrappy]' hydra.run.dir=$(DEMO)/evaluation
+	@echo "Look at $(DEMO)/evaluation/report: tables.md, curves_dilated_decam_simulated.png, masks_decam.png"
+
+test: setup ## Run every test
+	$(BIN)/python -m pytest
+
+test-quick: setup ## Run the tests that take seconds
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: setup ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup ## Put the code into its form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+hits: setup ## Compare simulated with real hits: REAL=itl_cosmic_rays.fits.gz
+	$(BIN)/python scripts/compare_hits.py --real $(REAL)
+
+bench: setup ## Measure this machine: simulation, metric, training
+	$(BIN)/python benchmarks/simulation.py
+	$(BIN)/python benchmarks/metric.py
+	$(BIN)/python benchmarks/training.py
+
+clean: ## Remove what the demo and the tests made (not data/, not other outputs)
+	rm -rf $(DEMO) .pytest_cache .mypy_cache .ruff_cache
