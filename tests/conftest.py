@@ -1,8 +1,12 @@
 """Fixtures that every test may use: the real data where they are, the user's commands."""
 
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,3 +24,50 @@ def real() -> Callable[[str], Path]:
         return REAL / name
 
     return find
+
+
+TINY = (
+    "data.science.shape=[256,256]",
+    "data.science.bands=[g]",
+    "data.science.frames={train:1,validation:1,test:1}",
+    "data.darks.shape=[256,256]",
+    "data.darks.frames={train:1,validation:1,test:1}",
+    "data.windows.size=64",
+    "data.patch=256",
+    "data.workers=0",
+)
+
+
+class Command:
+    """Runs the user's own commands in a process of their own, without a login of anybody."""
+
+    def __init__(self, home: Path, data: Path) -> None:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
+        self.environment = kept | {
+            "HOME": str(home),
+            "NUMBA_CACHE_DIR": str(data / "numba"),
+            "PYTHONWARNINGS": "default",
+        }
+        self.data = data
+
+    def start(self, script: str, *arguments: str) -> subprocess.Popen:
+        command = [sys.executable, script, *arguments]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=pipe, stderr=pipe, text=True)
+
+    def __call__(self, script: str, *arguments: str) -> subprocess.CompletedProcess:
+        process = self.start(script, *arguments)
+        out, err = process.communicate(timeout=600)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def train(self, run: Path, *arguments: str) -> dict[str, Any]:
+        """Train on tiny simulated frames; return results.json."""
+        done = self("train.py", "trainer=smoke", *TINY, f"data.root={self.data}", f"hydra.run.dir={run}", *arguments)
+        assert done.returncode == 0, done.stderr
+        return json.loads((run / "results.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def command(tmp_path_factory) -> Command:
+    """Return what runs ``train.py`` and ``evaluate.py``; all tests share the data that it makes."""
+    return Command(tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("data"))

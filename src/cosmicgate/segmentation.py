@@ -5,6 +5,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -71,7 +72,7 @@ class Segmentation(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Step the scheduler here, before checkpoints are written: Lightning would do so after, and a resumed run
         would miss that step."""
-        if not self.trainer.sanity_checking and self.trainer.training:
+        if not self.trainer.sanity_checking and self.trainer.state.fn == TrainerFn.FITTING:
             scheduler = self.lr_schedulers()
             if isinstance(scheduler, ReduceLROnPlateau):
                 scheduler.step(self.trainer.callback_metrics["val/loss"])

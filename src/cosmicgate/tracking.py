@@ -47,18 +47,18 @@ def wandb_logger(
     note = Path(folder) / "wandb_id"
     run = note.read_text().strip() if note.is_file() else secrets.token_hex(4)
     write_whole(note, run)
-    if offline is None:
-        offline = wandb.api.api_key is None
+    if offline is None and "WANDB_MODE" not in os.environ:
+        offline = not wandb.login(prompt=False)
     return WandbLogger(
         project=project,
         save_dir=folder,
         name=name,
         id=run,
-        offline=offline,
+        offline=bool(offline),
         group=group,
         tags=list(tags),
-        resume=None if offline else "allow",
-        settings=wandb.Settings(silent=True, console="off"),
+        mode="offline" if offline else None,
+        settings={"silent": True, "console": "off"},
     )
 
 
@@ -125,4 +125,5 @@ def log_results(loggers: Sequence[Logger], rows: Sequence[Mapping[str, Any]]) ->
 def quiet() -> None:
     """Leave out what Lightning repeats in every run and no user can act on."""
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    for repeated in ("does not have many workers", "exists and is not empty", "LeafSpec"):
+        warnings.filterwarnings("ignore", message=f".*{repeated}.*")

@@ -25,7 +25,8 @@ class Paper:
     n_sigma, edge, floor
         As in :func:`cosmicgate.data.clean.dark_mask`.
     clean : Clean or None
-        How the science frame's own hits are taken out first; None for a frame that has none (a coadd).
+        How the science frame's own hits are taken out first. None for a frame that has none (a coadd); a simulated
+        one then gets none, for nothing would mark them.
     """
 
     k: float = 0.125
@@ -37,14 +38,17 @@ class Paper:
     def __call__(self, science: Frame, dark: Frame, rng: np.random.Generator) -> tuple[Frame, NDArray[np.uint8]]:
         """Return the contaminated frame (ADU) and the truth (codes of :mod:`cosmicgate.truth`)."""
         dark = _fitted(dark, science, rng)
-        exposed = science if science.read_out else read_out(science, rng, science.hits)
+        exposed = science if science.read_out else read_out(science, rng, science.hits if self.clean else None)
         clean = self.clean(exposed) if self.clean else exposed
         dark = dark if dark.read_out else read_out(dark, rng)
         core = dark_mask(dark, self.n_sigma, self.edge, self.floor) & ~science.bad
         grown = dilate(core)
-        scale = self.k * background(clean)[1] / background(dark)[1]
+        noise = background(dark)[1]
+        if noise == 0:
+            raise ValueError(f"dark frame {dark.name!r}: its pixels without hits are all alike, expected some noise")
+        scale = self.k * background(clean)[1] / noise
         image = clean.image + np.float32(scale) * np.where(grown & ~dark.bad, dark.image, 0)
-        return replace(clean, image=image.astype(np.float32)), _truth(core, grown, science.bad)
+        return replace(clean, image=image.astype(np.float32), hits=None), _truth(core, grown, science.bad)
 
 
 @dataclass(frozen=True)

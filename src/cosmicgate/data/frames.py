@@ -1,12 +1,15 @@
 """A CCD image and what is known of it: :class:`Frame`, read from FITS and written to FITS."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
 from numpy.typing import NDArray
 
 from cosmicgate.files import whole
@@ -98,7 +101,7 @@ def write_frame(frame: Frame, path: Path) -> None:
     header["SATURATE"] = (frame.saturation, "ADU")
     header["EXPTIME"] = (frame.exptime, "seconds")
     header["FILTER"] = frame.band
-    header["OBJECT"] = frame.name
+    header["OBJECT"] = frame.name.encode("ascii", "replace").decode()  # FITS knows no other letters
     header["READOUT"] = (frame.read_out, "saturation, read noise and converter applied")
     hdus = fits.HDUList([fits.PrimaryHDU(frame.image, header)])
     hdus.append(fits.CompImageHDU(frame.bad.astype(np.uint8), name="BPM"))
@@ -108,8 +111,34 @@ def write_frame(frame: Frame, path: Path) -> None:
         hdus.writeto(partial, overwrite=True)
 
 
+@contextmanager
+def opened(path: Path) -> Iterator[fits.HDUList]:
+    """Open a FITS file to read from; whatever is wrong with it becomes an error that names it.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        The file is not FITS or is cut short. Astropy would only warn of an HDU that the cut took away.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no such FITS file: {path}")
+    try:
+        with warnings.catch_warnings():
+            for sign in ("File may have been truncated", "Error validating header"):
+                warnings.filterwarnings("error", sign, AstropyUserWarning)
+            with path.open("rb") as file, fits.open(file, memmap=False) as hdus:
+                yield hdus
+    except Exception as error:  # astropy, zlib and cfitsio each have their own for a broken file
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{path}: not a whole FITS file ({reason})") from error
+
+
 def read_frame(path: Path, **known: Any) -> Frame:
     """Read the first image of a FITS file; ``known`` fields (``gain=4.0``) win over the header.
+
+    What an HDU ``BPM`` marks is bad, and so is what is not finite; bad pixels get the median of the others.
 
     Raises
     ------
@@ -118,34 +147,52 @@ def read_frame(path: Path, **known: Any) -> Frame:
     ValueError
         The file is not FITS, is cut short, holds no image, or lacks a field that ``known`` does not give.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"no such FITS file: {path}")
-    try:
-        with fits.open(path, memmap=False) as hdus:
-            image_hdu = next((h for h in hdus if h.is_image and h.header.get("NAXIS", 0) == 2), None)
-            if image_hdu is None:
-                raise ValueError(f"{path}: no two-dimensional image in {[h.name for h in hdus]}")
-            header = hdus[0].header + image_hdu.header
-            image = np.asarray(image_hdu.data, dtype=np.float32)
-            bad = ~np.isfinite(image)
-            if "BPM" in hdus:
-                bad |= np.asarray(hdus["BPM"].data) != 0
+    with opened(path) as hdus:
+        names = [hdu.name or type(hdu).__name__ for hdu in hdus]
+        of_image = next((hdu for hdu in hdus if hdu.is_image and len(hdu.shape) == 2 and 0 not in hdu.shape), None)
+        if of_image is not None:
+            with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, so bad
+                image = np.asarray(of_image.data, dtype=np.float32)
+            mask = np.asarray(hdus["BPM"].data) != 0 if "BPM" in hdus else np.zeros(image.shape, bool)
             hits = np.asarray(hdus["HITS"].data, dtype=np.float32) if "HITS" in hdus else None
-    except (OSError, TypeError) as error:
-        raise ValueError(f"{path}: not a readable FITS file ({error})") from error
-    values: dict[str, Any] = {key: _from_header(header, names) for key, names in KEYWORDS.items()}
-    values |= {
-        "band": str(header.get("FILTER", ""))[:1],
-        "name": str(header.get("OBJECT", path.stem)) or path.stem,
+            headers = (of_image.header, hdus[0].header)
+    if of_image is None:
+        raise ValueError(f"{path}: expected an image of two dimensions, found only {', '.join(names)}")
+    if of_image.name and names.count(of_image.name) > 1:
+        many = f"{names.count(of_image.name)} images named {of_image.name}"
+        raise ValueError(f"{path}: expected one CCD, found {many}: put its amplifiers together first")
+    if mask.shape != image.shape:
+        raise ValueError(f"{path}: the bad-pixel mask BPM is {mask.shape}, the image {image.shape}")
+    bad = ~np.isfinite(image) | mask
+    if bad.all():
+        raise ValueError(f"{path}: none of the {bad.size} pixels is good")
+    image = np.where(bad, np.median(image[~bad]), image).astype(np.float32) if bad.any() else image
+    values = _from_headers(path, headers, known)
+    try:
+        return Frame(image=image, bad=bad, **({"hits": hits} | values))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _from_headers(path: Path, headers: Sequence[fits.Header], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a frame that headers give, and those that are known; the first header comes first."""
+    found = {
+        key: [(word, header[word]) for header in headers for word in words if header.get(word) is not None]
+        for key, words in KEYWORDS.items()
+        if key not in known
     }
-    values |= {"read_out": bool(header.get("READOUT", True)), "hits": hits} | known
-    missing = [key for key in KEYWORDS if values[key] is None]
+    missing = [key for key, cards in found.items() if not cards]
     if missing:
         wanted = "; ".join(f"{key} (one of {', '.join(KEYWORDS[key])})" for key in missing)
         raise ValueError(f"{path}: the header lacks {wanted}; give a value in the configuration")
-    image = np.where(bad, np.nanmedian(np.where(bad, np.nan, image)), image).astype(np.float32) if bad.any() else image
-    return Frame(image=image, bad=bad, **values)
-
-
-def _from_header(header: fits.Header, names: Sequence[str]) -> float | None:
-    return next((float(header[name]) for name in names if name in header), None)
+    values: dict[str, Any] = {}
+    for key, ((word, value), *_) in found.items():
+        try:
+            values[key] = float(value)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}: expected a number for {word}, got {value!r}") from error
+    header = headers[0] + headers[1]
+    values["band"] = str(header.get("FILTER", ""))[:1]
+    values["name"] = str(header.get("OBJECT", "")) or path.stem
+    values["read_out"] = header.get("READOUT") is not False  # some cameras put the speed of their read-out there
+    return values | dict(known)

@@ -115,10 +115,19 @@ class Patches(Dataset[dict[str, Tensor]]):
     def __init__(
         self, folders: Sequence[Path], windows: Windows, transforms: Sequence[Transform] = (), seed: int = 0
     ) -> None:
+        self.folders = list(folders)
         self.frames = [load_labelled(folder) for folder in folders]
         self.windows = windows.prepare(self.frames)
         self.transforms = list(transforms)
         self.seed = seed
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the frames out: a worker that is spawned opens them again, else it would be sent every pixel."""
+        return {key: value for key, value in self.__dict__.items() if key != "frames"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self.frames = [load_labelled(folder) for folder in self.folders]
 
     def __len__(self) -> int:
         return len(self.windows)

@@ -1,5 +1,6 @@
 """Real sky and real hits from files: FITS images, a coadd re-exposed, a table of hit footprints, flagged cutouts."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -12,7 +13,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from cosmicgate.data.clean import dilate
-from cosmicgate.data.frames import Frame, read_frame
+from cosmicgate.data.frames import KEYWORDS, Frame, opened, read_frame
 from cosmicgate.data.simulate.readout import dark, electronics, read_out
 from cosmicgate.data.simulate.sky import BANDS
 from cosmicgate.data.sources import DARK_EXPTIMES, Provenance, check_bands, named_ccd
@@ -25,7 +26,7 @@ FRACTIONS = {"train": 0.6, "validation": 0.1, "test": 0.3}
 
 @dataclass(frozen=True)
 class Files:
-    """FITS images, science frames or darks, dealt to the splits file by file.
+    """FITS images, science frames or darks, dealt to the splits file by file; no two files may have one name.
 
     Attributes
     ----------
@@ -45,8 +46,14 @@ class Files:
 
     def recipes(self, which: Split) -> list[Recipe]:
         """Return the recipes of a split."""
-        dealt = split(matching(self.files), self.fractions, np.random.default_rng(self.seed))
-        return [self._recipe(path) for path in dealt[which]]
+        unknown = sorted(set(self.header) - set(KEYWORDS))
+        if unknown:
+            raise ValueError(f"header: unknown key {unknown[0]!r}, expected some of {', '.join(KEYWORDS)}")
+        paths = matching(self.files)
+        twins = [name for name, files in Counter(map(_stem, paths)).items() if files > 1]
+        if twins:
+            raise ValueError(f"{self.files}: expected a name for each file, found more than one {twins[0]!r}")
+        return [self._recipe(path) for path in split(paths, self.fractions, np.random.default_rng(self.seed))[which]]
 
     def _recipe(self, path: Path) -> Recipe:
         name, known = _stem(path), dict(self.header)
@@ -88,7 +95,11 @@ class Coadd:
     def recipes(self, which: Split) -> list[Recipe]:
         """Return the recipes of a split, band after band."""
         check_splits(self.strips)
+        check_splits(self.frames)
         check_bands(self.bands)
+        for name, strip in self.strips.items():
+            if len(strip) != 2 or not 0 <= strip[0] < strip[1] <= 1:
+                raise ValueError(f"strip of {name}: expected where it begins and ends, from 0 to 1, got {list(strip)}")
         ordered = sorted((tuple(strip), name) for name, strip in self.strips.items())
         for ((_, end), left), ((start, _), right) in pairwise(ordered):
             if start < end:
@@ -132,10 +143,12 @@ class Coadd:
 @cache
 def _coadd(path: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_], float]:
     """Read image (counts per second at the coadd's zero point), bad pixels and saturation."""
-    frame = read_frame(path, read_noise=0.0)
-    with fits.open(path) as hdus:
-        bad = frame.bad | (np.asarray(hdus["MASK"].data) != 0) if "MASK" in hdus else frame.bad
-    return frame.image, bad, frame.saturation
+    frame = read_frame(path, gain=1.0, read_noise=0.0, exptime=1.0)  # a coadd's own play no part
+    with opened(path) as hdus:
+        mask = np.asarray(hdus["MASK"].data) != 0 if "MASK" in hdus else frame.bad
+    if mask.shape != frame.shape:
+        raise ValueError(f"{path}: the HDU MASK is {mask.shape}, the image {frame.shape}")
+    return frame.image, frame.bad | mask, frame.saturation
 
 
 @dataclass(frozen=True)
@@ -199,7 +212,10 @@ class Footprints:
     def _draw(self, which: Split, exptime: float, rng: np.random.Generator) -> list[int]:
         whole, part = named_ccd(self.ccd), named_ccd(self.ccd, self.shape)
         number = rng.poisson(self.rate * exptime * part.area / whole.area)
-        return [int(hit) for hit in rng.choice(self.hits(which), number)]
+        hits = self.hits(which)
+        if not hits:
+            raise ValueError(f"{self.file}: no hit is dealt to the {which!r} split, which wants some")
+        return [int(hit) for hit in rng.choice(hits, number)]
 
 
 def scatter(
@@ -221,14 +237,15 @@ def scatter(
 @cache
 def _stamps(path: Path, min_pixels: int, min_charge: float) -> dict[int, NDArray[np.float32]]:
     """Read the footprints as small images (electrons), by number."""
-    with fits.open(path) as hdus:
-        tables = [h for h in hdus if isinstance(h, fits.BinTableHDU)]
-        wanted = ("fp_id", "x0", "y0", "pixel_values")
-        if not tables or not set(wanted) <= set(tables[0].columns.names):
-            raise ValueError(f"{path}: expected a table with the columns {', '.join(wanted)}")
-        lines: dict[int, list[tuple[int, int, NDArray[Any]]]] = {}
-        for hit, x, y, values in zip(*(tables[0].data[name] for name in wanted), strict=True):
-            lines.setdefault(int(hit), []).append((int(x), int(y), np.asarray(values, np.float32)))
+    wanted = ("fp_id", "x0", "y0", "pixel_values")
+    with opened(path) as hdus:
+        tables = [h for h in hdus if isinstance(h, fits.BinTableHDU) and set(wanted) <= set(h.columns.names)]
+        columns = [list(tables[0].data[name]) for name in wanted] if tables else []
+    if not columns:
+        raise ValueError(f"{path}: expected a table with the columns {', '.join(wanted)}")
+    lines: dict[int, list[tuple[int, int, NDArray[Any]]]] = {}
+    for hit, x, y, values in zip(*columns, strict=True):
+        lines.setdefault(int(hit), []).append((int(x), int(y), np.asarray(values, np.float32)))
     stamps = {}
     for hit, parts in lines.items():
         left, top = min(x for x, _, _ in parts), min(y for _, y, _ in parts)
@@ -263,10 +280,11 @@ class FlaggedCutouts:
         return [self._labelled(path) for path in matching(self.files)]
 
     def _labelled(self, path: Path) -> tuple[Recipe, NDArray[np.uint8]]:
-        with fits.open(path) as hdus:
-            if "DQ" not in hdus:
-                raise ValueError(f"{path}: no HDU named DQ among {[h.name for h in hdus]}")
-            flags = np.asarray(hdus["DQ"].data).astype(np.int64)
+        with opened(path) as hdus:
+            names = [hdu.name for hdu in hdus]
+            flags = np.asarray(hdus["DQ"].data).astype(np.int64) if "DQ" in names else None
+        if flags is None:
+            raise ValueError(f"{path}: no HDU named DQ among {', '.join(names)}")
         # The community pipeline wrote bits first and codes later; around V3.5.3 only the values tell which.
         bits = flags.max(initial=0) > 8
         core = (flags & 16 != 0) if bits else flags == 5

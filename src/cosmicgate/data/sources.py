@@ -39,8 +39,9 @@ def named_ccd(name: str, shape: Sequence[int] | None = None) -> CCD:
         raise ValueError(f"unknown CCD {name!r}: expected one of {', '.join(CCDS)}")
     if shape is None:
         return CCDS[name]
-    rows, columns = shape
-    return replace(CCDS[name], shape=(rows, columns))
+    if len(shape) != 2 or min(shape) < 1:
+        raise ValueError(f"expected a shape of rows and columns, got {list(shape)}")
+    return replace(CCDS[name], shape=(shape[0], shape[1]))
 
 
 def check_bands(bands: Sequence[str]) -> None:

@@ -29,8 +29,8 @@ def split(items: Sequence[T], fractions: Mapping[str, float], rng: np.random.Gen
         The fractions are no partition, or there are fewer items than splits that want one.
     """
     check_splits(fractions)
-    if min(fractions.values()) < 0 or abs(sum(fractions.values()) - 1) > 1e-6:
-        raise ValueError(f"the parts of a split add up to 1, got {dict(fractions)}")
+    if min(fractions.values(), default=0) < 0 or abs(sum(fractions.values()) - 1) > 1e-6:
+        raise ValueError(f"expected parts of a split that are not negative and add up to 1, got {dict(fractions)}")
     wanted = [name for name in SPLITS if fractions.get(name, 0) > 0]
     if len(items) < len(wanted):
         raise ValueError(f"{len(items)} item(s) cannot be dealt to {', '.join(wanted)} without sharing one")

@@ -3,16 +3,17 @@
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cosmicgate.data.frames import Frame, read_frame, write_frame
+from cosmicgate.truth import IGNORED
 
 FORMAT = 1  # raise it when the simulation or a recipe changes what it makes: old files are then left alone
 
@@ -71,17 +72,25 @@ def stored_frame(recipe: Recipe, folder: Path) -> Frame:
     path = folder / f"{recipe.name}-{recipe.key}.fits"
     if not path.exists():
         write_frame(recipe.make(), path)
-    return read_frame(path)
+    try:
+        return read_frame(path)
+    except ValueError as error:
+        raise ValueError(f"{error}: delete it and run again") from error
 
 
 def save_labelled(frame: Frame, truth: NDArray[np.uint8], facts: dict[str, Any], folder: Path) -> None:
-    """Write an image, its truth and its facts into ``folder``, which appears whole or not at all."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
+    """Write an image, its truth and its facts into ``folder``, which appears whole or not at all.
+
+    What is bad in the frame is ignored in the truth.
+    """
+    if truth.shape != frame.shape:
+        raise ValueError(f"{frame.name}: the truth is {truth.shape}, the image {frame.shape}")
+    partial = folder.with_name(f".partial-{uuid4().hex}")
+    partial.mkdir(parents=True)
     try:
         known = {k: getattr(frame, k) for k in ("band", "gain", "read_noise", "saturation", "exptime")}
         np.save(partial / "image.npy", frame.image)
-        np.save(partial / "truth.npy", truth)
+        np.save(partial / "truth.npy", np.where(frame.bad, np.uint8(IGNORED), truth))
         (partial / "facts.json").write_text(json.dumps(known | facts, indent=1))
         partial.replace(folder)
     except OSError:
@@ -94,10 +103,9 @@ def save_labelled(frame: Frame, truth: NDArray[np.uint8], facts: dict[str, Any],
 def load_labelled(folder: Path) -> Labelled:
     """Open a labelled frame; its arrays stay on disk until they are read."""
     try:
-        return Labelled(
-            np.load(folder / "image.npy", mmap_mode="r"),
-            np.load(folder / "truth.npy", mmap_mode="r"),
-            json.loads((folder / "facts.json").read_text()),
-        )
-    except (OSError, ValueError) as error:
+        image, truth = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("image", "truth"))
+        if image.shape != truth.shape:
+            raise ValueError(f"the truth is {truth.shape}, the image {image.shape}")
+        return Labelled(image, truth, json.loads((folder / "facts.json").read_text()))
+    except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"{folder} is not a whole labelled frame ({error}): delete it and run again") from error

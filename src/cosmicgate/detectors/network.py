@@ -59,9 +59,27 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def load(
-    path: str | Path, threshold: float | None = None, tile: int = 256, halo: int = 0, title: str | None = None
+    path: str | Path | None,
+    threshold: float | None = None,
+    tile: int = 256,
+    halo: int = 0,
+    title: str | None = None,
 ) -> Network:
-    """Return the detector that a run of ``train.py`` made, from its checkpoint alone."""
+    """Return the detector that a run of ``train.py`` made, from its checkpoint alone.
+
+    Parameters
+    ----------
+    path : str or Path
+        The checkpoint.
+    threshold : float, optional
+        Probability from which a pixel is called hit; None: that of its training.
+    tile, halo : int
+        As in :class:`Network`.
+    title : str, optional
+        Its row in the tables; None: that of its training.
+    """
+    if path is None:
+        raise ValueError("detector=checkpoint: give checkpoint=FILE")
     checkpoint = read_checkpoint(path)
     config = checkpoint["config"]
     network: nn.Module = build(config["model"])

@@ -1,0 +1,190 @@
+"""The commands do what the README says, and say what is wrong with what they are given."""
+
+import json
+import signal
+import struct
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, TINY
+from wandb.proto import wandb_internal_pb2
+
+NETWORKS = ("deepcr", "att_deepcr", "cosmic_conn", "att_cosmic_conn")
+
+
+@pytest.fixture(scope="module")
+def run(command, tmp_path_factory) -> Path:
+    """A finished training of the default network, with the default logger."""
+    folder = tmp_path_factory.mktemp("runs") / "first"
+    command.train(folder)
+    return folder
+
+
+def offline_records(folder: Path) -> list[wandb_internal_pb2.Record]:
+    """Read W&B's own file of an offline run: records in blocks of 32 kB, each part with a header of 7 bytes."""
+    (file,) = folder.glob("wandb/offline-run-*/*.wandb")
+    data, at, records, parts = file.read_bytes(), 7, [], b""
+    while at + 7 <= len(data):
+        if 32768 - at % 32768 < 7:
+            at += 32768 - at % 32768
+            continue
+        length, kind = struct.unpack("<HB", data[at + 4 : at + 7])
+        parts += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # a whole record, or the last part of one
+            records.append(wandb_internal_pb2.Record.FromString(parts))
+            parts = b""
+    return records
+
+
+def test_a_run_folder_is_the_record(run):
+    names = {p.relative_to(run).as_posix() for p in run.rglob("*") if p.is_file()}
+    assert {
+        ".hydra/config.yaml",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "provenance.json",
+        "report/tables.csv",
+        "report/tables.md",
+        "results.json",
+        "train.log",
+    } <= names
+    facts = json.loads((run / "provenance.json").read_text())
+    assert facts["seed"] == 0
+    assert facts["command"][0] == "train.py"
+    assert facts["packages"]["torch"].startswith("2.13")
+    assert len(facts["inputs"]) == 3
+    assert all(len(digest) == 64 for digest in facts["inputs"].values())
+    assert facts["config"]["model"]["gate"] is True
+    (row,) = json.loads((run / "results.json").read_text())["rows"]
+    assert (row["test_set"], row["provenance"], row["detector"]) == ("decam", "simulated", "Att Cosmic-CoNN")
+
+
+def test_an_offline_run_holds_curves_rates_pictures_and_the_config(run):
+    records = offline_records(run)
+    logged = {i.key or ".".join(i.nested_key) for r in records for i in r.history.item}
+    wanted = {"val/tpr_at_fpr_0.01pct", "val/precision", "val/f1", "val/loss", "lr-Adam", "train/loss_step"}
+    assert wanted <= logged
+    assert any(key.startswith("val/roc") for key in logged)
+    assert any(key.startswith("val/pr") for key in logged)
+    assert any(key.startswith("val/masks") for key in logged)
+    assert "test/decam/f1" in logged or "test/decam/precision_at_tpr_95pct" in logged
+    config = {i.key for r in records for i in r.run.config.update} | {
+        i.key or i.nested_key[0] for r in records for i in r.config.update
+    }
+    assert {"model", "data", "trainer"} <= {key.split("/")[0] for key in config}
+    (table,) = run.glob("wandb/offline-run-*/files/media/table/val/roc_table_*.json")[-1:] or [None]
+    assert table is None or len(json.loads(table.read_text())["data"]) > 10
+
+
+def test_evaluate_repeats_the_test_of_training_exactly(command, run, tmp_path):
+    done = command("evaluate.py", f"checkpoint={run}/checkpoints/best.ckpt", f"hydra.run.dir={tmp_path}/again")
+    assert done.returncode == 0, done.stderr
+    first, again = (json.loads((folder / "results.json").read_text()) for folder in (run, tmp_path / "again"))
+    assert first == again
+    drawn = {p.name for p in (tmp_path / "again" / "report").iterdir()}
+    assert {"tables.md", "tables.csv", "masks_decam.png", "curves_dilated_decam_simulated.png"} <= drawn
+
+
+def test_evaluate_puts_astroscrappy_beside_the_network(command, run, tmp_path):
+    arguments = (f"checkpoint={run}/checkpoints/best.ckpt", "detector=[checkpoint,astroscrappy]")
+    done = command("evaluate.py", *arguments, f"hydra.run.dir={tmp_path}/both", "picture=false")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "both" / "results.json").read_text())["rows"]
+    assert [row["detector"] for row in rows] == ["Att Cosmic-CoNN", "Astro-SCRAPPY"]
+    assert len({(row["frames"], row["pixels"], row["hits"]) for row in rows}) == 1
+    assert len(rows[1]["curves"]["dilated"]["fpr"]) == 12
+
+
+def test_the_csv_logger_needs_no_wandb(command, tmp_path):
+    command.train(tmp_path / "run", "logger=csv")
+    assert not (tmp_path / "run" / "wandb").exists()
+    header = (tmp_path / "run" / "metrics.csv").read_text().splitlines()[0]
+    assert {"val/loss", "val/f1", "lr-Adam"} <= set(header.split(","))
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_same_result(command, run, tmp_path):
+    folder, last = tmp_path / "run", tmp_path / "run" / "checkpoints" / "last.ckpt"
+    arguments = (*TINY, "trainer=smoke", f"data.root={command.data}", f"hydra.run.dir={folder}", "logger=csv")
+    process = command.start("train.py", *arguments, "trainer.limit_val_batches=1")
+    while not last.exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    reached = torch.load(last, weights_only=True)["epoch"]
+    done = command("train.py", *arguments)
+    assert done.returncode == 0, done.stderr
+    resumed = json.loads((folder / "results.json").read_text())
+    assert reached == 0, "the run was killed in the middle"
+    assert resumed == json.loads((run / "results.json").read_text())
+
+
+@pytest.mark.slow
+def test_multirun_gives_four_folders_and_four_wandb_runs(command, tmp_path):
+    arguments = (*TINY, "trainer=smoke", f"data.root={command.data}", f"hydra.sweep.dir={tmp_path}/sweep")
+    done = command("train.py", "-m", f"model={','.join(NETWORKS)}", *arguments)
+    assert done.returncode == 0, done.stderr
+    folders = sorted(p.parent for p in tmp_path.glob("sweep/*/results.json"))
+    assert [f.name for f in folders] == sorted(f"{name},seed=0" for name in NETWORKS)
+    names = {r.run.display_name for f in folders for r in offline_records(f) if r.WhichOneof("record_type") == "run"}
+    assert names == set(NETWORKS)
+    rows = [json.loads((f / "results.json").read_text())["rows"][0] for f in folders]
+    assert {row["detector"] for row in rows} == {"deepCR", "Att deepCR", "Cosmic-CoNN", "Att Cosmic-CoNN"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(p.stem for p in (ROOT / "conf" / "experiment").glob("*.yaml")))
+def test_every_experiment_trains_one_batch(command, name, real, tmp_path):
+    text = (ROOT / "conf" / "experiment" / f"{name}.yaml").read_text()
+    arguments = [f"real={real('.')}"] if "${real}" in text else []
+    small = ["trainer.max_epochs=1", "+trainer.limit_train_batches=1", "+trainer.limit_val_batches=1", "logger=csv"]
+    small += ["data.batch_size=2", f"data.root={tmp_path}/data", f"hydra.run.dir={tmp_path}/run"]
+    if "override /data/science: coadd" in text:
+        small += ["data.science.bands=[g]", "data.science.frames={train:1,validation:1,test:1}"]
+        small += ["data.science.strips={train:[0,0.1],validation:[0.1,0.19],test:[0.9,1]}"]
+    done = command("train.py", f"experiment={name}", *arguments, *small)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "run" / "results.json").read_text())["rows"]
+    assert rows
+    assert all(row["hits"] > 0 for row in rows)
+
+
+def test_help_is_worth_reading(command):
+    done = command("train.py", "--help")
+    assert done.returncode == 0
+    for promise in ("python train.py model=deepcr", "att_cosmic_conn", "experiment", "max_epochs", "resume"):
+        assert promise in done.stdout
+
+
+NO_FILES = ("data/size=none", "data/darks=files", "data.science.files=nowhere/*.fits", "data.darks.files=x")
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "sentence"),
+    [
+        ("train.py", ["+modle=deepcr"], "modle"),
+        ("train.py", ["model=deepcrr"], "deepcrr"),
+        (
+            "train.py",
+            [
+                "data/science=files",
+                "data/size=none",
+                "data/darks=files",
+                "data.science.files=nowhere/*.fits",
+                "data.darks.files=x",
+            ],
+            "no file matches 'nowhere/*.fits'",
+        ),
+        ("evaluate.py", ["checkpoint=nowhere.ckpt"], "no such checkpoint: 'nowhere.ckpt'"),
+        ("evaluate.py", [], "give checkpoint=FILE"),
+    ],
+    ids=["misspelt key", "unknown network", "no such files", "no such checkpoint", "nothing to score"],
+)
+def test_a_wrong_command_gets_a_sentence_and_no_traceback(command, script, arguments, sentence, tmp_path):
+    done = command(script, *arguments, f"hydra.run.dir={tmp_path}")
+    assert done.returncode != 0
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
