@@ -21,7 +21,8 @@ from cosmicgate.truth import CORE
 class BatchNormFreeze(Callback):
     """From a fraction of the epochs on, normalise with the running statistics and stop updating them.
 
-    Scale and offset go on learning. A network without batch norm is left alone. The paper does so for the deepCR networks at 40 % of the epochs::
+    Scale and offset go on learning. A network without batch norm is left alone. The paper does so for the deepCR
+    networks at 40 % of the epochs::
 
         callbacks:
           freeze: {_target_: cosmicgate.callbacks.BatchNormFreeze, fraction: 0.4, restart: 0.4}
