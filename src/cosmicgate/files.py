@@ -1,16 +1,16 @@
 """Files that are whole or not there."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Give a temporary name beside ``path`` to write to; it becomes ``path`` if nothing fails, else it is gone."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{os.getpid()}.{path.name}")
+    partial = path.with_name(f".{uuid4().hex}.{path.name}")
     try:
         yield partial
         partial.replace(path)

@@ -48,7 +48,10 @@ class Paper:
             raise ValueError(f"dark frame {dark.name!r}: its pixels without hits are all alike, expected some noise")
         scale = self.k * background(clean)[1] / noise
         image = clean.image + np.float32(scale) * np.where(grown & ~dark.bad, dark.image, 0)
-        return replace(clean, image=image.astype(np.float32), hits=None), _truth(core, grown, science.bad)
+        truth = _truth(core, grown, science.bad)
+        if science.hits is not None and self.clean:  # what cleaning left of a simulated frame's own hits is no sky
+            truth[(truth == SKY) & (science.hits > _noise(clean))] = IGNORED
+        return replace(clean, image=image.astype(np.float32), hits=None), truth
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,8 @@ class Physical:
     """Add the hits' electrons before the read noise, as a real exposure does.
 
     The truth is what can be seen: a hit's charge against the noise of the pixel that it falls on, so that a faint
-    trail over a bright star is not asked for. Where a dark does not know its hits (a real one), they are the
-    pixels of its mask above its median, and carry its read noise with them.
+    trail over a bright star is not asked for, nor is a hit on a saturated pixel. Where a dark does not know its hits
+    (a real one), they are the pixels of its mask above its median, and carry its read noise with them.
 
     Attributes
     ----------
@@ -78,9 +81,9 @@ class Physical:
         dark = _fitted(dark, science, rng)
         clean = self.clean(science) if self.clean and science.read_out else science
         hits = dark.hits if dark.hits is not None else _charge_above_dark(dark)
-        noise = np.sqrt(np.maximum(clean.image * clean.gain, 0) + clean.read_noise**2)
+        noise = _noise(clean)
         image = read_out(clean, rng, hits)
-        core = (hits > self.n_sigma * noise) & ~science.bad
+        core = (hits > self.n_sigma * noise) & ~science.bad & (image.image < 0.99 * image.saturation)
         grown = dilate(core)
         truth = _truth(core, grown, science.bad)
         truth[(truth == SKY) & (hits > self.ignore_sigma * noise)] = IGNORED
@@ -89,6 +92,11 @@ class Physical:
 
 def _truth(core: NDArray[np.bool_], grown: NDArray[np.bool_], bad: NDArray[np.bool_]) -> NDArray[np.uint8]:
     return np.select([bad, core, grown], [IGNORED, CORE, RING], SKY).astype(np.uint8)
+
+
+def _noise(frame: Frame) -> NDArray[np.float32]:
+    """Return the standard deviation (electrons) of each pixel: its photons and the read noise."""
+    return np.asarray(np.sqrt(np.maximum(frame.image * frame.gain, 0) + frame.read_noise**2), np.float32)
 
 
 def _charge_above_dark(dark: Frame) -> NDArray[np.float32]:

@@ -39,7 +39,7 @@ class Pair:
 
     science: Recipe
     dark: Recipe
-    seed: tuple[int, ...]
+    seed: list[int]
     folder: Path
 
 
@@ -67,7 +67,10 @@ class DecamData(pl.LightningDataModule):
     batch_size, workers : int
         Of the loaders. The number of workers changes nothing but speed.
     seed : int
-        Of the pairing and of every draw of training.
+        Of every draw of training.
+    pairing_seed : int
+        Of which dark goes with which science frame, and of the read noise: runs of several seeds are tested on the
+        same frames.
     name : str
         Of the test set in tables.
     """
@@ -86,6 +89,7 @@ class DecamData(pl.LightningDataModule):
         batch_size: int = 16,
         workers: int = 1,
         seed: int = 0,
+        pairing_seed: int = 0,
         name: str = "decam",
     ) -> None:
         super().__init__()
@@ -93,6 +97,7 @@ class DecamData(pl.LightningDataModule):
         self.root = Path(root).expanduser()
         self.windows, self.transforms, self.patch = windows, list(transforms), patch
         self.pairs_per_frame, self.also = pairs_per_frame, list(also)
+        self.pairing_seed = pairing_seed
         self.batch_size, self.workers, self.seed, self.test_name = batch_size, workers, seed, name
 
     @property
@@ -107,13 +112,13 @@ class DecamData(pl.LightningDataModule):
         if science and not darks:
             raise ValueError(f"{len(science)} science frame(s) but no dark in the {which!r} split")
         times = self.pairs_per_frame if which == "train" else 1
-        rng = np.random.default_rng([self.seed, SPLITS.index(which)])
+        rng = np.random.default_rng([self.pairing_seed, SPLITS.index(which)])
         wanted = len(science) * times
         order = [int(dark) for _ in range(0, wanted, max(1, len(darks))) for dark in rng.permutation(len(darks))]
-        return [self._pair(science[i % len(science)], darks[order[i]], i) for i in range(wanted)]
+        seeds = [[self.pairing_seed, SPLITS.index(which), number] for number in range(wanted)]
+        return [self._pair(science[i % len(science)], darks[order[i]], seed) for i, seed in enumerate(seeds)]
 
-    def _pair(self, science: Recipe, dark: Recipe, number: int) -> Pair:
-        seed = (self.seed, number)
+    def _pair(self, science: Recipe, dark: Recipe, seed: list[int]) -> Pair:
         key = digest([science.ingredients, dark.ingredients, self.contamination, seed])
         return Pair(science, dark, seed, self.root / "contaminated" / f"{science.name}-{key}")
 

@@ -1,9 +1,12 @@
 """A CCD image and what is known of it: :class:`Frame`, read from FITS and written to FITS."""
 
+import gzip
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +24,10 @@ KEYWORDS: dict[str, tuple[str, ...]] = {
     "saturation": ("SATURATE", "SATURATA"),
     "exptime": ("EXPTIME", "EXPOSURE"),
 }
+TELESCOPES = ("decam", "0m4", "1m0", "2m0")  # the last three are LCO's classes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Frame:
     """One CCD image.
 
@@ -51,6 +55,8 @@ class Frame:
     read_out : bool
         False for a scene whose photons are counted but that has not gone through saturation, read noise and
         the converter (:func:`cosmicgate.data.simulate.readout.read_out` does that).
+    telescope : str
+        One of :data:`TELESCOPES`, by which a detector may choose its settings; empty where it is not known.
     """
 
     image: NDArray[np.float32]
@@ -63,6 +69,7 @@ class Frame:
     bad: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0), bool))
     hits: NDArray[np.float32] | None = None
     read_out: bool = True
+    telescope: str = ""
 
     def __post_init__(self) -> None:
         if self.image.ndim != 2 or 0 in self.image.shape:
@@ -102,6 +109,7 @@ def write_frame(frame: Frame, path: Path) -> None:
     header["EXPTIME"] = (frame.exptime, "seconds")
     header["FILTER"] = frame.band
     header["OBJECT"] = frame.name.encode("ascii", "replace").decode()  # FITS knows no other letters
+    header["TELID"] = frame.telescope
     header["READOUT"] = (frame.read_out, "saturation, read noise and converter applied")
     hdus = fits.HDUList([fits.PrimaryHDU(frame.image, header)])
     hdus.append(fits.CompImageHDU(frame.bad.astype(np.uint8), name="BPM"))
@@ -128,8 +136,10 @@ def opened(path: Path) -> Iterator[fits.HDUList]:
         with warnings.catch_warnings():
             for sign in ("File may have been truncated", "Error validating header"):
                 warnings.filterwarnings("error", sign, AstropyUserWarning)
-            with path.open("rb") as file, fits.open(file, memmap=False) as hdus:
-                yield hdus
+            with path.open("rb") as file:
+                zipped = file.peek(2)[:2] == b"\x1f\x8b"  # unpacked here, for astropy overlooks that one ends early
+                with fits.open(BytesIO(gzip.decompress(file.read())) if zipped else file, memmap=False) as hdus:
+                    yield hdus
     except Exception as error:  # astropy, zlib and cfitsio each have their own for a broken file
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path}: not a whole FITS file ({reason})") from error
@@ -138,7 +148,8 @@ def opened(path: Path) -> Iterator[fits.HDUList]:
 def read_frame(path: Path, **known: Any) -> Frame:
     """Read the first image of a FITS file; ``known`` fields (``gain=4.0``) win over the header.
 
-    What an HDU ``BPM`` marks is bad, and so is what is not finite; bad pixels get the median of the others.
+    What an HDU ``BPM`` marks is bad and keeps its value. What is not finite is bad as well and gets the median of the
+    good pixels.
 
     Raises
     ------
@@ -152,7 +163,7 @@ def read_frame(path: Path, **known: Any) -> Frame:
         of_image = next((hdu for hdu in hdus if hdu.is_image and len(hdu.shape) == 2 and 0 not in hdu.shape), None)
         if of_image is not None:
             with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, so bad
-                image = np.asarray(of_image.data, dtype=np.float32)
+                image = np.array(of_image.data, dtype=np.float32)
             mask = np.asarray(hdus["BPM"].data) != 0 if "BPM" in hdus else np.zeros(image.shape, bool)
             hits = np.asarray(hdus["HITS"].data, dtype=np.float32) if "HITS" in hdus else None
             headers = (of_image.header, hdus[0].header)
@@ -166,7 +177,8 @@ def read_frame(path: Path, **known: Any) -> Frame:
     bad = ~np.isfinite(image) | mask
     if bad.all():
         raise ValueError(f"{path}: none of the {bad.size} pixels is good")
-    image = np.where(bad, np.median(image[~bad]), image).astype(np.float32) if bad.any() else image
+    lost = ~np.isfinite(image)
+    image[lost] = np.median(image[~bad])
     values = _from_headers(path, headers, known)
     try:
         return Frame(image=image, bad=bad, **({"hits": hits} | values))
@@ -194,5 +206,15 @@ def _from_headers(path: Path, headers: Sequence[fits.Header], known: Mapping[str
     header = headers[0] + headers[1]
     values["band"] = str(header.get("FILTER", ""))[:1]
     values["name"] = str(header.get("OBJECT", "")) or path.stem
+    values["telescope"] = _telescope(header, path)
     values["read_out"] = header.get("READOUT") is not False  # some cameras put the speed of their read-out there
     return values | dict(known)
+
+
+def _telescope(header: fits.Header, path: Path) -> str:
+    """Return the telescope by its header (INSTRUME 'DECam', TELID '0m4a') or an LCO file's name ('coj0m403-...')."""
+    if str(header.get("INSTRUME", "")).lower().startswith("decam"):
+        return "decam"
+    named = re.search(r"(?:^|[^a-z])[a-z]{3}(\dm\d)\w\d-", path.name)
+    words = (str(header.get("TELID", "")).lower(), named[1] if named else "")
+    return next((t for word in words for t in TELESCOPES if word.startswith(t)), "")

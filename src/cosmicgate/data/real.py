@@ -134,6 +134,7 @@ class Coadd:
             saturation=min(full, saturation * scale),
             exptime=self.exptime,
             band=band,
+            telescope=self.ccd,
             name=name,
             bad=bad[:, columns],
             read_out=False,

@@ -88,7 +88,7 @@ class SimulatedScience:
         def make() -> Frame:
             rng = np.random.default_rng(seed)
             frame = scene(ccd, band, self.exptime, rng, name)
-            return replace(frame, hits=cosmic_rays(ccd, self.exptime, rng))
+            return replace(frame, hits=cosmic_rays(ccd, self.exptime, rng), telescope=self.ccd)
 
         return Recipe(name, ["simulated science", ccd, band, self.exptime, seed], make)
 

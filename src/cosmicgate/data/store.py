@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from cosmicgate.data.frames import Frame, read_frame, write_frame
 from cosmicgate.truth import IGNORED
 
-FORMAT = 1  # raise it when the simulation or a recipe changes what it makes: old files are then left alone
+FORMAT = 2  # raise it when the simulation or a recipe changes what it makes: old files are then left alone
+FACTS = ("band", "telescope", "gain", "read_noise", "saturation", "exptime")  # of a frame, that stay with its image
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Recipe:
         return digest(self.ingredients)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Labelled:
     """An image with its truth, memory-mapped from its folder on disk.
 
@@ -42,12 +43,15 @@ class Labelled:
         ADU.
     truth : ndarray (H, W), uint8
         Codes of :mod:`cosmicgate.truth`.
+    bad : ndarray (H, W), bool
+        What a detector may know of bad pixels.
     facts : dict
         Name, band, gain, read_noise, saturation, exptime, and the names of what it was made from.
     """
 
     image: NDArray[np.float32]
     truth: NDArray[np.uint8]
+    bad: NDArray[np.bool_]
     facts: dict[str, Any]
 
 
@@ -88,8 +92,9 @@ def save_labelled(frame: Frame, truth: NDArray[np.uint8], facts: dict[str, Any],
     partial = folder.with_name(f".partial-{uuid4().hex}")
     partial.mkdir(parents=True)
     try:
-        known = {k: getattr(frame, k) for k in ("band", "gain", "read_noise", "saturation", "exptime")}
+        known = {k: getattr(frame, k) for k in FACTS}
         np.save(partial / "image.npy", frame.image)
+        np.save(partial / "bad.npy", frame.bad)
         np.save(partial / "truth.npy", np.where(frame.bad, np.uint8(IGNORED), truth))
         (partial / "facts.json").write_text(json.dumps(known | facts, indent=1))
         partial.replace(folder)
@@ -103,9 +108,9 @@ def save_labelled(frame: Frame, truth: NDArray[np.uint8], facts: dict[str, Any],
 def load_labelled(folder: Path) -> Labelled:
     """Open a labelled frame; its arrays stay on disk until they are read."""
     try:
-        image, truth = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("image", "truth"))
-        if image.shape != truth.shape:
-            raise ValueError(f"the truth is {truth.shape}, the image {image.shape}")
-        return Labelled(image, truth, json.loads((folder / "facts.json").read_text()))
+        image, truth, bad = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("image", "truth", "bad"))
+        if not image.shape == truth.shape == bad.shape:
+            raise ValueError(f"the truth is {truth.shape}, the bad pixels are {bad.shape}, the image {image.shape}")
+        return Labelled(image, truth, bad, json.loads((folder / "facts.json").read_text()))
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"{folder} is not a whole labelled frame ({error}): delete it and run again") from error

@@ -1,0 +1,324 @@
+"""The recipe of the paper, step by step: clean a frame, find the hits of a dark, put them in, say where they are."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cosmicgate.data.clean import Clean, background, dark_mask, dilate
+from cosmicgate.data.contaminate import Paper, Physical
+from cosmicgate.data.frames import Frame
+from cosmicgate.truth import CORE, IGNORED, RING, SKY
+
+SHAPE = (200, 240)
+GAIN, READ_NOISE = 4.0, 6.5
+
+
+def generator(seed=0):
+    return np.random.default_rng(seed)
+
+
+def a_frame(image, **fields):
+    values = {"gain": GAIN, "read_noise": READ_NOISE, "saturation": 45_000.0, "exptime": 90.0, "name": "science-1"}
+    return Frame(image=np.asarray(image, np.float32), **(values | fields))
+
+
+def a_sky(level, shape=SHAPE, gain=GAIN, seed=0):
+    """A frame read out of a bare sky of ``level`` ADU, with the noise of its photons and of the read-out."""
+    electrons = generator(seed).poisson(level * gain, shape) + generator(seed + 1).normal(0, READ_NOISE, shape)
+    return a_frame(electrons / gain, gain=gain)
+
+
+def a_scene(level, shape=SHAPE, **fields):
+    """A scene of ``level`` ADU that is not read out yet and has no noise of its own."""
+    return a_frame(np.full(shape, level), read_out=False, **fields)
+
+
+def a_dark(hits, noise=2.0, seed=5, **fields):
+    """A dark around 3 ADU, with ``noise`` and with ``hits`` (electrons) in its pixels; it does not know its hits."""
+    image = generator(seed).normal(3, noise, hits.shape) + hits / GAIN
+    return a_frame(image, **({"name": "dark-1"} | fields))
+
+
+def tracks(charge, shape=SHAPE, number=12):
+    """Straight hits of ``charge`` electrons a pixel, some 10 px long, away from the edges."""
+    image = np.zeros(shape, np.float32)
+    for row, column in generator(3).integers(20, min(shape) - 20, (number, 2)):
+        steps = np.arange(10)
+        image[row + steps // 2, column + steps] = charge
+    return image
+
+
+def deviation_of(values):
+    """Standard deviation from the quartiles: hits do not move it."""
+    low, high = np.percentile(values, [25, 75])
+    return (high - low) / 1.349
+
+
+# ------------------------------------------------------------------------------------------- 1. the cleaned frame
+
+
+@pytest.mark.parametrize("gain", [1.0, 4.0])
+def test_cleaning_takes_the_hits_out_and_leaves_the_sky_in_adu(gain):
+    # Astro-SCRAPPY works in electrons: a result that is not turned back is wrong by the factor of the gain.
+    sky = a_sky(300.0, gain=gain)
+    hits = tracks(4000.0) / gain
+    frame = replace(sky, image=sky.image + hits)
+    cleaned = Clean()(frame).image
+    noise = deviation_of(sky.image)
+    assert np.median(cleaned) == pytest.approx(300, abs=0.5)
+    assert deviation_of(cleaned) == pytest.approx(noise, rel=0.02)
+    assert np.all(np.abs(cleaned - 300)[hits > 0] < 5 * noise)
+    assert (frame.image[hits > 0] > 300 + 5 * noise).all()  # it was there to be found
+
+
+def test_cleaning_leaves_what_is_no_hit():
+    sky, hits = a_sky(300.0), tracks(4000.0)
+    rows, columns = np.indices(SHAPE)
+    star = 8000 * np.exp(-((rows - 180) ** 2 + (columns - 20) ** 2) / (2 * 2.0**2))
+    frame = replace(sky, image=(sky.image + hits / GAIN + star).astype(np.float32))
+    cleaned = Clean()(frame).image
+    far = ~dilate(dilate(hits > 0))
+    same = np.isclose(cleaned, frame.image, rtol=1e-5)
+    assert same[far].mean() > 0.999
+    assert same[(star > 500) & far].all()
+
+
+@pytest.mark.parametrize("gain", [1.0, 4.0])
+def test_cleaning_finds_hits_by_the_noise_of_electrons(gain):
+    sky = a_sky(1200.0 / gain, gain=gain)
+    dots = np.zeros(SHAPE, bool)
+    dots[20:-20:12, 20:-20:12] = True
+    found = []
+    for height in (8, 2):  # deviations; a wrong gain halves them
+        frame = replace(sky, image=sky.image + np.float32(height * np.sqrt(1200 + READ_NOISE**2) / gain) * dots)
+        found.append((Clean()(frame).image < frame.image - 1)[dots].mean())
+    assert found[0] > 0.98
+    assert found[1] < 0.1
+
+
+def test_cleaning_takes_the_known_hits_off_the_books():
+    frame = replace(a_sky(300.0), hits=tracks(4000.0))
+    assert Clean()(frame).hits is None
+
+
+def test_the_background_is_that_of_the_pixels_without_hits_and_defects():
+    sky = a_sky(300.0)
+    bad = np.zeros(SHAPE, bool)
+    bad[:, :100] = True
+    image = np.where(bad, 30_000, sky.image + tracks(40_000.0))
+    level, deviation = background(replace(sky, image=image.astype(np.float32), bad=bad))
+    assert level == pytest.approx(300, abs=0.5)
+    assert deviation == pytest.approx(np.sqrt(300 * GAIN + READ_NOISE**2) / GAIN, rel=0.03)
+
+
+# ---------------------------------------------------------------------------------------------- 2. the dark's hits
+
+
+def test_the_mask_of_a_dark_lies_three_deviations_above_its_median():
+    hits = tracks(4000.0)
+    dark = a_dark(hits)
+    inside = np.s_[8:-8, 8:-8]
+    threshold = np.median(dark.image[inside]) + 3 * np.std(dark.image[inside])
+    assert 50 < threshold < 500  # of all pixels: the hits raise it far above the noise of 2
+    dark.image[100, 20], dark.image[100, 40] = 0.95 * threshold, 1.05 * threshold
+    mask = dark_mask(dark, floor=0)
+    np.testing.assert_array_equal(mask[inside], dark.image[inside] > threshold)
+    assert mask[100, 40]
+    assert not mask[100, 20]
+    assert mask[hits > 0].all()
+
+
+def test_hits_at_the_edges_and_in_bad_columns_of_a_dark_are_left_out():
+    hits = tracks(4000.0)
+    bad = np.zeros(SHAPE, bool)
+    bad[:, 30] = True
+    clean = dark_mask(a_dark(hits * ~bad, bad=bad))
+    hits[:, 30] = 1e6  # a hot column: were it counted, no hit would lie three deviations above the median
+    hits[[0, 7, -8, -1], 120] = 4000
+    hits[120, [0, 7, -8, -1]] = 4000
+    mask = dark_mask(a_dark(hits, bad=bad))
+    np.testing.assert_array_equal(mask, clean)
+    assert clean.any()
+    hits[8, 121] = hits[121, -9] = 4000
+    assert dark_mask(a_dark(hits, bad=bad)).sum() == clean.sum() + 2
+
+
+def test_the_floor_keeps_the_noise_of_a_dark_without_hits_out_of_its_mask():
+    dark = a_dark(np.zeros(SHAPE, np.float32))
+    assert dark_mask(dark, floor=0).sum() > 20  # 0.13 % of the pixels lie above three deviations
+    assert dark_mask(dark).sum() == 0
+
+
+def test_a_dark_that_is_all_edge_is_refused():
+    with pytest.raises(ValueError, match=r"dark-1: no pixel is left 8 px from the edge of a dark of \(16, 16\)"):
+        dark_mask(a_dark(np.zeros((16, 16), np.float32)))
+
+
+def test_the_truth_is_grown_by_one_pixel_in_all_eight_directions():
+    mask = generator().random((30, 40)) < 0.03
+    mask[0, 0] = mask[-1, -1] = True
+    padded = np.pad(mask, 1)
+    shifted = [padded[dy : dy + 30, dx : dx + 40] for dy in range(3) for dx in range(3)]
+    np.testing.assert_array_equal(dilate(mask), np.any(shifted, axis=0))
+
+
+# ------------------------------------------------------------------------------------------- 3. the paper's frame
+
+
+def test_a_frame_is_u_plus_k_times_the_ratio_of_the_noises_times_the_hits_pixel_by_pixel():
+    U, D = a_sky(300.0), a_dark(tracks(4000.0))
+    C, truth = Paper(k=0.125, clean=None)(U, D, generator())
+    M = dark_mask(D)
+    scale = 0.125 * background(U)[1] / background(D)[1]
+    np.testing.assert_allclose(C.image, U.image + scale * D.image * dilate(M), rtol=1e-6)
+    np.testing.assert_array_equal(C.image[~dilate(M)], U.image[~dilate(M)])
+    assert scale == pytest.approx(0.125 * np.std(U.image) / 2.0, rel=0.05)
+    np.testing.assert_array_equal(truth == CORE, M)
+    np.testing.assert_array_equal(truth == RING, dilate(M) & ~M)
+    assert set(np.unique(truth)) == {SKY, CORE, RING}
+    assert truth.dtype == np.uint8
+
+
+def test_the_hits_go_into_the_cleaned_frame():
+    U, D = a_sky(300.0), a_dark(np.roll(tracks(4000.0), 31, axis=0))
+    own = tracks(4000.0)
+    C, truth = Paper()(replace(U, image=U.image + own / GAIN), D, generator())
+    np.testing.assert_array_equal(truth == CORE, dark_mask(D))
+    only_own = (own > 0) & (truth == SKY)
+    assert np.all(np.abs(C.image - 300)[only_own] < 5 * np.std(U.image))
+    assert C.hits is None
+
+
+def test_defects_of_the_science_frame_are_ignored_and_those_of_the_dark_add_nothing():
+    hits = tracks(4000.0)
+    column = int(np.argwhere(hits > 0)[0, 1])
+    science_bad, dark_bad = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
+    science_bad[:, column], dark_bad[:, column + 2] = True, True
+    U, D = replace(a_sky(300.0), bad=science_bad), a_dark(hits + 1e6 * dark_bad, bad=dark_bad)
+    C, truth = Paper(clean=None)(U, D, generator())
+    assert (truth[:, column] == IGNORED).all()
+    assert not (truth == IGNORED)[:, column + 1 :].any()
+    np.testing.assert_array_equal(C.image[:, column + 2], U.image[:, column + 2])
+
+
+def test_a_scene_is_read_out_before_it_is_cleaned():
+    own = tracks(4000.0)
+    U = a_scene(300.0, hits=own)
+    C, truth = Paper()(U, a_dark(np.roll(tracks(4000.0), 31, axis=0)), generator())
+    assert C.read_out
+    assert deviation_of(C.image) == pytest.approx(READ_NOISE / GAIN, rel=0.1)
+    assert np.all(np.abs(C.image - 300)[(own > 0) & (truth == SKY)] < 50)
+
+
+def test_hits_that_nothing_marks_do_not_get_into_a_frame_that_is_not_cleaned():
+    own = tracks(4000.0)
+    C, truth = Paper(clean=None)(a_scene(300.0, hits=own), a_dark(np.roll(own, 31, axis=0)), generator())
+    assert np.all(np.abs(C.image - 300)[(own > 0) & (truth == SKY)] < 50)
+
+
+def test_a_dark_without_any_noise_is_refused_by_name():
+    with pytest.raises(ValueError, match="dark frame 'dark-1': its pixels without hits are all alike"):
+        Paper(clean=None)(a_sky(300.0), a_dark(np.zeros(SHAPE, np.float32), noise=0.0), generator())
+
+
+# ---------------------------------------------------------------------------------------- 3. the physical frame
+
+
+def test_the_noise_under_a_hit_is_the_noise_beside_it():
+    # A hit of next to no charge, in a dark of great noise: what a pasted cut-out would bring with it.
+    hits = np.zeros(SHAPE, np.float32)
+    hits[:, :120] = 1e-3
+    dark = replace(a_dark(hits, noise=50.0), hits=hits)
+    frame, _ = Physical()(a_scene(300.0), dark, generator())
+    under, beside = frame.image[:, :120].var(), frame.image[:, 120:].var()
+    assert under == pytest.approx(beside, rel=0.05)
+    assert under == pytest.approx((READ_NOISE / GAIN) ** 2 + 1 / 12, rel=0.05)  # and of the converter
+
+
+def test_a_known_hit_keeps_its_charge():
+    hits = tracks(4000.0)
+    frame, _ = Physical()(a_scene(300.0), replace(a_dark(hits), hits=hits), generator())
+    added = (frame.image - 300)[hits > 0] * GAIN
+    assert added.mean() == pytest.approx(4000, abs=5 * READ_NOISE / np.sqrt(added.size))
+
+
+def test_the_hits_of_a_real_dark_are_its_charge_above_the_median():
+    hits = tracks(4000.0)
+    frame, truth = Physical(clean=None)(a_sky(300.0), a_dark(hits), generator())
+    added = (frame.image - a_sky(300.0).image) * GAIN
+    assert added[hits > 0].mean() == pytest.approx(4000, abs=4)  # the dark's level is 12
+    assert (truth[hits > 0] == CORE).all()
+    assert (added[~dilate(hits > 0)] == 0).all()
+
+
+@pytest.mark.parametrize(("sky", "code"), [(10.0, CORE), (400.0, IGNORED), (4000.0, SKY)])
+def test_a_hit_counts_where_it_can_be_seen(sky, code):
+    # 100 electrons over a noise of 9, 40 and 127: eleven, two and a half, and less than one deviation.
+    hits = np.zeros(SHAPE, np.float32)
+    hits[100, 100] = 100
+    _, truth = Physical()(a_scene(sky), replace(a_dark(hits), hits=hits), generator())
+    assert truth[100, 100] == code
+    around = truth[99:102, 99:102].ravel()
+    assert set(np.delete(around, 4)) == {RING if code == CORE else SKY}
+    assert (np.delete(truth.ravel(), 100 * SHAPE[1] + 100) != CORE).all()
+
+
+def test_a_faint_hit_over_a_star_is_not_asked_for():
+    image = np.full(SHAPE, 10.0)
+    image[100, 100] = 20_000
+    hits = np.zeros(SHAPE, np.float32)
+    hits[100, 100] = hits[100, 150] = 200
+    science = replace(a_scene(10.0), image=image.astype(np.float32))
+    _, truth = Physical()(science, replace(a_dark(hits), hits=hits), generator())
+    assert truth[100, 150] == CORE
+    assert truth[100, 100] == SKY
+
+
+# ----------------------------------------------------------------------------------------------- in both of them
+
+
+RECIPES = [Paper(clean=None), Physical(clean=None)]
+BY_NAME = {"argvalues": RECIPES, "ids": ["paper", "physical"]}
+
+
+@pytest.mark.parametrize("recipe", **BY_NAME)
+def test_the_same_seed_gives_the_same_pixels(recipe):
+    hits = tracks(4000.0, (260, 300))
+    science, dark = a_scene(300.0), replace(a_dark(hits), hits=hits)
+    first, again, other = (recipe(science, dark, generator(seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first[0].image, again[0].image)
+    np.testing.assert_array_equal(first[1], again[1])
+    assert (first[0].image != other[0].image).any()
+    assert (first[1] != other[1]).any()
+
+
+@pytest.mark.parametrize("recipe", **BY_NAME)
+def test_neither_frame_is_changed(recipe):
+    hits = tracks(4000.0)
+    science, dark = a_sky(300.0), replace(a_dark(hits), hits=hits)
+    before = [a.copy() for a in (science.image, science.bad, dark.image, dark.hits)]
+    recipe(science, dark, generator())
+    for old, new in zip(before, (science.image, science.bad, dark.image, dark.hits), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_of_a_larger_dark_a_part_is_taken_at_a_random_place():
+    charges = np.arange(1, 61 * 71 + 1, dtype=np.float32).reshape(61, 71) * 10
+    science = a_scene(0.0, (40, 50), gain=1.0, read_noise=0.0)
+    dark = replace(a_dark(charges), hits=charges)
+    places = set()
+    for seed in range(5):
+        frame, truth = Physical()(science, dark, generator(seed))
+        row, column = divmod(int(frame.image[0, 0] / 10) - 1, 71)
+        np.testing.assert_array_equal(frame.image, charges[row : row + 40, column : column + 50])
+        assert truth.shape == (40, 50)
+        places.add((row, column))
+    assert len(places) > 1
+
+
+@pytest.mark.parametrize("recipe", **BY_NAME)
+def test_a_smaller_dark_is_refused_with_names_and_shapes(recipe):
+    expected = r"dark frame 'dark-1' is \(200, 239\), smaller than science frame 'science-1': \(200, 240\)"
+    with pytest.raises(ValueError, match=expected):
+        recipe(a_sky(300.0), a_dark(np.zeros((200, 239), np.float32)), generator())

@@ -1,0 +1,311 @@
+"""What is computed is kept: made once, whole or not there, under a name that says what it was made from."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from cosmicgate.data.clean import Clean
+from cosmicgate.data.contaminate import Paper, Physical
+from cosmicgate.data.decam import DecamData
+from cosmicgate.data.frames import Frame, write_frame
+from cosmicgate.data.patches import Grid
+from cosmicgate.data.simulate.ccd import DECAM
+from cosmicgate.data.sources import SimulatedDarks, SimulatedScience
+from cosmicgate.data.splits import SPLITS
+from cosmicgate.data.store import Recipe, digest, load_labelled, save_labelled, stored_frame
+from cosmicgate.truth import CORE, IGNORED, SKY
+
+
+def a_frame(level=100.0, **fields):
+    image = np.random.default_rng(0).normal(level, 5, (40, 60)).astype(np.float32)
+    return Frame(**({"image": image, "gain": 4.0, "read_noise": 6.5, "saturation": 4e4, "exptime": 90.0} | fields))
+
+
+def a_truth():
+    truth = np.full((40, 60), SKY, np.uint8)
+    truth[20, 10:20] = CORE
+    return truth
+
+
+class Counted:
+    """Recipes whose calls are counted; the ``fails``-th one does not end well."""
+
+    def __init__(self, fails=None):
+        self.made, self.fails = [], fails
+
+    def recipe(self, name, level=100.0):
+        def make():
+            self.made.append(name)
+            if len(self.made) == self.fails:
+                raise KeyboardInterrupt
+            return a_frame(level, name=name, hits=np.zeros((40, 60), np.float32))
+
+        return Recipe(name, ["counted", name, level], make)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Two frames in each split."""
+
+    counted: Counted
+    kind: str
+    provenance: str = "simulated"
+
+    def recipes(self, which):
+        return [self.counted.recipe(f"{which}-{self.kind}-{number}") for number in range(2)]
+
+
+def data_of(counted, root):
+    science, darks = Source(counted, "science"), Source(counted, "dark")
+    return DecamData(science, darks, Physical(clean=None), str(root), Grid(20), patch=20)
+
+
+def full(*arguments, **options):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+# ----------------------------------------------------------------------------------------------------- made once
+
+
+def test_a_frame_is_made_once(tmp_path):
+    counted = Counted()
+    first, again = (stored_frame(counted.recipe("a"), tmp_path) for _ in range(2))
+    assert counted.made == ["a"]
+    np.testing.assert_array_equal(first.image, again.image)
+    np.testing.assert_array_equal(first.image, a_frame().image)
+    stored_frame(counted.recipe("a", level=200.0), tmp_path)  # the same name, made from something else
+    assert counted.made == ["a", "a"]
+
+
+def test_all_data_are_made_once(tmp_path, monkeypatch):
+    counted = Counted()
+    data = data_of(counted, tmp_path)
+    data.prepare_data()
+    assert sorted(counted.made) == sorted(
+        f"{w}-{kind}-{n}" for w in SPLITS for kind in ("science", "dark") for n in (0, 1)
+    )
+    assert all(load_labelled(folder).image.shape == (40, 60) for folder in data.folders())
+    monkeypatch.setattr("cosmicgate.data.decam.stored_frame", full)
+    data_of(counted, tmp_path).prepare_data()  # reads and writes nothing
+
+
+def test_data_that_were_stopped_half_way_go_on_where_they_were(tmp_path):
+    counted = Counted(fails=6)
+    with pytest.raises(KeyboardInterrupt):
+        data_of(counted, tmp_path).prepare_data()
+    data_of(counted, tmp_path).prepare_data()
+    assert len(counted.made) == 12 + 1  # only the one that failed is made again
+    whole = data_of(Counted(), tmp_path / "at once")
+    whole.prepare_data()
+    for one, other in zip(data_of(counted, tmp_path).folders(), whole.folders(), strict=True):
+        np.testing.assert_array_equal(load_labelled(one).image, load_labelled(other).image)
+        assert one.name == other.name
+
+
+# ------------------------------------------------------------------------------------------- whole or not there
+
+
+def test_a_labelled_frame_comes_back_with_its_facts(tmp_path):
+    bad = np.zeros((40, 60), bool)
+    bad[:, 3] = True
+    save_labelled(a_frame(band="z", bad=bad, telescope="decam"), a_truth(), {"name": "one"}, tmp_path / "one")
+    labelled = load_labelled(tmp_path / "one")
+    np.testing.assert_array_equal(labelled.image, a_frame().image)
+    np.testing.assert_array_equal(labelled.truth, np.where(bad, IGNORED, a_truth()))
+    assert labelled.truth.dtype == np.uint8
+    assert isinstance(labelled.image, np.memmap)
+    expected = {"name": "one", "band": "z", "gain": 4.0, "read_noise": 6.5, "saturation": 4e4, "exptime": 90.0}
+    assert labelled.facts == expected | {"telescope": "decam"}
+    np.testing.assert_array_equal(labelled.bad, bad)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_full_disk_leaves_no_folder_and_no_part_of_one(tmp_path, monkeypatch, number):
+    calls, save = [], np.save
+
+    def until_full(*arguments):
+        calls.append(arguments)
+        (full if len(calls) == number else save)(*arguments)
+
+    monkeypatch.setattr(np, "save", until_full)
+    with pytest.raises(OSError, match="No space left"):
+        save_labelled(a_frame(), a_truth(), {"name": "one"}, tmp_path / "one")
+    assert len(calls) == number
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_facts_that_cannot_be_written_leave_no_folder(tmp_path):
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        save_labelled(a_frame(), a_truth(), {"name": {1, 2}}, tmp_path / "one")
+    assert list(tmp_path.iterdir()) == []
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+from cosmicgate.data.frames import Frame
+from cosmicgate.data.store import save_labelled
+
+save = np.save
+np.save = lambda *arguments: (save(*arguments), os.kill(os.getpid(), signal.SIGKILL))
+frame = Frame(np.ones((8, 8), np.float32), 4.0, 6.5, 45000.0, 90.0)
+save_labelled(frame, np.zeros((8, 8), np.uint8), {"name": "one"}, Path(sys.argv[1]))
+"""
+
+
+def test_a_process_that_is_killed_leaves_no_folder_of_that_name(tmp_path):
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "one")], env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert len(list(tmp_path.glob(".partial-*/image.npy"))) == 1  # it had begun
+    assert not (tmp_path / "one").exists()
+    save_labelled(a_frame(), a_truth(), {"name": "one"}, tmp_path / "one")
+    assert load_labelled(tmp_path / "one").facts["name"] == "one"
+
+
+def test_two_processes_that_make_the_same_folder_at_once_both_go_on(tmp_path, monkeypatch):
+    save, others = np.save, []
+
+    def while_another_does(*arguments):
+        save(*arguments)
+        if not others:
+            others.append("at work")
+            save_labelled(a_frame(), a_truth(), {"name": "other"}, tmp_path / "one")
+
+    monkeypatch.setattr(np, "save", while_another_does)
+    save_labelled(a_frame(), a_truth(), {"name": "ours"}, tmp_path / "one")
+    assert load_labelled(tmp_path / "one").facts["name"] == "other"
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+def test_two_processes_that_make_the_same_frame_at_once_both_go_on(tmp_path):
+    recipe = Counted().recipe("a")
+
+    def while_another_does():
+        write_frame(recipe.make(), tmp_path / f"a-{recipe.key}.fits")
+        return recipe.make()
+
+    frame = stored_frame(replace(recipe, make=while_another_does), tmp_path)
+    np.testing.assert_array_equal(frame.image, a_frame().image)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_others_may_read_what_one_has_made(tmp_path):
+    save_labelled(a_frame(), a_truth(), {"name": "one"}, tmp_path / "one")
+    (tmp_path / "plain").mkdir()
+    assert (tmp_path / "one").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def spoil(folder, name):
+    """Spoil a file of a folder in one of the ways in which files are spoilt."""
+    path = folder / name.removeprefix("cut ").removeprefix("empty ").removeprefix("other ")
+    if name.startswith("cut"):
+        path.write_bytes(path.read_bytes()[:-20])
+    elif name.startswith("empty"):
+        path.write_bytes(b"")
+    elif name.startswith("other"):
+        np.save(path, np.zeros((3, 4), np.uint8))
+    else:
+        path.unlink()
+
+
+SPOILT = ["image.npy", "facts.json", "cut image.npy", "empty truth.npy", "other truth.npy", "cut facts.json"]
+
+
+@pytest.mark.parametrize("what", SPOILT)
+def test_a_folder_that_is_spoilt_is_named(tmp_path, what):
+    save_labelled(a_frame(), a_truth(), {"name": "one"}, tmp_path / "one")
+    spoil(tmp_path / "one", what)
+    with pytest.raises(
+        ValueError, match=r"one is not a whole labelled frame \(.+\): delete it and run again"
+    ) as caught:
+        load_labelled(tmp_path / "one")
+    assert str(tmp_path / "one") in str(caught.value)
+
+
+def test_a_stored_frame_that_is_spoilt_is_named(tmp_path):
+    recipe = Counted().recipe("a")
+    stored_frame(recipe, tmp_path)
+    path = next(tmp_path.glob("a-*.fits"))
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(ValueError, match=r"not a whole FITS file .*: delete it and run again") as caught:
+        stored_frame(recipe, tmp_path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_truth_of_another_shape_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"mine: the truth is \(3, 4\), the image \(40, 60\)"):
+        save_labelled(a_frame(name="mine"), np.zeros((3, 4), np.uint8), {}, tmp_path / "one")
+    assert list(tmp_path.iterdir()) == []
+
+
+# ----------------------------------------------------------------------------------------------------------- keys
+
+
+SCIENCE = SimulatedScience({"train": 2}, shape=(512, 512), bands=("g",))
+DARKS = SimulatedDarks({"train": 2}, shape=(512, 512))
+
+
+def keys(contamination=None, science=SCIENCE, darks=DARKS, pairing_seed=0):
+    data = DecamData(science, darks, contamination or Physical(), "unused", Grid(), pairing_seed=pairing_seed)
+    return [pair.folder.name for pair in data.pairs("train")]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"contamination": Physical(n_sigma=4.0)},
+        {"contamination": Physical(clean=None)},
+        {"contamination": Physical(clean=Clean(objlim=2.0))},
+        {"contamination": Paper()},
+        {"science": replace(SCIENCE, exptime=91.0)},
+        {"science": replace(SCIENCE, shape=(512, 511))},
+        {"science": replace(SCIENCE, seed=1)},
+        {"darks": replace(DARKS, ccd="itl")},
+        {"darks": replace(DARKS, seed=1)},
+        {"pairing_seed": 1},
+    ],
+)
+def test_other_settings_have_other_keys(change):
+    assert not set(keys(**change)) & set(keys())
+
+
+def test_the_same_settings_have_the_same_keys():
+    assert keys() == keys(Physical(3.0, 1.0, Clean()), replace(SCIENCE), replace(DARKS))
+    assert len(set(keys())) == 2
+
+
+HASHED = """
+import json
+from cosmicgate.data.simulate.ccd import DECAM
+from cosmicgate.data.store import digest
+
+print(digest(["dark", DECAM, {"b": 1.5, "a": [1, 2], "c": None}, 90.0]))
+"""
+
+
+@pytest.mark.parametrize("seed", ["1", "2"])
+def test_a_key_is_the_same_in_another_process(seed):
+    environment = os.environ | {"PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", HASHED], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == digest(["dark", DECAM, {"c": None, "a": (1, 2), "b": 1.5}, np.float64(90)])
+
+
+@pytest.mark.parametrize("value", [{1, 2}, print, np.zeros(3)])
+def test_what_has_no_lasting_form_is_refused_as_part_of_a_key(value):
+    with pytest.raises(TypeError, match="cannot be part of a cache key"):
+        digest(["dark", value])
+
+
+def test_the_facts_of_a_pair_say_what_it_was_made_from(tmp_path):
+    data = data_of(Counted(), tmp_path)
+    data.prepare_data()
+    facts = json.loads((data.folders()[0] / "facts.json").read_text())
+    pair = data.pairs("train")[0]
+    assert (facts["name"], facts["dark"], facts["contamination"]) == (pair.science.name, pair.dark.name, "Physical")
+    assert facts["settings"] == {"n_sigma": 3.0, "ignore_sigma": 1.0, "clean": None}
