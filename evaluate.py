@@ -1,14 +1,16 @@
 """Score detectors on test data:  python evaluate.py checkpoint=outputs/.../checkpoints/best.ckpt"""
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from cosmicgate.config import ConfigError, Evaluate, build, checked, one_sentence
-from cosmicgate.detectors.network import read_checkpoint
-from cosmicgate.evaluation import evaluate, picture
+from cosmicgate.evaluation import compare, features, pictures
+from cosmicgate.lineup import data_of, line_up
 from cosmicgate.report import write_report
 from cosmicgate.tracking import quiet, write_json
 
@@ -18,21 +20,29 @@ from cosmicgate.tracking import quiet, write_json
 def main(cfg: DictConfig) -> None:
     """Compose, check, score, report."""
     cfg = checked(cfg, Evaluate)
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
     run = Path(HydraConfig.get().runtime.output_dir)
     quiet()
-    if cfg.data is None and cfg.checkpoint is None:
+    if cfg.data is None and not cfg.checkpoint:
         raise ConfigError("data: nothing to score; give checkpoint=FILE (its test data) or data=NAME")
-    data = build(cfg.data if cfg.data is not None else read_checkpoint(cfg.checkpoint)["config"]["data"])
-    detectors = [build(node) for node in cfg.detector.values()]
+    data = build(config["data"] or data_of(config["checkpoint"]))
+    detectors, unavailable = line_up(config["detector"], config["checkpoint"])
+    for entry in unavailable:
+        print(f"left out: {entry['detector']}: {entry['reason']}", file=sys.stderr)
     data.prepare_data()
 
-    rows = evaluate(detectors, data.test_sets(), run / "frames")
-    write_json(run / "results.json", {"rows": rows})
-    for path in write_report(run / "results.json", run / "report"):
+    results = compare(detectors, data.test_sets(), run / "frames", config["compare"])
+    failed = results.get("failed", [])
+    write_json(run / "results.json", results | ({"unavailable": unavailable} if unavailable else {}))
+    made = write_report(run / "results.json", run / "report") if results["rows"] else []
+    for test_set in data.test_sets():
+        made += pictures(detectors, test_set, run / "frames", run / "report", failed) if cfg.picture else []
+        made += features(detectors, test_set, run / "report") if cfg.features else []
+    for path in made:
         print(path)
-    if cfg.picture:
-        for test_set in data.test_sets():
-            print(picture(detectors, test_set, run / "report"))
+    if failed:
+        reasons = "; ".join(f"{e['detector']} on {e['test_set']}: {e['reason']}" for e in failed)
+        sys.exit(f"error: {len(failed)} row(s) failed, the others are written: {reasons}")
 
 
 if __name__ == "__main__":

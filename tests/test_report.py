@@ -9,8 +9,10 @@ import pytest
 from matplotlib import image
 from matplotlib.figure import Figure
 
-from cosmicgate import panels, report
+from cosmicgate import panels, report, tables
+from cosmicgate.figures import draw_curves
 from cosmicgate.panels import save_figure
+from cosmicgate.results import read_results
 from cosmicgate.truth import CORE, IGNORED, RING, SKY
 
 SCORES = {
@@ -35,7 +37,12 @@ def a_row(detector="Att Cosmic-CoNN", test_set="decam", provenance="simulated", 
     }
     row = {"test_set": test_set, "provenance": provenance, "detector": detector, "trained_on": "decam, simulated"}
     row |= {"threshold": 0.5, "frames": 8, "pixels": 2097152, "hits": 321}
-    row |= {"dilated": SCORES, "core": SCORES | {"f1": 0.5}, "per_hit": {"recall": 0.98, "false_per_megapixel": 3.25}}
+    by_length = [{"from": 1, "to": 2, "hits": 40, "found": 30, "interval": [0.7, 0.8]}]
+    by_length += [{"from": 3, "to": None, "hits": 0, "found": 0, "interval": None}]
+    by_snr = [{"from": None, "to": 5.0, "hits": 40, "found": 30, "interval": None}]
+    hits = {"recall": 0.98, "false_per_megapixel": 3.25, "by_length": by_length, "by_snr": by_snr}
+    row |= {"dilated": SCORES, "core": SCORES | {"f1": 0.5}, "per_hit": hits}
+    row |= {"intervals": {"dilated": {"tpr_at_fpr_0.01pct": [0.97, 0.98]}, "core": {}, "per_hit": {}, "draws": 1000}}
     return row | {"curves": {"dilated": curve, "core": curve}} | changes
 
 
@@ -73,36 +80,140 @@ def a_scene(height=60, width=80):
     return np.random.default_rng(0).normal(100, 5, truth.shape), truth
 
 
+def a_difference(**changes):
+    parts = {"dilated": SCORES, "core": SCORES, "per_hit": {"recall": 0.98, "false_per_megapixel": 3.25}}
+    entry = {"test_set": "decam", "provenance": "simulated", "frames": 8, "a": "Att deepCR", "b": "deepCR"}
+    entry |= {"trained_on": ["decam, simulated", "decam, simulated"]}
+    found = {"difference": 0.0125, "interval": [-0.001, 0.02], "above_zero": 0.97}
+    return entry | {part: dict.fromkeys(scores, found) for part, scores in parts.items()} | changes
+
+
 def test_tables_keep_test_sets_and_provenances_apart():
     rows = [a_row(), a_row(provenance="real"), a_row(test_set="lco_0m4"), a_row("deepCR"), a_row("Old", frames=7)]
-    blocks = report.table(rows, "dilated").split("### ")[1:]
-    assert [block.splitlines()[0] for block in blocks] == [
-        "decam (simulated): 8 frames, 2,097,152 pixels, 321 hits",
-        "decam (real): 8 frames, 2,097,152 pixels, 321 hits",
-        "lco_0m4 (simulated): 8 frames, 2,097,152 pixels, 321 hits",
-        "decam (simulated): 7 frames, 2,097,152 pixels, 321 hits",
+    made = tables.tables_of(rows, "dilated")
+    assert [table.title.partition(". ")[0] for table in made] == ["Table 1", "Table 2"] * 4
+    for table, about, lines in zip(
+        made[::2],
+        [
+            "decam (simulated): 8 frames, 2,097,152 pixels, 321 hits.",
+            "decam (real): 8 frames, 2,097,152 pixels, 321 hits.",
+            "lco_0m4 (simulated): 8 frames, 2,097,152 pixels, 321 hits.",
+            "decam (simulated): 7 frames, 2,097,152 pixels, 321 hits.",
+        ],
+        [2, 1, 1, 1],
+        strict=True,
+    ):
+        assert table.caption.startswith(about)
+        assert len(table.lines) == lines
+    assert len(tables.hit_tables(rows)) == 4
+
+
+def shown(table):
+    """The first line's cells by their head; where a head stands twice, the last."""
+    return dict(zip(table.heads, table.lines[0], strict=True))
+
+
+def test_tables_have_the_papers_units_its_values_and_a_dash_for_null():
+    one, two = tables.tables_of([a_row()], "dilated")
+    assert one.lines[0][:2] == ["Att Cosmic-CoNN", "decam, simulated"]
+    assert one.lines[0][2:8] == ["97.69 [97.00, 98.00]", "97.69", "99.60", "99.60", "—", "98.99"]
+    assert one.lines[0][8:] == ["0.9999", "0.9900"]
+    assert two.lines[0][2:] == ["0.5", "0.9749", "0.9749", "0.9511", "0.9511", "0.0246", "0.0246"]
+    assert "not the same frames" in one.caption
+    assert "8 frames again 1,000 times: few" in one.caption
+    core = tables.tables_of([a_row(trained_on=None, threshold=None)], "core")[1]
+    assert core.lines[0] == ["Att Cosmic-CoNN", "—", "—", "0.5000", "0.9511", "0.0246"]
+    assert "ublished" not in core.caption, "the paper has one convention"
+    assert "need several frames" in tables.tables_of([a_row(intervals={})], "core")[0].caption
+    (hits,) = tables.hit_tables([a_row()])
+    assert shown(hits)["Hits found (%)"] == "98.00"
+    assert shown(hits)["1-2 px, of 40"] == "75.0"
+    assert shown(hits)["≥3 px, of 0"] == "—"
+
+
+@pytest.mark.parametrize(
+    ("detector", "test_set", "f1"),
+    [
+        ("deepCR", "decam", 0.9711),
+        ("deepCR (released)", "decam_semireal", 0.9711),
+        ("deepCR, seed 1", "lco_0m4", 0.6452),
+        ("Cosmic-CoNN (pre-trained on LCO)", "decam", 0.9574),
+        ("Cosmic-CoNN (pre-trained on LCO)", "lco_0m4", None),
+        ("Astro-SCRAPPY (tuned)", "decam", None),
+        ("deepCR", "cutouts", None),
+    ],
+)
+def test_published_values_stand_beside_their_own_detector_and_data(detector, test_set, f1):
+    assert tables.published(a_row(detector, test_set)).get("f1") == f1
+
+
+def test_latex_is_booktabs_and_escaped(results, tmp_path):
+    report.write_report(results(a_row("A_B & C", test_set="lco_0m4")), tmp_path / "report")
+    text = (tmp_path / "report" / "tables.tex").read_text()
+    assert text.count(r"\toprule") == text.count(r"\bottomrule") == 5
+    assert r"A\_B \& C & decam, simulated & 97.69 [97.00, 98.00]" in text
+    assert r"TPR at FPR 0.01 \% (\%)" in text
+    assert r"$\geq$3 px" in text
+    for line in text.splitlines():
+        assert line.isascii(), line
+        if line.startswith(r"\begin{tabular}"):
+            columns = len(line.partition("}{")[2].rstrip("}"))
+        if line.endswith(r"\\"):
+            assert line.replace(r"\&", "").count("&") == columns - 1
+
+
+def test_csv_has_every_score_of_both_conventions_at_full_precision():
+    lines = list(csv.DictReader(tables.scores_csv([a_row(), a_row("deepCR")]).splitlines()))
+    assert len(lines) == 2 * (8 + 8 + 2 + 2 + 1)
+    value = {(line["detector"], line["convention"], line["score"]): line for line in lines}
+    assert value["deepCR", "dilated", "f1"]["value"] == "0.97494"
+    assert value["deepCR", "dilated", "f1"]["published"] == "0.9711"
+    assert value["deepCR", "dilated", "tpr_at_fpr_0.1pct"]["published"] == "0.996"
+    tpr = value["deepCR", "dilated", "tpr_at_fpr_0.01pct"]
+    assert (tpr["low"], tpr["high"]) == ("0.97", "0.98")
+    assert value["deepCR", "core", "f1"]["value"] == "0.5"
+    assert value["deepCR", "core", "f1"]["published"] == ""
+    assert value["deepCR", "core", "precision_at_tpr_95pct"]["value"] == ""
+    assert value["deepCR", "per_hit", "recall"]["value"] == "0.98"
+    assert value["deepCR", "per_hit", "recall, length 1-2 px"]["value"] == "0.75"
+    assert value["deepCR", "per_hit", "recall, peak SNR <5"]["value"] == "0.75"
+
+
+def test_differences_have_their_own_tables():
+    other = a_difference(a="Att Cosmic-CoNN", b="Cosmic-CoNN")
+    dilated, core, real, _ = tables.difference_tables([a_difference(), other, a_difference(provenance="real")])
+    assert dilated.heads[1:] == [
+        "Att deepCR - deepCR (trained on decam, simulated)",
+        "Att Cosmic-CoNN - Cosmic-CoNN (trained on decam, simulated)",
     ]
-    assert [block.count("decam, simulated |") for block in blocks] == [2, 1, 1, 1]
+    assert dilated.lines[0] == ["TPR at FPR 0.01 % (%)", *["+1.25 [-0.10, +2.00], 97 %"] * 2]
+    assert ["F1", *["+0.0125 [-0.0010, +0.0200], 97 %"] * 2] in core.lines
+    assert "(real)" in real.title
+    nothing = {"difference": None, "interval": None, "above_zero": None}
+    entry = a_difference(core=dict.fromkeys(SCORES, nothing))
+    assert tables.difference_tables([entry])[1].lines[0][1] == "—"
+    assert len(tables.differences_csv([entry]).splitlines()) == 1 + 8 + 8 + 2
 
 
-def test_table_has_the_papers_units_and_a_dash_for_null():
-    last = report.table([a_row()], "dilated").strip().splitlines()[-1]
-    cells = [cell.strip() for cell in last.strip("|").split("|")]
-    assert cells[:6] == ["Att Cosmic-CoNN", "decam, simulated", "0.5", "97.69", "99.60", "—"]
-    assert cells[6:] == ["0.9749", "0.9511", "0.0246", "0.9999", "0.9900", "98.00", "3.25"]
-    assert "| 0.5000 |" in report.table([a_row()], "core")
-    assert "| — | — |" in report.table([a_row(trained_on=None, threshold=None)], "core")
-
-
-def test_csv_has_every_score_of_both_conventions_at_full_precision(tmp_path):
-    report.write_csv([a_row(), a_row("deepCR")], tmp_path / "scores.csv")
-    lines = list(csv.DictReader((tmp_path / "scores.csv").read_text().splitlines()))
-    assert len(lines) == 2 * (8 + 8 + 2)
-    value = {(line["detector"], line["convention"], line["score"]): line["value"] for line in lines}
-    assert value["deepCR", "dilated", "f1"] == "0.97494"
-    assert value["deepCR", "core", "f1"] == "0.5"
-    assert value["deepCR", "core", "precision_at_tpr_95pct"] == ""
-    assert value["deepCR", "per_hit", "recall"] == "0.98"
+def test_several_evaluations_make_one_report(tmp_path):
+    paths = [tmp_path / name for name in "abc"]
+    gone = {"detector": "maximask", "reason": "no weights"}
+    failed = {"test_set": "decam", "detector": "LACosmic", "reason": "no ink"}
+    contents = [
+        {"rows": [a_row()], "unavailable": [gone], "differences": [a_difference()]},
+        {"rows": [a_row(), a_row(provenance="real")], "unavailable": [gone], "failed": [failed]},
+        {"rows": [a_row(hits=0)]},
+    ]
+    for path, content in zip(paths, contents, strict=True):
+        path.write_text(json.dumps(content))
+    assert len(read_results(paths)["rows"]) == 3, "one row is in two of them"
+    report.main([*(str(path) for path in paths), "-o", str(tmp_path / "report")])
+    text = (tmp_path / "report" / "tables.md").read_text()
+    assert text.endswith("- LACosmic on decam failed: no ink\n- maximask: no weights\n")
+    assert (tmp_path / "report" / "differences.csv").is_file()
+    paths[2].write_text(json.dumps({"rows": [a_row(threshold=0.4)]}))
+    with pytest.raises(SystemExit, match=r"row 0 of .*a and row 0 of .*c are both 'Att Cosmic-CoNN' on 'decam"):
+        report.main([*(str(path) for path in paths), "-o", str(tmp_path / "report")])
 
 
 def test_report_has_tables_and_a_figure_for_each_test_set_and_convention(results, tmp_path, legends):
@@ -112,30 +223,34 @@ def test_report_has_tables_and_a_figure_for_each_test_set_and_convention(results
     assert sorted(made) == sorted((tmp_path / "report").iterdir())
     assert [file.name for file in made] == [
         "tables.md",
+        "tables.tex",
         "tables.csv",
         "curves_dilated_decam_simulated.png",
         "curves_dilated_lco-0m4_real.png",
         "curves_core_decam_simulated.png",
         "curves_core_lco-0m4_real.png",
+        "recall_decam_simulated.png",
+        "recall_lco-0m4_real.png",
     ]
-    for figure in made[2:]:
+    for figure in made[3:]:
         assert np.ptp(image.imread(figure)[..., :3]) == 1, f"{figure.name} is blank"
-    assert legends == 2 * [["LACosmic", "Att Cosmic-CoNN", "deepCR (no curve)"], ["Att Cosmic-CoNN"]]
+    curves = [["LACosmic", "Att Cosmic-CoNN", "deepCR (no curve)"], ["Att Cosmic-CoNN"]]
+    assert legends == [*curves, *curves, ["LACosmic", "Att Cosmic-CoNN", "deepCR"], ["Att Cosmic-CoNN"]]
 
 
 def test_the_same_results_give_the_same_bytes(tmp_path):
-    once, again = (report.draw_curves([a_row()], tmp_path / name) for name in "ab")
+    once, again = (draw_curves([a_row()], tmp_path / name) for name in "ab")
     assert once[0].read_bytes() == again[0].read_bytes()
 
 
 def test_one_test_set_of_other_frames_gets_its_own_figure(tmp_path, legends):
-    made = report.draw_curves([a_row(), a_row("deepCR", frames=7)], tmp_path / "curves")
+    made = draw_curves([a_row(), a_row("deepCR", frames=7)], tmp_path)
     assert len(set(made)) == 2
     assert legends == [["Att Cosmic-CoNN"], ["deepCR"]]
 
 
 def test_a_detector_that_was_trained_twice_is_told_apart(tmp_path, legends):
-    report.draw_curves([a_row(), a_row(trained_on="lco"), a_row("deepCR")], tmp_path / "curves")
+    draw_curves([a_row(), a_row(trained_on="lco"), a_row("deepCR")], tmp_path)
     assert legends == [["Att Cosmic-CoNN [decam, simulated]", "Att Cosmic-CoNN [lco]", "deepCR"]]
 
 
@@ -152,7 +267,7 @@ def test_a_detector_that_was_trained_twice_is_told_apart(tmp_path, legends):
         ({"rows": [a_row(per_hit={"recall": "all", "false_per_megapixel": 1})]}, "per_hit.recall = 'all', expected"),
         ({"rows": [a_row(curves=[1])]}, "curves that are list, expected an object or null"),
         ({"rows": [a_row(curves={"core": {"fpr": [0]}})]}, "core curves of .*'tpr': 0"),
-        ({"rows": [a_row(), a_row()]}, "rows 0 and 1 are both 'Att Cosmic-CoNN' on 'decam"),
+        ({"rows": [a_row(), a_row()]}, "are both 'Att Cosmic-CoNN' on 'decam"),
     ],
 )
 def test_a_broken_results_file_is_refused_by_name(tmp_path, content, complaint):
@@ -209,6 +324,18 @@ def test_of_a_large_image_the_window_with_most_hits_is_shown(tmp_path, monkeypat
     panels.masks_figure(scene, truth, {}, "a scene", window=32)
     assert {panel.shape for panel in seen.values()} == {(32, 32, 3)}
     assert (seen["truth"] < 1).all(-1).sum() == 16
+
+
+def test_the_mistakes_of_a_noisy_detector_do_not_choose_the_window(monkeypatch):
+    scene, truth = a_scene(300, 400)
+    noisy = np.zeros(truth.shape, bool)
+    noisy[100:300:4, 200::4] = True
+    good = truth == CORE
+    good[41:44, 51:59] = False  # it misses the one hit
+    seen = {}
+    monkeypatch.setattr(panels, "_panels_figure", lambda shown, *_, **__: seen.update(shown) or Figure())
+    panels.masks_figure(scene, truth, {"noisy": noisy, "good": good}, "a scene", window=32)
+    assert (seen["truth"] < 1).any(), "the hit is shown"
 
 
 def test_an_empty_scene_with_bad_pixels_is_drawn(tmp_path):

@@ -53,9 +53,12 @@ class Evaluate:
     detector: Any
     seed: int
     real: str
-    checkpoint: str | None = None
+    checkpoint: Any = None  # a path, a glob pattern, or a list of both
+    weights: str | None = None
     data: Any = None
+    compare: list[list[str]] = field(default_factory=list)
     picture: bool = True
+    features: bool = False
 
 
 @contextmanager
@@ -64,13 +67,18 @@ def one_sentence() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, ImportError, InstantiationException) as error:
-        cause: BaseException = error
-        while isinstance(cause, InstantiationException) and cause.__cause__:
-            cause = cause.__cause__
+        cause = cause_of(error)
         if not isinstance(cause, (ValueError, OSError, ImportError)):
             raise
         logging.getLogger(__name__).debug("traceback", exc_info=error)
         sys.exit(f"error: {cause}")
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """Return what a config's target raised: Hydra wraps it."""
+    while isinstance(error, InstantiationException) and error.__cause__:
+        error = error.__cause__
+    return error
 
 
 def precision() -> str:

@@ -1,218 +1,169 @@
-"""Judge detectors on test sets: counts frame by frame, kept on disk, then the scores of every table."""
+"""Judge detectors on test sets, frame by frame; then the scores of every table, and what differs between detectors."""
 
-import math
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from cosmicgate.data.decam import TestSet
-from cosmicgate.data.frames import Frame
-from cosmicgate.data.store import Labelled, digest, load_labelled
-from cosmicgate.detectors import Detection, Detector
-from cosmicgate.files import whole
-from cosmicgate.hits import match_hits
-from cosmicgate.metrics import Curves, LogitHistogram, Scores, counts_from_mask
-from cosmicgate.panels import masks_figure, save_figure
-from cosmicgate.truth import CORE, Convention
+from cosmicgate.data.store import load_labelled
+from cosmicgate.detectors import Detector
+from cosmicgate.featuremaps import attention_figure, feature_maps, features_figure, has_features
+from cosmicgate.judging import finished, frame_of, read_mask, read_result
+from cosmicgate.panels import busiest, file_name, masks_figure, save_figure
+from cosmicgate.scoring import Scored, difference, score
+from cosmicgate.truth import CORE
 
-CONVENTIONS: tuple[Convention, ...] = ("dilated", "core")
-Counts = NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class FrameResult:
-    """One detector on one frame.
-
-    Attributes
-    ----------
-    settings : ndarray (P,), float64
-        Operating points of a detector without scores; empty for a network.
-    counts : ndarray (P, 3, 2) or (3, bins), int64
-        Sky, core and ring pixels: of each operating point, or by logit.
-    at_threshold : ndarray (3, 2), int64
-        The same at the detector's own threshold.
-    found, hits, false_hits : int
-        Hits found, hits in the truth, predictions that are none; at the threshold.
-    """
-
-    settings: NDArray[np.float64]
-    counts: Counts
-    at_threshold: Counts
-    found: int
-    hits: int
-    false_hits: int
+log = logging.getLogger(__name__)
 
 
 def evaluate(detectors: Sequence[Detector], test_sets: Sequence[TestSet], kept: Path) -> list[dict[str, Any]]:
-    """Return a row of ``results.json`` for each test set and detector.
+    """Return a row of ``results.json`` for each test set and detector; whatever one of them raises is raised.
 
     Parameters
     ----------
     detectors, test_sets
-        Every one on every other; memory does not grow with the number of frames.
+        Every one on every other. Of a frame, counts are kept and no pixels: memory does not grow with their number.
     kept : Path
         Folder of finished (detector, frame) results: an evaluation that was stopped goes on behind them.
     """
-    rows = []
+    return [row(judged(d, test_set, kept), d, test_set) for test_set in test_sets for d in detectors]
+
+
+def compare(
+    detectors: Sequence[Detector], test_sets: Sequence[TestSet], kept: Path, pairs: Sequence[Sequence[str]] = ()
+) -> dict[str, Any]:
+    """Return the content of ``results.json``; a detector that raises loses its own row and no other.
+
+    Parameters
+    ----------
+    detectors, test_sets, kept
+        As in :func:`evaluate`.
+    pairs : sequence of (str, str)
+        Titles of two detectors whose difference is wanted, the one that should be better first. One ending behind
+        both, `` (released)`` say, is a pair too.
+
+    Returns
+    -------
+    dict
+        ``rows``; and, where there are any, ``differences`` and ``failed`` (test_set, detector, reason).
+    """
+    rows, differences, failed = [], [], []
     for test_set in test_sets:
+        scored: list[tuple[Detector, Scored]] = []
         for detector in detectors:
-            progress = tqdm(test_set.folders, desc=f"{detector.title} on {test_set.name}", unit="frame")
-            rows.append(row(detector, test_set, [_kept_result(detector, folder, kept) for folder in progress]))
-    return rows
+            try:
+                scored.append((detector, judged(detector, test_set, kept)))
+            except Exception as error:  # a foreign package may raise anything; the other rows must still come out
+                reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+                log.error("%s on %s failed: %s", detector.title, test_set.name, reason)
+                log.debug("traceback", exc_info=error)
+                failed.append({"test_set": test_set.name, "detector": detector.title, "reason": reason})
+        rows += [row(s, detector, test_set) for detector, s in scored]
+        differences += _differences(scored, pairs, test_set)
+    return {"rows": rows} | {key: found for key, found in (("differences", differences), ("failed", failed)) if found}
 
 
-def frame_of(labelled: Labelled) -> Frame:
-    """Return the frame that a detector is shown: the image and what its header says, without the truth."""
-    facts = labelled.facts
-    return Frame(
-        image=np.array(labelled.image),
-        gain=facts["gain"],
-        read_noise=facts["read_noise"],
-        saturation=facts["saturation"],
-        exptime=facts["exptime"],
-        band=facts["band"],
-        name=facts["name"],
-    )
+def judged(detector: Detector, test_set: TestSet, kept: Path) -> Scored:
+    """Score a detector on a test set."""
+    progress = tqdm(test_set.folders, desc=f"{detector.title} on {test_set.name}", unit="frame")
+    return score([read_result(finished(detector, folder, kept)) for folder in progress])
 
 
-def judge(detector: Detector, labelled: Labelled) -> FrameResult:
-    """Score a detector on one frame."""
-    truth = np.array(labelled.truth)
-    detection = detector.detect(frame_of(labelled))
-    mask = mask_at(detection, detector.threshold)
-    hits = match_hits(truth, mask)
-    settings = np.array(sorted(detection.masks))
-    if detection.logits is not None:
-        histogram = LogitHistogram()
-        histogram.update(detection.logits, torch.from_numpy(truth))
-        counts = histogram.compute().numpy()
-    else:
-        counts = np.stack([counts_from_mask(detection.masks[setting], truth) for setting in settings])
-    found, false = int(hits.found.sum()), hits.false_hits
-    return FrameResult(settings, counts, counts_from_mask(mask, truth), found, hits.found.size, false)
-
-
-def mask_at(detection: Detection, threshold: float) -> NDArray[np.bool_]:
-    """Return the mask (H, W) of a detection at a probability or at one of its settings."""
-    if detection.logits is not None:
-        return np.asarray((detection.logits.sigmoid() >= threshold).numpy())
-    return detection.masks[threshold]
-
-
-def row(detector: Detector, test_set: TestSet, results: Sequence[FrameResult]) -> dict[str, Any]:
-    """Add up the frames and return their scores, as plain values."""
-    counts = np.sum([r.counts for r in results], axis=0)
-    at_threshold = np.sum([r.at_threshold for r in results], axis=0)
-    hits, found = sum(r.hits for r in results), sum(r.found for r in results)
-    pixels = int(at_threshold.sum())
-    content: dict[str, Any] = {
+def row(scored: Scored, detector: Detector, test_set: TestSet) -> dict[str, Any]:
+    """Return a row of ``results.json``: what was scored, and its scores."""
+    return {
         "test_set": test_set.name,
         "provenance": test_set.provenance,
         "detector": detector.title,
         "trained_on": detector.trained_on,
         "threshold": detector.threshold,
-        "frames": len(results),
-        "pixels": pixels,
-        "hits": hits,
-    }
-    curves = {}
-    for convention in CONVENTIONS:
-        scores = Curves.from_counts(at_threshold, convention).at_threshold(0.5)
-        if results[0].settings.size:
-            content[convention], curves[convention] = _swept(counts, convention, scores)
-        else:
-            content[convention], curves[convention] = _scored(counts, convention, scores)
-    content["per_hit"] = _plain(
-        {"recall": found / hits if hits else math.nan, "false_per_megapixel": _false_rate(results, pixels)}
-    )
-    return content | {"curves": curves}
+    } | scored.content
 
 
-def _false_rate(results: Sequence[FrameResult], pixels: int) -> float:
-    return 1e6 * sum(r.false_hits for r in results) / pixels if pixels else math.nan
+def _differences(
+    scored: Sequence[tuple[Detector, Scored]], pairs: Sequence[Sequence[str]], test_set: TestSet
+) -> list[dict[str, Any]]:
+    """Return an entry for each pair; of several with one title, those that were trained on the same data."""
+    found = []
+    for better, other in pairs:
+        for a, a_scored in scored:
+            partners = [
+                (b, b_scored)
+                for b, b_scored in scored
+                if b is not a and a.title.startswith(better) and b.title == other + a.title.removeprefix(better)
+            ]
+            alike = [(b, b_scored) for b, b_scored in partners if b.trained_on == a.trained_on]
+            for b, b_scored in alike or partners:
+                about = {"test_set": test_set.name, "provenance": test_set.provenance, "frames": len(test_set.folders)}
+                about |= {"a": a.title, "b": b.title, "trained_on": [a.trained_on, b.trained_on]}
+                found.append(about | difference(a_scored, b_scored))
+    return found
 
 
-def _scored(counts: Counts, convention: Convention, scores: Scores) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Scores and curves of a detector with a score for every pixel."""
-    curves = Curves.from_counts(counts, convention)
-    values = {
-        "tpr_at_fpr_0.01pct": curves.tpr_at_fpr(1e-4),
-        "tpr_at_fpr_0.1pct": curves.tpr_at_fpr(1e-3),
-        "precision_at_tpr_95pct": curves.precision_at_tpr(0.95),
-        "roc_auc": curves.roc_auc(),
-        "average_precision": curves.average_precision(),
-    }
-    (fpr, tpr), (recall, precision) = curves.roc(500), curves.pr(500)
-    return _plain(values | _of_mask(scores)), _plain_curve(fpr, tpr, recall, precision)
+def pictures(
+    detectors: Sequence[Detector], test_set: TestSet, kept: Path, folder: Path, failed: Sequence[Mapping[str, str]] = ()
+) -> list[Path]:
+    """Draw a frame of each band, the one with the most core pixels: image, truth, each detector's mask.
+
+    Parameters
+    ----------
+    detectors, test_set, kept
+        Of the evaluation before; its masks are drawn.
+    folder : Path
+        Where the pictures go: ``masks_<test set>[_<band>].png``.
+    failed : sequence of mapping
+        As in ``results.json``: these detectors have no mask.
+    """
+    without = {entry["detector"] for entry in failed if entry["test_set"] == test_set.name}
+    shown = {_label(d, detectors): d for d in detectors if d.title not in without}
+    chosen = busiest_frames(test_set)
+    made = []
+    for band, frame in chosen.items():
+        labelled = load_labelled(frame)
+        masks = {label: read_mask(finished(d, frame, kept)) for label, d in shown.items()}
+        title = f"{labelled.facts['name']}, {band or 'no'} band, {test_set.name} ({test_set.provenance})"
+        figure = masks_figure(np.array(labelled.image), np.array(labelled.truth), masks, title)
+        name = ["masks", test_set.name] + [band] * (len(chosen) > 1)
+        made.append(save_figure(figure, folder / f"{file_name(*name)}.png"))
+    return made
 
 
-def _swept(counts: Counts, convention: Convention, scores: Scores) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Scores and curves of a detector that was run at several settings: straight lines between them, none beyond."""
-    points = [Curves.from_counts(c, convention).at_threshold(0.5) for c in counts]
-    points = sorted((p for p in points if math.isfinite(p.fpr) and math.isfinite(p.recall)), key=lambda p: p.fpr)
-    fpr, tpr = np.array([p.fpr for p in points]), np.array([p.recall for p in points])
-    precision = np.array([p.precision for p in points])
-    by_tpr = np.argsort(tpr, kind="stable")
+def features(detectors: Sequence[Detector], test_set: TestSet, folder: Path) -> list[Path]:
+    """Draw what each U-Net sees in one tile: ``features_...png``, its layers; ``attention_...png``, its gates.
 
-    def between(x: float, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> float:
-        return float(np.interp(x, xs, ys)) if xs.size and xs[0] <= x <= xs[-1] else math.nan
-
-    values = {
-        "tpr_at_fpr_0.01pct": between(1e-4, fpr, tpr),
-        "tpr_at_fpr_0.1pct": between(1e-3, fpr, tpr),
-        "precision_at_tpr_95pct": between(0.95, tpr[by_tpr], precision[by_tpr]),
-        "roc_auc": math.nan,
-        "average_precision": math.nan,
-    }
-    return _plain(values | _of_mask(scores)), _plain_curve(fpr, tpr, tpr, precision)
-
-
-def _of_mask(scores: Scores) -> dict[str, float]:
-    return {"f1": scores.f1, "iou": scores.iou, "fdr": scores.fdr}
+    The tile is that with the most hits of the frame with the most core pixels.
+    """
+    labelled = load_labelled(next(iter(busiest_frames(test_set).values())))
+    made = []
+    for detector in filter(has_features, detectors):
+        cut = busiest([np.array(labelled.truth) == CORE], getattr(detector, "tile", 256))
+        frame, truth = frame_of(labelled).cut(*cut, labelled.facts["name"]), np.array(labelled.truth[cut])
+        maps = feature_maps(detector, frame)
+        label = _label(detector, detectors)
+        title = f"{label}: {frame.name}, {test_set.name} ({test_set.provenance})"
+        figures = {"features": features_figure(frame.image, truth, maps, title)}
+        if maps.attention:
+            figures["attention"] = attention_figure(frame.image, truth, maps, title)
+        made += [save_figure(f, folder / f"{file_name(kind, test_set.name, label)}.png") for kind, f in figures.items()]
+    return made
 
 
-def _plain(values: Mapping[str, float]) -> dict[str, float | None]:
-    return {key: value if math.isfinite(value) else None for key, value in values.items()}
+def _label(detector: Detector, detectors: Sequence[Detector]) -> str:
+    """Its title, and what it was trained on where another has the same title."""
+    twins = [other for other in detectors if other.title == detector.title]
+    return f"{detector.title} [{detector.trained_on}]" if len(twins) > 1 else detector.title
 
 
-def _plain_curve(*columns: NDArray[np.float64]) -> dict[str, list[float | None]]:
-    names = ("fpr", "tpr", "recall", "precision")
-    return {
-        name: [float(v) if math.isfinite(v) else None for v in column]
-        for name, column in zip(names, columns, strict=True)
-    }
-
-
-def _kept_result(detector: Detector, folder: Path, kept: Path) -> FrameResult:
-    path = kept / f"{folder.name}-{digest([detector.identity, detector.threshold])}.npz"
-    if path.is_file():
-        with np.load(path) as stored:
-            numbers = [int(n) for n in stored["numbers"]]
-            return FrameResult(stored["settings"], stored["counts"], stored["at_threshold"], *numbers)
-    result = judge(detector, load_labelled(folder))
-    with whole(path) as partial, partial.open("wb") as file:
-        np.savez_compressed(
-            file,
-            settings=result.settings,
-            counts=result.counts,
-            at_threshold=result.at_threshold,
-            numbers=[result.found, result.hits, result.false_hits],
-        )
-    return result
-
-
-def picture(detectors: Sequence[Detector], test_set: TestSet, folder: Path) -> Path:
-    """Draw the frame with the most core pixels, its truth and each detector's mask."""
-    chosen = max(test_set.folders, key=lambda path: int((load_labelled(path).truth == CORE).sum()))
-    labelled = load_labelled(chosen)
-    frame = frame_of(labelled)
-    masks = {d.title: mask_at(d.detect(frame), d.threshold) for d in detectors}
-    title = f"{frame.name} ({test_set.provenance})"
-    figure = masks_figure(frame.image, np.array(labelled.truth), masks, title)
-    return save_figure(figure, folder / f"masks_{test_set.name}.png")
+def busiest_frames(test_set: TestSet) -> dict[str, Path]:
+    """Return band -> the folder of its frame with the most core pixels."""
+    most: dict[str, tuple[int, Path]] = {}
+    for folder in test_set.folders:
+        labelled = load_labelled(folder)
+        band, core = labelled.facts["band"], int((labelled.truth == CORE).sum())
+        if band not in most or core > most[band][0]:
+            most[band] = core, folder
+    return {band: folder for band, (_, folder) in most.items()}

@@ -1,5 +1,6 @@
 """Hits are counted one by one, whatever their size: what a pixel score cannot say."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,10 @@ from scipy import ndimage
 from cosmicgate.truth import CORE, SKY
 
 EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
+# Where each class of hits begins; it ends where the next one does.
+LENGTHS = (1, 3, 6, 11, 21)  # pixels
+SNRS = (-np.inf, 5.0, 10.0, 20.0, 50.0, 100.0)
+SKY_TILE = 32  # pixels: small against the gradients of a sky, large against a hit
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +95,37 @@ def match_hits(
         snr=np.full(hits, np.nan) if snr is None else np.maximum.reduceat(snr[y, x], start).astype(np.float64),
         false_hits=false_hits,
     )
+
+
+def snr_map(image: NDArray[np.float32], gain: float, read_noise: float) -> NDArray[np.float32]:
+    """Return the signal-to-noise ratio of each pixel, as of charge on an empty sky.
+
+    The signal is what lies above the sky, the median of the pixel's tile of 32 x 32; the noise is that of this sky
+    and of the read-out, sqrt(max(sky, 0) gain + read_noise^2) / gain, and at least one electron. A star below the
+    hit is part of the signal and not of the noise; a sky that was subtracted before is missing from the noise.
+
+    Parameters
+    ----------
+    image : ndarray (H, W), float32
+        ADU.
+    gain, read_noise : float
+        Electrons per ADU, electrons.
+    """
+    height, width = image.shape
+    padded = np.pad(image, ((0, -height % SKY_TILE), (0, -width % SKY_TILE)), mode="symmetric")
+    rows, columns = (side // SKY_TILE for side in padded.shape)
+    tiles = padded.reshape(rows, SKY_TILE, columns, SKY_TILE).swapaxes(1, 2).reshape(rows, columns, -1)
+    level = np.median(tiles, axis=-1)
+    deviation = np.maximum(np.sqrt(np.maximum(level, 0) * gain + read_noise**2), 1) / gain
+    sky, noise = (a.repeat(SKY_TILE, 0).repeat(SKY_TILE, 1)[:height, :width] for a in (level, deviation))
+    return np.asarray((image - sky) / noise, np.float32)
+
+
+def tally(values: NDArray[np.number], found: NDArray[np.bool_], starts: Sequence[float]) -> NDArray[np.int64]:
+    """Count hits by class: (classes, 2), int64, hits and those found; ``starts`` is LENGTHS or SNRS."""
+    place = np.searchsorted(starts, values, side="right") - 1
+    counts = [np.bincount(place[chosen], minlength=len(starts)) for chosen in (np.full(found.shape, True), found)]
+    return np.stack(counts, axis=1).astype(np.int64)
 
 
 def _count_false_hits(truth: NDArray[np.uint8], predicted_mask: NDArray[np.bool_]) -> int:

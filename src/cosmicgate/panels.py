@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from scipy import ndimage
 
 from cosmicgate.files import write_whole
 from cosmicgate.hits import EIGHT_NEIGHBOURS
-from cosmicgate.truth import CORE, IGNORED, RING
+from cosmicgate.truth import CORE, IGNORED, RING, SKY
 
 # Steps in lightness as well as in hue: they differ in grey print and for colour-blind readers.
 MASK_COLOURS = {
@@ -65,7 +66,8 @@ def masks_figure(
     title : str
         Above the panels; should say the frame and its provenance.
     window : int
-        Of a larger image the window of this many pixels a side that has the most hits is shown.
+        Of a larger image the window of this many pixels a side is shown in which there is most to see: hits, and
+        mistakes of each detector.
 
     Raises
     ------
@@ -75,29 +77,40 @@ def masks_figure(
     for name, array in {"truth": truth, **masks}.items():
         if array.shape != image.shape:
             raise ValueError(f"{name} has the shape {array.shape}, expected the image's {image.shape}")
-    cut = _busiest(truth == CORE, window)
-    shown, marks = _stretch(image[cut]), truth[cut]
+    cut = busiest([truth == CORE, *(_wrong(truth, mask) for mask in masks.values())], window)
+    shown, marks = stretch(image[cut]), truth[cut]
     panels = {"image": shown, "truth": _verdict(marks, np.isin(marks, (CORE, RING)))}
     panels |= {name: _verdict(marks, mask[cut]) for name, mask in masks.items()}
     with style.context(["default", LOOK]):
         return _panels_figure(panels, title, ignored=bool((marks == IGNORED).any()))
 
 
-def _busiest(core: NDArray[np.bool_], window: int) -> tuple[slice, slice]:
-    """Return the window with the most hits, each counted at its first pixel."""
-    labels = ndimage.label(core, EIGHT_NEIGHBOURS)[0].ravel()
-    pixels = np.flatnonzero(labels)
-    first = pixels[np.unique(labels[pixels], return_index=True)[1]]
-    height, width = (min(window, side) for side in core.shape)
-    sums = np.zeros((core.shape[0] + 1, core.shape[1] + 1), int)  # sums[i, j] counts the hits above i and left of j
-    sums[1:, 1:][np.unravel_index(first, core.shape)] = 1
+def _wrong(truth: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Core pixels that are missed, and sky that is called a hit (H, W)."""
+    return np.asarray((mask & (truth == SKY)) | (~mask & (truth == CORE)))
+
+
+def busiest(marks: Sequence[NDArray[np.bool_]], window: int) -> tuple[slice, slice]:
+    """Return the window with the most connected components of ``marks`` (H, W), each counted at its first pixel.
+
+    Components of one of them weigh the less the more it has in all: a detector with thousands of mistakes decides no
+    more than one with few.
+    """
+    shape = marks[0].shape
+    height, width = (min(window, side) for side in shape)
+    sums = np.zeros((shape[0] + 1, shape[1] + 1))  # sums[i, j] weighs the components above i and left of j
+    for mark in marks:
+        labels = ndimage.label(mark, EIGHT_NEIGHBOURS)[0].ravel()
+        pixels = np.flatnonzero(labels)
+        first = pixels[np.unique(labels[pixels], return_index=True)[1]]
+        sums[1:, 1:][np.unravel_index(first, shape)] += 1 / max(1, first.size)
     sums = sums.cumsum(0).cumsum(1)
     inside = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
     y, x = (int(i) for i in np.unravel_index(inside.argmax(), inside.shape))
     return slice(y, y + height), slice(x, x + width)
 
 
-def _stretch(image: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+def stretch(image: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """(H, W) -> (H, W, 3) in [0, 1], sky nearly white; what is not finite is white."""
     values = np.where(np.isfinite(image), image, np.nan).astype(float)
     sky = np.nanmedian(values)
@@ -151,6 +164,11 @@ def _panels_figure(panels: Mapping[str, NDArray[np.float64]], title: str, ignore
 def _lines(texts: Sequence[str]) -> int:
     """Height that the tallest of the texts needs, PNG pixels."""
     return 14 + 40 * (1 + max(text.count("\n") for text in texts))
+
+
+def file_name(*parts: str) -> str:
+    """Return the parts joined by underscores, what no file name should have replaced."""
+    return re.sub(r"[^\w.,-]+", "-", "_".join(parts))
 
 
 def save_figure(figure: Figure, path: Path) -> Path:

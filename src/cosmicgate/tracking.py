@@ -119,7 +119,7 @@ def log_results(loggers: Sequence[Logger], rows: Sequence[Mapping[str, Any]]) ->
         scores = {f"test/{row['test_set']}/{key}": value for key, value in row["dilated"].items()}
         scores |= {f"test/{row['test_set']}/hit_{key}": value for key, value in row["per_hit"].items()}
         for logger in loggers:
-            logger.log_metrics({key: value for key, value in scores.items() if value is not None})
+            logger.log_metrics({key: value for key, value in scores.items() if isinstance(value, int | float)})
 
 
 def quiet() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 
 from cosmicgate.data.clean import dilate
 from cosmicgate.data.frames import KEYWORDS, Frame, opened, read_frame
@@ -21,6 +22,7 @@ from cosmicgate.data.splits import SPLITS, Split, check_splits, split
 from cosmicgate.data.store import Recipe
 from cosmicgate.truth import CORE, IGNORED, RING, SKY
 
+STEEP = 1.5  # by which a saturated star's light grows with each pixel towards its centre
 FRACTIONS = {"train": 0.6, "validation": 0.1, "test": 0.3}
 
 
@@ -70,7 +72,8 @@ class Coadd:
     Attributes
     ----------
     file : str
-        FITS file with an image of ``zero_point`` and, optionally, an HDU ``MASK`` of bad pixels.
+        FITS file with an image of ``zero_point`` and, optionally, an HDU ``MASK`` of the cores of saturated stars:
+        they are raised until they bleed. They are sky in the truth, so that a network learns to spare them.
     strips : mapping of split to (float, float)
         Fractions of the width where each strip begins and ends.
     frames : mapping of split to int
@@ -126,17 +129,20 @@ class Coadd:
         scale = 10 ** (0.4 * (of_band.zero_point + of_band.colour - self.zero_point)) * self.exptime
         sky = rng.uniform(*of_band.sky) * self.exptime
         gain, read_noise, full = electronics(named_ccd(self.ccd), rng)
-        electrons = rng.poisson(np.maximum(image[:, columns] * scale + sky, 0) * gain)
+        light = np.maximum(image[:, columns] * scale + sky, 0)
+        # The coadd has a plateau where stars saturated: from its rim on, let them rise until they bleed.
+        depth = distance_transform_edt(bad[:, columns])
+        light = np.minimum(light * STEEP**depth, 10 * full)
+        electrons = rng.poisson(light * gain)
         return Frame(
             image=(electrons / gain).astype(np.float32),
             gain=gain,
             read_noise=read_noise,
-            saturation=min(full, saturation * scale),
+            saturation=min(full, saturation * scale + sky),
             exptime=self.exptime,
             band=band,
             telescope=self.ccd,
             name=name,
-            bad=bad[:, columns],
             read_out=False,
         )
 

@@ -11,6 +11,10 @@ from torch import Tensor
 from cosmicgate.data.frames import Frame
 
 
+class Unavailable(ValueError):  # noqa: N818 (what is lacking is no mistake of anybody)
+    """A detector that lacks something on this machine; the message says what to install or make."""
+
+
 @dataclass(frozen=True)
 class Detection:
     """What a detector says of one frame: logits, or a mask for each of its operating points.

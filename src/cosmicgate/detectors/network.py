@@ -5,15 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cosmicgate.config import build
 from cosmicgate.data.frames import Frame
 from cosmicgate.detectors import Detection
+from cosmicgate.detectors.inputs import usable
 from cosmicgate.models.tiling import tiled_logits
 from cosmicgate.tracking import tree_hash
 
 PREFIX = "network."  # of the network's weights in a checkpoint
+NEVER = -30.0  # logit of a bad pixel
+FAST = torch.channels_last
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,17 @@ class Network:
     halo: int = 0
 
     def detect(self, frame: Frame) -> Detection:
-        """Return the logits of a frame."""
-        return Detection(logits=tiled_logits(self.network, torch.from_numpy(frame.image), self.tile, self.halo))
+        """Return the logits of a frame, whose bad pixels are never called hit."""
+        image, bad = usable(frame.image, frame.bad)
+        logits = tiled_logits(self.network, torch.from_numpy(image), self.tile, self.halo)
+        return Detection(logits=logits.masked_fill(torch.from_numpy(bad), NEVER))
+
+
+def ready(network: nn.Module, weights: dict[str, Tensor], layout: torch.memory_format = FAST) -> nn.Module:
+    """Return the network with its weights, on the fastest device, in evaluation mode."""
+    network.load_state_dict(weights, strict=True)
+    network.to("cuda" if torch.cuda.is_available() else "cpu", memory_format=layout)  # type: ignore[call-overload]
+    return network.eval()
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -82,12 +94,9 @@ def load(
         raise ValueError("detector=checkpoint: give checkpoint=FILE")
     checkpoint = read_checkpoint(path)
     config = checkpoint["config"]
-    network: nn.Module = build(config["model"])
     weights = {k.removeprefix(PREFIX): v for k, v in checkpoint["state_dict"].items() if k.startswith(PREFIX)}
-    network.load_state_dict(weights, strict=True)
-    network.to("cuda" if torch.cuda.is_available() else "cpu", memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Network(
-        network=network.eval(),
+        network=ready(build(config["model"]), weights),
         title=title or config["title"],
         trained_on=config["trained_on"],
         identity=["checkpoint", tree_hash(Path(path)), tile, halo],

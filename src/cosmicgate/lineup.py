@@ -1,0 +1,101 @@
+"""The detectors of an evaluation: built from their configs, whatever of them can be had here."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cosmicgate.config import build, cause_of
+from cosmicgate.data.real import matching
+from cosmicgate.detectors import Detector, Unavailable
+from cosmicgate.detectors.network import read_checkpoint
+
+Given = str | Sequence[str] | None  # a path, a glob pattern, or several of both
+
+
+def line_up(nodes: Mapping[str, Any], checkpoint: Given) -> tuple[list[Detector], list[dict[str, str]]]:
+    """Build every detector that can be had here.
+
+    Parameters
+    ----------
+    nodes : mapping of str to node
+        Name -> a node of ``conf/detector``. The one named ``checkpoint`` is built once for each checkpoint.
+    checkpoint : str, sequence of str, or None
+        Paths and glob patterns.
+
+    Returns
+    -------
+    detectors : list of Detector
+        In the order of ``nodes``.
+    unavailable : list of dict
+        ``detector`` and ``reason``: what an optional package or file is missing for.
+
+    Raises
+    ------
+    ValueError
+        If nothing is left, with every reason.
+    """
+    detectors: list[Detector] = []
+    unavailable = []
+    for name, node in nodes.items():
+        try:
+            several = _each(node, checkpoint) if name == "checkpoint" else [node]
+            detectors += [build(one) for one in several]
+        except Exception as error:  # whatever a config's target raises: only what is meant is caught
+            cause = cause_of(error)
+            if not isinstance(cause, Unavailable):
+                raise
+            unavailable.append({"detector": name, "reason": str(cause)})
+    if not detectors:
+        raise ValueError("no detector: " + "; ".join(f"{u['detector']}: {u['reason']}" for u in unavailable))
+    return detectors, unavailable
+
+
+def checkpoints(given: Given) -> list[Path]:
+    """Return the paths that are given, patterns resolved.
+
+    Raises
+    ------
+    Unavailable
+        If a pattern names no file.
+    """
+    paths: list[Path] = []
+    for entry in [given] if isinstance(given, str) else given or ():
+        if any(c in entry for c in "*?[") and not Path(entry).exists():
+            try:
+                paths += matching(entry)
+            except FileNotFoundError as error:
+                raise Unavailable(f"{error}: train first, or give checkpoint=FILE") from error
+        else:
+            paths.append(Path(entry))
+    return paths
+
+
+def data_of(given: Given) -> Any:
+    """Return the data node that the checkpoints were trained on.
+
+    Raises
+    ------
+    ValueError
+        If they are several: a table has one.
+    """
+    nodes = {str(path): read_checkpoint(path)["config"]["data"] for path in checkpoints(given)}
+    first = next(iter(nodes))
+    if other := next((path for path in nodes if nodes[path] != nodes[first]), None):
+        raise ValueError(f"{first} and {other} were trained on different data: give data=NAME to score them on")
+    return nodes[first]
+
+
+def _each(node: Mapping[str, Any], given: Given) -> list[dict[str, Any]]:
+    """Return a node for each checkpoint; the title of twins gets their seed behind it, or else their run's folder."""
+    paths = checkpoints(given)
+    if len(paths) < 2:
+        return [dict(node) | {"path": str(paths[0]) if paths else None}]
+    configs = [read_checkpoint(path)["config"] for path in paths]
+    trained = [config["trained_on"] for config in configs]
+    titles = [config["title"] for config in configs]
+    for behind in ([f"seed {config['seed']}" for config in configs], [path.parent.parent.name for path in paths]):
+        times = Counter(zip(titles, trained, strict=True))
+        longer = zip(titles, trained, behind, strict=True)
+        titles = [f"{title}, {more}" if times[title, on] > 1 else title for title, on, more in longer]
+    return [dict(node) | {"path": str(path), "title": title} for path, title in zip(paths, titles, strict=True)]
