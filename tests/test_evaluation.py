@@ -12,10 +12,13 @@ import pytest
 import torch
 from conftest import TINY
 from matplotlib import image as png
+from omegaconf import OmegaConf
 from sklearn import metrics as sk
+from test_config import composed
 
 from cosmicgate import lineup, panels
 from cosmicgate.bootstrap import DRAWS, above_zero, interval, resamples, sums
+from cosmicgate.config import Evaluate, checked
 from cosmicgate.data.clean import dilate
 from cosmicgate.data.decam import TestSet
 from cosmicgate.data.frames import Frame
@@ -27,6 +30,7 @@ from cosmicgate.featuremaps import feature_maps
 from cosmicgate.hits import LENGTHS, SNRS, match_hits, snr_map, tally
 from cosmicgate.models import UNet
 from cosmicgate.models.tiling import tiled_logits
+from cosmicgate.report import write_report
 from cosmicgate.results import read_results
 from cosmicgate.tables import tables_of
 from cosmicgate.truth import CORE, IGNORED, RING, SKY
@@ -262,6 +266,21 @@ def test_a_single_frame_has_scores_and_no_intervals(a_set, tmp_path):
     assert {entry["interval"] for entry in row["per_hit"]["by_length"]} == {None}
 
 
+@pytest.mark.parametrize("detector", [Brightness(), Swept()])
+@pytest.mark.parametrize("everywhere", [SKY, CORE, IGNORED])
+def test_frames_without_hits_or_without_sky_have_nulls_and_no_warning(a_set, tmp_path, detector, everywhere):
+    test_set = a_set(2)
+    for folder in test_set.folders:
+        np.save(folder / "truth.npy", np.full((160, 128), everywhere, np.uint8))
+    results = compare([detector], [test_set], tmp_path / "kept")
+    (row,) = results["rows"]
+    assert row["dilated"]["tpr_at_fpr_0.1pct"] is None
+    assert row["intervals"]["dilated"]["tpr_at_fpr_0.1pct"] is None
+    (tmp_path / "results.json").write_text(json.dumps(results, allow_nan=False))
+    if everywhere == SKY:
+        write_report(tmp_path / "results.json", tmp_path / "report")
+
+
 def test_a_score_that_many_draws_lack_has_no_interval():
     draws = np.arange(100.0)
     assert interval(np.where(draws < 4, np.nan, draws)) is not None
@@ -438,6 +457,15 @@ def test_several_checkpoints_are_several_rows_of_different_names(tmp_path):
         "deepCR",
     ]
     assert lineup.line_up(NODE, [f"{tmp_path}/{run}/checkpoints/best.ckpt" for run in "ab"])[0][1].title == "deepCR"
+
+
+def test_the_experiment_of_the_papers_tables_has_every_row():
+    cfg = checked(composed("experiment=paper_tables", "real=nowhere", name="evaluate"), Evaluate)
+    config = OmegaConf.to_container(cfg, resolve=True)
+    detectors, unavailable = lineup.line_up(config["detector"], config["checkpoint"])
+    assert len(config["detector"]) == len(detectors) + len(unavailable) == 10, "released are four"
+    assert "Astro-SCRAPPY" in [detector.title for detector in detectors]
+    assert {"released_att_deepcr", "checkpoint"} <= {entry["detector"] for entry in unavailable}
 
 
 def test_checkpoints_of_different_data_need_data_to_be_named(tmp_path):

@@ -13,6 +13,7 @@ from cosmicgate.data.contaminate import Physical
 from cosmicgate.data.decam import DecamData
 from cosmicgate.data.patches import Grid
 from cosmicgate.data.real import Coadd, Files, Footprints
+from cosmicgate.data.simulate.readout import read_out
 from cosmicgate.data.simulate.sky import BANDS
 from cosmicgate.data.sources import SimulatedDarks, SimulatedScience, named_ccd
 from cosmicgate.data.splits import SPLITS, split
@@ -85,12 +86,9 @@ def frames_on_disk(tmp_path):
 
 @pytest.fixture
 def coadd(tmp_path):
-    """A coadd of 200 columns, each as bright as its number says, and a bad column 3."""
+    """A coadd of 200 columns, each as bright as its number says."""
     image = np.tile(200.0 * np.arange(200, dtype=np.float32), (40, 1))
-    mask = np.zeros((40, 200), np.uint8)
-    mask[:, 3] = 1
-    primary = fits.PrimaryHDU(image, fits.Header({"SATURATE": 1e6}))
-    fits.HDUList([primary, fits.ImageHDU(mask, name="MASK")]).writeto(tmp_path / "coadd.fits")
+    fits.PrimaryHDU(image, fits.Header({"SATURATE": 1e6})).writeto(tmp_path / "coadd.fits")
     strips = {"train": (0.0, 0.5), "validation": (0.5, 0.7), "test": (0.7, 1.0)}
     return Coadd(str(tmp_path / "coadd.fits"), strips, frames=TWO_EACH, bands=("g", "r"), gap=10)
 
@@ -151,10 +149,21 @@ def test_no_column_of_a_coadd_is_on_two_sides_nor_near_one(coadd):
     assert dealt["test"] == list(range(145, 200))
 
 
-def test_the_bad_pixels_of_a_coadd_stay_at_their_stars(coadd):
-    bad = coadd.recipes("train")[0].make().bad
-    assert bad[:, 3].all()
-    assert bad.sum() == 40
+def test_the_masked_core_of_a_coadds_star_rises_until_it_saturates_and_is_not_bad(tmp_path):
+    image, mask = np.full((60, 60), 2_000.0, np.float32), np.zeros((60, 60), np.uint8)
+    mask[20:41, 20:41] = 1
+    hdus = [fits.PrimaryHDU(image, fits.Header({"SATURATE": 30_000.0})), fits.ImageHDU(mask, name="MASK")]
+    fits.HDUList(hdus).writeto(tmp_path / "coadd.fits")
+    scene = (
+        Coadd(str(tmp_path / "coadd.fits"), {"train": (0, 1)}, frames={"train": 1}, bands=("z",))
+        .recipes("train")[0]
+        .make()
+    )
+    assert not scene.bad.any()
+    assert scene.image[30, 30] > scene.saturation > scene.image[30, 20] > 1.2 * scene.image[30, 19]
+    exposed = read_out(scene, np.random.default_rng(0))
+    column = exposed.image[:, 30] > 0.99 * exposed.saturation
+    assert column.sum() > (scene.image[:, 30] > scene.saturation).sum(), "it bleeds along its column"
 
 
 def test_no_exposure_of_a_coadd_has_the_noise_of_another(coadd):

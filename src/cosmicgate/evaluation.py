@@ -17,6 +17,8 @@ from cosmicgate.panels import busiest, file_name, masks_figure, save_figure
 from cosmicgate.scoring import Scored, difference, score
 from cosmicgate.truth import CORE
 
+SIDE = 256  # pixels of the image whose feature maps are shown
+
 log = logging.getLogger(__name__)
 
 
@@ -140,7 +142,7 @@ def features(detectors: Sequence[Detector], test_set: TestSet, folder: Path) -> 
     labelled = load_labelled(next(iter(busiest_frames(test_set).values())))
     made = []
     for detector in filter(has_features, detectors):
-        cut = busiest([np.array(labelled.truth) == CORE], getattr(detector, "tile", 256))
+        cut = busiest([np.array(labelled.truth) == CORE], min(SIDE, getattr(detector, "tile", SIDE)))
         frame, truth = frame_of(labelled).cut(*cut, labelled.facts["name"]), np.array(labelled.truth[cut])
         maps = feature_maps(detector, frame)
         label = _label(detector, detectors)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,18 +22,6 @@ from cosmicgate.truth import CORE, RING
 
 Maps = NDArray[np.float32]
 COLUMNS = 6  # channels that are shown of each layer, those with most contrast
-
-
-@runtime_checkable
-class HasNetwork(Protocol):
-    """A detector whose answers come from a U-Net of ours."""
-
-    @property
-    def network(self) -> nn.Module:
-        """The network."""
-
-    def detect(self, frame: Frame) -> Any:
-        """Run it."""
 
 
 @dataclass
@@ -57,7 +45,7 @@ class FeatureMaps:
 
 def has_features(detector: object) -> bool:
     """Say whether a detector has a U-Net of ours inside."""
-    return isinstance(detector, HasNetwork) and isinstance(detector.network, UNet)
+    return isinstance(getattr(detector, "network", None), UNet)
 
 
 def feature_maps(detector: Any, frame: Frame) -> FeatureMaps:

@@ -44,7 +44,8 @@ def score(results: Sequence[FrameResult]) -> Scored:
     swept = results[0].settings.size > 0
     counts = np.stack([r.counts for r in results])
     if not swept:  # bins that are empty in every frame make no step in a curve
-        counts = counts[..., counts.any(axis=(0, 1))]
+        used = np.flatnonzero(counts.any(axis=(0, 1)))
+        counts = counts[..., used if used.size else [0]]
     at_threshold = np.stack([r.at_threshold for r in results])
     by_length, by_snr = (np.stack([getattr(r, name) for r in results]) for name in ("by_length", "by_snr"))
     false_hits = np.stack([r.false_hits for r in results])

@@ -47,8 +47,8 @@ def wandb_logger(
     note = Path(folder) / "wandb_id"
     run = note.read_text().strip() if note.is_file() else secrets.token_hex(4)
     write_whole(note, run)
-    if offline is None and "WANDB_MODE" not in os.environ:
-        offline = not wandb.login(prompt=False)
+    if offline is None:  # Lightning leaves "dryrun" behind in a sweep's process
+        offline = os.environ.get("WANDB_MODE") in ("offline", "dryrun", "disabled") or not wandb.login(prompt=False)
     return WandbLogger(
         project=project,
         save_dir=folder,
