@@ -10,7 +10,7 @@ from conftest import ROOT
 ORDER = (
     *("files", "truth", "config", "tracking", "data", "models", "segmentation", "metrics", "hits", "panels"),
     *("callbacks", "detectors", "lineup", "featuremaps", "bootstrap", "judging", "scoring", "evaluation"),
-    *("results", "tables", "figures", "report"),
+    *("results", "tables", "rankings", "figures", "report"),
 )
 PACKAGE = ROOT / "src" / "cosmicgate"
 

@@ -9,7 +9,7 @@ import pytest
 from matplotlib import image
 from matplotlib.figure import Figure
 
-from cosmicgate import panels, report, tables
+from cosmicgate import panels, rankings, report, tables
 from cosmicgate.figures import draw_curves
 from cosmicgate.panels import save_figure
 from cosmicgate.results import read_results
@@ -153,9 +153,11 @@ def test_latex_is_booktabs_and_escaped(results, tmp_path):
     assert text.count(r"\toprule") == text.count(r"\bottomrule") == 5
     assert r"A\_B \& C & decam, simulated & 97.69 [97.00, 98.00]" in text
     assert r"TPR at FPR 0.01 \% (\%)" in text
+    assert r"\caption{Along the curves, dilated truth: lco\_0m4" in text
     assert r"$\geq$3 px" in text
     for line in text.splitlines():
         assert line.isascii(), line
+        assert r"\caption{Table" not in line
         if line.startswith(r"\begin{tabular}"):
             columns = len(line.partition("}{")[2].rstrip("}"))
         if line.endswith(r"\\"):
@@ -193,6 +195,25 @@ def test_differences_have_their_own_tables():
     entry = a_difference(core=dict.fromkeys(SCORES, nothing))
     assert tables.difference_tables([entry])[1].lines[0][1] == "—"
     assert len(tables.differences_csv([entry]).splitlines()) == 1 + 8 + 8 + 2
+
+
+def test_the_order_of_detectors_and_where_it_changes_between_conventions_is_told():
+    first = a_row("A", dilated=SCORES | {"f1": 0.9}, core=SCORES | {"f1": 0.6})
+    second = a_row("B", dilated=SCORES | {"f1": 0.8}, core=SCORES | {"f1": 0.7})
+    unknown = a_row("C", dilated=SCORES | {"f1": None}, core=SCORES | {"f1": None})
+    (table,) = rankings.ranking_tables([first, second, unknown])
+    f1_dilated, f1_core = table.heads.index("F1, dilated"), table.heads.index("F1, core")
+    assert [line[f1_dilated] for line in table.lines] == ["0.9000 (1)", "0.8000 (2)", "—"]
+    assert [line[f1_core] for line in table.lines] == ["0.6000 (2)", "0.7000 (1)", "—"]
+    assert "by F1: A 1 to 2; B 2 to 1." in table.caption
+    assert "by TPR: no place changes." in table.caption
+    assert rankings.ranking_tables([first]) == []
+
+
+def test_few_false_hits_come_before_many():
+    rows = [a_row("A"), a_row("B")]
+    rows[1]["per_hit"] = rows[1]["per_hit"] | {"false_per_megapixel": 1.0}
+    assert rankings.places(rows, rankings.JUDGES[-1]) == [2, 1]
 
 
 def test_several_evaluations_make_one_report(tmp_path):

@@ -14,6 +14,7 @@ from typing import Any
 from cosmicgate.config import one_sentence
 from cosmicgate.figures import draw_curves, draw_recall
 from cosmicgate.files import write_whole
+from cosmicgate.rankings import ranking_tables
 from cosmicgate.results import CONVENTIONS, read_results
 from cosmicgate.tables import (
     Table,
@@ -63,12 +64,13 @@ def write_tables(content: Mapping[str, Sequence[Any]], folder: Path) -> list[Pat
     """Write all tables in each of their forms, and return their paths."""
     rows, differences = content["rows"], content["differences"]
     chapters: dict[str, list[Table]] = {f"{name} truth": tables_of(rows, name) for name in CONVENTIONS}
-    chapters |= {"Hits": hit_tables(rows), "Differences": difference_tables(differences)}
+    chapters |= {"Hits": hit_tables(rows), "Places": ranking_tables(rows)}
+    chapters |= {"Differences": difference_tables(differences)}
     text = ["# Results", ""]
     for chapter, tables in chapters.items():
         text += [f"## {chapter.capitalize()}", "", *(markdown(table) for table in tables)] if tables else []
     text += _left_out(content)
-    preamble = "% Needs \\usepackage{booktabs}.\n"
+    preamble = "% Needs \\usepackage{booktabs,graphicx}.\n"
     files = {
         "tables.md": "\n".join(text),
         "tables.tex": preamble + "\n".join(latex(table) for tables in chapters.values() for table in tables),

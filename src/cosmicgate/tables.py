@@ -121,17 +121,19 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """Return a table in LaTeX, for the package booktabs."""
+    """Return a table in LaTeX, for the packages booktabs and graphicx; one wider than the line is scaled to it."""
     columns = "l" * table.texts + "r" * (len(table.heads) - table.texts)
+    title = re.sub(r"^Table \d+\. ", "", table.title)  # LaTeX numbers them itself
     heads, *lines = (" & ".join(_escaped(cell) for cell in line) + r" \\" for line in (table.heads, *table.lines))
     return "\n".join(
         [
             r"\begin{table}",
             r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
-            rf"\caption{{{_escaped(f'{table.title}. {table.caption}')}}}",
+            rf"\caption{{{_escaped(f'{title}. {table.caption}')}}}",
+            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             rf"\begin{{tabular}}{{{columns}}}",
             *(r"\toprule", heads, r"\midrule", *lines, r"\bottomrule"),
-            *(r"\end{tabular}", r"\end{table}", ""),
+            *(r"\end{tabular}}", r"\end{table}", ""),
         ]
     )
 
