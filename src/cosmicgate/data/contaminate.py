@@ -68,12 +68,16 @@ class Physical:
         Least charge of a core pixel, in standard deviations of its own pixel's noise.
     ignore_sigma : float
         Fainter pixels down to this many deviations are neither hit nor sky: nobody is scored on them.
+    ring : bool
+        Whether the core is dilated, as in the paper. Without, a pixel that the charge does not reach is sky even
+        beside a hit, and a network learns masks that are no wider than what is seen.
     clean : Clean or None
         As in :class:`Paper`; used only on frames that are read out already.
     """
 
     n_sigma: float = 3.0
     ignore_sigma: float = 1.0
+    ring: bool = True
     clean: Clean | None = field(default_factory=Clean)
 
     def __call__(self, science: Frame, dark: Frame, rng: np.random.Generator) -> tuple[Frame, NDArray[np.uint8]]:
@@ -84,10 +88,34 @@ class Physical:
         noise = _noise(clean)
         image = read_out(clean, rng, hits)
         core = (hits > self.n_sigma * noise) & ~science.bad & (image.image < 0.99 * image.saturation)
-        grown = dilate(core)
-        truth = _truth(core, grown, science.bad)
+        truth = _truth(core, dilate(core) if self.ring else core, science.bad)
         truth[(truth == SKY) & (hits > self.ignore_sigma * noise)] = IGNORED
         return replace(image, hits=None), truth
+
+
+@dataclass(frozen=True)
+class Either:
+    """One of two recipes, drawn for each frame: so that a network learns from both.
+
+    Attributes
+    ----------
+    first, second : Contamination
+        :class:`Paper` and :class:`Physical`, say.
+    share : float
+        Chance of the first.
+    """
+
+    first: Contamination
+    second: Contamination
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"share = {self.share}: expected a part of the frames, from 0 to 1")
+
+    def __call__(self, science: Frame, dark: Frame, rng: np.random.Generator) -> tuple[Frame, NDArray[np.uint8]]:
+        """Return the contaminated frame (ADU) and the truth (codes of :mod:`cosmicgate.truth`)."""
+        return (self.first if rng.random() < self.share else self.second)(science, dark, rng)
 
 
 def _truth(core: NDArray[np.bool_], grown: NDArray[np.bool_], bad: NDArray[np.bool_]) -> NDArray[np.uint8]:
