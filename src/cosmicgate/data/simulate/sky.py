@@ -1,6 +1,6 @@
 """The sky above the CCD: stars, galaxies and background, drawn with GalSim and counted as photons."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import galsim
 import numpy as np
@@ -20,13 +20,17 @@ class Band:
     zero_point : float
         Magnitude of a source that gives one ADU per second.
     sky : tuple of float
-        Darkest and brightest sky, ADU per second and DECam pixel.
+        Darkest and brightest sky, ADU per second and pixel of ``sky_scale``.
     seeing : float
         Median full width at half maximum, arcseconds.
     colour : float
         Median g magnitude minus magnitude in this band, of stars and galaxies.
     scatter : float
         Standard deviation of the logarithm of the seeing.
+    sky_scale : float
+        Side of the pixel that ``sky`` is told for, arcseconds: DECam's.
+    stars : tuple of float
+        Fewest and most stars, in units of those towards the Galactic pole; evenly in the logarithm.
     """
 
     zero_point: float
@@ -34,6 +38,8 @@ class Band:
     seeing: float
     colour: float
     scatter: float = 0.15
+    sky_scale: float = DECAM.pixel_scale
+    stars: tuple[float, float] = (0.7, 7.0)
 
 
 # The sky was counted in exposures of 90 s.
@@ -48,7 +54,6 @@ BANDS = {
 # the exposure of a coadd of the Dark Energy Survey, detections above 30, 100, 300 and 1000 pixels are about as many.
 STAR_MAGNITUDES = (7.0, 8.0, 10.0, 12.0, 14.0, 16.0, 18.0, 20.0, 22.0, 24.0, 26.0)
 STAR_COUNTS = (0.3, 0.8, 4.0, 18.0, 65.0, 170.0, 380.0, 750.0, 1300.0, 2000.0, 2500.0)
-STAR_DENSITY = (0.7, 7.0)  # towards the plane there are more: this times as many, evenly in the logarithm
 
 GALAXY_DENSITY = 10.0  # per square arcminute, over all magnitudes
 GALAXY_MAGNITUDES = (15.0, 24.1)  # in g
@@ -63,6 +68,19 @@ FAINT = 0.05  # a stamp ends where the source falls below this part of the sky's
 
 
 def scene(ccd: CCD, band: str, exptime: float, rng: np.random.Generator, name: str = "") -> Frame:
+    """Draw the photons of one exposure by DECam's filter ``band``: :func:`draw` says how.
+
+    Raises
+    ------
+    ValueError
+        Unknown ``band``, or ``exptime`` not positive.
+    """
+    if band not in BANDS:
+        raise ValueError(f"unknown band {band!r}; known: {', '.join(BANDS)}")
+    return replace(draw(ccd, BANDS[band], exptime, rng, name), band=band)
+
+
+def draw(ccd: CCD, band: Band, exptime: float, rng: np.random.Generator, name: str = "") -> Frame:
     """Draw the photons of one exposure: no read noise, saturation or converter yet.
 
     Seeing, ellipticity, sky, numbers of sources, gain, read noise, saturation and defects differ from frame to
@@ -72,8 +90,8 @@ def scene(ccd: CCD, band: str, exptime: float, rng: np.random.Generator, name: s
     ----------
     ccd : CCD
         Shape, pixel scale and electronics.
-    band : {"g", "r", "i", "z"}
-        Filter of DECam.
+    band : Band
+        Zero point, sky, seeing.
     exptime : float
         Seconds.
     rng : numpy.random.Generator
@@ -84,23 +102,21 @@ def scene(ccd: CCD, band: str, exptime: float, rng: np.random.Generator, name: s
     Returns
     -------
     Frame
-        ``image`` is electrons over gain, with ``read_out=False``.
+        ``image`` is electrons over gain, with ``read_out=False`` and no band's name.
 
     Raises
     ------
     ValueError
-        Unknown ``band``, or ``exptime`` not positive.
+        ``exptime`` is not positive.
     """
-    if band not in BANDS:
-        raise ValueError(f"unknown band {band!r}; known: {', '.join(BANDS)}")
     if not exptime > 0:
         raise ValueError(f"exptime = {exptime} is not a positive number of seconds")
     gain, read_noise, saturation = electronics(ccd, rng)
-    expected = sky(ccd, BANDS[band], rng) * np.float32(gain * exptime)
-    painter = _Painter(expected, ccd.pixel_scale, BANDS[band], gain * exptime, rng)
-    for source in galaxies(ccd, BANDS[band], rng):
+    expected = sky(ccd, band, rng) * np.float32(gain * exptime)
+    painter = _Painter(expected, ccd.pixel_scale, band, gain * exptime, rng)
+    for source in galaxies(ccd, band, rng):
         painter.galaxy(source)
-    for source in stars(ccd, BANDS[band], rng):
+    for source in stars(ccd, band, rng):
         painter.star(source)
     add_hot_pixels(expected, exptime, rng)
     image = (rng.poisson(np.maximum(expected, 0)) / gain).astype(np.float32)
@@ -111,7 +127,6 @@ def scene(ccd: CCD, band: str, exptime: float, rng: np.random.Generator, name: s
         read_noise=read_noise,
         saturation=saturation,
         exptime=exptime,
-        band=band,
         name=name,
         bad=bad,
         read_out=False,
@@ -121,7 +136,7 @@ def scene(ccd: CCD, band: str, exptime: float, rng: np.random.Generator, name: s
 def sky(ccd: CCD, band: Band, rng: np.random.Generator) -> NDArray[np.float32]:
     """Return the background (H, W), float32, ADU per second: a level in the band's range and a gradient of some 1 %."""
     rows, columns = (np.linspace(-0.5, 0.5, n) for n in ccd.shape)
-    level = rng.uniform(*band.sky) * (ccd.pixel_scale / DECAM.pixel_scale) ** 2
+    level = rng.uniform(*band.sky) * (ccd.pixel_scale / band.sky_scale) ** 2
     up, right = rng.normal(0, 0.01, 2)
     background: NDArray[np.float64] = level * (1 + up * rows[:, None] + right * columns)
     return background.astype(np.float32)
@@ -137,7 +152,7 @@ def stars(ccd: CCD, band: Band, rng: np.random.Generator) -> NDArray[np.void]:
     """
     magnitudes = np.arange(STAR_MAGNITUDES[0], STAR_MAGNITUDES[-1], 0.02)
     counts = np.exp(np.interp(magnitudes, STAR_MAGNITUDES, np.log(STAR_COUNTS)))
-    density = np.exp(rng.uniform(*np.log(STAR_DENSITY)))
+    density = np.exp(rng.uniform(*np.log(band.stars)))
     number = rng.poisson(density * counts.sum() * 0.02 * _area(ccd) / 3600)
     catalogue = _scatter(ccd, number, ["magnitude"], rng)
     drawn = rng.choice(magnitudes, number, p=counts / counts.sum()) + rng.uniform(0, 0.02, number)
