@@ -10,20 +10,22 @@ Norm = Literal["batch", "group"]
 MakeNorm = Callable[[int], nn.Module]
 
 
-def norm_maker(norm: Norm, groups: int = 8, affine: bool = True) -> MakeNorm:
+def norm_maker(norm: Norm, groups: int = 8, affine: bool = True, momentum: float = 0.005) -> MakeNorm:
     """Return the function that makes the norm layer for a number of channels.
 
     Parameters
     ----------
     norm : {"batch", "group"}
-        Batch norm with deepCR's momentum of 0.005, or group norm.
+        Batch norm or group norm.
     groups : int
         Groups of the group norm; a map of fewer channels (the gate's) gets one group.
     affine : bool
         Whether group norm learns a scale and an offset. The paper's released networks do not.
+    momentum : float
+        Of batch norm's running statistics: each batch counts by this part. deepCR's is 0.005.
     """
     if norm == "batch":
-        return partial(nn.BatchNorm2d, momentum=0.005)
+        return partial(nn.BatchNorm2d, momentum=momentum)
     if norm == "group":
         return lambda channels: nn.GroupNorm(groups if channels >= groups else 1, channels, affine=affine)
     raise ValueError(f"unknown norm {norm!r}: expected 'batch' or 'group'")

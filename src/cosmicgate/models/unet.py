@@ -22,6 +22,9 @@ class UNet(nn.Module):
         deepCR's batch norm or Cosmic-CoNN's group norm.
     groups : int
         Groups of the group norm.
+    momentum : float
+        Of batch norm's running statistics. deepCR's 0.005 has forgotten where it began after a thousand batches; a
+        short training needs more.
     norm_affine : bool
         Whether group norm learns scale and offset: the original Cosmic-CoNN does, the paper's release does not.
     shared_norm : bool
@@ -45,6 +48,7 @@ class UNet(nn.Module):
         channels: int = 32,
         norm: Norm = "batch",
         groups: int = 8,
+        momentum: float = 0.005,
         norm_affine: bool = True,
         shared_norm: bool = False,
         gate: bool = False,
@@ -61,7 +65,7 @@ class UNet(nn.Module):
         if scaling not in ("none", "robust"):
             raise ValueError(f"unknown scaling {scaling!r}: expected 'none' or 'robust'")
         self.scaling = scaling
-        make_norm = norm_maker(norm, groups, norm_affine)
+        make_norm = norm_maker(norm, groups, norm_affine, momentum)
         width = [channels * 2**level for level in range(depth)]
         steps = range(depth - 1)
         self.encoder = nn.ModuleList(
