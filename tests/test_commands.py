@@ -156,6 +156,10 @@ def test_every_experiment_trains_one_batch(command, name, real, tmp_path):
     if "override /data/science: coadd" in text:
         small += ["data.science.bands=[g]", "data.science.frames={train:1,validation:1,test:1}"]
         small += ["data.science.strips={train:[0,0.1],validation:[0.1,0.19],test:[0.9,1]}"]
+    if "override /data/science: cameras" in text:
+        small += [f"data.{source}.frames={{train:2,validation:1,test:2}}" for source in ("science", "darks")]
+    if "override /data/size: medium" in text:
+        small += ["data.science.bands=[g]", "data.science.frames={train:1,validation:1,test:1}"]
     done = command("train.py", f"experiment={name}", *arguments, *small)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "run" / "results.json").read_text())["rows"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cosmicgate.data.clean import Clean, background, dark_mask, dilate
-from cosmicgate.data.contaminate import Paper, Physical
+from cosmicgate.data.contaminate import Either, Paper, Physical
 from cosmicgate.data.frames import Frame
 from cosmicgate.truth import CORE, IGNORED, RING, SKY
 
@@ -273,6 +273,39 @@ def test_a_faint_hit_over_a_star_is_not_asked_for():
     _, truth = Physical()(science, replace(a_dark(hits), hits=hits), generator())
     assert truth[100, 150] == CORE
     assert truth[100, 100] == SKY
+
+
+def test_without_a_ring_a_pixel_beside_a_hit_is_what_its_own_charge_makes_it():
+    hits = np.zeros(SHAPE, np.float32)
+    hits[100, 100:103] = 4000, 25, 0  # electrons, over a noise of 9
+    _, truth = Physical(ring=False)(a_scene(10.0), replace(a_dark(hits), hits=hits), generator())
+    assert truth[100, 99:103].tolist() == [SKY, CORE, IGNORED, SKY]
+    assert (truth != RING).all()
+
+
+@pytest.mark.parametrize(("share", "recipe"), [(1.0, Paper(clean=None)), (0.0, Physical(clean=None))])
+def test_either_recipe_is_one_of_the_two(share, recipe):
+    hits = tracks(4000.0)
+    science, dark = a_scene(300.0), replace(a_dark(hits), hits=hits)
+    either = Either(Paper(clean=None), Physical(clean=None), share)
+    rng = generator()
+    rng.random()  # the draw of the recipe
+    expected, found = recipe(science, dark, rng), either(science, dark, generator())
+    np.testing.assert_array_equal(found[0].image, expected[0].image)
+    np.testing.assert_array_equal(found[1], expected[1])
+
+
+def test_both_recipes_get_their_share_of_the_frames():
+    names = []
+    either = Either(lambda *_: names.append("first"), lambda *_: names.append("second"), 0.25)
+    for seed in range(400):
+        either(None, None, generator(seed))
+    assert 0.18 < names.count("first") / 400 < 0.32
+
+
+def test_a_share_that_is_none_is_refused():
+    with pytest.raises(ValueError, match=r"share = 1\.5"):
+        Either(Paper(), Physical(), 1.5)
 
 
 # ----------------------------------------------------------------------------------------------- in both of them

@@ -28,7 +28,7 @@ def a_scene(electrons, bad=None, **known):
 
 @pytest.fixture
 def no_sources(monkeypatch):
-    monkeypatch.setattr(sky, "STAR_DENSITY", (1e-12, 1e-12))
+    monkeypatch.setattr(sky, "STAR_COUNTS", (1e-12,) * len(sky.STAR_COUNTS))
     monkeypatch.setattr(sky, "GALAXY_DENSITY", 0.0)
 
 

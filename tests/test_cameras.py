@@ -1,0 +1,63 @@
+"""Every frame of the random cameras is of another one, within the ranges that the docs tell."""
+
+import numpy as np
+import pytest
+
+from cosmicgate.data import cameras
+from cosmicgate.data.cameras import RandomDarks, RandomScience, camera, telescope
+
+COUNTS = {"train": 3, "validation": 1, "test": 1}
+SHAPE = (64, 96)
+
+
+def test_a_camera_lies_within_the_ranges():
+    for seed in range(200):
+        ccd = camera(SHAPE, np.random.default_rng(seed))
+        assert cameras.THICKNESS[0] <= ccd.thickness <= cameras.THICKNESS[1]
+        assert cameras.GAIN[0] <= ccd.gain <= cameras.GAIN[1]
+        assert ccd.diffusion_min <= ccd.diffusion_max <= ccd.diffusion_min + cameras.DIFFUSION_DEEP
+        assert ccd.saturation <= cameras.CONVERTER
+        assert ccd.substrate == 0 or ccd.thickness < 30
+
+
+def test_thin_and_thick_silicon_come_alike():
+    drawn = [camera(SHAPE, np.random.default_rng(seed)).thickness for seed in range(400)]
+    assert 0.4 < np.mean(np.array(drawn) < np.sqrt(np.prod(cameras.THICKNESS))) < 0.6
+
+
+def test_the_sky_of_a_telescope_lies_within_its_range_of_electrons():
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        ccd = camera(SHAPE, rng)
+        band = telescope(ccd, 100.0, rng)
+        low, high = cameras.SKY
+        assert low * 0.999 <= band.sky[0] * 100 * ccd.gain <= high * 1.001
+        assert cameras.SEEING[0] * 0.999 <= band.seeing / ccd.pixel_scale <= cameras.SEEING[1] * 1.001
+
+
+@pytest.mark.parametrize("source", [RandomScience, RandomDarks])
+def test_every_frame_is_of_another_camera_and_in_one_split(source):
+    recipes = [r for split in COUNTS for r in source(COUNTS, SHAPE).recipes(split)]
+    assert len({r.name for r in recipes}) == len({r.key for r in recipes}) == 5
+    gains = {r.make().gain for r in recipes}
+    assert len(gains) == 5
+
+
+@pytest.mark.parametrize("source", [RandomScience, RandomDarks])
+def test_the_same_recipe_gives_the_same_pixels(source):
+    first, again = (source(COUNTS, SHAPE).recipes("train")[1].make() for _ in range(2))
+    np.testing.assert_array_equal(first.image, again.image)
+    assert first.shape == SHAPE
+
+
+def test_a_dark_knows_its_hits_and_a_scene_calls_nothing_bad():
+    dark = RandomDarks({"train": 1}, (256, 256)).recipes("train")[0].make()
+    assert (dark.hits > 0).any()
+    scenes = [r.make() for r in RandomScience({"train": 4}, SHAPE).recipes("train")]
+    assert not any(scene.bad.any() for scene in scenes)
+    assert not any(scene.read_out for scene in scenes)
+
+
+def test_a_shape_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="rows and columns"):
+        camera([64], np.random.default_rng(0))
