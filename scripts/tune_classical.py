@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 
 from cosmicgate.config import build, one_sentence
 from cosmicgate.data.store import Labelled, load_labelled
+from cosmicgate.detectors import seen
 from cosmicgate.detectors.classical import AstroScrappy, LACosmic, LACosmicFamily
 from cosmicgate.files import write_whole
 from cosmicgate.judging import frame_of
@@ -47,7 +48,7 @@ def scores(detector: LACosmicFamily, frames: Sequence[Labelled]) -> Iterator[tup
     totals: dict[float, Any] = {}
     for labelled in frames:
         truth = np.array(labelled.truth)
-        for sigclip, mask in detector.detect(frame_of(labelled)).masks.items():
+        for sigclip, mask in seen(detector, frame_of(labelled), dilated=True).masks.items():
             totals[sigclip] = totals.get(sigclip, 0) + counts_from_mask(mask, truth)
     for sigclip, counts in totals.items():
         yield sigclip, Curves.from_counts(counts, "dilated").at_threshold(0.5)
@@ -88,7 +89,7 @@ def config(name: str, best: Point, f1: float, frames: int, data: str, tried: int
   sigfrac: {sigfrac:g}
   threshold: {sigclip:g} # sigclip of F1, IoU and FDR
   sweep: {SWEEPS[name]}
-  grow: true # 3x3, because the truth is dilated
+  grow: true # by 3x3, where the truth is dilated
   niter: 4
 """
 

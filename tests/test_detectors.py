@@ -20,11 +20,11 @@ from torch import nn
 from cosmicgate.config import Evaluate, build, checked
 from cosmicgate.data.clean import dilate
 from cosmicgate.data.frames import Frame, read_frame, write_frame
-from cosmicgate.detectors import Unavailable, published
-from cosmicgate.detectors.classical import SIGCLIPS, AstroScrappy, LACosmic, saturated_stars
+from cosmicgate.detectors import NEVER, Detection, Unavailable, published, seen
+from cosmicgate.detectors.classical import AstroScrappy, LACosmic, saturated_stars
 from cosmicgate.detectors.inputs import packaged, usable
 from cosmicgate.detectors.network import Network
-from cosmicgate.detectors.published import Published, grown, package_logits
+from cosmicgate.detectors.published import Published, package_logits
 from cosmicgate.models import UNet
 
 CONFIGS = sorted(p.stem for p in (ROOT / "conf" / "detector").glob("*.yaml"))
@@ -92,33 +92,48 @@ def test_every_detector_config_passes_the_check(name):
 
 
 @pytest.mark.parametrize("name", ["astroscrappy", "lacosmic", "astroscrappy_tuned"])
-def test_masks_of_classical_detectors_are_dilated(name):
-    found = replace(detector(name), sweep=())
-    grown_mask = found.detect(a_frame()).masks[found.threshold]
-    plain = replace(found, grow=False).detect(a_frame()).masks[found.threshold]
+def test_masks_of_classical_detectors_are_dilated_where_the_truth_is(name):
+    found, frame = replace(detector(name), sweep=()), a_frame()
+    plain = seen(found, frame, dilated=False).masks[found.threshold]
     assert plain.any()
-    assert np.array_equal(grown_mask, dilate(plain))
+    assert np.array_equal(seen(found, frame, dilated=True).masks[found.threshold], dilate(plain) & ~frame.bad)
 
 
 @pytest.mark.parametrize(("name", "is_grown"), [("cosmic_conn_lco", True), ("deepcr_decam", False)])
 def test_only_the_pretrained_cosmic_conn_is_dilated_among_networks(name, is_grown):
     found = detector(name)
-    plain = replace(found, grow=False).detect(a_frame()).logits.sigmoid().numpy() >= found.threshold
-    mask = probabilities(found, a_frame()) >= found.threshold
+    plain, mask = (seen(found, a_frame(), d).logits.sigmoid().numpy() >= found.threshold for d in (False, True))
     assert plain.any()
     assert np.array_equal(mask, dilate(plain) if is_grown else plain)
 
 
-def test_no_network_of_ours_can_be_dilated():
-    assert not hasattr(Network, "grow")
+def test_a_network_is_dilated_only_if_it_learned_from_a_truth_without_a_ring():
     nodes = [yaml.safe_load((ROOT / "conf" / "detector" / f"{n}.yaml").read_text()) for n in ("checkpoint", "released")]
     assert not any("grow" in node for group in nodes for node in group.values())
+    above = torch.nn.Conv2d(1, 1, 1)  # logits that are positive where the image is above 105
+    above.weight.data.fill_(1)
+    above.bias.data.fill_(-105)
+    image = np.full((9, 9), 100, np.float32)
+    image[4, 4] = 110
+    thin, frame = Network(above, "thin", None, None, grow=True), a_frame(image)
+    assert (seen(thin, frame, dilated=True).logits > 0).sum() == 9
+    assert (seen(thin, frame, dilated=False).logits > 0).sum() == 1
+    assert (seen(replace(thin, grow=False), frame, dilated=True).logits > 0).sum() == 1
 
 
 def test_growing_the_logits_dilates_the_mask_at_every_threshold():
     logits = torch.randn(40, 50, generator=torch.Generator().manual_seed(0))
     for threshold in np.linspace(-2, 2, 9):
-        assert np.array_equal((grown(logits) >= threshold).numpy(), dilate((logits >= threshold).numpy()))
+        grown = Detection(logits).grown(np.zeros((40, 50), bool)).logits
+        assert np.array_equal((grown >= threshold).numpy(), dilate((logits >= threshold).numpy()))
+
+
+def test_bad_pixels_beside_a_hit_stay_out_of_a_grown_mask():
+    logits, bad = torch.zeros(5, 5), np.zeros((5, 5), bool)
+    logits[2, 2], logits[2, 3], bad[2, 3] = 5, NEVER, True
+    grown = Detection(logits, {3.0: (logits > 1).numpy()}).grown(bad)
+    assert grown.logits[2, 3] == NEVER
+    assert grown.masks[3.0].sum() == (grown.logits > 1).sum() == 8
 
 
 # Settings
@@ -211,7 +226,8 @@ def test_a_point_of_the_sweep_is_the_librarys_own_answer(name):
 def test_the_sweep_runs_from_many_pixels_to_few_and_holds_the_threshold(name):
     found, frame = detector(name), a_frame(a_field()[10:50, 20:70])
     masks = found.detect(frame).masks
-    assert tuple(masks) == SIGCLIPS
+    assert tuple(masks) == tuple(float(point) for point in found.sweep)
+    assert min(masks) <= 2 < 20 == max(masks)
     areas = [int(mask.sum()) for mask in masks.values()]
     assert areas[0] > areas[-1] > 0
     assert all(later <= 1.01 * earlier for earlier, later in pairwise(areas))

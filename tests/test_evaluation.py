@@ -71,6 +71,7 @@ class Brightness:
     blur: float = 2.0
     trained_on: str | None = "decam, simulated"
     threshold: float = 0.5
+    grow: bool = False
     fail: dict[int, BaseException] = field(default_factory=dict)
     seen: list[str] = field(default_factory=list)
 
@@ -94,6 +95,7 @@ class Swept:
     trained_on: str | None = None
     threshold: float = 120.0
     identity: Any = "swept"
+    grow: bool = False
 
     def detect(self, frame: Frame) -> Detection:
         return Detection(masks={at: frame.image >= at for at in (105.0, 108.0, 112.0, 116.0, 120.0, 150.0)})
@@ -162,6 +164,23 @@ def test_a_swept_detectors_points_are_joined_by_straight_lines_and_not_beyond(a_
     assert row["dilated"]["f1"] == pytest.approx(sk.f1_score(hit, image >= 120))
     assert row["dilated"]["precision_at_tpr_95pct"] is None  # no setting gets there
     assert row["dilated"]["roc_auc"] is None
+
+
+def test_thin_masks_are_grown_by_the_ring_where_the_truth_has_one(a_set, tmp_path):
+    @dataclass
+    class Core(Swept):
+        def detect(self, frame):
+            found = load_labelled(next(f for f in test_set.folders if f.name == frame.name)).truth == CORE
+            return Detection(masks={120.0: found})
+
+    test_set = a_set()
+    (row,) = evaluate([Core(grow=True)], [test_set], tmp_path / "grown")
+    assert row["dilated"]["f1"] > 0.99
+    for folder in test_set.folders:
+        facts = folder / "facts.json"
+        facts.write_text(json.dumps(json.loads(facts.read_text()) | {"dilated": False}))
+    (row,) = evaluate([Core(grow=True)], [test_set], tmp_path / "thin")
+    assert row["dilated"]["f1"] < 0.7
 
 
 def test_the_ring_is_asked_for_or_left_out(a_set, tmp_path):

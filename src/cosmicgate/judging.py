@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cosmicgate.data.frames import Frame
 from cosmicgate.data.store import Labelled, digest, load_labelled
-from cosmicgate.detectors import Detection, Detector
+from cosmicgate.detectors import Detection, Detector, seen
 from cosmicgate.files import whole
 from cosmicgate.hits import LENGTHS, SNRS, match_hits, snr_map, tally
 from cosmicgate.metrics import LogitHistogram, counts_from_mask
@@ -66,7 +66,7 @@ def frame_of(labelled: Labelled) -> Frame:
 def judge(detector: Detector, labelled: Labelled) -> tuple[FrameResult, NDArray[np.bool_]]:
     """Count a detector on one frame; return also its mask (H, W) at its threshold."""
     truth, frame = np.array(labelled.truth), frame_of(labelled)
-    detection = detector.detect(frame)
+    detection = seen(detector, frame, labelled.facts.get("dilated", True))
     mask = mask_at(detection, detector.threshold)
     settings = np.array(sorted(detection.masks))
     if detection.logits is not None:

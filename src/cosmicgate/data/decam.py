@@ -143,6 +143,7 @@ class DecamData(pl.LightningDataModule):
             "dark_exptime": dark.exptime,
             "contamination": type(self.contamination).__name__,
             "settings": _settings(self.contamination),
+            "dilated": getattr(self.contamination, "ring", True),
         }
         save_labelled(image, truth, facts, pair.folder)
 

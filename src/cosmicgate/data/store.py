@@ -46,7 +46,8 @@ class Labelled:
     bad : ndarray (H, W), bool
         What a detector may know of bad pixels.
     facts : dict
-        Name, band, gain, read_noise, saturation, exptime, and the names of what it was made from.
+        Name, band, gain, read_noise, saturation, exptime, the names of what it was made from, and whether the truth
+        is ``dilated`` (has a ring around each core).
     """
 
     image: NDArray[np.float32]

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, median_filter
 from tqdm.auto import tqdm
 
-from cosmicgate.data.clean import dilate
 from cosmicgate.data.frames import Frame
 from cosmicgate.detectors import Detection
 from cosmicgate.detectors.inputs import installed, usable
@@ -46,7 +45,7 @@ class LACosmicFamily(ABC):
     sweep : sequence of float
         The sigclips that trace its curves.
     grow : bool
-        Dilate the masks by 3x3, as the truth is.
+        Its masks are dilated by 3x3 where the truth is.
     niter : int
         Iterations at most.
     """
@@ -80,10 +79,7 @@ class LACosmicFamily(ABC):
         find, bad = self._finder(frame)
         points = sorted({float(sigclip) for sigclip in self.sweep} | {float(self.threshold)})
         progress = tqdm(points, desc=f"{self.title}, sigclip", unit="point", leave=False, delay=2)
-        return Detection(masks={sigclip: self._grown(find(sigclip)) & ~bad for sigclip in progress})
-
-    def _grown(self, mask: Mask) -> Mask:
-        return dilate(mask) if self.grow else mask
+        return Detection(masks={sigclip: find(sigclip) & ~bad for sigclip in progress})
 
     def _settings(self, telescope: str) -> tuple[float, float]:
         return chosen(self.objlim, telescope, "objlim"), chosen(self.sigfrac, telescope, "sigfrac")

@@ -18,9 +18,9 @@ from scipy.ndimage import median_filter
 from torch import Tensor, nn
 
 from cosmicgate.data.frames import Frame
-from cosmicgate.detectors import Detection, Unavailable
+from cosmicgate.detectors import NEVER, Detection, Unavailable
 from cosmicgate.detectors.inputs import usable
-from cosmicgate.detectors.network import NEVER, ready
+from cosmicgate.detectors.network import ready
 from cosmicgate.tracking import tree_hash
 
 WINDOW, STEP = 400, 200  # px: the network sees a window; of it the inner half counts, and the image's own edges
@@ -199,6 +199,7 @@ class MaxiMask:
     identity: Any
     threshold: float = 0.43
     prior: float = 0.0005
+    grow: bool = False
     title: str = "MaxiMask"
     trained_on: str | None = "many imagers, DECam among them, real (MaxiMask 1.4.1)"
 

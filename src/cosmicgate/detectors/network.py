@@ -9,13 +9,12 @@ from torch import Tensor, nn
 
 from cosmicgate.config import build
 from cosmicgate.data.frames import Frame
-from cosmicgate.detectors import Detection
+from cosmicgate.detectors import NEVER, Detection
 from cosmicgate.detectors.inputs import usable
 from cosmicgate.models.tiling import tiled_logits
 from cosmicgate.tracking import tree_hash
 
 PREFIX = "network."  # of the network's weights in a checkpoint
-NEVER = -30.0  # logit of a bad pixel
 FAST = torch.channels_last
 
 
@@ -31,6 +30,8 @@ class Network:
         Probability from which a pixel is called hit.
     tile, halo : int
         As in :func:`cosmicgate.models.tiling.tiled_logits`; 256 and 0 are the paper's patches.
+    grow : bool
+        It learned from a truth without a ring: its masks are dilated where the truth is.
     identity : object
         Hash of its weights, say.
     """
@@ -42,6 +43,7 @@ class Network:
     threshold: float = 0.5
     tile: int = 256
     halo: int = 0
+    grow: bool = False
 
     def detect(self, frame: Frame) -> Detection:
         """Return the logits of a frame, whose bad pixels are never called hit."""
@@ -103,4 +105,5 @@ def load(
         threshold=config["threshold"] if threshold is None else threshold,
         tile=tile,
         halo=halo,
+        grow=not config["data"].get("contamination", {}).get("ring", True),
     )

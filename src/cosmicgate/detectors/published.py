@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
 from torch import Tensor, nn
 
 from cosmicgate.data.frames import Frame
-from cosmicgate.detectors import Detection, Unavailable
+from cosmicgate.detectors import NEVER, Detection, Unavailable
 from cosmicgate.detectors.inputs import installed, packaged, usable
-from cosmicgate.detectors.network import NEVER, Network, ready
+from cosmicgate.detectors.network import Network, ready
 from cosmicgate.models.published import translate
 from cosmicgate.tracking import tree_hash
 
@@ -45,8 +44,7 @@ class Published:
     sky : {"kept", "median"}
         Whether each tile loses its median first.
     grow : bool
-        Dilate by 3x3, as the truth is: each logit becomes the highest of its 3x3 neighbourhood, which is the
-        dilation of the mask at every threshold at once.
+        Its masks are dilated by 3x3 where the truth is.
     """
 
     network: nn.Module
@@ -63,7 +61,7 @@ class Published:
         """Return the logits of a frame, whose bad pixels are never called hit."""
         image, bad = usable(frame.image, frame.bad)
         logits = package_logits(self.network, torch.from_numpy(image), self.tile, self.multiple, self.sky)
-        return Detection(logits=(grown(logits) if self.grow else logits).masked_fill(torch.from_numpy(bad), NEVER))
+        return Detection(logits=logits.masked_fill(torch.from_numpy(bad), NEVER))
 
 
 @torch.inference_mode()
@@ -95,11 +93,6 @@ def package_logits(network: nn.Module, image: Tensor, tile: int, multiple: int =
                     found = network(piece[None, None, :height, :width].contiguous())
                     logits[top : top + height, left : left + width] = found[0, 0].float().cpu()
     return logits
-
-
-def grown(logits: Tensor) -> Tensor:
-    """Return the highest logit in the 3x3 pixels around each, (H, W)."""
-    return F.max_pool2d(logits[None, None], 3, stride=1, padding=1)[0, 0]
 
 
 def load(
