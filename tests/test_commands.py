@@ -158,8 +158,10 @@ def test_every_experiment_trains_one_batch(command, name, real, tmp_path):
         small += ["data.science.strips={train:[0,0.1],validation:[0.1,0.19],test:[0.9,1]}"]
     if "override /data/science: cameras" in text:
         small += [f"data.{source}.frames={{train:2,validation:1,test:2}}" for source in ("science", "darks")]
-    if "override /data/size: medium" in text:
-        small += ["data.science.bands=[g]", "data.science.frames={train:1,validation:1,test:1}"]
+    if name == "decam_trained" or "- decam_trained\n" in text:
+        one = "frames={train:1,validation:1,test:1}"
+        small += ["data.science.bands=[g]", "data.pairs_per_frame=1", f"data.root={command.data}/trained"]
+        small += [f"data.{source}.{what}" for source in ("science", "darks") for what in ("shape=[256,256]", one)]
     done = command("train.py", f"experiment={name}", *arguments, *small)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "run" / "results.json").read_text())["rows"]

@@ -8,7 +8,7 @@ from conftest import ROOT
 
 # What may import only what stands before it.
 ORDER = (
-    *("files", "truth", "config", "tracking", "data", "models", "segmentation", "metrics", "hits", "panels"),
+    *("files", "truth", "config", "tracking", "data", "models", "losses", "segmentation", "metrics", "hits", "panels"),
     *("callbacks", "detectors", "lineup", "featuremaps", "bootstrap", "judging", "scoring", "evaluation"),
     *("results", "tables", "rankings", "figures", "report"),
 )

@@ -18,7 +18,7 @@ from cosmicgate.data.transforms import SkyAugmentation
 from cosmicgate.detectors.network import load, read_checkpoint
 from cosmicgate.models import UNet
 from cosmicgate.segmentation import Segmentation
-from cosmicgate.truth import CORE, IGNORED, RING
+from cosmicgate.truth import CORE, IGNORED, RING, SKY
 
 # Lightning 2.6 asks torch 2.13's tree functions by their old name, and wants more workers than two cores feed.
 pytestmark = [
@@ -201,7 +201,7 @@ def test_ignored_pixels_change_neither_loss_nor_gradient(frames):
         logits = module(batch["image"])
         logits = torch.where(batch["truth"] == IGNORED, torch.full_like(logits, spoiled), logits)
         module.zero_grad()
-        loss = module._loss(logits, batch["truth"])
+        loss = module._loss(logits, batch)
         loss.backward()
         gradient = module.network.head.weight.grad.clone()
         if spoiled == 0.0:
@@ -210,9 +210,21 @@ def test_ignored_pixels_change_neither_loss_nor_gradient(frames):
         assert torch.equal(gradient, first[1])
 
 
+def test_weights_are_those_of_sky_pixels_and_hits_weigh_one(frames):
+    module = small()
+    module.loss = torch.nn.BCEWithLogitsLoss(reduction="none")
+    module.weigh = lambda image: torch.full_like(image, 0.25)
+    batch = next(iter(Data(frames).train_dataloader()))
+    logits = torch.randn(batch["truth"].shape, generator=torch.Generator().manual_seed(1))
+    kept, hit = batch["truth"] != IGNORED, (batch["truth"] != SKY) & (batch["truth"] != IGNORED)
+    weights = torch.where(hit, 1.0, 0.25)[kept]
+    each = torch.nn.functional.binary_cross_entropy_with_logits(logits, hit.float(), reduction="none")[kept]
+    assert module._loss(logits, batch).item() == pytest.approx((weights * each).sum().item() / weights.sum().item())
+
+
 def test_the_target_is_core_and_ring(frames):
     module = small()
-    truth = torch.tensor([[[[0, CORE, RING, IGNORED]]]], dtype=torch.uint8)
+    truth = {"truth": torch.tensor([[[[0, CORE, RING, IGNORED]]]], dtype=torch.uint8)}
     right = torch.tensor([[[[-50.0, 50.0, 50.0, -50.0]]]])
     assert module._loss(right, truth) < 1e-6
     assert module._loss(-right, truth) > 10

@@ -26,6 +26,9 @@ class Segmentation(pl.LightningModule):
         Makes the optimizer of the parameters.
     scheduler : callable
         Makes the scheduler of the optimizer; it steps on ``val/loss``.
+    weigh : Module, optional
+        Weights of the sky pixels (N, 1, H, W) of images; a hit pixel weighs 1. The loss then has to be one without
+        reduction.
 
     Notes
     -----
@@ -39,10 +42,12 @@ class Segmentation(pl.LightningModule):
         loss: nn.Module,
         optimizer: Callable[[Any], Optimizer],
         scheduler: Callable[[Optimizer], ReduceLROnPlateau],
+        weigh: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.loss = loss
+        self.weigh = weigh
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
 
@@ -51,21 +56,26 @@ class Segmentation(pl.LightningModule):
         logits: Tensor = self.network(image.contiguous(memory_format=torch.channels_last))
         return logits
 
-    def _loss(self, logits: Tensor, truth: Tensor) -> Tensor:
+    def _loss(self, logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        truth = batch["truth"]
         kept = truth != IGNORED
-        value: Tensor = self.loss(logits[kept].float(), (truth[kept] != SKY).float())
-        return value
+        hit = truth[kept] != SKY
+        value: Tensor = self.loss(logits[kept].float(), hit.float())
+        if self.weigh is None:
+            return value
+        weights = torch.where(hit, 1.0, self.weigh(batch["image"])[kept])
+        return (weights * value).sum() / weights.sum()
 
     def training_step(self, batch: dict[str, Tensor]) -> Tensor:
         """Return the loss of a batch."""
-        loss = self._loss(self(batch["image"]), batch["truth"])
+        loss = self._loss(self(batch["image"]), batch)
         self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=len(batch["image"]), prog_bar=True)
         return loss
 
     def validation_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Log the loss; return the logits for the callbacks that draw curves of them."""
         logits = self(batch["image"])
-        loss = self._loss(logits, batch["truth"])
+        loss = self._loss(logits, batch)
         self.log("val/loss", loss, batch_size=len(batch["image"]), prog_bar=True, sync_dist=True)
         return {"logits": logits}
 

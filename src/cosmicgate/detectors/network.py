@@ -105,5 +105,5 @@ def load(
         threshold=config["threshold"] if threshold is None else threshold,
         tile=tile,
         halo=halo,
-        grow=not config["data"].get("contamination", {}).get("ring", True),
+        grow=not config.get("data", {}).get("contamination", {}).get("ring", True),
     )
