@@ -9,7 +9,7 @@ from conftest import ROOT
 # What may import only what stands before it.
 ORDER = (
     *("files", "truth", "config", "tracking", "data", "models", "losses", "segmentation", "metrics", "hits", "panels"),
-    *("callbacks", "detectors", "lineup", "featuremaps", "bootstrap", "judging", "scoring", "evaluation"),
+    *("callbacks", "detectors", "lineup", "featuremaps", "bootstrap", "judging", "scoring", "seeds", "evaluation"),
     *("results", "tables", "rankings", "figures", "report"),
 )
 PACKAGE = ROOT / "src" / "cosmicgate"

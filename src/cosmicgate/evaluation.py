@@ -15,6 +15,7 @@ from cosmicgate.featuremaps import attention_figure, feature_maps, features_figu
 from cosmicgate.judging import finished, frame_of, read_mask, read_result
 from cosmicgate.panels import busiest, file_name, masks_figure, save_figure
 from cosmicgate.scoring import Scored, difference, score
+from cosmicgate.seeds import Mean, means
 from cosmicgate.truth import CORE
 
 SIDE = 256  # pixels of the image whose feature maps are shown
@@ -46,7 +47,7 @@ def compare(
         As in :func:`evaluate`.
     pairs : sequence of (str, str)
         Titles of two detectors whose difference is wanted, the one that should be better first. One ending behind
-        both, `` (released)`` say, is a pair too.
+        both, `` (released)`` say, is a pair too. Of several seeds, the mean of each network is a row and a pair.
 
     Returns
     -------
@@ -64,8 +65,9 @@ def compare(
                 log.error("%s on %s failed: %s", detector.title, test_set.name, reason)
                 log.debug("traceback", exc_info=error)
                 failed.append({"test_set": test_set.name, "detector": detector.title, "reason": reason})
-        rows += [row(s, detector, test_set) for detector, s in scored]
-        differences += _differences(scored, pairs, test_set)
+        together = [*scored, *means(scored)]
+        rows += [row(s, detector, test_set) for detector, s in together]
+        differences += _differences(together, pairs, test_set)
     return {"rows": rows} | {key: found for key, found in (("differences", differences), ("failed", failed)) if found}
 
 
@@ -75,7 +77,7 @@ def judged(detector: Detector, test_set: TestSet, kept: Path) -> Scored:
     return score([read_result(finished(detector, folder, kept)) for folder in progress])
 
 
-def row(scored: Scored, detector: Detector, test_set: TestSet) -> dict[str, Any]:
+def row(scored: Scored, detector: Detector | Mean, test_set: TestSet) -> dict[str, Any]:
     """Return a row of ``results.json``: what was scored, and its scores."""
     return {
         "test_set": test_set.name,
@@ -87,7 +89,7 @@ def row(scored: Scored, detector: Detector, test_set: TestSet) -> dict[str, Any]
 
 
 def _differences(
-    scored: Sequence[tuple[Detector, Scored]], pairs: Sequence[Sequence[str]], test_set: TestSet
+    scored: Sequence[tuple[Detector | Mean, Scored]], pairs: Sequence[Sequence[str]], test_set: TestSet
 ) -> list[dict[str, Any]]:
     """Return an entry for each pair; of several with one title, those that were trained on the same data."""
     found = []

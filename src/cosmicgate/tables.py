@@ -34,7 +34,7 @@ UNITS: dict[str, tuple[str, float]] = {
     "false_per_megapixel": (".2f", 1),
 }
 # Endings of a title that leave its detector the paper's: its own weights, one of several seeds.
-OF_THE_PAPER = r" \(released\)$|, seed \d+$"
+OF_THE_PAPER = r" \(released\)$|, seed \d+$|, mean of \d+ seeds$"
 
 
 @dataclass(frozen=True)
