@@ -65,7 +65,7 @@ def compare(
                 log.error("%s on %s failed: %s", detector.title, test_set.name, reason)
                 log.debug("traceback", exc_info=error)
                 failed.append({"test_set": test_set.name, "detector": detector.title, "reason": reason})
-        together = [*scored, *means(scored)]
+        together: list[tuple[Detector | Mean, Scored]] = [*scored, *means(scored)]
         rows += [row(s, detector, test_set) for detector, s in together]
         differences += _differences(together, pairs, test_set)
     return {"rows": rows} | {key: found for key, found in (("differences", differences), ("failed", failed)) if found}
