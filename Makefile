@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 DEMO := outputs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick lint format hits bench clean
+.PHONY: help setup demo test test-quick lint format hits bench data-lco data-decam clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,12 @@ bench: setup ## Measure this machine: simulation, metric, training
 	$(BIN)/python benchmarks/simulation.py
 	$(BIN)/python benchmarks/metric.py
 	$(BIN)/python benchmarks/training.py
+
+data-lco: setup ## Fetch the LCO cosmic-ray data set into data/lco (ARGS=--dry-run tells how large it is)
+	$(BIN)/python -m cosmicgate.data.archives lco $(ARGS)
+
+data-decam: setup ## Fetch 4 DECam exposures a band, their masks and 14 darks into data/noirlab (ARGS as above)
+	$(BIN)/python -m cosmicgate.data.archives decam --kind science dqmask darks $(ARGS)
 
 clean: ## Remove what the demo and the tests made (not data/, not other outputs)
 	rm -rf $(DEMO) .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,92 @@
+"""Archives of files, unpacked so that nothing can leave the folder."""
+
+import hashlib
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+from uuid import uuid4
+
+from cosmicgate.data.archives.listing import Member, safe
+
+ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
+HIDDEN = ".unpacking-"
+CHUNK = 1 << 20
+
+
+def is_archive(name: str) -> bool:
+    """Say whether a file's name is that of an archive that :func:`unpack` knows."""
+    return name.lower().endswith(ENDINGS)
+
+
+def unpack(archive: Path, root: Path) -> tuple[Member, ...]:
+    """Unpack an archive into ``root``: under a hidden name first, then renamed into place.
+
+    Only plain files are written, by us and byte by byte, so that neither links nor device files nor permissions of the
+    archive play a part. The filters of tarfile would let links through, and early releases of Python 3.11 lack them.
+
+    Raises
+    ------
+    ValueError
+        The archive is broken, or holds a link or a name that leads out of the folder; ``root`` is then as before.
+    """
+    for left in root.glob(f"{HIDDEN}*"):  # of a process that was killed
+        shutil.rmtree(left)
+    hidden = root / f"{HIDDEN}{uuid4().hex}"
+    hidden.mkdir(parents=True)
+    try:
+        members = {name: _copy(stream, hidden / name, name) for name, stream in _files(archive)}
+        for top in sorted(hidden.iterdir()):
+            _move(top, root / top.name)
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError) as error:
+        raise ValueError(f"{archive}: cannot be unpacked ({error})") from error
+    except ValueError as error:
+        raise ValueError(f"{archive}: {error}") from error
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+    return tuple(members.values())
+
+
+def _files(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yield the name and the content of each file of an archive; refuse what is no plain file."""
+    if archive.name.lower().endswith(".zip"):
+        with zipfile.ZipFile(archive) as packed:
+            for info in packed.infolist():
+                if stat.S_ISLNK(info.external_attr >> 16):
+                    raise ValueError(f"holds the link {info.filename!r}, expected files only")
+                name = safe(info.filename)
+                if not info.is_dir():
+                    with packed.open(info) as stream:
+                        yield name, stream
+        return
+    with tarfile.open(archive) as tape:
+        for item in tape:
+            if not item.isfile() and not item.isdir():
+                raise ValueError(f"holds {item.name!r}, which is a link or a device, expected files only")
+            content = tape.extractfile(item) if item.isfile() else None
+            if content is not None:
+                yield safe(item.name), content
+
+
+def _copy(stream: IO[bytes], path: Path, name: str) -> Member:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.md5(usedforsecurity=False)
+    size = 0
+    with path.open("wb") as out:
+        while piece := stream.read(CHUNK):
+            size += out.write(piece)
+            digest.update(piece)
+    return Member(name, size, digest.hexdigest())
+
+
+def _move(source: Path, target: Path) -> None:
+    """Rename ``source`` to ``target``; a folder that is there already takes in what is new."""
+    if source.is_dir() and target.is_dir():
+        for inner in source.iterdir():
+            _move(inner, target / inner.name)
+    else:
+        source.replace(target)
