@@ -64,7 +64,7 @@ class Replay:
         self.ranges = True
         self.troubles: dict[str, list[Trouble]] = {}  # path -> one for each request to come
         self.requests: list[Request] = []
-        self.stalled, self.go_on = threading.Event(), threading.Event()
+        self.go_on = threading.Event()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"replay": self}))
         self.server.daemon_threads = True
         self.base = f"http://127.0.0.1:{self.server.server_port}"
@@ -212,8 +212,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             request.sent += len(piece)
             if trouble.stall is not None:
-                self.replay.stalled.set()
-                self.replay.go_on.wait(30)
+                self.replay.go_on.wait(120)
         self.close_connection = trouble.cut is not None or trouble.stall is not None
 
 
@@ -226,20 +225,32 @@ def cut(content: bytes, numbers: Iterable[int]) -> bytes:
 
 
 @cache
-def exposure(kind: str, seed: int, ccds: tuple[str, ...] = ("S29", "N4", "S4"), side: int = 24, **header: Any) -> bytes:
-    """Return a small multi-extension file in DECam's layout: 'instcal', 'dqmask' or 'raw', tile-compressed."""
+def exposure(kind: str, seed: int, ccds: tuple[str, ...] = ("S29", "N4", "S4"), side: int = 64, **header: Any) -> bytes:
+    """Return a small multi-extension file in DECam's layout, tile-compressed: 'instcal', 'dqmask' or 'raw'.
+
+    A raw CCD has two amplifiers, B left and A right; at the outer side of each are 6 columns without light and 50 of
+    overscan.
+    """
     rng = np.random.default_rng(seed)
     primary = fits.PrimaryHDU()
     primary.header.update({"INSTRUME": "DECam", "OBJECT": "field", "FILTER": "g DECam SDSS c0001 4720.0 1520.0"})
-    primary.header.update({"EXPTIME": 90.0, **header})
+    primary.header.update({"OBSTYPE": "dark" if kind == "raw" else "object", "EXPTIME": 90.0, **header})
     hdus = fits.HDUList([primary])
     for number, ccd in enumerate(ccds, 1):
         image = rng.normal(200, 10, (side, side)).astype(np.float32)
         if kind == "dqmask":
             image = np.zeros((side, side), np.int32)
             image[number, 3], image[5, 5] = 1, 5  # a bad pixel, and a hit that is none of its business
+        if kind == "raw":
+            image = rng.normal(1500, 1.6, (side, side + 112)).round().astype(np.uint16)
         part = fits.CompImageHDU(image, name=ccd, compression_type="RICE_1")
         part.header.update({"CCDNUM": number, "GAINA": 4.0, "RDNOISEA": 6.5, "SATURATA": 45000.0})
+        if kind == "raw":
+            part.header.update({"GAINB": 4.2, "RDNOISEB": 6.6, "SATURATB": 45000.0})
+            middle, end = 56 + side // 2, 56 + side
+            part.header.update({"DATASECB": f"[57:{middle},1:{side}]", "BIASSECB": f"[7:56,1:{side}]"})
+            part.header.update({"DATASECA": f"[{middle + 1}:{end},1:{side}]", "TRIMSEC": f"[57:{end},1:{side}]"})
+            part.header.update({"BIASSECA": f"[{end + 1}:{end + 50},1:{side}]"})
         hdus.append(part)
     out = BytesIO()
     hdus.writeto(out)

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from replay import Replay, Trouble, exposure, md5
 from test_config import composed
 
-from cosmicgate.config import Train, checked
+from cosmicgate.config import Train, build, checked
 from cosmicgate.data.archives import FetchError, Manners, Query, Remote, fetch_decam
 from cosmicgate.data.archives.__main__ import main
 from cosmicgate.data.archives.listing import BY_MD5, BY_STRUCTURE, read_manifest
@@ -16,7 +16,7 @@ from cosmicgate.data.archives.search import FILTERS
 from cosmicgate.data.remote import Noirlab, by_field
 from cosmicgate.data.splits import SPLITS
 
-HASTY = Manners(attempts=3, delay=0.01, longest=0.02, timeout=5.0)
+HASTY = Manners(attempts=3, delay=0.01, longest=0.02, timeout=30.0)
 GRIZ = ("g", "r", "i", "z")
 
 
@@ -150,7 +150,11 @@ def test_single_ccds_come_unchecked_by_md5_and_the_manifest_says_so(replay, tmp_
 def test_a_part_that_is_no_whole_fits_file_is_refused(replay, tmp_path, monkeypatch):
     row = add_night(replay, "2012-11-10", ("g",))[0]
     whole = exposure("instcal", 1)
-    for bad, reason in ((whole[:-2880], "not whole FITS"), (b"<html>", "not whole FITS"), (whole, "came with 4 HDUs")):
+    for bad, reason in (
+        (whole[:-2880], "not a whole FITS file"),
+        (b"<html>", "not a whole FITS file"),
+        (whole, "came with 4 HDUs"),
+    ):
         monkeypatch.setattr("replay.cut", lambda content, numbers, bad=bad: bad)
         hdus = tuple(range(10)) if bad is whole else (2,)
         with pytest.raises(FetchError, match=rf"{row['archive_filename'][-30:-8]}.*{reason}"):
@@ -276,14 +280,14 @@ def test_a_recipe_reads_its_ccd_and_its_quality_mask(science):
     recipe = next(r for which in SPLITS for r in science.recipes(which) if r.name == "c4d_121110_001500-N4")
     frame = recipe.make()
     assert (frame.gain, frame.read_noise, frame.saturation, frame.exptime) == (4.0, 6.5, 45000.0, 90.0)
-    assert (frame.band, frame.telescope, frame.name, frame.shape) == ("g", "decam", "c4d_121110_001500-N4", (24, 24))
+    assert (frame.band, frame.telescope, frame.name, frame.shape) == ("g", "decam", "c4d_121110_001500-N4", (64, 64))
     assert np.argwhere(frame.bad).tolist() == [[2, 3]]  # N4 is the second CCD of the file; its flagged hit is not bad
     assert frame.image.std() == pytest.approx(10, rel=0.2)
 
 
 def test_a_ccd_that_the_file_does_not_hold_is_named(science, replay):
     science = Noirlab("science", science.root, ["N31"], bands=("g",), limit=20, base=replay.base)
-    with pytest.raises(ValueError, match=r"ooi_g_d2\.fits\.fz: .*'N31'.* S29, N4, S4"):
+    with pytest.raises(ValueError, match=r"ooi_g_d2\.fits\.fz: .*'?N31'?.* S29.* N4.* S4"):
         science.recipes("train")[0].make()
 
 
@@ -302,3 +306,17 @@ def test_the_shipped_configs_fetch_and_deal(replay, tmp_path, kind):
     recipes = [recipe for which in SPLITS for recipe in source.recipes(which)]
     assert len(recipes) == 2 * {"science": 12, "darks": 3}[kind]
     assert recipes[0].make().exptime == pytest.approx({"science": 90, "darks": 300}[kind])
+
+
+def test_a_training_set_is_made_of_what_comes(replay, tmp_path):
+    for number in range(1, 4):
+        add_night(replay, f"2012-11-0{number}", ("g",))
+        add_dark(replay, number, 300.0)
+    kinds = ("science", "darks")
+    given = [f"+data.{kind}.base={replay.base}" for kind in kinds] + [f"data.{kind}.root={tmp_path}" for kind in kinds]
+    choice = ["data/science=noirlab", "data/darks=noirlab", "data/size=none", "data.science.bands=[g]"]
+    data = build(composed(*choice, *given, f"data.root={tmp_path / 'made'}").data)
+    data.prepare_data()
+    assert len(data.folders()) == 6
+    assert all((folder / "truth.npy").is_file() for folder in data.folders())
+    assert data.provenance == "semi-real"

@@ -292,18 +292,13 @@ class FlaggedCutouts:
             flags = np.asarray(hdus["DQ"].data).astype(np.int64) if "DQ" in names else None
         if flags is None:
             raise ValueError(f"{path}: no HDU named DQ among {', '.join(names)}")
-        core, bad = flagged(flags)
+        # The community pipeline wrote bits first and codes later; around V3.5.3 only the values tell which.
+        bits = flags.max(initial=0) > 8
+        core = (flags & 16 != 0) if bits else flags == 5
+        bad = (flags & 1 != 0) if bits else np.isin(flags, (1, 2))
         truth = np.select([bad, core, dilate(core)], [IGNORED, CORE, RING], SKY).astype(np.uint8)
         name = _stem(path)
         return Recipe(name, ["cutout", *_identity(path)], lambda: read_frame(path, name=name)), truth
-
-
-def flagged(flags: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return the hits and the bad pixels in a quality mask (H, W) of the DECam community pipeline."""
-    # It wrote bits first and codes later; around V3.5.3 only the values tell which.
-    if flags.max(initial=0) > 8:
-        return flags & 16 != 0, flags & 1 != 0
-    return flags == 5, np.isin(flags, (1, 2))
 
 
 def matching(pattern: str) -> list[Path]:

@@ -8,13 +8,11 @@ from typing import Any, Literal
 import numpy as np
 from astropy import units
 from astropy.coordinates import SkyCoord
-from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
 from cosmicgate.data.archives import NOIRLAB, POLITE, Query, Remote, fetch_decam
 from cosmicgate.data.archives.search import exposure
 from cosmicgate.data.frames import KEYWORDS, Frame, _from_headers, opened
-from cosmicgate.data.real import flagged
 from cosmicgate.data.sources import Provenance
 from cosmicgate.data.splits import Split, split
 from cosmicgate.data.store import Recipe
@@ -92,10 +90,7 @@ class Noirlab:
         root = Path(self.root).expanduser()
 
         def make() -> Frame:
-            if self.kind == "darks":
-                return _dark(root / file.path, ccd, **known, name=name)
-            frame = _ccd(root / file.path, ccd, **known, name=name)
-            return frame if mask is None else replace(frame, bad=frame.bad | _bad(root / mask.path, ccd, frame.shape))
+            return _read(self.kind, root / file.path, root / mask.path if mask else None, ccd, **known, name=name)
 
         return Recipe(name, ["noirlab", self.kind, file.md5, mask.md5 if mask else None, ccd, known], make)
 
@@ -112,18 +107,7 @@ def by_field(files: Iterable[Remote]) -> list[list[Remote]]:
     return [[file for file, own in zip(ordered, labels, strict=True) if own == label] for label in np.unique(labels)]
 
 
-def _bad(path: Path, ccd: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return the bad pixels (H, W) of a CCD by its quality mask."""
-    with opened(path) as hdus:
-        names = [hdu.name for hdu in hdus]
-        flags = np.asarray(hdus[ccd].data).astype(np.int64) if ccd in names else None
-    if flags is None or flags.shape != shape:
-        found = f"{flags.shape}" if flags is not None else f"only {', '.join(names)}"
-        raise ValueError(f"{path}: expected a quality mask of {shape} for the CCD {ccd!r}, found {found}")
-    return flagged(flags)[1]
-
-
-def _ccd(path: Path, ccd: str, **known: Any) -> Frame:
+def _read(kind: str, path: Path, mask: Path | None, ccd: str, **known: Any) -> Frame:  # noqa: ARG001
     with opened(path) as hdus:
         names = [hdu.name for hdu in hdus]
         image = np.array(hdus[ccd].data, np.float32) if ccd in names else None
@@ -131,8 +115,7 @@ def _ccd(path: Path, ccd: str, **known: Any) -> Frame:
     if image is None:
         raise ValueError(f"{path}: no CCD {ccd!r} among {', '.join(names)}")
     bad = ~np.isfinite(image)
-    image[bad] = np.median(image[~bad])
+    if mask:
+        with opened(mask) as hdus:
+            bad |= np.isin(hdus[ccd].data, (1, 2))
     return Frame(image=image, bad=bad, **_from_headers(path, headers, known))
-
-
-_dark = _ccd

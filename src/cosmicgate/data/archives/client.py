@@ -141,10 +141,10 @@ class Session:
         """Make of a connection that failed or broke something that is tried again."""
         try:
             yield
-        except httpx.TransportError as error:
-            raise PassingError(f"{url}: {str(error) or type(error).__name__}") from error
-        except httpx.InvalidURL as error:
-            raise FetchError(f"{url}: {error}") from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            lasting = not isinstance(error, httpx.TransportError) or isinstance(error, httpx.UnsupportedProtocol)
+            kind = FetchError if lasting else PassingError
+            raise kind(f"{url}: {str(error) or type(error).__name__}") from error
 
     def check(self, response: httpx.Response) -> None:
         """Raise for an answer that is an error."""

@@ -130,13 +130,13 @@ def missing(manifest: Manifest, root: Path, verify: bool = False) -> list[Remote
 
 
 def _present(file: Remote, root: Path, verify: bool) -> bool:
-    known: Sequence[Member | Remote] = file.unpacked or ([file] if file.checked else [])
-    sizes = known and all(_size(root / k.path) == k.size for k in known)
-    return bool(sizes) and (not verify or all(md5_of(root / k.path) == k.md5 for k in known))
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else -1
+    if not file.checked:
+        return False
+    parts: Sequence[Member | Remote] = file.unpacked or (file,)
+    paths = [root / part.path for part in parts]
+    if not all(path.is_file() and path.stat().st_size == part.size for path, part in zip(paths, parts, strict=True)):
+        return False
+    return not verify or all(md5_of(path) == part.md5 for path, part in zip(paths, parts, strict=True))
 
 
 def md5_of(path: Path) -> str:
@@ -158,16 +158,14 @@ def checked(file: Remote, path: Path) -> Remote:
     size, md5 = path.stat().st_size, md5_of(path)
     if not file.part:
         if md5 != file.md5:
-            raise SpoiledError(
-                f"came as {size} bytes with md5 {md5}, the archive lists {file.size} bytes with {file.md5}"
-            )
+            raise SpoiledError(f"came as {size} bytes with md5 {md5}, the archive lists {file.size} with {file.md5}")
         return replace(file, size=size, checked=BY_MD5)
     wanted = len(file.facts["hdus"])
     try:
         with opened(path) as hdus:
             found = len(hdus)  # which reads every header and compares the size of its data with the file's
     except ValueError as error:
-        raise SpoiledError(f"came as {size} bytes that are not whole FITS ({error.__cause__})") from error
+        raise SpoiledError(f"came as {size} bytes: {error}") from error
     if found < wanted:
         raise SpoiledError(f"came with {found} HDUs, {wanted} were asked for")
     return replace(file, size=size, md5=md5, checked=BY_STRUCTURE)
