@@ -77,4 +77,48 @@ ITL = CCD(
     pixel_scale=0.2,
 )
 
-CCDS = {"decam": DECAM, "itl": ITL}
+# Las Cumbres Observatory's three classes, whose hits are mostly of one or two pixels. The observatory's page of the
+# Sinistro gives its format, pixel scale, read noise (7.5 to 8 e-), full well (100 000 to 120 000 e-) and dark current;
+# settings of pyobs for an SBIG camera give the read noise, full well and dark current of its chip, KAF-6303E. Formats
+# and pixel scales of the other two are those that the data set's users quote. Assumed, for no source is at hand: the
+# three gains, the Spectral's electronics, and for each class the silicon that collects charge, its diffusion, and the
+# inert silicon behind it (the KAF-6303E is lit from the front, the other two are thinned).
+SBIG_6303 = CCD(
+    shape=(2048, 3072),
+    pixel=9.0,
+    thickness=8.0,
+    diffusion_min=0.7,
+    diffusion_max=1.5,
+    gain=1.5,
+    read_noise=13.5,
+    saturation=65_000.0,
+    pixel_scale=0.571,
+    substrate=300.0,
+    dark_current=0.3,
+)
+SINISTRO = CCD(
+    shape=(4096, 4096),
+    pixel=15.0,
+    thickness=14.0,
+    diffusion_min=0.7,
+    diffusion_max=1.5,
+    gain=2.3,
+    read_noise=7.8,
+    saturation=47_000.0,
+    pixel_scale=0.389,
+    dark_current=0.002,
+)
+SPECTRAL = CCD(
+    shape=(2048, 2048),
+    pixel=30.0,  # 2 x 2 of 15 um, read out as one
+    thickness=14.0,
+    diffusion_min=0.7,
+    diffusion_max=1.5,
+    gain=7.7,
+    read_noise=11.0,
+    saturation=45_000.0,
+    pixel_scale=0.304,
+    dark_current=0.002,
+)
+
+CCDS = {"decam": DECAM, "itl": ITL, "0m4": SBIG_6303, "1m0": SINISTRO, "2m0": SPECTRAL}

@@ -113,7 +113,7 @@ def draw(ccd: CCD, band: Band, exptime: float, rng: np.random.Generator, name: s
         raise ValueError(f"exptime = {exptime} is not a positive number of seconds")
     gain, read_noise, saturation = electronics(ccd, rng)
     expected = sky(ccd, band, rng) * np.float32(gain * exptime)
-    painter = _Painter(expected, ccd.pixel_scale, band, gain * exptime, rng)
+    painter = Painter(expected, ccd.pixel_scale, band, gain * exptime, rng)
     for source in galaxies(ccd, band, rng):
         painter.galaxy(source)
     for source in stars(ccd, band, rng):
@@ -196,10 +196,11 @@ def _scatter(ccd: CCD, number: int, fields: list[str], rng: np.random.Generator)
     return catalogue
 
 
-class _Painter:
-    """Adds sources to an image of expected electrons, all with one point-spread function.
+class Painter:
+    """Adds sources to an image of expected electrons (H, W), in place, all with one point-spread function.
 
-    Stars are drawn in real space, galaxies by Fourier transform, each on a stamp that ends in the noise.
+    Stars are drawn in real space, galaxies by Fourier transform, each on a stamp that ends in the noise of the image
+    as it is given. ``electrons`` is how many of them one ADU per second of the band's zero point makes.
     """
 
     def __init__(
@@ -220,10 +221,12 @@ class _Painter:
         self.faint = FAINT * np.sqrt(np.median(expected))
 
     def star(self, source: np.void) -> None:
+        """Add a star."""
         flux = self._flux(source)
         self._draw(self.psf.withFlux(flux), source, self._reach(flux))
 
     def galaxy(self, source: np.void) -> None:
+        """Add a galaxy."""
         flux = self._flux(source)
         angle = source["angle"] * galsim.radians
         disk = galsim.Exponential(half_light_radius=source["radius"]).shear(q=source["ratio"], beta=angle)
