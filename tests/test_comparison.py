@@ -1,0 +1,249 @@
+"""Labels by comparison: the hits of a frame are what the other exposures of the field do not have."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from cosmicgate.data.agreement import Agreement, agreement
+from cosmicgate.data.alignment import celestial
+from cosmicgate.data.comparison import Comparison, main, read_exposure
+from cosmicgate.data.expected import expectation, flux_ratio
+from cosmicgate.data.frames import Frame, write_frame
+from cosmicgate.data.masked_fits import BOUNDARY, HOT, NO_DATA, SOURCE, Exposure, read_sequence, science_header
+from cosmicgate.data.simulate.triples import TELESCOPES, simulate_triple
+
+RATES = {"0m4": 120, "1m0": 40, "2m0": 20}  # so that a small frame has some hits
+
+
+@pytest.fixture(scope="module")
+def fields():
+    """Two simulated fields of each class."""
+    return {
+        name: [simulate_triple(name, [seed, 11], (300, 300), rate=RATES[name]) for seed in (0, 1)] for name in RATES
+    }
+
+
+@pytest.fixture(scope="module")
+def triple(fields):
+    return fields["1m0"][0]
+
+
+@pytest.fixture(scope="module")
+def masked(triple):
+    return Comparison()(exposures(triple))
+
+
+def exposures(triple) -> list[Exposure]:
+    return [e.exposure for e in triple.exposures]
+
+
+def test_all_classes_are_tried(fields):
+    assert list(fields) == list(TELESCOPES)
+
+
+@pytest.mark.parametrize("telescope", list(RATES))
+def test_labels_of_a_simulated_field_agree_with_its_known_charge(fields, telescope):
+    total = sum((agreement(Comparison()(exposures(t)), t) for t in fields[telescope]), Agreement())
+    assert total.found > 150
+    assert total.recall >= 0.9
+    assert total.precision >= 0.95
+    hit = total.found + total.missed + total.on_sources + total.too_small + total.elsewhere
+    assert total.on_sources < 0.25 * hit  # not by leaving most of them out
+
+
+def test_single_pixels_can_be_labelled_too(triple, masked):
+    whole, single = (agreement(labels, triple) for labels in (Comparison(min_size=1)(exposures(triple)), masked))
+    assert whole.too_small == 0
+    assert whole.found > single.found
+    assert whole.precision >= 0.95
+
+
+def test_stars_align_frames_without_a_wcs(fields):
+    rich = fields["1m0"][1]  # of eleven stars; three are the least
+    blind = [replace(e, header=without_wcs(e.header)) for e in exposures(rich)]
+    assert celestial(blind[0].header) is None
+    found = agreement(Comparison()(blind), rich)
+    assert found.recall >= 0.9
+    assert found.precision >= 0.95
+
+
+def test_each_frame_keeps_its_own_pixels(triple, masked):
+    for given, kept in zip(exposures(triple), masked.exposures, strict=True):
+        assert np.array_equal(given.frame.image, kept.frame.image)
+        assert given.header["CRPIX1"] == kept.header["CRPIX1"]
+
+
+def test_a_hit_is_labelled_in_its_own_frame_alone(triple):
+    given = exposures(triple)
+    place = quiet_place(triple)
+    image = given[1].frame.image.copy()
+    image[place] += 3000
+    image[place[0] + 1, place[1]] += 2000
+    given[1] = replace(given[1], frame=replace(given[1].frame, image=image))
+    masked = Comparison()(given)
+    around = slice(place[0] - 10, place[0] + 11), slice(place[1] - 10, place[1] + 11)
+    assert masked.hits[1][place]
+    assert masked.hits[1][place[0] + 1, place[1]]
+    assert [int(hits[around].sum()) for hits in masked.hits] == [0, 2, 0]
+
+
+def test_a_pixel_that_is_hot_in_all_frames_is_no_hit(triple):
+    place = quiet_place(triple)
+    given = []
+    for e in exposures(triple):
+        image = e.frame.image.copy()
+        image[place[0], place[1] : place[1] + 2] += 1500
+        given.append(replace(e, frame=replace(e.frame, image=image)))
+    masked = Comparison()(given)
+    for hits, ignore in zip(masked.hits, masked.ignore, strict=True):
+        assert not hits[place]
+        assert ignore[place] & HOT
+
+
+def test_the_bits_of_ignore_say_why(triple, masked):
+    for e, ignore in zip(triple.exposures, masked.ignore, strict=True):
+        edge = np.ones(ignore.shape, bool)
+        edge[10:-10, 10:-10] = False
+        assert np.array_equal((ignore & BOUNDARY) > 0, edge)
+        assert (ignore[e.light > 10 * e.noise] & SOURCE).all()
+        assert 0 < np.mean((ignore & NO_DATA) > 0) < 0.1  # the dither moves a few rows and columns out of the others
+    assert not any((hits & (ignore > 0)).any() for hits, ignore in zip(masked.hits, masked.ignore, strict=True))
+
+
+def test_what_a_frame_does_not_know_is_no_data(triple):
+    first, *others = exposures(triple)
+    bad = np.zeros(first.frame.shape, bool)
+    bad[100:110, 150] = True
+    masked = Comparison()([replace(first, frame=replace(first.frame, bad=bad)), *others])
+    assert (masked.ignore[0][bad] & NO_DATA).all()
+
+
+def test_more_than_three_frames_are_compared_too():
+    triple = simulate_triple("2m0", [4, 11], (160, 160), frames=4, rate=20)
+    masked = Comparison()(exposures(triple))
+    assert len(masked.hits) == 4
+    assert agreement(masked, triple).recall > 0.9
+
+
+def test_an_expectation_leaves_out_the_hit_of_another_frame():
+    stack = np.array([[[10.0, 10]], [[500, 12]], [[np.nan, 14]]], np.float32)
+    mean, variance, known = expectation(stack, np.full(stack.shape, 9, np.float32))
+    assert mean.tolist() == [[10, 12]]
+    assert known.tolist() == [[2, 3]]
+    assert variance[0, 1] == pytest.approx((9 + 12) / 3)
+
+
+def test_the_ratio_of_two_frames_is_that_of_their_sources():
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:120, :120]
+    stars = sum(3000 * np.exp(-((x - a) ** 2 + (y - b) ** 2) / 8) for a, b in rng.uniform(15, 105, (8, 2)))
+    one, other = (scale * stars + rng.normal(0, 5, stars.shape) for scale in (1.0, 0.7))
+    ratio = flux_ratio(one.astype(np.float32), other.astype(np.float32), 5.0, guess=1.0)
+    assert ratio == pytest.approx(1 / 0.7, rel=0.02)
+    empty = rng.normal(0, 5, (2, 120, 120)).astype(np.float32)
+    assert flux_ratio(*empty, 5.0, guess=1.25) == 1.25
+
+
+def quiet_place(triple) -> tuple[int, int]:
+    """A pixel with no hit and no source near it in any frame."""
+    busy = np.any([(e.charge > 0) | (e.light > 0.5 * e.noise) for e in triple.exposures], axis=0)
+    for row in range(60, 240, 7):
+        for column in range(60, 240, 7):
+            if not busy[row - 12 : row + 13, column - 12 : column + 13].any():
+                return row, column
+    raise AssertionError("a field without a quiet place")
+
+
+def without_wcs(header):
+    bare = header.copy()
+    for word in ("CTYPE1", "CTYPE2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "PC1_1", "PC2_2", "CDELT1", "CDELT2"):
+        bare.remove(word, ignore_missing=True)
+    return bare
+
+
+# ------------------------------------------------------------------------------------------------- what is refused
+
+
+def blank(name: str, shape=(100, 100), **changes) -> Exposure:
+    rng = np.random.default_rng(len(name) + ord(name[-1]))
+    known = dict(gain=1.0, read_noise=5.0, saturation=1e5, exptime=120.0, band="r") | changes
+    image = rng.normal(200, 15, shape).astype(np.float32)
+    return Exposure(Frame(image=image, name=name, **known), fits.Header())
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ([blank("a"), blank("b")], "expected three exposures of one field or more, got 2"),
+        (
+            [blank("a"), blank("b"), blank("c", (100, 90))],
+            r"a and c: expected frames of one shape, got \(100, 100\) and",
+        ),
+        ([blank("a"), blank("b", band="g"), blank("c")], "a and b: expected one filter, got 'r' and 'g'"),
+        ([blank("a"), blank("b", exptime=60.0), blank("c")], "a and b: expected like exposures, got 120 s and 60 s"),
+        ([blank("a"), blank("b"), blank("a")], "a: given twice"),
+        ([blank("a"), blank("b"), blank("c")], "a: its header has no solved WCS, and fewer than three stars"),
+    ],
+)
+def test_frames_that_cannot_be_compared_are_refused_in_a_sentence(given, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Comparison()(given)
+
+
+def test_frames_of_other_fields_are_refused(fields):
+    mixed = [exposures(t)[0] for t in (*fields["1m0"], fields["2m0"][0])]
+    mixed = [replace(e, frame=replace(e.frame, exptime=100.0, band="r", name=f"n{k}")) for k, e in enumerate(mixed)]
+    with pytest.raises(ValueError, match="are they of one field"):
+        Comparison(align="stars")(mixed)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"seed": 2.0}, "seed=2.0, grow=2.5: expected seed >= grow > 0"),
+        ({"min_size": 0}, "min_size=0: expected 1 or more"),
+        ({"allowance": float("nan")}, "allowance=nan: expected 0 or more"),
+    ],
+)
+def test_impossible_settings_are_refused(settings, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Comparison(**settings)
+
+
+# --------------------------------------------------------------------------------------------------- the command
+
+
+def test_the_command_labels_fits_files(triple, masked, tmp_path, capsys):
+    paths = [tmp_path / f"{e.frame.name}.fits" for e in exposures(triple)]
+    for path, e in zip(paths, exposures(triple), strict=True):
+        write_image(e, path)
+    main([str(path) for path in paths])
+    output = tmp_path / f"{paths[0].stem}_3frms_masks.fits"
+    assert capsys.readouterr().out.splitlines()[-1] == str(output)
+    found = read_sequence(output)
+    assert found.provenance == "simulated"  # the headers of the frames say so
+    assert [e.frame.name for e in found.exposures] == [p.stem for p in paths]
+    for a, b, c, d in zip(found.hits, masked.hits, found.ignore, masked.ignore, strict=True):
+        assert np.array_equal(a, b)
+        assert np.array_equal(c, d)
+
+
+def test_the_command_says_what_is_wrong_in_a_sentence(triple, tmp_path):
+    path = tmp_path / "one.fits"
+    write_image(exposures(triple)[0], path)
+    with pytest.raises(SystemExit, match=r"^error: expected three exposures of one field or more, got 1$"):
+        main([str(path)])
+    with pytest.raises(SystemExit, match=r"^error: no such FITS file: "):
+        main([str(tmp_path / name) for name in ("a.fits", "b.fits", "c.fits")])
+
+
+def write_image(exposure: Exposure, path):
+    fits.PrimaryHDU(exposure.frame.image, science_header(exposure)).writeto(path)
+
+
+def test_a_header_without_a_gain_needs_a_value(triple, tmp_path):
+    frame = exposures(triple)[0].frame
+    write_frame(frame, tmp_path / "a.fits")
+    assert read_exposure(tmp_path / "a.fits", gain=2.0).frame.gain == 2.0
