@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from cosmicgate.callbacks import SelfContained
-from cosmicgate.config import Train, build, checked, one_sentence
+from cosmicgate.config import ConfigError, Train, build, checked, one_sentence
 from cosmicgate.detectors.network import load
 from cosmicgate.evaluation import evaluate
 from cosmicgate.report import write_report
@@ -29,6 +29,8 @@ def main(cfg: DictConfig) -> None:
     pl.seed_everything(cfg.seed, verbose=False)
 
     data = build(cfg.data)
+    if not isinstance(data, pl.LightningDataModule):
+        raise ConfigError(f"data: {cfg.data.name} is a test set, nothing trains on it; train on data=decam, say")
     data.prepare_data()
     config["trained_on"] = f"{cfg.data.name}, {data.provenance}"
     module = build(cfg.module)

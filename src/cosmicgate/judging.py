@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cosmicgate.data.frames import Frame
 from cosmicgate.data.store import Labelled, digest, load_labelled
-from cosmicgate.detectors import Detection, Detector, seen
+from cosmicgate.detectors import NEVER, Detection, Detector, seen
 from cosmicgate.files import whole
 from cosmicgate.hits import LENGTHS, SNRS, match_hits, snr_map, tally
 from cosmicgate.metrics import LogitHistogram, counts_from_mask
@@ -67,6 +67,8 @@ def judge(detector: Detector, labelled: Labelled) -> tuple[FrameResult, NDArray[
     """Count a detector on one frame; return also its mask (H, W) at its threshold."""
     truth, frame = np.array(labelled.truth), frame_of(labelled)
     detection = seen(detector, frame, labelled.facts.get("dilated", True))
+    if labelled.blank is not None:
+        detection = _blanked(detection, np.array(labelled.blank))
     mask = mask_at(detection, detector.threshold)
     settings = np.array(sorted(detection.masks))
     if detection.logits is not None:
@@ -85,6 +87,13 @@ def judge(detector: Detector, labelled: Labelled) -> tuple[FrameResult, NDArray[
         false_hits=np.array(hits.false_hits, np.int64),
     )
     return result, mask
+
+
+def _blanked(detection: Detection, blank: NDArray[np.bool_]) -> Detection:
+    """Return a detection that says "no hit" of the pixels ``blank`` (H, W)."""
+    if detection.logits is not None:
+        return Detection(logits=detection.logits.masked_fill(torch.from_numpy(blank), NEVER))
+    return Detection(masks={setting: mask & ~blank for setting, mask in detection.masks.items()})
 
 
 def mask_at(detection: Detection, threshold: float) -> NDArray[np.bool_]:

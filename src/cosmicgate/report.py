@@ -18,6 +18,7 @@ from cosmicgate.rankings import ranking_tables
 from cosmicgate.results import CONVENTIONS, read_results
 from cosmicgate.tables import (
     Table,
+    class_tables,
     difference_tables,
     differences_csv,
     hit_tables,
@@ -65,7 +66,7 @@ def write_tables(content: Mapping[str, Sequence[Any]], folder: Path) -> list[Pat
     rows, differences = content["rows"], content["differences"]
     chapters: dict[str, list[Table]] = {f"{name} truth": tables_of(rows, name) for name in CONVENTIONS}
     chapters |= {"Hits": hit_tables(rows), "Places": ranking_tables(rows)}
-    chapters |= {"Differences": difference_tables(differences)}
+    chapters |= {"Classes of telescopes": class_tables(rows), "Differences": difference_tables(differences)}
     text = ["# Results", ""]
     for chapter, tables in chapters.items():
         text += [f"## {chapter.capitalize()}", "", *(markdown(table) for table in tables)] if tables else []

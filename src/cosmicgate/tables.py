@@ -35,6 +35,7 @@ UNITS: dict[str, tuple[str, float]] = {
 }
 # Endings of a title that leave its detector the paper's: its own weights, one of several seeds.
 OF_THE_PAPER = r" \(released\)$|, seed \d+$|, mean of \d+ seeds$"
+OF_A_CLASS = r"(.+)_(0m4|1m0|2m0|other)"  # a test set of one class of telescopes
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,28 @@ def _table_3(members: Sequence[Row]) -> Table:
     title = f"Table 3. Hits one by one: {_where(members[0])}"
     heads = ["Detector", "Trained on", *PER_HIT.values(), *heads]
     return Table(title, f"{heading(members[0])}. {caption}{_about_intervals(members)}", heads, lines)
+
+
+def class_tables(rows: Sequence[Row]) -> list[Table]:
+    """Return one table for the test sets that are one data set by class of telescope (``lco_0m4``, ``lco_1m0``)."""
+    groups: dict[tuple[str, str], list[tuple[str, Row]]] = {}
+    for row in rows:
+        if named := re.fullmatch(OF_A_CLASS, row["test_set"]):
+            groups.setdefault((named[1], row["provenance"]), []).append((named[2], row))
+    tables = []
+    for (name, provenance), members in groups.items():
+        if len({telescope for telescope, _ in members}) < 2:
+            continue
+        scores = PER_CENT | OF_MASK
+        lines = [
+            [telescope, *_who(row), *(_cell(row, "dilated", key) for key in scores)]
+            for telescope, row in sorted(members, key=lambda member: member[0])
+        ]
+        sizes = "; ".join(dict.fromkeys(heading(row) for _, row in sorted(members, key=lambda member: member[0])))
+        caption = f"{sizes}. In brackets 95 % intervals, by drawing the frames again."
+        heads = ["Class", "Detector", "Trained on", *scores.values()]
+        tables.append(Table(f"Table 4. By class of telescope: {name} ({provenance})", caption, heads, lines, texts=3))
+    return tables
 
 
 def difference_tables(differences: Sequence[Mapping[str, Any]]) -> list[Table]:

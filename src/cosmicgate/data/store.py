@@ -48,12 +48,15 @@ class Labelled:
     facts : dict
         Name, band, gain, read_noise, saturation, exptime, the names of what it was made from, and whether the truth
         is ``dilated`` (has a ring around each core).
+    blank : ndarray (H, W), bool, or None
+        Where a detector's answer is set to "no hit" before it is counted: a data set's own convention of scoring.
     """
 
     image: NDArray[np.float32]
     truth: NDArray[np.uint8]
     bad: NDArray[np.bool_]
     facts: dict[str, Any]
+    blank: NDArray[np.bool_] | None = None
 
 
 def digest(ingredients: Any) -> str:
@@ -83,10 +86,16 @@ def stored_frame(recipe: Recipe, folder: Path) -> Frame:
         raise ValueError(f"{error}: delete it and run again") from error
 
 
-def save_labelled(frame: Frame, truth: NDArray[np.uint8], facts: dict[str, Any], folder: Path) -> None:
+def save_labelled(
+    frame: Frame,
+    truth: NDArray[np.uint8],
+    facts: dict[str, Any],
+    folder: Path,
+    blank: NDArray[np.bool_] | None = None,
+) -> None:
     """Write an image, its truth and its facts into ``folder``, which appears whole or not at all.
 
-    What is bad in the frame is ignored in the truth.
+    What is bad in the frame is ignored in the truth. For ``blank`` see :class:`Labelled`.
     """
     if truth.shape != frame.shape:
         raise ValueError(f"{frame.name}: the truth is {truth.shape}, the image {frame.shape}")
@@ -97,6 +106,8 @@ def save_labelled(frame: Frame, truth: NDArray[np.uint8], facts: dict[str, Any],
         np.save(partial / "image.npy", frame.image)
         np.save(partial / "bad.npy", frame.bad)
         np.save(partial / "truth.npy", np.where(frame.bad, np.uint8(IGNORED), truth))
+        if blank is not None:
+            np.save(partial / "blank.npy", blank)
         (partial / "facts.json").write_text(json.dumps(known | facts, indent=1))
         partial.replace(folder)
     except OSError:
@@ -112,6 +123,9 @@ def load_labelled(folder: Path) -> Labelled:
         image, truth, bad = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("image", "truth", "bad"))
         if not image.shape == truth.shape == bad.shape:
             raise ValueError(f"the truth is {truth.shape}, the bad pixels are {bad.shape}, the image {image.shape}")
-        return Labelled(image, truth, bad, json.loads((folder / "facts.json").read_text()))
+        blank = np.load(folder / "blank.npy", mmap_mode="r") if (folder / "blank.npy").is_file() else None
+        if blank is not None and blank.shape != image.shape:
+            raise ValueError(f"the blank pixels are {blank.shape}, the image {image.shape}")
+        return Labelled(image, truth, bad, json.loads((folder / "facts.json").read_text()), blank)
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"{folder} is not a whole labelled frame ({error}): delete it and run again") from error
