@@ -22,7 +22,7 @@ from cosmicgate.data.clean import dilate
 from cosmicgate.data.frames import Frame, read_frame, write_frame
 from cosmicgate.detectors import NEVER, Detection, Unavailable, published, seen
 from cosmicgate.detectors.classical import AstroScrappy, LACosmic, saturated_stars
-from cosmicgate.detectors.inputs import packaged, usable
+from cosmicgate.detectors.inputs import bridged, packaged, usable
 from cosmicgate.detectors.network import Network
 from cosmicgate.detectors.published import Published, package_logits
 from cosmicgate.models import UNet
@@ -279,6 +279,29 @@ def test_an_image_of_any_type_order_and_layout_becomes_the_one_that_libraries_ta
     assert ready.flags.writeable
     assert not bad.any()
     assert np.array_equal(ready, a_field().astype(image.dtype).astype(np.float32))
+
+
+def test_a_bad_column_is_bridged_from_its_good_neighbours_for_networks():
+    image = np.add.outer(np.zeros(6), np.arange(8.0) * 10).astype(np.float32)
+    bad = np.zeros(image.shape, bool)
+    bad[:, 3:5] = bad[0, 0] = bad[5, 7] = bad[2] = True
+    spoiled = np.where(bad, 1e5, image)
+    ready, marked = bridged(spoiled, bad)
+    assert np.array_equal(marked, bad)
+    np.testing.assert_allclose(ready[[1, 3, 4]], image[[1, 3, 4]])
+    assert (ready[0, 0], ready[5, 7]) == (10, 60)  # at an edge, the nearest good one
+    assert (ready[2] == np.median(image[~bad])).all()  # a dead row
+    assert spoiled[0, 0] == 1e5
+
+
+def test_a_known_hot_column_leaves_no_hits_beside_it(real):
+    found = configured("released", f"weights={real('weights')}")["released_deepcr"]
+    image = np.random.default_rng(0).normal(200, 8, (128, 128)).astype(np.float32)
+    image[40:, 60] = 500
+    bad = np.zeros(image.shape, bool)
+    bad[40:, 60] = True
+    assert (found.detect(a_frame(image)).logits.numpy() > 0).any()
+    assert not (found.detect(a_frame(image, bad=bad)).logits.numpy() > 0).any()
 
 
 def test_an_image_without_a_good_pixel_is_refused():

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from cosmicgate.data.frames import Frame
 from cosmicgate.detectors import NEVER, Detection, Unavailable
-from cosmicgate.detectors.inputs import usable
+from cosmicgate.detectors.inputs import BRIDGED, bridged
 from cosmicgate.detectors.network import ready
 from cosmicgate.tracking import tree_hash
 
@@ -205,7 +205,7 @@ class MaxiMask:
 
     def detect(self, frame: Frame) -> Detection:
         """Return the logits, ``prior`` included, of a frame, whose bad pixels are never called hit."""
-        image, bad = usable(frame.image, frame.bad)
+        image, bad = bridged(frame.image, frame.bad)
         height, width = image.shape
         missing = [SMALLEST - size if size <= WINDOW else 0 for size in image.shape]
         top, left = (number // 2 for number in missing)
@@ -235,4 +235,4 @@ def load(weights: str, threshold: float = 0.43, prior: float = 0.0005) -> MaxiMa
         network = ready(MaxiMaskNet(), torch.load(weights, map_location="cpu", weights_only=True))
     except Exception as error:  # torch raises many kinds: zip, pickle, runtime
         raise ValueError(f"{weights}: not the weights of MaxiMask ({error.__class__.__name__})") from error
-    return MaxiMask(network, ["maximask", tree_hash(Path(weights)), prior], threshold, prior)
+    return MaxiMask(network, ["maximask", tree_hash(Path(weights)), prior, BRIDGED], threshold, prior)

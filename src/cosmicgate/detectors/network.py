@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cosmicgate.config import build
 from cosmicgate.data.frames import Frame
 from cosmicgate.detectors import NEVER, Detection
-from cosmicgate.detectors.inputs import usable
+from cosmicgate.detectors.inputs import BRIDGED, bridged
 from cosmicgate.models.tiling import tiled_logits
 from cosmicgate.tracking import tree_hash
 
@@ -47,7 +47,7 @@ class Network:
 
     def detect(self, frame: Frame) -> Detection:
         """Return the logits of a frame, whose bad pixels are never called hit."""
-        image, bad = usable(frame.image, frame.bad)
+        image, bad = bridged(frame.image, frame.bad)
         logits = tiled_logits(self.network, torch.from_numpy(image), self.tile, self.halo)
         return Detection(logits=logits.masked_fill(torch.from_numpy(bad), NEVER))
 
@@ -101,7 +101,7 @@ def load(
         network=ready(build(config["model"]), weights),
         title=title or config["title"],
         trained_on=config["trained_on"],
-        identity=["checkpoint", tree_hash(Path(path)), tile, halo],
+        identity=["checkpoint", tree_hash(Path(path)), tile, halo, BRIDGED],
         threshold=config["threshold"] if threshold is None else threshold,
         tile=tile,
         halo=halo,

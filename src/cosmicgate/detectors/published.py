@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from cosmicgate.data.frames import Frame
 from cosmicgate.detectors import NEVER, Detection, Unavailable
-from cosmicgate.detectors.inputs import installed, packaged, usable
+from cosmicgate.detectors.inputs import BRIDGED, bridged, installed, packaged
 from cosmicgate.detectors.network import Network, ready
 from cosmicgate.models.published import translate
 from cosmicgate.tracking import tree_hash
@@ -59,7 +59,7 @@ class Published:
 
     def detect(self, frame: Frame) -> Detection:
         """Return the logits of a frame, whose bad pixels are never called hit."""
-        image, bad = usable(frame.image, frame.bad)
+        image, bad = bridged(frame.image, frame.bad)
         logits = package_logits(self.network, torch.from_numpy(image), self.tile, self.multiple, self.sky)
         return Detection(logits=logits.masked_fill(torch.from_numpy(bad), NEVER))
 
@@ -138,7 +138,7 @@ def load(
         network=ready(network, read_weights(path, origin), EXACT),
         title=title,
         trained_on=f"{trained_on} ({package} {installed(package, title)})",
-        identity=["published", tree_hash(path), *settings],
+        identity=["published", tree_hash(path), *settings, BRIDGED],
         threshold=threshold,
         tile=tile,
         multiple=multiple,
@@ -180,7 +180,7 @@ def released(
     path = Path(weights).expanduser() / file
     if not path.is_file():
         raise Unavailable(f"{title}: no file {file!r} in {weights!r}; give weights=DIR, the folder that has it")
-    identity = ["released", tree_hash(path), tile, halo]
+    identity = ["released", tree_hash(path), tile, halo, BRIDGED]
     return Network(ready(network, read_weights(path, "paper")), title, trained_on, identity, threshold, tile, halo)
 
 
