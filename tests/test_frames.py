@@ -209,8 +209,8 @@ def test_a_ccd_in_parts_is_refused(fits_file):
 @pytest.mark.parametrize(
     ("cards", "expected"),
     [
-        ({"GAIN": "none"}, r"lacks gain \(one of GAIN, GAINA\); give a value in the configuration"),
-        ({"GAIN": None}, r"lacks gain \(one of GAIN, GAINA\)"),
+        ({"GAIN": "none"}, r"lacks gain \(one of .*, GAIN, .*\); give a value in the configuration"),
+        ({"GAIN": None}, r"lacks gain \(one of .*, GAIN, .*\)"),
         ({"RDNOISE": "none", "EXPTIME": "none"}, r"lacks read_noise \(.*RDNOISEA.*\); exptime \(one of EXPTIME"),
         ({"GAIN": "N/A"}, "expected a number for GAIN, got 'N/A'"),
         ({"GAIN": -1.0}, "gain = -1.0 is not a positive number"),

@@ -1,30 +1,29 @@
 """A CCD image and what is known of it: :class:`Frame`, read from FITS and written to FITS."""
 
-import gzip
-import re
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from astropy.io import fits
-from astropy.utils.exceptions import AstropyUserWarning
 from numpy.typing import NDArray
 
+from cosmicgate.data.hdus import (
+    Ext,
+    Extension,
+    FitsError,
+    chosen,
+    masks_beside,
+    opened,
+    pixels,
+    science,
+    side_mask,
+    whole_ccds,
+)
+from cosmicgate.data.headers import fields_of
+from cosmicgate.data.masks import bad_pixels
 from cosmicgate.files import whole
-
-# The header keywords under which instruments store what we need, first found first used.
-KEYWORDS: dict[str, tuple[str, ...]] = {
-    "gain": ("GAIN", "GAINA"),
-    "read_noise": ("RDNOISE", "RDNOISEA", "READNOIS"),
-    "saturation": ("SATURATE", "SATURATA"),
-    "exptime": ("EXPTIME", "EXPOSURE"),
-}
-TELESCOPES = ("decam", "0m4", "1m0", "2m0")  # the last three are LCO's classes
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +55,8 @@ class Frame:
         False for a scene whose photons are counted but that has not gone through saturation, read noise and
         the converter (:func:`cosmicgate.data.simulate.readout.read_out` does that).
     telescope : str
-        One of :data:`TELESCOPES`, by which a detector may choose its settings; empty where it is not known.
+        One of :data:`~cosmicgate.data.instruments.TELESCOPES`, by which a detector may choose its settings; empty where
+        it is not known.
     """
 
     image: NDArray[np.float32]
@@ -119,102 +119,85 @@ def write_frame(frame: Frame, path: Path) -> None:
         hdus.writeto(partial, overwrite=True)
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[fits.HDUList]:
-    """Open a FITS file to read from; whatever is wrong with it becomes an error that names it.
+def read_frame(path: Path, ext: Ext | None = None, mask: Path | Literal["none"] | None = None, **known: Any) -> Frame:
+    """Read an image of a FITS file; ``known`` fields (``gain=4.0``) win over the header.
+
+    What a mask beside the image calls bad (:mod:`cosmicgate.data.masks`) is bad and keeps its value. What is not
+    finite is bad as well and gets the median of the good pixels. Saturated pixels are not bad. For the units and the
+    keywords see :func:`cosmicgate.data.headers.fields_of`.
+
+    Parameters
+    ----------
+    path : Path
+        Plain, ``.fz`` or ``.gz``.
+    ext : str, int or (str, int), optional
+        EXTNAME, in any letters and with any blanks; number; name and version. Needed where there is more than one
+        image.
+    mask : Path or "none", optional
+        A file of masks instead of those beside the image (NOIRLab keeps them apart), or none of them.
 
     Raises
     ------
     FileNotFoundError
         There is no such file.
-    ValueError
-        The file is not FITS or is cut short. Astropy would only warn of an HDU that the cut took away.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"no such FITS file: {path}")
-    try:
-        with warnings.catch_warnings():
-            for sign in ("File may have been truncated", "Error validating header"):
-                warnings.filterwarnings("error", sign, AstropyUserWarning)
-            with path.open("rb") as file:
-                zipped = file.peek(2)[:2] == b"\x1f\x8b"  # unpacked here, for astropy overlooks that one ends early
-                with fits.open(BytesIO(gzip.decompress(file.read())) if zipped else file, memmap=False) as hdus:
-                    yield hdus
-    except Exception as error:  # astropy, zlib and cfitsio each have their own for a broken file
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path}: not a whole FITS file ({reason})") from error
-
-
-def read_frame(path: Path, **known: Any) -> Frame:
-    """Read the first image of a FITS file; ``known`` fields (``gain=4.0``) win over the header.
-
-    What an HDU ``BPM`` marks is bad and keeps its value. What is not finite is bad as well and gets the median of the
-    good pixels.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no such file.
-    ValueError
-        The file is not FITS, is cut short, holds no image, or lacks a field that ``known`` does not give.
+    FitsError
+        The file is not FITS, is cut short, holds no such image or only raw parts of one, or lacks a field that
+        ``known`` does not give.
     """
     with opened(path) as hdus:
-        names = [hdu.name or type(hdu).__name__ for hdu in hdus]
-        of_image = next((hdu for hdu in hdus if hdu.is_image and len(hdu.shape) == 2 and 0 not in hdu.shape), None)
-        if of_image is not None:
-            with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, so bad
-                image = np.array(of_image.data, dtype=np.float32)
-            mask = np.asarray(hdus["BPM"].data) != 0 if "BPM" in hdus else np.zeros(image.shape, bool)
-            hits = np.asarray(hdus["HITS"].data, dtype=np.float32) if "HITS" in hdus else None
-            headers = (of_image.header, hdus[0].header)
-    if of_image is None:
-        raise ValueError(f"{path}: expected an image of two dimensions, found only {', '.join(names)}")
-    if of_image.name and names.count(of_image.name) > 1:
-        many = f"{names.count(of_image.name)} images named {of_image.name}"
-        raise ValueError(f"{path}: expected one CCD, found {many}: put its amplifiers together first")
-    if mask.shape != image.shape:
-        raise ValueError(f"{path}: the bad-pixel mask BPM is {mask.shape}, the image {image.shape}")
-    bad = ~np.isfinite(image) | mask
+        return _read(path, hdus, chosen(path, hdus, ext), mask, known)
+
+
+def read_frames(
+    path: Path, mask: Path | Literal["none"] | None = None, **known: Any
+) -> Iterator[tuple[Extension, Frame]]:
+    """Read the images of a file one after the other, each with its place and headers; one at a time is in memory.
+
+    Parameters and errors are those of :func:`read_frame`.
+    """
+    with opened(path) as hdus:
+        for image in whole_ccds(path, hdus):
+            yield image, _read(path, hdus, image, mask, known)
+            del hdus[image.number].data
+
+
+def _read(
+    path: Path, hdus: fits.HDUList, place: Extension, mask: Path | Literal["none"] | None, known: Mapping[str, Any]
+) -> Frame:
+    images = science(path, hdus)
+    values, factor = fields_of(path, place.headers, known)
+    if len(images) > 1 and "name" not in known:
+        values["name"] += f"-{place.label}"
+    image = pixels(hdus[place.number]) * np.float32(factor)
+    hits = np.array(hdus["HITS"].data, dtype=np.float32) if "HITS" in hdus and len(images) == 1 else None
+    bad = ~np.isfinite(image)
+    if mask is None:
+        for number in masks_beside(hdus, place, images):
+            bad |= _mask(path, hdus[number], place.shape, values["telescope"])
+    elif mask != "none":
+        bad |= read_mask(mask, place, place.shape, values["telescope"])
     if bad.all():
-        raise ValueError(f"{path}: none of the {bad.size} pixels is good")
+        raise FitsError(f"{path}: none of the {bad.size} pixels is good")
     lost = ~np.isfinite(image)
     image[lost] = np.median(image[~bad])
-    values = _from_headers(path, headers, known)
     try:
         return Frame(image=image, bad=bad, **({"hits": hits} | values))
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise FitsError(f"{path}: {error}") from error
 
 
-def _from_headers(path: Path, headers: Sequence[fits.Header], known: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a frame that headers give, and those that are known; the first header comes first."""
-    found = {
-        key: [(word, header[word]) for header in headers for word in words if header.get(word) is not None]
-        for key, words in KEYWORDS.items()
-        if key not in known
-    }
-    missing = [key for key, cards in found.items() if not cards]
-    if missing:
-        wanted = "; ".join(f"{key} (one of {', '.join(KEYWORDS[key])})" for key in missing)
-        raise ValueError(f"{path}: the header lacks {wanted}; give a value in the configuration")
-    values: dict[str, Any] = {}
-    for key, ((word, value), *_) in found.items():
-        try:
-            values[key] = float(value)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{path}: expected a number for {word}, got {value!r}") from error
-    header = headers[0] + headers[1]
-    values["band"] = str(header.get("FILTER", ""))[:1]
-    values["name"] = str(header.get("OBJECT", "")) or path.stem
-    values["telescope"] = _telescope(header, path)
-    values["read_out"] = header.get("READOUT") is not False  # some cameras put the speed of their read-out there
-    return values | dict(known)
+def read_mask(path: Path, place: Extension, shape: tuple[int, ...], telescope: str) -> NDArray[np.bool_]:
+    """Return the bad pixels (H, W) of an image by a file of masks: the mask of its name there, or the only one."""
+    with opened(path) as hdus:
+        return _mask(path, hdus[side_mask(path, hdus, place)], shape, telescope)
 
 
-def _telescope(header: fits.Header, path: Path) -> str:
-    """Return the telescope by its header (INSTRUME 'DECam', TELID '0m4a') or an LCO file's name ('coj0m403-...')."""
-    if str(header.get("INSTRUME", "")).lower().startswith("decam"):
-        return "decam"
-    named = re.search(r"(?:^|[^a-z])[a-z]{3}(\dm\d)\w\d-", path.name)
-    words = (str(header.get("TELID", "")).lower(), named[1] if named else "")
-    return next((t for word in words for t in TELESCOPES if word.startswith(t)), "")
+def _mask(path: Path, hdu: Any, shape: tuple[int, ...], telescope: str) -> NDArray[np.bool_]:
+    flags = np.asarray(hdu.data).reshape(hdu.shape[-2:])
+    if flags.shape != shape:
+        raise FitsError(
+            f"{path}: the bad-pixel mask {hdu.name} is {flags.shape}, the image {shape}; mask='none' leaves it out"
+        )
+    bad = bad_pixels(flags, hdu.name, telescope)
+    del hdu.data
+    return bad

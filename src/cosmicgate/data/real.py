@@ -1,8 +1,8 @@
 """Real sky and real hits from files: FITS images, a coadd re-exposed, a table of hit footprints, flagged cutouts."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, is_dataclass, replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from cosmicgate.data.clean import dilate
-from cosmicgate.data.frames import KEYWORDS, Frame, opened, read_frame
+from cosmicgate.data.frames import Frame, read_frame
+from cosmicgate.data.hdus import opened, stem
+from cosmicgate.data.instruments import KEYWORDS
+from cosmicgate.data.masks import decam_flags
 from cosmicgate.data.simulate.readout import dark, electronics, read_out
 from cosmicgate.data.simulate.sky import BANDS
 from cosmicgate.data.sources import DARK_EXPTIMES, Provenance, check_bands, named_ccd
@@ -38,6 +41,11 @@ class Files:
         How many of them go where.
     header : mapping
         What the headers lack: gain, read_noise, saturation, exptime.
+    exts : sequence of str or int
+        The images of each file by EXTNAME or number, all in the file's split; its only one if there are none here.
+    read : callable
+        Called with a path, ``ext`` and the fields that are known: :func:`~cosmicgate.data.frames.read_frame`, or a
+        dataclass of settings such as :class:`cosmicgate.data.raw.Reduction`.
     """
 
     files: str
@@ -45,6 +53,8 @@ class Files:
     header: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
     provenance: Provenance = "real"
+    exts: Sequence[str | int] = ()
+    read: Callable[..., Frame] = read_frame
 
     def recipes(self, which: Split) -> list[Recipe]:
         """Return the recipes of a split."""
@@ -52,14 +62,17 @@ class Files:
         if unknown:
             raise ValueError(f"header: unknown key {unknown[0]!r}, expected some of {', '.join(KEYWORDS)}")
         paths = matching(self.files)
-        twins = [name for name, files in Counter(map(_stem, paths)).items() if files > 1]
+        twins = [name for name, files in Counter(map(stem, paths)).items() if files > 1]
         if twins:
             raise ValueError(f"{self.files}: expected a name for each file, found more than one {twins[0]!r}")
-        return [self._recipe(path) for path in split(paths, self.fractions, np.random.default_rng(self.seed))[which]]
+        dealt = split(paths, self.fractions, np.random.default_rng(self.seed))[which]
+        return [self._recipe(path, ext) for path in dealt for ext in self.exts or (None,)]
 
-    def _recipe(self, path: Path) -> Recipe:
-        name, known = _stem(path), dict(self.header)
-        return Recipe(name, ["file", *_identity(path), known], lambda: read_frame(path, **known, name=name))
+    def _recipe(self, path: Path, ext: str | int | None) -> Recipe:
+        name, known = stem(path) + (f"-{ext}" if ext is not None else ""), dict(self.header)
+        settings = [self.read] if is_dataclass(self.read) else []
+        ingredients = ["FITS file", *_identity(path), known, *([ext] if ext is not None else []), *settings]
+        return Recipe(name, ingredients, lambda: self.read(path, ext=ext, **known, name=name))
 
 
 @dataclass(frozen=True)
@@ -289,16 +302,18 @@ class FlaggedCutouts:
     def _labelled(self, path: Path) -> tuple[Recipe, NDArray[np.uint8]]:
         with opened(path) as hdus:
             names = [hdu.name for hdu in hdus]
-            flags = np.asarray(hdus["DQ"].data).astype(np.int64) if "DQ" in names else None
+            flags = np.asarray(hdus["DQ"].data) if "DQ" in names else None
         if flags is None:
             raise ValueError(f"{path}: no HDU named DQ among {', '.join(names)}")
-        # The community pipeline wrote bits first and codes later; around V3.5.3 only the values tell which.
-        bits = flags.max(initial=0) > 8
-        core = (flags & 16 != 0) if bits else flags == 5
-        bad = (flags & 1 != 0) if bits else np.isin(flags, (1, 2))
+        bad, core = decam_flags(flags)
         truth = np.select([bad, core, dilate(core)], [IGNORED, CORE, RING], SKY).astype(np.uint8)
-        name = _stem(path)
-        return Recipe(name, ["cutout", *_identity(path)], lambda: read_frame(path, name=name)), truth
+        name = stem(path)
+
+        def make() -> Frame:
+            frame = read_frame(path, mask="none", name=name)
+            return replace(frame, bad=frame.bad | bad)  # of the flags, the bad pixels only: its hits are the truth
+
+        return Recipe(name, ["flagged cutout", *_identity(path)], make), truth
 
 
 def matching(pattern: str) -> list[Path]:
@@ -317,11 +332,6 @@ def existing(name: str) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {name!r}")
     return path
-
-
-def _stem(path: Path) -> str:
-    """Return the file's name without its endings (.fits, .fits.fz); a version in the name may hold a point."""
-    return path.name.removesuffix(".gz").removesuffix(".fz").removesuffix(".fits")
 
 
 def _identity(path: Path) -> list[str | int]:

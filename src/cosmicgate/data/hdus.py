@@ -1,0 +1,262 @@
+"""FITS files and the images in them: what is an image of the sky, what a mask beside it, what a part of a CCD."""
+
+import gzip
+import re
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.io.fits.verify import VerifyWarning
+from astropy.utils.exceptions import AstropyUserWarning
+from numpy.typing import NDArray
+
+from cosmicgate.data.masks import MASKS, OTHERS, PRODUCTS, words_of
+
+Ext = str | int | tuple[str, int]
+IN_MEMORY = 2**28  # bytes of an unpacked file, beyond which it goes to the disk
+BITPIX = (8, 16, 32, 64, -32, -64)
+
+
+class FitsError(ValueError):
+    """What is wrong with a file: one sentence that names it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Extension:
+    """An image of the sky in a FITS file.
+
+    Attributes
+    ----------
+    number : int
+        Of its HDU; the primary one is 0.
+    name : str
+        EXTNAME without blanks, in capitals; ``"PRIMARY"`` where a first HDU has none.
+    version : int
+        EXTVER.
+    shape : tuple of int
+        Rows and columns.
+    headers : tuple of Header
+        Its own and the primary one; what the first says wins.
+    overscan : str
+        ``"BIASSEC = '[520:540,1:512]'"`` where the image has its overscan still: it is raw, and perhaps only one
+        amplifier's part of a CCD. Empty otherwise.
+    """
+
+    number: int
+    name: str
+    version: int
+    shape: tuple[int, int]
+    headers: tuple[fits.Header, fits.Header]
+    overscan: str = ""
+
+    @property
+    def label(self) -> str:
+        """A name for people and files: ``"N4"``, ``"SCI_2"``, ``"3"`` of one without a name."""
+        return (self.name + f"_{self.version}" * (self.version != 1)) or str(self.number)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[fits.HDUList]:
+    """Open a FITS file to read from, ``.gz`` and ``.fz`` as well; whatever is wrong with it becomes one sentence.
+
+    All headers are read at once, the pixels of an HDU when they are asked for.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    FitsError
+        The file is not FITS or is cut short. Astropy would only warn of an HDU that the cut took away.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no such FITS file: {path}")
+    try:
+        with ExitStack() as stack:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", VerifyWarning)  # cards that break a rule and mean what they say
+                for sign in ("File may have been truncated", "Error validating header"):
+                    warnings.filterwarnings("error", sign, AstropyUserWarning)
+                file = stack.enter_context(path.open("rb"))
+                zipped = file.peek(2)[:2] == b"\x1f\x8b"
+                plain = stack.enter_context(_unzipped(file)) if zipped else file
+                hdus = stack.enter_context(fits.open(plain, memmap=False))
+                for hdu in hdus:
+                    if hdu.header["BITPIX"] not in BITPIX:
+                        raise FitsError(f"{path}: expected BITPIX to be one of {BITPIX}, got {hdu.header['BITPIX']}")
+            yield hdus
+    except (FitsError, MemoryError):
+        raise
+    except Exception as error:  # astropy, zlib and cfitsio each have their own for a broken file
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise FitsError(f"{path}: not a whole FITS file ({reason})") from error
+
+
+@contextmanager
+def _unzipped(file: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Unpack a file, in memory or, if it is large, on the disk: astropy would overlook that one ends early."""
+    with gzip.open(file) as packed, tempfile.SpooledTemporaryFile(IN_MEMORY) as plain:
+        shutil.copyfileobj(packed, plain)
+        plain.seek(0)
+        yield plain
+
+
+def extensions(path: Path) -> list[Extension]:
+    """List the images of a file: all 62 CCDs of an exposure with DECam, say, each with its headers.
+
+    Raises
+    ------
+    FitsError
+        There is none, or they are raw, with their overscan.
+    """
+    with opened(path) as hdus:
+        return whole_ccds(path, hdus)
+
+
+def whole_ccds(path: Path, hdus: fits.HDUList) -> list[Extension]:
+    """Return the images of an open file as :func:`extensions` does."""
+    images = science(path, hdus)
+    for image in images:
+        refuse_raw(path, image, len(images))
+    return images
+
+
+def chosen(path: Path, hdus: fits.HDUList, ext: Ext | None = None, raw: bool = False) -> Extension:
+    """Return the image that ``ext`` names: EXTNAME, in any letters and with any blanks, number, or (name, version).
+
+    Without ``ext`` it is the only one. One with its overscan is refused unless ``raw``.
+    """
+    images = [_named(path, hdus, ext)] if ext is not None else science(path, hdus)
+    if not raw:
+        refuse_raw(path, images[0], len(images))
+    if len(images) == 1:
+        return images[0]
+    names = [image.name for image in images]
+    if names.count(names[0]) > 1:
+        number = f"{names.count(names[0])} images named {names[0]}"
+        what = "put its amplifiers together first, or choose one by ext=(name, version) or its number"
+        raise FitsError(f"{path}: expected one CCD, found {number}: {what}")
+    few = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+    raise FitsError(f"{path}: expected one image, found {len(names)} ({few}): choose one by ext")
+
+
+def science(path: Path, hdus: fits.HDUList) -> list[Extension]:
+    """Return the images of the sky in an open file, raw ones among them; refuse a file that has none."""
+    product = str(hdus[0].header.get("PRODTYPE", "")).strip().lower()
+    images = [] if product in PRODUCTS else [_extension(hdus, i) for i, hdu in enumerate(hdus) if _is_science(hdu)]
+    if not images:
+        names = ", ".join(_described(hdu) for hdu in hdus) + (f" in a {product} product" if product in PRODUCTS else "")
+        raise FitsError(f"{path}: expected an image of two dimensions, found only {names}")
+    return images
+
+
+def masks_beside(hdus: fits.HDUList, image: Extension, images: Sequence[Extension]) -> list[int]:
+    """Return the numbers of the masks that belong to one of the ``images`` of a file.
+
+    To the only image all of them. Among images of one name those of its version, else those that follow it.
+    """
+    masks = [i for i, hdu in enumerate(hdus) if _is_flat(hdu) and words_of(hdu.name) & MASKS and i != image.number]
+    if len(images) <= 1:
+        return masks
+    versions = [other.version for other in images if other.name == image.name]
+    if len(versions) == len(images) == len(set(versions)):
+        return [i for i in masks if hdus[i].ver == image.version]
+    following = min((other.number for other in images if other.number > image.number), default=len(hdus))
+    return [i for i in masks if image.number < i < following]
+
+
+def side_mask(path: Path, hdus: fits.HDUList, image: Extension) -> int:
+    """Return the number of the mask of an image in a file of masks: by name and version, or the only one there is."""
+    flat = [i for i, hdu in enumerate(hdus) if _is_flat(hdu)]
+    same = [i for i in flat if (hdus[i].name.strip().upper(), hdus[i].ver) == (image.name, image.version)]
+    if len(same) != 1 and len(flat) != 1:
+        raise FitsError(f"{path}: expected one mask for {image.label}, found {len(same)} of that name in {len(flat)}")
+    return same[0] if len(same) == 1 else flat[0]
+
+
+def pixels(hdu: Any) -> NDArray[np.float32]:
+    """Return the values of an image HDU as (H, W), float32, native; BLANK is NaN, what float32 cannot hold infinite."""
+    blank, zero, scale = (hdu.header.get(word) for word in ("BLANK", "BZERO", "BSCALE"))
+    data = hdu.data
+    with np.errstate(over="ignore"):
+        image: NDArray[np.float32] = np.array(data, dtype=np.float32)
+    if isinstance(blank, int) and data.dtype.kind in "iu":  # astropy leaves it alone in unsigned integers
+        image[data == blank * (scale or 1) + (zero or 0)] = np.nan
+    return image.reshape(image.shape[-2:])
+
+
+def stem(path: Path) -> str:
+    """Return the file's name without its endings (.fits, .fits.fz); a version in the name may hold a point."""
+    return path.name.removesuffix(".gz").removesuffix(".fz").removesuffix(".fits")
+
+
+def section(text: object) -> tuple[slice, slice] | None:
+    """Return rows and columns of a section such as '[1081:2104,51:4146]', None if it is none."""
+    found = re.fullmatch(r"\s*\[\s*(\d+)\s*:\s*(\d+)\s*,\s*(\d+)\s*:\s*(\d+)\s*\]\s*", str(text))
+    if not found:
+        return None
+    left, right, bottom, top = (int(digits) for digits in found.groups())
+    return slice(min(bottom, top) - 1, max(bottom, top)), slice(min(left, right) - 1, max(left, right))
+
+
+def refuse_raw(path: Path, image: Extension, number: int = 1) -> None:
+    """Refuse an image, one of ``number`` in its file, that has its overscan still."""
+    if image.overscan:
+        what = f"{image.name} is raw, with its overscan ({image.overscan})" + f", one of {number} parts" * (number > 1)
+        wanted = "a reduced frame, trimmed and its amplifiers put together (LCO's e91, NOIRLab's instcal)"
+        raise FitsError(f"{path}: {what}: give {wanted}; a DECam dark is read by cosmicgate.data.raw.read_dark")
+
+
+def _named(path: Path, hdus: fits.HDUList, ext: Ext) -> Extension:
+    if isinstance(ext, int):
+        numbers = [ext] if 0 <= ext < len(hdus) else []
+    else:
+        name, version = (ext, None) if isinstance(ext, str) else ext
+        wanted = name.strip().upper()
+        numbers = [i for i, hdu in enumerate(hdus) if hdu.name.strip().upper() == wanted]
+        numbers = [i for i in numbers if version in (None, hdus[i].ver)]
+    if not numbers:
+        few = ", ".join(f"{i} {_described(hdu)}" for i, hdu in enumerate(hdus[:8])) + ", ..." * (len(hdus) > 8)
+        raise FitsError(f"{path}: no HDU {ext!r} among {len(hdus)} ({few})")
+    if len(numbers) > 1:
+        raise FitsError(f"{path}: {len(numbers)} HDUs are named {ext!r}: choose one by its number, from {numbers}")
+    if not _is_flat(hdus[numbers[0]]):
+        raise FitsError(f"{path}: expected an image of two dimensions in {ext!r}, found {_described(hdus[numbers[0]])}")
+    return _extension(hdus, numbers[0])
+
+
+def _extension(hdus: fits.HDUList, number: int) -> Extension:
+    hdu = hdus[number]
+    rows, columns = hdu.shape[-2:]
+    headers = (hdu.header, hdus[0].header)
+    return Extension(number, hdu.name.strip().upper(), hdu.ver, (rows, columns), headers, _overscan(hdu))
+
+
+def _overscan(hdu: Any) -> str:
+    """Return the first BIASSEC card, if all of them lie within the image: reduced frames keep theirs, which do not."""
+    cards = [(word, hdu.header.get(word)) for word in ("BIASSEC", *(f"BIASSEC{letter}" for letter in "ABCD"))]
+    found = [(word, text, section(text)) for word, text in cards if section(text)]
+    rows, columns = hdu.shape[-2:]
+    inside = [s is not None and s[0].stop <= rows and s[1].stop <= columns for _, _, s in found]
+    return f"{found[0][0]} = {found[0][1]!r}" if found and all(inside) else ""
+
+
+def _is_science(hdu: Any) -> bool:
+    return _is_flat(hdu) and not words_of(hdu.name) & (MASKS | OTHERS)
+
+
+def _is_flat(hdu: Any) -> bool:
+    """Say whether an HDU is an image of two dimensions, or of three of which the first is 1, and not empty."""
+    shape: tuple[int, ...] = hdu.shape if hdu.is_image else ()
+    return len(shape) in (2, 3) and 0 not in shape and (len(shape) == 2 or shape[0] == 1)
+
+
+def _described(hdu: Any) -> str:
+    name = hdu.name.strip() or type(hdu).__name__
+    return f"{name} {tuple(hdu.shape)}" if hdu.is_image and len(hdu.shape) not in (0, 2) else name
