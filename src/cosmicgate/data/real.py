@@ -58,15 +58,23 @@ class Files:
 
     def recipes(self, which: Split) -> list[Recipe]:
         """Return the recipes of a split."""
-        unknown = sorted(set(self.header) - set(KEYWORDS))
-        if unknown:
-            raise ValueError(f"header: unknown key {unknown[0]!r}, expected some of {', '.join(KEYWORDS)}")
+        dealt = split(self.paths(), self.fractions, np.random.default_rng(self.seed))[which]
+        return [recipe for path in dealt for recipe in self.recipes_of(path)]
+
+    def paths(self) -> list[Path]:
+        """Return the files, sorted."""
         paths = matching(self.files)
         twins = [name for name, files in Counter(map(stem, paths)).items() if files > 1]
         if twins:
             raise ValueError(f"{self.files}: expected a name for each file, found more than one {twins[0]!r}")
-        dealt = split(paths, self.fractions, np.random.default_rng(self.seed))[which]
-        return [self._recipe(path, ext) for path in dealt for ext in self.exts or (None,)]
+        return paths
+
+    def recipes_of(self, path: Path) -> list[Recipe]:
+        """Return a recipe for each wanted image of a file."""
+        unknown = sorted(set(self.header) - set(KEYWORDS))
+        if unknown:
+            raise ValueError(f"header: unknown key {unknown[0]!r}, expected some of {', '.join(KEYWORDS)}")
+        return [self._recipe(path, ext) for ext in self.exts or (None,)]
 
     def _recipe(self, path: Path, ext: str | int | None) -> Recipe:
         name, known = stem(path) + (f"-{ext}" if ext is not None else ""), dict(self.header)
