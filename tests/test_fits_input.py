@@ -2,6 +2,7 @@
 
 import logging
 import re
+import shutil
 import tracemalloc
 
 import numpy as np
@@ -12,6 +13,8 @@ from cosmicgate.data.frames import read_frame, read_frames
 from cosmicgate.data.hdus import FitsError, extensions
 from cosmicgate.data.headers import first
 from cosmicgate.data.instruments import KEYWORDS
+from cosmicgate.data.real import Files
+from cosmicgate.data.splits import SPLITS
 
 HEADER = {"GAIN": 4.0, "RDNOISE": 6.5, "SATURATE": 45_000.0, "EXPTIME": 90.0, "FILTER": "g DECam SDSS c0001"}
 SHAPE = (20, 30)
@@ -168,7 +171,22 @@ def test_a_zipped_file_that_is_large_is_unpacked_on_the_disk(tmp_path, monkeypat
 def test_a_number_of_bits_that_fits_does_not_know_is_refused(tmp_path):
     path = a_file(tmp_path / "a.fits", image=an_image())
     path.write_bytes(path.read_bytes().replace(b"BITPIX  =                  -32", b"BITPIX  =                   12"))
-    assert "12" in refusal(read_frame, path)
+    assert "expected BITPIX to be one of (8, 16, 32, 64, -32, -64), got 12" in refusal(read_frame, path)
+
+
+def test_the_images_of_a_file_are_in_one_split(exposure):
+    for number in range(4):
+        shutil.copy(exposure, exposure.with_name(f"{number}.fits.fz"))
+    exposure.unlink()
+    source = Files(str(exposure.parent / "*.fz"), exts=("N4", "s31"))
+    recipes = {which: source.recipes(which) for which in SPLITS}
+    dealt = [{recipe.name.split("-")[0] for recipe in recipes[which]} for which in SPLITS]
+    assert [2 * len(files) for files in dealt] == [len(recipes[which]) for which in SPLITS]
+    assert sorted(name for files in dealt for name in files) == ["0", "1", "2", "3"]
+    frames = [recipe.make() for recipe in recipes["test"]]
+    assert [round(float(frame.image.mean()), -2) for frame in frames] == [300, 200] * len(dealt[2])
+    assert [frame.name for frame in frames] == [recipe.name for recipe in recipes["test"]]
+    assert len({recipe.key for which in SPLITS for recipe in recipes[which]}) == 8
 
 
 # ------------------------------------------------------------------------------------------------- which pixels
