@@ -20,7 +20,9 @@ from cosmicgate.config import one_sentence
 from cosmicgate.data.alignment import Alignment, How
 from cosmicgate.data.clean import SQUARE
 from cosmicgate.data.expected import Level, expectation, find_sources, flux_ratio
-from cosmicgate.data.frames import KEYWORDS, opened, read_frame
+from cosmicgate.data.frames import read_frame
+from cosmicgate.data.hdus import opened
+from cosmicgate.data.instruments import KEYWORDS
 from cosmicgate.data.masked_fits import ENDING, HOT, NO_DATA, SOURCE, Exposure, MaskedSequence, border, write_sequence
 
 Mask = NDArray[np.bool_]

@@ -30,8 +30,8 @@ class RawDarks:
 
     Attributes
     ----------
-    files : str
-        Glob pattern of the exposures.
+    files : str, or sequence of str
+        Glob pattern of the exposures, or several.
     record : str
         JSON file of the verdicts; it may be deleted.
     ccds : sequence of str
@@ -48,7 +48,7 @@ class RawDarks:
         How a frame is reduced, and when it is refused.
     """
 
-    files: str
+    files: str | Sequence[str]
     record: str
     ccds: Sequence[str] = ("N4",)
     fractions: Mapping[str, float] = field(default_factory=lambda: dict(FRACTIONS))
@@ -69,7 +69,8 @@ class RawDarks:
         darks = {path: [recipe for recipe in found if self._is_dark(recipe)] for path, found in candidates.items()}
         number, left = (sum(map(len, recipes.values())) for recipes in (candidates, darks))
         if left < number:
-            _tell(f"{self.files}: {number - left} of {number} raw darks are left out")
+            of = self.files if isinstance(self.files, str) else f"{len(candidates)} files"
+            _tell(f"{of}: {number - left} of {number} raw darks are left out")
         exposures = [path for path, recipes in darks.items() if recipes]
         dealt = split(exposures, self.fractions, np.random.default_rng(self.seed))[which]
         recipes = [self._part(recipe) for path in dealt for recipe in darks[path]]

@@ -16,7 +16,8 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from cosmicgate.data.frames import Frame, opened
+from cosmicgate.data.frames import Frame
+from cosmicgate.data.hdus import opened
 from cosmicgate.data.simulate.ccd import CCDS
 from cosmicgate.data.sources import Provenance
 from cosmicgate.files import whole

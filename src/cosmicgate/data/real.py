@@ -35,8 +35,8 @@ class Files:
 
     Attributes
     ----------
-    files : str
-        Glob pattern.
+    files : str, or sequence of str
+        Glob pattern, or several.
     fractions : mapping of split to float
         How many of them go where.
     header : mapping
@@ -48,7 +48,7 @@ class Files:
         dataclass of settings such as :class:`cosmicgate.data.raw.Reduction`.
     """
 
-    files: str
+    files: str | Sequence[str]
     fractions: Mapping[str, float] = field(default_factory=lambda: dict(FRACTIONS))
     header: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
@@ -63,7 +63,8 @@ class Files:
 
     def paths(self) -> list[Path]:
         """Return the files, sorted."""
-        paths = matching(self.files)
+        patterns = [self.files] if isinstance(self.files, str) else self.files
+        paths = sorted({path for pattern in patterns for path in matching(pattern)})
         twins = [name for name, files in Counter(map(stem, paths)).items() if files > 1]
         if twins:
             raise ValueError(f"{self.files}: expected a name for each file, found more than one {twins[0]!r}")

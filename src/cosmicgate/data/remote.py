@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from astropy import units
@@ -12,7 +12,9 @@ from scipy.sparse.csgraph import connected_components
 
 from cosmicgate.data.archives import NOIRLAB, POLITE, Query, Remote, fetch_decam
 from cosmicgate.data.archives.search import exposure
-from cosmicgate.data.frames import KEYWORDS, Frame, _from_headers, opened
+from cosmicgate.data.darks import RawDarks
+from cosmicgate.data.frames import Frame, read_frame
+from cosmicgate.data.instruments import KEYWORDS
 from cosmicgate.data.sources import Provenance
 from cosmicgate.data.splits import Split, split
 from cosmicgate.data.store import Recipe
@@ -31,7 +33,8 @@ class Noirlab:
     Attributes
     ----------
     kind : str
-        ``science``, whose quality masks come along, or ``darks``, raw, which are reduced as they are read.
+        ``science``, whose quality masks come along, or ``darks``, raw, which are reduced as they are read; what is no
+        dark is left out (:class:`~cosmicgate.data.darks.RawDarks`).
     root : str
         Folder of the files and their manifests; several sources may share it.
     ccds : sequence of str
@@ -70,15 +73,22 @@ class Noirlab:
             raise ValueError(f"header: unknown key {unknown[0]!r}, expected some of {', '.join(KEYWORDS)}")
         query = Query(self.kind, self.bands, self.exptime, self.dates, self.limit, self.hdus)
         files = self._fetched(query)
-        masks = self._fetched(replace(query, kind="dqmask")) if self.kind == "science" else ()
+        if self.kind == "darks":
+            return self._darks(files).recipes(which)
+        masks = self._fetched(replace(query, kind="dqmask"))
         mask_of = {mask.facts["science"]: mask for mask in masks}
-        groups = by_field(files) if self.kind == "science" else [[file] for file in files]
+        groups = by_field(files)
         try:
             dealt = split(groups, self.fractions, np.random.default_rng(self.seed))[which]
         except ValueError as error:
-            what = f"{len(files)} {self.kind} exposure(s) in {len(groups)} group(s) that share nothing"
+            what = f"{len(files)} exposure(s) in {len(groups)} group(s) that share no sky"
             raise ValueError(f"{self.root}: {what}: {error}") from error
         return [self._recipe(f, mask_of.get(f.path), ccd) for group in dealt for f in group for ccd in self.ccds]
+
+    def _darks(self, files: Sequence[Remote]) -> RawDarks:
+        root = Path(self.root).expanduser()
+        paths = [str(root / file.path) for file in files]
+        return RawDarks(paths, str(root / "raw_darks.json"), self.ccds, self.fractions, self.header, seed=self.seed)
 
     def _fetched(self, query: Query) -> Sequence[Remote]:
         manners = replace(POLITE, connections=self.connections)
@@ -90,7 +100,7 @@ class Noirlab:
         root = Path(self.root).expanduser()
 
         def make() -> Frame:
-            return _read(self.kind, root / file.path, root / mask.path if mask else None, ccd, **known, name=name)
+            return read_frame(root / file.path, ext=ccd, mask=root / mask.path if mask else None, **known, name=name)
 
         return Recipe(name, ["noirlab", self.kind, file.md5, mask.md5 if mask else None, ccd, known], make)
 
@@ -105,17 +115,3 @@ def by_field(files: Iterable[Remote]) -> list[list[Remote]]:
     else:
         labels = np.unique([str(file.facts.get("caldat")) for file in ordered], return_inverse=True)[1]
     return [[file for file, own in zip(ordered, labels, strict=True) if own == label] for label in np.unique(labels)]
-
-
-def _read(kind: str, path: Path, mask: Path | None, ccd: str, **known: Any) -> Frame:  # noqa: ARG001
-    with opened(path) as hdus:
-        names = [hdu.name for hdu in hdus]
-        image = np.array(hdus[ccd].data, np.float32) if ccd in names else None
-        headers = [hdus[ccd].header, hdus[0].header] if ccd in names else []
-    if image is None:
-        raise ValueError(f"{path}: no CCD {ccd!r} among {', '.join(names)}")
-    bad = ~np.isfinite(image)
-    if mask:
-        with opened(mask) as hdus:
-            bad |= np.isin(hdus[ccd].data, (1, 2))
-    return Frame(image=image, bad=bad, **_from_headers(path, headers, known))
