@@ -150,13 +150,14 @@ def check_alike(exposures: Sequence[Exposure]) -> None:
     """Refuse exposures that cannot be compared."""
     if len(exposures) < 3:
         raise ValueError(f"expected three exposures of one field or more, got {len(exposures)}")
+    filters = [str(exposure.header.get("FILTER", exposure.frame.band)).strip() for exposure in exposures]
     first, *others = [exposure.frame for exposure in exposures]
-    for frame in others:
+    for frame, filter_ in zip(others, filters[1:], strict=True):
         pair = f"{first.name} and {frame.name}"
         if frame.shape != first.shape:
             raise ValueError(f"{pair}: expected frames of one shape, got {first.shape} and {frame.shape}")
-        if frame.band != first.band:
-            raise ValueError(f"{pair}: expected one filter, got {first.band!r} and {frame.band!r}")
+        if filter_ != filters[0]:
+            raise ValueError(f"{pair}: expected one filter, got {filters[0]!r} and {filter_!r}")
         if abs(frame.exptime - first.exptime) > ALIKE * first.exptime:
             raise ValueError(f"{pair}: expected like exposures, got {first.exptime:g} s and {frame.exptime:g} s")
         if frame.name == first.name:
@@ -167,7 +168,7 @@ def read_exposure(path: Path, **known: Any) -> Exposure:
     """Read a frame and the header of its image; ``known`` fields (``gain=4.0``) win over the header."""
     frame = read_frame(path, name=_stem(path), **known)
     with opened(path) as hdus:
-        headers = [hdu.header for hdu in hdus if hdu.is_image and len(hdu.shape) == 2]
+        headers = [hdu.header for hdu in hdus if hdu.is_image and len(hdu.shape) == 2 and 0 not in hdu.shape]
         header, primary = headers[0].copy(), hdus[0].header.copy()
     for card in primary.cards:  # what an extension's header lacks
         if card.keyword and card.keyword not in header:

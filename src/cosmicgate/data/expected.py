@@ -80,7 +80,7 @@ def flux_ratio(one: Image, other: Image, noise: float, guess: float) -> float:
     guess : float
         For fields without sources: the ratio of the exposure times.
     """
-    both = np.fmin(one, other / np.float32(1 / guess))  # without hits, which are in one of them
+    both = np.fmin(one, other * np.float32(guess))  # without hits, which are in one of them
     smooth = ndimage.uniform_filter(np.nan_to_num(both), 3)
     labels, count = ndimage.label(ndimage.binary_dilation(smooth > 3 * noise, iterations=REACH))
     usable = np.isfinite(one) & np.isfinite(other)

@@ -1,0 +1,95 @@
+"""Draw real LCO frames with what two detectors find in them: docs/figures/lco_real.png.
+
+Run ``python scripts/show_lco.py FOLDER --weights DIR``: a folder with the three small frames of ``real/lco``, and the
+folder of the four networks that the paper's authors released. No masks come with these frames: nothing is scored.
+"""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import style
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from cosmicgate.data.amplifiers import read_amplifiers
+from cosmicgate.data.frames import Frame, read_frame
+from cosmicgate.data.hdus import opened
+from cosmicgate.data.masked_fits import exposure_of
+from cosmicgate.detectors.classical import AstroScrappy
+from cosmicgate.detectors.published import released
+from cosmicgate.judging import mask_at
+from cosmicgate.models import UNet
+from cosmicgate.panels import LOOK, busiest, save_figure, stretch
+
+WINDOW = 200  # pixels a side
+MARK = (0.84, 0.37, 0.0)  # vermilion of Okabe and Ito
+OBJLIM = {"0m4": 0.5, "1m0": 2.0}  # the paper's
+
+
+def frames_of(folder: Path) -> dict[str, Frame]:
+    """Return what is shown: a caption and a frame each. There is no frame of a 2m0."""
+    cropped = folder / "1m0_lsc1m005-fl15-20170614-0130-e91_cropped.fits.gz"
+    with opened(cropped) as hdus:  # its bad-pixel map is that of the whole CCD, so only the image is taken
+        header, data = hdus[0].header.copy(), np.array(hdus[0].data)
+    return {
+        "0m4, reduced (2x2 binned)": read_frame(
+            folder / "0m4_tfn0m414-kb29-20160625-0060-e91like_banzai_test_frame.fits.fz"
+        ),
+        "1m0, reduced, cropped": exposure_of(Path(cropped.name[4:]), 1, data, header).frame,
+        "1m0, raw: four amplifiers put together (2x2 binned)": read_amplifiers(
+            folder / "1m0_elp1m008-fa05-20211007-0042-e00_raw_4amp.fits"
+        ),
+    }
+
+
+def marked(image: NDArray[np.float32], mask: NDArray[np.bool_] | None) -> NDArray[np.float64]:
+    """Return the picture (H, W, 3) of an image, with a mask in colour."""
+    picture = stretch(image)
+    if mask is not None:
+        picture[mask] = MARK
+    return picture
+
+
+def figure_of(rows: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> Figure:
+    """Lay pictures out: a row for each frame, a column for each detector."""
+    columns = len(next(iter(rows.values())))
+    figure = Figure(figsize=(2.2 * columns, 2.45 * len(rows) + 0.3), layout="constrained")
+    axes = figure.subplots(len(rows), columns)
+    for line, (frame, pictures) in zip(axes, rows.items(), strict=True):
+        for axis, (name, picture) in zip(line, pictures.items(), strict=True):
+            axis.imshow(picture, origin="lower", interpolation="nearest")
+            axis.set(xticks=[], yticks=[])
+            axis.set_title(name, fontsize=8)
+        line[0].set_title(f"{frame}", fontsize=8)
+    figure.suptitle("Real LCO frames; in colour, what is called a hit. No truth: nothing is scored.", fontsize=9)
+    return figure
+
+
+def main() -> None:
+    """Mask the frames and draw them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--weights", required=True, help="folder of the released networks")
+    parser.add_argument("-o", "--output", type=Path, default=Path("docs/figures/lco_real.png"))
+    given = parser.parse_args()
+    network: Any = UNet(norm="group", norm_affine=False, gate=True, gate_norm=True)
+    title = "Att Cosmic-CoNN (released)"
+    networks = released(network, given.weights, "Att_Coasmic_CoNN.pth", title, "DECam, real")
+    rows: dict[str, dict[str, NDArray[np.float64]]] = {}
+    for caption, frame in frames_of(given.folder).items():
+        scrappy = AstroScrappy(objlim=OBJLIM[frame.telescope], grow=False, threshold=5.0, sweep=())
+        masks = {d.title: mask_at(d.detect(frame), d.threshold) for d in (scrappy, networks)}
+        for name, mask in masks.items():
+            print(f"{caption}: {name} marks {int(mask.sum())} of {mask.size} px")
+        cut = busiest(list(masks.values()), WINDOW)
+        rows[caption] = {"image": marked(frame.image[cut], None)}
+        rows[caption] |= {name: marked(frame.image[cut], mask[cut]) for name, mask in masks.items()}
+    with style.context(["default", LOOK, {"figure.dpi": 150, "axes.grid": False}]):
+        print(save_figure(figure_of(rows), given.output))
+
+
+if __name__ == "__main__":
+    main()
