@@ -39,9 +39,7 @@ def frames_of(folder: Path) -> dict[str, Frame]:
             folder / "0m4_tfn0m414-kb29-20160625-0060-e91like_banzai_test_frame.fits.fz"
         ),
         "1m0, reduced, cropped": exposure_of(Path(cropped.name[4:]), 1, data, header).frame,
-        "1m0, raw: four amplifiers put together (2x2 binned)": read_amplifiers(
-            folder / "1m0_elp1m008-fa05-20211007-0042-e00_raw_4amp.fits"
-        ),
+        "1m0, raw, four amplifiers": read_amplifiers(folder / "1m0_elp1m008-fa05-20211007-0042-e00_raw_4amp.fits"),
     }
 
 

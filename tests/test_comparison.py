@@ -195,8 +195,9 @@ def test_frames_that_cannot_be_compared_are_refused_in_a_sentence(given, sentenc
 def test_frames_of_other_fields_are_refused(fields):
     mixed = [exposures(t)[0] for t in (*fields["1m0"], fields["2m0"][0])]
     for k, e in enumerate(mixed):
-        e.header["FILTER"] = "rp"
-        mixed[k] = replace(e, frame=replace(e.frame, exptime=100.0, name=f"n{k}"))
+        header = e.header.copy()
+        header["FILTER"] = "rp"
+        mixed[k] = replace(e, header=header, frame=replace(e.frame, exptime=100.0, name=f"n{k}"))
     with pytest.raises(ValueError, match="are they of one field"):
         Comparison(align="stars")(mixed)
 

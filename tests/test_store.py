@@ -308,4 +308,5 @@ def test_the_facts_of_a_pair_say_what_it_was_made_from(tmp_path):
     facts = json.loads((data.folders()[0] / "facts.json").read_text())
     pair = data.pairs("train")[0]
     assert (facts["name"], facts["dark"], facts["contamination"]) == (pair.science.name, pair.dark.name, "Physical")
-    assert facts["settings"] == {"n_sigma": 3.0, "ignore_sigma": 1.0, "clean": None}
+    assert facts["settings"] == {"n_sigma": 3.0, "ignore_sigma": 1.0, "clean": None, "ring": True}
+    assert facts["dilated"] is True

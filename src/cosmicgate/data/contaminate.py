@@ -68,17 +68,17 @@ class Physical:
         Least charge of a core pixel, in standard deviations of its own pixel's noise.
     ignore_sigma : float
         Fainter pixels down to this many deviations are neither hit nor sky: nobody is scored on them.
+    clean : Clean or None
+        As in :class:`Paper`; used only on frames that are read out already.
     ring : bool
         Whether the core is dilated, as in the paper. Without, a pixel that the charge does not reach is sky even
         beside a hit, and a network learns masks that are no wider than what is seen.
-    clean : Clean or None
-        As in :class:`Paper`; used only on frames that are read out already.
     """
 
     n_sigma: float = 3.0
     ignore_sigma: float = 1.0
-    ring: bool = True
     clean: Clean | None = field(default_factory=Clean)
+    ring: bool = True
 
     def __call__(self, science: Frame, dark: Frame, rng: np.random.Generator) -> tuple[Frame, NDArray[np.uint8]]:
         """Return the contaminated frame (ADU) and the truth (codes of :mod:`cosmicgate.truth`)."""
