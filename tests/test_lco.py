@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 import torch
 from astropy.io import fits
+from conftest import ROOT
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from cosmicgate.config import build
 from cosmicgate.data import lco
@@ -22,7 +25,7 @@ from cosmicgate.detectors import Detection
 from cosmicgate.judging import judge
 from cosmicgate.metrics import Curves
 from cosmicgate.results import PER_CENT
-from cosmicgate.tables import class_tables
+from cosmicgate.tables import class_tables, published
 from cosmicgate.truth import CORE, IGNORED, RING, SKY
 
 SIDE = 96
@@ -350,16 +353,14 @@ def test_a_folder_without_files_and_one_of_bad_files_only_are_refused(files, tmp
         LCO(root=str(tmp_path / "root")).prepare_data()
 
 
-def test_an_archive_is_a_callable_that_returns_the_folder(archive, tmp_path):
-    node = {"_target_": "cosmicgate.data.lco.LCO", "root": str(tmp_path)}
-    made = {"_target_": "cosmicgate.data.simulate.triples.simulated_archive", "_partial_": True}
-    made |= {
-        "folder": str(archive.parent),
-        "sequences": {"0m4": 2, "1m0": 1, "2m0": 1},
-        "shape": [SIDE, SIDE],
-        "rate": 300,
-    }
-    assert len(build(node | {"archive": made}).test_sets()) == 3
+def test_simulated_data_are_an_archive_that_is_made_first(tmp_path):
+    few = ["data.archive.sequences={0m4:1,1m0:1,2m0:0}", "data.archive.shape=[64,64]", f"data.root={tmp_path}"]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = OmegaConf.to_container(compose("evaluate", ["data=lco_simulated", *few]), resolve=True)
+    data = build(config["data"])
+    assert [s.name for s in data.test_sets()] == ["lco_simulated_0m4", "lco_simulated_1m0"]
+    assert data.provenance == "simulated"
+    assert not any(published({"test_set": s.name, "detector": "Astro-SCRAPPY"}) for s in data.test_sets())
 
 
 # ------------------------------------------------------------------------------------------------------- the commands
