@@ -1,7 +1,7 @@
 """Check labels made by comparing exposures against the known charge of simulated ones, by class of telescope.
 
 Run ``python scripts/check_labels.py``; it prints the table of docs/data.md. The convention of what is scored is that of
-:class:`cosmicgate.data.agreement.Agreement`.
+:class:`cosmicgate.data.labels.agreement.Agreement`.
 """
 
 import argparse
@@ -10,10 +10,10 @@ import time
 import numpy as np
 from scipy import ndimage
 
-from cosmicgate.data.agreement import Agreement, agreement
 from cosmicgate.data.clean import SQUARE
-from cosmicgate.data.comparison import Comparison
-from cosmicgate.data.simulate.triples import TELESCOPES, Triple, simulate_triple
+from cosmicgate.data.labels.agreement import Agreement, agreement
+from cosmicgate.data.labels.comparison import Comparison
+from cosmicgate.data.lco.triples import TELESCOPES, Triple, simulate_triple
 
 HEADS = ("class", "hits", "of 1 or 2 px (%)", "recall (%)", "precision (%)", "hit px scored")
 HEADS += ("on sources (%)", "single or hot (%)", "edges (%)", "s a sequence")

@@ -14,10 +14,10 @@ from matplotlib import style
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from cosmicgate.data.amplifiers import read_amplifiers
-from cosmicgate.data.frames import Frame, read_frame
-from cosmicgate.data.hdus import opened
-from cosmicgate.data.masked_fits import exposure_of
+from cosmicgate.data.fits.frames import Frame, read_frame
+from cosmicgate.data.fits.hdus import opened
+from cosmicgate.data.lco.amplifiers import read_amplifiers
+from cosmicgate.data.lco.masked_fits import exposure_of
 from cosmicgate.detectors.classical import AstroScrappy
 from cosmicgate.detectors.published import released
 from cosmicgate.judging import mask_at

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from cosmicgate.data.amplifiers import read_amplifiers
-from cosmicgate.data.frames import read_frame
+from cosmicgate.data.fits.frames import read_frame
+from cosmicgate.data.lco.amplifiers import read_amplifiers
 
 RAW = "lco/1m0_elp1m008-fa05-20211007-0042-e00_raw_4amp.fits"
 CORNERS = {(0, 0): "[1:8,1:6]", (0, 1): "[16:9,1:6]", (1, 0): "[1:8,12:7]", (1, 1): "[16:9,12:7]"}

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from cosmicgate.data.agreement import Agreement, agreement
-from cosmicgate.data.alignment import celestial
-from cosmicgate.data.comparison import Comparison, main, read_exposure
-from cosmicgate.data.expected import expectation, flux_ratio
-from cosmicgate.data.frames import Frame, write_frame
-from cosmicgate.data.masked_fits import BOUNDARY, HOT, NO_DATA, SOURCE, Exposure, read_sequence, science_header
-from cosmicgate.data.simulate.triples import TELESCOPES, simulate_triple
+from cosmicgate.data.fits.frames import Frame, write_frame
+from cosmicgate.data.labels.agreement import Agreement, agreement
+from cosmicgate.data.labels.alignment import celestial
+from cosmicgate.data.labels.comparison import Comparison, main, read_exposure
+from cosmicgate.data.labels.expected import expectation, flux_ratio
+from cosmicgate.data.lco.masked_fits import BOUNDARY, HOT, NO_DATA, SOURCE, Exposure, read_sequence, science_header
+from cosmicgate.data.lco.triples import TELESCOPES, simulate_triple
 
 RATES = {"0m4": 120, "1m0": 40, "2m0": 20}  # so that a small frame has some hits
 

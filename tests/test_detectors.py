@@ -19,7 +19,7 @@ from torch import nn
 
 from cosmicgate.config import Evaluate, build, checked
 from cosmicgate.data.clean import dilate
-from cosmicgate.data.frames import Frame, read_frame, write_frame
+from cosmicgate.data.fits.frames import Frame, read_frame, write_frame
 from cosmicgate.detectors import NEVER, Detection, Unavailable, published, seen
 from cosmicgate.detectors.classical import AstroScrappy, LACosmic, saturated_stars
 from cosmicgate.detectors.inputs import bridged, packaged, usable

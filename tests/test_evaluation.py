@@ -21,7 +21,7 @@ from cosmicgate.bootstrap import DRAWS, above_zero, interval, resamples, sums
 from cosmicgate.config import Evaluate, checked
 from cosmicgate.data.clean import dilate
 from cosmicgate.data.decam import TestSet
-from cosmicgate.data.frames import Frame
+from cosmicgate.data.fits.frames import Frame
 from cosmicgate.data.store import load_labelled, save_labelled
 from cosmicgate.detectors import Detection, Unavailable
 from cosmicgate.detectors.network import Network

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from cosmicgate.data.frames import read_frame, read_frames
-from cosmicgate.data.hdus import FitsError, extensions
-from cosmicgate.data.headers import first
-from cosmicgate.data.instruments import KEYWORDS
+from cosmicgate.data.fits.frames import read_frame, read_frames
+from cosmicgate.data.fits.hdus import FitsError
+from cosmicgate.data.fits.headers import first
+from cosmicgate.data.fits.images import extensions
+from cosmicgate.data.fits.instruments import KEYWORDS
 from cosmicgate.data.real import Files
 from cosmicgate.data.splits import SPLITS
 
@@ -164,7 +165,7 @@ def test_a_reduced_image_that_keeps_the_card_of_its_overscan_is_no_raw_one(tmp_p
 
 def test_a_zipped_file_that_is_large_is_unpacked_on_the_disk(tmp_path, monkeypatch):
     path = a_file(tmp_path / "a.fits.gz", image=an_image())
-    monkeypatch.setattr("cosmicgate.data.hdus.IN_MEMORY", 100)
+    monkeypatch.setattr("cosmicgate.data.fits.hdus.IN_MEMORY", 100)
     assert read_frame(path).image[0, 0] == 100
 
 

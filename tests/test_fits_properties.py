@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cosmicgate.data.frames import Frame, read_frame, write_frame
-from cosmicgate.data.hdus import FitsError
+from cosmicgate.data.fits.frames import Frame, read_frame, write_frame
+from cosmicgate.data.fits.hdus import FitsError
 
 FULL = {"GAIN": 4.0, "RDNOISE": 6.5, "SATURATE": 45_000.0, "EXPTIME": 90.0}
 TYPES = ("u1", "<u2", ">u2", "<i2", ">i2", "<i4", ">i4", "<u4", "<f4", ">f4", "<f8", ">f8")

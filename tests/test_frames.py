@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from cosmicgate.data.frames import Frame, read_frame, write_frame
+from cosmicgate.data.fits.frames import Frame, read_frame, write_frame
 
 HEADER = {"GAIN": 4.0, "RDNOISE": 6.5, "SATURATE": 45_000.0, "EXPTIME": 90.0, "FILTER": "g DECam SDSS c0001"}
 
@@ -261,7 +261,7 @@ import os, signal, sys
 from pathlib import Path
 import numpy as np
 from astropy.io import fits
-from cosmicgate.data.frames import Frame, write_frame
+from cosmicgate.data.fits.frames import Frame, write_frame
 
 def dies(hdus, name, **options):
     Path(name).write_bytes(b"SIMPLE  =")

@@ -14,12 +14,12 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from cosmicgate.config import build
-from cosmicgate.data import lco
 from cosmicgate.data.clean import dilate
-from cosmicgate.data.frames import Frame
-from cosmicgate.data.lco import LCO
-from cosmicgate.data.masked_fits import SIMULATED, MaskedSequence, read_sequence, write_sequence
-from cosmicgate.data.simulate.triples import simulate_triple, simulated_archive
+from cosmicgate.data.fits.frames import Frame
+from cosmicgate.data.lco.by_class import LCO, masked_files
+from cosmicgate.data.lco.masked_fits import SIMULATED, MaskedSequence, read_sequence, write_sequence
+from cosmicgate.data.lco.simulated import simulated_archive
+from cosmicgate.data.lco.triples import simulate_triple
 from cosmicgate.data.store import load_labelled
 from cosmicgate.detectors import Detection
 from cosmicgate.judging import judge
@@ -202,7 +202,7 @@ def test_a_second_run_reads_no_file(data, monkeypatch):
     def refuse(path):
         raise AssertionError(f"{path} is read again")
 
-    monkeypatch.setattr(lco, "read_sequence", refuse)
+    monkeypatch.setattr("cosmicgate.data.lco.by_class.read_sequence", refuse)
     again = replace(data)
     again.prepare_data()
     assert again.test_sets() == data.test_sets()
@@ -238,7 +238,7 @@ def test_both_parts_of_the_data_set_can_be_chosen(files, tmp_path):
     (tmp_path / "test_set" / "aligned_fits").mkdir()
     (tmp_path / "test_set" / "aligned_fits" / "a_3frms_aligned.fits").touch()
     for split, file in (("test", files[0]), ("train", files[1])):
-        assert [p.name for p in lco.masked_files(tmp_path, split)] == [file.name]
+        assert [p.name for p in masked_files(tmp_path, split)] == [file.name]
 
 
 # ------------------------------------------------------------------------------------------ provenance, bad files

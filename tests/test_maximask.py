@@ -18,7 +18,7 @@ from test_config import composed
 from torch import nn
 
 from cosmicgate.config import Evaluate, build, checked
-from cosmicgate.data.frames import Frame
+from cosmicgate.data.fits.frames import Frame
 from cosmicgate.detectors import Unavailable
 from cosmicgate.detectors.maximask import MaxiMask, MaxiMaskNet, load, normalised, windows
 from cosmicgate.judging import mask_at

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from cosmicgate.data.frames import Frame
+from cosmicgate.data.fits.frames import Frame
 from cosmicgate.data.patches import Crops, EpochSampler, Grid, Patches
 from cosmicgate.data.store import Labelled, save_labelled
 from cosmicgate.data.transforms import Flips, SkyAugmentation

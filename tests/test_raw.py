@@ -12,14 +12,14 @@ from test_config import composed
 from cosmicgate.config import Train, build, checked
 from cosmicgate.data.clean import dark_mask
 from cosmicgate.data.contaminate import Paper
-from cosmicgate.data.darkness import Limits, NotDark
 from cosmicgate.data.darks import RawDarks
+from cosmicgate.data.darks.darkness import Limits, NotDark
+from cosmicgate.data.darks.defects import Defects
+from cosmicgate.data.darks.raw import Reduction, read_dark
 from cosmicgate.data.decam import DecamData
-from cosmicgate.data.defects import Defects
-from cosmicgate.data.frames import read_frame
-from cosmicgate.data.hdus import FitsError
+from cosmicgate.data.fits.frames import read_frame
+from cosmicgate.data.fits.hdus import FitsError
 from cosmicgate.data.patches import Grid
-from cosmicgate.data.raw import Reduction, read_dark
 from cosmicgate.data.sources import SimulatedScience
 from cosmicgate.data.splits import SPLITS
 from cosmicgate.data.store import load_labelled

@@ -8,8 +8,9 @@ from astropy.io import fits
 from scipy import ndimage
 
 from cosmicgate.data.clean import background
-from cosmicgate.data.frames import read_frame
-from cosmicgate.data.real import Coadd, FlaggedCutouts, Footprints, scatter
+from cosmicgate.data.fits.frames import read_frame
+from cosmicgate.data.real import Coadd, FlaggedCutouts, Footprints
+from cosmicgate.data.real.footprints import scatter
 from cosmicgate.data.simulate.readout import read_out
 from cosmicgate.data.simulate.sky import BANDS
 from cosmicgate.data.splits import SPLITS

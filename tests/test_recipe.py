@@ -7,7 +7,7 @@ import pytest
 
 from cosmicgate.data.clean import Clean, background, dark_mask, dilate
 from cosmicgate.data.contaminate import Either, Paper, Physical
-from cosmicgate.data.frames import Frame
+from cosmicgate.data.fits.frames import Frame
 from cosmicgate.truth import CORE, IGNORED, RING, SKY
 
 SHAPE = (200, 240)

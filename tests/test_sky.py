@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cosmicgate.data.frames import Frame
+from cosmicgate.data.fits.frames import Frame
 from cosmicgate.data.simulate import sky
 from cosmicgate.data.simulate.ccd import DECAM
 from cosmicgate.data.simulate.readout import bleed, dark, read_out

@@ -13,7 +13,7 @@ import pytest
 from cosmicgate.data.clean import Clean
 from cosmicgate.data.contaminate import Paper, Physical
 from cosmicgate.data.decam import DecamData
-from cosmicgate.data.frames import Frame, write_frame
+from cosmicgate.data.fits.frames import Frame, write_frame
 from cosmicgate.data.patches import Grid
 from cosmicgate.data.simulate.ccd import DECAM
 from cosmicgate.data.sources import SimulatedDarks, SimulatedScience
@@ -150,7 +150,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
-from cosmicgate.data.frames import Frame
+from cosmicgate.data.fits.frames import Frame
 from cosmicgate.data.store import save_labelled
 
 save = np.save

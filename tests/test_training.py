@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.data import DataLoader
 
 from cosmicgate.callbacks import BatchNormFreeze, SelfContained, ValidationCurves
-from cosmicgate.data.frames import Frame
+from cosmicgate.data.fits.frames import Frame
 from cosmicgate.data.patches import EpochSampler, Grid, Patches
 from cosmicgate.data.store import save_labelled
 from cosmicgate.data.transforms import SkyAugmentation

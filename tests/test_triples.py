@@ -5,9 +5,10 @@ import pytest
 from astropy.io import fits
 from scipy import ndimage
 
-from cosmicgate.data.masked_fits import SIMULATED, SOURCE, read_sequence
+from cosmicgate.data.lco.masked_fits import SIMULATED, SOURCE, read_sequence
+from cosmicgate.data.lco.simulated import simulated_archive
+from cosmicgate.data.lco.triples import TELESCOPES, lco_band, simulate_triple
 from cosmicgate.data.simulate.ccd import CCDS
-from cosmicgate.data.simulate.triples import TELESCOPES, lco_band, simulate_triple, simulated_archive
 
 CLASSES = list(TELESCOPES)
 

@@ -14,7 +14,7 @@ from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cosmicgate.data.frames import Frame
+from cosmicgate.data.fits.frames import Frame
 from cosmicgate.models.blocks import AttentionGate
 from cosmicgate.models.unet import UNet
 from cosmicgate.panels import LOOK, stretch

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cosmicgate.data.frames import Frame
+from cosmicgate.data.fits.frames import Frame
 from cosmicgate.data.store import Labelled, digest, load_labelled
 from cosmicgate.detectors import NEVER, Detection, Detector, seen
 from cosmicgate.files import whole

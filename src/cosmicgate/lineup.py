@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmicgate.config import build, cause_of
-from cosmicgate.data.real import matching
+from cosmicgate.data.real.files import matching
 from cosmicgate.detectors import Detector, Unavailable
 from cosmicgate.detectors.network import read_checkpoint
 

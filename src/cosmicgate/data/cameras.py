@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cosmicgate.data.frames import Frame
+from cosmicgate.data.fits.frames import Frame
 from cosmicgate.data.simulate.ccd import CCD
 from cosmicgate.data.simulate.cosmic_rays import cosmic_rays
 from cosmicgate.data.simulate.readout import dark, read_out

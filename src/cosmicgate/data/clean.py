@@ -8,7 +8,7 @@ from astropy.stats import sigma_clipped_stats
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
-from cosmicgate.data.frames import Frame
+from cosmicgate.data.fits.frames import Frame
 
 SQUARE = np.ones((3, 3), bool)
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosmicgate.data.clean import Clean, background, dark_mask, dilate
-from cosmicgate.data.frames import Frame
+from cosmicgate.data.fits.frames import Frame
 from cosmicgate.data.simulate.readout import read_out
 from cosmicgate.truth import CORE, IGNORED, RING, SKY
 

@@ -13,8 +13,8 @@ from scipy.sparse.csgraph import connected_components
 from cosmicgate.data.archives import NOIRLAB, POLITE, Query, Remote, fetch_decam
 from cosmicgate.data.archives.search import exposure
 from cosmicgate.data.darks import RawDarks
-from cosmicgate.data.frames import Frame, read_frame
-from cosmicgate.data.instruments import KEYWORDS
+from cosmicgate.data.fits.frames import Frame, read_frame
+from cosmicgate.data.fits.instruments import KEYWORDS
 from cosmicgate.data.sources import Provenance
 from cosmicgate.data.splits import Split, split
 from cosmicgate.data.store import Recipe

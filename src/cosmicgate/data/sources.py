@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from cosmicgate.data.frames import Frame
+from cosmicgate.data.fits.frames import Frame
 from cosmicgate.data.simulate.ccd import CCD, CCDS
 from cosmicgate.data.simulate.cosmic_rays import cosmic_rays
 from cosmicgate.data.simulate.readout import dark, read_out

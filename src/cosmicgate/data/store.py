@@ -12,7 +12,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from cosmicgate.data.frames import Frame, read_frame, write_frame
+from cosmicgate.data.fits.frames import Frame, read_frame, write_frame
 from cosmicgate.truth import IGNORED
 
 FORMAT = 3  # raise it when the simulation or a recipe changes what it makes: old files are then left alone

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cosmicgate.data.clean import dilate
-from cosmicgate.data.frames import Frame
+from cosmicgate.data.fits.frames import Frame
 
 NEVER = -30.0  # logit of a bad pixel
 

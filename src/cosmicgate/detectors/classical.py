@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, median_filter
 from tqdm.auto import tqdm
 
-from cosmicgate.data.frames import Frame
+from cosmicgate.data.fits.frames import Frame
 from cosmicgate.detectors import Detection
 from cosmicgate.detectors.inputs import installed, usable
 

@@ -17,7 +17,7 @@ from scipy.interpolate import RectBivariateSpline
 from scipy.ndimage import median_filter
 from torch import Tensor, nn
 
-from cosmicgate.data.frames import Frame
+from cosmicgate.data.fits.frames import Frame
 from cosmicgate.detectors import NEVER, Detection, Unavailable
 from cosmicgate.detectors.inputs import BRIDGED, bridged
 from cosmicgate.detectors.network import ready

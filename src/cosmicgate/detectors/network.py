@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cosmicgate.config import build
-from cosmicgate.data.frames import Frame
+from cosmicgate.data.fits.frames import Frame
 from cosmicgate.detectors import NEVER, Detection
 from cosmicgate.detectors.inputs import BRIDGED, bridged
 from cosmicgate.models.tiling import tiled_logits

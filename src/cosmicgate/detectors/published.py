@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from cosmicgate.data.frames import Frame
+from cosmicgate.data.fits.frames import Frame
 from cosmicgate.detectors import NEVER, Detection, Unavailable
 from cosmicgate.detectors.inputs import BRIDGED, bridged, installed, packaged
 from cosmicgate.detectors.network import Network, ready

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cosmicgate.data.hdus import opened
+from cosmicgate.data.fits.hdus import opened
 from cosmicgate.files import write_whole
 
 BY_MD5 = "md5 of the archive"

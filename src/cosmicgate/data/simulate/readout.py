@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from cosmicgate.data.frames import Frame
+from cosmicgate.data.fits.frames import Frame
 from cosmicgate.data.simulate.ccd import CCD
 
 SPREAD = 0.1  # gain, read noise and saturation of one frame lie within this fraction of the CCD's

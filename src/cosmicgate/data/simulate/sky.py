@@ -6,7 +6,7 @@ import galsim
 import numpy as np
 from numpy.typing import NDArray
 
-from cosmicgate.data.frames import Frame
+from cosmicgate.data.fits.frames import Frame
 from cosmicgate.data.simulate.ccd import CCD, DECAM
 from cosmicgate.data.simulate.readout import add_bad_columns, add_hot_pixels, electronics
 

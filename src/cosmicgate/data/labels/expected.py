@@ -7,8 +7,8 @@ import sep
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cosmicgate.data.frames import Frame
-from cosmicgate.data.masked_fits import catalogue_of
+from cosmicgate.data.fits.frames import Frame
+from cosmicgate.data.lco.masked_fits import catalogue_of
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]

@@ -7,9 +7,9 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from cosmicgate.data.frames import Frame
-from cosmicgate.data.hdus import opened
-from cosmicgate.data.masked_fits import telescope_class
+from cosmicgate.data.fits.frames import Frame
+from cosmicgate.data.fits.hdus import opened
+from cosmicgate.data.lco.masked_fits import telescope_class
 
 SECTION = re.compile(r"\[(\d+):(\d+),(\d+):(\d+)\]")
 

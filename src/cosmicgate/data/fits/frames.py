@@ -9,20 +9,10 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from cosmicgate.data.hdus import (
-    Ext,
-    Extension,
-    FitsError,
-    chosen,
-    masks_beside,
-    opened,
-    pixels,
-    science,
-    side_mask,
-    whole_ccds,
-)
-from cosmicgate.data.headers import fields_of
-from cosmicgate.data.masks import bad_pixels
+from cosmicgate.data.fits.hdus import FitsError, opened, pixels
+from cosmicgate.data.fits.headers import fields_of
+from cosmicgate.data.fits.images import Ext, Extension, chosen, masks_beside, science, side_mask, whole_ccds
+from cosmicgate.data.fits.masks import bad_pixels
 from cosmicgate.files import whole
 
 
@@ -55,8 +45,8 @@ class Frame:
         False for a scene whose photons are counted but that has not gone through saturation, read noise and
         the converter (:func:`cosmicgate.data.simulate.readout.read_out` does that).
     telescope : str
-        One of :data:`~cosmicgate.data.instruments.TELESCOPES`, by which a detector may choose its settings; empty where
-        it is not known.
+        One of :data:`~cosmicgate.data.fits.instruments.TELESCOPES`, by which a detector may choose its settings; empty
+        where it is not known.
     """
 
     image: NDArray[np.float32]
@@ -122,9 +112,9 @@ def write_frame(frame: Frame, path: Path) -> None:
 def read_frame(path: Path, ext: Ext | None = None, mask: Path | Literal["none"] | None = None, **known: Any) -> Frame:
     """Read an image of a FITS file; ``known`` fields (``gain=4.0``) win over the header.
 
-    What a mask beside the image calls bad (:mod:`cosmicgate.data.masks`) is bad and keeps its value. What is not
+    What a mask beside the image calls bad (:mod:`cosmicgate.data.fits.masks`) is bad and keeps its value. What is not
     finite is bad as well and gets the median of the good pixels. Saturated pixels are not bad. For the units and the
-    keywords see :func:`cosmicgate.data.headers.fields_of`.
+    keywords see :func:`cosmicgate.data.fits.headers.fields_of`.
 
     Parameters
     ----------

@@ -9,8 +9,8 @@ from typing import Any
 
 from astropy.io import fits
 
-from cosmicgate.data.hdus import FitsError, stem
-from cosmicgate.data.instruments import KEYWORDS, stand_in, telescope_of
+from cosmicgate.data.fits.hdus import FitsError, stem
+from cosmicgate.data.fits.instruments import KEYWORDS, stand_in, telescope_of
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ def fields_of(path: Path, headers: Sequence[fits.Header], known: Mapping[str, An
 
     An image in ADU stays in ADU. One in electrons keeps its values too, with a gain of 1. Rates are multiplied by the
     exposure, and so is the header's saturation, which is taken to be in the unit of the image. What is ``known``
-    wins; it is in the units of :class:`~cosmicgate.data.frames.Frame`. What is neither known nor in a header comes
+    wins; it is in the units of :class:`~cosmicgate.data.fits.frames.Frame`. What is neither known nor in a header comes
     from the table of instruments, with a warning that names value and source.
 
     Raises

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import find_objects, label, median_filter
 
 from cosmicgate.data.clean import background
-from cosmicgate.data.frames import Frame
+from cosmicgate.data.fits.frames import Frame
 
 BLOCK = 64  # pixels at a side, of the smoothed map
 SEED = 3.0  # deviations above the background, from which on pixels belong to a source

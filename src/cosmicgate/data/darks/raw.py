@@ -8,11 +8,12 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from cosmicgate.data.darkness import Limits, NotDark
-from cosmicgate.data.defects import Defects
-from cosmicgate.data.frames import Frame, read_mask
-from cosmicgate.data.hdus import Ext, Extension, FitsError, chosen, opened, pixels, section, stem
-from cosmicgate.data.headers import fill, first, number, positive
+from cosmicgate.data.darks.darkness import Limits, NotDark
+from cosmicgate.data.darks.defects import Defects
+from cosmicgate.data.fits.frames import Frame, read_mask
+from cosmicgate.data.fits.hdus import FitsError, opened, pixels, section, stem
+from cosmicgate.data.fits.headers import fill, first, number, positive
+from cosmicgate.data.fits.images import Ext, Extension, chosen
 
 Section = tuple[slice, slice]  # rows and columns
 CARDS = {"gain": "GAIN", "read_noise": "RDNOISE", "saturation": "SATURAT"}  # an amplifier's letter follows
@@ -116,7 +117,7 @@ def read_dark(path: Path, ext: Ext | None = None, **known: Any) -> Frame:
     Raises
     ------
     FileNotFoundError, FitsError
-        As :func:`cosmicgate.data.frames.read_frame`; or the amplifiers' sections are missing or make no CCD.
+        As :func:`cosmicgate.data.fits.frames.read_frame`; or the amplifiers' sections are missing or make no CCD.
     NotDark
         It is another kind of exposure, or light has reached it.
     """

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, maximum_filter, median_filter
 
 from cosmicgate.data.clean import background
-from cosmicgate.data.frames import Frame
+from cosmicgate.data.fits.frames import Frame
 
 NEIGHBOURS = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], bool)
 

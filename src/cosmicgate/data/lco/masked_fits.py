@@ -16,8 +16,8 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from cosmicgate.data.frames import Frame
-from cosmicgate.data.hdus import opened
+from cosmicgate.data.fits.frames import Frame
+from cosmicgate.data.fits.hdus import opened
 from cosmicgate.data.simulate.ccd import CCDS
 from cosmicgate.data.sources import Provenance
 from cosmicgate.files import whole

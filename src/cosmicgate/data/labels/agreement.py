@@ -4,8 +4,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from cosmicgate.data.masked_fits import BOUNDARY, HOT, NO_DATA, SOURCE, MaskedSequence
-from cosmicgate.data.simulate.triples import Triple
+from cosmicgate.data.lco.masked_fits import BOUNDARY, HOT, NO_DATA, SOURCE, MaskedSequence
+from cosmicgate.data.lco.triples import Triple
 
 FAINT_SIGMAS = 1.0  # less charge than that cannot be seen: the pixel is sky
 

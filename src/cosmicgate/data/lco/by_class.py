@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from cosmicgate.data.clean import dilate
 from cosmicgate.data.decam import TestSet
-from cosmicgate.data.masked_fits import CLASSES, ENDING, MaskedSequence, read_sequence
+from cosmicgate.data.lco.masked_fits import CLASSES, ENDING, MaskedSequence, read_sequence
 from cosmicgate.data.sources import Provenance
 from cosmicgate.data.store import digest, save_labelled
 from cosmicgate.tracking import write_json

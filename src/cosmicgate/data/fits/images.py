@@ -1,31 +1,16 @@
-"""FITS files and the images in them: what is an image of the sky, what a mask beside it, what a part of a CCD."""
+"""Which HDU of a file is meant: what is an image of the sky, what a mask beside it, what a part of a CCD."""
 
-import gzip
-import re
-import shutil
-import tempfile
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import numpy as np
 from astropy.io import fits
-from astropy.io.fits.verify import VerifyWarning
-from astropy.utils.exceptions import AstropyUserWarning
-from numpy.typing import NDArray
 
-from cosmicgate.data.masks import MASKS, OTHERS, PRODUCTS, words_of
+from cosmicgate.data.fits.hdus import FitsError, opened, section
+from cosmicgate.data.fits.masks import MASKS, OTHERS, PRODUCTS, words_of
 
 Ext = str | int | tuple[str, int]
-IN_MEMORY = 2**28  # bytes of an unpacked file, beyond which it goes to the disk
-BITPIX = (8, 16, 32, 64, -32, -64)
-
-
-class FitsError(ValueError):
-    """What is wrong with a file: one sentence that names it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,51 +45,6 @@ class Extension:
     def label(self) -> str:
         """A name for people and files: ``"N4"``, ``"SCI_2"``, ``"3"`` of one without a name."""
         return (self.name + f"_{self.version}" * (self.version != 1)) or str(self.number)
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[fits.HDUList]:
-    """Open a FITS file to read from, ``.gz`` and ``.fz`` as well; whatever is wrong with it becomes one sentence.
-
-    All headers are read at once, the pixels of an HDU when they are asked for.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no such file.
-    FitsError
-        The file is not FITS or is cut short. Astropy would only warn of an HDU that the cut took away.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"no such FITS file: {path}")
-    try:
-        with ExitStack() as stack:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", VerifyWarning)  # cards that break a rule and mean what they say
-                for sign in ("File may have been truncated", "Error validating header"):
-                    warnings.filterwarnings("error", sign, AstropyUserWarning)
-                file = stack.enter_context(path.open("rb"))
-                zipped = file.peek(2)[:2] == b"\x1f\x8b"
-                plain = stack.enter_context(_unzipped(file)) if zipped else file
-                hdus = stack.enter_context(fits.open(plain, memmap=False))
-                for hdu in hdus:
-                    if hdu.header["BITPIX"] not in BITPIX:
-                        raise FitsError(f"{path}: expected BITPIX to be one of {BITPIX}, got {hdu.header['BITPIX']}")
-            yield hdus
-    except (FitsError, MemoryError):
-        raise
-    except Exception as error:  # astropy, zlib and cfitsio each have their own for a broken file
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise FitsError(f"{path}: not a whole FITS file ({reason})") from error
-
-
-@contextmanager
-def _unzipped(file: IO[bytes]) -> Iterator[IO[bytes]]:
-    """Unpack a file, in memory or, if it is large, on the disk: astropy would overlook that one ends early."""
-    with gzip.open(file) as packed, tempfile.SpooledTemporaryFile(IN_MEMORY) as plain:
-        shutil.copyfileobj(packed, plain)
-        plain.seek(0)
-        yield plain
 
 
 def extensions(path: Path) -> list[Extension]:
@@ -180,37 +120,12 @@ def side_mask(path: Path, hdus: fits.HDUList, image: Extension) -> int:
     return same[0] if len(same) == 1 else flat[0]
 
 
-def pixels(hdu: Any) -> NDArray[np.float32]:
-    """Return the values of an image HDU as (H, W), float32, native; BLANK is NaN, what float32 cannot hold infinite."""
-    blank, zero, scale = (hdu.header.get(word) for word in ("BLANK", "BZERO", "BSCALE"))
-    data = hdu.data
-    with np.errstate(over="ignore"):
-        image: NDArray[np.float32] = np.array(data, dtype=np.float32)
-    if isinstance(blank, int) and data.dtype.kind in "iu":  # astropy leaves it alone in unsigned integers
-        image[data == blank * (scale or 1) + (zero or 0)] = np.nan
-    return image.reshape(image.shape[-2:])
-
-
-def stem(path: Path) -> str:
-    """Return the file's name without its endings (.fits, .fits.fz); a version in the name may hold a point."""
-    return path.name.removesuffix(".gz").removesuffix(".fz").removesuffix(".fits")
-
-
-def section(text: object) -> tuple[slice, slice] | None:
-    """Return rows and columns of a section such as '[1081:2104,51:4146]', None if it is none."""
-    found = re.fullmatch(r"\s*\[\s*(\d+)\s*:\s*(\d+)\s*,\s*(\d+)\s*:\s*(\d+)\s*\]\s*", str(text))
-    if not found:
-        return None
-    left, right, bottom, top = (int(digits) for digits in found.groups())
-    return slice(min(bottom, top) - 1, max(bottom, top)), slice(min(left, right) - 1, max(left, right))
-
-
 def refuse_raw(path: Path, image: Extension, number: int = 1) -> None:
     """Refuse an image, one of ``number`` in its file, that has its overscan still."""
     if image.overscan:
         what = f"{image.name} is raw, with its overscan ({image.overscan})" + f", one of {number} parts" * (number > 1)
         wanted = "a reduced frame, trimmed and its amplifiers put together (LCO's e91, NOIRLab's instcal)"
-        raise FitsError(f"{path}: {what}: give {wanted}; a DECam dark is read by cosmicgate.data.raw.read_dark")
+        raise FitsError(f"{path}: {what}: give {wanted}; a DECam dark is read by cosmicgate.data.darks.raw.read_dark")
 
 
 def _named(path: Path, hdus: fits.HDUList, ext: Ext) -> Extension:

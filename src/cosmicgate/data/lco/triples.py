@@ -1,24 +1,21 @@
 """Simulated runs of exposures of one field as LCO's telescopes take them: the same sky, other hits in each.
 
 Between exposures the pointing, the seeing, the sky's brightness and the air's transparency change. Files are those of
-the LCO data set (:mod:`cosmicgate.data.masked_fits`), marked as simulated in their headers.
+the LCO data set (:mod:`cosmicgate.data.lco.masked_fits`), marked as simulated in their headers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
-from tqdm.auto import tqdm
 
 from cosmicgate.data.clean import SQUARE
-from cosmicgate.data.frames import Frame
-from cosmicgate.data.masked_fits import (
-    ENDING,
+from cosmicgate.data.fits.frames import Frame
+from cosmicgate.data.lco.masked_fits import (
     HOT,
     SIMULATED,
     SOURCE,
@@ -26,14 +23,12 @@ from cosmicgate.data.masked_fits import (
     MaskedSequence,
     border,
     catalogue_of,
-    write_sequence,
 )
-from cosmicgate.data.simulate.ccd import CCD, CCDS, DECAM
+from cosmicgate.data.simulate.ccd import CCD, DECAM
 from cosmicgate.data.simulate.cosmic_rays import Rates, cosmic_rays
 from cosmicgate.data.simulate.readout import add_hot_pixels, electronics, read_out
 from cosmicgate.data.simulate.sky import BANDS, Band, Painter, galaxies, sky, stars
 from cosmicgate.data.sources import named_ccd
-from cosmicgate.data.store import digest
 
 
 @dataclass(frozen=True)
@@ -269,40 +264,3 @@ def _header(field: _Field, shift: NDArray[np.float64], name: str) -> fits.Header
     header["OBJECT"] = "simulated field"
     header["PIXSCALE"] = (field.ccd.pixel_scale, "arcsec")
     return header
-
-
-def simulated_archive(
-    folder: str,
-    sequences: Mapping[str, int],
-    shape: Sequence[int] | None = None,
-    frames: int = 3,
-    rate: float = 1.0,
-    seed: int = 0,
-) -> Path:
-    """Write simulated sequences as the LCO data set has them, unless they are there; return the data set's folder.
-
-    Parameters
-    ----------
-    folder : str
-        The data set becomes a folder in it, named by a hash of the settings below.
-    sequences : mapping of str to int
-        Class -> how many fields; at most 28.
-    shape, frames, rate
-        As in :func:`simulate_triple`.
-    seed : int
-        Of all fields.
-    """
-    if wrong := [f"{key}: {number}" for key, number in sequences.items() if not 0 <= number <= 28]:
-        raise ValueError(f"sequences of {wrong[0]}; expected 0 to 28, one for each night of a month")
-    key = digest(["LCO", shape, frames, rate, seed, TELESCOPES, [CCDS[name] for name in TELESCOPES]])
-    home = Path(folder).expanduser() / f"LCO_CR_dataset-simulated-{key}"
-    for telescope, number in sequences.items():
-        for night in tqdm(range(number), desc=f"simulated {telescope}", unit="sequence", leave=False):
-            camera = TELESCOPES[telescope].camera if telescope in TELESCOPES else ""
-            name = f"{camera}-{20190101 + night}-0001-e91_{frames}frms{ENDING}"
-            path = home / "test_set" / "masked_fits" / name
-            if not path.is_file():
-                one = [seed, 5, list(TELESCOPES).index(telescope) if camera else 0, night]
-                triple = simulate_triple(telescope, one, shape, frames, rate, night)
-                write_sequence(triple.masked(), path, {"ORIGIN": "CosmicGate, simulated"})
-    return home

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cosmicgate.data.darkness import NotDark
-from cosmicgate.data.frames import Frame
-from cosmicgate.data.raw import Reduction
-from cosmicgate.data.real import FRACTIONS, Files
+from cosmicgate.data.darks.darkness import NotDark
+from cosmicgate.data.darks.raw import Reduction
+from cosmicgate.data.fits.frames import Frame
+from cosmicgate.data.real.files import FRACTIONS, Files
 from cosmicgate.data.sources import Provenance
 from cosmicgate.data.splits import Split, check_splits, split
 from cosmicgate.data.store import Recipe

@@ -1,6 +1,6 @@
 """Label your own telescope's data: masks of hits from three or more exposures of one field, compared with each other.
 
-    python -m cosmicgate.data.comparison FRAME FRAME FRAME [-o OUT_masks.fits] [--seed 5 --grow 2.5 ...]
+    python -m cosmicgate.data.labels.comparison FRAME FRAME FRAME [-o OUT_masks.fits] [--seed 5 --grow 2.5 ...]
 
 Each frame stays in its own pixels. What the others lead one to expect there is brought to them, and what exceeds it is
 a hit: a star is in all exposures, a hit in one. The file is of the layout of the LCO data set.
@@ -17,13 +17,22 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cosmicgate.config import one_sentence
-from cosmicgate.data.alignment import Alignment, How
 from cosmicgate.data.clean import SQUARE
-from cosmicgate.data.expected import Level, expectation, find_sources, flux_ratio
-from cosmicgate.data.frames import read_frame
-from cosmicgate.data.hdus import opened
-from cosmicgate.data.instruments import KEYWORDS
-from cosmicgate.data.masked_fits import ENDING, HOT, NO_DATA, SOURCE, Exposure, MaskedSequence, border, write_sequence
+from cosmicgate.data.fits.frames import read_frame
+from cosmicgate.data.fits.hdus import opened, stem
+from cosmicgate.data.fits.instruments import KEYWORDS
+from cosmicgate.data.labels.alignment import Alignment, How
+from cosmicgate.data.labels.expected import Level, expectation, find_sources, flux_ratio
+from cosmicgate.data.lco.masked_fits import (
+    ENDING,
+    HOT,
+    NO_DATA,
+    SOURCE,
+    Exposure,
+    MaskedSequence,
+    border,
+    write_sequence,
+)
 
 Mask = NDArray[np.bool_]
 ALIKE = 0.05  # exposure times may differ by this part, as in the LCO data set
@@ -63,7 +72,7 @@ class Comparison:
     allowance : float
         Part of a source's light that may come and go with the seeing: it counts as noise.
     align : {"auto", "wcs", "stars"}
-        As in :class:`~cosmicgate.data.alignment.Alignment`.
+        As in :class:`~cosmicgate.data.labels.alignment.Alignment`.
     """
 
     seed: float = 5.0
@@ -166,7 +175,7 @@ def check_alike(exposures: Sequence[Exposure]) -> None:
 
 def read_exposure(path: Path, **known: Any) -> Exposure:
     """Read a frame and the header of its image; ``known`` fields (``gain=4.0``) win over the header."""
-    frame = read_frame(path, name=_stem(path), **known)
+    frame = read_frame(path, name=stem(path), **known)
     with opened(path) as hdus:
         headers = [hdu.header for hdu in hdus if hdu.is_image and len(hdu.shape) == 2 and 0 not in hdu.shape]
         header, primary = headers[0].copy(), hdus[0].header.copy()
@@ -176,15 +185,11 @@ def read_exposure(path: Path, **known: Any) -> Exposure:
     return Exposure(frame, header)
 
 
-def _stem(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".fz").removesuffix(".fits")
-
-
 @one_sentence()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Label the frames that the command line names."""
     parser = argparse.ArgumentParser(
-        prog="python -m cosmicgate.data.comparison",
+        prog="python -m cosmicgate.data.labels.comparison",
         description="Masks of cosmic-ray hits from three or more exposures of one field, in the LCO data set's layout.",
     )
     parser.add_argument("frames", nargs="+", type=Path, metavar="FRAME", help="FITS images, in the order of time")
@@ -200,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     comparison = Comparison(**{field.name: getattr(given, field.name) for field in fields(Comparison)})
     masked = comparison([read_exposure(path, **known) for path in given.frames])
     first, n = given.frames[0], len(given.frames)
-    output = given.output or first.with_name(f"{_stem(first)}_{n}frms{ENDING}")
+    output = given.output or first.with_name(f"{stem(first)}_{n}frms{ENDING}")
     write_sequence(masked, output, {"ORIGIN": ("CosmicGate", "labels by comparison")})
     for exposure, hits, ignore in zip(masked.exposures, masked.hits, masked.ignore, strict=True):
         count = ndimage.label(hits, SQUARE)[1]

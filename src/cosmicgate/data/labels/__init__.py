@@ -1,0 +1,1 @@
+"""Masks of hits from several exposures of one field (``comparison``), and how good they are (``agreement``)."""
