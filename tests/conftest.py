@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from replay import Replay
 
 ROOT = Path(__file__).parents[1]
 REAL = Path(os.environ.get("COSMICGATE_REAL", ROOT.parent / "shared" / "real"))
@@ -24,6 +26,38 @@ def real() -> Callable[[str], Path]:
         return REAL / name
 
     return find
+
+
+@pytest.fixture
+def replay(monkeypatch) -> Iterator[Replay]:
+    """Serve what the archives would answer, on the loopback interface."""
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    with Replay() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def lco_archive(tmp_path_factory) -> Path:
+    """Simulated files of the three classes, as LCO_CR_dataset has them."""
+    from cosmicgate.data.lco.simulated import simulated_archive  # slow to import: only where it is needed
+
+    folder = tmp_path_factory.mktemp("archive")
+    return simulated_archive(str(folder), sequences={"0m4": 2, "1m0": 1, "2m0": 1}, shape=(96, 96), rate=300)
+
+
+@pytest.fixture(scope="session")
+def lco_files(lco_archive) -> list[Path]:
+    """Return the files of the data set, sorted: two of a 0m4, one of each other class."""
+    return sorted((lco_archive / "test_set" / "masked_fits").iterdir())
+
+
+@pytest.fixture
+def a_set(tmp_path) -> Callable[..., Any]:
+    """Return a function that makes a test set of so many frames."""
+    from judged import a_test_set  # slow to import: only where it is needed
+
+    return partial(a_test_set, tmp_path / "data")
 
 
 TINY = (

@@ -3,115 +3,26 @@
 import json
 import logging
 import tracemalloc
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
 from conftest import TINY
-from matplotlib import image as png
-from omegaconf import OmegaConf
+from judged import Brightness, Swept, a_frame, pixels_of
 from sklearn import metrics as sk
-from test_config import composed
 
-from cosmicgate import lineup, panels
-from cosmicgate.bootstrap import DRAWS, above_zero, interval, resamples, sums
-from cosmicgate.config import Evaluate, checked
-from cosmicgate.data.clean import dilate
 from cosmicgate.data.decam import TestSet
 from cosmicgate.data.fits.frames import Frame
-from cosmicgate.data.store import load_labelled, save_labelled
-from cosmicgate.detectors import Detection, Unavailable
-from cosmicgate.detectors.network import Network
-from cosmicgate.evaluation import compare, evaluate, features, pictures
-from cosmicgate.featuremaps import feature_maps
+from cosmicgate.data.store import load_labelled
+from cosmicgate.detectors import Detection
+from cosmicgate.evaluation import compare, evaluate
 from cosmicgate.hits import LENGTHS, SNRS, match_hits, snr_map, tally
 from cosmicgate.models import UNet
 from cosmicgate.models.tiling import tiled_logits
-from cosmicgate.report import write_report
 from cosmicgate.results import read_results
 from cosmicgate.tables import tables_of
-from cosmicgate.truth import CORE, IGNORED, RING, SKY
-
-
-def a_frame(folder: Path, number: int, shape=(160, 128), band="g", hits=12) -> Path:
-    """Save a sky of 100 ADU with tracks of up to 24 px and a few bad pixels; return its folder."""
-    rng = np.random.default_rng(number)
-    image = rng.normal(100, 5, shape)
-    core = np.zeros(shape, bool)
-    for _ in range(hits):
-        y, x, length = rng.integers(shape[0]), rng.integers(shape[1]), rng.integers(1, 25)
-        core[y, x : x + length] = True
-        image[y, x : x + length] += rng.lognormal(4, 1)
-    truth = np.select([core, dilate(core)], [CORE, RING], SKY).astype(np.uint8)
-    truth[3:5] = IGNORED
-    frame = Frame(image.astype(np.float32), 4.0, 7.0, 40000.0, 90.0, band, f"f{number}")
-    save_labelled(frame, truth, {"name": frame.name}, folder / f"f{number}")
-    return folder / f"f{number}"
-
-
-@pytest.fixture
-def a_set(tmp_path):
-    """Return a function that makes a test set of so many frames."""
-
-    def make(frames=4, bands="g", **about) -> TestSet:
-        folders = tuple(a_frame(tmp_path / "data", n, band=bands[n % len(bands)], **about) for n in range(frames))
-        return TestSet("decam", "simulated", folders)
-
-    return make
-
-
-@dataclass
-class Brightness:
-    """Calls bright pixels hit, with some noise; ``fail`` numbers the frame on which it raises."""
-
-    title: str = "deepCR"
-    blur: float = 2.0
-    trained_on: str | None = "decam, simulated"
-    threshold: float = 0.5
-    grow: bool = False
-    fail: dict[int, BaseException] = field(default_factory=dict)
-    seen: list[str] = field(default_factory=list)
-
-    @property
-    def identity(self) -> Any:
-        return ["brightness", self.blur]
-
-    def detect(self, frame: Frame) -> Detection:
-        self.seen.append(frame.name)
-        if len(self.seen) in self.fail:
-            raise self.fail[len(self.seen)]
-        noise = np.random.default_rng(frame.image.size).normal(0, self.blur, frame.shape)
-        return Detection(logits=torch.from_numpy(((frame.image - 125) / 5 + noise).astype(np.float32)))
-
-
-@dataclass
-class Swept:
-    """The same as masks, one for each of a few thresholds in ADU."""
-
-    title: str = "LACosmic"
-    trained_on: str | None = None
-    threshold: float = 120.0
-    identity: Any = "swept"
-    grow: bool = False
-
-    def detect(self, frame: Frame) -> Detection:
-        return Detection(masks={at: frame.image >= at for at in (105.0, 108.0, 112.0, 116.0, 120.0, 150.0)})
-
-
-def pixels_of(test_set, detector, convention):
-    """All pixels that count of a test set: is it a hit, and the detector's logit."""
-    truths, logits = [], []
-    for folder in test_set.folders:
-        labelled = load_labelled(folder)
-        frame = Frame(np.array(labelled.image), 4.0, 7.0, 40000.0, 90.0)
-        kept = np.isin(labelled.truth, (SKY, CORE, RING) if convention == "dilated" else (SKY, CORE))
-        truths.append(labelled.truth[kept] != SKY)
-        logits.append(detector.detect(frame).logits.numpy()[kept])
-    return np.concatenate(truths), np.concatenate(logits)
-
+from cosmicgate.truth import CORE, IGNORED, SKY
 
 # ------------------------------------------------------------------------------------ the tables' numbers
 
@@ -240,105 +151,6 @@ def test_classes_of_hits_begin_where_they_say():
     assert by_snr.tolist() == [[2, 1], [1, 1], [0, 0], [0, 0], [0, 0], [1, 1]]
 
 
-# ------------------------------------------------------------------------------------ intervals
-
-
-def test_intervals_cover_the_truth_about_as_often_as_they_say():
-    frames, hits, recall = 25, 30, 0.8
-    weights = resamples(frames)
-    found = np.random.default_rng(0).binomial(hits, recall, (400, frames))
-    covered = 0
-    for counts in found:
-        low, high = interval(weights @ counts / (frames * hits))
-        covered += low <= recall <= high
-        assert high - low == pytest.approx(2 * 1.96 * np.sqrt(recall * (1 - recall) / (frames * hits)), rel=0.6)
-    assert 0.90 < covered / len(found) < 0.98  # 0.95, less a little because frames are few
-
-
-def test_the_same_frames_give_the_same_intervals(a_set, tmp_path):
-    test_set = a_set(6)
-    rows = [evaluate([Brightness()], [test_set], tmp_path / name)[0] for name in "ab"]
-    assert rows[0] == rows[1]
-    intervals = rows[0]["intervals"]
-    assert intervals["draws"] == DRAWS
-    for part in ("dilated", "core", "per_hit"):
-        assert set(intervals[part]) == set(rows[0][part]) - {"by_length", "by_snr"}
-        for key, (low, high) in intervals[part].items():
-            assert low <= rows[0][part][key] <= high
-
-
-def test_the_draws_are_sums_of_whole_frames():
-    counts = np.random.default_rng(0).integers(0, 10**9, (5, 3, 40))
-    weights = resamples(5)
-    assert weights.shape == (DRAWS, 5)
-    assert (weights.sum(axis=1) == 5).all()
-    drawn = list(sums(weights, counts))
-    for k in (0, 7, DRAWS - 1):
-        assert np.array_equal(drawn[k], sum(int(w) * c for w, c in zip(weights[k], counts, strict=True)))
-
-
-def test_a_single_frame_has_scores_and_no_intervals(a_set, tmp_path):
-    (row,) = evaluate([Brightness()], [a_set(1)], tmp_path / "kept")
-    assert row["dilated"]["f1"] > 0
-    assert row["intervals"]["draws"] == 0
-    assert set(row["intervals"]["dilated"].values()) == {None}
-    assert {entry["interval"] for entry in row["per_hit"]["by_length"]} == {None}
-
-
-@pytest.mark.parametrize("detector", [Brightness(), Swept()])
-@pytest.mark.parametrize("everywhere", [SKY, CORE, IGNORED])
-def test_frames_without_hits_or_without_sky_have_nulls_and_no_warning(a_set, tmp_path, detector, everywhere):
-    test_set = a_set(2)
-    for folder in test_set.folders:
-        np.save(folder / "truth.npy", np.full((160, 128), everywhere, np.uint8))
-    results = compare([detector], [test_set], tmp_path / "kept")
-    (row,) = results["rows"]
-    assert row["dilated"]["tpr_at_fpr_0.1pct"] is None
-    assert row["intervals"]["dilated"]["tpr_at_fpr_0.1pct"] is None
-    (tmp_path / "results.json").write_text(json.dumps(results, allow_nan=False))
-    if everywhere == SKY:
-        write_report(tmp_path / "results.json", tmp_path / "report")
-
-
-def test_a_score_that_many_draws_lack_has_no_interval():
-    draws = np.arange(100.0)
-    assert interval(np.where(draws < 4, np.nan, draws)) is not None
-    assert interval(np.where(draws < 6, np.nan, draws)) is None
-    assert above_zero(np.array([-1.0, 0.0, 1.0, 1.0])) == 0.625
-
-
-# ------------------------------------------------------------------------------------ differences
-
-
-def test_a_difference_is_taken_on_the_same_frames(a_set, tmp_path):
-    better, worse = Brightness("Att deepCR", blur=1.0), Brightness("deepCR", blur=1.2)
-    results = compare([better, worse], [a_set(8)], tmp_path / "kept", [["Att deepCR", "deepCR"]])
-    (entry,) = results["differences"]
-    assert (entry["a"], entry["b"], entry["test_set"], entry["frames"]) == ("Att deepCR", "deepCR", "decam", 8)
-    a, b = (row["core"]["f1"] for row in results["rows"])
-    found = entry["core"]["f1"]
-    assert found["difference"] == pytest.approx(a - b)
-    low, high = found["interval"]
-    assert 0 < low < a - b < high
-    assert found["above_zero"] == 1
-    alone = [row["intervals"]["core"]["f1"] for row in results["rows"]]
-    assert alone[0][0] < alone[1][1], "unpaired, their intervals overlap"
-
-
-def test_a_pair_is_found_with_one_ending_and_one_training(a_set, tmp_path):
-    titles = ["deepCR", "Att deepCR", "deepCR (released)", "Att deepCR (released)", "Att deepCR, seed 1", "Other"]
-    detectors = [Brightness(title) for title in titles]
-    detectors += [Brightness("deepCR", trained_on="lco"), Brightness("Att deepCR", trained_on="lco")]
-    results = compare(detectors, [a_set(2)], tmp_path / "kept", [["Att deepCR", "deepCR"], ["Other", "Nobody"]])
-    assert [(e["a"], e["b"], *e["trained_on"]) for e in results["differences"]] == [
-        ("Att deepCR", "deepCR", "decam, simulated", "decam, simulated"),
-        ("Att deepCR (released)", "deepCR (released)", "decam, simulated", "decam, simulated"),
-        ("Att deepCR", "deepCR", "lco", "lco"),
-    ]
-    assert {d["difference"] for d in results["differences"][0]["core"].values()} == {0}
-    assert results["differences"][0]["core"]["f1"]["above_zero"] == 0.5
-
-
 # ------------------------------------------------------------------------------------ failures, resuming, memory
 
 
@@ -418,135 +230,6 @@ def test_tiled_equals_whole_image_inference(norm, halo, equal):
     whole = network(norm)(image[None, None])[0, 0]
     tiled = tiled_logits(network(norm), image, tile=96, halo=halo)
     assert torch.allclose(tiled, whole, rtol=0, atol=1e-6) == equal
-
-
-# ------------------------------------------------------------------------------------ the line-up
-
-
-def a_checkpoint(path: Path, **config) -> str:
-    path.parent.mkdir(parents=True)
-    made = UNet(channels=4)
-    weights = {f"network.{key}": value for key, value in made.state_dict().items()}
-    config = {
-        "model": {"_target_": "cosmicgate.models.UNet", "channels": 4},
-        **dict(title="deepCR", trained_on="decam", threshold=0.5, seed=0, data={"name": "decam"}),
-        **config,
-    }
-    torch.save({"state_dict": weights, "config": config}, path)
-    return str(path)
-
-
-NODE = {"checkpoint": {"_target_": "cosmicgate.detectors.network.load", "path": "?"}}
-GONE = {"_target_": "test_evaluation.gone"}
-
-
-LACKS = "the package gone is not installed; to install it: pip install gone"
-
-
-def gone():
-    raise Unavailable(LACKS)
-
-
-def test_what_is_not_installed_is_left_out_and_named(tmp_path):
-    path = a_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt")
-    detectors, unavailable = lineup.line_up({"gone": GONE} | NODE, path)
-    assert [d.title for d in detectors] == ["deepCR"]
-    assert unavailable == [{"detector": "gone", "reason": LACKS}]
-    with pytest.raises(ValueError, match="no detector: gone: the package gone"):
-        lineup.line_up({"gone": GONE}, None)
-    _, unavailable = lineup.line_up(NODE | {"other": NODE["checkpoint"] | {"path": path}}, f"{tmp_path}/*/nothing.ckpt")
-    assert "no file matches" in unavailable[0]["reason"]
-
-
-def test_several_checkpoints_are_several_rows_of_different_names(tmp_path):
-    for run, config in {
-        "a": dict(title="Att deepCR"),
-        "b": dict(title="deepCR", seed=0),
-        "c": dict(title="deepCR", seed=1),
-        "d": dict(title="deepCR", seed=1),
-        "e": dict(title="deepCR", trained_on="lco"),
-    }.items():
-        a_checkpoint(tmp_path / run / "checkpoints" / "best.ckpt", **config)
-    detectors, _ = lineup.line_up(NODE, f"{tmp_path}/*/checkpoints/best.ckpt")
-    assert [d.title for d in detectors] == [
-        "Att deepCR",
-        "deepCR, seed 0",
-        "deepCR, seed 1, c",
-        "deepCR, seed 1, d",
-        "deepCR",
-    ]
-    assert lineup.line_up(NODE, [f"{tmp_path}/{run}/checkpoints/best.ckpt" for run in "ab"])[0][1].title == "deepCR"
-
-
-def test_the_experiment_of_the_papers_tables_has_every_row():
-    cfg = checked(composed("experiment=paper_tables", "real=nowhere", name="evaluate"), Evaluate)
-    config = OmegaConf.to_container(cfg, resolve=True)
-    detectors, unavailable = lineup.line_up(config["detector"], config["checkpoint"])
-    assert len(config["detector"]) == len(detectors) + len(unavailable) == 12, "released are four"
-    assert "Astro-SCRAPPY" in [detector.title for detector in detectors]
-    assert {"released_att_deepcr", "checkpoint"} <= {entry["detector"] for entry in unavailable}
-
-
-def test_checkpoints_of_different_data_need_data_to_be_named(tmp_path):
-    paths = [a_checkpoint(tmp_path / r / "checkpoints" / "best.ckpt", data={"name": r}) for r in "ab"]
-    assert lineup.data_of(paths[0]) == {"name": "a"}
-    with pytest.raises(ValueError, match=r"a/.* and .*b/.* different data: give data=NAME"):
-        lineup.data_of(paths)
-
-
-# ------------------------------------------------------------------------------------ pictures
-
-
-def test_a_frame_of_each_band_is_drawn(a_set, tmp_path, monkeypatch):
-    shown = []
-    draw = panels.masks_figure
-    monkeypatch.setattr("cosmicgate.evaluation.masks_figure", lambda *a: shown.append(a[2:]) or draw(*a))
-    test_set, detectors = a_set(5, bands="gr"), [Brightness(), Swept()]
-    results = compare(detectors, [test_set], tmp_path / "kept")
-    seen = list(detectors[0].seen)
-    made = pictures(detectors, test_set, tmp_path / "kept", tmp_path / "report")
-    assert [path.name for path in made] == ["masks_decam_g.png", "masks_decam_r.png"]
-    assert [list(masks) for masks, _ in shown] == [["deepCR", "LACosmic"]] * 2
-    assert "g band" in shown[0][1]
-    assert "simulated" in shown[0][1]
-    assert detectors[0].seen == seen, "masks are kept: no detector runs again"
-    failed = [{"test_set": "decam", "detector": "LACosmic", "reason": "no ink"}]
-    pictures(detectors, test_set, tmp_path / "kept", tmp_path / "report", failed)
-    assert list(shown[-1][0]) == ["deepCR"]
-    assert results["rows"]
-
-
-@pytest.mark.parametrize("halo", [0, 24])
-def test_feature_maps_are_what_the_network_computes(halo):
-    gated = network("batch")
-    frame = Frame(np.random.default_rng(0).normal(100, 5, (50, 63)).astype(np.float32), 4.0, 7.0, 4e4, 90.0)
-    detector = Network(gated, "Att deepCR", None, "x", tile=64, halo=halo)
-    maps = feature_maps(detector, frame)
-    assert {name: found.shape for name, found in maps.layers.items()} == {
-        "encoder 1": (16, 50, 63),
-        "encoder 2": (32, 25, 32),
-        "encoder 3": (64, 13, 16),
-        "gated skip 2": (32, 25, 32),
-        "decoder 2": (32, 25, 32),
-        "gated skip 1": (16, 50, 63),
-        "decoder 1": (16, 50, 63),
-    }
-    for level, attention in maps.attention.items():
-        assert np.allclose(maps.layers[f"gated skip {level}"], maps.layers[f"encoder {level}"] * attention, atol=1e-6)
-    with torch.inference_mode():
-        logits = gated.head(torch.from_numpy(maps.layers["decoder 1"])[None])[0, 0]
-    assert torch.allclose(logits, detector.detect(frame).logits, atol=1e-5)
-    assert not any(module._forward_hooks for module in gated.modules())
-
-
-def test_features_are_drawn_of_networks_only(a_set, tmp_path):
-    plain = Network(UNet(channels=4).eval(), "deepCR", None, "x", tile=64)
-    gated = Network(network("batch"), "Att deepCR", None, "y", tile=64)
-    made = features([plain, Brightness("Other"), gated], a_set(1), tmp_path)
-    names = ["features_decam_deepCR.png", "features_decam_Att-deepCR.png", "attention_decam_Att-deepCR.png"]
-    assert [path.name for path in made] == names
-    for path in made:
-        assert np.ptp(png.imread(path)[..., :3]) > 0.9, f"{path.name} is blank"
 
 
 # ------------------------------------------------------------------------------------ the command

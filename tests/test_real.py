@@ -185,3 +185,20 @@ def test_a_cutout_without_flags_is_refused_by_name(tmp_path):
     write_cutout(tmp_path / "a.fits", np.zeros((9, 9), np.int32), name="OTHER")
     with pytest.raises(ValueError, match=r"a\.fits: no HDU named DQ among PRIMARY, SCI, OTHER"):
         FlaggedCutouts(str(tmp_path / "*.fits")).labelled()
+
+
+def test_the_masked_core_of_a_coadds_star_rises_until_it_saturates_and_is_not_bad(tmp_path):
+    image, mask = np.full((60, 60), 2_000.0, np.float32), np.zeros((60, 60), np.uint8)
+    mask[20:41, 20:41] = 1
+    hdus = [fits.PrimaryHDU(image, fits.Header({"SATURATE": 30_000.0})), fits.ImageHDU(mask, name="MASK")]
+    fits.HDUList(hdus).writeto(tmp_path / "coadd.fits")
+    scene = (
+        Coadd(str(tmp_path / "coadd.fits"), {"train": (0, 1)}, frames={"train": 1}, bands=("z",))
+        .recipes("train")[0]
+        .make()
+    )
+    assert not scene.bad.any()
+    assert scene.image[30, 30] > scene.saturation > scene.image[30, 20] > 1.2 * scene.image[30, 19]
+    exposed = read_out(scene, np.random.default_rng(0))
+    column = exposed.image[:, 30] > 0.99 * exposed.saturation
+    assert column.sum() > (scene.image[:, 30] > scene.saturation).sum(), "it bleeds along its column"

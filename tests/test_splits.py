@@ -13,18 +13,13 @@ from cosmicgate.data.contaminate import Physical
 from cosmicgate.data.decam import DecamData
 from cosmicgate.data.patches import Grid
 from cosmicgate.data.real import Coadd, Files, Footprints
-from cosmicgate.data.simulate.readout import read_out
 from cosmicgate.data.simulate.sky import BANDS
 from cosmicgate.data.sources import SimulatedDarks, SimulatedScience, named_ccd
-from cosmicgate.data.splits import SPLITS, split
+from cosmicgate.data.splits import SPLITS
 from cosmicgate.data.store import Labelled
 
 ROOT = Path(__file__).parents[1]
 TWO_EACH = {"train": 3, "validation": 2, "test": 2}
-
-
-def generator(seed=0):
-    return np.random.default_rng(seed)
 
 
 def sides(items_of):
@@ -34,41 +29,6 @@ def sides(items_of):
     together = Counter(item for items in dealt.values() for item in items)
     assert set(together.values()) == {1}, together.most_common(3)
     return dealt
-
-
-# ------------------------------------------------------------------------------------------------------- the deal
-
-
-@pytest.mark.parametrize("number", [3, 4, 5, 10, 56, 1059])
-@pytest.mark.parametrize("fractions", [(0.6, 0.1, 0.3), (0.98, 0.01, 0.01), (0.34, 0.33, 0.33)])
-def test_each_item_is_dealt_to_one_split_and_each_split_gets_one(number, fractions):
-    dealt = split(range(number), dict(zip(SPLITS, fractions, strict=True)), generator())
-    assert sorted(item for items in dealt.values() for item in items) == list(range(number))
-    for name, fraction in zip(SPLITS, fractions, strict=True):
-        assert len(dealt[name]) >= 1
-        assert len(dealt[name]) == pytest.approx(fraction * number, abs=2)
-
-
-def test_the_same_seed_deals_alike_and_another_one_does_not():
-    fractions = {"train": 0.6, "validation": 0.1, "test": 0.3}
-    first, again, other = (split(range(50), fractions, generator(seed)) for seed in (1, 1, 2))
-    assert first == again
-    assert first != other
-
-
-@pytest.mark.parametrize(
-    ("fractions", "expected"),
-    [
-        ({"train": 0.7, "tset": 0.3}, "unknown split 'tset': expected train, validation, test"),
-        ({"train": 0.7, "test": 0.2}, r"add up to 1, got \{'train': 0.7, 'test': 0.2\}"),
-        ({"train": 1.2, "test": -0.2}, "not negative"),
-        ({}, r"add up to 1, got \{\}"),
-        ({"train": 0.4, "validation": 0.3, "test": 0.3}, r"2 item\(s\) cannot be dealt to train, validation, test"),
-    ],
-)
-def test_a_deal_that_cannot_be_meant_is_refused(fractions, expected):
-    with pytest.raises(ValueError, match=expected):
-        split(["a", "b"], fractions, generator())
 
 
 # ---------------------------------------------------------------------------------------------------- the sources
@@ -147,23 +107,6 @@ def test_no_column_of_a_coadd_is_on_two_sides_nor_near_one(coadd):
     assert dealt["train"] == list(range(95))
     assert dealt["validation"] == list(range(105, 135))
     assert dealt["test"] == list(range(145, 200))
-
-
-def test_the_masked_core_of_a_coadds_star_rises_until_it_saturates_and_is_not_bad(tmp_path):
-    image, mask = np.full((60, 60), 2_000.0, np.float32), np.zeros((60, 60), np.uint8)
-    mask[20:41, 20:41] = 1
-    hdus = [fits.PrimaryHDU(image, fits.Header({"SATURATE": 30_000.0})), fits.ImageHDU(mask, name="MASK")]
-    fits.HDUList(hdus).writeto(tmp_path / "coadd.fits")
-    scene = (
-        Coadd(str(tmp_path / "coadd.fits"), {"train": (0, 1)}, frames={"train": 1}, bands=("z",))
-        .recipes("train")[0]
-        .make()
-    )
-    assert not scene.bad.any()
-    assert scene.image[30, 30] > scene.saturation > scene.image[30, 20] > 1.2 * scene.image[30, 19]
-    exposed = read_out(scene, np.random.default_rng(0))
-    column = exposed.image[:, 30] > 0.99 * exposed.saturation
-    assert column.sum() > (scene.image[:, 30] > scene.saturation).sum(), "it bleeds along its column"
 
 
 def test_no_exposure_of_a_coadd_has_the_noise_of_another(coadd):

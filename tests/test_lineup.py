@@ -1,0 +1,86 @@
+"""What is not here is left out and named; each checkpoint is a row of its own."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from test_config import composed
+
+from cosmicgate import lineup
+from cosmicgate.config import Evaluate, checked
+from cosmicgate.detectors import Unavailable
+from cosmicgate.models import UNet
+
+
+def a_checkpoint(path: Path, **config) -> str:
+    path.parent.mkdir(parents=True)
+    made = UNet(channels=4)
+    weights = {f"network.{key}": value for key, value in made.state_dict().items()}
+    config = {
+        "model": {"_target_": "cosmicgate.models.UNet", "channels": 4},
+        **dict(title="deepCR", trained_on="decam", threshold=0.5, seed=0, data={"name": "decam"}),
+        **config,
+    }
+    torch.save({"state_dict": weights, "config": config}, path)
+    return str(path)
+
+
+NODE = {"checkpoint": {"_target_": "cosmicgate.detectors.network.load", "path": "?"}}
+
+
+GONE = {"_target_": "test_lineup.gone"}
+
+
+LACKS = "the package gone is not installed; to install it: pip install gone"
+
+
+def gone():
+    raise Unavailable(LACKS)
+
+
+def test_what_is_not_installed_is_left_out_and_named(tmp_path):
+    path = a_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    detectors, unavailable = lineup.line_up({"gone": GONE} | NODE, path)
+    assert [d.title for d in detectors] == ["deepCR"]
+    assert unavailable == [{"detector": "gone", "reason": LACKS}]
+    with pytest.raises(ValueError, match="no detector: gone: the package gone"):
+        lineup.line_up({"gone": GONE}, None)
+    _, unavailable = lineup.line_up(NODE | {"other": NODE["checkpoint"] | {"path": path}}, f"{tmp_path}/*/nothing.ckpt")
+    assert "no file matches" in unavailable[0]["reason"]
+
+
+def test_several_checkpoints_are_several_rows_of_different_names(tmp_path):
+    for run, config in {
+        "a": dict(title="Att deepCR"),
+        "b": dict(title="deepCR", seed=0),
+        "c": dict(title="deepCR", seed=1),
+        "d": dict(title="deepCR", seed=1),
+        "e": dict(title="deepCR", trained_on="lco"),
+    }.items():
+        a_checkpoint(tmp_path / run / "checkpoints" / "best.ckpt", **config)
+    detectors, _ = lineup.line_up(NODE, f"{tmp_path}/*/checkpoints/best.ckpt")
+    assert [d.title for d in detectors] == [
+        "Att deepCR",
+        "deepCR, seed 0",
+        "deepCR, seed 1, c",
+        "deepCR, seed 1, d",
+        "deepCR",
+    ]
+    assert lineup.line_up(NODE, [f"{tmp_path}/{run}/checkpoints/best.ckpt" for run in "ab"])[0][1].title == "deepCR"
+
+
+def test_the_experiment_of_the_papers_tables_has_every_row():
+    cfg = checked(composed("experiment=paper_tables", "real=nowhere", name="evaluate"), Evaluate)
+    config = OmegaConf.to_container(cfg, resolve=True)
+    detectors, unavailable = lineup.line_up(config["detector"], config["checkpoint"])
+    assert len(config["detector"]) == len(detectors) + len(unavailable) == 12, "released are four"
+    assert "Astro-SCRAPPY" in [detector.title for detector in detectors]
+    assert {"released_att_deepcr", "checkpoint"} <= {entry["detector"] for entry in unavailable}
+
+
+def test_checkpoints_of_different_data_need_data_to_be_named(tmp_path):
+    paths = [a_checkpoint(tmp_path / r / "checkpoints" / "best.ckpt", data={"name": r}) for r in "ab"]
+    assert lineup.data_of(paths[0]) == {"name": "a"}
+    with pytest.raises(ValueError, match=r"a/.* and .*b/.* different data: give data=NAME"):
+        lineup.data_of(paths)

@@ -1,0 +1,67 @@
+"""Pictures of frames and of what a network sees inside."""
+
+import numpy as np
+import pytest
+import torch
+from judged import Brightness, Swept
+from matplotlib import image as png
+from test_evaluation import network
+
+from cosmicgate import panels
+from cosmicgate.data.fits.frames import Frame
+from cosmicgate.detectors.network import Network
+from cosmicgate.evaluation import compare, features, pictures
+from cosmicgate.featuremaps import feature_maps
+from cosmicgate.models import UNet
+
+
+def test_a_frame_of_each_band_is_drawn(a_set, tmp_path, monkeypatch):
+    shown = []
+    draw = panels.masks_figure
+    monkeypatch.setattr("cosmicgate.evaluation.masks_figure", lambda *a: shown.append(a[2:]) or draw(*a))
+    test_set, detectors = a_set(5, bands="gr"), [Brightness(), Swept()]
+    results = compare(detectors, [test_set], tmp_path / "kept")
+    seen = list(detectors[0].seen)
+    made = pictures(detectors, test_set, tmp_path / "kept", tmp_path / "report")
+    assert [path.name for path in made] == ["masks_decam_g.png", "masks_decam_r.png"]
+    assert [list(masks) for masks, _ in shown] == [["deepCR", "LACosmic"]] * 2
+    assert "g band" in shown[0][1]
+    assert "simulated" in shown[0][1]
+    assert detectors[0].seen == seen, "masks are kept: no detector runs again"
+    failed = [{"test_set": "decam", "detector": "LACosmic", "reason": "no ink"}]
+    pictures(detectors, test_set, tmp_path / "kept", tmp_path / "report", failed)
+    assert list(shown[-1][0]) == ["deepCR"]
+    assert results["rows"]
+
+
+@pytest.mark.parametrize("halo", [0, 24])
+def test_feature_maps_are_what_the_network_computes(halo):
+    gated = network("batch")
+    frame = Frame(np.random.default_rng(0).normal(100, 5, (50, 63)).astype(np.float32), 4.0, 7.0, 4e4, 90.0)
+    detector = Network(gated, "Att deepCR", None, "x", tile=64, halo=halo)
+    maps = feature_maps(detector, frame)
+    assert {name: found.shape for name, found in maps.layers.items()} == {
+        "encoder 1": (16, 50, 63),
+        "encoder 2": (32, 25, 32),
+        "encoder 3": (64, 13, 16),
+        "gated skip 2": (32, 25, 32),
+        "decoder 2": (32, 25, 32),
+        "gated skip 1": (16, 50, 63),
+        "decoder 1": (16, 50, 63),
+    }
+    for level, attention in maps.attention.items():
+        assert np.allclose(maps.layers[f"gated skip {level}"], maps.layers[f"encoder {level}"] * attention, atol=1e-6)
+    with torch.inference_mode():
+        logits = gated.head(torch.from_numpy(maps.layers["decoder 1"])[None])[0, 0]
+    assert torch.allclose(logits, detector.detect(frame).logits, atol=1e-5)
+    assert not any(module._forward_hooks for module in gated.modules())
+
+
+def test_features_are_drawn_of_networks_only(a_set, tmp_path):
+    plain = Network(UNet(channels=4).eval(), "deepCR", None, "x", tile=64)
+    gated = Network(network("batch"), "Att deepCR", None, "y", tile=64)
+    made = features([plain, Brightness("Other"), gated], a_set(1), tmp_path)
+    names = ["features_decam_deepCR.png", "features_decam_Att-deepCR.png", "attention_decam_Att-deepCR.png"]
+    assert [path.name for path in made] == names
+    for path in made:
+        assert np.ptp(png.imread(path)[..., :3]) > 0.9, f"{path.name} is blank"
