@@ -1,6 +1,7 @@
 """A pixel goes one way through the files, and imports go with it."""
 
 import ast
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,17 +13,24 @@ ORDER = (
     *("callbacks", "detectors", "lineup", "featuremaps", "bootstrap", "judging", "scoring", "seeds", "evaluation"),
     *("results", "tables", "rankings", "figures", "report"),
 )
+# The same below data: what a file is, what can be drawn, what frames come from, what is made of them.
+DATA = (
+    *("fits", "archives", "splits", "transforms", "clean", "store", "simulate", "sources", "contaminate", "patches"),
+    *("real", "darks", "cameras", "remote", "decam", "lco", "labels"),
+)
 PACKAGE = ROOT / "src" / "cosmicgate"
+MOST = 15  # modules of a folder: in a longer list nobody finds the one that matters
 
 
-def imported(path: Path) -> set[str]:
+def imported(path: Path, package: str = "cosmicgate") -> set[str]:
+    """Return what a file imports of a package: the names of the files and folders in it."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("cosmicgate."):
-            names.add(node.module.split(".")[1])
+        if isinstance(node, ast.ImportFrom) and node.module and f"{node.module}.".startswith(f"{package}."):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("cosmicgate.")}
-    return names
+            names |= {alias.name for alias in node.names if alias.name.startswith(f"{package}.")}
+    return {name.removeprefix(f"{package}.").split(".")[0] for name in names if not name.endswith("__")}
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.relative_to(PACKAGE).as_posix())
@@ -32,6 +40,25 @@ def test_imports_never_run_back(path):
         place = ORDER.index(part)
         for name in imported(path) - {part}:
             assert ORDER.index(name) < place, f"{path.name} imports {name}, which comes after {part}"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((PACKAGE / "data").rglob("*.py")), ids=lambda p: p.relative_to(PACKAGE).as_posix()
+)
+def test_folders_of_data_never_import_in_a_circle(path):
+    part = path.relative_to(PACKAGE / "data").parts[0].removesuffix(".py")
+    if part != "__init__":
+        for name in imported(path, "cosmicgate.data") - {part}:
+            assert DATA.index(name) < DATA.index(part), f"{path.name} imports {name}, which comes after {part}"
+
+
+def test_a_folder_holds_no_more_modules_than_can_be_surveyed():
+    modules = Counter(path.parent for path in PACKAGE.rglob("*.py") if not path.name.startswith("__"))
+    del modules[PACKAGE]  # whose list is ORDER, with its reasons
+    for folder, number in modules.items():
+        assert number <= MOST, (
+            f"{folder.name} holds {number} modules, expected at most {MOST}: give it folders by meaning"
+        )
 
 
 def test_networks_know_torch_and_nothing_else():
