@@ -2,9 +2,12 @@
 
     python benchmarks/metric.py                        # half a minute; prints a Markdown table
 
+    python benchmarks/metric.py --side 256 --repeats 1
+
 "Error" is that of the TPR at FPR 0.01 %, against scikit-learn's curve of the sorted pixels.
 """
 
+import argparse
 import time
 from collections.abc import Callable
 
@@ -17,25 +20,25 @@ from torchmetrics.classification import BinaryROC
 from cosmicgate.metrics import Curves, LogitHistogram
 from cosmicgate.truth import IGNORED, SKY
 
-SHAPE = (4, 1024, 1024)
-REPEATS = 5
+IMAGES = 4
 FPR = 1e-4
 
 
-def pixels() -> tuple[Tensor, Tensor]:
-    """Logits (float32) and truth (uint8) with 0.1 % of hits, each with its ring, and 1 % ignored."""
+def pixels(side: int) -> tuple[Tensor, Tensor]:
+    """Logits (float32) and truth (uint8), each (IMAGES, side, side): 0.1 % of hits with their rings, 1 % ignored."""
+    shape = (IMAGES, side, side)
     generator = torch.Generator().manual_seed(1)
-    chance = torch.rand(SHAPE, generator=generator)
+    chance = torch.rand(shape, generator=generator)
     truth = (chance < 0.003).to(torch.uint8) + (chance < 0.002).to(torch.uint8)
     truth[chance > 0.99] = IGNORED
-    noise = torch.randn(SHAPE, generator=generator)
+    noise = torch.randn(shape, generator=generator)
     return torch.where(truth == SKY, -9 + 2.5 * noise, 4 + 4 * noise), truth
 
 
-def fastest(call: Callable[[], None]) -> float:
+def fastest(call: Callable[[], None], repeats: int) -> float:
     """Seconds of the fastest of some repeats, after one that does not count."""
     seconds = []
-    for _ in range(REPEATS + 1):
+    for _ in range(repeats + 1):
         start = time.perf_counter()
         call()
         seconds.append(time.perf_counter() - start)
@@ -44,8 +47,12 @@ def fastest(call: Callable[[], None]) -> float:
 
 def main() -> None:
     """Time the two and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--side", type=int, default=1024, help=f"pixels along each side of {IMAGES} images")
+    parser.add_argument("--repeats", type=int, default=5, help="of which the fastest counts")
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    logits, truth = pixels()
+    logits, truth = pixels(options.side)
     probability = logits.sigmoid()
     target = torch.where(truth == IGNORED, -1, (truth != SKY).long())
     keep = target.numpy() >= 0
@@ -53,9 +60,9 @@ def main() -> None:
 
     histogram = LogitHistogram()
     roc = BinaryROC(thresholds=200, ignore_index=-1, validate_args=False)
-    ours = fastest(lambda: histogram.update(logits, truth))
-    theirs = fastest(lambda: roc.update(probability, target))
-    half = fastest(lambda: LogitHistogram().update(logits.bfloat16(), truth))
+    ours = fastest(lambda: histogram.update(logits, truth), options.repeats)
+    theirs = fastest(lambda: roc.update(probability, target), options.repeats)
+    half = fastest(lambda: LogitHistogram().update(logits.bfloat16(), truth), options.repeats)
     fpr, tpr, _ = roc.compute()
 
     def row(name: str, seconds: float, state: Tensor, found: float) -> str:

@@ -38,7 +38,7 @@ def bare_steps(module: pl.LightningModule, batch: dict[str, torch.Tensor], steps
     for _ in range(steps + 1):
         start = time.perf_counter()
         optimizer.zero_grad()
-        module._loss(module(batch["image"]), batch["truth"]).backward()
+        module._loss(module(batch["image"]), batch).backward()
         optimizer.step()
         seconds.append(time.perf_counter() - start)
     return seconds[1:]
@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="as for train.py: model=deepcr data/size=small ...")
     parser.add_argument("--steps", type=int, default=8, help="timed steps of each kind a round")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--loader", type=float, default=5.0, help="seconds that the loader is timed alone")
     options = parser.parse_args()
     quiet()
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -81,7 +82,7 @@ def main() -> None:
         bare.append(statistics.median(bare_steps(build(cfg.module), batch, options.steps)))
         trained.append(statistics.median(trained_steps(build(cfg.module), data, options.steps)))
     start, patches = time.perf_counter(), 0
-    while time.perf_counter() - start < 5:
+    while time.perf_counter() - start < options.loader:
         patches += sum(len(b["image"]) for b in data.train_dataloader())
     loader = patches / (time.perf_counter() - start)
     ratios = [t / b for t, b in zip(trained, bare, strict=True)]
