@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
 from torch import Tensor, nn
 
-from cosmicgate.models.unet import robust
+from cosmicgate.models.scaling import robust
 
 
 class Focal(nn.Module):

@@ -11,7 +11,7 @@ from cosmicgate.config import build
 from cosmicgate.data.fits.frames import Frame
 from cosmicgate.detectors import NEVER, Detection
 from cosmicgate.detectors.inputs import BRIDGED, bridged
-from cosmicgate.models.tiling import tiled_logits
+from cosmicgate.models.inference import frame_logits
 from cosmicgate.tracking import tree_hash
 
 PREFIX = "network."  # of the network's weights in a checkpoint
@@ -28,8 +28,8 @@ class Network:
         Logits of images in ADU.
     threshold : float
         Probability from which a pixel is called hit.
-    tile, halo : int
-        As in :func:`cosmicgate.models.tiling.tiled_logits`; 256 and 0 are the paper's patches.
+    tile, halo : int, optional
+        As in :func:`cosmicgate.models.inference.frame_logits`; 256 and 0 are the paper's patches, None the whole frame.
     grow : bool
         It learned from a truth without a ring: its masks are dilated where the truth is.
     identity : object
@@ -41,15 +41,15 @@ class Network:
     trained_on: str | None
     identity: Any
     threshold: float = 0.5
-    tile: int = 256
+    tile: int | None = None
     halo: int = 0
     grow: bool = False
 
     def detect(self, frame: Frame) -> Detection:
         """Return the logits of a frame, whose bad pixels are never called hit."""
         image, bad = bridged(frame.image, frame.bad)
-        logits = tiled_logits(self.network, torch.from_numpy(image), self.tile, self.halo)
-        return Detection(logits=logits.masked_fill(torch.from_numpy(bad), NEVER))
+        logits = frame_logits(self.network, torch.from_numpy(image), self.tile, self.halo)
+        return Detection(logits=logits.masked_fill_(torch.from_numpy(bad), NEVER))
 
 
 def ready(network: nn.Module, weights: dict[str, Tensor], layout: torch.memory_format = FAST) -> nn.Module:
@@ -75,7 +75,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 def load(
     path: str | Path | None,
     threshold: float | None = None,
-    tile: int = 256,
+    tile: int | None = None,
     halo: int = 0,
     title: str | None = None,
 ) -> Network:
@@ -87,7 +87,7 @@ def load(
         The checkpoint.
     threshold : float, optional
         Probability from which a pixel is called hit; None: that of its training.
-    tile, halo : int
+    tile, halo : int, optional
         As in :class:`Network`.
     title : str, optional
         Its row in the tables; None: that of its training.

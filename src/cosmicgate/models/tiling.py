@@ -1,15 +1,18 @@
 """Logits of an image of any size, tile by tile."""
 
+from collections.abc import Callable
 from itertools import groupby, product
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 GRID = 4  # pixels: tiles begin where the pooling of the whole image would
 
 
 @torch.inference_mode()
-def tiled_logits(network: nn.Module, image: Tensor, tile: int = 256, halo: int = 0, batch: int = 16) -> Tensor:
+def tiled_logits(
+    network: Callable[[Tensor], Tensor], image: Tensor, tile: int = 256, halo: int = 0, batch: int = 16
+) -> Tensor:
     """Return the logits (H, W), float32, of an image (H, W) of any size.
 
     Tiles hold nothing but the image: the last of a row or column is moved inwards, and an image smaller than a tile
@@ -17,10 +20,10 @@ def tiled_logits(network: nn.Module, image: Tensor, tile: int = 256, halo: int =
 
     Parameters
     ----------
-    network : Module
-        In evaluation mode, on the device to compute on.
+    network : callable
+        A network in evaluation mode, images (N, 1, H, W) in, logits out.
     image : Tensor (H, W), float32
-        In the units that the network knows.
+        In the units that the network knows, on the device to compute on.
     tile : int
         Side of the square that goes through the network at once; a multiple of 4. With group norm, whose statistics
         are the tile's, it is part of the model.
@@ -34,7 +37,6 @@ def tiled_logits(network: nn.Module, image: Tensor, tile: int = 256, halo: int =
         raise ValueError(f"expected an image (H, W), got {tuple(image.shape)}")
     if tile % GRID or halo % GRID or halo < 0 or tile <= 2 * halo:
         raise ValueError(f"tile={tile}, halo={halo}: expected multiples of {GRID} and tile > 2 halo >= 0")
-    device = next(network.parameters()).device
     height, width = image.shape
     windows = list(product(spans(height, tile, halo), spans(width, tile, halo)))
     logits = torch.empty(height, width)
@@ -42,7 +44,7 @@ def tiled_logits(network: nn.Module, image: Tensor, tile: int = 256, halo: int =
         same = list(alike)
         for first in range(0, len(same), batch):
             chunk = same[first : first + batch]
-            tiles = torch.stack([image[y[0] : y[1], x[0] : x[1]] for y, x in chunk])[:, None].to(device)
+            tiles = torch.stack([image[y[0] : y[1], x[0] : x[1]] for y, x in chunk])[:, None]
             scores = network(tiles.contiguous(memory_format=torch.channels_last))[:, 0].float().cpu()
             for (y, x), score in zip(chunk, scores, strict=True):
                 logits[y[2] : y[3], x[2] : x[3]] = score[y[2] - y[0] : y[3] - y[0], x[2] - x[0] : x[3] - x[0]]

@@ -1,12 +1,11 @@
 """One U-Net that is deepCR, Att deepCR, Cosmic-CoNN and Att Cosmic-CoNN, by its arguments."""
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
 from torch import Tensor, nn
 
 from cosmicgate.models.blocks import AttentionGate, DoubleConv, Norm, norm_maker
+from cosmicgate.models.scaling import Scaling, robust
 
 
 class UNet(nn.Module):
@@ -35,7 +34,7 @@ class UNet(nn.Module):
         A norm layer behind each 1x1 convolution of the gates: in the released code, not in the paper's text.
     scaling : {"none", "robust"}
         What happens to the image first. "none": raw ADU, as in the paper. "robust": each image is brought to its own
-        median and noise (:func:`robust`), so that bright and dark skies look alike; it trains many times faster.
+        median and noise (:func:`~cosmicgate.models.scaling.robust`), so that bright and dark skies look alike; it trains many times faster.
 
     References
     ----------
@@ -53,7 +52,7 @@ class UNet(nn.Module):
         shared_norm: bool = False,
         gate: bool = False,
         gate_norm: bool = False,
-        scaling: Literal["none", "robust"] = "none",
+        scaling: Scaling = "none",
     ) -> None:
         super().__init__()
         if depth < 1 or channels < 2 or channels % 2:
@@ -64,7 +63,7 @@ class UNet(nn.Module):
             raise ValueError(f"channels={channels} cannot be divided into groups={groups}")
         if scaling not in ("none", "robust"):
             raise ValueError(f"unknown scaling {scaling!r}: expected 'none' or 'robust'")
-        self.scaling = scaling
+        self.scaling: Scaling = scaling
         make_norm = norm_maker(norm, groups, norm_affine, momentum)
         width = [channels * 2**level for level in range(depth)]
         steps = range(depth - 1)
@@ -80,12 +79,15 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(channels, 1, 1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return the logits (N, 1, H, W) of an image (N, 1, H, W) of any size.
+        """Return the logits (N, 1, H, W) of an image (N, 1, H, W) of any size."""
+        return self.logits(robust(image) if self.scaling == "robust" else image)
+
+    def logits(self, image: Tensor) -> Tensor:
+        """Return the logits of an image (N, 1, H, W) that is scaled already.
 
         Sides that the pooling cannot halve are filled up below and to the right with the last row and column.
         """
         height, width = image.shape[-2:]
-        image = robust(image) if self.scaling == "robust" else image
         step = 2 ** len(self.up)
         below, right = -height % step, -width % step
         x = F.pad(image, (0, right, 0, below), mode="replicate") if below or right else image
@@ -101,11 +103,3 @@ class UNet(nn.Module):
         logits: Tensor = self.head(x)
         return logits[..., :height, :width]
 
-
-def robust(image: Tensor) -> Tensor:
-    """Return asinh((image - median) / 3 sigma) for each image (N, 1, H, W), with sigma = 1.4826 median deviation."""
-    pixels = image.flatten(1)
-    median = pixels.median(dim=1, keepdim=True).values
-    deviation = (pixels - median).abs().median(dim=1, keepdim=True).values
-    sigma = (1.4826 * deviation).clamp_min(1e-6)
-    return torch.asinh((pixels - median) / (3 * sigma)).view_as(image)

@@ -1,0 +1,113 @@
+"""An image is scored as a whole, in the memory of a few rows."""
+
+import numpy as np
+import pytest
+import torch
+
+from cosmicgate.models import UNet
+from cosmicgate.models.folding import folded
+from cosmicgate.models.inference import frame_logits
+from cosmicgate.models.scaling import BLOCK, Levels, level_and_noise, robust
+from cosmicgate.models.streaming import streamed_logits
+
+
+def network(norm: str = "batch", scaling: str = "none", depth: int = 3, gate: bool = True, shared: bool = False) -> UNet:
+    torch.manual_seed(0)
+    made = UNet(depth, 8, norm=norm, scaling=scaling, gate=gate, gate_norm=gate, shared_norm=shared, momentum=0.5).train()
+    for _ in range(3):  # running statistics that are not the identity
+        made(torch.randn(2, 1, 64, 64) * 2 + 1)
+    return made.eval()
+
+
+def noise(height: int, width: int) -> torch.Tensor:
+    image = torch.randn(height, width, generator=torch.Generator().manual_seed(1))
+    image[height // 2, width // 3 :] += 50
+    return image
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+@pytest.mark.parametrize("gate", [True, False])
+@pytest.mark.parametrize("rows", [1, 4, 16, 100])
+def test_rows_one_after_the_other_give_the_whole_image(depth, gate, rows):
+    made, image = network(depth=depth, gate=gate), noise(61, 45)
+    assert torch.allclose(streamed_logits(made, image, rows=rows), made(image[None, None])[0, 0], rtol=0, atol=1e-5)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("shape", [(1, 1), (8, 8), (3, 200), (200, 3), (129, 131), (64, 64)], ids=str)
+def test_an_image_of_any_shape_is_scored_as_a_whole(shape):
+    made, image = network(), noise(*shape)
+    assert torch.allclose(frame_logits(made, image), made(image[None, None])[0, 0], rtol=0, atol=1e-5)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(("gate", "shared"), [(True, False), (True, True), (False, True)])
+def test_a_folded_network_computes_the_same_without_batch_norm(gate, shared):
+    made, image = network(gate=gate, shared=shared), noise(48, 52)[None, None]
+    before = made(image)
+    assert torch.allclose(folded(made)(image), before, rtol=0, atol=1e-5)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in folded(made).modules())
+    assert torch.equal(made(image), before), "folding changed the network itself"
+
+
+def test_what_cannot_be_folded_or_streamed_is_refused_with_the_reason():
+    with pytest.raises(ValueError, match=r"call network\.eval\(\) first"):
+        folded(network().train())
+    with pytest.raises(ValueError, match="group norm needs the whole image"):
+        streamed_logits(network("group"), noise(16, 16))
+    with pytest.raises(ValueError, match=r"expected an image \(H, W\), got \(1, 16, 16\)"):
+        streamed_logits(network(), noise(16, 16)[None])
+
+
+@torch.inference_mode()
+def test_in_bfloat16_probabilities_stay_within_two_hundredths():
+    made, image = network(), noise(64, 64)
+    exact, quick = frame_logits(made, image).sigmoid(), frame_logits(made, image, dtype=torch.bfloat16).sigmoid()
+    assert quick.dtype == torch.float32
+    assert 0 < (quick - exact).abs().max() < 0.02
+
+
+@torch.inference_mode()
+def test_group_norm_in_tiles_that_overlap_has_no_step_at_their_seams():
+    made, image = network("group"), noise(256, 600)
+    apart, joint = frame_logits(made, image, tile=256), frame_logits(made, image)
+    steps = [(x[:, 1:] - x[:, :-1]).abs() for x in (apart, joint)]
+    assert steps[0][:, 255].mean() > 1.2 * steps[0].mean(), "the patches of the paper have no seams: nothing to test"
+    assert steps[1][:, 255].mean() < 1.1 * steps[1].mean()
+
+
+# ---------------------------------------------------------------------------------------- scaling
+
+
+def test_sky_of_any_level_and_noise_is_made_alike():
+    rows, columns = torch.meshgrid(torch.arange(400.0), torch.arange(500.0), indexing="ij")
+    noise_of = 2 + 0.02 * columns
+    image = 1000 + 0.02 * rows - 0.01 * columns + noise_of * torch.randn(400, 500, generator=torch.Generator().manual_seed(0))
+    scaled = 3 * torch.sinh(Levels.of(image).scaled(image))
+    inner = scaled[70:-70, 70:-70]  # between the centres of blocks
+    assert abs(inner.mean()) < 0.02
+    assert 0.9 < inner.std() < 1.1
+    left, right = inner[:, :100].std(), inner[:, -100:].std()
+    assert 0.93 < left / right < 1.07
+
+
+def test_a_part_is_scaled_as_it_is_in_the_whole():
+    image = noise(300, 400) * 7 + 40
+    levels = Levels.of(image)
+    whole = levels.scaled(image)
+    assert torch.allclose(levels.scaled(image[100:140, 37:90], 100, 37), whole[100:140, 37:90], atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(BLOCK, BLOCK), (40, 50), (1, 1)], ids=str)
+def test_up_to_one_block_an_image_is_scaled_as_a_crop_of_training(shape):
+    image = noise(*shape) * 7 + 40
+    assert torch.allclose(Levels.of(image).scaled(image), robust(image[None, None])[0, 0], atol=1e-6)
+
+
+def test_noise_that_whole_numbers_hide_is_still_measured():
+    pixels = torch.from_numpy(np.random.default_rng(0).normal(100, 0.4, (1, 4000)).round().astype(np.float32))
+    level, sigma = level_and_noise(pixels)
+    assert level == 100
+    assert 0.2 < sigma < 0.8
+    assert level_and_noise(torch.full((1, 50), 7.0))[1] == 1
