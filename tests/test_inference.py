@@ -11,9 +11,13 @@ from cosmicgate.models.scaling import BLOCK, Levels, level_and_noise, robust
 from cosmicgate.models.streaming import streamed_logits
 
 
-def network(norm: str = "batch", scaling: str = "none", depth: int = 3, gate: bool = True, shared: bool = False) -> UNet:
+def network(
+    norm: str = "batch", scaling: str = "none", depth: int = 3, gate: bool = True, shared: bool = False
+) -> UNet:
     torch.manual_seed(0)
-    made = UNet(depth, 8, norm=norm, scaling=scaling, gate=gate, gate_norm=gate, shared_norm=shared, momentum=0.5).train()
+    made = UNet(
+        depth, 8, norm=norm, scaling=scaling, gate=gate, gate_norm=gate, shared_norm=shared, momentum=0.5
+    ).train()
     for _ in range(3):  # running statistics that are not the identity
         made(torch.randn(2, 1, 64, 64) * 2 + 1)
     return made.eval()
@@ -83,7 +87,12 @@ def test_group_norm_in_tiles_that_overlap_has_no_step_at_their_seams():
 def test_sky_of_any_level_and_noise_is_made_alike():
     rows, columns = torch.meshgrid(torch.arange(400.0), torch.arange(500.0), indexing="ij")
     noise_of = 2 + 0.02 * columns
-    image = 1000 + 0.02 * rows - 0.01 * columns + noise_of * torch.randn(400, 500, generator=torch.Generator().manual_seed(0))
+    image = (
+        1000
+        + 0.02 * rows
+        - 0.01 * columns
+        + noise_of * torch.randn(400, 500, generator=torch.Generator().manual_seed(0))
+    )
     scaled = 3 * torch.sinh(Levels.of(image).scaled(image))
     inner = scaled[70:-70, 70:-70]  # between the centres of blocks
     assert abs(inner.mean()) < 0.02

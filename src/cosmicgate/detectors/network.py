@@ -45,6 +45,7 @@ class Network:
     halo: int = 0
     grow: bool = False
 
+    @torch.inference_mode()
     def detect(self, frame: Frame) -> Detection:
         """Return the logits of a frame, whose bad pixels are never called hit."""
         image, bad = bridged(frame.image, frame.bad)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
 from torch import Tensor, nn
 
+from cosmicgate.models.blocks import DoubleConv
 from cosmicgate.models.folding import folded, has_group_norm
 from cosmicgate.models.unet import UNet
 
@@ -80,8 +81,8 @@ class Stream:
         if has_group_norm(network):
             raise ValueError("group norm needs the whole image at once: a network that has it cannot take rows")
         self.network = folded(network).to(dtype)
-        self.encoder = [(Rows(block.conv1), Rows(block.conv2)) for block in self.network.encoder]
-        self.decoder = [(Rows(block.conv1), Rows(block.conv2)) for block in self.network.decoder]
+        self.encoder = [by_rows(block) for block in self.network.encoder]
+        self.decoder = [by_rows(block) for block in self.network.decoder]
         self.skips: list[Tensor | None] = [None] * len(network.up)  # rows that wait for those from below
         self.odd: list[Tensor | None] = [None] * len(network.up)  # a row that waits for its partner in the pooling
 
@@ -110,6 +111,12 @@ class Stream:
         for rows in self.decoder[level]:
             x = rows.push(x, last)
         return x
+
+
+def by_rows(block: nn.Module) -> tuple["Rows", "Rows"]:
+    """Return the two convolutions of a folded block."""
+    assert isinstance(block, DoubleConv)
+    return Rows(block.conv1), Rows(block.conv2)
 
 
 class Rows:

@@ -34,7 +34,8 @@ class UNet(nn.Module):
         A norm layer behind each 1x1 convolution of the gates: in the released code, not in the paper's text.
     scaling : {"none", "robust"}
         What happens to the image first. "none": raw ADU, as in the paper. "robust": each image is brought to its own
-        median and noise (:func:`~cosmicgate.models.scaling.robust`), so that bright and dark skies look alike; it trains many times faster.
+        median and noise (:func:`~cosmicgate.models.scaling.robust`), so that bright and dark skies look alike; it
+        trains many times faster.
 
     References
     ----------
@@ -102,4 +103,3 @@ class UNet(nn.Module):
             x = self.decoder[level](torch.cat([skip, x], dim=1))
         logits: Tensor = self.head(x)
         return logits[..., :height, :width]
-
