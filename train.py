@@ -13,6 +13,7 @@ from cosmicgate.callbacks import SelfContained
 from cosmicgate.config import ConfigError, Train, build, checked, one_sentence
 from cosmicgate.detectors.network import load
 from cosmicgate.evaluation import evaluate
+from cosmicgate.masker import load as load_masker
 from cosmicgate.report import write_report
 from cosmicgate.tracking import log_results, provenance, quiet, write_json
 
@@ -34,6 +35,8 @@ def main(cfg: DictConfig) -> None:
     data.prepare_data()
     config["trained_on"] = f"{cfg.data.name}, {data.provenance}"
     module = build(cfg.module)
+    if cfg.start:
+        module.network.load_state_dict(load_masker(cfg.start).network.state_dict())
     callbacks = [*build(cfg.callbacks).values(), SelfContained(config)]
     trainer = build(cfg.trainer, callbacks=callbacks, logger=build(cfg.logger))
     trainer.logger.log_hyperparams(config)

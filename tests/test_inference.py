@@ -8,6 +8,7 @@ from cosmicgate.models import UNet
 from cosmicgate.models.folding import folded
 from cosmicgate.models.inference import frame_logits
 from cosmicgate.models.scaling import BLOCK, Levels, level_and_noise, robust
+from cosmicgate.models.screening import NOTHING, Screen, screened_logits
 from cosmicgate.models.streaming import streamed_logits
 
 
@@ -120,3 +121,46 @@ def test_noise_that_whole_numbers_hide_is_still_measured():
     assert level == 100
     assert 0.2 < sigma < 0.8
     assert level_and_noise(torch.full((1, 50), 7.0))[1] == 1
+
+
+# ---------------------------------------------------------------------------------------- the quick look
+
+
+def lenient(threshold: float = 0.0, **form) -> Screen:
+    """A screen that finds what is bright: its network is one convolution that passes the image on."""
+    made = UNet(depth=1, channels=2, scaling="none").eval()
+    for part in made.parameters():
+        torch.nn.init.zeros_(part)
+    block = made.encoder[0]
+    for convolution, norm in ((block.conv1, block.norm1), (block.conv2, block.norm2)):
+        torch.nn.init.ones_(norm.weight)
+        convolution.weight.data[0, 0, 1, 1] = 1
+    made.head.weight.data[0, 0] = 1
+    return Screen(made, threshold, **form)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("shape", [(200, 301), (61, 45), (16, 16), (9, 130)], ids=str)
+@pytest.mark.parametrize("scaling", ["none", "robust"])
+def test_where_the_quick_look_sees_something_logits_are_those_of_the_whole_image(shape, scaling):
+    made, image = network(scaling=scaling), noise(*shape)
+    dense = frame_logits(made, image)
+    logits, looked = screened_logits(made, lenient(3.0), image)
+    seen = logits > NOTHING
+    assert seen[image >= (50 if scaling == "none" else 1e9)].all()
+    assert torch.allclose(logits[seen], dense[seen], rtol=0, atol=1e-5)
+    assert 0 < seen.float().mean() <= looked * 1.5 + 1e-6 if shape[0] % 16 else seen.float().mean() == looked
+    everything, all_of_it = screened_logits(made, lenient(-1.0), image)
+    assert all_of_it == 1
+    assert torch.allclose(everything, dense, rtol=0, atol=1e-5)
+
+
+def test_a_calm_image_costs_the_network_nothing():
+    logits, looked = screened_logits(network(), lenient(1e6), noise(64, 64))
+    assert looked == 0
+    assert (logits == NOTHING).all()
+
+
+def test_group_norm_is_not_screened():
+    with pytest.raises(ValueError, match="group norm measures its whole tile"):
+        screened_logits(network("group"), lenient(), noise(64, 64))

@@ -42,6 +42,7 @@ class Train:
     real: str
     group: str | None = None
     resume: bool = True
+    start: str | None = None
     threshold: float = 0.5
     tags: list[str] = field(default_factory=list)
 

@@ -15,7 +15,7 @@ from cosmicgate import __version__
 from cosmicgate.cards import Card, find, read_card, read_weights
 from cosmicgate.config import build
 from cosmicgate.detectors.inputs import bridged
-from cosmicgate.detectors.network import PREFIX, read_checkpoint, ready
+from cosmicgate.detectors.network import PREFIX, has_ring, read_checkpoint, ready
 from cosmicgate.inpainting import Method, clean
 from cosmicgate.models import UNet
 from cosmicgate.models.inference import frame_logits
@@ -226,7 +226,7 @@ def from_checkpoint(path: Path) -> tuple[UNet, Card]:
         data_hash="",
         seed=config["seed"],
         machine="",
-        ring=config.get("data", {}).get("contamination", {}).get("ring", True),
+        ring=has_ring(config.get("data", {})),
         threshold=config["threshold"],
     )
     return network, card

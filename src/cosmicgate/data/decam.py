@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from cosmicgate.data.contaminate import Contamination
-from cosmicgate.data.patches import EpochSampler, Grid, Patches, Windows
+from cosmicgate.data.patches import EpochSampler, Grid, Patches, Windows, loader
 from cosmicgate.data.real import FlaggedCutouts
 from cosmicgate.data.sources import FrameSource, Provenance
 from cosmicgate.data.splits import SPLITS, Split
@@ -177,22 +177,12 @@ class DecamData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return the training patches in an order that depends on (seed, epoch) alone."""
-        return self._loader(self.train, EpochSampler(len(self.train), self.seed))
+        sampler = EpochSampler(len(self.train), self.seed)
+        return loader(self.train, self.batch_size, self.workers, self.trainer, sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the validation patches in their order."""
-        return self._loader(self.validation, None)
-
-    def _loader(self, patches: Patches, sampler: EpochSampler | None) -> DataLoader[Batch]:
-        accelerated = self.trainer is not None and self.trainer.accelerator.__class__.__name__ != "CPUAccelerator"
-        return DataLoader(
-            patches,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            num_workers=self.workers,
-            persistent_workers=self.workers > 0,
-            pin_memory=accelerated,
-        )
+        return loader(self.validation, self.batch_size, self.workers, self.trainer)
 
 
 def _settings(contamination: Any) -> Any:

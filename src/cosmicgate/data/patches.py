@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cosmicgate.data.store import Labelled, load_labelled
 from cosmicgate.data.transforms import Transform
@@ -171,3 +172,22 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
         return ((self.epoch, int(index)) for index in order)
+
+
+def loader(
+    patches: Dataset[dict[str, Tensor]],
+    batch_size: int,
+    workers: int,
+    trainer: pl.Trainer | None,
+    sampler: EpochSampler | None = None,
+) -> DataLoader[dict[str, Tensor]]:
+    """Return batches of patches, in the sampler's order or in their own."""
+    accelerated = trainer is not None and trainer.accelerator.__class__.__name__ != "CPUAccelerator"
+    return DataLoader(
+        patches,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=accelerated,
+    )

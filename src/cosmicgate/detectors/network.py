@@ -1,5 +1,6 @@
 """Our networks as detectors."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,5 +107,11 @@ def load(
         threshold=config["threshold"] if threshold is None else threshold,
         tile=tile,
         halo=halo,
-        grow=not config.get("data", {}).get("contamination", {}).get("ring", True),
+        grow=not has_ring(config.get("data", {})),
     )
+
+
+def has_ring(data: Mapping[str, Any]) -> bool:
+    """Say whether the truth of a training, by its configuration, had a ring around each hit."""
+    parts = data.get("parts", {"all": data}).values()
+    return all(part.get("contamination", {}).get("ring", True) for part in parts)
