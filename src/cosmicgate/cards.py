@@ -48,7 +48,8 @@ class Card:
     scores : list of dict
         Rows of tables: data, provenance, metric, value, low, high.
     screen : dict or None
-        Of the quick first stage that was tuned for it, see :mod:`cosmicgate.screening`.
+        Of the quick first look (:mod:`cosmicgate.models.screening`): ``network``, ``settings``, and what it was measured
+        to miss: ``hits``, ``missed``, ``bound`` (95 % upper limit of the part of hits missed), ``data``.
     """
 
     name: str

@@ -65,7 +65,9 @@ class Mixture(pl.LightningDataModule):
         for part in self.parts.values():
             part.setup(stage)
         self.train = Mixed([part.train for part in self.parts.values()], self.shares, self.count, self.seed)
-        self.validation: ConcatDataset[dict[str, Tensor]] = ConcatDataset([part.validation for part in self.parts.values()])
+        self.validation: ConcatDataset[dict[str, Tensor]] = ConcatDataset(
+            [part.validation for part in self.parts.values()]
+        )
 
     def folders(self) -> list[Path]:
         """Return every labelled frame of all parts and splits."""
