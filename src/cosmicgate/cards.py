@@ -48,8 +48,8 @@ class Card:
     scores : list of dict
         Rows of tables: data, provenance, metric, value, low, high.
     screen : dict or None
-        Of the quick first look (:mod:`cosmicgate.models.screening`): ``network``, ``settings``, and what it was measured
-        to miss: ``hits``, ``missed``, ``bound`` (95 % upper limit of the part of hits missed), ``data``.
+        Of the quick first look (:mod:`cosmicgate.models.screening`): ``network``, ``settings``, what it was measured
+        to miss (``hits``, ``missed``, ``bound``: 95 % upper limit of the part of hits missed) and on which ``data``.
     """
 
     name: str
