@@ -12,7 +12,7 @@ ORDER = (
     *("files", "truth", "config", "tracking", "data", "models", "losses", "segmentation", "metrics", "hits", "panels"),
     *("callbacks", "detectors", "lineup", "featuremaps", "bootstrap", "judging", "scoring", "seeds", "evaluation"),
     *("results", "tables", "rankings", "figures", "report"),
-    *("cards", "inpainting", "traits", "masker", "products", "command"),
+    *("cards", "inpainting", "traits", "masker", "shipping", "products", "command"),
 )
 # The same below data: what a file is, what can be drawn, what frames come from, what is made of them.
 DATA = (

@@ -154,10 +154,11 @@ class DecamData(pl.LightningDataModule):
         """Open the frames of training and validation."""
         if stage not in (None, "fit", "validate"):
             return
-        self.train = Patches(self._folders("train"), self.windows, self.transforms, self.seed)
-        self.validation = Patches(self._folders("validation"), Grid(self.patch), (), self.seed)
+        self.train = Patches(self.split("train"), self.windows, self.transforms, self.seed)
+        self.validation = Patches(self.split("validation"), Grid(self.patch), (), self.seed)
 
-    def _folders(self, which: Split) -> list[Path]:
+    def split(self, which: Split) -> list[Path]:
+        """Return the labelled frames of a split."""
         folders = [pair.folder for pair in self.pairs(which)]
         if not folders:
             raise ValueError(f"no frame in the {which!r} split: give it at least one science frame and one dark")
@@ -169,7 +170,7 @@ class DecamData(pl.LightningDataModule):
 
     def test_sets(self) -> list[TestSet]:
         """Return what is scored after training, each set by its name."""
-        sets = [TestSet(self.test_name, self.provenance, tuple(self._folders("test")))]
+        sets = [TestSet(self.test_name, self.provenance, tuple(self.split("test")))]
         for extra in self.also:
             folders = tuple(self._extra_folder(extra, recipe) for recipe, _ in extra.labelled())
             sets.append(TestSet(extra.name, extra.provenance, folders))

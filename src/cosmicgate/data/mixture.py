@@ -10,6 +10,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
 from cosmicgate.data.decam import Batch, DecamData, TestSet
 from cosmicgate.data.patches import EpochSampler, Patches, loader
+from cosmicgate.data.splits import Split
 
 
 class Mixture(pl.LightningDataModule):
@@ -68,6 +69,10 @@ class Mixture(pl.LightningDataModule):
         self.validation: ConcatDataset[dict[str, Tensor]] = ConcatDataset(
             [part.validation for part in self.parts.values()]
         )
+
+    def split(self, which: Split) -> list[Path]:
+        """Return the labelled frames of a split, all parts'."""
+        return [folder for part in self.parts.values() for folder in part.split(which)]
 
     def folders(self) -> list[Path]:
         """Return every labelled frame of all parts and splits."""
