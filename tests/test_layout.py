@@ -17,7 +17,7 @@ ORDER = (
 # The same below data: what a file is, what can be drawn, what frames come from, what is made of them.
 DATA = (
     *("fits", "archives", "splits", "transforms", "clean", "store", "simulate", "sources", "contaminate", "patches"),
-    *("real", "darks", "cameras", "remote", "decam", "lco", "labels"),
+    *("real", "darks", "cameras", "remote", "decam", "mixture", "lco", "labels"),
 )
 PACKAGE = ROOT / "src" / "cosmicgate"
 MOST = 15  # modules of a folder: in a longer list nobody finds the one that matters

@@ -1,0 +1,69 @@
+"""Several data sets are trained on together, each as often as it is told, and tested apart."""
+
+import numpy as np
+import pytest
+import torch
+
+from cosmicgate.data.cameras import RandomDarks, RandomScience
+from cosmicgate.data.contaminate import Physical
+from cosmicgate.data.decam import DecamData
+from cosmicgate.data.mixture import Mixture
+from cosmicgate.data.patches import Crops
+
+FRAMES = {"train": 2, "validation": 1, "test": 1}
+
+
+def part(root, name: str, seed: int) -> DecamData:
+    return DecamData(
+        RandomScience(FRAMES, (96, 96), seed),
+        RandomDarks(FRAMES, (96, 96), seed),
+        Physical(ring=False, clean=None),
+        str(root),
+        Crops(64, 8),
+        patch=96,
+        name=name,
+    )
+
+
+@pytest.fixture(scope="module")
+def mixture(tmp_path_factory) -> Mixture:
+    root = tmp_path_factory.mktemp("mixture")
+    made = Mixture({"a": part(root, "a", 0), "b": part(root, "b", 1)}, {"a": 0.8, "b": 0.2}, count=400, workers=0)
+    made.prepare_data()
+    made.setup("fit")
+    return made
+
+
+def source(mixture: Mixture, image: torch.Tensor) -> str:
+    """Which part a crop is of: skies of two cameras differ."""
+    skies = {name: [np.asarray(frame.image) for frame in part.train.frames] for name, part in mixture.parts.items()}
+    first = float(image.flatten()[0])
+    (found,) = [name for name, frames in skies.items() if any(np.isin(first, frame) for frame in frames)]
+    return found
+
+
+def test_patches_come_from_each_part_by_its_share(mixture):
+    drawn = [source(mixture, mixture.train[0, index]["image"]) for index in range(400)]
+    assert 0.72 < drawn.count("a") / 400 < 0.88
+
+
+def test_a_patch_depends_on_seed_epoch_and_index_alone(mixture):
+    assert torch.equal(mixture.train[1, 7]["image"], mixture.train[1, 7]["image"])
+    assert not torch.equal(mixture.train[1, 7]["image"], mixture.train[2, 7]["image"])
+    with pytest.raises(IndexError, match="patch 400 of 400"):
+        mixture.train[0, 400]
+
+
+def test_validation_sees_every_part_once_and_the_test_keeps_them_apart(mixture):
+    assert sum(len(batch["image"]) for batch in mixture.val_dataloader()) == 2
+    assert [(s.name, len(s.folders)) for s in mixture.test_sets()] == [("a", 1), ("b", 1)]
+    assert len(mixture.split("train")) == 4
+    assert len(mixture.folders()) == 8
+    assert mixture.provenance == "simulated"
+
+
+@pytest.mark.parametrize("shares", [{"a": 1.0}, {"a": 0.5, "b": 0.6}, {"a": 1.0, "b": 0.0}])
+def test_shares_that_do_not_add_up_are_refused_with_their_values(shares, tmp_path):
+    parts = {"a": part(tmp_path, "a", 0), "b": part(tmp_path, "b", 1)}
+    with pytest.raises(ValueError, match=r"expected a share of each of \['a', 'b'\], 1 in all, got"):
+        Mixture(parts, shares, count=10)

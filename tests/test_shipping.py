@@ -1,0 +1,88 @@
+"""A run becomes a packaged network that says of itself what it was made from and what it does."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from cosmicgate import masker, shipping
+from cosmicgate.cards import read_card
+
+SMALL = ("model=deepcr", "model.channels=4", "model.depth=2", "model.scaling=robust")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, command):
+    """A training, and one that starts with its weights and hardly moves them."""
+    folder = tmp_path_factory.mktemp("runs")
+    first, second = folder / "first", folder / "second"
+    command.train(first, *SMALL)
+    command.train(second, *SMALL, f"start={first}", "module.optimizer.lr=1e-12")
+    return first, second
+
+
+@pytest.fixture(scope="module")
+def packaged(runs):
+    first, second = runs
+    folder = second.parent / "packaged"
+    told = ["--name", "mine", "--command", "python train.py model=deepcr", "--folder", str(folder)]
+    assert shipping.main([str(second), *told, "--screen", str(first)]) == 0
+    return folder / "mine.safetensors"
+
+
+@pytest.mark.slow
+def test_a_training_can_start_with_the_weights_of_another(runs):
+    first, second = (dict(masker.load(run, check=False).network.named_parameters()) for run in runs)
+    assert all(torch.allclose(first[name], second[name], atol=1e-6) for name in first)
+
+
+@pytest.mark.slow
+def test_a_packaged_network_gives_what_its_checkpoint_gives(runs, packaged):
+    image = np.random.default_rng(0).normal(1000, 10, (64, 80))
+    expected = masker.load(runs[1], check=False).probability(image)
+    assert np.allclose(masker.load(packaged, check=False).probability(image), expected, atol=1e-6)
+    quick = masker.load(packaged, check=False, fast=True).probability(image)
+    seen = quick > 1e-9
+    assert np.allclose(quick[seen], expected[seen], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_its_card_says_where_it_comes_from_and_what_to_expect(runs, packaged):
+    card = read_card(packaged)
+    assert (card.name, card.trained_on, card.ring, card.seed) == ("mine", "decam, simulated", True, 0)
+    assert card.command == "python train.py model=deepcr"
+    assert {score["metric"] for score in card.scores} == {"tpr_at_fpr_0.01pct", "f1"}
+    assert json.loads((runs[1] / "provenance.json").read_text())["device"] == card.machine
+    low, high = card.ranges["background"]
+    assert 0 < low <= high
+    rates, thresholds = zip(*card.calibration, strict=True)
+    assert list(rates) == sorted(rates)
+    assert list(thresholds) == sorted(thresholds, reverse=True)
+    assert 0 <= card.screen["missed"] <= card.screen["hits"]
+    assert 0 < card.screen["bound"] <= 1
+
+
+@pytest.mark.slow
+def test_its_calibration_gives_the_rate_that_was_asked_for(packaged, command):
+    """On the very frames that it was calibrated on, the part of sky pixels over the threshold is the rate."""
+    from cosmicgate.data.store import load_labelled
+    from cosmicgate.truth import SKY
+
+    network = masker.load(packaged, check=False)
+    (folder,) = (command.data / "contaminated").glob("validation-*")
+    labelled = load_labelled(folder)
+    sky = np.asarray(labelled.truth) == SKY
+    found = network.mask(np.asarray(labelled.image), fpr=1e-2, bad=np.asarray(labelled.bad))
+    assert found[sky].mean() == pytest.approx(1e-2, rel=0.05)
+    with pytest.raises(ValueError, match=r"fpr=0\.5: mine is calibrated from"):
+        network.mask(np.asarray(labelled.image), fpr=0.5)
+
+
+@pytest.mark.slow
+def test_weights_that_were_changed_are_refused(packaged, tmp_path):
+    copy = tmp_path / "mine.safetensors"
+    copy.write_bytes(packaged.read_bytes()[:-1] + b"\0\0")
+    copy.with_suffix(".json").write_text(packaged.with_suffix(".json").read_text())
+    with pytest.raises(ValueError, match=r"its checksum is .* its card says"):
+        masker.load(copy)
