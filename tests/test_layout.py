@@ -12,7 +12,7 @@ ORDER = (
     *("files", "truth", "config", "tracking", "data", "models", "losses", "segmentation", "metrics", "hits", "panels"),
     *("callbacks", "detectors", "lineup", "featuremaps", "bootstrap", "judging", "scoring", "seeds", "evaluation"),
     *("results", "tables", "rankings", "figures", "report"),
-    *("cards", "inpainting", "traits", "masker", "shipping", "products", "command"),
+    *("cards", "inpainting", "traits", "masker", "shipping", "export", "products", "command"),
 )
 # The same below data: what a file is, what can be drawn, what frames come from, what is made of them.
 DATA = (
@@ -67,7 +67,16 @@ def test_networks_know_torch_and_nothing_else():
         tree = ast.parse(path.read_text())
         roots = {n.module.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module}
         roots |= {a.name.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
-        assert roots <= {"torch", "cosmicgate", "collections", "functools", "itertools", "typing"}
+        assert roots <= {
+            "torch",
+            "cosmicgate",
+            "collections",
+            "copy",
+            "dataclasses",
+            "functools",
+            "itertools",
+            "typing",
+        }
 
 
 def test_the_entry_points_stay_short():

@@ -70,7 +70,8 @@ def ranges(frames: Sequence[Path]) -> dict[str, list[float]]:
 def tuned_screen(masker: Masker, first: Masker, frames: Sequence[Path], fpr: float = 1e-4) -> Screen:
     """Return the strictest screen that loses no more than :data:`LOST` of the hit pixels which the network finds."""
     screen = Screen(first.network, 0.0)
-    threshold = np.log(t := masker.card.threshold_at(fpr)) - np.log1p(-t)
+    least = masker.card.calibration[0][0]  # few frames do not tell rates as low as that
+    threshold = np.log(t := masker.card.threshold_at(max(fpr, least))) - np.log1p(-t)
     found = []
     for image, logits, truth in looked_at(masker, frames, "screen"):
         scale = Levels.of(image).scaled if first.network.scaling == "robust" else unscaled

@@ -1,0 +1,199 @@
+"""How fast, and in how much memory, a frame is masked: ours beside the other packages, on the same frame.
+
+    python benchmarks/masking.py                          # 4096 x 2048, all that is installed; ten minutes
+    python benchmarks/masking.py --shape 512 512 --rounds 1 --model outputs/RUN
+
+Every row in turn in one process, as many times as there are rounds; ratios are those of medians. "Rate" is that of the
+network's multiplications beside the machine's own matrix product, whatever a detector computes twice not counted.
+Peak memory is that of a process of its own, interpreter and libraries included.
+"""
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cosmicgate import masker
+from cosmicgate.models.blocks import DoubleConv
+from cosmicgate.models.unet import UNet
+
+Job = Callable[[NDArray[np.float32]], object]
+
+
+def ours(model: str, **how: object) -> Callable[[], Job]:
+    """Return what makes one of our detectors."""
+    return lambda: masker.load(model, check=False, **how).probability
+
+
+def plain(model: str) -> Callable[[], Job]:
+    """Return what makes the same network without its gates; its weights are of no account here."""
+
+    def make() -> Job:
+        known = masker.load(model, check=False)
+        network = UNet(**(dict(known.card.network) | {"gate": False})).eval()
+        return masker.Masker(network.to(memory_format=torch.channels_last), known.card, check=False).probability
+
+    return make
+
+
+def astroscrappy(niter: int) -> Callable[[], Job]:
+    """Return what makes Astro-SCRAPPY."""
+
+    def make() -> Job:
+        from astroscrappy import detect_cosmics
+
+        return lambda image: detect_cosmics(image, niter=niter, gain=4.0, readnoise=7.0, satlevel=45000.0)
+
+    return make
+
+
+def lacosmic() -> Job:
+    """Return LACosmic, with one iteration."""
+    from lacosmic import remove_cosmics
+
+    return lambda image: remove_cosmics(image, 0.3, 4.5, 5.0, effective_gain=4.0, readnoise=7.0, maxiter=1)
+
+
+def cosmic_conn(tile: int) -> Callable[[], Job]:
+    """Return what makes the package cosmic-conn."""
+
+    def make() -> Job:
+        from cosmic_conn import init_model
+
+        model = init_model("ground_imaging")
+        return lambda image: model.detect_cr(image, crop=tile)
+
+    return make
+
+
+def deepcr(tile: int) -> Callable[[], Job]:
+    """Return what makes the package deepCR."""
+
+    def make() -> Job:
+        from deepCR import deepCR
+
+        model = deepCR(mask="decam", device="CPU")
+        return lambda image: model.clean(image, threshold=0.5, inpaint=False, segment=True, patch=tile)
+
+    return make
+
+
+def rows(model: str) -> dict[str, Callable[[], Job]]:
+    """Return every row of the table by its name."""
+    return {
+        "CosmicGate": ours(model),
+        "CosmicGate, bfloat16": ours(model, precision="bfloat16"),
+        "CosmicGate, fast": ours(model, fast=True),
+        "CosmicGate, fast, bfloat16": ours(model, fast=True, precision="bfloat16"),
+        "the same without gates": plain(model),
+        "Astro-SCRAPPY, niter=4 (default)": astroscrappy(4),
+        "Astro-SCRAPPY, niter=1": astroscrappy(1),
+        "LACosmic, 1 iteration": lambda: lacosmic(),
+        "cosmic-conn, 1024 px (default)": cosmic_conn(1024),
+        "cosmic-conn, 256 px": cosmic_conn(256),
+        "deepCR, 1024 px (default)": deepcr(1024),
+        "deepCR, 256 px": deepcr(256),
+    }
+
+
+def frame(shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Return a simulated DECam frame of 90 s with its hits."""
+    from cosmicgate.data.simulate.ccd import DECAM  # GalSim takes memory that is not the detectors'
+    from cosmicgate.data.simulate.cosmic_rays import cosmic_rays
+    from cosmicgate.data.simulate.readout import read_out
+    from cosmicgate.data.simulate.sky import BANDS, draw
+
+    rng = np.random.default_rng(0)
+    ccd = replace(DECAM, shape=shape)
+    scene = draw(ccd, BANDS["r"], 90.0, rng, "benchmark")
+    return read_out(scene, rng, cosmic_rays(ccd, 90.0, rng)).image
+
+
+def multiplications(network: UNet) -> float:
+    """Return multiplications and additions of a pixel."""
+    total, level = 0.0, 0
+    for kind in ("encoder", "decoder"):
+        for level, block in enumerate(getattr(network, kind)):
+            assert isinstance(block, DoubleConv)
+            total += sum(c.weight.numel() for c in (block.conv1, block.conv2)) / 4**level
+    for level, up in enumerate(network.up):
+        total += up.weight.numel() / 4 ** (level + 1)
+    return 2 * (total + network.head.weight.numel())
+
+
+def matrix_rate(side: int = 2048) -> float:
+    """Return operations a second of a matrix product."""
+    a = torch.randn(side, side)
+    a @ a
+    start = time.perf_counter()
+    for _ in range(4):
+        a @ a
+    return 4 * 2 * side**3 / (time.perf_counter() - start)
+
+
+def peak(name: str, model: str, image: Path) -> float:
+    """Return the peak memory, in MB, of a process that does one row on an image in a file."""
+    told = ["--only", name, "--model", model, "--image", str(image)]
+    done = subprocess.run([sys.executable, __file__, *told], capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", type=int, nargs=2, default=(4096, 2048), metavar=("ROWS", "COLUMNS"))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--model", default="general", help="as cosmicgate.load takes it")
+    parser.add_argument("--only", help="one row, once, on --image: prints its peak memory in MB")
+    parser.add_argument("--image", type=Path, help="a file .npy instead of a simulated frame")
+    parser.add_argument("--no-memory", action="store_true", help="leave the peak memory out")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    image = np.load(options.image) if options.image else frame(tuple(options.shape))
+    if options.only:
+        rows(options.model)[options.only]()(image)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        return
+    jobs, absent = {}, []
+    for name, make in rows(options.model).items():
+        try:
+            jobs[name] = make()
+        except (ImportError, ValueError) as error:  # a package that is not installed, a model without a screen
+            absent.append(f"{name}: {error}")
+    seconds: dict[str, list[float]] = {name: [] for name in jobs}
+    rates = []
+    for _ in range(options.rounds):
+        rates.append(matrix_rate())
+        for name, job in jobs.items():
+            start = time.perf_counter()
+            job(image)
+            seconds[name].append(time.perf_counter() - start)
+    base = statistics.median(seconds["CosmicGate"])
+    network = masker.load(options.model, check=False).network
+    part = multiplications(network) * image.size / base / statistics.median(rates)
+    print(f"{image.shape[0]} x {image.shape[1]} px, {torch.get_num_threads()} threads, {options.rounds} rounds\n")
+    print("| detector | s, median | range | times as long as CosmicGate | peak MB |\n|---|---:|---:|---:|---:|")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "image.npy"
+        np.save(file, image)
+        for name, taken in seconds.items():
+            median = statistics.median(taken)
+            memory = "" if options.no_memory else f"{peak(name, options.model, file):.0f}"
+            print(f"| {name} | {median:.2f} | {min(taken):.2f}-{max(taken):.2f} | {median / base:.2f} | {memory} |")
+    print(f"\nRate of CosmicGate beside the matrix product: {100 * part:.0f} %")
+    print(*absent, sep="\n")
+
+
+if __name__ == "__main__":
+    main()
