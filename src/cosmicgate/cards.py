@@ -17,6 +17,7 @@ from cosmicgate.files import write_whole
 
 FOLDER = Path(__file__).parent / "weights"
 WEIGHTS, CARD = ".safetensors", ".json"
+SCREEN = "screen."  # before the names of its screen's weights in the same file
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
 from cosmicgate import __version__
-from cosmicgate.cards import Card, find, read_card, read_weights
+from cosmicgate.cards import SCREEN, Card, find, read_card, read_weights
 from cosmicgate.config import build
 from cosmicgate.detectors.inputs import bridged
 from cosmicgate.detectors.network import PREFIX, has_ring, read_checkpoint, ready
@@ -27,7 +27,6 @@ from cosmicgate.traits import traits, warn_if_far
 log = logging.getLogger(__name__)
 
 SMALLEST = 8  # pixels
-SCREEN = "screen."  # of the names of its screen's weights in a file
 Precision = Literal["float32", "bfloat16"]
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

@@ -20,12 +20,12 @@ from scipy.stats import beta
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from cosmicgate.cards import FOLDER, Card, pack, ship
+from cosmicgate.cards import FOLDER, SCREEN, Card, pack, ship
 from cosmicgate.config import build
 from cosmicgate.data.store import digest, load_labelled
 from cosmicgate.detectors.inputs import bridged
 from cosmicgate.detectors.network import read_checkpoint
-from cosmicgate.masker import SCREEN, Masker, load
+from cosmicgate.masker import Masker, load
 from cosmicgate.models.inference import frame_logits
 from cosmicgate.models.scaling import Levels
 from cosmicgate.models.screening import Screen, screened_logits

@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cosmicgate.cards import SCREEN, find, read_card, read_weights
 from cosmicgate.config import build
 from cosmicgate.data.fits.frames import Frame
 from cosmicgate.detectors import NEVER, Detection
 from cosmicgate.detectors.inputs import BRIDGED, bridged
+from cosmicgate.models import UNet
 from cosmicgate.models.inference import frame_logits
 from cosmicgate.tracking import tree_hash
 
@@ -108,6 +110,31 @@ def load(
         tile=tile,
         halo=halo,
         grow=not has_ring(config.get("data", {})),
+    )
+
+
+def packaged(name: str, threshold: float | None = None, tile: int | None = None, halo: int = 0) -> Network:
+    """Return a packaged network as a row of tables.
+
+    Parameters
+    ----------
+    name : str
+        As ``cosmicgate models`` lists it, or a file of weights with its card beside it.
+    threshold, tile, halo
+        As in :func:`load`; None: those of its card.
+    """
+    weights = find(name)
+    card = read_card(weights)
+    tensors = {k: v for k, v in read_weights(weights, card.sha256).items() if not k.startswith(SCREEN)}
+    return Network(
+        network=ready(UNet(**card.network), tensors),
+        title=card.title,
+        trained_on=card.trained_on,
+        identity=["packaged", card.sha256, tile, halo, BRIDGED],
+        threshold=card.threshold if threshold is None else threshold,
+        tile=tile,
+        halo=halo,
+        grow=not card.ring,
     )
 
 
