@@ -15,18 +15,21 @@ from cosmicgate.detectors.network import load
 from cosmicgate.evaluation import evaluate
 from cosmicgate.masker import load as load_masker
 from cosmicgate.report import write_report
+from cosmicgate.sweeps import finished, validation_loss
 from cosmicgate.tracking import log_results, provenance, quiet, write_json
 
 
 @hydra.main(config_path="conf", config_name="train", version_base="1.3")
 @one_sentence()
-def main(cfg: DictConfig) -> None:
-    """Compose, check, seed, fit, test, write."""
+def main(cfg: DictConfig) -> float:
+    """Compose, check, seed, fit, test, write; return what a search makes small."""
     cfg = checked(cfg, Train)
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     run = Path(HydraConfig.get().runtime.output_dir)
     checkpoints = run / "checkpoints"
     quiet()
+    if cfg.resume and finished(run, config):
+        return validation_loss(checkpoints / "best.ckpt")
     pl.seed_everything(cfg.seed, verbose=False)
 
     data = build(cfg.data)
@@ -50,6 +53,7 @@ def main(cfg: DictConfig) -> None:
     write_report(run / "results.json", run / "report")
     log_results(trainer.loggers, rows)
     wandb.finish()
+    return validation_loss(checkpoints / "best.ckpt")
 
 
 if __name__ == "__main__":

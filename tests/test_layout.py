@@ -9,22 +9,10 @@ from conftest import ROOT
 
 # What may import only what stands before it.
 ORDER = (
-    *(
-        "files",
-        "truth",
-        "config",
-        "tracking",
-        "data",
-        "models",
-        "cards",
-        "losses",
-        "segmentation",
-        "metrics",
-        "hits",
-        "panels",
-    ),
-    *("callbacks", "detectors", "lineup", "featuremaps", "bootstrap", "judging", "scoring", "seeds", "evaluation"),
-    *("results", "tables", "rankings", "figures", "report"),
+    *("files", "truth", "config", "tracking", "data", "models", "cards", "losses", "segmentation", "metrics", "hits"),
+    *("panels", "media", "callbacks", "detectors", "sweeps", "lineup", "featuremaps", "bootstrap", "judging", "scoring"),
+    *("seeds", "evaluation", "results", "tables", "rankings", "figures", "boards", "report"),
+    *("runs", "grids", "pages", "dashboard"),
     *("inpainting", "traits", "masker", "shipping", "export", "products", "command"),
 )
 # The same below data: what a file is, what can be drawn, what frames come from, what is made of them.

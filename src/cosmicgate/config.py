@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
+from hydra.types import RunMode
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -64,12 +66,16 @@ class Evaluate:
 
 @contextmanager
 def one_sentence() -> Iterator[None]:
-    """Turn an error of the user's input into one sentence and exit code 1; its traceback goes to the log file."""
+    """Turn an error of the user's input into one sentence and exit code 1; its traceback goes to the log file.
+
+    In a sweep the error goes on: :class:`cosmicgate.sweeps.KeepGoing` keeps it, and the next job runs.
+    """
     try:
         yield
     except (ValueError, OSError, ImportError, InstantiationException) as error:
         cause = cause_of(error)
-        if not isinstance(cause, (ValueError, OSError, ImportError)):
+        sweeping = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+        if sweeping or not isinstance(cause, (ValueError, OSError, ImportError)):
             raise
         logging.getLogger(__name__).debug("traceback", exc_info=error)
         sys.exit(f"error: {cause}")

@@ -1,0 +1,175 @@
+"""Every sweep composes; a finished job is left alone, one that fails stops no other, one that was stopped goes on."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+from conftest import ROOT, TINY
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from test_config import composed
+
+from cosmicgate.config import ConfigError, Train, checked
+from cosmicgate.sweeps import FAILED, finished
+
+SWEEPS = sorted(path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml"))
+OPTUNA = "hydra_plugins.hydra_optuna_sweeper"
+
+
+def values(sweep: str) -> dict[str, list[str]]:
+    """Return the values of each key of a sweep; of a range both ends."""
+    params = yaml.safe_load((ROOT / "conf" / "sweep" / f"{sweep}.yaml").read_text())["hydra"]["sweeper"]["params"]
+    found = {}
+    for override in OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()]):
+        swept = override.value()
+        is_range = override.is_interval_sweep()
+        found[override.key_or_group] = [swept.start, swept.end] if is_range else list(override.sweep_string_iterator())
+    return found
+
+
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_every_job_of_every_sweep_passes_the_check(sweep):
+    if sweep == "search":
+        pytest.importorskip(OPTUNA, reason="sweep=search needs requirements-search.txt")
+    found = values(sweep)
+    first = {key: several[0] for key, several in found.items()}
+    each_value_once = [first, *(first | {key: value} for key, several in found.items() for value in several[1:])]
+    for job in each_value_once:
+        cfg = checked(composed(f"sweep={sweep}", *(f"{key}={value}" for key, value in job.items())), Train)
+        assert cfg.group == sweep
+        assert cfg.data.name.startswith("decam_")
+
+
+def test_the_jobs_of_a_sweep_have_folders_of_their_own():
+    for sweep in SWEEPS:
+        subdir = yaml.safe_load((ROOT / "conf" / "sweep" / f"{sweep}.yaml").read_text())["hydra"]["sweep"].get("subdir")
+        subdir = subdir or yaml.safe_load((ROOT / "conf" / "train.yaml").read_text())["hydra"]["sweep"]["subdir"]
+        for key in values(sweep):
+            assert key in subdir, f"two values of {key} share a folder in sweep={sweep}"
+
+
+APP = """
+import hydra
+from cosmicgate.config import one_sentence
+
+@hydra.main(config_path=".", config_name="app", version_base="1.3")
+@one_sentence()
+def main(cfg):
+    print("ran", cfg.x)
+    if cfg.x == 1:
+        raise ValueError("one is no number to us")
+    if cfg.x == 2:
+        raise RuntimeError("a fault of our own")
+    return (cfg.x - 3) ** 2
+
+main()
+"""
+CONFIG = """
+x: 0
+hydra:
+  mode: MULTIRUN
+  callbacks: {keep_going: {_target_: cosmicgate.sweeps.KeepGoing}}
+  sweep: {dir: jobs, subdir: "x=${x}"}
+  job_logging: {root: {handlers: [file]}, loggers: {cosmicgate: {level: DEBUG}}}
+"""
+
+
+@pytest.fixture
+def app(tmp_path):
+    """Return what runs a small program under the callback of train.py."""
+    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "app.yaml").write_text(CONFIG)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, "app.py", *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    return run
+
+
+def test_a_failed_job_leaves_its_traceback_and_stops_no_other(app, tmp_path):
+    done = app("x=1,2,3")
+    assert [line for line in done.stdout.splitlines() if line.startswith("ran")] == ["ran 1", "ran 2", "ran 3"]
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last == (
+        "error: 2 job(s) failed, the others are finished: x=1: ValueError: one is no number to us; "
+        "x=2: RuntimeError: a fault of our own"
+    )
+    assert "Traceback" not in done.stderr
+    for job, error in (("x=1", "ValueError"), ("x=2", "RuntimeError")):
+        for name in (FAILED, "app.log"):
+            text = (tmp_path / "jobs" / job / name).read_text()
+            assert "Traceback" in text
+            assert error in text
+    assert not (tmp_path / "jobs" / "x=3" / FAILED).exists()
+    again = app("x=3")
+    assert again.returncode == 0, "the failures of an earlier attempt are not those of this one"
+
+
+def test_a_search_goes_on_behind_a_failed_job_and_asks_the_same_questions_again(app, tmp_path):
+    pytest.importorskip(OPTUNA, reason="sweep=search needs requirements-search.txt")
+    search = [
+        "hydra/sweeper=optuna",
+        "hydra.sweeper.sampler.seed=0",
+        "hydra.sweeper.direction=minimize",
+        "hydra.sweeper.n_trials=6",
+        "hydra.sweeper.n_jobs=1",
+        "hydra.sweeper.max_failure_rate=1.0",
+        "x=range(1,8)",
+    ]
+    first, again = app(*search), app(*search)
+    asked = [line for line in first.stdout.splitlines() if line.startswith("ran")]
+    assert len(asked) == 6
+    assert asked == [line for line in again.stdout.splitlines() if line.startswith("ran")]
+    best = yaml.safe_load((tmp_path / "jobs" / "optimization_results.yaml").read_text())
+    assert best["best_value"] == min(
+        (int(line.split()[1]) - 3) ** 2 for line in asked if line not in ("ran 1", "ran 2")
+    )
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    """A finished run, as far as its files say."""
+    config = {"seed": 0, "data": {"name": "a", "frames": [1, 2]}, "model": {"depth": 3}, "module": {}, "trainer": {}}
+    (tmp_path / "results.json").write_text("{}")
+    (tmp_path / "provenance.json").write_text(json.dumps({"config": config}))
+    return tmp_path, config
+
+
+def test_a_finished_run_is_known_by_its_results_and_its_configuration(run_folder, tmp_path):
+    run, config = run_folder
+    assert finished(run, config | {"logger": "another", "tags": ["also"]})
+    assert not finished(tmp_path / "elsewhere", config)
+    with pytest.raises(ConfigError, match=r"^model\.depth is 2 and was 3, but .* is a finished run of another"):
+        finished(run, config | {"model": {"depth": 2}})
+    with pytest.raises(ConfigError, match=r"^data\.root is 'b' and was None"):
+        finished(run, config | {"data": config["data"] | {"root": "b"}})
+    (run / "provenance.json").unlink()
+    with pytest.raises(ConfigError, match=r"^seed is 0 and was None"):
+        finished(run, config)
+
+
+@pytest.mark.slow
+def test_the_same_command_continues_a_sweep(command, tmp_path):
+    small = (*TINY, "trainer=smoke", f"data.root={command.data}", "logger=csv", "model=deepcr", "model.channels=8")
+    sweep = ("-m", *small, f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=${module.optimizer.lr}")
+    bad, good = tmp_path / "-1", tmp_path / "0.001"
+    done = command("train.py", *sweep, "module.optimizer.lr=-1,0.001")
+    assert done.returncode == 1
+    assert "1 job(s) failed, the others are finished: -1: ValueError: Invalid learning rate: -1" in done.stderr
+    assert "Traceback" in (bad / "train.log").read_text()
+    assert not (bad / "results.json").exists()
+    first = (good / "results.json").read_bytes()
+
+    skipped = command("train.py", *sweep, "module.optimizer.lr=0.001")
+    assert skipped.returncode == 0, skipped.stderr
+    assert "is finished, nothing to do" in skipped.stdout
+
+    (good / "results.json").unlink()  # as if it had been stopped in its test
+    shutil.rmtree(good / "report")
+    done = command("train.py", *sweep, "module.optimizer.lr=-1,0.001")
+    assert done.returncode == 1
+    assert (good / "results.json").read_bytes() == first
