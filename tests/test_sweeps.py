@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from test_config import composed
 
 from cosmicgate.config import ConfigError, Train, checked
-from cosmicgate.sweeps import FAILED, finished
+from cosmicgate.sweeps import FAILED, finished, forget
 
 SWEEPS = sorted(path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml"))
 OPTUNA = "hydra_plugins.hydra_optuna_sweeper"
@@ -136,6 +136,7 @@ def run_folder(tmp_path):
     config = {"seed": 0, "data": {"name": "a", "frames": [1, 2]}, "model": {"depth": 3}, "module": {}, "trainer": {}}
     (tmp_path / "results.json").write_text("{}")
     (tmp_path / "provenance.json").write_text(json.dumps({"config": config}))
+    (tmp_path / "wandb_id").write_text("a1b2c3d4")
     return tmp_path, config
 
 
@@ -145,11 +146,19 @@ def test_a_finished_run_is_known_by_its_results_and_its_configuration(run_folder
     assert not finished(tmp_path / "elsewhere", config)
     with pytest.raises(ConfigError, match=r"^model\.depth is 2 and was 3, but .* is a finished run of another"):
         finished(run, config | {"model": {"depth": 2}})
-    with pytest.raises(ConfigError, match=r"^data\.root is 'b' and was None"):
-        finished(run, config | {"data": config["data"] | {"root": "b"}})
+    with pytest.raises(ConfigError, match=r"^data\.ring is True and was None"):
+        finished(run, config | {"data": config["data"] | {"ring": True}})
+    assert finished(run, config | {"data": config["data"] | {"root": "elsewhere", "workers": 8}})
     (run / "provenance.json").unlink()
     with pytest.raises(ConfigError, match=r"^seed is 0 and was None"):
         finished(run, config)
+
+
+def test_nothing_of_a_training_that_is_to_be_forgotten_is_gone_on_with(run_folder):
+    run, config = run_folder
+    forget(run)
+    assert not finished(run, config)
+    assert [path.name for path in run.iterdir()] == ["provenance.json"]
 
 
 @pytest.mark.slow

@@ -18,6 +18,8 @@ from cosmicgate.detectors.network import read_checkpoint
 from cosmicgate.files import write_whole
 
 DECIDE = ("seed", "data", "model", "module", "trainer")  # keys of a configuration that decide on its results
+# Keys below them that say where and how fast it is done; another machine may finish a sweep.
+HOW = ("default_root_dir", "root", "workers", "accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar")
 FAILED = "failed.txt"
 
 log = logging.getLogger(__name__)
@@ -46,11 +48,17 @@ def finished(run: Path, config: Mapping[str, Any]) -> bool:
     return True
 
 
+def forget(run: Path) -> None:
+    """Remove what would let a new training in a run folder seem to be the one before, or go on from it."""
+    for name in ("results.json", "metrics.csv", "wandb_id", "checkpoints/last.ckpt"):
+        (run / name).unlink(missing_ok=True)
+
+
 def _first_difference(before: Any, now: Any, path: str) -> str:
     """Return where two configurations differ and what is there, or nothing."""
     if not (isinstance(before, dict) and isinstance(now, dict)):
         return "" if before == now else f"{path} is {now!r} and was {before!r}"
-    keys = [*now, *(key for key in before if key not in now)]
+    keys = [key for key in {**now, **before} if key not in HOW]
     return next((d for key in keys if (d := _first_difference(before.get(key), now.get(key), f"{path}.{key}"))), "")
 
 
