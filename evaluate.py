@@ -8,11 +8,12 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from cosmicgate.boards import only_wandb, show_evaluation
 from cosmicgate.config import ConfigError, Evaluate, build, checked, one_sentence
 from cosmicgate.evaluation import compare, features, pictures
 from cosmicgate.lineup import data_of, line_up
 from cosmicgate.report import write_report
-from cosmicgate.tracking import quiet, write_json
+from cosmicgate.tracking import provenance, quiet, write_json
 
 
 @hydra.main(config_path="conf", config_name="evaluate", version_base="1.3")
@@ -25,11 +26,14 @@ def main(cfg: DictConfig) -> None:
     quiet()
     if cfg.data is None and not cfg.checkpoint:
         raise ConfigError("data: nothing to score; give checkpoint=FILE (its test data) or data=NAME")
+    only_wandb(config["logger"])
     data = build(config["data"] or data_of(config["checkpoint"]))
     detectors, unavailable = line_up(config["detector"], config["checkpoint"])
     for entry in unavailable:
         print(f"left out: {entry['detector']}: {entry['reason']}", file=sys.stderr)
     data.prepare_data()
+    inputs = [folder for test_set in data.test_sets() for folder in test_set.folders]
+    write_json(run / "provenance.json", provenance(cfg.seed, inputs, config))
 
     results = compare(detectors, data.test_sets(), run / "frames", config["compare"])
     failed = results.get("failed", [])
@@ -40,6 +44,7 @@ def main(cfg: DictConfig) -> None:
         made += features(detectors, test_set, run / "report") if cfg.features else []
     for path in made:
         print(path)
+    show_evaluation(config["logger"], results["rows"], detectors, data.test_sets(), run)
     if failed:
         reasons = "; ".join(f"{e['detector']} on {e['test_set']}: {e['reason']}" for e in failed)
         sys.exit(f"error: {len(failed)} row(s) failed, the others are written: {reasons}")

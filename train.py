@@ -5,18 +5,18 @@ from typing import Any
 
 import hydra
 import pytorch_lightning as pl
-import wandb
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from cosmicgate.boards import show_training
 from cosmicgate.callbacks import SelfContained
 from cosmicgate.config import ConfigError, Train, build, checked, one_sentence
 from cosmicgate.detectors.network import load
 from cosmicgate.evaluation import evaluate
 from cosmicgate.masker import load as load_masker
 from cosmicgate.report import write_report
-from cosmicgate.sweeps import finished, validation_loss
-from cosmicgate.tracking import log_results, provenance, quiet, write_json
+from cosmicgate.sweeps import finished, forget, validation_loss
+from cosmicgate.tracking import describe, on_record, provenance, quiet, write_json
 
 
 @hydra.main(config_path="conf", config_name="train", version_base="1.3")
@@ -26,10 +26,12 @@ def main(cfg: DictConfig) -> float:
     cfg = checked(cfg, Train)
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     run = Path(HydraConfig.get().runtime.output_dir)
-    checkpoints = run / "checkpoints"
+    best, last = (run / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
     quiet()
-    if cfg.resume and finished(run, config):
-        return validation_loss(checkpoints / "best.ckpt")
+    if not cfg.resume:
+        forget(run)
+    elif finished(run, config):
+        return validation_loss(best)
     pl.seed_everything(cfg.seed, verbose=False)
 
     data = build(cfg.data)
@@ -41,19 +43,17 @@ def main(cfg: DictConfig) -> float:
     if cfg.start:
         module.network.load_state_dict(load_masker(cfg.start).network.state_dict())
     callbacks = [*build(cfg.callbacks).values(), SelfContained(config)]
-    trainer = build(cfg.trainer, callbacks=callbacks, logger=build(cfg.logger))
-    trainer.logger.log_hyperparams(config)
+    trainer = build(cfg.trainer, callbacks=callbacks, logger=on_record(build(cfg.logger), run))
+    describe(trainer.loggers, config)
     write_json(run / "provenance.json", provenance(cfg.seed, data.folders(), config))
+    trainer.fit(module, datamodule=data, ckpt_path=last if last.is_file() else None)
 
-    last = checkpoints / "last.ckpt"
-    trainer.fit(module, datamodule=data, ckpt_path=last if cfg.resume and last.is_file() else None)
-
-    rows = evaluate([load(checkpoints / "best.ckpt")], data.test_sets(), run / "frames")
+    detector, test_sets = load(best), data.test_sets()
+    rows = evaluate([detector], test_sets, run / "frames")
     write_json(run / "results.json", {"rows": rows})
     write_report(run / "results.json", run / "report")
-    log_results(trainer.loggers, rows)
-    wandb.finish()
-    return validation_loss(checkpoints / "best.ckpt")
+    show_training(trainer.loggers, rows, detector, test_sets, run)
+    return validation_loss(best)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from replay import Replay
+from wandb.proto import wandb_internal_pb2
 
 ROOT = Path(__file__).parents[1]
 REAL = Path(os.environ.get("COSMICGATE_REAL", ROOT.parent / "shared" / "real"))
@@ -105,3 +107,26 @@ class Command:
 def command(tmp_path_factory) -> Command:
     """Return what runs ``train.py`` and ``evaluate.py``; all tests share the data that it makes."""
     return Command(tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("data"))
+
+
+def offline_records(folder: Path) -> list[wandb_internal_pb2.Record]:
+    """Read W&B's own files of offline runs: records in blocks of 32 kB, each part with a header of 7 bytes."""
+    records = []
+    for file in sorted(folder.glob("wandb/offline-run-*/*.wandb")):
+        data, at, parts = file.read_bytes(), 7, b""
+        while at + 7 <= len(data):
+            if 32768 - at % 32768 < 7:
+                at += 32768 - at % 32768
+                continue
+            length, kind = struct.unpack("<HB", data[at + 4 : at + 7])
+            parts += data[at + 7 : at + 7 + length]
+            at += 7 + length
+            if kind in (1, 4):  # a whole record, or the last part of one
+                records.append(wandb_internal_pb2.Record.FromString(parts))
+                parts = b""
+    return records
+
+
+def logged_keys(records: list[wandb_internal_pb2.Record]) -> set[str]:
+    """Return the keys that were logged in an offline run."""
+    return {item.key or ".".join(item.nested_key) for record in records for item in record.history.item}

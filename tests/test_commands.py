@@ -1,15 +1,14 @@
 """The commands do what the README says, and say what is wrong with what they are given."""
 
 import json
+import shutil
 import signal
-import struct
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, TINY
-from wandb.proto import wandb_internal_pb2
+from conftest import ROOT, TINY, logged_keys, offline_records
 
 NETWORKS = ("deepcr", "att_deepcr", "cosmic_conn", "att_cosmic_conn")
 
@@ -22,29 +21,13 @@ def run(command, tmp_path_factory) -> Path:
     return folder
 
 
-def offline_records(folder: Path) -> list[wandb_internal_pb2.Record]:
-    """Read W&B's own file of an offline run: records in blocks of 32 kB, each part with a header of 7 bytes."""
-    (file,) = folder.glob("wandb/offline-run-*/*.wandb")
-    data, at, records, parts = file.read_bytes(), 7, [], b""
-    while at + 7 <= len(data):
-        if 32768 - at % 32768 < 7:
-            at += 32768 - at % 32768
-            continue
-        length, kind = struct.unpack("<HB", data[at + 4 : at + 7])
-        parts += data[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):  # a whole record, or the last part of one
-            records.append(wandb_internal_pb2.Record.FromString(parts))
-            parts = b""
-    return records
-
-
 def test_a_run_folder_is_the_record(run):
     names = {p.relative_to(run).as_posix() for p in run.rglob("*") if p.is_file()}
     assert {
         ".hydra/config.yaml",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
+        "metrics.csv",
         "provenance.json",
         "report/tables.csv",
         "report/tables.md",
@@ -64,7 +47,7 @@ def test_a_run_folder_is_the_record(run):
 
 def test_an_offline_run_holds_curves_rates_pictures_and_the_config(run):
     records = offline_records(run)
-    logged = {i.key or ".".join(i.nested_key) for r in records for i in r.history.item}
+    logged = logged_keys(records)
     wanted = {
         "val/tpr_at_fpr_0.01pct",
         "val/precision_at_tpr_95pct",
@@ -77,13 +60,42 @@ def test_an_offline_run_holds_curves_rates_pictures_and_the_config(run):
     assert any(key.startswith("val/roc") for key in logged)
     assert any(key.startswith("val/pr") for key in logged)
     assert any(key.startswith("val/masks") for key in logged)
-    assert "test/decam/f1" in logged or "test/decam/precision_at_tpr_95pct" in logged
+    assert {"test/decam/roc_auc", "test/decam/core_roc_auc", "test/decam/hit_false_per_megapixel"} <= logged
+    for shown in ("roc", "pr", "recall_by_length", "recall_by_snr", "masks"):
+        assert any(key.startswith(f"test/decam/{shown}") for key in logged), shown
     config = {i.key for r in records for i in r.run.config.update} | {
         i.key or i.nested_key[0] for r in records for i in r.config.update
     }
     assert {"model", "data", "trainer"} <= {key.split("/")[0] for key in config}
     tables = sorted(run.glob("wandb/offline-run-*/files/media/table/val/roc_table_*.json"))
     assert len(json.loads(tables[-1].read_text())["data"]) > 10
+    tags = {tag for r in records for tag in r.run.tags}
+    assert {"model=att_cosmic_conn", "norm=group", "gate=true", "data=decam", "contamination=paper", "seed=0"} <= tags
+    assert {r.run.job_type for r in records if r.HasField("run")} == {"train"}
+    assert not any(r.HasField("artifact") and r.artifact.type == "model" for r in records), "only when online"
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_on_stays_the_same_run_of_wandb(command, run, tmp_path):
+    again = tmp_path / "again"
+    shutil.copytree(run, again)
+    (again / "results.json").unlink()  # as if it had been stopped in its test
+    assert command.train(again) == json.loads((run / "results.json").read_text())
+    folders = sorted(again.glob("wandb/offline-run-*"))
+    assert len(folders) == 2
+    assert {r.run.run_id for r in offline_records(again) if r.HasField("run")} == {(again / "wandb_id").read_text()}
+
+
+def test_a_finished_run_is_left_alone(command, run):
+    before = {path: path.stat().st_mtime_ns for path in run.glob("checkpoints/*")}
+    arguments = ("trainer=smoke", *TINY, f"data.root={command.data}", f"hydra.run.dir={run}")
+    done = command("train.py", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "is finished, nothing to do" in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in run.glob("checkpoints/*")} == before
+    other = command("train.py", *arguments, "module.optimizer.lr=0.001")
+    assert other.returncode == 1
+    assert "module.optimizer.lr is 0.001 and was 0.005" in other.stderr
 
 
 def test_evaluate_repeats_the_test_of_training_exactly(command, run, tmp_path):
@@ -97,19 +109,30 @@ def test_evaluate_repeats_the_test_of_training_exactly(command, run, tmp_path):
 
 def test_evaluate_puts_astroscrappy_beside_the_network(command, run, tmp_path):
     arguments = (f"checkpoint={run}/checkpoints/best.ckpt", "detector=[checkpoint,astroscrappy]")
-    done = command("evaluate.py", *arguments, f"hydra.run.dir={tmp_path}/both", "picture=false")
+    done = command("evaluate.py", *arguments, f"hydra.run.dir={tmp_path}/both", "picture=false", "logger=wandb")
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "both" / "results.json").read_text())["rows"]
     assert [row["detector"] for row in rows] == ["Att Cosmic-CoNN", "Astro-SCRAPPY"]
     assert len({(row["frames"], row["pixels"], row["hits"]) for row in rows}) == 1
     assert len(rows[1]["curves"]["dilated"]["fpr"]) == 12
+    trained = logged_keys(offline_records(run))
+    boards = sorted((tmp_path / "both" / "wandb_rows").iterdir())
+    assert [folder.name for folder in boards] == ["Astro-SCRAPPY_nothing", "Att-Cosmic-CoNN_decam,-simulated"]
+    for folder in boards:
+        records = offline_records(folder)
+        assert {(r.run.job_type, r.run.run_group) for r in records if r.HasField("run")} == {("evaluate", "evaluation")}
+        logged = {key for key in logged_keys(records) if key.startswith("test/")}
+        assert {"test/decam/hit_recall", "test/decam/hit_false_per_megapixel", "test/decam/core_iou"} <= logged
+        for shown in ("roc", "pr", "recall_by_length", "masks"):
+            assert any(key.startswith(f"test/decam/{shown}") for key in logged), shown
+    assert {key for key in logged if "masks" not in key} <= trained, "a training logs under the same keys"
 
 
 def test_the_csv_logger_needs_no_wandb(command, tmp_path):
     command.train(tmp_path / "run", "logger=csv")
     assert not (tmp_path / "run" / "wandb").exists()
     header = (tmp_path / "run" / "metrics.csv").read_text().splitlines()[0]
-    assert {"val/loss", "val/f1", "lr-Adam"} <= set(header.split(","))
+    assert {"val/loss", "val/f1", "lr-Adam", "test/decam/hit_recall"} <= set(header.split(","))
 
 
 @pytest.mark.slow

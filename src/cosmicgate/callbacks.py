@@ -4,17 +4,15 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import wandb
-from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger, WandbLogger
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from cosmicgate.media import overlay, pr_chart, roc_chart
 from cosmicgate.metrics import Curves, LogitHistogram
-from cosmicgate.panels import figure_pixels, masks_figure
 from cosmicgate.truth import CORE
 
 
@@ -133,26 +131,22 @@ class ValidationCurves(Callback):
     def _draw(self, logger: Logger, curves: Curves, epoch: int) -> None:
         if not isinstance(logger, WandbLogger):
             return
-        fpr, tpr = curves.roc(200)
-        recall, precision = curves.pr(200)
-        roc = wandb.Table(columns=["fpr", "tpr"], data=np.column_stack([fpr, tpr]).tolist())
-        pr = wandb.Table(columns=["recall", "precision"], data=np.column_stack([recall, precision]).tolist())
+        title = f"validation, epoch {epoch}"
+        (fpr, tpr), (recall, precision) = curves.roc(200), curves.pr(200)
         logger.experiment.log(
             {
-                "val/masks": [wandb.Image(picture) for picture in self._pictures(epoch)],
-                "val/roc": wandb.plot.line(roc, "fpr", "tpr", title=f"ROC, validation, epoch {epoch}"),
-                "val/pr": wandb.plot.line(pr, "recall", "precision", title=f"PR, validation, epoch {epoch}"),
+                "val/masks": self._pictures(epoch),
+                "val/roc": roc_chart(fpr.tolist(), tpr.tolist(), f"ROC, {title}"),
+                "val/pr": pr_chart(recall.tolist(), precision.tolist(), f"Precision-recall, {title}"),
             }
         )
 
-    def _pictures(self, epoch: int) -> list[NDArray[np.uint8]]:
-        """Return image, truth and mask of the kept patches, each as an RGBA picture."""
+    def _pictures(self, epoch: int) -> list[wandb.Image]:
+        """Return the kept patches under their truth and their mask."""
         pictures = []
         for image, truth, logits in zip(*self.kept or ((), (), ()), strict=True):
             mask = (logits[0].sigmoid() >= self.threshold).numpy()
-            masks = {f"mask, epoch {epoch}": mask}
-            figure = masks_figure(image[0].numpy(), truth[0].numpy(), masks, "validation patch")
-            pictures.append(figure_pixels(figure))
+            pictures.append(overlay(image[0].numpy(), truth[0].numpy(), mask, f"validation patch, epoch {epoch}"))
         return pictures
 
 

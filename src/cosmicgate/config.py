@@ -62,6 +62,9 @@ class Evaluate:
     compare: list[list[str]] = field(default_factory=list)
     picture: bool = True
     features: bool = False
+    logger: Any = None
+    group: str | None = None
+    tags: list[str] = field(default_factory=list)
 
 
 @contextmanager

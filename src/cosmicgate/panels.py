@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib import style
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
@@ -177,10 +176,3 @@ def save_figure(figure: Figure, path: Path) -> Path:
     figure.savefig(picture, format="png", metadata={"Software": None})
     write_whole(path, picture.getvalue())
     return path
-
-
-def figure_pixels(figure: Figure) -> NDArray[np.uint8]:
-    """Draw a figure into an array (H, W, 4), RGBA."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    return np.array(canvas.buffer_rgba(), np.uint8)  # type: ignore[no-untyped-call]

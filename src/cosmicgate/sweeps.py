@@ -17,7 +17,7 @@ from cosmicgate.config import ConfigError, cause_of
 from cosmicgate.detectors.network import read_checkpoint
 from cosmicgate.files import write_whole
 
-DECIDE = ("seed", "data", "model", "module", "trainer")  # keys of a configuration that decide on its results
+DECIDE = ("seed", "start", "data", "model", "module", "trainer")  # keys of a configuration that decide on its results
 # Keys below them that say where and how fast it is done; another machine may finish a sweep.
 HOW = ("default_root_dir", "root", "workers", "accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar")
 FAILED = "failed.txt"

@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 import wandb
-from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
 
 from cosmicgate.files import write_whole
 
@@ -27,8 +28,9 @@ PACKAGES = ("torch", "pytorch-lightning", "hydra-core", "torchmetrics", "numpy",
 def wandb_logger(
     project: str,
     folder: str,
-    name: str,
+    name: str | None = None,
     group: str | None = None,
+    job_type: str | None = None,
     tags: Sequence[str] = (),
     offline: bool | None = None,
 ) -> WandbLogger:
@@ -36,19 +38,20 @@ def wandb_logger(
 
     Parameters
     ----------
-    project, name, group, tags
+    project, name, group, job_type, tags
         As the dashboard shows them.
     folder : str
         The run folder.
     offline : bool, optional
-        None: offline unless a key of W&B is at hand.
+        None: offline unless logged in.
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
     note = Path(folder) / "wandb_id"
     run = note.read_text().strip() if note.is_file() else secrets.token_hex(4)
-    write_whole(note, run)
-    if offline is None:  # Lightning leaves "dryrun" behind in a sweep's process
-        offline = os.environ.get("WANDB_MODE") in ("offline", "dryrun", "disabled") or not wandb.login(prompt=False)
+    if getattr(rank_zero_only, "rank", 0) == 0:  # of several processes one speaks to W&B
+        write_whole(note, run)
+    if offline is None:
+        offline = not logged_in()
     return WandbLogger(
         project=project,
         save_dir=folder,
@@ -56,10 +59,43 @@ def wandb_logger(
         id=run,
         offline=bool(offline),
         group=group,
+        job_type=job_type,
         tags=list(tags),
         mode="offline" if offline else None,
         settings={"silent": True, "console": "off"},
     )
+
+
+def logged_in() -> bool:
+    """Say whether W&B can be reached as somebody."""
+    # Lightning leaves "dryrun" behind in a sweep's process.
+    return os.environ.get("WANDB_MODE") not in ("offline", "dryrun", "disabled") and bool(wandb.login(prompt=False))
+
+
+def csv_logger(folder: str) -> CSVLogger:
+    """Return the logger of ``metrics.csv`` in a run folder; one that is resumed keeps the lines it has."""
+    logger, file = CSVLogger(folder, name="", version=""), Path(folder) / "metrics.csv"
+    if file.is_file() and getattr(rank_zero_only, "rank", 0) == 0:
+        aside = file.rename(file.with_name(".metrics.csv"))  # Lightning deletes what it finds
+        try:
+            with aside.open() as lines:
+                logger.experiment.metrics_keys = lines.readline().strip().split(",")
+        finally:
+            aside.rename(file)
+    return logger
+
+
+def on_record(logger: Logger, run: Path) -> list[Logger]:
+    """Return a logger and beside it that of ``metrics.csv``: the run folder is the record, whatever else shows it."""
+    return [logger] if isinstance(logger, CSVLogger) else [logger, csv_logger(str(run))]
+
+
+def tensorboard_logger(folder: str) -> TensorBoardLogger:
+    """Return a logger of TensorBoard's event files in a run folder: scores and rates; curves and pictures are W&B's."""
+    try:
+        return TensorBoardLogger(folder, name="", version="", default_hp_metric=False)
+    except ModuleNotFoundError as error:
+        raise ImportError("logger=tensorboard needs a package that is missing: pip install tensorboard") from error
 
 
 def provenance(seed: int, inputs: Sequence[Path], config: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,13 +149,30 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip()
 
 
-def log_results(loggers: Sequence[Logger], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Show the scores of ``results.json`` in each logger: test/<test set>/<score>, the paper's convention."""
-    for row in rows:
-        scores = {f"test/{row['test_set']}/{key}": value for key, value in row["dilated"].items()}
-        scores |= {f"test/{row['test_set']}/hit_{key}": value for key, value in row["per_hit"].items()}
-        for logger in loggers:
-            logger.log_metrics({key: value for key, value in scores.items() if isinstance(value, int | float)})
+def facts_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a training is told apart by: model, norm, gate, data, contamination, seed; what it has of them."""
+    model, data = config.get("model") or {}, config.get("data") or {}
+    recipe = (data.get("contamination") or {}).get("_target_", "").rpartition(".")[2].lower()
+    facts = {"model": config.get("name"), "norm": model.get("norm"), "gate": model.get("gate")}
+    facts |= {"data": data.get("name"), "contamination": recipe or None, "seed": config.get("seed")}
+    return {key: value for key, value in facts.items() if value is not None}
+
+
+def tags_of(facts: Mapping[str, Any]) -> list[str]:
+    """Return facts as tags: ``norm=batch``, ``gate=true``."""
+    return [f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in facts.items()]
+
+
+@rank_zero_only
+def describe(loggers: Sequence[Logger], config: Mapping[str, Any]) -> None:
+    """Tell each logger the configuration of a training, and under ``about`` and as tags what it is told apart by."""
+    facts = facts_of(config)
+    about = facts | {"detector": config["title"], "trained_on": config["trained_on"]}
+    for logger in loggers:
+        logger.log_hyperparams({**config, "about": about})
+        if isinstance(logger, WandbLogger):
+            board = logger.experiment
+            board.tags = tuple(dict.fromkeys((*(board.tags or ()), *tags_of(facts))))
 
 
 def quiet() -> None:

@@ -1,7 +1,7 @@
 """Our networks as detectors."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from cosmicgate.detectors import NEVER, Detection
 from cosmicgate.detectors.inputs import BRIDGED, bridged
 from cosmicgate.models import UNet
 from cosmicgate.models.inference import frame_logits
-from cosmicgate.tracking import tree_hash
+from cosmicgate.tracking import facts_of, tree_hash
 
 PREFIX = "network."  # of the network's weights in a checkpoint
 FAST = torch.channels_last
@@ -37,6 +37,8 @@ class Network:
         It learned from a truth without a ring: its masks are dilated where the truth is.
     identity : object
         Hash of its weights, say.
+    facts : mapping
+        What its training is told apart by (:func:`cosmicgate.tracking.facts_of`); empty for foreign weights.
     """
 
     network: nn.Module
@@ -47,6 +49,7 @@ class Network:
     tile: int | None = None
     halo: int = 0
     grow: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @torch.inference_mode()
     def detect(self, frame: Frame) -> Detection:
@@ -110,6 +113,7 @@ def load(
         tile=tile,
         halo=halo,
         grow=not has_ring(config.get("data", {})),
+        facts=facts_of(config),
     )
 
 
