@@ -29,20 +29,27 @@ def draw_curves(rows: Sequence[Row], folder: Path, convention: Convention = "dil
 
     A detector looks the same in all of them.
     """
-    return _draw(rows, folder, f"curves_{convention}", lambda m, places: curves_figure(m, convention, places))
+    return _draw(rows, rows, folder, f"curves_{convention}", lambda m, places: curves_figure(m, convention, places))
 
 
 def draw_recall(rows: Sequence[Row], folder: Path) -> list[Path]:
-    """Draw a PNG for each test set whose rows tell hits apart, ``recall_<test set>_<provenance>.png``."""
-    told = [row for row in rows if row["per_hit"].get("by_length") and row["per_hit"].get("by_snr")]
-    return _draw(told, folder, "recall", recall_figure)
+    """Draw a PNG for each test set whose rows tell hits apart, ``recall_<test set>_<provenance>.png``.
+
+    A detector looks as it does in the curves.
+    """
+    return _draw(rows, [row for row in rows if tells_hits(row)], folder, "recall", recall_figure)
 
 
-def _draw(rows: Sequence[Row], folder: Path, kind: str, figure: Any) -> list[Path]:
+def tells_hits(row: Row) -> bool:
+    """Say whether a row has the hits that are found by length and brightness."""
+    return bool(row["per_hit"].get("by_length") and row["per_hit"].get("by_snr"))
+
+
+def _draw(rows: Sequence[Row], shown: Sequence[Row], folder: Path, kind: str, figure: Any) -> list[Path]:
     labels = [label(row, rows) for row in rows]
     places = {text: place for place, text in enumerate(dict.fromkeys(labels))}
     made: list[Path] = []
-    for members in by_test_set(rows):
+    for members in by_test_set(shown):
         path = folder / f"{file_name(kind, members[0]['test_set'], members[0]['provenance'])}.png"
         if path in made:  # the same test set, of other frames
             path = path.with_stem(f"{path.stem}_{len(made)}")
@@ -120,6 +127,27 @@ def recall_figure(members: Sequence[tuple[str, Row]], places: Mapping[str, int])
     figure.suptitle(heading(members[0][1]), fontsize=9)
     _legend(figure, handles)
     return figure
+
+
+def draw_history(trained: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]], path: Path) -> Path:
+    """Draw the validation of trainings by epoch into a PNG: its loss, and its TPR at a false-positive rate of 0.01 %.
+
+    ``trained`` is run -> ``val/loss`` and ``val/tpr_at_fpr_0.01pct`` -> epochs and values.
+    """
+    with style.context(["default", LOOK]):
+        figure = Figure(figsize=(7.2, 3.8), layout="constrained")
+        panels = figure.subplots(1, 2)
+        handles = []
+        for place, (name, history) in enumerate(trained.items()):
+            look = _look(place) | dict(marker=MARKERS[place % len(MARKERS)], markersize=3, linewidth=1.0)
+            for axes, key in zip(panels, ("val/loss", "val/tpr_at_fpr_0.01pct"), strict=True):
+                epochs, values = np.array(history.get(key, ())).reshape(-1, 2).T
+                line = axes.plot(epochs, values, label=name, **look)[0]
+            handles.append(line)
+        panels[0].set(xlabel="Epoch", ylabel="Validation loss", yscale="log")
+        panels[1].set(xlabel="Epoch", ylabel="TPR at FPR 0.01 %, validation")
+        _legend(figure, handles)
+        return save_figure(figure, path)
 
 
 def _look(place: int) -> dict[str, Any]:

@@ -63,13 +63,10 @@ def write_report(results: Path | Sequence[Path], folder: Path) -> list[Path]:
 
 def write_tables(content: Mapping[str, Sequence[Any]], folder: Path) -> list[Path]:
     """Write all tables in each of their forms, and return their paths."""
-    rows, differences = content["rows"], content["differences"]
-    chapters: dict[str, list[Table]] = {f"{name} truth": tables_of(rows, name) for name in CONVENTIONS}
-    chapters |= {"Hits": hit_tables(rows), "Places": ranking_tables(rows)}
-    chapters |= {"Classes of telescopes": class_tables(rows), "Differences": difference_tables(differences)}
+    rows, differences, chapters = content["rows"], content["differences"], chapters_of(content)
     text = ["# Results", ""]
     for chapter, tables in chapters.items():
-        text += [f"## {chapter.capitalize()}", "", *(markdown(table) for table in tables)] if tables else []
+        text += [f"## {chapter}", "", *(markdown(table) for table in tables)]
     text += _left_out(content)
     preamble = "% Needs \\usepackage{booktabs,graphicx}.\n"
     files = {
@@ -81,6 +78,16 @@ def write_tables(content: Mapping[str, Sequence[Any]], folder: Path) -> list[Pat
     for name, made in files.items():
         write_whole(folder / name, made.encode())
     return [folder / name for name in files]
+
+
+def chapters_of(content: Mapping[str, Sequence[Any]]) -> dict[str, list[Table]]:
+    """Return heading -> tables, for each heading that has some."""
+    rows = content["rows"]
+    chapters = {f"{name.capitalize()} truth": tables_of(rows, name) for name in CONVENTIONS}
+    chapters |= {"Hits": hit_tables(rows), "Places": ranking_tables(rows)}
+    chapters |= {"Classes of telescopes": class_tables(rows)}
+    chapters |= {"Differences": difference_tables(content["differences"])}
+    return {heading: tables for heading, tables in chapters.items() if tables}
 
 
 def _left_out(content: Mapping[str, Sequence[Any]]) -> list[str]:
