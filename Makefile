@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := outputs/demo
+RUNS ?= outputs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick lint format hits bench data-lco data-decam clean
+.PHONY: help setup demo report dashboard sync test test-quick lint format hits bench data-lco data-decam clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +24,15 @@ demo: setup ## Simulate, train att_cosmic_conn, evaluate, draw: under 10 minutes
 	$(BIN)/python train.py experiment=demo hydra.run.dir=$(DEMO)
 	$(BIN)/python evaluate.py checkpoint=$(DEMO)/checkpoints/best.ckpt 'detector=[checkpoint,astroscrappy]' hydra.run.dir=$(DEMO)/evaluation
 	@echo "Look at $(DEMO)/evaluation/report: tables.md, curves_dilated_decam_simulated.png, masks_decam.png"
+
+report: setup ## Put finished runs into one page, report.html: RUNS="outputs/demo outputs/sweeps"
+	$(BIN)/python -m cosmicgate.pages $(RUNS) -o report.html
+
+dashboard: setup ## Save a W&B workspace and report of finished runs, or write down what they would be: RUNS=outputs
+	$(BIN)/python -m cosmicgate.dashboard $(RUNS)
+
+sync: setup ## Send offline W&B runs below RUNS=outputs, once you are logged in
+	find $(RUNS) -type d -name 'offline-run-*' -print0 | xargs -0 -r $(BIN)/wandb sync --yes
 
 test: setup ## Run every test
 	$(BIN)/python -m pytest
