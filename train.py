@@ -10,10 +10,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from cosmicgate.boards import show_training
 from cosmicgate.callbacks import SelfContained
-from cosmicgate.config import ConfigError, Train, build, checked, one_sentence
+from cosmicgate.config import Train, build, checked, one_sentence
+from cosmicgate.data.decam import training_data
 from cosmicgate.detectors.network import load
 from cosmicgate.evaluation import evaluate
-from cosmicgate.masker import load as load_masker
+from cosmicgate.masker import begin_with
 from cosmicgate.report import write_report
 from cosmicgate.sweeps import finished, forget, validation_loss
 from cosmicgate.tracking import describe, on_record, provenance, quiet, write_json
@@ -34,14 +35,11 @@ def main(cfg: DictConfig) -> float:
         return validation_loss(best)
     pl.seed_everything(cfg.seed, verbose=False)
 
-    data = build(cfg.data)
-    if not isinstance(data, pl.LightningDataModule):
-        raise ConfigError(f"data: {cfg.data.name} is a test set, nothing trains on it; train on data=decam, say")
+    data = training_data(cfg.data)
     data.prepare_data()
     config["trained_on"] = f"{cfg.data.name}, {data.provenance}"
     module = build(cfg.module)
-    if cfg.start:
-        module.network.load_state_dict(load_masker(cfg.start).network.state_dict())
+    begin_with(module.network, cfg.start)
     callbacks = [*build(cfg.callbacks).values(), SelfContained(config)]
     trainer = build(cfg.trainer, callbacks=callbacks, logger=on_record(build(cfg.logger), run))
     describe(trainer.loggers, config)

@@ -230,6 +230,12 @@ def load(
     return Masker(network, card, precision, check, screen_of(card, tensors) if fast else None)
 
 
+def begin_with(network: UNet, model: str | Path | None) -> None:
+    """Give a network the weights of another of the same form, as :func:`load` finds it; None leaves its own."""
+    if model is not None:
+        network.load_state_dict(load(model, check=False).network.state_dict())
+
+
 def screen_of(card: Card, tensors: Mapping[str, torch.Tensor]) -> Screen:
     """Return the screen that was packaged with a network."""
     if card.screen is None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from cosmicgate.config import ConfigError, build
 from cosmicgate.data.contaminate import Contamination
 from cosmicgate.data.patches import EpochSampler, Grid, Patches, Windows, loader
 from cosmicgate.data.real import FlaggedCutouts
@@ -184,6 +185,14 @@ class DecamData(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the validation patches in their order."""
         return loader(self.validation, self.batch_size, self.workers, self.trainer)
+
+
+def training_data(node: Any) -> pl.LightningDataModule:
+    """Build a data set to train on; one that is for tests alone is refused by its name."""
+    data = build(node)
+    if not isinstance(data, pl.LightningDataModule):
+        raise ConfigError(f"data: {node['name']} is a test set, nothing trains on it; train on data=decam, say")
+    return data
 
 
 def _settings(contamination: Any) -> Any:
