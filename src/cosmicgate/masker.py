@@ -208,7 +208,7 @@ def load(
     Parameters
     ----------
     model : str or Path
-        A name that ``cosmicgate models`` lists, the folder of a run of ``train.py``, a checkpoint of it, or a file of
+        One of :func:`cosmicgate.cards.names`, the folder of a run of ``train.py``, a checkpoint of it, or a file of
         weights with its card beside it.
     precision, check
         As in :class:`Masker`.

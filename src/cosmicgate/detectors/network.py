@@ -123,7 +123,7 @@ def packaged(name: str, threshold: float | None = None, tile: int | None = None,
     Parameters
     ----------
     name : str
-        As ``cosmicgate models`` lists it, or a file of weights with its card beside it.
+        One of :func:`cosmicgate.cards.names`, or a file of weights with its card beside it.
     threshold, tile, halo
         As in :func:`load`; None: those of its card.
     """

@@ -1,0 +1,107 @@
+"""The networks that come with the package are what their cards say, and find what they are for."""
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from astropy.nddata import CCDData
+from conftest import ROOT
+
+import cosmicgate
+from cosmicgate.cards import FOLDER, find, names, read_card, read_weights
+
+
+def sky(shape=(200, 240)) -> np.ndarray:
+    """A sky of 1000 +- 10 counts with a star of 4 px and a hit of six pixels in a line; ADU."""
+    image = np.random.default_rng(0).normal(1000, 10, shape)
+    rows, columns = np.indices(shape)
+    image += 4000 * np.exp(-((rows - 120) ** 2 + (columns - 60) ** 2) / (2 * (4 / 2.355) ** 2))
+    for step in range(6):
+        image[40 + step, 100 + step // 2] += 400
+    return image
+
+
+STAR, HIT = (slice(110, 131), slice(50, 71)), (np.arange(40, 46), 100 + np.arange(6) // 2)
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_card_says_what_was_trained_on_what_by_which_command(name):
+    card = read_card(find(name))
+    assert card.name == name
+    assert card.licence == "BSD-3-Clause"
+    assert card.trained_on
+    assert card.command.startswith("python train.py")
+    assert card.machine
+    assert card.data_hash
+    assert card.scores
+    assert read_weights(find(name), card.sha256)
+    assert find(name).stat().st_size < 3e6
+    rates, thresholds = zip(*card.calibration, strict=True)
+    assert list(rates) == sorted(rates)
+    assert list(thresholds) == sorted(thresholds, reverse=True)
+
+
+def test_the_general_network_is_packaged_and_unknown_names_are_told_of_it():
+    assert "general" in names()
+    with pytest.raises(FileNotFoundError, match=r"no network 'genral': expected one of .*general"):
+        cosmicgate.load("genral")
+    assert not list(FOLDER.glob("*.ckpt"))
+
+
+@pytest.mark.parametrize("fast", [False, True], ids=["whole", "fast"])
+def test_it_finds_the_hit_and_spares_the_star(fast):
+    found = cosmicgate.load(check=False, fast=fast).mask(sky())
+    assert found[HIT].mean() >= 0.8
+    assert not found[STAR].any()
+    assert found.sum() < 15
+
+
+def test_counts_of_any_scale_and_level_give_the_same_probabilities():
+    detector = cosmicgate.load(check=False)
+    expected = detector.probability(sky())
+    assert np.allclose(detector.probability(7 * sky() - 6900), expected, atol=2e-3)
+    assert np.allclose(detector.probability(sky().astype(">f4")), expected, atol=2e-3)
+
+
+def test_a_lower_rate_of_false_alarms_means_fewer_pixels():
+    detector = cosmicgate.load(check=False)
+    few, many = (detector.mask(sky(), fpr=fpr) for fpr in (1e-4, 1e-2))
+    assert few.sum() < many.sum()
+    assert not (few & ~many).any()
+
+
+def test_a_pipeline_gets_its_ccd_back_without_hits_and_with_all_else():
+    ccd = CCDData(sky(), unit="adu", meta={"OBJECT": "field"})
+    ccd.mask = np.zeros(ccd.shape, bool)
+    ccd.mask[5, 5] = True
+    done = cosmicgate.load(check=False).clean(ccd, grow=1)
+    assert done.mask[5, 5]
+    assert done.mask[HIT].all()
+    assert done.data[HIT].max() < 1050
+    assert np.array_equal(done.data[~done.mask], ccd.data[~done.mask])
+    assert done.header["OBJECT"] == "field"
+    assert done.header["CRMODEL"] == "general"
+    assert done.unit == ccd.unit
+
+
+def test_an_image_unlike_the_training_is_told_with_the_reason():
+    from scipy.ndimage import gaussian_filter
+
+    resampled = gaussian_filter(np.random.default_rng(1).normal(1000, 10, (256, 256)), 1.5)
+    with pytest.warns(UserWarning, match=r"correlation of neighbouring sky pixels .* general learned from"):
+        cosmicgate.load().mask(resampled)
+
+
+def test_the_readme_masks_an_image():
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    known = {"image": sky()}
+    exec(code.replace("cosmicgate.load(", "cosmicgate.load(check=False, "), known)
+    assert known["hits"][HIT].mean() >= 0.8
+    assert known["cleaned"][HIT].max() < 1050
+
+
+def test_importing_the_package_does_not_wait_for_torch():
+    told = "import sys, cosmicgate; assert cosmicgate.__version__; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", told], check=True)
