@@ -52,19 +52,23 @@ def calibration(masker: Masker, frames: Sequence[Path]) -> list[list[float]]:
     return [[rate, float(1 / (1 + np.exp(-logit)))] for rate, logit in pairs]
 
 
-def ranges(frames: Sequence[Path]) -> dict[str, list[float]]:
-    """Return the least and the greatest value of each trait among labelled frames, at most :data:`WIDEST` of them."""
+def ranges(frames: Sequence[Path], scaling: str) -> dict[str, list[float]]:
+    """Return where 98 % of labelled frames lie in each trait; at most :data:`WIDEST` of them are measured.
+
+    Traits that a network cannot see behind its scaling are left out, and a field may be as empty as it likes.
+    """
     step = max(len(frames) // WIDEST, 1)
     found = []
     for folder in tqdm(frames[::step], desc="traits", unit="frame"):
         labelled = load_labelled(folder)
         found.append(traits(*bridged(np.asarray(labelled.image), np.asarray(labelled.bad))))
     table = {name: np.array([one[name] for one in found]) for name in TRAITS}
-    return {
-        name: [float(np.nanmin(values)), float(np.nanmax(values))]
+    limits = {
+        name: [float(value) for value in np.nanpercentile(values, [1, 99])]
         for name, values in table.items()
-        if np.isfinite(values).any()
+        if np.isfinite(values).any() and not (scaling == "robust" and name in ("background", "noise"))
     }
+    return limits | {"sources": [0.0, limits["sources"][1]]}
 
 
 def tuned_screen(masker: Masker, first: Masker, frames: Sequence[Path], fpr: float = 1e-4) -> Screen:
@@ -155,7 +159,7 @@ def card_of(run: Path, name: str, command: str, results: Sequence[Path]) -> tupl
         machine=provenance["device"],
         calibrated_on=f"{masker.card.trained_on}: validation frames, sky pixels",
         calibration=calibration(masker, data.split("validation")),
-        ranges=ranges(data.split("train")),
+        ranges=ranges(data.split("train"), masker.network.scaling),
         scores=scores([run / "results.json", *results], masker.card.title),
     )
     return masker, card, data

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter, uniform_filter
 
+SQUARE = 32  # pixels: side of what is calm or not
 SAMPLE = 1024  # pixels: traits are measured on the middle of the image
 TRAITS = {
     "background": "its background (counts)",
@@ -32,23 +33,40 @@ def traits(image: NDArray[np.float32], bad: NDArray[np.bool_]) -> dict[str, floa
     background = float(np.median(image[~bad]))
     noise = 1.4826 * float(np.median(np.abs(image[~bad] - background)))
     scaled = (image - background) / (noise or 1.0)
-    calm = (np.abs(scaled) < 3) & ~bad
-    pairs = [(scaled[:, 1:], scaled[:, :-1], calm[:, 1:] & calm[:, :-1])]
-    pairs.append((scaled[1:], scaled[:-1], calm[1:] & calm[:-1]))
     bright = scaled > 5
     return {
         "background": background,
         "noise": noise,
-        "correlation": float(np.mean([_correlation(a[both], b[both]) for a, b, both in pairs])),
+        "correlation": _correlation(scaled),
         "sources": float((bright & ~bad).mean()),
         "sharpness": _sharpness(scaled, bad),
     }
 
 
-def _correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
-    if first.size < 100 or first.std() == 0 or second.std() == 0:
+def _correlation(scaled: NDArray[np.float32]) -> float:
+    """Return the correlation of neighbours in the calm fifth of the image.
+
+    From how much less they differ than pixels that are four apart: differences do not see a gradient of the sky, and
+    calm squares hold few stars, whose light is correlated in any image.
+    """
+    rows, columns = (length // SQUARE for length in scaled.shape)
+    if not rows * columns:
         return np.nan
-    return float(np.corrcoef(first, second)[0, 1])
+    whole = scaled[: rows * SQUARE, : columns * SQUARE].reshape(rows, SQUARE, columns, SQUARE)
+    squares = whole.transpose(0, 2, 1, 3).reshape(-1, SQUARE, SQUARE)
+    spread = np.median(np.abs(squares - np.median(squares, axis=(1, 2), keepdims=True)), axis=(1, 2))
+    calm = squares[spread <= np.quantile(spread, 0.2)]
+    near, far = (
+        np.median(np.abs(np.concatenate([_step(calm, step, 1).ravel(), _step(calm, step, 2).ravel()])))
+        for step in (1, 4)
+    )
+    return 1 - float(near) ** 2 / float(far) ** 2 if far else np.nan
+
+
+def _step(squares: NDArray[np.float32], step: int, axis: int) -> NDArray[np.float32]:
+    moved = np.moveaxis(squares, axis, 0)
+    difference: NDArray[np.float32] = moved[step:] - moved[:-step]
+    return difference
 
 
 def _sharpness(scaled: NDArray[np.float32], bad: NDArray[np.bool_]) -> float:
