@@ -173,19 +173,35 @@ TRAININGS = [p.stem for p in EXPERIMENTS if "override /detector" not in p.read_t
 @pytest.mark.parametrize("name", TRAININGS)
 def test_every_experiment_trains_one_batch(command, name, real, tmp_path):
     text = (ROOT / "conf" / "experiment" / f"{name}.yaml").read_text()
-    arguments = [f"real={real('.')}"] if "${real}" in text else []
+    few, one = "{train:2,validation:1,test:2}", "{train:1,validation:1,test:1}"
     small = ["trainer.max_epochs=1", "+trainer.limit_train_batches=1", "+trainer.limit_val_batches=1", "logger=csv"]
-    small += ["data.batch_size=2", f"data.root={tmp_path}/data", f"hydra.run.dir={tmp_path}/run"]
-    if "override /data/science: coadd" in text:
-        small += ["data.science.bands=[g]", "data.science.frames={train:1,validation:1,test:1}"]
-        small += ["data.science.strips={train:[0,0.1],validation:[0.1,0.19],test:[0.9,1]}"]
-    if "override /data/science: cameras" in text:
-        small += [f"data.{source}.frames={{train:2,validation:1,test:2}}" for source in ("science", "darks")]
-    if name == "decam_trained" or "- decam_trained\n" in text:
-        one = "frames={train:1,validation:1,test:1}"
-        small += ["data.science.bands=[g]", "data.pairs_per_frame=1", f"data.root={command.data}/trained"]
-        small += [f"data.{source}.{what}" for source in ("science", "darks") for what in ("shape=[256,256]", one)]
-    done = command("train.py", f"experiment={name}", *arguments, *small)
+    small += ["data.batch_size=2", f"hydra.run.dir={tmp_path}/run"]
+
+    def cameras(data: str) -> list[str]:
+        return [f"{data}.root={tmp_path}/cameras", *(f"{data}.{kind}.frames={few}" for kind in ("science", "darks"))]
+
+    def simulated(data: str) -> list[str]:
+        sizes = [
+            f"{data}.{kind}.{what}" for kind in ("science", "darks") for what in ("shape=[256,256]", f"frames={one}")
+        ]
+        return [f"{data}.root={command.data}/trained", f"{data}.science.bands=[g]", f"{data}.pairs_per_frame=1", *sizes]
+
+    def semireal(data: str) -> list[str]:
+        strips = "{train:[0,0.1],validation:[0.1,0.19],test:[0.9,1]}"
+        sky = [f"{data}.science.bands=[g]", f"{data}.science.frames={one}", f"{data}.science.strips={strips}"]
+        return [f"real={real('.')}", f"{data}.root={tmp_path}/semireal", *sky]
+
+    if name == "general":
+        small += [*cameras("data.parts.cameras"), *simulated("data.parts.decam"), *semireal("data.parts.semireal")]
+    elif name == "decam_semireal":
+        small += semireal("data")
+    elif name == "cameras":
+        small += cameras("data")
+    elif name == "decam_trained" or "- decam_trained\n" in text:
+        small += simulated("data")
+    else:
+        small += [f"data.root={tmp_path}/data"]
+    done = command("train.py", f"experiment={name}", *small)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "run" / "results.json").read_text())["rows"]
     assert rows
