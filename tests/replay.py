@@ -208,9 +208,9 @@ class _Handler(BaseHTTPRequestHandler):
         pause = trouble.stall if trouble.stall is not None else len(part)
         part = part[: trouble.cut]
         for piece in (part[:pause], part[pause:]):
+            request.sent += len(piece)  # before, as the other side may be done and ask before this thread goes on
             self.wfile.write(piece)
             self.wfile.flush()
-            request.sent += len(piece)
             if trouble.stall is not None:
                 self.replay.go_on.wait(120)
         self.close_connection = trouble.cut is not None or trouble.stall is not None
