@@ -72,7 +72,8 @@ def cosmic_conn(tile: int) -> Callable[[], Job]:
         from cosmic_conn import init_model
 
         model = init_model("ground_imaging")
-        return lambda image: model.detect_cr(image, crop=tile)
+        model.opt.crop = tile
+        return model.detect_cr
 
     return make
 
