@@ -1,5 +1,6 @@
 """The detector that astronomers use: an image in, probabilities, a mask or a cleaned image out."""
 
+import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -158,7 +159,8 @@ class Masker:
         done.data = clean(ccd.data, hits, method, bad=bad)
         done.mask = bad | hits if ccd.mask is not None or hits.any() else None
         if ccd.uncertainty is not None:
-            done.uncertainty.array = uncertainty_of_guess(ccd, done.data, hits, bad)
+            kind = ccd.uncertainty.uncertainty_type
+            done.uncertainty.array = uncertainty_of_guess(ccd.uncertainty.array, kind, done.data, hits, bad)
         for key, (value, comment) in {
             "CRMODEL": (self.card.name, f"cosmicgate {__version__}"),
             "CRTHRESH": (round(at, 6), "probability from which a pixel is a hit"),
@@ -177,23 +179,25 @@ def grown(mask: NDArray[np.bool_], grow: int, bad: NDArray[np.bool_]) -> NDArray
 
 
 def uncertainty_of_guess(
-    ccd: CCDData, cleaned: NDArray[Any], hits: NDArray[np.bool_], bad: NDArray[np.bool_]
+    uncertainty: NDArray[Any], kind: str, cleaned: NDArray[Any], hits: NDArray[np.bool_], bad: NDArray[np.bool_]
 ) -> NDArray[Any]:
-    """Return the uncertainties of ``ccd``, greater where pixels were replaced.
+    """Return the uncertainties (H, W) of a cleaned image, greater where pixels were replaced.
 
     What a guess may be wrong by has two parts, whose squares add up: what a pixel of its neighbourhood scatters by
     itself (the median of the variances around), and how much the image changes from pixel to pixel there (the median
-    of the squared steps between neighbours, which is large on the flank of a star).
+    of the squared steps between neighbours, which is large on the flank of a star). ``kind`` is "std", "var" or "ivar";
+    uncertainties of another kind stay.
     """
-    power = {"std": 0.5, "var": 1.0, "ivar": -1.0}.get(ccd.uncertainty.uncertainty_type)
-    array = np.array(ccd.uncertainty.array)
-    if power is None:  # of a kind that knows no squares
+    power = {"std": 0.5, "var": 1.0, "ivar": -1.0}.get(kind)
+    array = np.array(uncertainty)
+    if power is None or not hits.any():
         return array
-    with np.errstate(divide="ignore", invalid="ignore"):
-        variance = np.asarray(array, np.float64) ** (1 / power)
-    steps = np.square(np.diff(np.asarray(cleaned, np.float64), axis=1, append=cleaned[:, -2:-1]))
-    own = clean(variance, hits, bad=bad | ~np.isfinite(variance))
-    array[hits] = (own[hits] + clean(steps, hits, bad=bad)[hits]) ** power
+    real = np.result_type(array, cleaned, np.float32)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        variance = np.asarray(array, real) ** (1 / power)
+        steps = np.square(np.diff(np.asarray(cleaned, real), axis=1, append=cleaned[:, -2:-1]))
+        own = clean(variance, hits, bad=bad | ~np.isfinite(variance))
+        array[hits] = (own[hits] + clean(steps, hits, bad=bad)[hits]) ** power
     return array
 
 
@@ -258,7 +262,7 @@ def from_checkpoint(path: Path) -> tuple[UNet, Card]:
         title=config["title"],
         version=__version__,
         network=arguments,
-        sha256="",
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         trained_on=config["trained_on"],
         command="",
         data_hash="",
@@ -271,7 +275,7 @@ def from_checkpoint(path: Path) -> tuple[UNet, Card]:
 
 
 def _plain(image: NDArray[Any] | NDData, bad: NDArray[np.bool_] | None) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Return the values and the bad pixels of what was given; complain of what cannot be an image."""
+    """Return the values and the bad pixels (not finite or masked) of what was given; refuse what cannot be an image."""
     masked = None
     if isinstance(image, NDData):
         image, masked = image.data, image.mask
@@ -284,7 +288,7 @@ def _plain(image: NDArray[Any] | NDData, bad: NDArray[np.bool_] | None) -> tuple
         raise ValueError(f"expected an image (H, W) or images (N, H, W), got {values.shape}")
     if min(values.shape[-2:]) < SMALLEST or not values.size:
         raise ValueError(f"expected at least {SMALLEST}x{SMALLEST} pixels, got {values.shape}")
-    all_bad = np.zeros(values.shape, bool)
+    all_bad = ~np.isfinite(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
     for one in (bad, masked):
         if one is not None:
             if np.shape(one) not in (values.shape, ()):
