@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from cosmicgate.data.hdus import stem
+from cosmicgate.data.hdus import Extension, stem
 
 Kind = Literal["mask", "append", "clean", "in-place"]
 ENDINGS = {"mask": "_crmask", "append": "_crmasked", "clean": "_crclean"}
@@ -50,6 +50,12 @@ def output_of(path: Path, root: Path, out: Path | None, kind: Kind) -> Path:
     name = (path.name[: ending.start()] if ending else stem(path)) + ENDINGS[kind]
     name += ending.group() if ending and kind != "mask" else ".fits"
     return (path.parent if out is None else out / path.parent.relative_to(root)) / name
+
+
+def name_of(place: Extension, what: str) -> str:
+    """Return the EXTNAME of what belongs to an image: ``"N4_CRMASK"``, ``"CRMASK"`` of a primary one."""
+    name = place.name or str(place.number)
+    return what if name == "PRIMARY" else f"{name}_{what}"
 
 
 def side_file(path: Path) -> Path:

@@ -16,13 +16,8 @@ from cosmicgate.data.hdus import Extension, is_zipped, plain
 from cosmicgate.files import whole
 from cosmicgate.products.blocks import BLOCK, header_length, sealed, spans
 from cosmicgate.products.labels import BIT, ascii_of
+from cosmicgate.products.names import name_of
 from cosmicgate.products.patching import Patch, patched
-
-
-def name_of(place: Extension, what: str) -> str:
-    """Return the EXTNAME of what belongs to an image: ``"N4_CRMASK"``, ``"CRMASK"`` of a primary one."""
-    name = place.name or str(place.number)
-    return what if name == "PRIMARY" else f"{name}_{what}"
 
 
 def mask_hdu(place: Extension, mask: NDArray[np.bool_], cards: Sequence[fits.Card]) -> bytes:
