@@ -1,4 +1,4 @@
-"""A network that takes milliseconds and calls every sharp bright pixel a hit, with a card: the real thing, but small."""
+"""A network that takes milliseconds and calls every sharp bright pixel a hit, with its card."""
 
 from pathlib import Path
 from typing import Any

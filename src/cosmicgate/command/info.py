@@ -10,8 +10,6 @@ from cosmicgate.data.hdus import Extension, FitsError, masks_beside, opened, sci
 from cosmicgate.data.instruments import telescope_of
 from cosmicgate.products.planes import saturation_of, uncertain_planes
 
-Names = dict[int, str]
-
 
 def info(file: Annotated[Path, typer.Argument(help="A FITS file, .fz and .gz as well.", show_default=False)]) -> None:
     """Say how a file is understood: which of its HDUs are images, masks, uncertainties or masks of ours."""
@@ -42,7 +40,7 @@ def described(path: Path, hdus: fits.HDUList) -> list[str]:
     return lines + [none] * bool(none)
 
 
-def _roles(path: Path, hdus: fits.HDUList, images: list[Extension]) -> Names:
+def _roles(path: Path, hdus: fits.HDUList, images: list[Extension]) -> dict[int, str]:
     """Return what HDUs are to us, by their numbers."""
     roles = {number: text for number, hdu in enumerate(hdus) if (text := _ours(hdu))}
     for image in images:
@@ -51,7 +49,9 @@ def _roles(path: Path, hdus: fits.HDUList, images: list[Extension]) -> Names:
         notes += f"; its overscan {image.overscan} is not searched" if image.overscan else ""
         roles[image.number] = f"image{notes}"
         for number in masks_beside(hdus, image, images):
-            roles[number] = f"mask of {image.label}: its bad pixels are not searched"
+            fits_it = hdus[number].shape[-2:] == image.shape
+            what = "its bad pixels are not searched" if fits_it else "of another shape, so not used"
+            roles[number] = f"mask of {image.label}: {what}"
         for number, kind in uncertain_planes(hdus, image, images):
             roles[number] = f"uncertainty of {image.label} ({kind}): grows where --clean replaces"
     return roles
