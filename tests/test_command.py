@@ -133,7 +133,7 @@ def test_an_image_unlike_the_training_is_masked_with_a_warning_in_all_places(nig
     model = tiny_model(tmp_path / "model", ranges={"background": [1000.0, 2000.0]})
     done = run("mask", night / "0.fits", "-m", model, "--json", tmp_path / "s.json")
     assert done.exit_code == 0
-    reason = "its background (counts) is 100, tiny learned from 1e+03 to 2e+03"
+    reason = "its background (counts) is 99.8, tiny learned from 1e+03 to 2e+03"
     assert reason in done.stderr
     assert reason in json.loads((tmp_path / "s.json").read_text())["files"][0]["warnings"][0]
     comments = "".join(fits.getheader(night / "0_crmask.fits", "CRMASK")["COMMENT"])
@@ -263,7 +263,7 @@ def process(*arguments, code="from cosmicgate.command import app; app()"):
 def test_help_and_info_do_not_wait_for_torch(tmp_path):
     fits.writeto(tmp_path / "a.fits", sky(SHAPE))
     code = (
-        "import sys; from cosmicgate.command import app; app(standalone_mode=False); assert 'torch' not in sys.modules"
+        "import sys; from cosmicgate.command import app; app(standalone_mode=False); sys.exit('torch' in sys.modules)"
     )
     for arguments in (("mask", "--help"), ("info", tmp_path / "a.fits")):
         out, err = (started := process(*arguments, code=code)).communicate()

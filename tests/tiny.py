@@ -33,7 +33,7 @@ def tiny_network() -> UNet:
         for convolution in (first.conv2, last.conv1, last.conv2):
             convolution.weight[0, 0, 1, 1] = 1
         network.head.weight[0, 0] = 12
-        network.head.bias.fill_(-12)
+        network.head.bias.fill_(-21.6)  # a hit is about nine times the noise above its neighbours
     return network.eval()
 
 

@@ -173,7 +173,18 @@ def _encoded(stored: NDArray[Any], kind: str) -> list[bytes]:
     kind = kind.replace("RICE_ONE", "RICE_1")
     hdu = fits.CompImageHDU(stored, compression_type=kind, tile_shape=(1, stored.shape[1]), quantize_level=0)
     with fits.open(_file(hdu), memmap=False, disable_image_compression=True) as hdus:
-        return [row.tobytes() for row in hdus[1].data["COMPRESSED_DATA"]]
+        return [_undated(row.tobytes()) for row in hdus[1].data["COMPRESSED_DATA"]]
+
+
+def undated_table(header: bytes, data: bytes) -> tuple[bytes, bytes]:
+    """Return header and data of a compressed image without the time of day, which gzip puts into each tile."""
+    table = Table.of(header, data)
+    table.tiles = {name: {row: _undated(tile) for row, tile in tiles.items()} for name, tiles in table.tiles.items()}
+    return table.written(header)
+
+
+def _undated(tile: bytes) -> bytes:
+    return tile[:4] + bytes(4) + tile[8:] if tile.startswith(b"\x1f\x8b\x08") else tile
 
 
 def _like_ours(cards: fits.Header) -> bool:
@@ -198,7 +209,7 @@ def rewritten(
         new = fits.CompImageHDU(image, hdus[1].header, compression_type="GZIP_2", quantize_level=0)
     content = _file(new).getvalue()[BLOCK:]
     cut = header_length(content)
-    return content[:cut], content[cut:]
+    return undated_table(content[:cut], content[cut:])
 
 
 def _empty_primary() -> bytes:

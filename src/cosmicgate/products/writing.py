@@ -18,6 +18,7 @@ from cosmicgate.products.blocks import BLOCK, header_length, sealed, spans
 from cosmicgate.products.labels import BIT, ascii_of
 from cosmicgate.products.names import name_of
 from cosmicgate.products.patching import Patch, patched
+from cosmicgate.products.tiles import undated_table
 
 
 def mask_hdu(place: Extension, mask: NDArray[np.bool_], cards: Sequence[fits.Card]) -> bytes:
@@ -40,7 +41,7 @@ def _compressed(data: NDArray[Any], name: str, version: int, cards: Sequence[fit
     fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(file)
     content = file.getvalue()[BLOCK:]
     cut = header_length(content)
-    return sealed(content[:cut], content[cut:])
+    return sealed(*undated_table(content[:cut], content[cut:]))
 
 
 def write_side_file(output: Path, source: Path, hdus: IO[bytes], cards: Sequence[fits.Card]) -> None:
