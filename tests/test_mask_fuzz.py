@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from tiny import sky, tiny_model
 
 import cosmicgate
-from cosmicgate.data.hdus import pixels
+from cosmicgate.data.fits.hdus import pixels
 from cosmicgate.products.labels import Wanted
 from cosmicgate.products.making import make
 

@@ -85,8 +85,11 @@ def test_five_hundred_small_images_of_odd_sizes(masker):
 
 @pytest.mark.parametrize(
     "image",
-    [np.zeros(SHAPE), np.full(SHAPE, -1e4), np.full(SHAPE, 65_535, np.uint16), np.full(SHAPE, 1e37), np.eye(40)],
-    ids=["zeros", "negative", "saturated", "huge", "a diagonal"],
+    [
+        *(np.zeros(SHAPE), np.full(SHAPE, -1e4), np.full(SHAPE, 65_535, np.uint16), np.full(SHAPE, 1e37), np.eye(40)),
+        np.where(np.eye(*SHAPE) > 0, 3e38, np.random.default_rng(0).normal(0, 0.01, SHAPE)).astype(np.float32),
+    ],
+    ids=["zeros", "negative", "saturated", "huge", "a diagonal", "huge pixels"],
 )
 def test_odd_images_get_probabilities(masker, image):
     probability = masker.probability(image)

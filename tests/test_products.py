@@ -11,7 +11,8 @@ from astropy.io import fits
 from tiny import hit, sky, tiny_model
 
 import cosmicgate
-from cosmicgate.data.hdus import extensions, pixels
+from cosmicgate.data.fits.hdus import pixels
+from cosmicgate.data.fits.images import extensions
 from cosmicgate.products.blocks import spans
 from cosmicgate.products.labels import Wanted
 from cosmicgate.products.making import make

@@ -28,6 +28,7 @@ from cosmicgate.traits import traits, warn_if_far
 log = logging.getLogger(__name__)
 
 SMALLEST = 8  # pixels
+LARGEST = 1e30  # counts: beyond, a pixel would become infinite on its way through a network, and all around it
 Precision = Literal["float32", "bfloat16"]
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -82,6 +83,7 @@ class Masker:
         if values.ndim == 3:
             return np.stack([self.probability(*pair) for pair in zip(values, bad, strict=True)])
         filled, bad = bridged(values, bad)
+        np.clip(filled, -LARGEST, LARGEST, out=filled)
         if self.check:
             warn_if_far(traits(filled, bad), self.card.ranges, self.card.name)
         logits = self._logits(torch.from_numpy(filled))

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 import typer
 from astropy.io import fits
 
-from cosmicgate.data.hdus import Extension, FitsError, masks_beside, opened, science
-from cosmicgate.data.instruments import telescope_of
+from cosmicgate.data.fits.hdus import FitsError, opened
+from cosmicgate.data.fits.images import Extension, masks_beside, science
+from cosmicgate.data.fits.instruments import telescope_of
 from cosmicgate.products.planes import saturation_of, uncertain_planes
 
 

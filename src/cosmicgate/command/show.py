@@ -7,7 +7,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from cosmicgate.data.hdus import FitsError, opened, pixels
+from cosmicgate.data.fits.hdus import FitsError, opened, pixels
 from cosmicgate.products.names import name_of, side_file
 from cosmicgate.products.planes import images_of
 

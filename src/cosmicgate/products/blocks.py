@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
-from cosmicgate.data.hdus import opened
+from cosmicgate.data.fits.hdus import opened
 
 BLOCK, CARD = 2880, 80
 END = b"END".ljust(CARD)

@@ -10,7 +10,7 @@ from typing import Any
 from astropy.io import fits
 
 from cosmicgate import __version__
-from cosmicgate.data.hdus import FitsError, opened
+from cosmicgate.data.fits.hdus import FitsError, opened
 from cosmicgate.masker import Masker
 from cosmicgate.products.names import Kind
 
@@ -51,8 +51,12 @@ class Wanted:
 
 
 def settings(masker: Masker) -> dict[str, Any]:
-    """Return how a detector computes, by name: all of its fields but the network, its card and its warnings."""
-    return {f.name: str(getattr(masker, f.name)) for f in fields(masker) if f.name not in ("network", "card", "check")}
+    """Return how a detector computes, by name: all of its fields but the network, its card and its warnings.
+
+    Of what is no plain value only whether it is there: it comes with the weights.
+    """
+    found = {f.name: getattr(masker, f.name) for f in fields(masker) if f.name not in ("network", "card", "check")}
+    return {name: value if isinstance(value, str | int | float) else value is not None for name, value in found.items()}
 
 
 def sha256_of(path: Path) -> str:

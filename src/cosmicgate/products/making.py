@@ -12,7 +12,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from cosmicgate.data.hdus import FitsError
+from cosmicgate.data.fits.hdus import FitsError
 from cosmicgate.inpainting import clean
 from cosmicgate.masker import Masker, grown, uncertainty_of_guess
 from cosmicgate.products.labels import (

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from cosmicgate.data.hdus import Extension, stem
+from cosmicgate.data.fits.hdus import stem
+from cosmicgate.data.fits.images import Extension
 
 Kind = Literal["mask", "append", "clean", "in-place"]
 ENDINGS = {"mask": "_crmask", "append": "_crmasked", "clean": "_crclean"}

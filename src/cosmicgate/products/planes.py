@@ -9,20 +9,11 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from cosmicgate.data.hdus import (
-    Extension,
-    FitsError,
-    chosen,
-    masks_beside,
-    opened,
-    pixels,
-    planes_beside,
-    science,
-    section,
-)
-from cosmicgate.data.headers import first, number
-from cosmicgate.data.instruments import telescope_of
-from cosmicgate.data.masks import bad_pixels, words_of
+from cosmicgate.data.fits.hdus import FitsError, opened, pixels, section
+from cosmicgate.data.fits.headers import first, number
+from cosmicgate.data.fits.images import Extension, chosen, masks_beside, planes_beside, science
+from cosmicgate.data.fits.instruments import telescope_of
+from cosmicgate.data.fits.masks import bad_pixels, words_of
 
 Kind = Literal["std", "var", "ivar"]
 # Words in the EXTNAME of planes that say how sure an image is, and what their numbers are.

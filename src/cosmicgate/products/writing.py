@@ -12,7 +12,8 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from cosmicgate.data.hdus import Extension, is_zipped, plain
+from cosmicgate.data.fits.hdus import is_zipped, plain
+from cosmicgate.data.fits.images import Extension
 from cosmicgate.files import whole
 from cosmicgate.products.blocks import BLOCK, header_length, sealed, spans
 from cosmicgate.products.labels import BIT, ascii_of
