@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -93,7 +94,7 @@ def test_a_bad_file_is_named_and_the_others_go_on(night, model, tmp_path):
         (["--fpr", "0.5"], "calibrated from 1e-05 to 0.01"),
         (["--fpr", "1e-3", "--threshold", "0.5"], "give one of them"),
         (["--threshold", "1.5"], "expected a probability between 0 and 1"),
-        (["--grow", "-1"], "-1 is not in the range"),
+        (["--grow", "-1"], "Invalid value for '--grow'"),
         (["--append", "--clean"], "--append"),
         (["--in-place", "-o", "x"], "--in-place"),
         (["-o", "one.fits"], "would be the output of"),
@@ -251,20 +252,21 @@ def test_a_full_disk_is_named_and_nothing_half_is_left(night, model, tmp_path):
     np.testing.assert_array_equal(fits.getdata(night / "0.fits"), sky(SHAPE, 0))
 
 
+# What is started in the background may ignore SIGINT, and so would all that it starts; the command should not.
+LISTEN = "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+
+
 def process(*arguments, code="from cosmicgate.command import app; app()"):
     """Start the command in a process of its own."""
     environment = os.environ | {"PYTHONPATH": f"{ROOT}/src", "OMP_NUM_THREADS": "1"}
     pipe = subprocess.PIPE
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)], env=environment, stdout=pipe, stderr=pipe, text=True
-    )
+    command = [sys.executable, "-c", LISTEN + code, *map(str, arguments)]
+    return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True)
 
 
 def test_help_and_info_do_not_wait_for_torch(tmp_path):
     fits.writeto(tmp_path / "a.fits", sky(SHAPE))
-    code = (
-        "import sys; from cosmicgate.command import app; app(standalone_mode=False); sys.exit('torch' in sys.modules)"
-    )
+    code = "from cosmicgate.command import app; app(standalone_mode=False); sys.exit('torch' in sys.modules)"
     for arguments in (("mask", "--help"), ("info", tmp_path / "a.fits")):
         out, err = (started := process(*arguments, code=code)).communicate()
         assert started.returncode == 0, err
@@ -272,7 +274,6 @@ def test_help_and_info_do_not_wait_for_torch(tmp_path):
 
 
 DIES = """
-import os, signal
 from pathlib import Path
 replace = Path.replace
 def dies(self, target):
@@ -321,8 +322,8 @@ def test_several_processes_write_the_same_and_stop_together(night, model, tmp_pa
     assert out.count("pixels hit") == 3
     one, two = ({p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in ("one", "two"))
     assert one == two
-    for number in range(4, 40):
-        fits.writeto(night / f"{number}.fits", sky((1000, 1000), number))
+    for number in range(4, 20):
+        fits.writeto(night / f"{number}.fits", sky((500, 500), number))
     stopped = process("mask", night, "-m", model, "-o", tmp_path / "two", "--jobs", 2)
     while not (tmp_path / "two" / "10_crmask.fits").exists() and stopped.poll() is None:
         time.sleep(0.02)
@@ -334,3 +335,45 @@ def test_several_processes_write_the_same_and_stop_together(night, model, tmp_pa
     assert not list((tmp_path / "two").glob(".*"))
     children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(stopped.pid)], capture_output=True, text=True).stdout
     assert not children.strip()
+
+
+# ------------------------------------------------------------------------------------------------------------ docs
+
+
+@pytest.fixture
+def reader(tmp_path, monkeypatch):
+    """Stand where a reader of docs/masking.md stands: a night, a file, and a network that is installed."""
+    folder = tmp_path / "weights"
+    tiny_model(folder, "general")
+    monkeypatch.setattr("cosmicgate.cards.FOLDER", folder)
+    monkeypatch.chdir(tmp_path)
+    Path("night").mkdir()
+    for path in ("night/a.fits", "night/b.fits", "a.fits"):
+        fits.writeto(path, sky(SHAPE))
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(sky(SHAPE), name="SCI")]).writeto("a.fits.fz")
+    return (ROOT / "docs" / "masking.md").read_text()
+
+
+def test_every_command_of_the_page_does_what_it_says(reader):
+    block = re.search(r"## The command\n+```\n(.*?)```", reader, re.DOTALL)[1]
+    lines = [line.split("#")[0].split()[1:] for line in block.splitlines()]
+    assert len(lines) >= 6
+    run("mask", "a.fits")
+    for arguments in lines:
+        done = run(*arguments)
+        assert done.exit_code == 0, (arguments, done.output)
+    for path in ("night/a_crmask.fits", "masks/b_crmask.fits", "summary.json", "a_crclean.fits.fz", "a_crmask.0.png"):
+        assert Path(path).exists(), (path, sorted(str(p) for p in Path().rglob("*")))
+    for option in re.findall(r"`(--[a-z-]+)", reader):
+        assert option in run("mask", "--help").stdout
+
+
+def test_the_python_of_the_page_runs(reader):
+    blocks = re.findall(r"```python\n(.*?)```", reader, re.DOTALL)
+    assert len(blocks) == 2
+    names = {}
+    for block in blocks:
+        exec(block, names)  # the page itself, as its reader types it
+    np.testing.assert_array_equal(names["ccd"].mask, hit(SHAPE))
+    assert names["mask"].sum() == 28
+    assert (names["cleaned"][hit(SHAPE)] < 150).all()

@@ -2,17 +2,17 @@
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
-from cosmicgate.masker import Masker, load
+from cosmicgate.masker import Masker
 from cosmicgate.products.labels import Wanted
 from cosmicgate.products.making import Outcome, Tell, make
 
@@ -25,15 +25,12 @@ class Batch:
 
     Attributes
     ----------
-    detector : mapping
-        Keyword arguments of :func:`cosmicgate.load`.
     wanted : Wanted
         What is made of a file.
     overwrite : bool
         As in :func:`~cosmicgate.products.making.make`.
     """
 
-    detector: Mapping[str, Any]
     wanted: Wanted
     overwrite: bool = False
 
@@ -56,14 +53,14 @@ def one_by_one(pairs: Sequence[Pair], masker: Masker, batch: Batch, tell: Tell) 
         yield make(path, output, masker, batch.wanted, batch.overwrite, tell)
 
 
-def in_processes(pairs: Sequence[Pair], batch: Batch, jobs: int) -> Generator[Outcome, None, None]:
+def in_processes(pairs: Sequence[Pair], masker: Masker, batch: Batch, jobs: int) -> Generator[Outcome, None, None]:
     """Make the files in ``jobs`` processes that share the processor's cores; outcomes come as they are ready.
 
     When the caller stops, the processes do as well, and remove what they had begun to write.
     """
     threads = max((os.cpu_count() or 1) // jobs, 1)
     spawn = multiprocessing.get_context("spawn")  # torch cannot be forked
-    pool = ProcessPoolExecutor(jobs, spawn, initializer=_start, initargs=(batch, threads))
+    pool = ProcessPoolExecutor(jobs, spawn, initializer=_start, initargs=(pickle.dumps(masker), batch, threads))
     try:
         futures: dict[Future[Outcome], Pair] = {pool.submit(_one, pair): pair for pair in pairs}
         for future in as_completed(futures):
@@ -87,7 +84,7 @@ def _outcome(future: Future[Outcome], pair: Pair) -> Outcome:
         return Outcome(str(pair[0]), str(pair[1]), "failed", error=said)
 
 
-def _start(batch: Batch, threads: int) -> None:
+def _start(masker: bytes, batch: Batch, threads: int) -> None:
     """Prepare a process of the pool: its network, its share of the cores, its end with that of its parent."""
     import torch
 
@@ -95,7 +92,7 @@ def _start(batch: Batch, threads: int) -> None:
     signal.signal(signal.SIGTERM, _stop)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
-    _WORKER.masker, _WORKER.batch = load(**batch.detector), batch
+    _WORKER.masker, _WORKER.batch = pickle.loads(masker), batch
 
 
 def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 (a signal handler)

@@ -117,7 +117,7 @@ def _prepared(detector: dict[str, Any], overwrite: bool, **wanted: Any) -> "tupl
         wanted["threshold"] = masker.threshold(wanted["threshold"], wanted["fpr"])
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error)) from error
-    return masker, Batch(detector, Wanted(**wanted), overwrite)
+    return masker, Batch(Wanted(**wanted), overwrite)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 (a signal handler)
@@ -168,7 +168,7 @@ class Night:
             results = (
                 one_by_one(self.pairs, self.masker, self.batch, reporter.searched)
                 if jobs == 1
-                else in_processes(self.pairs, self.batch, jobs)
+                else in_processes(self.pairs, self.masker, self.batch, jobs)
             )
             with closing(results):  # processes end with this block, whatever ends it
                 for outcome in results:
