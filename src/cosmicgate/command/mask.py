@@ -67,7 +67,7 @@ def mask(
         raise typer.BadParameter("--in-place changes the input, so it has no --output")
     detector: dict[str, Any] = {"model": model}  # keyword arguments of cosmicgate.load
     pairs = _pairs(paths, recursive, out, kind, quiet)
-    signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         masker, batch = _prepared(
             detector,
@@ -84,6 +84,8 @@ def mask(
         code = night.run()
     except KeyboardInterrupt:
         code = STOPPED
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if code == STOPPED:
         typer.echo("stopped; the same command goes on where it was", err=True)
     raise typer.Exit(code)
