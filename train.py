@@ -13,11 +13,12 @@ from cosmicgate.callbacks import SelfContained
 from cosmicgate.config import Train, build, checked, one_sentence
 from cosmicgate.data.decam import training_data
 from cosmicgate.detectors.network import load
-from cosmicgate.evaluation import evaluate
+from cosmicgate.evaluation import evaluate, judge_share
 from cosmicgate.masker import begin_with
+from cosmicgate.processes import begin, check_processes
 from cosmicgate.report import write_report
 from cosmicgate.sweeps import finished, forget, validation_loss
-from cosmicgate.tracking import describe, on_record, provenance, quiet, write_json
+from cosmicgate.tracking import describe, on_record, quiet, write_json
 
 
 @hydra.main(config_path="conf", config_name="train", version_base="1.3")
@@ -36,21 +37,24 @@ def main(cfg: DictConfig) -> float:
     pl.seed_everything(cfg.seed, verbose=False)
 
     data = training_data(cfg.data)
-    data.prepare_data()
     config["trained_on"] = f"{cfg.data.name}, {data.provenance}"
     module = build(cfg.module)
     begin_with(module.network, cfg.start)
     callbacks = [*build(cfg.callbacks).values(), SelfContained(config)]
     trainer = build(cfg.trainer, callbacks=callbacks, logger=on_record(build(cfg.logger), run))
+    check_processes(trainer)
+    begin(run, cfg.seed, data, config)
     describe(trainer.loggers, config)
-    write_json(run / "provenance.json", provenance(cfg.seed, data.folders(), config))
-    trainer.fit(module, datamodule=data, ckpt_path=last if last.is_file() else None)
+    trainer.fit(module, datamodule=data, ckpt_path=last if cfg.resume and last.is_file() else None)
 
     detector, test_sets = load(best), data.test_sets()
-    rows = evaluate([detector], test_sets, run / "frames")
-    write_json(run / "results.json", {"rows": rows})
-    write_report(run / "results.json", run / "report")
-    show_training(trainer.loggers, rows, detector, test_sets, run)
+    judge_share(detector, test_sets, run / "frames", trainer.global_rank, trainer.world_size)
+    trainer.strategy.barrier()
+    if trainer.is_global_zero:
+        rows = evaluate([detector], test_sets, run / "frames")
+        write_json(run / "results.json", {"rows": rows})
+        write_report(run / "results.json", run / "report")
+        show_training(trainer.loggers, rows, detector, test_sets, run)
     return validation_loss(best)
 
 

@@ -121,7 +121,8 @@ class ValidationCurves(Callback):
             "val/recall": scores.recall,
             "val/f1": scores.f1,
         }
-        pl_module.log_dict({key: value for key, value in values.items() if math.isfinite(value)})
+        # The counts are those of all processes, so are the scores: the mean over processes changes none.
+        pl_module.log_dict({key: value for key, value in values.items() if math.isfinite(value)}, sync_dist=True)
         last = trainer.max_epochs is not None and trainer.current_epoch + 1 >= trainer.max_epochs
         due = last or (self.every > 0 and trainer.current_epoch % self.every == 0)
         if due and not trainer.sanity_checking and trainer.is_global_zero:

@@ -98,6 +98,11 @@ def precision() -> str:
     return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
 
 
+def gpu() -> bool:
+    """Say whether there is a GPU to train on."""
+    return torch.cuda.is_available()
+
+
 TITLES = {
     "deepcr": "deepCR",
     "att_deepcr": "Att deepCR",
@@ -112,6 +117,7 @@ def title(name: str) -> str:
 
 
 OmegaConf.register_new_resolver("model_title", title, replace=True)
+OmegaConf.register_new_resolver("gpu", gpu, replace=True)
 OmegaConf.register_new_resolver("auto_precision", precision, replace=True)
 
 

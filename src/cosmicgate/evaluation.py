@@ -71,6 +71,13 @@ def compare(
     return {"rows": rows} | {key: found for key, found in (("differences", differences), ("failed", failed)) if found}
 
 
+def judge_share(detector: Detector, test_sets: Sequence[TestSet], kept: Path, rank: int, world: int) -> None:
+    """Run a detector on every ``world``-th frame from ``rank`` on: what :func:`evaluate` then finds finished."""
+    frames = [folder for test_set in test_sets for folder in test_set.folders]
+    for folder in frames[rank::world]:
+        finished(detector, folder, kept)
+
+
 def judged(detector: Detector, test_set: TestSet, kept: Path) -> Scored:
     """Score a detector on a test set."""
     progress = tqdm(test_set.folders, desc=f"{detector.title} on {test_set.name}", unit="frame")

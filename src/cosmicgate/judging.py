@@ -74,7 +74,7 @@ def judge(detector: Detector, labelled: Labelled) -> tuple[FrameResult, NDArray[
     if detection.logits is not None:
         histogram = LogitHistogram()
         histogram.update(detection.logits, torch.from_numpy(truth))
-        counts = histogram.compute().numpy()
+        counts = histogram.counts.numpy()  # of this frame; compute() would add what other processes count
     else:
         counts = np.stack([counts_from_mask(detection.masks[setting], truth) for setting in settings])
     hits = match_hits(truth, mask, snr=snr_map(frame.image, frame.gain, frame.read_noise))

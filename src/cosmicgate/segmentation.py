@@ -69,7 +69,7 @@ class Segmentation(pl.LightningModule):
     def training_step(self, batch: dict[str, Tensor]) -> Tensor:
         """Return the loss of a batch."""
         loss = self._loss(self(batch["image"]), batch)
-        self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=len(batch["image"]), prog_bar=True)
+        self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=len(batch["image"]), prog_bar=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:

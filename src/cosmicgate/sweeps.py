@@ -12,6 +12,7 @@ import wandb
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
+from pytorch_lightning.utilities import rank_zero_only
 
 from cosmicgate.config import ConfigError, cause_of
 from cosmicgate.detectors.network import read_checkpoint
@@ -19,7 +20,10 @@ from cosmicgate.files import write_whole
 
 DECIDE = ("seed", "start", "data", "model", "module", "trainer")  # keys of a configuration that decide on its results
 # Keys below them that say where and how fast it is done; another machine may finish a sweep.
-HOW = ("default_root_dir", "root", "workers", "accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar")
+HOW = (
+    *("default_root_dir", "root", "workers", "accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar"),
+    *("use_distributed_sampler", "plugins"),
+)
 FAILED = "failed.txt"
 
 log = logging.getLogger(__name__)
@@ -48,6 +52,7 @@ def finished(run: Path, config: Mapping[str, Any]) -> bool:
     return True
 
 
+@rank_zero_only
 def forget(run: Path) -> None:
     """Remove what would let a new training in a run folder seem to be the one before, or go on from it."""
     for name in ("results.json", "metrics.csv", "wandb_id", "checkpoints/last.ckpt"):

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from cosmicgate.config import ConfigError, build
 from cosmicgate.data.contaminate import Contamination
-from cosmicgate.data.patches import EpochSampler, Grid, Patches, Windows, loader
+from cosmicgate.data.patches import Grid, Patches, Windows, loader
 from cosmicgate.data.real import FlaggedCutouts
 from cosmicgate.data.sources import FrameSource, Provenance
 from cosmicgate.data.splits import SPLITS, Split
@@ -66,7 +66,7 @@ class DecamData(pl.LightningDataModule):
     also : sequence of FlaggedCutouts
         Further test sets.
     batch_size, workers : int
-        Of the loaders. The number of workers changes nothing but speed.
+        Of the loaders; several processes share a batch. The number of workers changes nothing but speed.
     seed : int
         Of every draw of training.
     pairing_seed : int
@@ -179,8 +179,7 @@ class DecamData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return the training patches in an order that depends on (seed, epoch) alone."""
-        sampler = EpochSampler(len(self.train), self.seed)
-        return loader(self.train, self.batch_size, self.workers, self.trainer, sampler)
+        return loader(self.train, self.batch_size, self.workers, self.trainer, self.seed)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the validation patches in their order."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
 from cosmicgate.data.decam import Batch, DecamData, TestSet
-from cosmicgate.data.patches import EpochSampler, Patches, loader
+from cosmicgate.data.patches import Patches, loader
 from cosmicgate.data.splits import Split
 
 
@@ -84,7 +84,7 @@ class Mixture(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return the training patches in an order that depends on (seed, epoch) alone."""
-        return loader(self.train, self.batch_size, self.workers, self.trainer, EpochSampler(self.count, self.seed))
+        return loader(self.train, self.batch_size, self.workers, self.trainer, self.seed)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the validation patches of all parts, one part after the other."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from cosmicgate.config import ConfigError
 from cosmicgate.data.store import Labelled, load_labelled
 from cosmicgate.data.transforms import Transform
 from cosmicgate.truth import CORE
@@ -155,11 +156,22 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
     So neither a resumed run nor another number of workers changes what is trained on. Lightning calls
     ``set_epoch``.
+
+    Parameters
+    ----------
+    length : int
+        Patches in an epoch.
+    seed : int
+        Of the order.
+    rank, world : int
+        Process ``rank`` of ``world`` gets every ``world``-th patch of the order. A step of all processes together then
+        has the patches that it has in one process, and no patch is left out or seen twice.
     """
 
-    def __init__(self, length: int, seed: int) -> None:
+    def __init__(self, length: int, seed: int, rank: int = 0, world: int = 1) -> None:
         self.length = length
         self.seed = seed
+        self.rank, self.world = rank, world
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -167,11 +179,27 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.length
+        return len(range(self.rank, self.length, self.world))
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
-        return ((self.epoch, int(index)) for index in order)
+        return ((self.epoch, int(index)) for index in order[self.rank :: self.world])
+
+
+class Share(Sampler[int]):
+    """Every ``world``-th patch from ``rank`` on: processes together see each once, and none is added to make them even.
+
+    That is what torch's DistributedSampler does, which would count a patch twice.
+    """
+
+    def __init__(self, length: int, rank: int, world: int) -> None:
+        self.indices = range(rank, length, world)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices)
 
 
 def loader(
@@ -179,13 +207,40 @@ def loader(
     batch_size: int,
     workers: int,
     trainer: pl.Trainer | None,
-    sampler: EpochSampler | None = None,
+    seed: int | None = None,
 ) -> DataLoader[dict[str, Tensor]]:
-    """Return batches of patches, in the sampler's order or in their own."""
+    """Return this process's share of the batches.
+
+    Parameters
+    ----------
+    patches : Dataset
+        All of them.
+    batch_size : int
+        Patches of a step, those of all processes together.
+    workers : int
+        Processes that make patches, for each process that trains.
+    trainer : Trainer, optional
+        Knows how many processes there are, and on what.
+    seed : int, optional
+        Of the order, a new one in each epoch; None: their own order.
+
+    Raises
+    ------
+    ConfigError
+        The patches of a step, or of an epoch's last step, cannot be dealt to so many processes.
+    """
+    length = len(patches)  # type: ignore[arg-type] # torch does not say that these have one
+    rank, world = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
+    if batch_size % world:
+        raise ConfigError(f"data.batch_size={batch_size}: {world} processes share a batch, expected a multiple of that")
+    left = length % batch_size if seed is not None else length
+    if 0 < left < world:
+        raise ConfigError(f"data: the last step of {length} patches has {left}, too few for {world} processes")
     accelerated = trainer is not None and trainer.accelerator.__class__.__name__ != "CPUAccelerator"
+    sampler = Share(length, rank, world) if seed is None else EpochSampler(length, seed, rank, world)
     return DataLoader(
         patches,
-        batch_size=batch_size,
+        batch_size=batch_size // world,
         sampler=sampler,
         num_workers=workers,
         persistent_workers=workers > 0,
