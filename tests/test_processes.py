@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import os
 import socket
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 from conftest import ROOT, TINY, offline_records
 from judged import a_frame
+from pytorch_lightning.accelerators import CPUAccelerator
 
 from cosmicgate.config import ConfigError
 from cosmicgate.data.patches import EpochSampler, Grid, Patches, Share, loader
@@ -48,7 +48,7 @@ def test_shares_hold_each_patch_once(length):
 
 def test_patches_that_cannot_be_dealt_are_refused_with_their_number(tmp_path):
     patches = Patches([a_frame(tmp_path, 0, (96, 96))], Grid(32))  # nine of them
-    two = SimpleNamespace(global_rank=1, world_size=2, accelerator=None)
+    two = SimpleNamespace(global_rank=1, world_size=2, accelerator=CPUAccelerator())
     with pytest.raises(ConfigError, match=r"data.batch_size=5: 2 processes share a batch"):
         loader(patches, 5, 0, two)
     with pytest.raises(ConfigError, match="the last step of 9 patches has 1, too few for 2 processes"):
@@ -128,7 +128,7 @@ def test_two_processes_give_the_scores_of_one_in_one_folder(command, one, tmp_pa
     assert len({r.run.run_id for r in offline_records(folder) if r.HasField("run")}) == 1
     command_line = json.loads((folder / "provenance.json").read_text())["command"]
     assert not any(word.startswith("hydra.job.name") for word in command_line), "the first process writes"
-    assert os.listdir(tmp_path) == ["run"]
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_several_processes_in_a_sweep_are_refused(command, tmp_path):

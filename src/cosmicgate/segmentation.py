@@ -9,6 +9,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torchmetrics import MeanMetric
 
 from cosmicgate.truth import IGNORED, SKY
 
@@ -50,6 +51,8 @@ class Segmentation(pl.LightningModule):
         self.weigh = weigh
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
+        # Lightning's own mean over processes halves an odd number of patches to a whole one.
+        self.validation_loss = MeanMetric()
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the logits of a batch of images."""
@@ -69,14 +72,23 @@ class Segmentation(pl.LightningModule):
     def training_step(self, batch: dict[str, Tensor]) -> Tensor:
         """Return the loss of a batch."""
         loss = self._loss(self(batch["image"]), batch)
-        self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=len(batch["image"]), prog_bar=True, sync_dist=True)
+        self.log(
+            "train/loss",
+            loss,
+            on_step=True,
+            on_epoch=True,
+            batch_size=len(batch["image"]),
+            prog_bar=True,
+            sync_dist=True,
+        )
         return loss
 
     def validation_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Log the loss; return the logits for the callbacks that draw curves of them."""
         logits = self(batch["image"])
         loss = self._loss(logits, batch)
-        self.log("val/loss", loss, batch_size=len(batch["image"]), prog_bar=True, sync_dist=True)
+        self.validation_loss.update(loss, len(batch["image"]))
+        self.log("val/loss", self.validation_loss, on_epoch=True, prog_bar=True)
         return {"logits": logits}
 
     def on_validation_epoch_end(self) -> None:

@@ -24,9 +24,12 @@ FAILED, STOPPED = 1, 130  # exit codes; wrong arguments have 2
 
 def mask(
     paths: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(metavar="FILE_OR_DIR...", help="FITS files, .fz and .gz as well.", show_default=False),
-    ],
+    ] = None,
+    list_file: Annotated[
+        Path | None, typer.Option("--list", help="A text file with a path in each line.", show_default=False)
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder, or file for a single input.", show_default="beside")
     ] = None,
@@ -48,7 +51,12 @@ def mask(
     append: Annotated[bool, typer.Option("--append", help="A copy with its masks behind.")] = False,
     in_place: Annotated[bool, typer.Option("--in-place", help="Change the input itself; --clean as well.")] = False,
     probability: Annotated[bool, typer.Option("--probability", help="Write probabilities as well.")] = False,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes.", show_default="1; with --ray one a core or a GPU")
+    ] = None,
+    ray: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Use a Ray cluster; 'local' starts one.", show_default=False)
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write a summary.", show_default=False)] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Make finished outputs anew; replace files that are not ours.")
@@ -66,7 +74,7 @@ def mask(
     if in_place and out is not None:
         raise typer.BadParameter("--in-place changes the input, so it has no --output")
     detector: dict[str, Any] = {"model": model}  # keyword arguments of cosmicgate.load
-    pairs = _pairs(paths, recursive, out, kind, quiet)
+    pairs = _pairs([*(paths or ()), *_listed(list_file)], recursive, out, kind, quiet)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         masker, batch = _prepared(
@@ -80,7 +88,7 @@ def mask(
             probability=probability,
             exts=tuple(ext or ()),
         )
-        night = Night(masker, batch, pairs, jobs, json_file, quiet)
+        night = Night(masker, batch, pairs, jobs, json_file, quiet, ray)
         code = night.run()
     except KeyboardInterrupt:
         code = STOPPED
@@ -91,6 +99,15 @@ def mask(
     raise typer.Exit(code)
 
 
+def _listed(file: Path | None) -> list[Path]:
+    """Return the paths in a text file, one in each line; empty lines and those that begin with ``#`` are left out."""
+    try:
+        lines = [line.strip() for line in file.read_text().splitlines()] if file is not None else []
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"--list {file}: {getattr(error, 'strerror', None) or 'no text file'}") from error
+    return [Path(line) for line in lines if line and not line.startswith("#")]
+
+
 def _pairs(paths: list[Path], recursive: bool, out: Path | None, kind: Kind, quiet: bool) -> list[tuple[Path, Path]]:
     """Return inputs and outputs; refuse what cannot be meant."""
     try:
@@ -99,6 +116,8 @@ def _pairs(paths: list[Path], recursive: bool, out: Path | None, kind: Kind, qui
         raise typer.BadParameter(f"{error.filename}: {error.strerror}") from error
     if products and not quiet:
         typer.echo(f"left out: {len(products)} product(s) of cosmicgate, such as {products[0]}", err=True)
+    if not paths:
+        raise typer.BadParameter("nothing to mask: give FITS files, folders, or --list")
     if not inputs:
         raise typer.BadParameter(f"no FITS file in {', '.join(str(path) for path in paths)}")
     pairs = [(path, output_of(path, root, out, kind)) for path, root in inputs]
@@ -133,18 +152,24 @@ class Night:
     masker: "Masker"
     batch: "Batch"
     pairs: list[tuple[Path, Path]]
-    jobs: int
+    jobs: int | None
     json_file: Path | None
     quiet: bool
+    ray: str | None = None
 
     def run(self) -> int:
         """Make all outputs; return the exit code."""
+        from cosmicgate.command.cluster import ClusterError
+
         outcomes: list[Outcome] = []
         start, code = time.perf_counter(), 0
         try:
             self._make(outcomes)
         except KeyboardInterrupt:
             code = STOPPED
+        except ClusterError as error:
+            typer.echo(f"error: {error}", err=True)
+            code = FAILED
         failed = any(outcome.status == "failed" for outcome in outcomes)
         if self.json_file is not None:
             about = {
@@ -164,17 +189,20 @@ class Night:
 
     def _make(self, outcomes: "list[Outcome]") -> None:
         from cosmicgate.command.batch import in_processes, one_by_one
+        from cosmicgate.command.cluster import on_ray
 
-        jobs = min(self.jobs, len(self.pairs))
+        jobs = min(self.jobs or 1, len(self.pairs))
+        here = self.ray is None and jobs == 1
         with Reporter(len(self.pairs), self.quiet) as reporter:
-            results = (
-                one_by_one(self.pairs, self.masker, self.batch, reporter.searched)
-                if jobs == 1
-                else in_processes(self.pairs, self.masker, self.batch, jobs)
-            )
+            if self.ray is not None:
+                results = on_ray(self.pairs, self.masker, self.batch, self.ray, self.jobs)
+            elif here:
+                results = one_by_one(self.pairs, self.masker, self.batch, reporter.searched)
+            else:
+                results = in_processes(self.pairs, self.masker, self.batch, jobs)
             with closing(results):  # processes end with this block, whatever ends it
                 for outcome in results:
                     outcomes.append(outcome)
-                    if jobs > 1:
+                    if not here:
                         reporter.searched(outcome.megapixels)
                     reporter.file(outcome)

@@ -66,7 +66,8 @@ def side_file(path: Path) -> Path:
 
 def twice(outputs: Sequence[Path]) -> Path | None:
     """Return the first of the outputs that two inputs would be written to."""
-    return next((one for i, one in enumerate(outputs) if one in outputs[:i]), None)
+    seen: set[Path] = set()
+    return next((one for one in outputs if one in seen or seen.add(one)), None)  # type: ignore[func-returns-value]
 
 
 def sweep(output: Path) -> None:
