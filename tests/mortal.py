@@ -12,7 +12,7 @@ LAST = {"once": 7777.0, "always": 8888.0}  # the first pixel of an image that is
 
 @dataclass(frozen=True)
 class Mortal(Masker):
-    """Dies in the middle of an image that is marked as one of LAST; ``note`` is a file that remembers the first time."""
+    """Dies at an image that is marked as one of LAST; ``note`` is a file that remembers the first time."""
 
     note: str = ""
 

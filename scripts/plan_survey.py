@@ -1,0 +1,91 @@
+"""What a night and a survey cost: files, bytes, hours, from a measured rate; the tables of docs/scale.md.
+
+    python scripts/plan_survey.py                                   # prints them
+    python scripts/plan_survey.py --rate 0.3 --write docs/scale.md  # puts them there
+
+The rate is that of one core, all cores busy: benchmarks/masking.py. Hours of a GPU are computed, not measured: the
+network's operations for each pixel over what a GPU of that peak does at that part of it.
+"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+FLOP = 193e3  # for each pixel, UNet-3-32, one forward pass
+BEGIN, END = "<!-- plan -->\n", "<!-- end of plan -->\n"
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a telescope takes."""
+
+    name: str
+    exposures: int  # a night
+    ccds: int  # an exposure
+    pixels: int  # a CCD
+    files: int  # an exposure
+    nights: int  # of the whole survey
+
+
+SURVEYS = (
+    Survey("DECam", exposures=400, ccds=62, pixels=2048 * 4096, files=1, nights=750),
+    Survey("Rubin-like", exposures=1000, ccds=189, pixels=4096 * 4096, files=189, nights=3000),
+)
+
+
+def row(survey: Survey, nights: int, rate: float, flops: float) -> str:
+    """Return a line of the table."""
+    pixels = survey.exposures * survey.ccds * survey.pixels * nights
+    cores = pixels / (rate * 1e6) / 3600
+    gpus = pixels * FLOP / flops / 3600
+    what = f"{survey.name}, " + ("one night" if nights == 1 else f"{nights} nights")
+    files = survey.exposures * survey.files * nights
+    cells = [f"{files:,}", short(pixels / 1e12), short(2 * pixels / 1e12), short(4 * pixels / 1e12)]
+    cells += [short(cores), short(cores / 10) if nights == 1 else "", short(gpus)]
+    return f"| {what} | " + " | ".join(cells) + " |"
+
+
+def short(number: float) -> str:
+    """Return a number with three digits that count, and a comma between thousands."""
+    rounded = float(f"{number:.3g}")
+    return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:g}"
+
+
+def tables(rate: float, tflops: float, used: float) -> str:
+    """Return the tables, Markdown."""
+    head = (
+        "| | files | Tpx | TB, 16 bits | TB, float32 | core hours | cores, to be done in 10 h | GPU hours (estimate) |"
+    )
+    lines = [head, "|---|" + "---:|" * 7]
+    for survey in SURVEYS:
+        lines += [row(survey, nights, rate, tflops * used * 1e12) for nights in (1, survey.nights)]
+    gpu = tflops * used * 1e12 / FLOP / 1e6
+    notes = [
+        "",
+        f"**Rate used: {rate:g} Mpx/s for each core** (core hours = pixels / rate / 3600).",
+        f"GPU hours are an estimate, not a measurement: {FLOP / 1e3:.0f} kFLOP a pixel on a GPU with a peak of",
+        f"{tflops:g} TFLOP/s, {100 * used:g} % of it used: {gpu:.0f} Mpx/s, reading and writing not counted.",
+        "",
+    ]
+    return "\n".join(lines + notes)
+
+
+def main() -> None:
+    """Print the tables or put them into a page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rate", type=float, default=0.25, help="Mpx/s of one core (default: %(default)s)")
+    parser.add_argument("--tflops", type=float, default=100.0, help="peak of the GPU (default: %(default)s)")
+    parser.add_argument("--used", type=float, default=0.2, help="part of the peak (default: %(default)s)")
+    parser.add_argument("--write", type=Path, help="page with the two marks")
+    given = parser.parse_args()
+    text = tables(given.rate, given.tflops, given.used)
+    if given.write is None:
+        print(text)
+        return
+    page = given.write.read_text()
+    before, after = page.index(BEGIN) + len(BEGIN), page.index(END)
+    given.write.write_text(page[:before] + text + page[after:])
+
+
+if __name__ == "__main__":
+    main()
