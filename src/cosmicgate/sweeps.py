@@ -22,7 +22,7 @@ DECIDE = ("seed", "start", "data", "model", "module", "trainer")  # keys of a co
 # Keys below them that say where and how fast it is done; another machine may finish a sweep.
 HOW = (
     *("default_root_dir", "root", "workers", "accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar"),
-    *("use_distributed_sampler", "plugins"),
+    *("use_distributed_sampler", "sync_batchnorm", "plugins"),
 )
 FAILED = "failed.txt"
 

@@ -36,8 +36,9 @@ class Worker:
         self.batch = batch
         torch.set_num_threads(1)  # it has one core of its machine, or a GPU
         if torch.cuda.is_available():
-            for network in (self.masker.network, self.masker.screen and self.masker.screen.network):
-                network and network.to("cuda")
+            self.masker.network.to("cuda")
+            if self.masker.screen is not None:
+                self.masker.screen.network.to("cuda")
 
     def ready(self) -> None:
         """Answer once the network is loaded."""
@@ -58,10 +59,12 @@ class _Crew:
     failures: int = 0  # to start, one after the other
 
     def hire(self) -> None:
+        """Ask for a worker; the cluster gives it when there is room."""
         worker = self.start()
         self.at[worker.ready.remote()] = (worker, None)
 
     def hand(self, worker: Any, pairs: Sequence[Pair]) -> None:
+        """Give a worker the next file; one that gets none is let go."""
         if self.waiting:
             number = self.waiting.popleft()
             path, output = pairs[number]
@@ -121,7 +124,7 @@ def _outcomes(ray: Any, crew: _Crew, pairs: Sequence[Pair]) -> Generator[Outcome
 
 
 def _after_death(crew: _Crew, number: int | None, pairs: Sequence[Pair], error: Exception) -> Outcome | None:
-    """Hire another worker; its file goes to the front again, or has failed if it was the death of several."""
+    """Hire another worker; the file waits behind the others, or has failed if it was the death of several."""
     crew.hire()
     if number is None:
         crew.failures += 1
@@ -131,7 +134,7 @@ def _after_death(crew: _Crew, number: int | None, pairs: Sequence[Pair], error: 
         return None
     crew.deaths[number] = crew.deaths.get(number, 0) + 1
     if crew.deaths[number] < ATTEMPTS:
-        crew.waiting.appendleft(number)
+        crew.waiting.append(number)
         return None
     path, output = pairs[number]
     said = f"{path}: {ATTEMPTS} workers died at it, perhaps for want of memory; use fewer --jobs"
