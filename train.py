@@ -13,9 +13,9 @@ from cosmicgate.callbacks import SelfContained
 from cosmicgate.config import Train, build, checked, one_sentence
 from cosmicgate.data.decam import training_data
 from cosmicgate.detectors.network import load
-from cosmicgate.evaluation import evaluate, judge_share
+from cosmicgate.evaluation import evaluate, judge_together
 from cosmicgate.masker import begin_with
-from cosmicgate.processes import begin, check_processes
+from cosmicgate.processes import begin
 from cosmicgate.report import write_report
 from cosmicgate.sweeps import finished, forget, validation_loss
 from cosmicgate.tracking import describe, on_record, quiet, write_json
@@ -42,14 +42,12 @@ def main(cfg: DictConfig) -> float:
     begin_with(module.network, cfg.start)
     callbacks = [*build(cfg.callbacks).values(), SelfContained(config)]
     trainer = build(cfg.trainer, callbacks=callbacks, logger=on_record(build(cfg.logger), run))
-    check_processes(trainer)
-    begin(run, cfg.seed, data, config)
+    begin(trainer, run, cfg.seed, data, config)
     describe(trainer.loggers, config)
     trainer.fit(module, datamodule=data, ckpt_path=last if cfg.resume and last.is_file() else None)
 
     detector, test_sets = load(best), data.test_sets()
-    judge_share(detector, test_sets, run / "frames", trainer.global_rank, trainer.world_size)
-    trainer.strategy.barrier()
+    judge_together(detector, test_sets, run / "frames", trainer)
     if trainer.is_global_zero:
         rows = evaluate([detector], test_sets, run / "frames")
         write_json(run / "results.json", {"rows": rows})

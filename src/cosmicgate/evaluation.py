@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytorch_lightning as pl
 from tqdm.auto import tqdm
 
 from cosmicgate.data.decam import TestSet
@@ -71,11 +72,13 @@ def compare(
     return {"rows": rows} | {key: found for key, found in (("differences", differences), ("failed", failed)) if found}
 
 
-def judge_share(detector: Detector, test_sets: Sequence[TestSet], kept: Path, rank: int, world: int) -> None:
-    """Run a detector on every ``world``-th frame from ``rank`` on: what :func:`evaluate` then finds finished."""
-    frames = [folder for test_set in test_sets for folder in test_set.folders]
-    for folder in frames[rank::world]:
-        finished(detector, folder, kept)
+def judge_together(detector: Detector, test_sets: Sequence[TestSet], kept: Path, trainer: pl.Trainer) -> None:
+    """Run a detector on this process's share of the frames, and wait for the others: :func:`evaluate` finds all done."""
+    if trainer.world_size > 1:
+        frames = [folder for test_set in test_sets for folder in test_set.folders]
+        for folder in frames[trainer.global_rank :: trainer.world_size]:
+            finished(detector, folder, kept)
+        trainer.strategy.barrier()
 
 
 def judged(detector: Detector, test_set: TestSet, kept: Path) -> Scored:

@@ -8,7 +8,6 @@ from typing import Any
 import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from pytorch_lightning.utilities import rank_zero_only
 
 from cosmicgate.config import ConfigError
 from cosmicgate.tracking import provenance, write_json
@@ -16,15 +15,22 @@ from cosmicgate.tracking import provenance, write_json
 FOLDER = "hydra.run.dir="
 
 
-def check_processes(trainer: pl.Trainer) -> None:
-    """Refuse several processes where they would not work together.
+def begin(trainer: pl.Trainer, run: Path, seed: int, data: Any, config: Mapping[str, Any]) -> None:
+    """Make the data and write where the run comes from: in the first process, for which the others wait to train.
 
     Raises
     ------
     ConfigError
-        In a sweep, whose jobs they would each run; or if torchrun starts them and no folder is named, for then each
-        takes one by the time of day.
+        Several processes in a sweep, whose jobs they would each run; or started by torchrun without the name of a
+        folder, for then each takes one by the time of day.
     """
+    _check(trainer)
+    if trainer.is_global_zero:
+        data.prepare_data()
+        write_json(run / "provenance.json", provenance(seed, data.folders(), config))
+
+
+def _check(trainer: pl.Trainer) -> None:
     if trainer.world_size == 1:
         return
     hydra = HydraConfig.get()
@@ -35,10 +41,3 @@ def check_processes(trainer: pl.Trainer) -> None:
         )
     if "TORCHELASTIC_RUN_ID" in os.environ and not any(o.startswith(FOLDER) for o in hydra.overrides.hydra):
         raise ConfigError("hydra.run.dir: torchrun's processes need one folder, name it: hydra.run.dir=outputs/mine")
-
-
-@rank_zero_only
-def begin(run: Path, seed: int, data: Any, config: Mapping[str, Any]) -> None:
-    """Make the data and write where the run comes from: in the first process, for which the others wait to train."""
-    data.prepare_data()
-    write_json(run / "provenance.json", provenance(seed, data.folders(), config))
