@@ -73,7 +73,7 @@ def compare(
 
 
 def judge_together(detector: Detector, test_sets: Sequence[TestSet], kept: Path, trainer: pl.Trainer) -> None:
-    """Run a detector on this process's share of the frames, and wait for the others: :func:`evaluate` finds all done."""
+    """Run a detector on this process's share of the frames and wait for the others; :func:`evaluate` finds all done."""
     if trainer.world_size > 1:
         frames = [folder for test_set in test_sets for folder in test_set.folders]
         for folder in frames[trainer.global_rank :: trainer.world_size]:
