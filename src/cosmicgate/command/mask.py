@@ -33,6 +33,11 @@ def mask(
     model: Annotated[
         str, typer.Option("-m", "--model", help="Name (cosmicgate models), run or checkpoint.")
     ] = "general",
+    fast: Annotated[bool, typer.Option("--fast", help="Look with the network's screen first.")] = False,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="float32, bfloat16 or float16.", show_default="float16 on a GPU, float32 elsewhere"),
+    ] = None,
     ext: Annotated[
         list[str] | None,
         typer.Option("--ext", help="Images by EXTNAME, number or NAME,VERSION; may be repeated.", show_default="all"),
@@ -65,7 +70,7 @@ def mask(
     kind: Kind = "in-place" if in_place else "clean" if clean else "append" if append else "mask"
     if in_place and out is not None:
         raise typer.BadParameter("--in-place changes the input, so it has no --output")
-    detector: dict[str, Any] = {"model": model}  # keyword arguments of cosmicgate.load
+    detector: dict[str, Any] = {"model": model, "fast": fast, "precision": precision}  # for cosmicgate.load
     pairs = _pairs(paths, recursive, out, kind, quiet)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:

@@ -29,7 +29,7 @@ def show(
     """Draw an image with its hits outlined, as a PNG; the first row is at the bottom."""
     try:
         image, hits, label = image_and_hits(file, mask, ext)
-        path = out or side_file(file).with_suffix(f".{label}.png")
+        path = out or side_file(file).with_suffix(f".{label}.png" if ext else ".png")
         draw(image, hits, path)
     except (FitsError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
