@@ -89,7 +89,7 @@ def test_settled_group_norm_depends_on_no_tile():
     for rows in (8, 64):
         by_rows = streamed_logits(settled(made, image), image, rows=rows)
         assert torch.allclose(by_rows, whole, rtol=0, atol=1e-4)
-    assert (made(image[None, None])[0, 0] - whole).abs().max() > 1e-3, "its own statistics are the same: nothing to test"
+    assert (made(image[None, None])[0, 0] - whole).abs().max() > 1e-3, "nothing to test: they are the same"
 
 
 @torch.inference_mode()

@@ -116,7 +116,7 @@ def _pairs(paths: list[Path], recursive: bool, out: Path | None, kind: Kind, qui
 def _prepared(detector: dict[str, Any], overwrite: bool, **wanted: Any) -> "tuple[Masker, Batch]":
     """Load the network and settle the threshold."""
     from cosmicgate.command.batch import Batch
-    from cosmicgate.masker import load
+    from cosmicgate.loading import load
     from cosmicgate.products.labels import Wanted
 
     try:

@@ -32,7 +32,7 @@ class Settling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
-        groups = x.unflatten(1, (self.norm.num_groups, -1)).flatten(2)  # (N, groups, values)
+        groups = x.reshape(len(x), self.norm.num_groups, -1)  # (N, groups, values)
         size = x.shape[1] // self.norm.num_groups
         mean, variance = (
             statistic.median(dim=0).values.repeat_interleave(size)
