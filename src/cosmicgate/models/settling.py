@@ -8,7 +8,6 @@ statistics for running ones.
 
 import copy
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -84,7 +83,7 @@ def squares(image: Tensor, scale: Scale = unscaled) -> Tensor:
     if max(height, width) <= SQUARE:
         return scale(image, 0, 0)[None]
     side = min(SQUARE, height, width)
-    tops, lefts = ([round(place) for place in np.linspace(0, size - side, size // side)] for size in image.shape)
+    tops, lefts = (torch.linspace(0, size - side, size // side).round().int().tolist() for size in image.shape)
     places = [(top, left) for top in tops for left in lefts]
     chosen = places[:: -(-len(places) // SQUARES)]
     return torch.stack([scale(image[top : top + side, left : left + side], top, left) for top, left in chosen])
