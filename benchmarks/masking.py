@@ -24,7 +24,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cosmicgate import masker
+from cosmicgate.loading import load
+from cosmicgate.masker import Masker
 from cosmicgate.models.blocks import DoubleConv
 from cosmicgate.models.unet import UNet
 
@@ -33,16 +34,16 @@ Job = Callable[[NDArray[np.float32]], object]
 
 def ours(model: str, **how: object) -> Callable[[], Job]:
     """Return what makes one of our detectors."""
-    return lambda: masker.load(model, check=False, **how).probability
+    return lambda: load(model, check=False, **how).probability
 
 
 def plain(model: str) -> Callable[[], Job]:
     """Return what makes the same network without its gates; its weights are of no account here."""
 
     def make() -> Job:
-        known = masker.load(model, check=False)
+        known = load(model, check=False)
         network = UNet(**(dict(known.card.network) | {"gate": False})).eval()
-        return masker.Masker(network.to(memory_format=torch.channels_last), known.card, check=False).probability
+        return Masker(network.to(memory_format=torch.channels_last), known.card, check=False).probability
 
     return make
 
@@ -181,7 +182,7 @@ def main() -> None:
             job(image)
             seconds[name].append(time.perf_counter() - start)
     base = statistics.median(seconds["CosmicGate"])
-    network = masker.load(options.model, check=False).network
+    network = load(options.model, check=False).network
     part = multiplications(network) * image.size / base / statistics.median(rates)
     print(f"{image.shape[0]} x {image.shape[1]} px, {torch.get_num_threads()} threads, {options.rounds} rounds\n")
     print("| detector | s, median | range | times as long as CosmicGate | peak MB |\n|---|---:|---:|---:|---:|")

@@ -1,9 +1,7 @@
 """The detector that astronomers use: an image in, probabilities, a mask or a cleaned image out."""
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -14,10 +12,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
 from cosmicgate import __version__
-from cosmicgate.cards import SCREEN, Card, find, read_card, read_weights
-from cosmicgate.config import build
+from cosmicgate.cards import Card
 from cosmicgate.detectors.inputs import bridged
-from cosmicgate.detectors.network import PREFIX, has_ring, read_checkpoint, ready
 from cosmicgate.inpainting import Method, clean
 from cosmicgate.models import UNet
 from cosmicgate.models.inference import frame_logits
@@ -27,8 +23,9 @@ from cosmicgate.traits import traits, warn_if_far
 log = logging.getLogger(__name__)
 
 SMALLEST = 8  # pixels
-Precision = Literal["float32", "bfloat16"]
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+LARGEST = 1e30  # counts: beyond, a pixel would become infinite on its way through a network, and all around it
+Precision = Literal["float32", "bfloat16", "float16"]
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -41,8 +38,9 @@ class Masker:
         In evaluation mode, on the device to compute on.
     card : Card
         Of the network.
-    precision : {"float32", "bfloat16"}
-        To compute in. bfloat16 is faster on processors that know it, and moves probabilities by a hundredth.
+    precision : {"float32", "bfloat16", "float16"}
+        To compute in. bfloat16 is faster on processors that know it, and moves probabilities by a hundredth; float16 on
+        GPUs, by a thousandth.
     check : bool
         Warn of images that are unlike those of the training.
     screen : Screen, optional
@@ -59,6 +57,11 @@ class Masker:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise ValueError(f"unknown precision {self.precision!r}: expected one of {', '.join(PRECISIONS)}")
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the network computes on a GPU."""
+        return on_gpu(self.network)
 
     @torch.inference_mode()
     def probability(self, image: NDArray[Any] | NDData, bad: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
@@ -81,6 +84,7 @@ class Masker:
         if values.ndim == 3:
             return np.stack([self.probability(*pair) for pair in zip(values, bad, strict=True)])
         filled, bad = bridged(values, bad)
+        np.clip(filled, -LARGEST, LARGEST, out=filled)
         if self.check:
             warn_if_far(traits(filled, bad), self.card.ranges, self.card.name)
         logits = self._logits(torch.from_numpy(filled))
@@ -158,7 +162,8 @@ class Masker:
         done.data = clean(ccd.data, hits, method, bad=bad)
         done.mask = bad | hits if ccd.mask is not None or hits.any() else None
         if ccd.uncertainty is not None:
-            done.uncertainty.array = uncertainty_of_guess(ccd, done.data, hits, bad)
+            kind = ccd.uncertainty.uncertainty_type
+            done.uncertainty.array = uncertainty_of_guess(ccd.uncertainty.array, kind, done.data, hits, bad)
         for key, (value, comment) in {
             "CRMODEL": (self.card.name, f"cosmicgate {__version__}"),
             "CRTHRESH": (round(at, 6), "probability from which a pixel is a hit"),
@@ -177,101 +182,35 @@ def grown(mask: NDArray[np.bool_], grow: int, bad: NDArray[np.bool_]) -> NDArray
 
 
 def uncertainty_of_guess(
-    ccd: CCDData, cleaned: NDArray[Any], hits: NDArray[np.bool_], bad: NDArray[np.bool_]
+    uncertainty: NDArray[Any], kind: str, cleaned: NDArray[Any], hits: NDArray[np.bool_], bad: NDArray[np.bool_]
 ) -> NDArray[Any]:
-    """Return the uncertainties of ``ccd``, greater where pixels were replaced.
+    """Return the uncertainties (H, W) of a cleaned image, greater where pixels were replaced.
 
     What a guess may be wrong by has two parts, whose squares add up: what a pixel of its neighbourhood scatters by
     itself (the median of the variances around), and how much the image changes from pixel to pixel there (the median
-    of the squared steps between neighbours, which is large on the flank of a star).
+    of the squared steps between neighbours, which is large on the flank of a star). ``kind`` is "std", "var" or "ivar";
+    uncertainties of another kind stay.
     """
-    power = {"std": 0.5, "var": 1.0, "ivar": -1.0}.get(ccd.uncertainty.uncertainty_type)
-    array = np.array(ccd.uncertainty.array)
-    if power is None:  # of a kind that knows no squares
+    power = {"std": 0.5, "var": 1.0, "ivar": -1.0}.get(kind)
+    array = np.array(uncertainty)
+    if power is None or not hits.any():
         return array
-    with np.errstate(divide="ignore", invalid="ignore"):
-        variance = np.asarray(array, np.float64) ** (1 / power)
-    steps = np.square(np.diff(np.asarray(cleaned, np.float64), axis=1, append=cleaned[:, -2:-1]))
-    own = clean(variance, hits, bad=bad | ~np.isfinite(variance))
-    array[hits] = (own[hits] + clean(steps, hits, bad=bad)[hits]) ** power
+    real = np.result_type(array, cleaned, np.float32)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        variance = np.asarray(array, real) ** (1 / power)
+        steps = np.square(np.diff(np.asarray(cleaned, real), axis=1, append=cleaned[:, -2:-1]))
+        own = clean(variance, hits, bad=bad | ~np.isfinite(variance))
+        array[hits] = (own[hits] + clean(steps, hits, bad=bad)[hits]) ** power
     return array
 
 
-def load(
-    model: str | Path = "general",
-    precision: Precision = "float32",
-    check: bool = True,
-    fast: bool = False,
-) -> Masker:
-    """Return a detector: a packaged network by name, or one of your own.
-
-    Parameters
-    ----------
-    model : str or Path
-        One of :func:`cosmicgate.cards.names`, the folder of a run of ``train.py``, a checkpoint of it, or a file of
-        weights with its card beside it.
-    precision, check
-        As in :class:`Masker`.
-    fast : bool
-        Use the network's screen.
-    """
-    path = Path(model)
-    if path.is_dir():
-        path = path / "checkpoints" / "best.ckpt"
-    if path.suffix == ".ckpt":
-        if fast:
-            raise ValueError(f"{path} has no screen for fast=True: a packaged network has one")
-        return Masker(*from_checkpoint(path), precision, check)
-    weights = find(model)
-    card = read_card(weights)
-    tensors = read_weights(weights, card.sha256)
-    network = UNet(**card.network)
-    ready(network, {name: value for name, value in tensors.items() if not name.startswith(SCREEN)})
-    return Masker(network, card, precision, check, screen_of(card, tensors) if fast else None)
-
-
-def begin_with(network: UNet, model: str | Path | None) -> None:
-    """Give a network the weights of another of the same form, as :func:`load` finds it; None leaves its own."""
-    if model is not None:
-        network.load_state_dict(load(model, check=False).network.state_dict())
-
-
-def screen_of(card: Card, tensors: Mapping[str, torch.Tensor]) -> Screen:
-    """Return the screen that was packaged with a network."""
-    if card.screen is None:
-        raise ValueError(f"{card.name} has no screen for fast=True")
-    network = UNet(**card.screen["network"])
-    ready(network, {k.removeprefix(SCREEN): v for k, v in tensors.items() if k.startswith(SCREEN)})
-    return Screen(network, **card.screen["settings"])
-
-
-def from_checkpoint(path: Path) -> tuple[UNet, Card]:
-    """Return the network of a checkpoint and what its card can say before it is packaged."""
-    checkpoint = read_checkpoint(path)
-    config = checkpoint["config"]
-    arguments = {k: v for k, v in config["model"].items() if not k.startswith("_")}
-    weights = {k.removeprefix(PREFIX): v for k, v in checkpoint["state_dict"].items() if k.startswith(PREFIX)}
-    network = build(config["model"])
-    ready(network, weights)
-    card = Card(
-        name=str(path),
-        title=config["title"],
-        version=__version__,
-        network=arguments,
-        sha256="",
-        trained_on=config["trained_on"],
-        command="",
-        data_hash="",
-        seed=config["seed"],
-        machine="",
-        ring=has_ring(config.get("data", {})),
-        threshold=config["threshold"],
-    )
-    return network, card
+def on_gpu(network: UNet) -> bool:
+    """Say whether a network computes on a GPU."""
+    return next(network.parameters()).device.type == "cuda"
 
 
 def _plain(image: NDArray[Any] | NDData, bad: NDArray[np.bool_] | None) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Return the values and the bad pixels of what was given; complain of what cannot be an image."""
+    """Return the values and the bad pixels (not finite or masked) of what was given; refuse what cannot be an image."""
     masked = None
     if isinstance(image, NDData):
         image, masked = image.data, image.mask
@@ -284,7 +223,7 @@ def _plain(image: NDArray[Any] | NDData, bad: NDArray[np.bool_] | None) -> tuple
         raise ValueError(f"expected an image (H, W) or images (N, H, W), got {values.shape}")
     if min(values.shape[-2:]) < SMALLEST or not values.size:
         raise ValueError(f"expected at least {SMALLEST}x{SMALLEST} pixels, got {values.shape}")
-    all_bad = np.zeros(values.shape, bool)
+    all_bad = ~np.isfinite(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
     for one in (bad, masked):
         if one is not None:
             if np.shape(one) not in (values.shape, ()):

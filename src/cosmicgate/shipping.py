@@ -25,7 +25,8 @@ from cosmicgate.config import build
 from cosmicgate.data.store import digest, load_labelled
 from cosmicgate.detectors.inputs import bridged
 from cosmicgate.detectors.network import read_checkpoint
-from cosmicgate.masker import Masker, load
+from cosmicgate.loading import load
+from cosmicgate.masker import Masker
 from cosmicgate.models.inference import frame_logits
 from cosmicgate.models.scaling import Levels
 from cosmicgate.models.screening import Screen, screened_logits

@@ -23,6 +23,7 @@ class FarFromTraining(UserWarning):
     """An image unlike those that a network learned from."""
 
 
+@np.errstate(over="ignore", invalid="ignore")  # of numbers near the largest there are nothing can be said
 def traits(image: NDArray[np.float32], bad: NDArray[np.bool_]) -> dict[str, float]:
     """Return the numbers of an image (H, W) that :data:`TRAITS` names; NaN where there is nothing to measure."""
     top, left = (max((length - SAMPLE) // 2, 0) for length in image.shape)

@@ -7,6 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,10 +26,11 @@ class FitsError(ValueError):
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[fits.HDUList]:
+def opened(path: Path, packed: bool = False) -> Iterator[fits.HDUList]:
     """Open a FITS file to read from, ``.gz`` and ``.fz`` as well; whatever is wrong with it becomes one sentence.
 
-    All headers are read at once, the pixels of an HDU when they are asked for.
+    All headers are read at once, the pixels of an HDU when they are asked for. ``packed`` gives compressed images as
+    the tables that they are stored in.
 
     Raises
     ------
@@ -45,15 +47,13 @@ def opened(path: Path) -> Iterator[fits.HDUList]:
                 warnings.simplefilter("ignore", VerifyWarning)  # cards that break a rule and mean what they say
                 for sign in ("File may have been truncated", "Error validating header"):
                     warnings.filterwarnings("error", sign, AstropyUserWarning)
-                file = stack.enter_context(path.open("rb"))
-                zipped = file.peek(2)[:2] == b"\x1f\x8b"
-                plain = stack.enter_context(_unzipped(file)) if zipped else file
-                hdus = stack.enter_context(fits.open(plain, memmap=False))
+                file = stack.enter_context(plain(path))
+                hdus = stack.enter_context(fits.open(file, memmap=False, disable_image_compression=packed))
                 for hdu in hdus:
                     if hdu.header["BITPIX"] not in BITPIX:
                         raise FitsError(f"{path}: expected BITPIX to be one of {BITPIX}, got {hdu.header['BITPIX']}")
             yield hdus
-    except (FitsError, MemoryError):
+    except (FitsError, MemoryError, PermissionError):
         raise
     except Exception as error:  # astropy, zlib and cfitsio each have their own for a broken file
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -61,12 +61,24 @@ def opened(path: Path) -> Iterator[fits.HDUList]:
 
 
 @contextmanager
-def _unzipped(file: IO[bytes]) -> Iterator[IO[bytes]]:
-    """Unpack a file, in memory or, if it is large, on the disk: astropy would overlook that one ends early."""
-    with gzip.open(file) as packed, tempfile.SpooledTemporaryFile(IN_MEMORY) as plain:
-        shutil.copyfileobj(packed, plain)
-        plain.seek(0)
-        yield plain
+def plain(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file to read from; what is gzipped is unpacked first.
+
+    In memory or, if it is large, on the disk: astropy would overlook that one ends early.
+    """
+    with path.open("rb") as file:
+        if not is_zipped(file):
+            yield file
+            return
+        with gzip.open(file) as zipped, tempfile.SpooledTemporaryFile(IN_MEMORY) as unzipped:
+            shutil.copyfileobj(zipped, unzipped)
+            unzipped.seek(0)
+            yield unzipped
+
+
+def is_zipped(file: BufferedReader) -> bool:
+    """Say whether a file that was just opened is gzipped."""
+    return file.peek(2)[:2] == b"\x1f\x8b"
 
 
 def pixels(hdu: Any) -> NDArray[np.float32]:

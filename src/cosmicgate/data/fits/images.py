@@ -1,6 +1,6 @@
 """Which HDU of a file is meant: what is an image of the sky, what a mask beside it, what a part of a CCD."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,18 +97,25 @@ def science(path: Path, hdus: fits.HDUList) -> list[Extension]:
 
 
 def masks_beside(hdus: fits.HDUList, image: Extension, images: Sequence[Extension]) -> list[int]:
-    """Return the numbers of the masks that belong to one of the ``images`` of a file.
+    """Return the numbers of the masks that belong to one of the ``images`` of a file, as :func:`planes_beside` says."""
+    return planes_beside(hdus, image, images, MASKS)
+
+
+def planes_beside(
+    hdus: fits.HDUList, image: Extension, images: Sequence[Extension], words: Collection[str]
+) -> list[int]:
+    """Return the numbers of the planes, by words in their names, that belong to one of the ``images`` of a file.
 
     To the only image all of them. Among images of one name those of its version, else those that follow it.
     """
-    masks = [i for i, hdu in enumerate(hdus) if _is_flat(hdu) and words_of(hdu.name) & MASKS and i != image.number]
+    named = [i for i, hdu in enumerate(hdus) if _is_flat(hdu) and words_of(hdu.name) & set(words) and i != image.number]
     if len(images) <= 1:
-        return masks
+        return named
     versions = [other.version for other in images if other.name == image.name]
     if len(versions) == len(images) == len(set(versions)):
-        return [i for i in masks if hdus[i].ver == image.version]
+        return [i for i in named if hdus[i].ver == image.version]
     following = min((other.number for other in images if other.number > image.number), default=len(hdus))
-    return [i for i in masks if image.number < i < following]
+    return [i for i in named if image.number < i < following]
 
 
 def side_mask(path: Path, hdus: fits.HDUList, image: Extension) -> int:

@@ -9,7 +9,17 @@ from numpy.typing import NDArray
 # Words in the EXTNAME of what is no image of the sky.
 MASKS = frozenset({"DQ", "DQM", "BPM", "MASK", "MSK", "QUAL", "QUALITY", "FLAG", "FLAGS", "BADPIX"})
 OTHERS = frozenset(
-    {"HITS", "CR", "IGNORE", "VALID", "SEG", "SEGMENTATION", "PROBABILITY"}  # ours, and data sets of labels
+    {
+        "HITS",
+        "CR",
+        "CRMASK",
+        "CRPROB",
+        "IGNORE",
+        "VALID",
+        "SEG",
+        "SEGMENTATION",
+        "PROBABILITY",
+    }  # ours, and data sets of labels
     | {
         "WGT",
         "WT",

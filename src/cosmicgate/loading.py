@@ -1,0 +1,97 @@
+"""A detector from what it is called: a packaged network, a run folder, a checkpoint."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from cosmicgate import __version__
+from cosmicgate.cards import SCREEN, Card, find, read_card, read_weights
+from cosmicgate.config import build
+from cosmicgate.detectors.network import PREFIX, has_ring, read_checkpoint, ready
+from cosmicgate.masker import Masker, Precision, on_gpu
+from cosmicgate.models import UNet
+from cosmicgate.models.screening import Screen
+
+
+def load(
+    model: str | Path = "general",
+    precision: Precision | None = None,
+    check: bool = True,
+    fast: bool = False,
+) -> Masker:
+    """Return a detector: a packaged network by name, or one of your own.
+
+    Parameters
+    ----------
+    model : str or Path
+        One of :func:`cosmicgate.cards.names`, the folder of a run of ``train.py``, a checkpoint of it, or a file of
+        weights with its card beside it.
+    precision : {"float32", "bfloat16", "float16"}, optional
+        As in :class:`Masker`; None: float16 on a GPU, float32 elsewhere.
+    check : bool
+        As in :class:`Masker`.
+    fast : bool
+        Use the network's screen.
+    """
+    path = Path(model)
+    if path.is_dir():
+        path = path / "checkpoints" / "best.ckpt"
+    if path.suffix == ".ckpt":
+        if fast:
+            raise ValueError(f"{path} has no screen for fast=True: a packaged network has one")
+        network, card = from_checkpoint(path)
+        return Masker(network, card, precision or usual_precision(network), check)
+    weights = find(model)
+    card = read_card(weights)
+    tensors = read_weights(weights, card.sha256)
+    network = UNet(**card.network)
+    ready(network, {name: value for name, value in tensors.items() if not name.startswith(SCREEN)})
+    precision = precision or usual_precision(network)
+    return Masker(network, card, precision, check, screen_of(card, tensors) if fast else None)
+
+
+def usual_precision(network: UNet) -> Precision:
+    """Return what to compute in: half precision on a GPU, if the images are scaled (65504 is its largest number)."""
+    return "float16" if on_gpu(network) and network.scaling == "robust" else "float32"
+
+
+def begin_with(network: UNet, model: str | Path | None) -> None:
+    """Give a network the weights of another of the same form, as :func:`load` finds it; None leaves its own."""
+    if model is not None:
+        network.load_state_dict(load(model, check=False).network.state_dict())
+
+
+def screen_of(card: Card, tensors: Mapping[str, torch.Tensor]) -> Screen:
+    """Return the screen that was packaged with a network."""
+    if card.screen is None:
+        raise ValueError(f"{card.name} has no screen for fast=True")
+    network = UNet(**card.screen["network"])
+    ready(network, {k.removeprefix(SCREEN): v for k, v in tensors.items() if k.startswith(SCREEN)})
+    return Screen(network, **card.screen["settings"])
+
+
+def from_checkpoint(path: Path) -> tuple[UNet, Card]:
+    """Return the network of a checkpoint and what its card can say before it is packaged."""
+    checkpoint = read_checkpoint(path)
+    config = checkpoint["config"]
+    arguments = {k: v for k, v in config["model"].items() if not k.startswith("_")}
+    weights = {k.removeprefix(PREFIX): v for k, v in checkpoint["state_dict"].items() if k.startswith(PREFIX)}
+    network = build(config["model"])
+    ready(network, weights)
+    card = Card(
+        name=str(path),
+        title=config["title"],
+        version=__version__,
+        network=arguments,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        trained_on=config["trained_on"],
+        command="",
+        data_hash="",
+        seed=config["seed"],
+        machine="",
+        ring=has_ring(config.get("data", {})),
+        threshold=config["threshold"],
+    )
+    return network, card

@@ -1,0 +1,379 @@
+"""The command as it is typed: what it writes, says and returns, and how it is stopped."""
+
+import errno
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from conftest import ROOT
+from matplotlib.image import imread
+from tiny import hit, sky, tiny_model
+from typer.testing import CliRunner
+
+from cosmicgate.command import app
+
+SHAPE = (40, 56)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def night(tmp_path):
+    """Return a folder with three frames."""
+    (tmp_path / "night").mkdir()
+    for number in range(3):
+        fits.writeto(tmp_path / "night" / f"{number}.fits", sky(SHAPE, number))
+    return tmp_path / "night"
+
+
+def run(*arguments):
+    """Run the command in this process."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def masked(path, name="CRMASK"):
+    with fits.open(path) as hdus:
+        return hdus[name].data.astype(bool)
+
+
+# ---------------------------------------------------------------------------------------------------- what it does
+
+
+def test_a_night_is_masked_once(night, model, tmp_path):
+    first = run("mask", night, "-m", model, "--json", tmp_path / "s.json")
+    assert first.exit_code == 0, first.output
+    summary = json.loads((tmp_path / "s.json").read_text())
+    assert [Path(row["file"]).name for row in summary["files"]] == ["0.fits", "1.fits", "2.fits"]
+    assert {row["status"] for row in summary["files"]} == {"done"}
+    assert (summary["done"], summary["failed"], summary["hits"]) == (3, 0, 12)
+    assert summary["megapixels"] == pytest.approx(3 * 40 * 56 / 1e6)
+    for number in range(3):
+        np.testing.assert_array_equal(masked(night / f"{number}_crmask.fits"), hit(SHAPE))
+        assert f"{number}.fits: 4 pixels hit (0.179 %)" in first.output
+    before = {path: path.stat().st_mtime_ns for path in night.iterdir()}
+    again = run("mask", night, "-m", model)
+    assert again.exit_code == 0
+    assert again.output.count("finished before") == 3
+    assert {path: path.stat().st_mtime_ns for path in night.iterdir()} == before
+
+
+def test_a_bad_file_is_named_and_the_others_go_on(night, model, tmp_path):
+    (night / "1.fits").write_bytes((night / "1.fits").read_bytes()[:4000])
+    (night / "2.fits").write_text("no FITS")
+    done = run("mask", night, night / "nowhere.fits", "-m", model, "--json", tmp_path / "s.json", "--quiet")
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    errors = done.stderr.splitlines()
+    assert [error.split(":")[0] for error in errors] == ["error"] * 3
+    for name, error in zip(("1.fits", "2.fits", "nowhere.fits"), errors, strict=True):
+        assert name in error
+    summary = json.loads((tmp_path / "s.json").read_text())
+    assert [row["status"] for row in summary["files"]] == ["done", "failed", "failed", "failed"]
+    assert (night / "0_crmask.fits").exists()
+    assert len(list(night.iterdir())) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["-m", "nowhere"], "no network 'nowhere'"),
+        (["--fpr", "0.5"], "calibrated from 1e-05 to 0.01"),
+        (["--fpr", "1e-3", "--threshold", "0.5"], "give one of them"),
+        (["--threshold", "1.5"], "expected a probability between 0 and 1"),
+        (["--grow", "-1"], "Invalid value for '--grow'"),
+        (["--append", "--clean"], "--append"),
+        (["--in-place", "-o", "x"], "--in-place"),
+        (["-o", "one.fits"], "would be the output of"),
+    ],
+)
+def test_wrong_arguments_have_a_sentence_and_exit_code_2(night, model, arguments, sentence):
+    done = run("mask", night, *([] if "-m" in arguments else ["-m", model]), *arguments)
+    assert done.exit_code == 2
+    assert sentence in " ".join(done.output.split())
+    assert len(list(night.iterdir())) == 3
+
+
+def test_an_empty_folder_is_a_wrong_argument(tmp_path, model):
+    done = run("mask", tmp_path, "-m", model)
+    assert done.exit_code == 2
+    assert "no FITS file in" in done.output
+
+
+def test_the_threshold_of_a_rate_of_false_alarms_is_the_cards(night, model):
+    assert run("mask", night / "0.fits", "-m", model, "--fpr", "1e-3", "--grow", "1").exit_code == 0
+    header = fits.getheader(night / "0_crmask.fits", "CRMASK")
+    assert (header["CRTHRESH"], header["CRFPR"], header["CRGROW"]) == (0.5, 1e-3, 1)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_cleaning_writes_a_copy_and_changes_the_input_only_when_told(night, model, in_place):
+    before = (night / "0.fits").read_bytes()
+    done = run("mask", night / "0.fits", "-m", model, "--clean", *["--in-place"] * in_place)
+    assert done.exit_code == 0, done.output
+    assert ((night / "0.fits").read_bytes() == before) != in_place
+    with fits.open(night / ("0.fits" if in_place else "0_crclean.fits"), checksum=True) as hdus:
+        assert (hdus[0].data[hit(SHAPE)] < 150).all()
+        np.testing.assert_array_equal(hdus["CRMASK"].data, hit(SHAPE))
+
+
+def test_an_image_unlike_the_training_is_masked_with_a_warning_in_all_places(night, tmp_path):
+    model = tiny_model(tmp_path / "model", ranges={"background": [1000.0, 2000.0]})
+    done = run("mask", night / "0.fits", "-m", model, "--json", tmp_path / "s.json")
+    assert done.exit_code == 0
+    reason = "its background (counts) is 99.8, tiny learned from 1e+03 to 2e+03"
+    assert reason in done.stderr
+    assert reason in json.loads((tmp_path / "s.json").read_text())["files"][0]["warnings"][0]
+    comments = "".join(fits.getheader(night / "0_crmask.fits", "CRMASK")["COMMENT"])
+    assert reason in comments
+
+
+# ------------------------------------------------------------------------------------------- models, info, show
+
+
+def test_the_card_of_a_network_is_printed(model, monkeypatch):
+    monkeypatch.setattr("cosmicgate.cards.FOLDER", model.parent)
+    assert "tiny" in run("models").stdout
+    assert json.loads(run("models", "tiny").stdout)["name"] == "tiny"
+    wrong = run("models", "tinny")
+    assert wrong.exit_code == 2
+    assert "no network 'tinny': expected one of tiny" in wrong.output
+
+
+def test_a_file_is_described_by_hdu(tmp_path):
+    image = fits.ImageHDU(sky(SHAPE), fits.Header({"SATURATE": 4e4}), name="SCI")
+    planes = [fits.ImageHDU(np.zeros(SHAPE, np.int16), name="DQ"), fits.ImageHDU(np.ones(SHAPE), name="IVAR")]
+    fits.HDUList([fits.PrimaryHDU(), image, *planes]).writeto(tmp_path / "a.fits")
+    lines = run("info", tmp_path / "a.fits").stdout.splitlines()
+    assert "4 HDUs, 1 images" in lines[0]
+    assert "image; saturated from 40000" in lines[2]
+    assert "mask of SCI" in lines[3]
+    assert "uncertainty of SCI (ivar)" in lines[4]
+    missing = run("info", tmp_path / "b.fits")
+    assert missing.exit_code == 1
+    assert "error: no such FITS file" in missing.output
+
+
+def test_a_picture_outlines_the_hits(night, model):
+    before = run("show", night / "0.fits")
+    assert before.exit_code == 1
+    assert "mask it first" in before.output
+    run("mask", night / "0.fits", "-m", model)
+    done = run("show", night / "0.fits", "-o", night / "a.png")
+    assert done.exit_code == 0, done.output
+    picture = imread(night / "a.png")[::-1]
+    times = picture.shape[0] // SHAPE[0]
+    assert picture.shape[:2] == tuple(times * side for side in SHAPE)
+    red = (picture[..., 0] > 0.8) & (picture[..., 1] < 0.1)
+    blocks = red.reshape(SHAPE[0], times, SHAPE[1], times).any(axis=(1, 3))
+    row, column = np.argwhere(hit(SHAPE))[0]
+    assert blocks[row - 1, column]
+    assert not blocks[hit(SHAPE)].any()
+    assert blocks.sum() < 40
+
+
+# ---------------------------------------------------------------------------------------------- when it goes wrong
+
+
+@contextmanager
+def nobody():
+    """Do without the rights of the superuser, if the tests have them."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+@pytest.fixture
+def open_folder(model):
+    """Return a folder that everybody may enter, with a frame and the model."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        for path in (model, model.with_suffix(".json")):
+            (folder / path.name).write_bytes(path.read_bytes())
+        fits.writeto(folder / "0.fits", sky(SHAPE))
+        yield folder
+
+
+def test_a_folder_that_may_not_be_written_to_is_named(open_folder):
+    with nobody():
+        open_folder.chmod(0o555) if os.geteuid() == open_folder.stat().st_uid else None
+        done = run("mask", open_folder / "0.fits", "-m", open_folder / "tiny.safetensors")
+    assert done.exit_code == 1
+    assert "0.fits: Permission denied" in done.stderr
+    assert "Traceback" not in done.output
+
+
+def test_a_file_that_may_not_be_read_is_named(open_folder):
+    (open_folder / "0.fits").chmod(0)
+    with nobody():
+        done = run("mask", open_folder / "0.fits", "-m", open_folder / "tiny.safetensors")
+    assert done.exit_code == 1
+    assert f"error: {open_folder / '0.fits'}: Permission denied" in done.stderr
+
+
+@contextmanager
+def full_disk(size):
+    """Let no file grow beyond ``size`` bytes, as on a disk that is full; the system's answer is EFBIG, not ENOSPC."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_full_disk_is_named_and_nothing_half_is_left(night, model, tmp_path):
+    with full_disk(5000):
+        done = run("mask", night / "0.fits", "-m", model, "--clean", "--in-place")
+    assert done.exit_code == 1
+    assert f"0.fits: {os.strerror(errno.EFBIG)}" in done.stderr
+    assert len(list(night.iterdir())) == 3
+    np.testing.assert_array_equal(fits.getdata(night / "0.fits"), sky(SHAPE, 0))
+
+
+# What is started in the background may ignore SIGINT, and so would all that it starts; the command should not.
+LISTEN = "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+
+
+def process(*arguments, code="from cosmicgate.command import app; app()"):
+    """Start the command in a process of its own."""
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}/src", "OMP_NUM_THREADS": "1"}
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", LISTEN + code, *map(str, arguments)]
+    return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def test_help_and_info_do_not_wait_for_torch(tmp_path):
+    fits.writeto(tmp_path / "a.fits", sky(SHAPE))
+    code = "from cosmicgate.command import app; app(standalone_mode=False); sys.exit('torch' in sys.modules)"
+    for arguments in (("mask", "--help"), ("info", tmp_path / "a.fits")):
+        out, err = (started := process(*arguments, code=code)).communicate()
+        assert started.returncode == 0, err
+        assert out
+
+
+DIES = """
+from pathlib import Path
+replace = Path.replace
+def dies(self, target):
+    if Path(target).name == "1_crmask.fits":
+        os.kill(os.getpid(), signal.{signal})
+    return replace(self, target)
+Path.replace = dies
+from cosmicgate.command import app
+app()
+"""
+
+
+def test_a_killed_run_leaves_nothing_half_and_is_resumed(night, model):
+    killed = process("mask", night, "-m", model, code=DIES.format(signal="SIGKILL"))
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    names = sorted(path.name for path in night.iterdir())
+    assert [name for name in names if not name.startswith(".")] == ["0.fits", "0_crmask.fits", "1.fits", "2.fits"]
+    assert len(names) == 5, "it was not killed while it wrote"
+    again = run("mask", night, "-m", model)
+    assert again.exit_code == 0
+    assert again.output.count("finished before") == 1
+    np.testing.assert_array_equal(masked(night / "1_crmask.fits"), hit(SHAPE))
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_run_that_is_interrupted_cleans_up_and_says_so(night, model, name, tmp_path):
+    stopped = process("mask", night, "-m", model, "--json", tmp_path / "s.json", code=DIES.format(signal=name))
+    _, err = stopped.communicate()
+    assert stopped.returncode == 130
+    assert err.splitlines() == ["stopped; the same command goes on where it was"]
+    assert sorted(path.name for path in night.iterdir()) == ["0.fits", "0_crmask.fits", "1.fits", "2.fits"]
+    summary = json.loads((tmp_path / "s.json").read_text())
+    assert (summary["stopped"], summary["done"], summary["not_reached"]) == (True, 1, 2)
+
+
+@pytest.mark.slow
+def test_several_processes_write_the_same_and_stop_together(night, model, tmp_path):
+    (night / "3.fits").write_text("no FITS")
+    assert run("mask", night, "-m", model, "-o", tmp_path / "one").exit_code == 1
+    several = process("mask", night, "-m", model, "-o", tmp_path / "two", "--jobs", 2)
+    out, err = several.communicate()
+    assert several.returncode == 1, err
+    assert err.count("error: ") == 1
+    assert "3.fits" in err
+    assert out.count("pixels hit") == 3
+    one, two = ({p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in ("one", "two"))
+    assert one == two
+    for number in range(4, 20):
+        fits.writeto(night / f"{number}.fits", sky((500, 500), number))
+    stopped = process("mask", night, "-m", model, "-o", tmp_path / "two", "--jobs", 2)
+    while not (tmp_path / "two" / "10_crmask.fits").exists() and stopped.poll() is None:
+        time.sleep(0.02)
+    stopped.send_signal(signal.SIGINT)
+    _, err = stopped.communicate(timeout=60)
+    assert stopped.returncode == 130
+    assert "stopped" in err
+    assert "Traceback" not in err
+    assert not list((tmp_path / "two").glob(".*"))
+    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(stopped.pid)], capture_output=True, text=True).stdout
+    assert not children.strip()
+
+
+# ------------------------------------------------------------------------------------------------------------ docs
+
+
+@pytest.fixture
+def reader(tmp_path, monkeypatch):
+    """Stand where a reader of docs/masking.md stands: a night, a file, and a network that is installed."""
+    folder = tmp_path / "weights"
+    tiny_model(folder, "general")
+    monkeypatch.setattr("cosmicgate.cards.FOLDER", folder)
+    monkeypatch.chdir(tmp_path)
+    Path("night").mkdir()
+    for path in ("night/a.fits", "night/b.fits", "a.fits"):
+        fits.writeto(path, sky(SHAPE))
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(sky(SHAPE), name="SCI")]).writeto("a.fits.fz")
+    return (ROOT / "docs" / "masking.md").read_text()
+
+
+def test_every_command_of_the_page_does_what_it_says(reader):
+    block = re.search(r"## The command\n+```\n(.*?)```", reader, re.DOTALL)[1]
+    lines = [line.split("#")[0].split()[1:] for line in block.splitlines()]
+    assert len(lines) >= 6
+    run("mask", "a.fits")
+    for arguments in lines:  # in one process: several have a test of their own; without a screen: this network has none
+        done = run(*("1" if one == "2" else one for one in arguments if one != "--fast"))
+        assert done.exit_code == 0, (arguments, done.output)
+    for path in ("night/a_crmask.fits", "masks/b_crmask.fits", "summary.json", "a_crclean.fits.fz", "a_crmask.png"):
+        assert Path(path).exists(), (path, sorted(str(p) for p in Path().rglob("*")))
+    for option in re.findall(r"`(--[a-z-]+)", reader):
+        assert option in run("mask", "--help").stdout
+
+
+def test_the_python_of_the_page_runs(reader):
+    blocks = re.findall(r"```python\n(.*?)```", reader, re.DOTALL)
+    assert len(blocks) == 2
+    names = {}
+    for block in blocks:
+        exec(block, names)  # the page itself, as its reader types it
+    np.testing.assert_array_equal(names["ccd"].mask, hit(SHAPE))
+    assert names["mask"].sum() == 28
+    assert (names["cleaned"][hit(SHAPE)] < 150).all()

@@ -1,0 +1,313 @@
+"""What is written for a FITS file: every other HDU is kept to the byte, and of a changed one every other pixel."""
+
+import gzip
+import os
+import time
+import warnings
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from tiny import hit, sky, tiny_model
+
+import cosmicgate
+from cosmicgate.data.fits.hdus import pixels
+from cosmicgate.data.fits.images import extensions
+from cosmicgate.products.blocks import spans
+from cosmicgate.products.labels import Wanted
+from cosmicgate.products.making import ahead, make
+from cosmicgate.products.names import inputs_of, output_of, sweep
+from cosmicgate.products.planes import planes
+
+SHAPE = (48, 64)
+
+
+@pytest.fixture(scope="module")
+def masker(tmp_path_factory):
+    return cosmicgate.load(tiny_model(tmp_path_factory.mktemp("model")))
+
+
+def made(path, masker, kind="mask", output=None, **wanted):
+    """Make a product; return its path."""
+    output = output or output_of(path, path.parent, None, kind)
+    wanted = Wanted(kind, cleaned=kind == "clean" or wanted.pop("cleaned", False), **wanted)
+    outcome = make(path, output, masker, wanted)
+    assert outcome.status == "done", outcome.error
+    return output
+
+
+def blocks_of(path):
+    """Return the bytes of each HDU of a file that is not gzipped."""
+    content = path.read_bytes()
+    return [content[one.start : one.end] for one in spans(path)]
+
+
+def as_stored(image, storage):
+    """Return an HDU of an image in one of the ways in which FITS keeps numbers."""
+    if storage == "uint16":
+        return fits.ImageHDU(np.rint(image).astype(np.uint16), name="SCI")
+    if storage == "scaled int16":
+        hdu = fits.ImageHDU(image.astype(np.float64), name="SCI")
+        hdu.scale("int16", bscale=0.5, bzero=200)
+        return hdu
+    if storage in ("float32", "float64", ">f8", "int32"):
+        return fits.ImageHDU(image.astype(storage), name="SCI")
+    kind, method, tile = storage
+    data = np.rint(image).astype(np.int16) if method == "int16" else image
+    dither = {"dither": 1, "dither 2": 2}.get(method, -1)
+    level = 0 if method == "lossless" else 16
+    return fits.CompImageHDU(
+        data, name="SCI", compression_type=kind, tile_shape=tile, quantize_level=level, quantize_method=dither,
+        dither_seed=5,
+    )  # fmt: skip
+
+
+STORAGES = [
+    *("float32", "float64", ">f8", "int32", "uint16", "scaled int16"),
+    *(("RICE_1", method, (1, 64)) for method in ("int16", "quantised", "dither", "dither 2")),
+    *(("GZIP_2", "lossless", (16, 24)), ("GZIP_1", "quantised", (5, 64)), ("HCOMPRESS_1", "quantised", (24, 32))),
+]
+
+
+@pytest.fixture
+def exposure(tmp_path):
+    """Return what writes a file with an image, its planes and HDUs that have nothing to do with it."""
+
+    def write(image_hdu, name="a.fits", *more):
+        flags = np.zeros(SHAPE, np.int16)
+        flags[:, 3] = 1
+        table = fits.BinTableHDU(np.ones(6, dtype=[("x", "f4"), ("y", "i2")]), name="CAT")
+        primary = fits.PrimaryHDU(None, fits.Header({"OBJECT": "field", "LONGER": "x" * 60}))
+        lossy = fits.CompImageHDU(sky(SHAPE, 9), name="SKY", quantize_method=1, dither_seed=3)
+        others = [fits.ImageHDU(flags, name="DQ"), lossy, table, *more]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fits.HDUList([primary, image_hdu, *others]).writeto(tmp_path / name, checksum=True)
+        return tmp_path / name
+
+    return write
+
+
+@pytest.mark.parametrize("storage", STORAGES, ids=str)
+def test_cleaning_changes_hit_pixels_and_not_a_byte_of_other_hdus(exposure, masker, storage):
+    path = exposure(as_stored(sky(SHAPE), storage))
+    clean = made(path, masker, "clean")
+    before, after = blocks_of(path), blocks_of(clean)
+    assert before[:1] + before[2:] == after[:1] + after[2:-1]
+    with fits.open(path) as old, fits.open(clean, checksum=True) as new:  # a wrong checksum is a warning, so an error
+        assert old["SCI"].data.dtype == new["SCI"].data.dtype
+        one, two = pixels(old["SCI"]), pixels(new["SCI"])
+        np.testing.assert_array_equal(two[~hit(SHAPE)], one[~hit(SHAPE)])
+        assert (one[hit(SHAPE)] > 500).all()
+        assert (abs(two[hit(SHAPE)] - 100) < 15).all()
+        np.testing.assert_array_equal(new["SCI_CRMASK"].data, hit(SHAPE))
+        assert new["SCI"].header["CRPIXELS"] == 4
+        assert "replaced by the median" in "".join(new["SCI"].header["HISTORY"])
+        kept = [card for card in old["SCI"].header.cards if card.keyword not in ("CHECKSUM", "DATASUM", "ZCMPTYPE")]
+        assert set(map(str, kept)) <= set(map(str, new["SCI"].header.cards))
+        new.verify("exception")
+
+
+@pytest.mark.parametrize("storage", ["float32", ("RICE_1", "dither", (1, 64))], ids=str)
+@pytest.mark.parametrize("kind", ["mask", "append"])
+def test_masks_leave_every_hdu_of_a_copy_as_it_was(exposure, masker, storage, kind):
+    path = exposure(as_stored(sky(SHAPE), storage))
+    before = path.read_bytes()
+    output = made(path, masker, kind)
+    assert path.read_bytes() == before
+    if kind == "append":
+        assert output.read_bytes().startswith(before)
+    with fits.open(output, checksum=True) as hdus:
+        hdus.verify("exception")
+        mask = hdus["SCI_CRMASK"]
+        assert mask.data.dtype == np.uint8
+        np.testing.assert_array_equal(mask.data, hit(SHAPE))
+
+
+def test_a_mask_says_how_it_was_made(exposure, masker):
+    output = made(exposure(as_stored(sky(SHAPE), "float32")), masker, grow=1, threshold=0.4, fpr=1e-4)
+    header = fits.getheader(output, "SCI_CRMASK")
+    expected = dict(CRMODEL="tiny", CRVERSN=cosmicgate.__version__, CRTHRESH=0.4, CRFPR=1e-4, CRGROW=1, CRBIT=1)
+    expected |= dict(CRPIXELS=2 * 14, CRFILE="a.fits", CRHDU=1, CRWEIGHT=masker.card.sha256, CRGOOD=48 * 63)
+    assert {word: header[word] for word in expected} == expected
+    assert header["CRFRAC"] == pytest.approx(28 / (48 * 63), rel=1e-3)
+    assert "threshold 0.4, grown by 1: 28 pixels" in "".join(header["HISTORY"])
+    assert fits.getheader(output)["CRFILE"] == "a.fits"
+
+
+def test_the_same_input_gives_the_same_bytes(exposure, masker, tmp_path):
+    path = exposure(as_stored(sky(SHAPE), ("RICE_1", "dither", (1, 64))))
+    first, second = ({}, {})
+    for contents in (first, second):
+        for kind in ("mask", "clean"):
+            output = made(path, masker, kind, tmp_path / "out.fits", probability=True)
+            contents[kind] = output.read_bytes()
+            output.unlink()
+        time.sleep(max(1.05 - time.time() % 1, 0.05))  # what has a date has another now
+    assert first == second
+
+
+def test_probabilities_are_written_to_three_digits(exposure, masker):
+    path = exposure(as_stored(sky(SHAPE), "float32"))
+    output = made(path, masker, probability=True)
+    plane = next(planes(path))
+    with fits.open(output) as hdus:
+        written = hdus["SCI_CRPROB"].data
+        assert hdus["SCI_CRPROB"].compression_type == "GZIP_2"
+    assert written.dtype.kind == "f"
+    np.testing.assert_allclose(written, masker.probability(plane.image, plane.bad), rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("ERR", "std"), ("VAR", "var"), ("IVAR", "ivar"), ("wht", "ivar")])
+@pytest.mark.parametrize("packed", [False, True])
+def test_uncertainties_grow_where_pixels_were_replaced_and_nowhere_else(exposure, masker, name, kind, packed):
+    sigma = np.full(SHAPE, 5, np.float32) ** {"std": 1, "var": 2, "ivar": -2}[kind]
+    lossless = dict(compression_type="GZIP_2", quantize_level=0)
+    hdu = fits.CompImageHDU(sigma, name=name, **lossless) if packed else fits.ImageHDU(sigma, name=name)
+    path = exposure(as_stored(sky(SHAPE), "float32"), "a.fits", hdu)
+    clean = made(path, masker, "clean")
+    with fits.open(clean, checksum=True) as hdus:
+        after = hdus[name].data
+        assert hdus[name].header["CRPIXELS"] == 4
+    here = hit(SHAPE)
+    np.testing.assert_array_equal(after[~here], sigma[~here])
+    assert ((after[here] < sigma[here] / 1.5) if kind == "ivar" else (after[here] > sigma[here] * 1.2)).all()
+
+
+def test_bad_saturated_and_overscan_pixels_are_neither_hit_nor_replaced(tmp_path, masker):
+    image = sky(SHAPE)
+    image[10, 10], image[20, 5], image[30, 62], image[12, 40] = 400, 400, 400, np.nan
+    flags = np.zeros(SHAPE, np.uint8)
+    flags[10, 10] = 1
+    image[40, 20] = 60_000
+    header = fits.Header({"SATURATE": 50_000.0, "BIASSEC": "[61:64,1:48]"})
+    hdus = [fits.PrimaryHDU(), fits.ImageHDU(image, header, name="SCI"), fits.ImageHDU(flags, name="DQ")]
+    fits.HDUList(hdus).writeto(tmp_path / "a.fits")
+    with fits.open(made(tmp_path / "a.fits", masker, "clean", grow=1)) as out:
+        mask, cleaned = out["SCI_CRMASK"].data, out["SCI"].data
+    for row, column in ((10, 10), (30, 62), (12, 40), (40, 20)):
+        assert not mask[row, column]
+        np.testing.assert_equal(cleaned[row, column], image[row, column])
+    assert mask[20, 5]
+
+
+@pytest.mark.parametrize("word", ["SATURATE", "GAIN"])
+@pytest.mark.parametrize("value", ["unknown", 0.0, -1.0, 1.0])
+def test_no_keyword_is_needed_and_none_that_is_wrong_does_harm(tmp_path, masker, word, value):
+    fits.writeto(tmp_path / "a.fits", sky(SHAPE), fits.Header({word: value, "BUNIT": "furlong", "FILTER": 7}))
+    with fits.open(made(tmp_path / "a.fits", masker)) as out:
+        np.testing.assert_array_equal(out["CRMASK"].data, hit(SHAPE))
+
+
+def test_every_ccd_of_an_exposure_gets_a_mask_of_its_name(tmp_path, masker):
+    names = [f"{side}{number}" for side in "NS" for number in range(1, 32)]
+    assert len(names) == 62
+    hdus = [fits.CompImageHDU(sky((24, 32), i, 100 + i), name=f" {name} ") for i, name in enumerate(names)]
+    hdus[5].data[:] = np.nan  # a dead one
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / "a.fits.fz")
+    outcome = make(tmp_path / "a.fits.fz", tmp_path / "m.fits", masker, Wanted())
+    assert (outcome.status, outcome.images, outcome.megapixels) == ("done", 61, round(61 * 24 * 32 / 1e6, 6))
+    assert len(outcome.warnings) == 1
+    assert outcome.warnings[0].startswith("N6: not searched")
+    with fits.open(tmp_path / "m.fits") as out:
+        assert [hdu.name for hdu in out[1:]] == [f"{name}_CRMASK" for name in names if name != "N6"]
+        assert all((hdu.data.astype(bool) & hit((24, 32))).sum() == 4 for hdu in out[1:])
+
+
+def test_images_of_one_name_and_without_a_name_are_told_apart(tmp_path, masker):
+    hdus = [fits.ImageHDU(sky(SHAPE, 1), name="SCI", ver=1), fits.ImageHDU(sky(SHAPE, 2), name="SCI", ver=2)]
+    fits.HDUList([fits.PrimaryHDU(sky(SHAPE, 3)), *hdus, fits.ImageHDU(sky(SHAPE, 4))]).writeto(tmp_path / "a.fits")
+    with fits.open(made(tmp_path / "a.fits", masker)) as out:
+        assert [(hdu.name, hdu.ver) for hdu in out[1:]] == [
+            *(("CRMASK", 1), ("SCI_CRMASK", 1), ("SCI_CRMASK", 2), ("3_CRMASK", 1))
+        ]
+    with fits.open(made(tmp_path / "a.fits", masker, exts=("sci,2", "0"))) as out:
+        assert [(hdu.name, hdu.ver) for hdu in out[1:]] == [("CRMASK", 1), ("SCI_CRMASK", 2)]
+
+
+def test_a_gzipped_file_stays_one_and_its_other_hdus_as_they_are(exposure, masker, tmp_path):
+    path = exposure(as_stored(sky(SHAPE), "uint16"))
+    zipped = tmp_path / "z.fits.gz"
+    zipped.write_bytes(gzip.compress(path.read_bytes()))
+    clean = made(zipped, masker, "clean")
+    assert clean.name == "z_crclean.fits.gz"
+    (tmp_path / "unzipped.fits").write_bytes(gzip.decompress(clean.read_bytes()))
+    before, after = blocks_of(path), blocks_of(tmp_path / "unzipped.fits")
+    assert before[:1] + before[2:] == after[:1] + after[2:-1]
+
+
+def test_in_place_the_input_gets_its_masks_once(exposure, masker):
+    path = exposure(as_stored(sky(SHAPE), "float32"))
+    path.chmod(0o640)
+    before = blocks_of(path)
+    made(path, masker, "in-place")
+    after = path.read_bytes()
+    assert after.startswith(b"".join(before))
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert [image.name for image in extensions(path)] == ["SCI"], "its own mask is taken for an image"
+    assert make(path, path, masker, Wanted("in-place")).status == "finished"
+    again = make(path, path, masker, Wanted("in-place", threshold=0.9))
+    assert "it has masks of cosmicgate already" in again.error
+    assert path.read_bytes() == after
+
+
+def test_what_is_finished_is_left_and_what_changed_is_made_anew(exposure, masker, tmp_path):
+    path, output = exposure(as_stored(sky(SHAPE), "float32")), tmp_path / "m.fits"
+
+    def status(**wanted):
+        return make(path, output, masker, Wanted(**wanted)).status
+
+    assert [status(), status(), status(grow=1), status(grow=1), status()] == ["done", "finished"] * 2 + ["done"]
+    assert make(path, output, masker, Wanted(), overwrite=True).status == "done"
+    (tmp_path / "a.fits").unlink()
+    exposure(as_stored(sky(SHAPE, 1), "float32"))
+    assert [status(), status()] == ["done", "finished"]
+
+
+def test_a_file_that_is_not_ours_is_not_replaced(exposure, masker, tmp_path):
+    path, other = exposure(as_stored(sky(SHAPE), "float32")), tmp_path / "precious.fits"
+    fits.writeto(other, np.ones((3, 3)))
+    before = other.read_bytes()
+    outcome = make(path, other, masker, Wanted())
+    assert "precious.fits exists and is no product of cosmicgate; --overwrite replaces it" in outcome.error
+    assert other.read_bytes() == before
+    assert make(path, other, masker, Wanted(), overwrite=True).status == "done"
+    assert "--in-place is for that" in make(path, path, masker, Wanted(), overwrite=True).error
+
+
+def test_own_products_and_hidden_files_are_no_inputs(tmp_path):
+    for name in ("a.fits", "b.FIT", "c.fits.fz", "d.fits.gz", "a_crmask.fits", "c_crclean.fits.fz", ".x.fits", "e.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "f.fits").touch()
+    names = [path.name for path, _ in inputs_of([tmp_path])[0]]
+    assert names == ["a.fits", "b.FIT", "c.fits.fz", "d.fits.gz"]
+    pairs, products = inputs_of([tmp_path, tmp_path / "a.fits", tmp_path / "a_crmask.fits"], recursive=True)
+    assert [path.name for path, _ in pairs] == [*names[:2], "f.fits", *names[2:]] or len(pairs) == 5
+    assert {path.name for path in products} == {"a_crmask.fits", "c_crclean.fits.fz"}
+    out = {output_of(path, root, tmp_path / "out", "mask").relative_to(tmp_path).as_posix() for path, root in pairs}
+    assert "out/below/f_crmask.fits" in out
+
+
+def test_what_a_killed_run_left_is_removed_when_nobody_writes_it_any_more(tmp_path):
+    old, new, other = (tmp_path / f".{letter * 32}.m.fits" for letter in "abc")
+    other = other.with_name("." + "c" * 32 + ".n.fits")
+    for path in (old, new, other):
+        path.touch()
+    for path in (old, other):
+        os.utime(path, (0, 0))
+    sweep(tmp_path / "m.fits")
+    assert sorted(tmp_path.iterdir()) == sorted([new, other])
+
+
+def test_the_next_image_is_read_while_one_is_searched_and_nothing_else_changes(tmp_path):
+    path = tmp_path / "a.fits"
+    fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(sky(SHAPE, i), name=f"N{i}") for i in range(3))]).writeto(path)
+    for one, other in zip(planes(path), ahead(planes(path)), strict=True):
+        assert (one.place.number, one.place.name) == (other.place.number, other.place.name)
+        np.testing.assert_array_equal(one.image, other.image)
+
+
+def test_what_goes_wrong_with_an_image_that_is_read_ahead_is_said(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        list(ahead(planes(tmp_path / "nowhere.fits")))
