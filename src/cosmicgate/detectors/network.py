@@ -108,7 +108,7 @@ def load(
         network=ready(build(config["model"]), weights),
         title=title or config["title"],
         trained_on=config["trained_on"],
-        identity=["checkpoint", tree_hash(Path(path)), tile, halo, BRIDGED],
+        identity=["checkpoint", tree_hash(Path(path)), tile, halo, BRIDGED, *_settled(config["model"], tile)],
         threshold=config["threshold"] if threshold is None else threshold,
         tile=tile,
         halo=halo,
@@ -134,7 +134,7 @@ def packaged(name: str, threshold: float | None = None, tile: int | None = None,
         network=ready(UNet(**card.network), tensors),
         title=card.title,
         trained_on=card.trained_on,
-        identity=["packaged", card.sha256, tile, halo, BRIDGED],
+        identity=["packaged", card.sha256, tile, halo, BRIDGED, *_settled(card.network, tile)],
         threshold=card.threshold if threshold is None else threshold,
         tile=tile,
         halo=halo,
@@ -146,3 +146,8 @@ def has_ring(data: Mapping[str, Any]) -> bool:
     """Say whether the truth of a training, by its configuration, had a ring around each hit."""
     parts = data.get("parts", {"all": data}).values()
     return all(part.get("contamination", {}).get("ring", True) for part in parts)
+
+
+def _settled(model: Mapping[str, Any], tile: int | None) -> list[str]:
+    """Return what tells whole frames under group norm from those of earlier versions, which went by tiles."""
+    return ["settled"] if model.get("norm") == "group" and tile is None else []
