@@ -45,10 +45,10 @@ def test_onnxruntime_gives_the_same_probabilities(norm, scaling, tmp_path):
 @pytest.mark.slow
 def test_the_command_writes_a_file_and_names_what_it_does_not_know(tmp_path):
     model = tiny_model(tmp_path / "model")
-    done = CliRunner().invoke(app, ["export", str(tmp_path / "tiny.onnx"), "-m", str(model)])
+    done = CliRunner().invoke(app, ["export", "--onnx", str(tmp_path / "tiny.onnx"), "-m", str(model)])
     assert done.exit_code == 0, done.output
     assert onnxruntime.InferenceSession(tmp_path / "tiny.onnx").get_inputs()[0].name == "image"
-    unknown = CliRunner().invoke(app, ["export", str(tmp_path / "other.onnx"), "-m", "nowhere"])
+    unknown = CliRunner().invoke(app, ["export", "--onnx", str(tmp_path / "other.onnx"), "-m", "nowhere"])
     assert unknown.exit_code == 2
     assert "no network 'nowhere'" in unknown.output
     assert not (tmp_path / "other.onnx").exists()

@@ -11,6 +11,8 @@ from conftest import ROOT
 
 import cosmicgate
 from cosmicgate.cards import FOLDER, find, names, read_card, read_weights
+from cosmicgate.data.fits.frames import Frame
+from cosmicgate.detectors.network import packaged
 
 
 def sky(shape=(200, 240)) -> np.ndarray:
@@ -105,3 +107,13 @@ def test_the_readme_masks_an_image():
 def test_importing_the_package_does_not_wait_for_torch():
     told = "import sys, cosmicgate; assert cosmicgate.__version__; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", told], check=True)
+
+
+def test_as_a_row_of_tables_it_marks_what_it_marks_in_python():
+    frame = Frame(sky().astype(np.float32), gain=1.0, read_noise=5.0, saturation=6e4, exptime=90.0)
+    for fast in (False, True):
+        row = packaged("general", fast=fast)
+        assert row.title.endswith(", fast") == fast
+        found = row.detect(frame).logits.numpy() >= 0
+        assert np.array_equal(found, cosmicgate.load(check=False, fast=fast).mask(sky()))
+    assert packaged("general").identity != packaged("general", fast=True).identity

@@ -1,18 +1,14 @@
 """A detector from what it is called: a packaged network, a run folder, a checkpoint."""
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-
 from cosmicgate import __version__
-from cosmicgate.cards import SCREEN, Card, find, read_card, read_weights
+from cosmicgate.cards import Card
 from cosmicgate.config import build
-from cosmicgate.detectors.network import PREFIX, has_ring, read_checkpoint, ready
+from cosmicgate.detectors.network import PREFIX, has_ring, read_checkpoint, ready, screen_of, unpacked
 from cosmicgate.masker import Masker, Precision, on_gpu
 from cosmicgate.models import UNet
-from cosmicgate.models.screening import Screen
 
 
 def load(
@@ -43,11 +39,7 @@ def load(
             raise ValueError(f"{path} has no screen for fast=True: a packaged network has one")
         network, card = from_checkpoint(path)
         return Masker(network, card, precision or usual_precision(network), check)
-    weights = find(model)
-    card = read_card(weights)
-    tensors = read_weights(weights, card.sha256)
-    network = UNet(**card.network)
-    ready(network, {name: value for name, value in tensors.items() if not name.startswith(SCREEN)})
+    network, card, tensors = unpacked(model)
     precision = precision or usual_precision(network)
     return Masker(network, card, precision, check, screen_of(card, tensors) if fast else None)
 
@@ -61,15 +53,6 @@ def begin_with(network: UNet, model: str | Path | None) -> None:
     """Give a network the weights of another of the same form, as :func:`load` finds it; None leaves its own."""
     if model is not None:
         network.load_state_dict(load(model, check=False).network.state_dict())
-
-
-def screen_of(card: Card, tensors: Mapping[str, torch.Tensor]) -> Screen:
-    """Return the screen that was packaged with a network."""
-    if card.screen is None:
-        raise ValueError(f"{card.name} has no screen for fast=True")
-    network = UNet(**card.screen["network"])
-    ready(network, {k.removeprefix(SCREEN): v for k, v in tensors.items() if k.startswith(SCREEN)})
-    return Screen(network, **card.screen["settings"])
 
 
 def from_checkpoint(path: Path) -> tuple[UNet, Card]:

@@ -7,7 +7,7 @@ import typer
 
 
 def export(
-    file: Annotated[Path, typer.Argument(help="The ONNX file to write.", show_default=False)],
+    onnx: Annotated[Path, typer.Option("--onnx", help="The ONNX file to write.", show_default=False)],
     model: Annotated[
         str, typer.Option("-m", "--model", help="Name (cosmicgate models), run or checkpoint.")
     ] = "general",
@@ -17,8 +17,8 @@ def export(
     from cosmicgate.loading import load
 
     try:
-        written(load(model), file)
+        written(load(model), onnx)
     except (ValueError, OSError, ImportError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
-    typer.echo(str(file))
+    typer.echo(str(onnx))

@@ -32,7 +32,8 @@ class Smear:
 
     def __call__(self, light: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the light (H, W), float32, smeared; what moves over the edge is lost."""
-        return oaconvolve(light, self.kernel(), mode="same").astype(np.float32)
+        smeared: NDArray[np.float32] = oaconvolve(light, self.kernel(), mode="same").astype(np.float32)
+        return smeared
 
     def kernel(self) -> NDArray[np.float64]:
         """Return what becomes of a point: an image (K, K) of odd side whose sum is 1."""
@@ -56,5 +57,5 @@ def _shared(rows: NDArray[np.float64], columns: NDArray[np.float64], side: int) 
     np.add.at(image, (top, left + 1), (1 - down) * right)
     np.add.at(image, (top + 1, left), down * (1 - right))
     np.add.at(image, (top + 1, left + 1), down * right)
-    image = image[:side, :side]
-    return image / image.sum()
+    image = image[:side, :side] / image[:side, :side].sum()
+    return image
