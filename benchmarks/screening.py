@@ -1,10 +1,10 @@
 """What the quick first look saves, and what it misses: a curve over how strict it is.
 
-    python benchmarks/screening.py                                                # time alone, on a frame of 90 s
-    python benchmarks/screening.py --frames data/decam/contaminated/test-*        # and what it misses on labelled frames
+    python benchmarks/screening.py                                            # time alone, on a frame of 90 s
+    python benchmarks/screening.py --frames data/decam/contaminated/test-*    # and what it misses on labelled frames
 
-Dense and screened by turns on one frame, as many times as there are rounds; the ratio is that of medians. A labelled frame
-is a folder that a data set keeps; a hit counts as missed if the network finds it and the screened network does not.
+Dense and screened by turns on one frame, as many times as there are rounds; the ratio is that of medians. A labelled
+frame is a folder that a data set keeps; a hit is missed if the network finds it and the screened network does not.
 """
 
 import argparse

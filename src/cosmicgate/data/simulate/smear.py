@@ -57,5 +57,5 @@ def _shared(rows: NDArray[np.float64], columns: NDArray[np.float64], side: int) 
     np.add.at(image, (top, left + 1), (1 - down) * right)
     np.add.at(image, (top + 1, left), down * (1 - right))
     np.add.at(image, (top + 1, left + 1), down * right)
-    image = image[:side, :side] / image[:side, :side].sum()
-    return image
+    inside: NDArray[np.float64] = image[:side, :side]
+    return np.asarray(inside / inside.sum())
