@@ -6,11 +6,14 @@ import sys
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from astropy.nddata import CCDData
 from conftest import ROOT
+from typer.testing import CliRunner
 
 import cosmicgate
 from cosmicgate.cards import FOLDER, find, names, read_card, read_weights
+from cosmicgate.command import app
 from cosmicgate.data.fits.frames import Frame
 from cosmicgate.detectors.network import packaged
 
@@ -117,3 +120,13 @@ def test_as_a_row_of_tables_it_marks_what_it_marks_in_python():
         found = row.detect(frame).logits.numpy() >= 0
         assert np.array_equal(found, cosmicgate.load(check=False, fast=fast).mask(sky()))
     assert packaged("general").identity != packaged("general", fast=True).identity
+
+
+def test_the_fast_command_prints_a_bound_on_what_it_may_miss(tmp_path):
+    fits.writeto(tmp_path / "a.fits", sky().astype(np.float32))
+    done = CliRunner().invoke(app, ["mask", str(tmp_path / "a.fits"), "--fast"])
+    assert done.exit_code == 0, done.output
+    screen = read_card(find("general")).screen
+    assert f"of {screen['hits']} hits" in done.output
+    assert f"at most {100 * screen['bound']:.2g} %" in done.output
+    assert fits.getheader(tmp_path / "a_crmask.fits", 1)["CRSCREEN"]

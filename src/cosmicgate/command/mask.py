@@ -85,6 +85,8 @@ def mask(
             probability=probability,
             exts=tuple(ext or ()),
         )
+        if fast and not quiet:
+            typer.echo(bound(masker), err=True)
         night = Night(masker, batch, pairs, jobs, json_file, quiet)
         code = night.run()
     except KeyboardInterrupt:
@@ -125,6 +127,15 @@ def _prepared(detector: dict[str, Any], overwrite: bool, **wanted: Any) -> "tupl
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error)) from error
     return masker, Batch(Wanted(**wanted), overwrite)
+
+
+def bound(masker: "Masker") -> str:
+    """Return what the screen of a network may miss, by its card."""
+    told = masker.card.screen or {}
+    return (
+        f"fast: of {told.get('hits', 0)} hits in test frames that the network finds, {told.get('missed', 0)} were missed "
+        f"by the first look; at most {100 * told.get('bound', 1.0):.2g} % at a confidence of 95 %"
+    )
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 (a signal handler)
