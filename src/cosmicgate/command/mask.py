@@ -133,8 +133,8 @@ def bound(masker: "Masker") -> str:
     """Return what the screen of a network may miss, by its card."""
     told = masker.card.screen or {}
     return (
-        f"fast: of {told.get('hits', 0)} hits in test frames that the network finds, {told.get('missed', 0)} were missed "
-        f"by the first look; at most {100 * told.get('bound', 1.0):.2g} % at a confidence of 95 %"
+        f"fast: of {told.get('hits', 0)} hits in test frames that the network finds, the first look missed "
+        f"{told.get('missed', 0)}; at most {100 * told.get('bound', 1.0):.2g} % at a confidence of 95 %"
     )
 
 
