@@ -14,7 +14,7 @@ from cosmicgate.data.decam import DecamData
 from cosmicgate.data.patches import Grid
 from cosmicgate.data.real import Coadd, Files, Footprints
 from cosmicgate.data.simulate.sky import BANDS
-from cosmicgate.data.sources import SimulatedDarks, SimulatedScience, named_ccd
+from cosmicgate.data.sources import SimulatedDarks, SimulatedScience, chosen_ccd
 from cosmicgate.data.splits import SPLITS
 from cosmicgate.data.store import Labelled
 
@@ -242,7 +242,7 @@ def test_an_unknown_ccd_is_refused_by_name():
 @pytest.mark.parametrize("shape", [(512,), (0, 512), (1, 2, 3)])
 def test_a_shape_that_is_none_is_refused(shape):
     with pytest.raises(ValueError, match="expected a shape of rows and columns, got"):
-        named_ccd("decam", shape)
+        chosen_ccd("decam", shape)
 
 
 def test_a_misspelt_header_key_is_refused_by_name(frames_on_disk):

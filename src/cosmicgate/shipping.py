@@ -26,6 +26,7 @@ from cosmicgate.data.store import digest, load_labelled
 from cosmicgate.detectors.inputs import bridged
 from cosmicgate.detectors.network import read_checkpoint
 from cosmicgate.masker import Masker, load
+from cosmicgate.models import UNet
 from cosmicgate.models.inference import frame_logits
 from cosmicgate.models.scaling import Levels
 from cosmicgate.models.screening import Screen, screened_logits
@@ -151,6 +152,9 @@ def card_of(run: Path, name: str, command: str, results: Sequence[Path]) -> tupl
     data = build(read_checkpoint(run / "checkpoints" / "best.ckpt")["config"]["data"])
     data.prepare_data()
     masker = load(run, check=False)
+    if not isinstance(masker.network, UNet):
+        found = type(masker.network).__name__
+        raise ValueError(f"{run}: expected a UNet, found {found}: other networks are loaded from their run folder")
     card = replace(
         masker.card,
         name=name,
