@@ -20,7 +20,7 @@ class Block:
     language : str
         ``python``, ``sh``, ``yaml``, ``text``; empty for commands that are not run.
     file : str
-        What the first line names, ``# conf/model/plain.yaml``: the block is that file. Else empty.
+        What it names at its top, ``# conf/model/plain.yaml``: the block is that file. Else empty.
     reason : str
         Why it is not run (``<!-- not run: ... -->`` before it); empty if it is.
     """
@@ -31,7 +31,9 @@ class Block:
 
     @property
     def file(self) -> str:
-        named = re.match(r"# ([\w/.-]+\.(?:py|yaml))\n", self.code)
+        named = re.match(
+            r"(?:# @package .*\n)?# ([\w/.-]+\.(?:py|yaml))\n", self.code
+        )  # Hydra wants its own line first
         return named[1] if named else ""
 
 
@@ -59,7 +61,9 @@ def anchors(page: Path) -> set[str]:
 
 def commands(page: Path) -> Iterator[list[str]]:
     """Return the words of each command of a page, in a block or in a sentence, without assignments before it."""
-    lines = [line for b in blocks(page) if b.language in ("", "sh") for line in b.code.replace("\\\n", " ").splitlines()]
+    lines = [
+        line for b in blocks(page) if b.language in ("", "sh") for line in b.code.replace("\\\n", " ").splitlines()
+    ]
     for line in lines + re.findall(r"`([^`]+)`", prose(page)):
         try:
             words = shlex.split(line, comments=True)
