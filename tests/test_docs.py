@@ -16,6 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from reading import anchors, blocks, commands, links, prose
 from test_config import composed
 
+from cosmicgate import shipping
 from cosmicgate.command import app
 from cosmicgate.config import Evaluate, Train, checked
 
@@ -149,6 +150,8 @@ def test_a_page_does_what_it_says(page, command, tmp_path, monkeypatch):
         assert "| Spikes |" in tables
         assert names["mask"].shape == (256, 256)
         assert len(list(Path("data/hilltop/contaminated").iterdir())) == 5
+        with pytest.raises(ValueError, match="expected a UNet, found Plain"):
+            shipping.main(["outputs/plain", "--name", "plain", "--command", "python train.py model=plain"])
 
 
 # ---------------------------------------------------------------------------------------------------------- messages

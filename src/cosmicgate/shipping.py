@@ -26,11 +26,11 @@ from cosmicgate.data.store import digest, load_labelled
 from cosmicgate.detectors.inputs import bridged
 from cosmicgate.detectors.network import read_checkpoint
 from cosmicgate.masker import Masker, load
-from cosmicgate.models import UNet
 from cosmicgate.models.inference import frame_logits
 from cosmicgate.models.scaling import Levels
 from cosmicgate.models.screening import Screen, screened_logits
 from cosmicgate.models.streaming import streamed_logits, unscaled
+from cosmicgate.models.unet import UNet
 from cosmicgate.traits import TRAITS, traits
 from cosmicgate.truth import CORE, SKY
 
