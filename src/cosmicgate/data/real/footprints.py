@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from cosmicgate.data.fits.frames import Frame
 from cosmicgate.data.fits.hdus import opened
 from cosmicgate.data.real.files import FRACTIONS, existing, identity
+from cosmicgate.data.simulate.ccd import CCD
 from cosmicgate.data.simulate.readout import dark, read_out
-from cosmicgate.data.sources import DARK_EXPTIMES, Provenance, named_ccd
+from cosmicgate.data.sources import DARK_EXPTIMES, Provenance, chosen_ccd
 from cosmicgate.data.splits import SPLITS, Split, check_splits, split
 from cosmicgate.data.store import Recipe
 
@@ -46,7 +47,7 @@ class Footprints:
     rate: float = 0.57
     min_pixels: int = 3
     min_charge: float = 400.0
-    ccd: str = "decam"
+    ccd: str | CCD = "decam"
     seed: int = 0
     provenance: Provenance = "semi-real"
 
@@ -72,13 +73,13 @@ class Footprints:
             rng = np.random.default_rng(seed)
             stamps = _stamps(path, self.min_pixels, self.min_charge)
             hits = scatter(self._draw(which, exptime, rng), stamps, (rows, columns), rng)
-            ccd = named_ccd(self.ccd, self.shape)
+            ccd = chosen_ccd(self.ccd, self.shape)
             return replace(read_out(dark(ccd, exptime, rng, name), rng, hits), hits=hits)
 
         return Recipe(name, [*ingredients, self.min_pixels, self.min_charge, self.ccd, seed], make)
 
     def _draw(self, which: Split, exptime: float, rng: np.random.Generator) -> list[int]:
-        whole, part = named_ccd(self.ccd), named_ccd(self.ccd, self.shape)
+        whole, part = chosen_ccd(self.ccd), chosen_ccd(self.ccd, self.shape)
         number = rng.poisson(self.rate * exptime * part.area / whole.area)
         hits = self.hits(which)
         if not hits:
