@@ -133,7 +133,7 @@ def test_a_notebook_begins_with_what_is_learned_and_one_cell_of_parameters(path)
 @every_notebook
 def test_a_notebook_names_no_place_of_a_machine(path):
     for cell in nbformat.read(path, as_version=4).cells:
-        assert not re.search(r"""["'(\s](/|~|[A-Z]:\\)\w""", cell.source), "paths are relative to the repository"
+        assert not re.search(r"""["'(\s](/\w|~/|[A-Z]:\\)""", cell.source), "paths are relative to the repository"
 
 
 @every_notebook
