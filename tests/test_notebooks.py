@@ -52,7 +52,7 @@ def figures(folder: Path) -> set[str]:
     return {path.stem for path in (folder / "figures").iterdir()}
 
 
-SMALL = {"SHAPE": (160, 160), "ITL_FRAMES": 1, "ITL_SHAPE": (1200, 1600)}
+SMALL = {"SHAPE": (200, 200), "DARK_EXPTIME": 8000.0, "ITL_FRAMES": 1, "ITL_SHAPE": (1200, 1600)}
 
 
 def test_the_data_notebook_compares_with_real_hits_where_they_are(execute, tmp_path):
