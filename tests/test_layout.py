@@ -10,8 +10,8 @@ from conftest import ROOT
 # What may import only what stands before it.
 ORDER = (
     *("files", "truth", "config", "tracking", "data", "models", "cards", "losses", "segmentation", "metrics", "hits"),
-    *("panels", "media", "callbacks", "detectors", "sweeps", "lineup", "featuremaps", "bootstrap", "judging"),
-    *("scoring", "seeds", "evaluation", "results", "tables", "rankings", "figures", "boards", "report"),
+    *("panels", "realism", "media", "callbacks", "detectors", "sweeps", "lineup", "featuremaps", "bootstrap"),
+    *("judging", "scoring", "seeds", "evaluation", "results", "tables", "rankings", "figures", "boards", "report"),
     *("runs", "grids", "pages", "dashboard"),
     *("inpainting", "traits", "masker", "loading", "shipping", "export", "products", "command", "__main__"),
 )

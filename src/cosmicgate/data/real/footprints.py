@@ -53,8 +53,8 @@ class Footprints:
 
     def hits(self, which: Split) -> list[int]:
         """Return the numbers of the hits of a split."""
-        stamps = _stamps(existing(self.file), self.min_pixels, self.min_charge)
-        return split(sorted(stamps), self.fractions, np.random.default_rng(self.seed))[which]
+        known = stamps(existing(self.file), self.min_pixels, self.min_charge)
+        return split(sorted(known), self.fractions, np.random.default_rng(self.seed))[which]
 
     def recipes(self, which: Split) -> list[Recipe]:
         """Return the recipes of a split; exposures as in :data:`~cosmicgate.data.sources.DARK_EXPTIMES`."""
@@ -71,8 +71,8 @@ class Footprints:
 
         def make() -> Frame:
             rng = np.random.default_rng(seed)
-            stamps = _stamps(path, self.min_pixels, self.min_charge)
-            hits = scatter(self._draw(which, exptime, rng), stamps, (rows, columns), rng)
+            known = stamps(path, self.min_pixels, self.min_charge)
+            hits = scatter(self._draw(which, exptime, rng), known, (rows, columns), rng)
             ccd = chosen_ccd(self.ccd, self.shape)
             return replace(read_out(dark(ccd, exptime, rng, name), rng, hits), hits=hits)
 
@@ -104,8 +104,8 @@ def scatter(
 
 
 @cache
-def _stamps(path: Path, min_pixels: int, min_charge: float) -> dict[int, NDArray[np.float32]]:
-    """Read the footprints as small images (electrons), by number."""
+def stamps(path: Path, min_pixels: int, min_charge: float) -> dict[int, NDArray[np.float32]]:
+    """Read a table's hits as small images (h, w), electrons, by number: those of enough pixels and charge."""
     wanted = ("fp_id", "x0", "y0", "pixel_values")
     with opened(path) as hdus:
         tables = [h for h in hdus if isinstance(h, fits.BinTableHDU) and set(wanted) <= set(h.columns.names)]
@@ -115,7 +115,7 @@ def _stamps(path: Path, min_pixels: int, min_charge: float) -> dict[int, NDArray
     lines: dict[int, list[tuple[int, int, NDArray[Any]]]] = {}
     for hit, x, y, values in zip(*columns, strict=True):
         lines.setdefault(int(hit), []).append((int(x), int(y), np.asarray(values, np.float32)))
-    stamps = {}
+    large = {}
     for hit, parts in lines.items():
         left, top = min(x for x, _, _ in parts), min(y for _, y, _ in parts)
         width, height = max(x + v.size for x, _, v in parts) - left, max(y for _, y, _ in parts) - top + 1
@@ -123,5 +123,5 @@ def _stamps(path: Path, min_pixels: int, min_charge: float) -> dict[int, NDArray
         for x, y, values in parts:
             stamp[y - top, x - left : x - left + values.size] = values
         if np.count_nonzero(stamp) >= min_pixels and stamp.sum() >= min_charge:
-            stamps[hit] = stamp
-    return stamps
+            large[hit] = stamp
+    return large
