@@ -13,7 +13,7 @@ ORDER = (
     *("panels", "realism", "media", "callbacks", "detectors", "sweeps", "lineup", "featuremaps", "bootstrap"),
     *("judging", "scoring", "seeds", "evaluation", "results", "tables", "rankings", "figures", "boards", "report"),
     *("runs", "grids", "pages", "dashboard"),
-    *("inpainting", "traits", "masker", "loading", "shipping", "export", "products", "command", "__main__"),
+    *("inpainting", "traits", "engine", "masker", "loading", "shipping", "export", "products", "command", "__main__"),
 )
 # The same below data: what a file is, what can be drawn, what frames come from, what is made of them.
 DATA = (

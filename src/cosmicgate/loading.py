@@ -2,13 +2,18 @@
 
 import hashlib
 from pathlib import Path
+from typing import Literal, get_args
 
 from cosmicgate import __version__
 from cosmicgate.cards import Card
 from cosmicgate.config import build
 from cosmicgate.detectors.network import PREFIX, has_ring, read_checkpoint, ready, screen_of, unpacked
+from cosmicgate.engine import runtime
 from cosmicgate.masker import Masker, Precision, on_gpu
 from cosmicgate.models import UNet
+
+Engine = Literal["torch", "onnxruntime"]
+ENGINES = get_args(Engine)
 
 
 def load(
@@ -16,6 +21,7 @@ def load(
     precision: Precision | None = None,
     check: bool = True,
     fast: bool = False,
+    engine: Engine = "torch",
 ) -> Masker:
     """Return a detector: a packaged network by name, or one of your own.
 
@@ -30,7 +36,11 @@ def load(
         As in :class:`Masker`.
     fast : bool
         Use the network's screen.
+    engine : {"torch", "onnxruntime"}
+        What computes. onnxruntime, where it is installed (requirements-onnx.txt), is faster on many processors.
     """
+    if engine not in ENGINES:
+        raise ValueError(f"unknown engine {engine!r}: expected one of {', '.join(ENGINES)}")
     path = Path(model)
     if path.is_dir():
         path = path / "checkpoints" / "best.ckpt"
@@ -38,10 +48,14 @@ def load(
         if fast:
             raise ValueError(f"{path} has no screen for fast=True: a packaged network has one")
         network, card = from_checkpoint(path)
-        return Masker(network, card, precision or usual_precision(network), check)
-    network, card, tensors = unpacked(model)
+        screen = None
+    else:
+        network, card, tensors = unpacked(model)
+        screen = screen_of(card, tensors) if fast else None
+    if engine == "onnxruntime":
+        network.cpu()
     precision = precision or usual_precision(network)
-    return Masker(network, card, precision, check, screen_of(card, tensors) if fast else None)
+    return Masker(network, card, precision, check, screen, runtime(network) if engine == "onnxruntime" else None)
 
 
 def usual_precision(network: UNet) -> Precision:

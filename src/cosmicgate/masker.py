@@ -14,6 +14,7 @@ from scipy.ndimage import binary_dilation
 from cosmicgate import __version__
 from cosmicgate.cards import Card
 from cosmicgate.detectors.inputs import bridged
+from cosmicgate.engine import Runtime, runtime_logits
 from cosmicgate.inpainting import Method, clean
 from cosmicgate.models import UNet
 from cosmicgate.models.inference import frame_logits
@@ -46,6 +47,8 @@ class Masker:
     screen : Screen, optional
         Look quickly first, and with the network only where there could be a hit: several times faster. What that may
         miss is in the card.
+    engine : Runtime, optional
+        The network in onnxruntime, to compute with instead of torch.
     """
 
     network: UNet
@@ -53,10 +56,13 @@ class Masker:
     precision: Precision = "float32"
     check: bool = True
     screen: Screen | None = None
+    engine: Runtime | None = None
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise ValueError(f"unknown precision {self.precision!r}: expected one of {', '.join(PRECISIONS)}")
+        if self.engine is not None and self.precision != "float32":
+            raise ValueError(f"precision={self.precision!r}: onnxruntime computes in float32")
 
     @property
     def on_gpu(self) -> bool:
@@ -92,11 +98,13 @@ class Masker:
 
     def _logits(self, image: torch.Tensor) -> torch.Tensor:
         dtype = PRECISIONS[self.precision]
-        if self.screen is None:
-            return frame_logits(self.network, image, dtype=dtype)
-        logits, looked = screened_logits(self.network, self.screen, image, dtype)
-        log.debug("%s: looked at %.1f %% of the image", self.card.name, 100 * looked)
-        return logits
+        if self.screen is not None:
+            logits, looked = screened_logits(self.network, self.screen, image, dtype, self.engine)
+            log.debug("%s: looked at %.1f %% of the image", self.card.name, 100 * looked)
+            return logits
+        if self.engine is not None:
+            return runtime_logits(self.engine, self.network, image)
+        return frame_logits(self.network, image, dtype=dtype)
 
     def mask(
         self,

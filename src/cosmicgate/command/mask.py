@@ -38,6 +38,7 @@ def mask(
         str | None,
         typer.Option(help="float32, bfloat16 or float16.", show_default="float16 on a GPU, float32 elsewhere"),
     ] = None,
+    engine: Annotated[str, typer.Option(help="torch or onnxruntime.")] = "torch",
     ext: Annotated[
         list[str] | None,
         typer.Option("--ext", help="Images by EXTNAME, number or NAME,VERSION; may be repeated.", show_default="all"),
@@ -70,7 +71,7 @@ def mask(
     kind: Kind = "in-place" if in_place else "clean" if clean else "append" if append else "mask"
     if in_place and out is not None:
         raise typer.BadParameter("--in-place changes the input, so it has no --output")
-    detector: dict[str, Any] = {"model": model, "fast": fast, "precision": precision}  # for cosmicgate.load
+    detector: dict[str, Any] = {"model": model, "fast": fast, "precision": precision, "engine": engine}
     pairs = _pairs(paths, recursive, out, kind, quiet)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -124,7 +125,7 @@ def _prepared(detector: dict[str, Any], overwrite: bool, **wanted: Any) -> "tupl
     try:
         masker = load(**detector)
         wanted["threshold"] = masker.threshold(wanted["threshold"], wanted["fpr"])
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         raise typer.BadParameter(str(error)) from error
     return masker, Batch(Wanted(**wanted), overwrite)
 
