@@ -52,10 +52,12 @@ format: setup ## Put the code into its form
 hits: setup ## Compare simulated with real hits: REAL=itl_cosmic_rays.fits.gz
 	$(BIN)/python scripts/compare_hits.py --real $(REAL)
 
-bench: setup ## Measure this machine: simulation, metric, training
+bench: setup ## Measure this machine: simulation, metric, training, masking
 	$(BIN)/python benchmarks/simulation.py
 	$(BIN)/python benchmarks/metric.py
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/masking.py
+	$(BIN)/python benchmarks/screening.py
 
 data-lco: setup ## Fetch the LCO cosmic-ray data set into data/lco (ARGS=--dry-run tells how large it is)
 	$(BIN)/python -m cosmicgate.data.archives lco $(ARGS)

@@ -14,7 +14,7 @@ from cosmicgate.config import Train, build, checked, one_sentence
 from cosmicgate.data.decam import training_data
 from cosmicgate.detectors.network import load
 from cosmicgate.evaluation import evaluate, judge_together
-from cosmicgate.masker import begin_with
+from cosmicgate.loading import begin_with
 from cosmicgate.processes import begin
 from cosmicgate.report import write_report
 from cosmicgate.sweeps import finished, forget, validation_loss

@@ -24,7 +24,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cosmicgate import masker
+from cosmicgate.loading import load
+from cosmicgate.masker import Masker
 from cosmicgate.models.blocks import DoubleConv
 from cosmicgate.models.unet import UNet
 
@@ -33,16 +34,16 @@ Job = Callable[[NDArray[np.float32]], object]
 
 def ours(model: str, **how: object) -> Callable[[], Job]:
     """Return what makes one of our detectors."""
-    return lambda: masker.load(model, check=False, **how).probability
+    return lambda: load(model, check=False, **how).probability
 
 
 def plain(model: str) -> Callable[[], Job]:
     """Return what makes the same network without its gates; its weights are of no account here."""
 
     def make() -> Job:
-        known = masker.load(model, check=False)
+        known = load(model, check=False)
         network = UNet(**(dict(known.card.network) | {"gate": False})).eval()
-        return masker.Masker(network.to(memory_format=torch.channels_last), known.card, check=False).probability
+        return Masker(network.to(memory_format=torch.channels_last), known.card, check=False).probability
 
     return make
 
@@ -95,7 +96,9 @@ def rows(model: str) -> dict[str, Callable[[], Job]]:
     return {
         "CosmicGate": ours(model),
         "CosmicGate, bfloat16": ours(model, precision="bfloat16"),
+        "CosmicGate, onnxruntime": ours(model, engine="onnxruntime"),
         "CosmicGate, fast": ours(model, fast=True),
+        "CosmicGate, fast, onnxruntime": ours(model, fast=True, engine="onnxruntime"),
         "CosmicGate, fast, bfloat16": ours(model, fast=True, precision="bfloat16"),
         "the same without gates": plain(model),
         "Astro-SCRAPPY, niter=4 (default)": astroscrappy(4),
@@ -150,6 +153,14 @@ def peak(name: str, model: str, image: Path) -> float:
     return float(done.stdout.split()[-1])
 
 
+def highest() -> float:
+    """Return the most memory that this process has had, MB."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # on Linux a child begins with its parent's
+    return next(float(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024
+
+
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -164,7 +175,7 @@ def main() -> None:
     image = np.load(options.image) if options.image else frame(tuple(options.shape))
     if options.only:
         rows(options.model)[options.only]()(image)
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        print(highest())
         return
     jobs, absent = {}, []
     for name, make in rows(options.model).items():
@@ -181,7 +192,7 @@ def main() -> None:
             job(image)
             seconds[name].append(time.perf_counter() - start)
     base = statistics.median(seconds["CosmicGate"])
-    network = masker.load(options.model, check=False).network
+    network = load(options.model, check=False).network
     part = multiplications(network) * image.size / base / statistics.median(rates)
     print(f"{image.shape[0]} x {image.shape[1]} px, {torch.get_num_threads()} threads, {options.rounds} rounds\n")
     print("| detector | s, median | range | times as long as CosmicGate | peak MB |\n|---|---:|---:|---:|---:|")

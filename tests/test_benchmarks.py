@@ -8,6 +8,7 @@ from conftest import ROOT, TINY
 QUICK = {
     "masking": ("--shape", "128", "128", "--rounds", "1", "--no-memory"),
     "metric": ("--side", "64", "--repeats", "1"),
+    "screening": ("--shape", "128", "128", "--rounds", "1", "--steps", "-1", "0", "1"),
     "simulation": ("--repeats", "1", "--bands", "g", "--shape", "128", "128"),
     "training": ("--steps", "1", "--rounds", "1", "--loader", "0.1", *TINY),
 }

@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from tiny import tiny_model
+from typer.testing import CliRunner
 
 from cosmicgate.cards import Card
+from cosmicgate.command import app
 from cosmicgate.export import export
 from cosmicgate.masker import Masker
 from cosmicgate.models import UNet
@@ -37,3 +40,15 @@ def test_onnxruntime_gives_the_same_probabilities(norm, scaling, tmp_path):
     assert told["calibration"] == "[[0.0001, 0.7]]"
     assert ("median" in told["scaling"]) == (scaling == "robust")
     assert [p.name for p in tmp_path.iterdir()] == ["mine.onnx"], "weights or a partial file beside it"
+
+
+@pytest.mark.slow
+def test_the_command_writes_a_file_and_names_what_it_does_not_know(tmp_path):
+    model = tiny_model(tmp_path / "model")
+    done = CliRunner().invoke(app, ["export", "--onnx", str(tmp_path / "tiny.onnx"), "-m", str(model)])
+    assert done.exit_code == 0, done.output
+    assert onnxruntime.InferenceSession(tmp_path / "tiny.onnx").get_inputs()[0].name == "image"
+    unknown = CliRunner().invoke(app, ["export", "--onnx", str(tmp_path / "other.onnx"), "-m", "nowhere"])
+    assert unknown.exit_code == 2
+    assert "no network 'nowhere'" in unknown.output
+    assert not (tmp_path / "other.onnx").exists()

@@ -9,6 +9,7 @@ from cosmicgate.models.folding import folded
 from cosmicgate.models.inference import frame_logits
 from cosmicgate.models.scaling import BLOCK, Levels, level_and_noise, robust
 from cosmicgate.models.screening import NOTHING, Screen, screened_logits
+from cosmicgate.models.settling import settled, squares
 from cosmicgate.models.streaming import streamed_logits
 
 
@@ -66,20 +67,48 @@ def test_what_cannot_be_folded_or_streamed_is_refused_with_the_reason():
 
 
 @torch.inference_mode()
-def test_in_bfloat16_probabilities_stay_within_two_hundredths():
+@pytest.mark.parametrize(("dtype", "within"), [(torch.bfloat16, 0.02), (torch.float16, 0.003)], ids=str)
+def test_in_half_precision_probabilities_move_little(dtype, within):
     made, image = network(), noise(64, 64)
-    exact, quick = frame_logits(made, image).sigmoid(), frame_logits(made, image, dtype=torch.bfloat16).sigmoid()
+    exact, quick = frame_logits(made, image).sigmoid(), frame_logits(made, image, dtype=dtype).sigmoid()
     assert quick.dtype == torch.float32
-    assert 0 < (quick - exact).abs().max() < 0.02
+    assert 0 < (quick - exact).abs().max() < within
 
 
 @torch.inference_mode()
-def test_group_norm_in_tiles_that_overlap_has_no_step_at_their_seams():
-    made, image = network("group"), noise(256, 600)
-    apart, joint = frame_logits(made, image, tile=256), frame_logits(made, image)
-    steps = [(x[:, 1:] - x[:, :-1]).abs() for x in (apart, joint)]
-    assert steps[0][:, 255].mean() > 1.2 * steps[0].mean(), "the patches of the paper have no seams: nothing to test"
-    assert steps[1][:, 255].mean() < 1.1 * steps[1].mean()
+@pytest.mark.parametrize("shared", [True, False])
+def test_group_norm_of_a_small_image_has_its_own_statistics(shared):
+    made, image = network("group", shared=shared), noise(100, 120)
+    assert torch.allclose(frame_logits(made, image), made(image[None, None])[0, 0], rtol=0, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_settled_group_norm_depends_on_no_tile():
+    made, image = network("group"), noise(300, 500)
+    whole = settled(made, image).logits(image[None, None])[0, 0]
+    for rows in (8, 64):
+        by_rows = streamed_logits(settled(made, image), image, rows=rows)
+        assert torch.allclose(by_rows, whole, rtol=0, atol=1e-4)
+    assert (made(image[None, None])[0, 0] - whole).abs().max() > 1e-3, "nothing to test: they are the same"
+
+
+@torch.inference_mode()
+def test_statistics_of_a_frame_are_those_of_most_of_it():
+    made, image = network("group"), noise(512, 512)
+    star = image.clone()
+    star[:100, :100] += 1e4
+    ours = [settled(made, one).encoder[0].norm1.running_mean for one in (image, star)]
+    assert torch.allclose(*ours, atol=0.1)
+
+
+def test_squares_come_from_all_over_an_image_and_are_not_many():
+    columns = torch.arange(1000.0).expand(700, -1)
+    found = squares(columns)
+    assert found.shape[1:] == (128, 128)
+    assert 8 < len(found) <= 24
+    assert found.min() == 0
+    assert found.max() == 999
+    assert squares(columns[:50, :60]).shape == (1, 50, 60)
 
 
 # ---------------------------------------------------------------------------------------- scaling

@@ -10,10 +10,11 @@ from conftest import ROOT
 # What may import only what stands before it.
 ORDER = (
     *("files", "truth", "config", "tracking", "data", "models", "cards", "losses", "segmentation", "metrics", "hits"),
-    *("panels", "media", "callbacks", "detectors", "sweeps", "lineup", "featuremaps", "bootstrap", "judging"),
-    *("scoring", "seeds", "evaluation", "results", "tables", "rankings", "figures", "boards", "report"),
+    *("panels", "realism", "media", "callbacks", "detectors", "sweeps", "lineup", "featuremaps", "bootstrap"),
+    *("judging", "scoring", "seeds", "evaluation", "results", "tables", "rankings", "figures", "boards", "report"),
     *("runs", "grids", "pages", "dashboard"),
-    *("inpainting", "traits", "masker", "processes", "shipping", "export", "products", "command", "__main__"),
+    *("inpainting", "traits", "engine", "masker", "loading", "processes", "shipping", "export", "products", "command"),
+    *("__main__",),
 )
 # The same below data: what a file is, what can be drawn, what frames come from, what is made of them.
 DATA = (

@@ -6,11 +6,16 @@ import sys
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from astropy.nddata import CCDData
 from conftest import ROOT
+from typer.testing import CliRunner
 
 import cosmicgate
 from cosmicgate.cards import FOLDER, find, names, read_card, read_weights
+from cosmicgate.command import app
+from cosmicgate.data.fits.frames import Frame
+from cosmicgate.detectors.network import packaged
 
 
 def sky(shape=(200, 240)) -> np.ndarray:
@@ -105,3 +110,23 @@ def test_the_readme_masks_an_image():
 def test_importing_the_package_does_not_wait_for_torch():
     told = "import sys, cosmicgate; assert cosmicgate.__version__; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", told], check=True)
+
+
+def test_as_a_row_of_tables_it_marks_what_it_marks_in_python():
+    frame = Frame(sky().astype(np.float32), gain=1.0, read_noise=5.0, saturation=6e4, exptime=90.0)
+    for fast in (False, True):
+        row = packaged("general", fast=fast)
+        assert row.title.endswith(", fast") == fast
+        found = row.detect(frame).logits.numpy() >= 0
+        assert np.array_equal(found, cosmicgate.load(check=False, fast=fast).mask(sky()))
+    assert packaged("general").identity != packaged("general", fast=True).identity
+
+
+def test_the_fast_command_prints_a_bound_on_what_it_may_miss(tmp_path):
+    fits.writeto(tmp_path / "a.fits", sky().astype(np.float32))
+    done = CliRunner().invoke(app, ["mask", str(tmp_path / "a.fits"), "--fast"])
+    assert done.exit_code == 0, done.output
+    screen = read_card(find("general")).screen
+    assert f"of {screen['hits']} hits" in done.output
+    assert f"at most {100 * screen['bound']:.2g} %" in done.output
+    assert fits.getheader(tmp_path / "a_crmask.fits", 1)["CRSCREEN"]

@@ -34,11 +34,11 @@ def test_a_frame_of_each_band_is_drawn(a_set, tmp_path, monkeypatch):
     assert results["rows"]
 
 
-@pytest.mark.parametrize("halo", [0, 24])
-def test_feature_maps_are_what_the_network_computes(halo):
+@pytest.mark.parametrize(("tile", "halo"), [(64, 0), (64, 24), (None, 0)])
+def test_feature_maps_are_what_the_network_computes(tile, halo):
     gated = network("batch")
     frame = Frame(np.random.default_rng(0).normal(100, 5, (50, 63)).astype(np.float32), 4.0, 7.0, 4e4, 90.0)
-    detector = Network(gated, "Att deepCR", None, "x", tile=64, halo=halo)
+    detector = Network(gated, "Att deepCR", None, "x", tile=tile, halo=halo)
     maps = feature_maps(detector, frame)
     assert {name: found.shape for name, found in maps.layers.items()} == {
         "encoder 1": (16, 50, 63),
@@ -59,7 +59,7 @@ def test_feature_maps_are_what_the_network_computes(halo):
 
 def test_features_are_drawn_of_networks_only(a_set, tmp_path):
     plain = Network(UNet(channels=4).eval(), "deepCR", None, "x", tile=64)
-    gated = Network(network("batch"), "Att deepCR", None, "y", tile=64)
+    gated = Network(network("batch"), "Att deepCR", None, "y")  # which takes whole frames, by rows
     made = features([plain, Brightness("Other"), gated], a_set(1), tmp_path)
     names = ["features_decam_deepCR.png", "features_decam_Att-deepCR.png", "attention_decam_Att-deepCR.png"]
     assert [path.name for path in made] == names

@@ -15,7 +15,7 @@ from cosmicgate.data.fits.hdus import pixels
 from cosmicgate.data.fits.images import extensions
 from cosmicgate.products.blocks import spans
 from cosmicgate.products.labels import Wanted
-from cosmicgate.products.making import make
+from cosmicgate.products.making import ahead, make
 from cosmicgate.products.names import inputs_of, output_of, sweep
 from cosmicgate.products.planes import planes
 
@@ -298,3 +298,16 @@ def test_what_a_killed_run_left_is_removed_when_nobody_writes_it_any_more(tmp_pa
         os.utime(path, (0, 0))
     sweep(tmp_path / "m.fits")
     assert sorted(tmp_path.iterdir()) == sorted([new, other])
+
+
+def test_the_next_image_is_read_while_one_is_searched_and_nothing_else_changes(tmp_path):
+    path = tmp_path / "a.fits"
+    fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(sky(SHAPE, i), name=f"N{i}") for i in range(3))]).writeto(path)
+    for one, other in zip(planes(path), ahead(planes(path)), strict=True):
+        assert (one.place.number, one.place.name) == (other.place.number, other.place.name)
+        np.testing.assert_array_equal(one.image, other.image)
+
+
+def test_what_goes_wrong_with_an_image_that_is_read_ahead_is_said(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        list(ahead(planes(tmp_path / "nowhere.fits")))

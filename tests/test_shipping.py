@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cosmicgate import masker, shipping
+from cosmicgate import loading, shipping
 from cosmicgate.cards import read_card
 
 SMALL = ("model=deepcr", "model.channels=4", "model.depth=2", "model.scaling=robust")
@@ -33,16 +33,16 @@ def packaged(runs):
 
 @pytest.mark.slow
 def test_a_training_can_start_with_the_weights_of_another(runs):
-    first, second = (dict(masker.load(run, check=False).network.named_parameters()) for run in runs)
+    first, second = (dict(loading.load(run, check=False).network.named_parameters()) for run in runs)
     assert all(torch.allclose(first[name], second[name], atol=1e-6) for name in first)
 
 
 @pytest.mark.slow
 def test_a_packaged_network_gives_what_its_checkpoint_gives(runs, packaged):
     image = np.random.default_rng(0).normal(1000, 10, (64, 80))
-    expected = masker.load(runs[1], check=False).probability(image)
-    assert np.allclose(masker.load(packaged, check=False).probability(image), expected, atol=1e-6)
-    quick = masker.load(packaged, check=False, fast=True).probability(image)
+    expected = loading.load(runs[1], check=False).probability(image)
+    assert np.allclose(loading.load(packaged, check=False).probability(image), expected, atol=1e-6)
+    quick = loading.load(packaged, check=False, fast=True).probability(image)
     seen = quick > 1e-9
     assert np.allclose(quick[seen], expected[seen], atol=1e-5)
 
@@ -69,7 +69,7 @@ def test_its_calibration_gives_the_rate_that_was_asked_for(packaged, command):
     from cosmicgate.data.store import load_labelled
     from cosmicgate.truth import SKY
 
-    network = masker.load(packaged, check=False)
+    network = loading.load(packaged, check=False)
     (folder,) = (command.data / "contaminated").glob("validation-*")
     labelled = load_labelled(folder)
     sky = np.asarray(labelled.truth) == SKY
@@ -85,4 +85,4 @@ def test_weights_that_were_changed_are_refused(packaged, tmp_path):
     copy.write_bytes(packaged.read_bytes()[:-1] + b"\0\0")
     copy.with_suffix(".json").write_text(packaged.with_suffix(".json").read_text())
     with pytest.raises(ValueError, match=r"its checksum is .* its card says"):
-        masker.load(copy)
+        loading.load(copy)

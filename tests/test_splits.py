@@ -13,8 +13,9 @@ from cosmicgate.data.contaminate import Physical
 from cosmicgate.data.decam import DecamData
 from cosmicgate.data.patches import Grid
 from cosmicgate.data.real import Coadd, Files, Footprints
+from cosmicgate.data.simulate.ccd import ITL
 from cosmicgate.data.simulate.sky import BANDS
-from cosmicgate.data.sources import SimulatedDarks, SimulatedScience, named_ccd
+from cosmicgate.data.sources import SimulatedDarks, SimulatedScience, chosen_ccd
 from cosmicgate.data.splits import SPLITS
 from cosmicgate.data.store import Labelled
 
@@ -239,10 +240,21 @@ def test_an_unknown_ccd_is_refused_by_name():
             source.recipes("train")
 
 
+def test_a_ccd_of_ones_own_is_described_instead_of_named():
+    own = replace(ITL, shape=[32, 48], gain=1.3)  # a list, as a configuration gives it
+    for source in (SimulatedScience(TWO_EACH, ccd=own), SimulatedDarks(TWO_EACH, ccd=own)):
+        frame = source.recipes("train")[0].make()
+        assert frame.shape == (32, 48)
+        assert frame.gain == pytest.approx(1.3, rel=0.3)
+        assert frame.telescope == ""
+    named, described = (SimulatedDarks(TWO_EACH, ccd=ccd).recipes("train")[0].key for ccd in ("itl", ITL))
+    assert named == described
+
+
 @pytest.mark.parametrize("shape", [(512,), (0, 512), (1, 2, 3)])
 def test_a_shape_that_is_none_is_refused(shape):
     with pytest.raises(ValueError, match="expected a shape of rows and columns, got"):
-        named_ccd("decam", shape)
+        chosen_ccd("decam", shape)
 
 
 def test_a_misspelt_header_key_is_refused_by_name(frames_on_disk):

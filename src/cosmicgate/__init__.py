@@ -1,23 +1,20 @@
 """CosmicGate: cosmic-ray hits in astronomical CCD images, found by attention-gated U-Nets."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 __all__ = ["Masker", "clean", "load"]
+MODULES = {"Masker": "masker", "clean": "inpainting", "load": "loading"}
 
 if TYPE_CHECKING:
     from cosmicgate.inpainting import clean
-    from cosmicgate.masker import Masker, load
+    from cosmicgate.loading import load
+    from cosmicgate.masker import Masker
 
 
 def __getattr__(name: str) -> Any:
     """Import what astronomers use when it is asked for: torch takes seconds that ``import cosmicgate`` does not."""
-    if name in ("Masker", "load"):
-        from cosmicgate import masker
-
-        return getattr(masker, name)
-    if name == "clean":
-        from cosmicgate.inpainting import clean
-
-        return clean
+    if name in MODULES:
+        return getattr(import_module(f"cosmicgate.{MODULES[name]}"), name)
     raise AttributeError(f"module 'cosmicgate' has no attribute {name!r}")

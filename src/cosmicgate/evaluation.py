@@ -154,7 +154,7 @@ def features(detectors: Sequence[Detector], test_set: TestSet, folder: Path) -> 
     labelled = load_labelled(next(iter(busiest_frames(test_set).values())))
     made = []
     for detector in filter(has_features, detectors):
-        cut = busiest([np.array(labelled.truth) == CORE], min(SIDE, getattr(detector, "tile", SIDE)))
+        cut = busiest([np.array(labelled.truth) == CORE], min(SIDE, getattr(detector, "tile", None) or SIDE))
         frame, truth = frame_of(labelled).cut(*cut, labelled.facts["name"]), np.array(labelled.truth[cut])
         maps = feature_maps(detector, frame)
         label = _label(detector, detectors)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from cosmicgate.data.fits.frames import Frame
 from cosmicgate.models.blocks import AttentionGate
+from cosmicgate.models.tiling import GRID
 from cosmicgate.models.unet import UNet
 from cosmicgate.panels import LOOK, stretch
 from cosmicgate.truth import CORE, RING
@@ -51,8 +52,11 @@ def has_features(detector: object) -> bool:
 def feature_maps(detector: Any, frame: Frame) -> FeatureMaps:
     """Run a detector on a frame of one tile and return the maps of its network, cut to the frame.
 
-    Whatever the detector does to an image first, scaling or padding below and to the right, is done here as well.
+    Whatever the detector does to an image first, scaling or padding below and to the right, is done here as well. One
+    that takes a frame in bands of rows gets it in one piece: a layer has one map of an image, not one of each band.
     """
+    if getattr(detector, "tile", 0) is None:
+        detector = replace(detector, tile=-(-max(frame.shape) // GRID) * GRID)
     with _recorded(detector.network) as maps:
         maps.logits = detector.detect(frame).logits.numpy()
     maps.layers = {name: _cut(m, frame.shape, int(name.rsplit(maxsplit=1)[-1])) for name, m in maps.layers.items()}

@@ -1,10 +1,7 @@
 """The detector that astronomers use: an image in, probabilities, a mask or a cleaned image out."""
 
-import hashlib
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,10 +12,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
 from cosmicgate import __version__
-from cosmicgate.cards import SCREEN, Card, find, read_card, read_weights
-from cosmicgate.config import build
+from cosmicgate.cards import Card
 from cosmicgate.detectors.inputs import bridged
-from cosmicgate.detectors.network import PREFIX, has_ring, read_checkpoint, ready
+from cosmicgate.engine import Runtime, runtime_logits
 from cosmicgate.inpainting import Method, clean
 from cosmicgate.models import UNet
 from cosmicgate.models.inference import frame_logits
@@ -29,8 +25,8 @@ log = logging.getLogger(__name__)
 
 SMALLEST = 8  # pixels
 LARGEST = 1e30  # counts: beyond, a pixel would become infinite on its way through a network, and all around it
-Precision = Literal["float32", "bfloat16"]
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+Precision = Literal["float32", "bfloat16", "float16"]
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -43,13 +39,16 @@ class Masker:
         In evaluation mode, on the device to compute on.
     card : Card
         Of the network.
-    precision : {"float32", "bfloat16"}
-        To compute in. bfloat16 is faster on processors that know it, and moves probabilities by a hundredth.
+    precision : {"float32", "bfloat16", "float16"}
+        To compute in. bfloat16 is faster on processors that know it, and moves probabilities by a hundredth; float16 on
+        GPUs, by a thousandth.
     check : bool
         Warn of images that are unlike those of the training.
     screen : Screen, optional
         Look quickly first, and with the network only where there could be a hit: several times faster. What that may
         miss is in the card.
+    engine : Runtime, optional
+        The network in onnxruntime, to compute with instead of torch.
     """
 
     network: UNet
@@ -57,10 +56,18 @@ class Masker:
     precision: Precision = "float32"
     check: bool = True
     screen: Screen | None = None
+    engine: Runtime | None = None
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise ValueError(f"unknown precision {self.precision!r}: expected one of {', '.join(PRECISIONS)}")
+        if self.engine is not None and self.precision != "float32":
+            raise ValueError(f"precision={self.precision!r}: onnxruntime computes in float32")
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the network computes on a GPU."""
+        return on_gpu(self.network)
 
     @torch.inference_mode()
     def probability(self, image: NDArray[Any] | NDData, bad: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
@@ -91,11 +98,13 @@ class Masker:
 
     def _logits(self, image: torch.Tensor) -> torch.Tensor:
         dtype = PRECISIONS[self.precision]
-        if self.screen is None:
-            return frame_logits(self.network, image, dtype=dtype)
-        logits, looked = screened_logits(self.network, self.screen, image, dtype)
-        log.debug("%s: looked at %.1f %% of the image", self.card.name, 100 * looked)
-        return logits
+        if self.screen is not None:
+            logits, looked = screened_logits(self.network, self.screen, image, dtype, self.engine)
+            log.debug("%s: looked at %.1f %% of the image", self.card.name, 100 * looked)
+            return logits
+        if self.engine is not None:
+            return runtime_logits(self.engine, self.network, image)
+        return frame_logits(self.network, image, dtype=dtype)
 
     def mask(
         self,
@@ -203,77 +212,9 @@ def uncertainty_of_guess(
     return array
 
 
-def load(
-    model: str | Path = "general",
-    precision: Precision = "float32",
-    check: bool = True,
-    fast: bool = False,
-) -> Masker:
-    """Return a detector: a packaged network by name, or one of your own.
-
-    Parameters
-    ----------
-    model : str or Path
-        One of :func:`cosmicgate.cards.names`, the folder of a run of ``train.py``, a checkpoint of it, or a file of
-        weights with its card beside it.
-    precision, check
-        As in :class:`Masker`.
-    fast : bool
-        Use the network's screen.
-    """
-    path = Path(model)
-    if path.is_dir():
-        path = path / "checkpoints" / "best.ckpt"
-    if path.suffix == ".ckpt":
-        if fast:
-            raise ValueError(f"{path} has no screen for fast=True: a packaged network has one")
-        return Masker(*from_checkpoint(path), precision, check)
-    weights = find(model)
-    card = read_card(weights)
-    tensors = read_weights(weights, card.sha256)
-    network = UNet(**card.network)
-    ready(network, {name: value for name, value in tensors.items() if not name.startswith(SCREEN)})
-    return Masker(network, card, precision, check, screen_of(card, tensors) if fast else None)
-
-
-def begin_with(network: UNet, model: str | Path | None) -> None:
-    """Give a network the weights of another of the same form, as :func:`load` finds it; None leaves its own."""
-    if model is not None:
-        network.load_state_dict(load(model, check=False).network.state_dict())
-
-
-def screen_of(card: Card, tensors: Mapping[str, torch.Tensor]) -> Screen:
-    """Return the screen that was packaged with a network."""
-    if card.screen is None:
-        raise ValueError(f"{card.name} has no screen for fast=True")
-    network = UNet(**card.screen["network"])
-    ready(network, {k.removeprefix(SCREEN): v for k, v in tensors.items() if k.startswith(SCREEN)})
-    return Screen(network, **card.screen["settings"])
-
-
-def from_checkpoint(path: Path) -> tuple[UNet, Card]:
-    """Return the network of a checkpoint and what its card can say before it is packaged."""
-    checkpoint = read_checkpoint(path)
-    config = checkpoint["config"]
-    arguments = {k: v for k, v in config["model"].items() if not k.startswith("_")}
-    weights = {k.removeprefix(PREFIX): v for k, v in checkpoint["state_dict"].items() if k.startswith(PREFIX)}
-    network = build(config["model"])
-    ready(network, weights)
-    card = Card(
-        name=str(path),
-        title=config["title"],
-        version=__version__,
-        network=arguments,
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        trained_on=config["trained_on"],
-        command="",
-        data_hash="",
-        seed=config["seed"],
-        machine="",
-        ring=has_ring(config.get("data", {})),
-        threshold=config["threshold"],
-    )
-    return network, card
+def on_gpu(network: UNet) -> bool:
+    """Say whether a network computes on a GPU."""
+    return next(network.parameters()).device.type == "cuda"
 
 
 def _plain(image: NDArray[Any] | NDData, bad: NDArray[np.bool_] | None) -> tuple[NDArray[Any], NDArray[np.bool_]]:

@@ -25,11 +25,13 @@ from cosmicgate.config import build
 from cosmicgate.data.store import digest, load_labelled
 from cosmicgate.detectors.inputs import bridged
 from cosmicgate.detectors.network import read_checkpoint
-from cosmicgate.masker import Masker, load
+from cosmicgate.loading import load
+from cosmicgate.masker import Masker
 from cosmicgate.models.inference import frame_logits
 from cosmicgate.models.scaling import Levels
 from cosmicgate.models.screening import Screen, screened_logits
 from cosmicgate.models.streaming import streamed_logits, unscaled
+from cosmicgate.models.unet import UNet
 from cosmicgate.traits import TRAITS, traits
 from cosmicgate.truth import CORE, SKY
 
@@ -151,6 +153,9 @@ def card_of(run: Path, name: str, command: str, results: Sequence[Path]) -> tupl
     data = build(read_checkpoint(run / "checkpoints" / "best.ckpt")["config"]["data"])
     data.prepare_data()
     masker = load(run, check=False)
+    if not isinstance(masker.network, UNet):
+        found = type(masker.network).__name__
+        raise ValueError(f"{run}: expected a UNet, found {found}: other networks are loaded from their run folder")
     card = replace(
         masker.card,
         name=name,

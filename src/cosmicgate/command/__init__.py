@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from cosmicgate import __version__
+from cosmicgate.command.export import export
 from cosmicgate.command.info import info
 from cosmicgate.command.mask import mask
 from cosmicgate.command.models import models
@@ -18,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for one in (mask, models, info, show):
+for one in (mask, models, info, show, export):
     app.command()(one)
 
 

@@ -4,6 +4,7 @@ Each worker is an actor that loads the network once. Files are handed out one at
 most one with it, which another gets; a machine that leaves the cluster leaves the others at work.
 """
 
+import logging
 import pickle
 import signal
 from collections import deque
@@ -150,7 +151,7 @@ def _connected(address: str, jobs: int | None) -> Any:
     here: dict[str, Any] = {"num_cpus": jobs, "include_dashboard": False} if address == "local" else {}
     before = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", configure_logging=True, **here)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **here)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ClusterError(f"--ray {address}: {str(error).splitlines()[0]}") from error
     finally:

@@ -36,6 +36,12 @@ def mask(
     model: Annotated[
         str, typer.Option("-m", "--model", help="Name (cosmicgate models), run or checkpoint.")
     ] = "general",
+    fast: Annotated[bool, typer.Option("--fast", help="Look with the network's screen first.")] = False,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="float32, bfloat16 or float16.", show_default="float16 on a GPU, float32 elsewhere"),
+    ] = None,
+    engine: Annotated[str, typer.Option(help="torch or onnxruntime.")] = "torch",
     ext: Annotated[
         list[str] | None,
         typer.Option("--ext", help="Images by EXTNAME, number or NAME,VERSION; may be repeated.", show_default="all"),
@@ -73,7 +79,7 @@ def mask(
     kind: Kind = "in-place" if in_place else "clean" if clean else "append" if append else "mask"
     if in_place and out is not None:
         raise typer.BadParameter("--in-place changes the input, so it has no --output")
-    detector: dict[str, Any] = {"model": model}  # keyword arguments of cosmicgate.load
+    detector: dict[str, Any] = {"model": model, "fast": fast, "precision": precision, "engine": engine}
     pairs = _pairs([*(paths or ()), *_listed(list_file)], recursive, out, kind, quiet)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -88,6 +94,8 @@ def mask(
             probability=probability,
             exts=tuple(ext or ()),
         )
+        if fast and not quiet:
+            typer.echo(bound(masker), err=True)
         night = Night(masker, batch, pairs, jobs, json_file, quiet, ray)
         code = night.run()
     except KeyboardInterrupt:
@@ -130,15 +138,24 @@ def _pairs(paths: list[Path], recursive: bool, out: Path | None, kind: Kind, qui
 def _prepared(detector: dict[str, Any], overwrite: bool, **wanted: Any) -> "tuple[Masker, Batch]":
     """Load the network and settle the threshold."""
     from cosmicgate.command.batch import Batch
-    from cosmicgate.masker import load
+    from cosmicgate.loading import load
     from cosmicgate.products.labels import Wanted
 
     try:
         masker = load(**detector)
         wanted["threshold"] = masker.threshold(wanted["threshold"], wanted["fpr"])
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         raise typer.BadParameter(str(error)) from error
     return masker, Batch(Wanted(**wanted), overwrite)
+
+
+def bound(masker: "Masker") -> str:
+    """Return what the screen of a network may miss, by its card."""
+    told = masker.card.screen or {}
+    return (
+        f"fast: of {told.get('hits', 0)} hits in test frames that the network finds, the first look missed "
+        f"{told.get('missed', 0)}; at most {100 * told.get('bound', 1.0):.2g} % at a confidence of 95 %"
+    )
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 (a signal handler)

@@ -29,7 +29,7 @@ def show(
     """Draw an image with its hits outlined, as a PNG; the first row is at the bottom."""
     try:
         image, hits, label = image_and_hits(file, mask, ext)
-        path = out or side_file(file).with_suffix(f".{label}.png")
+        path = out or side_file(file).with_suffix(f".{label}.png" if ext else ".png")
         draw(image, hits, path)
     except (FitsError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
@@ -80,9 +80,8 @@ def draw(image: NDArray[np.float32], hits: NDArray[np.bool_], path: Path) -> Non
     if step > 1:
         rows, columns = (length // step for length in image.shape)
         blocks = hits[: rows * step, : columns * step].reshape(rows, step, columns, step)
-        image, hits = image[: rows * step : step, : columns * step : step], blocks.any(axis=(1, 3))
-    picture = stretch(image)
-    picture, hits = (array.repeat(times, 0).repeat(times, 1) for array in (picture, hits))
-    picture[binary_dilation(hits, iterations=max(times // 4, 1)) & ~hits] = RED
+        image, hits = image[: rows * step : step, : columns * step : step], np.any(blocks, axis=(1, 3))
+    picture, drawn = stretch(image).repeat(times, 0).repeat(times, 1), hits.repeat(times, 0).repeat(times, 1)
+    picture[binary_dilation(drawn, iterations=max(times // 4, 1)) & ~drawn] = RED
     with whole(path) as partial:
         imsave(partial, picture[::-1], format="png")

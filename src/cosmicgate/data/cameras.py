@@ -16,6 +16,7 @@ from cosmicgate.data.simulate.ccd import CCD
 from cosmicgate.data.simulate.cosmic_rays import cosmic_rays
 from cosmicgate.data.simulate.readout import dark, read_out
 from cosmicgate.data.simulate.sky import Band, draw
+from cosmicgate.data.simulate.smear import Smear
 from cosmicgate.data.sources import Provenance
 from cosmicgate.data.splits import SPLITS, Split, check_splits
 from cosmicgate.data.store import Recipe
@@ -37,6 +38,9 @@ SKY: Range = (30.0, 1.0e4)  # electrons
 EXPTIME: Range = (10.0, 1200.0)  # seconds
 ZERO_POINT: Range = (20.5, 26.0)  # magnitude of one ADU per second
 STARS: Range = (0.7, 50.0)  # times as many as towards the Galactic pole
+TRAIL: Range = (1.5, 40.0)  # pixels: of telescopes that do not follow, and of asteroids' hunters, who follow those
+DEFOCUS: Range = (2.0, 12.0)  # pixels: radius of the rings of telescopes out of focus
+HOLE: Range = (0.2, 0.5)  # of that radius
 DARK_EXPTIME: Range = (1200.0, 7200.0)  # seconds: many hits, as crops are made on them
 
 
@@ -50,16 +54,21 @@ class RandomScience:
         How many.
     shape : sequence of int
         Rows and columns.
+    smeared : float
+        Part of the telescopes that make trails (two of three) or rings of their stars.
     """
 
     frames: Mapping[str, int]
     shape: Sequence[int] = (512, 512)
     seed: int = 0
+    smeared: float = 0.0
     provenance: Provenance = "simulated"
 
     def recipes(self, split: Split) -> list[Recipe]:
         """Return the recipes of a split."""
         check_splits(self.frames)
+        if not 0 <= self.smeared <= 1:
+            raise ValueError(f"smeared = {self.smeared}: expected a part of the telescopes, 0 to 1")
         return [self._recipe(split, number) for number in range(self.frames.get(split, 0))]
 
     def _recipe(self, split: Split, number: int) -> Recipe:
@@ -69,10 +78,12 @@ class RandomScience:
         def make() -> Frame:
             rng = np.random.default_rng(seed)
             ccd, exptime = camera(self.shape, rng), _even_in_log(EXPTIME, rng)
-            frame = draw(ccd, telescope(ccd, exptime, rng), exptime, rng, name)
+            band = replace(telescope(ccd, exptime, rng), smear=smear(self.smeared, np.random.default_rng([*seed, 1])))
+            frame = draw(ccd, band, exptime, rng, name)
             return replace(frame, bad=np.zeros_like(frame.bad))  # not every user knows the bad columns: they are sky
 
-        return Recipe(name, ["random cameras", list(self.shape), _ranges(), seed], make)
+        smears = [[self.smeared, TRAIL, DEFOCUS, HOLE]] if self.smeared else []
+        return Recipe(name, ["random cameras", list(self.shape), _ranges(), seed, *smears], make)
 
 
 @dataclass(frozen=True)
@@ -145,6 +156,15 @@ def telescope(ccd: CCD, exptime: float, rng: np.random.Generator) -> Band:
         scatter=0.0,
         stars=STARS,
     )
+
+
+def smear(chance: float, rng: np.random.Generator) -> Smear | None:
+    """Draw how a telescope smears its stars, most often not at all."""
+    if rng.random() >= chance:
+        return None
+    if rng.random() < 2 / 3:
+        return Smear(trail=_even_in_log(TRAIL, rng), angle=rng.uniform(0, np.pi))
+    return Smear(defocus=_even_in_log(DEFOCUS, rng), hole=rng.uniform(*HOLE))
 
 
 def _even_in_log(limits: Range, rng: np.random.Generator) -> float:

@@ -33,15 +33,21 @@ class FrameSource(Protocol):
         """Return a recipe for each frame of ``split``; their names are unique over all splits."""
 
 
-def named_ccd(name: str, shape: Sequence[int] | None = None) -> CCD:
-    """Return a CCD by name, cut to ``shape`` (rows, columns) if that is given."""
-    if name not in CCDS:
-        raise ValueError(f"unknown CCD {name!r}: expected one of {', '.join(CCDS)}")
-    if shape is None:
-        return CCDS[name]
+def chosen_ccd(ccd: str | CCD, shape: Sequence[int] | None = None) -> CCD:
+    """Return a CCD, given itself or by name, cut to ``shape`` (rows, columns) if that is given."""
+    if isinstance(ccd, str):
+        if ccd not in CCDS:
+            raise ValueError(f"unknown CCD {ccd!r}: expected one of {', '.join(CCDS)}, or a description of one")
+        ccd = CCDS[ccd]
+    shape = ccd.shape if shape is None else shape  # of a configuration's CCD a list
     if len(shape) != 2 or min(shape) < 1:
         raise ValueError(f"expected a shape of rows and columns, got {list(shape)}")
-    return replace(CCDS[name], shape=(shape[0], shape[1]))
+    return replace(ccd, shape=(shape[0], shape[1]))
+
+
+def telescope_name(ccd: str | CCD) -> str:
+    """Return what a frame's telescope is called, by which detectors choose settings: nothing for a CCD of one's own."""
+    return ccd if isinstance(ccd, str) else ""
 
 
 def check_bands(bands: Sequence[str]) -> None:
@@ -63,13 +69,15 @@ class SimulatedScience:
         Rows and columns; the whole CCD if None.
     exptime : float
         Seconds.
+    ccd : str or CCD
+        One of :data:`~cosmicgate.data.simulate.ccd.CCDS`, or one of your own.
     """
 
     frames: Mapping[str, int]
     bands: Sequence[str] = ("g", "r", "i", "z")
     shape: Sequence[int] | None = None
     exptime: float = 90.0
-    ccd: str = "decam"
+    ccd: str | CCD = "decam"
     seed: int = 0
     provenance: Provenance = "simulated"
 
@@ -77,7 +85,7 @@ class SimulatedScience:
         """Return the recipes of a split, band after band."""
         check_splits(self.frames)
         check_bands(self.bands)
-        ccd = named_ccd(self.ccd, self.shape)
+        ccd = chosen_ccd(self.ccd, self.shape)
         numbers = range(self.frames.get(split, 0))
         return [self._recipe(ccd, split, band, number) for band in self.bands for number in numbers]
 
@@ -88,7 +96,7 @@ class SimulatedScience:
         def make() -> Frame:
             rng = np.random.default_rng(seed)
             frame = scene(ccd, band, self.exptime, rng, name)
-            return replace(frame, hits=cosmic_rays(ccd, self.exptime, rng), telescope=self.ccd)
+            return replace(frame, hits=cosmic_rays(ccd, self.exptime, rng), telescope=telescope_name(self.ccd))
 
         return Recipe(name, ["simulated science", ccd, band, self.exptime, seed], make)
 
@@ -103,18 +111,20 @@ class SimulatedDarks:
         How many.
     shape : sequence of int, optional
         Rows and columns; the whole CCD if None.
+    ccd : str or CCD
+        As in :class:`SimulatedScience`.
     """
 
     frames: Mapping[str, int]
     shape: Sequence[int] | None = None
-    ccd: str = "decam"
+    ccd: str | CCD = "decam"
     seed: int = 0
     provenance: Provenance = "simulated"
 
     def recipes(self, split: Split) -> list[Recipe]:
         """Return the recipes of a split."""
         check_splits(self.frames)
-        ccd = named_ccd(self.ccd, self.shape)
+        ccd = chosen_ccd(self.ccd, self.shape)
         return [self._recipe(ccd, split, number) for number in range(self.frames.get(split, 0))]
 
     def _recipe(self, ccd: CCD, split: Split, number: int) -> Recipe:

@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cosmicgate.cards import SCREEN, find, read_card, read_weights
+from cosmicgate.cards import SCREEN, Card, find, read_card, read_weights
 from cosmicgate.config import build
 from cosmicgate.data.fits.frames import Frame
 from cosmicgate.detectors import NEVER, Detection
 from cosmicgate.detectors.inputs import BRIDGED, bridged
 from cosmicgate.models import UNet
 from cosmicgate.models.inference import frame_logits
+from cosmicgate.models.screening import Screen, screened_logits
 from cosmicgate.tracking import facts_of, tree_hash
 
 PREFIX = "network."  # of the network's weights in a checkpoint
@@ -37,6 +38,8 @@ class Network:
         It learned from a truth without a ring: its masks are dilated where the truth is.
     identity : object
         Hash of its weights, say.
+    screen : Screen, optional
+        Look with it first, at the whole frame.
     facts : mapping
         What its training is told apart by (:func:`cosmicgate.tracking.facts_of`); empty for foreign weights.
     """
@@ -49,13 +52,18 @@ class Network:
     tile: int | None = None
     halo: int = 0
     grow: bool = False
+    screen: Screen | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @torch.inference_mode()
     def detect(self, frame: Frame) -> Detection:
         """Return the logits of a frame, whose bad pixels are never called hit."""
         image, bad = bridged(frame.image, frame.bad)
-        logits = frame_logits(self.network, torch.from_numpy(image), self.tile, self.halo)
+        if self.screen is not None:
+            assert isinstance(self.network, UNet)
+            logits, _ = screened_logits(self.network, self.screen, torch.from_numpy(image))
+        else:
+            logits = frame_logits(self.network, torch.from_numpy(image), self.tile, self.halo)
         return Detection(logits=logits.masked_fill_(torch.from_numpy(bad), NEVER))
 
 
@@ -108,7 +116,7 @@ def load(
         network=ready(build(config["model"]), weights),
         title=title or config["title"],
         trained_on=config["trained_on"],
-        identity=["checkpoint", tree_hash(Path(path)), tile, halo, BRIDGED],
+        identity=["checkpoint", tree_hash(Path(path)), tile, halo, BRIDGED, *_settled(config["model"], tile)],
         threshold=config["threshold"] if threshold is None else threshold,
         tile=tile,
         halo=halo,
@@ -117,7 +125,28 @@ def load(
     )
 
 
-def packaged(name: str, threshold: float | None = None, tile: int | None = None, halo: int = 0) -> Network:
+def unpacked(model: str | Path) -> tuple[UNet, Card, dict[str, Tensor]]:
+    """Return a packaged network, its card, and its tensors, those of its screen among them."""
+    weights = find(model)
+    card = read_card(weights)
+    tensors = read_weights(weights, card.sha256)
+    network = UNet(**card.network)
+    ready(network, {name: value for name, value in tensors.items() if not name.startswith(SCREEN)})
+    return network, card, tensors
+
+
+def screen_of(card: Card, tensors: Mapping[str, Tensor]) -> Screen:
+    """Return the screen that was packaged with a network."""
+    if card.screen is None:
+        raise ValueError(f"{card.name} has no screen for fast=True")
+    network = UNet(**card.screen["network"])
+    ready(network, {k.removeprefix(SCREEN): v for k, v in tensors.items() if k.startswith(SCREEN)})
+    return Screen(network, **card.screen["settings"])
+
+
+def packaged(
+    name: str, threshold: float | None = None, tile: int | None = None, halo: int = 0, fast: bool = False
+) -> Network:
     """Return a packaged network as a row of tables.
 
     Parameters
@@ -126,15 +155,17 @@ def packaged(name: str, threshold: float | None = None, tile: int | None = None,
         One of :func:`cosmicgate.cards.names`, or a file of weights with its card beside it.
     threshold, tile, halo
         As in :func:`load`; None: those of its card.
+    fast : bool
+        Look with its screen first.
     """
-    weights = find(name)
-    card = read_card(weights)
-    tensors = {k: v for k, v in read_weights(weights, card.sha256).items() if not k.startswith(SCREEN)}
+    network, card, tensors = unpacked(name)
+    identity = ["packaged", card.sha256, tile, halo, BRIDGED, *_settled(card.network, tile)]
     return Network(
-        network=ready(UNet(**card.network), tensors),
-        title=card.title,
+        network=network,
+        title=f"{card.title}, fast" if fast else card.title,
         trained_on=card.trained_on,
-        identity=["packaged", card.sha256, tile, halo, BRIDGED],
+        identity=identity + [card.screen] * fast,
+        screen=screen_of(card, tensors) if fast else None,
         threshold=card.threshold if threshold is None else threshold,
         tile=tile,
         halo=halo,
@@ -146,3 +177,8 @@ def has_ring(data: Mapping[str, Any]) -> bool:
     """Say whether the truth of a training, by its configuration, had a ring around each hit."""
     parts = data.get("parts", {"all": data}).values()
     return all(part.get("contamination", {}).get("ring", True) for part in parts)
+
+
+def _settled(model: Mapping[str, Any], tile: int | None) -> list[str]:
+    """Return what tells whole frames under group norm from those of earlier versions, which went by tiles."""
+    return ["settled"] if model.get("norm") == "group" and tile is None else []

@@ -1,16 +1,16 @@
-"""Logits of a frame: by rows where the network allows it, else by tiles that overlap, or by the paper's patches."""
+"""Logits of a frame: by rows, as a whole, or by the paper's patches."""
 
 import torch
 from torch import Tensor, nn
 
-from cosmicgate.models.folding import folded, has_group_norm
+from cosmicgate.models.folding import has_group_norm
 from cosmicgate.models.scaling import Levels
+from cosmicgate.models.settling import settled
 from cosmicgate.models.streaming import streamed_logits, unscaled
 from cosmicgate.models.tiling import tiled_logits
 from cosmicgate.models.unet import UNet
 
-GROUP_TILE = 256  # pixels: group norm learned from statistics of about so many
-GROUP_HALO = 32
+TILE = 256  # pixels: for networks that are no U-Net of ours
 
 
 @torch.inference_mode()
@@ -32,20 +32,16 @@ def frame_logits(
     tile, halo : int, optional
         As in :func:`~cosmicgate.models.tiling.tiled_logits`, each tile scaled by itself: 256 and 0 are the paper's
         patches. None: as the whole image. The sky is then levelled over the whole image
-        (:class:`~cosmicgate.models.scaling.Levels`); what is left to tiles is group norm, in tiles of 256 px that
-        overlap by 64.
+        (:class:`~cosmicgate.models.scaling.Levels`), and group norm has the statistics of the whole image
+        (:func:`~cosmicgate.models.settling.settled`).
     dtype : torch.dtype
         Type to compute in: float32, or bfloat16 where the machine is faster with it.
     """
     device = next(network.parameters()).device
     if tile is not None or not isinstance(network, UNet):
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            return tiled_logits(network, image.to(device), tile or GROUP_TILE, halo)
+            return tiled_logits(network, image.to(device), tile or TILE, halo)
     scale = Levels.of(image).scaled if network.scaling == "robust" else unscaled
-    if not has_group_norm(network):
-        return streamed_logits(network, image, scale, dtype=dtype)
-    scaled = torch.empty_like(image)
-    for top in range(0, len(image), GROUP_TILE):
-        scaled[top : top + GROUP_TILE] = scale(image[top : top + GROUP_TILE], top, 0)
-    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-        return tiled_logits(folded(network).logits, scaled.to(device), GROUP_TILE, GROUP_HALO)
+    if has_group_norm(network):
+        network = settled(network, image, scale)
+    return streamed_logits(network, image, scale, dtype=dtype)

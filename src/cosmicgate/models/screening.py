@@ -6,7 +6,7 @@ what it says for the whole image.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -50,7 +50,11 @@ class Screen:
 
 @torch.inference_mode()
 def screened_logits(
-    network: UNet, screen: Screen, image: Tensor, dtype: torch.dtype = torch.float32
+    network: UNet,
+    screen: Screen,
+    image: Tensor,
+    dtype: torch.dtype = torch.float32,
+    look: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, float]:
     """Return the logits (H, W), float32, of an image, and which part of it the network looked at.
 
@@ -65,21 +69,23 @@ def screened_logits(
         ADU.
     dtype : torch.dtype
         Type to compute in.
+    look : callable, optional
+        The network as another engine computes it, scaled images (N, 1, H, W) on the CPU in, logits out.
     """
     if has_group_norm(network):
         raise ValueError("group norm measures its whole tile: a network that has it cannot look at single places")
     scale = Levels.of(image).scaled if network.scaling == "robust" else unscaled
     cells = suspicious(screen, image, scale, dtype)
     logits = torch.full(image.shape, NOTHING)
-    look = folded(network).to(dtype)
-    device = next(look.parameters()).device
+    look = look or folded(network).to(dtype).logits
+    device = next(network.parameters()).device
     for windows in alike(cells, screen, image.shape):
         (top, bottom, left, right), _ = windows[0]
         step = max(BATCH // ((bottom - top) * (right - left)), 1)
         for first in range(0, len(windows), step):
             chunk = windows[first : first + step]
             tiles = torch.stack([scale(image[t:b, lo:hi], t, lo) for (t, b, lo, hi), _ in chunk])[:, None]
-            found = look.logits(tiles.to(device, dtype).contiguous(memory_format=FAST))[:, 0].float().cpu()
+            found = look(tiles.to(device, dtype).contiguous(memory_format=FAST))[:, 0].float().cpu()
             for ((t, _, lo, _), (y0, y1, x0, x1)), score in zip(chunk, found, strict=True):
                 logits[y0:y1, x0:x1] = score[y0 - t : y1 - t, x0 - lo : x1 - lo]
     return logits, float(cells.float().mean())

@@ -3,7 +3,7 @@
 A convolution of 3x3 pixels needs one row above and one below. So each layer keeps the last two rows that it saw, and
 while rows come in at the top of the network, finished rows leave it, a few dozen rows later. What comes out is what the
 network gives for the whole image, in the memory of a few rows. This needs layers that look at single pixels or at their
-neighbours; group norm looks at all of its image and has to be tiled.
+neighbours; group norm looks at all of its image, so it has to be settled first (:mod:`cosmicgate.models.settling`).
 """
 
 from collections.abc import Callable, Iterator
@@ -17,6 +17,7 @@ from cosmicgate.models.folding import folded, has_group_norm
 from cosmicgate.models.unet import UNet
 
 FAST = torch.channels_last
+ROWS, ROWS_GPU = 16, 512
 Scale = Callable[[Tensor, int, int], Tensor]  # a part of the image, its first row and column -> the part, scaled
 
 
@@ -27,7 +28,7 @@ def unscaled(part: Tensor, top: int, left: int) -> Tensor:  # noqa: ARG001 (a Sc
 
 @torch.inference_mode()
 def streamed_logits(
-    network: UNet, image: Tensor, scale: Scale = unscaled, rows: int = 16, dtype: torch.dtype = torch.float32
+    network: UNet, image: Tensor, scale: Scale = unscaled, rows: int | None = None, dtype: torch.dtype = torch.float32
 ) -> Tensor:
     """Return the logits (H, W), float32, that ``network.logits`` gives for the whole image (H, W).
 
@@ -39,8 +40,8 @@ def streamed_logits(
         ADU.
     scale : callable
         What happens to each strip before the network sees it.
-    rows : int
-        Rows that enter at once. On a CPU few are faster, because they stay in its cache.
+    rows : int, optional
+        Rows that enter at once. On a CPU few are faster, because they stay in its cache; a GPU wants many.
     dtype : torch.dtype
         Type to compute in.
     """
@@ -48,14 +49,19 @@ def streamed_logits(
         raise ValueError(f"expected an image (H, W), got {tuple(image.shape)}")
     height, width = image.shape
     device = next(network.parameters()).device
+    gpu = device.type == "cuda"
     stream = Stream(network, dtype)
-    logits = torch.empty(height, width)
+    logits = torch.empty(height, width, pin_memory=gpu)
     done = 0
-    for strip, last in strips(image, scale, rows, 2 ** len(network.up)):
-        found = stream.push(strip.to(device, dtype)[None, None].contiguous(memory_format=FAST), last)
+    for strip, last in strips(image, scale, rows or (ROWS_GPU if gpu else ROWS), 2 ** len(network.up)):
+        strip = strip.pin_memory() if gpu else strip  # so that it is copied while the one before is computed
+        strip = strip.to(device, dtype, non_blocking=True)
+        found = stream.push(strip[None, None].contiguous(memory_format=FAST), last)
         found = found[0, 0, : height - done, :width]
-        logits[done : done + len(found)] = found
+        logits[done : done + len(found)].copy_(found, non_blocking=True)
         done += len(found)
+    if gpu:
+        torch.cuda.synchronize(device)
     return logits
 
 
@@ -79,7 +85,7 @@ class Stream:
 
     def __init__(self, network: UNet, dtype: torch.dtype = torch.float32) -> None:
         if has_group_norm(network):
-            raise ValueError("group norm needs the whole image at once: a network that has it cannot take rows")
+            raise ValueError("group norm needs the whole image at once: settle it before the rows come")
         self.network = folded(network).to(dtype)
         self.encoder = [by_rows(block) for block in self.network.encoder]
         self.decoder = [by_rows(block) for block in self.network.decoder]

@@ -3,7 +3,9 @@
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal
@@ -119,7 +121,8 @@ def _make(
         raise FitsError(f"{path}: {output} exists and is no product of cosmicgate; --overwrite replaces it")
     with tempfile.SpooledTemporaryFile(IN_MEMORY) as hdus:
         patches = []
-        for plane in planes(path, wanted.exts, wanted.cleaned):
+        found = planes(path, wanted.exts, wanted.cleaned)
+        for plane in ahead(found) if masker.on_gpu else found:  # reading takes longer than a GPU computes
             patches += _search(plane, masker, wanted, (path.name, sha256, plane.place.number), key, hdus, outcome)
             tell(plane.image.size / 1e6)
         if not outcome.images:
@@ -130,6 +133,15 @@ def _make(
             write_side_file(output, path, hdus, cards)
         else:
             write_copy(output, path, hdus, patches)
+
+
+def ahead(images: Generator[Plane, None, None]) -> Iterator[Plane]:
+    """Yield images while the next one is read in a thread."""
+    with closing(images), ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, images, None)
+        while (image := coming.result()) is not None:
+            coming = thread.submit(next, images, None)
+            yield image
 
 
 def _search(

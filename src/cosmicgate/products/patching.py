@@ -56,4 +56,5 @@ def as_stored(values: NDArray[Any], dtype: np.dtype[Any], scale: float, zero: fl
     if dtype.kind == "f":
         return raw.astype(dtype)
     limits = np.iinfo(dtype)
-    return np.clip(np.rint(raw), limits.min, limits.max).astype(dtype)
+    whole: NDArray[Any] = np.clip(np.rint(raw), limits.min, limits.max).astype(dtype)
+    return whole

@@ -1,6 +1,6 @@
 """The images of a FITS file as a detector wants them. No keyword is needed: the networks scale by themselves."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -69,7 +69,7 @@ class Plane:
     notes: list[str] = field(default_factory=list)
 
 
-def planes(path: Path, exts: Sequence[str] = (), uncertain: bool = False) -> Iterator[Plane]:
+def planes(path: Path, exts: Sequence[str] = (), uncertain: bool = False) -> Generator[Plane, None, None]:
     """Read the images of a file one after the other; one at a time is in memory.
 
     Parameters

@@ -98,6 +98,11 @@ class Table:
     rows: NDArray[Any]
     tiles: dict[str, dict[int, bytes]]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of its columns."""
+        return self.rows.dtype.names or ()
+
     @classmethod
     def of(cls, header: bytes, data: bytes) -> "Table":
         """Take the heap of a table apart."""
@@ -120,7 +125,9 @@ class Table:
     def written(self, header: bytes) -> tuple[bytes, bytes]:
         """Return header and data, the tiles one after the other."""
         cards = fits.Header.fromstring(b"".join(cards_of(header)))
-        heap, values, place = bytearray(), {}, {}
+        heap = bytearray()
+        values: dict[str, Any] = {}
+        place: dict[str, int] = {}
         for i in range(1, cards["TFIELDS"] + 1):
             if (name := cards[f"TTYPE{i}"]) in self.tiles:
                 place[name] = _item(cards[f"TFORM{i}"])
@@ -137,7 +144,7 @@ class Table:
 
 def _patch(table: Table, cards: fits.Header, column: str, kind: str, changes: list[Changes]) -> None:
     """Change pixels in tiles of one size that are compressed alike."""
-    quantised = "ZSCALE" in table.rows.dtype.names or "ZSCALE" in cards
+    quantised = "ZSCALE" in table.names or "ZSCALE" in cards
     quantised = quantised and column == "COMPRESSED_DATA"
     bitpix = 32 if quantised else cards["ZBITPIX"]
     stored = _decoded([table.tiles[column][one.tile] for one in changes], changes[0].size, bitpix, kind, cards)
@@ -213,7 +220,8 @@ def rewritten(
 
 
 def _empty_primary() -> bytes:
-    return fits.PrimaryHDU().header.tostring().encode()
+    text: str = fits.PrimaryHDU().header.tostring()
+    return text.encode()
 
 
 def _file(hdu: Any) -> BytesIO:
@@ -225,7 +233,7 @@ def _file(hdu: Any) -> BytesIO:
 
 def _of_tile(table: Table, cards: fits.Header, word: str, tile: int) -> Any:
     """Return ZSCALE, ZZERO or ZBLANK of a tile, which is in a column or in the header."""
-    return table.rows[word][tile] if word in table.rows.dtype.names else cards.get(word)
+    return table.rows[word][tile] if word in table.names else cards.get(word)
 
 
 def _blank(table: Table, cards: fits.Header, tile: int) -> int:

@@ -66,9 +66,9 @@ def write_copy(output: Path, source: Path, hdus: IO[bytes], patches: Sequence[Pa
     with ExitStack() as stack:
         file = stack.enter_context(plain(source))
         partial = stack.enter_context(whole(output))
-        target: IO[bytes] = stack.enter_context(partial.open("wb"))
+        target: Any = stack.enter_context(partial.open("wb"))
         if _zipped(source):
-            target = stack.enter_context(gzip.GzipFile("", "wb", fileobj=target, mtime=0))  # type: ignore[assignment]
+            target = stack.enter_context(gzip.GzipFile("", "wb", fileobj=target, mtime=0))
         for number, place in enumerate(places):
             file.seek(place.start)
             if number in wanted:

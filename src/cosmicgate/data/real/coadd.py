@@ -13,9 +13,10 @@ from scipy.ndimage import distance_transform_edt
 from cosmicgate.data.fits.frames import Frame, read_frame
 from cosmicgate.data.fits.hdus import opened
 from cosmicgate.data.real.files import existing, identity
+from cosmicgate.data.simulate.ccd import CCD
 from cosmicgate.data.simulate.readout import electronics
 from cosmicgate.data.simulate.sky import BANDS
-from cosmicgate.data.sources import Provenance, check_bands, named_ccd
+from cosmicgate.data.sources import Provenance, check_bands, chosen_ccd, telescope_name
 from cosmicgate.data.splits import SPLITS, Split, check_splits
 from cosmicgate.data.store import Recipe
 
@@ -51,7 +52,7 @@ class Coadd:
     exptime: float = 90.0
     zero_point: float = 30.0
     gap: int = 64
-    ccd: str = "decam"
+    ccd: str | CCD = "decam"
     seed: int = 0
     provenance: Provenance = "semi-real"
 
@@ -88,7 +89,7 @@ class Coadd:
         of_band = BANDS[band]
         scale = 10 ** (0.4 * (of_band.zero_point + of_band.colour - self.zero_point)) * self.exptime
         sky = rng.uniform(*of_band.sky) * self.exptime
-        gain, read_noise, full = electronics(named_ccd(self.ccd), rng)
+        gain, read_noise, full = electronics(chosen_ccd(self.ccd), rng)
         light = np.maximum(image[:, columns] * scale + sky, 0)
         # The coadd has a plateau where stars saturated: from its rim on, let them rise until they bleed.
         depth = distance_transform_edt(bad[:, columns])
@@ -101,7 +102,7 @@ class Coadd:
             saturation=min(full, saturation * scale + sky),
             exptime=self.exptime,
             band=band,
-            telescope=self.ccd,
+            telescope=telescope_name(self.ccd),
             name=name,
             read_out=False,
         )

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from cosmicgate.data.fits.frames import Frame
 from cosmicgate.data.fits.hdus import opened
 from cosmicgate.data.real.files import FRACTIONS, existing, identity
+from cosmicgate.data.simulate.ccd import CCD
 from cosmicgate.data.simulate.readout import dark, read_out
-from cosmicgate.data.sources import DARK_EXPTIMES, Provenance, named_ccd
+from cosmicgate.data.sources import DARK_EXPTIMES, Provenance, chosen_ccd
 from cosmicgate.data.splits import SPLITS, Split, check_splits, split
 from cosmicgate.data.store import Recipe
 
@@ -46,14 +47,14 @@ class Footprints:
     rate: float = 0.57
     min_pixels: int = 3
     min_charge: float = 400.0
-    ccd: str = "decam"
+    ccd: str | CCD = "decam"
     seed: int = 0
     provenance: Provenance = "semi-real"
 
     def hits(self, which: Split) -> list[int]:
         """Return the numbers of the hits of a split."""
-        stamps = _stamps(existing(self.file), self.min_pixels, self.min_charge)
-        return split(sorted(stamps), self.fractions, np.random.default_rng(self.seed))[which]
+        known = stamps(existing(self.file), self.min_pixels, self.min_charge)
+        return split(sorted(known), self.fractions, np.random.default_rng(self.seed))[which]
 
     def recipes(self, which: Split) -> list[Recipe]:
         """Return the recipes of a split; exposures as in :data:`~cosmicgate.data.sources.DARK_EXPTIMES`."""
@@ -70,15 +71,15 @@ class Footprints:
 
         def make() -> Frame:
             rng = np.random.default_rng(seed)
-            stamps = _stamps(path, self.min_pixels, self.min_charge)
-            hits = scatter(self._draw(which, exptime, rng), stamps, (rows, columns), rng)
-            ccd = named_ccd(self.ccd, self.shape)
+            known = stamps(path, self.min_pixels, self.min_charge)
+            hits = scatter(self._draw(which, exptime, rng), known, (rows, columns), rng)
+            ccd = chosen_ccd(self.ccd, self.shape)
             return replace(read_out(dark(ccd, exptime, rng, name), rng, hits), hits=hits)
 
         return Recipe(name, [*ingredients, self.min_pixels, self.min_charge, self.ccd, seed], make)
 
     def _draw(self, which: Split, exptime: float, rng: np.random.Generator) -> list[int]:
-        whole, part = named_ccd(self.ccd), named_ccd(self.ccd, self.shape)
+        whole, part = chosen_ccd(self.ccd), chosen_ccd(self.ccd, self.shape)
         number = rng.poisson(self.rate * exptime * part.area / whole.area)
         hits = self.hits(which)
         if not hits:
@@ -103,8 +104,8 @@ def scatter(
 
 
 @cache
-def _stamps(path: Path, min_pixels: int, min_charge: float) -> dict[int, NDArray[np.float32]]:
-    """Read the footprints as small images (electrons), by number."""
+def stamps(path: Path, min_pixels: int, min_charge: float) -> dict[int, NDArray[np.float32]]:
+    """Read a table's hits as small images (h, w), electrons, by number: those of enough pixels and charge."""
     wanted = ("fp_id", "x0", "y0", "pixel_values")
     with opened(path) as hdus:
         tables = [h for h in hdus if isinstance(h, fits.BinTableHDU) and set(wanted) <= set(h.columns.names)]
@@ -114,7 +115,7 @@ def _stamps(path: Path, min_pixels: int, min_charge: float) -> dict[int, NDArray
     lines: dict[int, list[tuple[int, int, NDArray[Any]]]] = {}
     for hit, x, y, values in zip(*columns, strict=True):
         lines.setdefault(int(hit), []).append((int(x), int(y), np.asarray(values, np.float32)))
-    stamps = {}
+    large = {}
     for hit, parts in lines.items():
         left, top = min(x for x, _, _ in parts), min(y for _, y, _ in parts)
         width, height = max(x + v.size for x, _, v in parts) - left, max(y for _, y, _ in parts) - top + 1
@@ -122,5 +123,5 @@ def _stamps(path: Path, min_pixels: int, min_charge: float) -> dict[int, NDArray
         for x, y, values in parts:
             stamp[y - top, x - left : x - left + values.size] = values
         if np.count_nonzero(stamp) >= min_pixels and stamp.sum() >= min_charge:
-            stamps[hit] = stamp
-    return stamps
+            large[hit] = stamp
+    return large

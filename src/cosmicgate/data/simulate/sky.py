@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from cosmicgate.data.fits.frames import Frame
 from cosmicgate.data.simulate.ccd import CCD, DECAM
 from cosmicgate.data.simulate.readout import add_bad_columns, add_hot_pixels, electronics
+from cosmicgate.data.simulate.smear import Smear
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Band:
         Side of the pixel that ``sky`` is told for, arcseconds: DECam's.
     stars : tuple of float
         Fewest and most stars, in units of those towards the Galactic pole; evenly in the logarithm.
+    smear : Smear, optional
+        Of a telescope that does not follow, or is out of focus.
     """
 
     zero_point: float
@@ -40,6 +43,7 @@ class Band:
     scatter: float = 0.15
     sky_scale: float = DECAM.pixel_scale
     stars: tuple[float, float] = (0.7, 7.0)
+    smear: Smear | None = None
 
 
 # The sky was counted in exposures of 90 s.
@@ -112,12 +116,15 @@ def draw(ccd: CCD, band: Band, exptime: float, rng: np.random.Generator, name: s
     if not exptime > 0:
         raise ValueError(f"exptime = {exptime} is not a positive number of seconds")
     gain, read_noise, saturation = electronics(ccd, rng)
-    expected = sky(ccd, band, rng) * np.float32(gain * exptime)
+    background = sky(ccd, band, rng) * np.float32(gain * exptime)
+    expected = background.copy()
     painter = Painter(expected, ccd.pixel_scale, band, gain * exptime, rng)
     for source in galaxies(ccd, band, rng):
         painter.galaxy(source)
     for source in stars(ccd, band, rng):
         painter.star(source)
+    if band.smear is not None:
+        expected = background + band.smear(expected - background)
     add_hot_pixels(expected, exptime, rng)
     image = (rng.poisson(np.maximum(expected, 0)) / gain).astype(np.float32)
     bad = add_bad_columns(image, saturation, rng)

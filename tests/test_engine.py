@@ -1,0 +1,77 @@
+"""onnxruntime computes what torch computes, in the detector that astronomers use."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from astropy.io import fits
+from tiny import hit, sky, tiny_model
+from typer.testing import CliRunner
+
+import cosmicgate
+from cosmicgate import engine
+from cosmicgate.command import app
+from cosmicgate.models import UNet
+from cosmicgate.models.inference import frame_logits
+
+for package in ("onnx", "onnxscript", "onnxruntime"):
+    pytest.importorskip(package, reason="requirements-onnx.txt is not installed")
+pytestmark = pytest.mark.slow  # torch's exporter takes seconds
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("scaling", ["none", "robust"])
+def test_tiles_that_overlap_give_the_whole_image(scaling, monkeypatch):
+    monkeypatch.setattr(engine, "TILE", 96)
+    torch.manual_seed(0)
+    network = UNet(channels=8, gate=True, scaling=scaling, momentum=0.5).train()
+    for _ in range(3):
+        network(torch.randn(2, 1, 64, 64) * 2 + 1)
+    network.eval()
+    made = engine.runtime(network)
+    for shape in ((203, 151), (8, 9), (96, 300)):
+        image = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+        assert torch.allclose(engine.runtime_logits(made, network, image), frame_logits(network, image), atol=1e-4)
+    again = pickle.loads(pickle.dumps(made))
+    image = torch.randn(1, 1, 16, 16)
+    assert torch.equal(again(image), made(image))
+
+
+def test_the_general_network_finds_the_same_by_either_engine():
+    image = sky((200, 210))
+    for fast in (False, True):
+        ours, theirs = (
+            cosmicgate.load(check=False, fast=fast, engine=one).probability(image) for one in ("torch", "onnxruntime")
+        )
+        assert np.abs(ours - theirs).max() < 1e-4
+
+
+def test_the_command_takes_the_engine_and_says_so(tmp_path):
+    fits.writeto(tmp_path / "a.fits", sky())
+    model = tiny_model(tmp_path / "model")
+    done = CliRunner().invoke(app, ["mask", str(tmp_path / "a.fits"), "-m", str(model), "--engine", "onnxruntime"])
+    assert done.exit_code == 0, done.output
+    mask, header = fits.getdata(tmp_path / "a_crmask.fits", 1, header=True)
+    assert np.array_equal(mask != 0, hit())
+    assert header["CRENGINE"]
+
+
+@pytest.mark.parametrize(
+    ("network", "sentence"),
+    [
+        (dict(norm="group"), "takes networks with batch norm"),
+        (dict(depth=4), "up to 3 levels, got 4"),
+    ],
+)
+def test_what_onnxruntime_cannot_do_here_is_refused(network, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        engine.runtime(UNet(channels=8, **network).eval())
+
+
+def test_an_unknown_engine_and_half_precision_are_refused(tmp_path):
+    model = tiny_model(tmp_path)
+    with pytest.raises(ValueError, match="unknown engine 'tensorflow': expected one of torch, onnxruntime"):
+        cosmicgate.load(model, engine="tensorflow")
+    with pytest.raises(ValueError, match="onnxruntime computes in float32"):
+        cosmicgate.load(model, engine="onnxruntime", precision="bfloat16")
