@@ -98,7 +98,6 @@ def rows(model: str) -> dict[str, Callable[[], Job]]:
         "CosmicGate, bfloat16": ours(model, precision="bfloat16"),
         "CosmicGate, onnxruntime": ours(model, engine="onnxruntime"),
         "CosmicGate, fast": ours(model, fast=True),
-        "CosmicGate, fast, onnxruntime": ours(model, fast=True, engine="onnxruntime"),
         "CosmicGate, fast, bfloat16": ours(model, fast=True, precision="bfloat16"),
         "the same without gates": plain(model),
         "Astro-SCRAPPY, niter=4 (default)": astroscrappy(4),

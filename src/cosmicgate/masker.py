@@ -63,6 +63,8 @@ class Masker:
             raise ValueError(f"unknown precision {self.precision!r}: expected one of {', '.join(PRECISIONS)}")
         if self.engine is not None and self.precision != "float32":
             raise ValueError(f"precision={self.precision!r}: onnxruntime computes in float32")
+        if self.engine is not None and self.screen is not None:
+            raise ValueError("a screen looks in torch: fast, or onnxruntime")
 
     @property
     def on_gpu(self) -> bool:
@@ -99,7 +101,7 @@ class Masker:
     def _logits(self, image: torch.Tensor) -> torch.Tensor:
         dtype = PRECISIONS[self.precision]
         if self.screen is not None:
-            logits, looked = screened_logits(self.network, self.screen, image, dtype, self.engine)
+            logits, looked = screened_logits(self.network, self.screen, image, dtype)
             log.debug("%s: looked at %.1f %% of the image", self.card.name, 100 * looked)
             return logits
         if self.engine is not None:

@@ -6,7 +6,7 @@ what it says for the whole image.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +20,7 @@ from cosmicgate.models.unet import UNet
 
 NOTHING = -30.0  # logit where nobody looked
 LONGEST = 8  # cells of a window
+AROUND = 4  # pixels
 BATCH = 1 << 18  # pixels that go through the network together
 
 
@@ -54,7 +55,6 @@ def screened_logits(
     screen: Screen,
     image: Tensor,
     dtype: torch.dtype = torch.float32,
-    look: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, float]:
     """Return the logits (H, W), float32, of an image, and which part of it the network looked at.
 
@@ -69,26 +69,54 @@ def screened_logits(
         ADU.
     dtype : torch.dtype
         Type to compute in.
-    look : callable, optional
-        The network as another engine computes it, scaled images (N, 1, H, W) on the CPU in, logits out.
     """
     if has_group_norm(network):
         raise ValueError("group norm measures its whole tile: a network that has it cannot look at single places")
     scale = Levels.of(image).scaled if network.scaling == "robust" else unscaled
     cells = suspicious(screen, image, scale, dtype)
     logits = torch.full(image.shape, NOTHING)
-    look = look or folded(network).to(dtype).logits
-    device = next(network.parameters()).device
+    look = folded(network).to(dtype)
+    device = next(look.parameters()).device
     for windows in alike(cells, screen, image.shape):
-        (top, bottom, left, right), _ = windows[0]
+        (top, bottom, left, right), (y0, y1, x0, x1) = windows[0]
+        box = y0 - top, y1 - top, x0 - left, x1 - left
         step = max(BATCH // ((bottom - top) * (right - left)), 1)
         for first in range(0, len(windows), step):
             chunk = windows[first : first + step]
             tiles = torch.stack([scale(image[t:b, lo:hi], t, lo) for (t, b, lo, hi), _ in chunk])[:, None]
-            found = look(tiles.to(device, dtype).contiguous(memory_format=FAST))[:, 0].float().cpu()
-            for ((t, _, lo, _), (y0, y1, x0, x1)), score in zip(chunk, found, strict=True):
-                logits[y0:y1, x0:x1] = score[y0 - t : y1 - t, x0 - lo : x1 - lo]
+            found = logits_within(look, tiles.to(device, dtype).contiguous(memory_format=FAST), box)[:, 0].float().cpu()
+            for (_, (y0, y1, x0, x1)), score in zip(chunk, found, strict=True):
+                logits[y0:y1, x0:x1] = score
     return logits, float(cells.float().mean())
+
+
+def logits_within(network: UNet, tiles: Tensor, box: "Box") -> Tensor:
+    """Return the logits (N, 1, h, w) that ``network.logits(tiles)`` has in a box of the tiles (N, 1, H, W), scaled.
+
+    The way up computes no more than what the box needs: two convolutions see two pixels around it, and as many are lost
+    at a cut, whose zeros are no image. So :data:`AROUND` pixels are left around it at every resolution.
+    """
+    height, width = tiles.shape[-2:]
+    step = 2 ** len(network.up)
+    x = F.pad(tiles, (0, -width % step, 0, -height % step), mode="replicate")
+    skips: list[Tensor] = []
+    for level, block in enumerate(network.encoder):
+        x = block(F.max_pool2d(x, 2) if level else x)
+        skips.append(x)
+    skips.pop()
+    top = left = 0  # of x, in pixels of its resolution
+    for level in reversed(range(len(network.up))):
+        x, top, left = network.up[level](x), 2 * top, 2 * left
+        y0, x0 = (max(side // 2**level - AROUND, 0) for side in (box[0], box[2]))
+        y1, x1 = (-(-side // 2**level) + AROUND for side in (box[1], box[3]))
+        skip = skips[level][:, :, y0:y1, x0:x1]
+        x = x[:, :, y0 - top : y1 - top, x0 - left : x1 - left]
+        top, left = y0, x0
+        skip = network.gates[level](x, skip) if network.gates else skip
+        x = network.decoder[level](torch.cat([skip, x], dim=1))
+    x = x[:, :, box[0] - top : box[1] - top, box[2] - left : box[3] - left]
+    logits: Tensor = network.head(x)
+    return logits
 
 
 def suspicious(screen: Screen, image: Tensor, scale: Scale, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -105,9 +133,9 @@ Box = tuple[int, int, int, int]  # first and last + 1 row, first and last + 1 co
 
 
 def alike(cells: Tensor, screen: Screen, shape: tuple[int, ...] | torch.Size) -> Iterator[list[tuple[Box, Box]]]:
-    """Return windows and the part of each that is kept, those of one size together. Squares in a row share one."""
+    """Return windows and the part of each that is kept, those of one form together. Squares in a row share one."""
     height, width = shape
-    sizes: dict[tuple[int, int], list[tuple[Box, Box]]] = defaultdict(list)
+    forms: dict[tuple[int, ...], list[tuple[Box, Box]]] = defaultdict(list)
     for row, first, last in runs(cells):
         kept = (
             row * screen.cell,
@@ -121,8 +149,9 @@ def alike(cells: Tensor, screen: Screen, shape: tuple[int, ...] | torch.Size) ->
             max(kept[2] - screen.halo, 0),
             min(kept[3] + screen.halo, width),
         )
-        sizes[window[1] - window[0], window[3] - window[2]].append((window, kept))
-    yield from sizes.values()
+        inside = kept[0] - window[0], kept[1] - window[0], kept[2] - window[2], kept[3] - window[2]
+        forms[*inside, window[1] - window[0], window[3] - window[2]].append((window, kept))
+    yield from forms.values()
 
 
 def runs(cells: Tensor) -> Iterator[tuple[int, int, int]]:

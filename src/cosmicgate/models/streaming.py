@@ -17,7 +17,7 @@ from cosmicgate.models.folding import folded, has_group_norm
 from cosmicgate.models.unet import UNet
 
 FAST = torch.channels_last
-ROWS, ROWS_GPU = 16, 512
+ROWS, ROWS_GPU = 32, 512
 Scale = Callable[[Tensor, int, int], Tensor]  # a part of the image, its first row and column -> the part, scaled
 
 
@@ -110,7 +110,7 @@ class Stream:
         below = self._level(level + 1, pooled, last)
         ready = 2 * below.shape[2]
         skip, self.skips[level] = skips[:, :, :ready], skips[:, :, ready:]
-        up = self.network.up[level](below) if ready else skip
+        up = self.network.up[level](below).contiguous(memory_format=FAST) if ready else skip
         if self.network.gates and ready:
             skip = self.network.gates[level](up, skip)
         x = torch.cat([skip, up], dim=1)
@@ -135,13 +135,20 @@ class Rows:
 
     def push(self, x: Tensor, last: bool) -> Tensor:
         """Take rows (1, C, R, W), return those (1, C', R', W) whose neighbours are all known."""
-        kept = x.new_zeros(1, x.shape[1], 1, x.shape[3]) if self.kept is None else self.kept
-        x = torch.cat([kept, x], dim=2)
+        if not x.shape[2] and not last:
+            return self._nothing(x)
+        x = x.contiguous(memory_format=FAST)  # the first strip of one channel is so in either form
+        if self.kept is None:
+            self.kept = x.new_zeros(1, x.shape[1], 1, x.shape[3]).contiguous(memory_format=FAST)
+        x = torch.cat([self.kept, x], dim=2).contiguous(memory_format=FAST)  # it is, unless one of them has no rows
         x = F.pad(x, (0, 0, 0, 1)) if last else x
         self.kept = x[:, :, -2:]
         if x.shape[2] < 3:
-            return x.new_zeros(1, len(self.weight), 0, x.shape[3])
+            return self._nothing(x)
         return F.conv2d(x, self.weight, self.bias, padding=(0, 1)).relu_()
+
+    def _nothing(self, x: Tensor) -> Tensor:
+        return x.new_zeros(1, len(self.weight), 0, x.shape[3])
 
 
 def joined(before: Tensor | None, after: Tensor) -> Tensor:
