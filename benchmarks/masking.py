@@ -19,28 +19,38 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from cosmicgate.loading import load
-from cosmicgate.masker import Masker
-from cosmicgate.models.blocks import DoubleConv
-from cosmicgate.models.unet import UNet
+if TYPE_CHECKING:
+    from cosmicgate.models import UNet
 
 Job = Callable[[NDArray[np.float32]], object]
 
 
 def ours(model: str, **how: object) -> Callable[[], Job]:
     """Return what makes one of our detectors."""
-    return lambda: load(model, check=False, **how).probability
+
+    def make() -> Job:
+        from cosmicgate.loading import load  # here and below: what a row does not need is not in its memory
+
+        return load(model, check=False, **how).probability
+
+    return make
 
 
 def plain(model: str) -> Callable[[], Job]:
     """Return what makes the same network without its gates; its weights are of no account here."""
 
     def make() -> Job:
+        import torch
+
+        from cosmicgate.loading import load
+        from cosmicgate.masker import Masker
+        from cosmicgate.models import UNet
+
         known = load(model, check=False)
         network = UNet(**(dict(known.card.network) | {"gate": False})).eval()
         return Masker(network.to(memory_format=torch.channels_last), known.card, check=False).probability
@@ -123,8 +133,10 @@ def frame(shape: tuple[int, int]) -> NDArray[np.float32]:
     return read_out(scene, rng, cosmic_rays(ccd, 90.0, rng)).image
 
 
-def multiplications(network: UNet) -> float:
+def multiplications(network: "UNet") -> float:
     """Return multiplications and additions of a pixel."""
+    from cosmicgate.models.blocks import DoubleConv
+
     total, level = 0.0, 0
     for kind in ("encoder", "decoder"):
         for level, block in enumerate(getattr(network, kind)):
@@ -137,6 +149,8 @@ def multiplications(network: UNet) -> float:
 
 def matrix_rate(side: int = 2048) -> float:
     """Return operations a second of a matrix product."""
+    import torch
+
     a = torch.randn(side, side)
     a @ a
     start = time.perf_counter()
@@ -176,6 +190,10 @@ def main() -> None:
         rows(options.model)[options.only]()(image)
         print(highest())
         return
+    import torch
+
+    from cosmicgate.loading import load
+
     jobs, absent = {}, []
     for name, make in rows(options.model).items():
         try:

@@ -9,7 +9,20 @@ from conftest import ROOT
 
 # What may import only what stands before it.
 ORDER = (
-    *("files", "truth", "config", "tracking", "data", "models", "cards", "losses", "segmentation", "metrics", "hits"),
+    *(
+        "files",
+        "truth",
+        "config",
+        "tracking",
+        "data",
+        "models",
+        "cards",
+        "unpacking",
+        "losses",
+        "segmentation",
+        "metrics",
+        "hits",
+    ),
     *("panels", "realism", "media", "callbacks", "detectors", "sweeps", "lineup", "featuremaps", "bootstrap"),
     *("judging", "scoring", "seeds", "evaluation", "results", "tables", "rankings", "figures", "boards", "report"),
     *("runs", "grids", "pages", "dashboard"),

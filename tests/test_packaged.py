@@ -130,3 +130,9 @@ def test_the_fast_command_prints_a_bound_on_what_it_may_miss(tmp_path):
     assert f"of {screen['hits']} hits" in done.output
     assert f"at most {100 * screen['bound']:.2g} %" in done.output
     assert fits.getheader(tmp_path / "a_crmask.fits", 1)["CRSCREEN"]
+
+
+def test_loading_brings_nothing_of_training_into_memory():
+    told = "import sys, cosmicgate; cosmicgate.load(check=False); print(*{'pytorch_lightning', 'wandb'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

@@ -6,11 +6,10 @@ from typing import Literal, get_args
 
 from cosmicgate import __version__
 from cosmicgate.cards import Card
-from cosmicgate.config import build
-from cosmicgate.detectors.network import PREFIX, has_ring, read_checkpoint, ready, screen_of, unpacked
 from cosmicgate.engine import runtime
 from cosmicgate.masker import Masker, Precision, on_gpu
 from cosmicgate.models import UNet
+from cosmicgate.unpacking import ready, screen_of, unpacked
 
 Engine = Literal["torch", "onnxruntime"]
 ENGINES = get_args(Engine)
@@ -71,6 +70,9 @@ def begin_with(network: UNet, model: str | Path | None) -> None:
 
 def from_checkpoint(path: Path) -> tuple[UNet, Card]:
     """Return the network of a checkpoint and what its card can say before it is packaged."""
+    from cosmicgate.config import build  # Hydra, Lightning and W&B: 180 MB that a packaged network does not need
+    from cosmicgate.detectors.network import PREFIX, has_ring, read_checkpoint
+
     checkpoint = read_checkpoint(path)
     config = checkpoint["config"]
     arguments = {k: v for k, v in config["model"].items() if not k.startswith("_")}

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from cosmicgate.cards import SCREEN, Card, find, read_card, read_weights
 from cosmicgate.config import build
 from cosmicgate.data.fits.frames import Frame
 from cosmicgate.detectors import NEVER, Detection
@@ -17,9 +16,9 @@ from cosmicgate.models import UNet
 from cosmicgate.models.inference import frame_logits
 from cosmicgate.models.screening import Screen, screened_logits
 from cosmicgate.tracking import facts_of, tree_hash
+from cosmicgate.unpacking import ready, screen_of, unpacked
 
 PREFIX = "network."  # of the network's weights in a checkpoint
-FAST = torch.channels_last
 
 
 @dataclass(frozen=True)
@@ -65,13 +64,6 @@ class Network:
         else:
             logits = frame_logits(self.network, torch.from_numpy(image), self.tile, self.halo)
         return Detection(logits=logits.masked_fill_(torch.from_numpy(bad), NEVER))
-
-
-def ready(network: nn.Module, weights: dict[str, Tensor], layout: torch.memory_format = FAST) -> nn.Module:
-    """Return the network with its weights, on the fastest device, in evaluation mode."""
-    network.load_state_dict(weights, strict=True)
-    network.to("cuda" if torch.cuda.is_available() else "cpu", memory_format=layout)  # type: ignore[call-overload]
-    return network.eval()
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -123,25 +115,6 @@ def load(
         grow=not has_ring(config.get("data", {})),
         facts=facts_of(config),
     )
-
-
-def unpacked(model: str | Path) -> tuple[UNet, Card, dict[str, Tensor]]:
-    """Return a packaged network, its card, and its tensors, those of its screen among them."""
-    weights = find(model)
-    card = read_card(weights)
-    tensors = read_weights(weights, card.sha256)
-    network = UNet(**card.network)
-    ready(network, {name: value for name, value in tensors.items() if not name.startswith(SCREEN)})
-    return network, card, tensors
-
-
-def screen_of(card: Card, tensors: Mapping[str, Tensor]) -> Screen:
-    """Return the screen that was packaged with a network."""
-    if card.screen is None:
-        raise ValueError(f"{card.name} has no screen for fast=True")
-    network = UNet(**card.screen["network"])
-    ready(network, {k.removeprefix(SCREEN): v for k, v in tensors.items() if k.startswith(SCREEN)})
-    return Screen(network, **card.screen["settings"])
 
 
 def packaged(
