@@ -12,7 +12,7 @@ from tiny import sky, tiny_model
 
 from cosmicgate.command.batch import Batch, one_by_one
 from cosmicgate.command.cluster import on_ray
-from cosmicgate.masker import load
+from cosmicgate.loading import load
 from cosmicgate.products.labels import Wanted
 
 
