@@ -66,7 +66,7 @@ def commands(page: Path) -> Iterator[list[str]]:
     ]
     for line in lines + re.findall(r"`([^`]+)`", prose(page)):
         try:
-            words = shlex.split(line, comments=True)
+            words = shlex.split(re.sub(r"(?<==)\$[A-Z_]+", "0", line), comments=True)  # a number
         except ValueError:  # half of a quotation: no command
             continue
         while words and re.match(r"[A-Z_]+=", words[0]):
