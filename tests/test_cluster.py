@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from astropy.io import fits
 from conftest import ROOT
-from mortal import LAST, Mortal
+from mortal import LAST, NOTE, Mortal
 from test_command import SHAPE, process, run
 from tiny import sky, tiny_model
 
@@ -43,11 +43,12 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")  # Ray's
-def test_a_worker_that_is_killed_loses_nothing(night, cluster, tmp_path):
+def test_a_worker_that_is_killed_loses_nothing(night, cluster, tmp_path, monkeypatch):
+    monkeypatch.setenv(NOTE, str(tmp_path / "note"))
     masker, batch = load(tiny_model(tmp_path / "model")), Batch(Wanted(threshold=0.5, fpr=None, kind="mask"))
     pairs = [(night / f"{number}.fits", tmp_path / "one" / f"{number}_crmask.fits") for number in range(8)]
     assert {o.status for o in one_by_one(pairs, masker, batch, lambda _: None)} == {"done"}
-    mortal = Mortal(masker.network, masker.card, note=str(tmp_path / "note"))
+    mortal = Mortal(masker.network, masker.card)
     several = [(path, tmp_path / "two" / output.name) for path, output in pairs]
     outcomes = sorted(on_ray(several, mortal, batch, "local", 2), key=lambda outcome: outcome.file)
     assert [outcome.status for outcome in outcomes] == ["done"] * 5 + ["failed"] + ["done"] * 2
