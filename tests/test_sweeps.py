@@ -15,7 +15,6 @@ from cosmicgate.config import ConfigError, Train, checked
 from cosmicgate.sweeps import FAILED, finished, forget
 
 SWEEPS = sorted(path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml"))
-RAY = "hydra_plugins.hydra_ray_launcher.ray_launcher"
 OPTUNA = "hydra_plugins.hydra_optuna_sweeper"
 
 
@@ -129,18 +128,6 @@ def test_a_search_goes_on_behind_a_failed_job_and_asks_the_same_questions_again(
     assert best["best_value"] == min(
         (int(line.split()[1]) - 3) ** 2 for line in asked if line not in ("ran 1", "ran 2")
     )
-
-
-@pytest.mark.slow
-def test_a_sweep_on_ray_goes_on_behind_a_failed_job(app, tmp_path, monkeypatch):
-    pytest.importorskip(RAY, reason="sweeps on Ray need requirements-ray.txt and hydra-ray-launcher")
-    monkeypatch.setenv("RAY_worker_niceness", "0")
-    done = app("x=1,3", "hydra/launcher=ray", "+hydra.launcher.ray.init.num_cpus=1")
-    assert done.returncode == 1, done.stderr
-    assert "error: 1 job(s) failed, the others are finished: x=1: ValueError: one is no number to us" in done.stderr
-    assert "Traceback" in (tmp_path / "jobs" / "x=1" / FAILED).read_text()
-    assert (tmp_path / "jobs" / "x=3" / ".hydra" / "config.yaml").is_file()
-    assert not (tmp_path / "jobs" / "x=3" / FAILED).exists()
 
 
 @pytest.fixture
