@@ -73,7 +73,7 @@ def tables(rate: float, tflops: float, used: float) -> str:
 def main() -> None:
     """Print the tables or put them into a page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rate", type=float, default=0.25, help="Mpx/s of one core (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=0.38, help="Mpx/s of one core (default: %(default)s)")
     parser.add_argument("--tflops", type=float, default=100.0, help="peak of the GPU (default: %(default)s)")
     parser.add_argument("--used", type=float, default=0.2, help="part of the peak (default: %(default)s)")
     parser.add_argument("--write", type=Path, help="page with the two marks")

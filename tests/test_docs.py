@@ -180,3 +180,12 @@ def test_every_message_that_is_quoted_is_one_of_the_code(page):
         part = said.removeprefix("error: ").removesuffix("...").strip()
         assert len(part) > 8, f"{said!r}: too short to be told from others"
         assert any(part in message for message in known), f"{said!r}: no string of the code holds it"
+
+
+def test_the_plan_of_surveys_is_what_its_script_computes(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    from plan_survey import BEGIN, END, tables
+
+    page = (ROOT / "docs" / "scale.md").read_text()
+    rate = float(re.search(r"Rate used: ([\d.]+) Mpx/s", page)[1])
+    assert page[page.index(BEGIN) + len(BEGIN) : page.index(END)] == tables(rate, 100.0, 0.2)

@@ -1,6 +1,7 @@
 """onnxruntime computes what torch computes, in the detector that astronomers use."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -64,6 +65,17 @@ def test_the_command_takes_the_engine_and_says_so(tmp_path):
 def test_what_onnxruntime_cannot_do_here_is_refused(network, sentence):
     with pytest.raises(ValueError, match=sentence):
         engine.runtime(UNet(channels=8, **network).eval())
+
+
+def test_a_network_of_somebodys_own_is_refused_in_a_sentence(tmp_path, monkeypatch):
+    own = torch.nn.Conv2d(1, 1, 3, padding=1)
+    with pytest.raises(ValueError, match="networks of this package, a UNet; got Conv2d"):
+        engine.runtime(own)
+    masker = cosmicgate.load(tiny_model(tmp_path))
+    monkeypatch.setattr("cosmicgate.loading.load", lambda *_: replace(masker, network=own))
+    done = CliRunner().invoke(app, ["export", "--onnx", str(tmp_path / "own.onnx")])
+    assert done.exit_code == 2
+    assert "error: ONNX is for the networks of this package, a UNet; got Conv2d" in done.output
 
 
 def test_an_unknown_engine_and_half_precision_are_refused(tmp_path):

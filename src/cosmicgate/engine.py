@@ -70,6 +70,7 @@ def runtime(network: UNet) -> Runtime:
     ValueError
         It has group norm, whose statistics come anew with every frame, or is too deep.
     """
+    expect_unet(network)
     if has_group_norm(network):
         raise ValueError("onnxruntime takes networks with batch norm: group norm has other statistics in every frame")
     if len(network.up) >= DEEPEST:
@@ -79,6 +80,12 @@ def runtime(network: UNet) -> Runtime:
     except ImportError as error:
         raise missing(error) from error
     return Runtime(onnx_model(Logits(network), 2 ** len(network.up), "logits").SerializeToString())
+
+
+def expect_unet(network: nn.Module) -> None:
+    """Refuse a network of somebody's own, whose pooling and scaling are not known."""
+    if not isinstance(network, UNet):
+        raise ValueError(f"ONNX is for the networks of this package, a UNet; got {type(network).__name__}")
 
 
 def runtime_logits(engine: Runtime, network: UNet, image: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cosmicgate.engine import Logits, onnx_model
+from cosmicgate.engine import Logits, expect_unet, onnx_model
 from cosmicgate.files import write_whole
 from cosmicgate.masker import Masker
 
@@ -34,7 +34,10 @@ def export(masker: Masker, path: Path) -> None:
     ------
     ImportError
         The packages ``onnx`` and ``onnxscript`` are not installed.
+    ValueError
+        The network is no UNet.
     """
+    expect_unet(masker.network)
     step = 2 ** len(masker.network.up)
     model = onnx_model(Probability(masker.network), step, "probability")
     told: dict[str, Any] = {"scaling": SCALINGS[masker.network.scaling], "sides": f"multiples of {step}"}

@@ -59,7 +59,8 @@ def load(
 
 def usual_precision(network: UNet) -> Precision:
     """Return what to compute in: half precision on a GPU, if the images are scaled (65504 is its largest number)."""
-    return "float16" if on_gpu(network) and network.scaling == "robust" else "float32"
+    scaled = isinstance(network, UNet) and network.scaling == "robust"
+    return "float16" if on_gpu(network) and scaled else "float32"
 
 
 def begin_with(network: UNet, model: str | Path | None) -> None:

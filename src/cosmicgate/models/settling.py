@@ -20,12 +20,12 @@ SQUARES = 24  # at most
 
 
 class Settling(nn.Module):
-    """A group norm that normalises all images of a batch by the same statistics, and remembers them."""
+    """A group norm, on a device, that normalises all images of a batch by the same statistics and remembers them."""
 
-    def __init__(self, norm: nn.GroupNorm) -> None:
+    def __init__(self, norm: nn.GroupNorm, device: torch.device) -> None:
         super().__init__()
         self.norm = norm
-        self.settled = nn.BatchNorm2d(norm.num_channels, norm.eps).eval()
+        self.settled = nn.BatchNorm2d(norm.num_channels, norm.eps, device=device).eval()
         if norm.affine:
             self.settled.load_state_dict({"weight": norm.weight, "bias": norm.bias}, strict=False)
 
@@ -63,6 +63,7 @@ def settled(network: UNet, image: Tensor, scale: Scale = unscaled) -> UNet:
         With batch norm in the places of group norm.
     """
     network = copy.deepcopy(network)
+    device = next(network.parameters()).device
     places = [
         (part, norm)
         for part in network.modules()
@@ -70,8 +71,8 @@ def settled(network: UNet, image: Tensor, scale: Scale = unscaled) -> UNet:
         if isinstance(getattr(part, norm), nn.GroupNorm)
     ]
     for part, norm in places:  # one for each use, where two convolutions share a norm
-        setattr(part, norm, Settling(getattr(part, norm)))
-    network.logits(squares(image, scale)[:, None].to(next(network.parameters()).device))
+        setattr(part, norm, Settling(getattr(part, norm), device))
+    network.logits(squares(image, scale)[:, None].to(device))
     for part, norm in places:
         setattr(part, norm, getattr(part, norm).settled)
     return network
