@@ -26,7 +26,19 @@ ORDER = (
     *("panels", "realism", "media", "callbacks", "detectors", "sweeps", "lineup", "featuremaps", "bootstrap"),
     *("judging", "scoring", "seeds", "evaluation", "results", "tables", "rankings", "figures", "boards", "report"),
     *("runs", "grids", "pages", "dashboard"),
-    *("inpainting", "traits", "engine", "masker", "loading", "processes", "shipping", "export", "products", "command"),
+    *(
+        "inpainting",
+        "traits",
+        "engine",
+        "masker",
+        "loading",
+        "memory",
+        "processes",
+        "shipping",
+        "export",
+        "products",
+        "command",
+    ),
     *("__main__",),
 )
 # The same below data: what a file is, what can be drawn, what frames come from, what is made of them.

@@ -10,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from cosmicgate.config import ConfigError
+from cosmicgate.memory import keep_memory
 from cosmicgate.tracking import provenance, write_json
 
 FOLDER = "hydra.run.dir="
@@ -18,6 +19,8 @@ FOLDER = "hydra.run.dir="
 def begin(trainer: pl.Trainer, run: Path, seed: int, data: Any, config: Mapping[str, Any]) -> None:
     """Make the data and write where the run comes from: in the first process, for which the others wait to train.
 
+    Each process keeps the memory of a step for the next one.
+
     Raises
     ------
     ConfigError
@@ -25,6 +28,7 @@ def begin(trainer: pl.Trainer, run: Path, seed: int, data: Any, config: Mapping[
         folder, for then each takes one by the time of day.
     """
     _check(trainer)
+    keep_memory()
     if trainer.is_global_zero:
         data.prepare_data()
         write_json(run / "provenance.json", provenance(seed, data.folders(), config))

@@ -1,0 +1,29 @@
+"""What a training frees it keeps for its next step."""
+
+import subprocess
+import sys
+
+import pytest
+
+FAULTS = """
+import resource, sys, torch
+from cosmicgate.memory import keep_memory
+assert sys.argv[1] == "as it is" or keep_memory()
+def step():
+    torch.ones(16, 1024, 1024).mul(2).sum()  # 64 MiB, twice
+for _ in range(10):
+    step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+    step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only glibc's malloc is asked to keep memory")
+def test_memory_that_is_kept_is_not_asked_for_again():
+    faults = {
+        how: int(subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, check=True).stdout)
+        for how in ("as it is", "kept")
+    }
+    assert faults["kept"] < 1000 < faults["as it is"], faults
