@@ -21,7 +21,7 @@ from cosmicgate.models.unet import UNet
 NOTHING = -30.0  # logit where nobody looked
 LONGEST = 8  # cells of a window
 AROUND = 4  # pixels
-BATCH = 1 << 18  # pixels that go through the network together
+BATCH = 1 << 16  # pixels that go through the network together
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def logits_within(network: UNet, tiles: Tensor, box: "Box") -> Tensor:
 
 def suspicious(screen: Screen, image: Tensor, scale: Scale, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return which squares of the image (H, W) could hold a hit (rows, columns), bool."""
-    first = streamed_logits(screen.network, image, scale, rows=64, dtype=dtype)
+    first = streamed_logits(screen.network, image, scale, rows=32, dtype=dtype)
     height, width = image.shape
     below, right = -height % screen.cell, -width % screen.cell
     over = (first >= screen.threshold).float()[None, None]

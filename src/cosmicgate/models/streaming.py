@@ -17,7 +17,7 @@ from cosmicgate.models.folding import folded, has_group_norm
 from cosmicgate.models.unet import UNet
 
 FAST = torch.channels_last
-ROWS, ROWS_GPU = 32, 512
+ROWS, ROWS_GPU = 16, 512
 Scale = Callable[[Tensor, int, int], Tensor]  # a part of the image, its first row and column -> the part, scaled
 
 
@@ -66,7 +66,7 @@ def streamed_logits(
 
 
 def strips(image: Tensor, scale: Scale, rows: int, step: int) -> Iterator[tuple[Tensor, bool]]:
-    """Cut an image into scaled strips, and say which is the last.
+    """Cut an image into scaled strips, and say which is the last: one without rows, as many come out after it.
 
     Sides that are no multiples of ``step`` are filled with the last row and column, as in ``UNet.logits``.
     """
@@ -77,7 +77,8 @@ def strips(image: Tensor, scale: Scale, rows: int, step: int) -> Iterator[tuple[
         below, right = -len(strip) % step, -width % step
         if below or right:
             strip = F.pad(strip[None, None], (0, right, 0, below), mode="replicate")[0, 0]
-        yield strip, top + rows >= height
+        yield strip, False
+    yield strip[:0], True
 
 
 class Stream:
@@ -100,23 +101,21 @@ class Stream:
 
     def _level(self, level: int, x: Tensor, last: bool) -> Tensor:
         for rows in self.encoder[level]:
-            x = rows.push(x, last)
+            x = rows.push(x, last=last)
         if level == len(self.skips):
             return x
         skips, x = joined(self.skips[level], x), joined(self.odd[level], x)
         even = x.shape[2] // 2 * 2
-        self.odd[level] = x[:, :, even:]
+        self.odd[level] = x[:, :, even:].clone(memory_format=FAST)
         pooled = F.max_pool2d(x[:, :, :even], 2) if even else x[:, :, :0, ::2]
         below = self._level(level + 1, pooled, last)
         ready = 2 * below.shape[2]
-        skip, self.skips[level] = skips[:, :, :ready], skips[:, :, ready:]
+        skip, self.skips[level] = skips[:, :, :ready], skips[:, :, ready:].clone(memory_format=FAST)
         up = self.network.up[level](below).contiguous(memory_format=FAST) if ready else skip
         if self.network.gates and ready:
             skip = self.network.gates[level](up, skip)
-        x = torch.cat([skip, up], dim=1)
-        for rows in self.decoder[level]:
-            x = rows.push(x, last)
-        return x
+        first, second = self.decoder[level]
+        return second.push(first.push(skip, up, last=last), last=last)
 
 
 def by_rows(block: nn.Module) -> tuple["Rows", "Rows"]:
@@ -131,24 +130,40 @@ class Rows:
     def __init__(self, convolution: nn.Conv2d) -> None:
         self.weight = convolution.weight.contiguous(memory_format=FAST)
         self.bias = convolution.bias
-        self.kept: Tensor | None = None
+        self.kept: Tensor | None = None  # the last two rows (1, C, 2, W)
 
-    def push(self, x: Tensor, last: bool) -> Tensor:
-        """Take rows (1, C, R, W), return those (1, C', R', W) whose neighbours are all known."""
-        if not x.shape[2] and not last:
-            return self._nothing(x)
-        x = x.contiguous(memory_format=FAST)  # the first strip of one channel is so in either form
-        if self.kept is None:
-            self.kept = x.new_zeros(1, x.shape[1], 1, x.shape[3]).contiguous(memory_format=FAST)
-        x = torch.cat([self.kept, x], dim=2).contiguous(memory_format=FAST)  # it is, unless one of them has no rows
-        x = F.pad(x, (0, 0, 0, 1)) if last else x
-        self.kept = x[:, :, -2:]
-        if x.shape[2] < 3:
-            return self._nothing(x)
-        return F.conv2d(x, self.weight, self.bias, padding=(0, 1)).relu_()
+    def push(self, *parts: Tensor, last: bool) -> Tensor:
+        """Take rows (1, C, R, W), return those (1, C', R', W) whose neighbours are all known.
 
-    def _nothing(self, x: Tensor) -> Tensor:
-        return x.new_zeros(1, len(self.weight), 0, x.shape[3])
+        Parameters
+        ----------
+        *parts : Tensor
+            Channels of the same rows, one behind the other.
+        last : bool
+            No row comes after these.
+        """
+        new, width = parts[0].shape[2:]
+        if not new and not last:
+            return self._nothing(width)
+        x = self._below(parts, new, width, last)
+        self.kept = x[:, :, -2:].clone(memory_format=FAST)  # a view would keep all rows
+        return F.conv2d(x, self.weight, self.bias, padding=(0, 1)).relu_() if x.shape[2] > 2 else self._nothing(width)
+
+    def _below(self, parts: tuple[Tensor, ...], new: int, width: int, last: bool) -> Tensor:
+        """Return the rows (1, C, kept + R, W) that were kept and the new ones below; zeros around the image."""
+        kept = 1 if self.kept is None else self.kept.shape[2]
+        size = (1, self.weight.shape[1], kept + new + last, width)
+        x = torch.empty(size, dtype=self.weight.dtype, device=self.weight.device, memory_format=FAST)
+        x[:, :, :kept] = 0 if self.kept is None else self.kept
+        x[:, :, kept + new :] = 0
+        channel = 0
+        for part in parts:
+            x[:, channel : channel + part.shape[1], kept : kept + new] = part
+            channel += part.shape[1]
+        return x
+
+    def _nothing(self, width: int) -> Tensor:
+        return self.weight.new_zeros(1, len(self.weight), 0, width)
 
 
 def joined(before: Tensor | None, after: Tensor) -> Tensor:
