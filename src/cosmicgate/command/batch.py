@@ -9,14 +9,15 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 
 from cosmicgate.masker import Masker
+from cosmicgate.products.carrying import make_anywhere
 from cosmicgate.products.labels import Wanted
-from cosmicgate.products.making import Outcome, Tell, make
+from cosmicgate.products.making import Outcome, Tell
+from cosmicgate.products.urls import Address
 
-Pair = tuple[Path, Path]  # input and output
+Pair = tuple[Address, Address]  # input and output
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Batch:
     wanted : Wanted
         What is made of a file.
     overwrite : bool
-        As in :func:`~cosmicgate.products.making.make`.
+        As in :func:`~cosmicgate.products.carrying.make_anywhere`.
     """
 
     wanted: Wanted
@@ -50,7 +51,7 @@ _WORKER = _Worker()
 def one_by_one(pairs: Sequence[Pair], masker: Masker, batch: Batch, tell: Tell) -> Generator[Outcome, None, None]:
     """Make the files in this process."""
     for path, output in pairs:
-        yield make(path, output, masker, batch.wanted, batch.overwrite, tell)
+        yield make_anywhere(path, output, masker, batch.wanted, batch.overwrite, tell)
 
 
 def in_processes(pairs: Sequence[Pair], masker: Masker, batch: Batch, jobs: int) -> Generator[Outcome, None, None]:
@@ -110,4 +111,4 @@ def _end_with_parent() -> None:
 def _one(pair: Pair) -> Outcome:
     if _WORKER.stopped or _WORKER.masker is None or _WORKER.batch is None:
         raise KeyboardInterrupt
-    return make(*pair, _WORKER.masker, _WORKER.batch.wanted, _WORKER.batch.overwrite)
+    return make_anywhere(*pair, _WORKER.masker, _WORKER.batch.wanted, _WORKER.batch.overwrite)

@@ -16,7 +16,8 @@ from typing import Any
 from cosmicgate import __version__
 from cosmicgate.command.batch import Batch, Pair
 from cosmicgate.masker import Masker
-from cosmicgate.products.making import Outcome, make
+from cosmicgate.products.carrying import make_anywhere
+from cosmicgate.products.making import Outcome
 
 ATTEMPTS = 3  # at a file whose worker dies, and at starting a worker
 
@@ -46,7 +47,7 @@ class Worker:
 
     def make(self, pair: Pair) -> Outcome:
         """Make a file; what is wrong with it is in the outcome."""
-        return make(*pair, self.masker, self.batch.wanted, self.batch.overwrite)
+        return make_anywhere(*pair, self.masker, self.batch.wanted, self.batch.overwrite)
 
 
 @dataclass
@@ -80,7 +81,8 @@ def on_ray(
     Parameters
     ----------
     pairs, masker, batch
-        As in :func:`~cosmicgate.command.batch.in_processes`. Every machine has to see the files under the same paths.
+        As in :func:`~cosmicgate.command.batch.in_processes`. Every machine has to see the files under the same paths,
+        and to have the rights that URLs need.
     address : str
         Of the cluster, as ``ray.init`` takes it; "local" starts one on this machine.
     jobs : int, optional

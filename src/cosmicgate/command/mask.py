@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cosmicgate import __version__
+from cosmicgate.command.pairs import listed, pairs_of
 from cosmicgate.command.report import Reporter, summary, write_summary
-from cosmicgate.products.names import Kind, inputs_of, output_of, twice
+from cosmicgate.products.names import Kind
+from cosmicgate.products.urls import Address
 
 if TYPE_CHECKING:
     from cosmicgate.command.batch import Batch
@@ -24,14 +26,24 @@ FAILED, STOPPED = 1, 130  # exit codes; wrong arguments have 2
 
 def mask(
     paths: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="FILE_OR_DIR...", help="FITS files, .fz and .gz as well.", show_default=False),
+        list[str] | None,
+        typer.Argument(
+            metavar="FILE_OR_DIR_OR_URL...",
+            help="FITS files, .fz and .gz as well; folders; their URLs (s3://, gs://, https:// ...).",
+            show_default=False,
+        ),
     ] = None,
     list_file: Annotated[
-        Path | None, typer.Option("--list", help="A text file with a path in each line.", show_default=False)
+        Path | None, typer.Option("--list", help="A text file with a path or URL in each line.", show_default=False)
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Folder, or file for a single input.", show_default="beside")
+        str | None,
+        typer.Option(
+            *("-o", "--output"),
+            metavar="PATH_OR_URL",
+            help="Folder, or file for a single input.",
+            show_default="beside",
+        ),
     ] = None,
     model: Annotated[
         str, typer.Option("-m", "--model", help="Name (cosmicgate models), run or checkpoint.")
@@ -80,7 +92,7 @@ def mask(
     if in_place and out is not None:
         raise typer.BadParameter("--in-place changes the input, so it has no --output")
     detector: dict[str, Any] = {"model": model, "fast": fast, "precision": precision, "engine": engine}
-    pairs = _pairs([*(paths or ()), *_listed(list_file)], recursive, out, kind, quiet)
+    pairs = pairs_of([*(paths or ()), *listed(list_file)], recursive, out, kind, quiet)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         masker, batch = _prepared(
@@ -105,34 +117,6 @@ def mask(
     if code == STOPPED:
         typer.echo("stopped; the same command goes on where it was", err=True)
     raise typer.Exit(code)
-
-
-def _listed(file: Path | None) -> list[Path]:
-    """Return the paths in a text file, one in each line; empty lines and those that begin with ``#`` are left out."""
-    try:
-        lines = [line.strip() for line in file.read_text().splitlines()] if file is not None else []
-    except (OSError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(f"--list {file}: {getattr(error, 'strerror', None) or 'no text file'}") from error
-    return [Path(line) for line in lines if line and not line.startswith("#")]
-
-
-def _pairs(paths: list[Path], recursive: bool, out: Path | None, kind: Kind, quiet: bool) -> list[tuple[Path, Path]]:
-    """Return inputs and outputs; refuse what cannot be meant."""
-    try:
-        inputs, products = inputs_of(paths, recursive)
-    except OSError as error:
-        raise typer.BadParameter(f"{error.filename}: {error.strerror}") from error
-    if products and not quiet:
-        typer.echo(f"left out: {len(products)} product(s) of cosmicgate, such as {products[0]}", err=True)
-    if not paths:
-        raise typer.BadParameter("nothing to mask: give FITS files, folders, or --list")
-    if not inputs:
-        raise typer.BadParameter(f"no FITS file in {', '.join(str(path) for path in paths)}")
-    pairs = [(path, output_of(path, root, out, kind)) for path, root in inputs]
-    if (same := twice([output for _, output in pairs])) is not None:
-        names = ", ".join(str(path) for path, output in pairs if output == same)
-        raise typer.BadParameter(f"{same} would be the output of {names}: mask them apart, or give a folder by -o")
-    return pairs
 
 
 def _prepared(detector: dict[str, Any], overwrite: bool, **wanted: Any) -> "tuple[Masker, Batch]":
@@ -168,7 +152,7 @@ class Night:
 
     masker: "Masker"
     batch: "Batch"
-    pairs: list[tuple[Path, Path]]
+    pairs: list[tuple[Address, Address]]
     jobs: int | None
     json_file: Path | None
     quiet: bool

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from cosmicgate.masker import Masker
 from cosmicgate.products.names import Kind
 
 BIT = 1  # what hit pixels have in a mask
-KEY = "CRKEY"
+KEY, TAG = "CRKEY", "CRETAG"
 WIDTH = 70  # characters of a line of HISTORY or COMMENT
 
 
@@ -71,17 +71,33 @@ def key_of(masker: Masker, wanted: Wanted, sha256: str) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
+def key_cards(key: str, tag: str) -> list[fits.Card]:
+    """Return the cards by which a second run knows an output."""
+    cards = [fits.Card(KEY, key, "of all that this depends on")]
+    return [*cards, fits.Card(TAG, tag, "as CRKEY, by the object's version")] if tag else cards
+
+
+def keys_of(hdus: Iterable[Any]) -> set[str]:
+    """Return the keys of the masks among HDUs."""
+    return {str(hdu.header[name]) for hdu in hdus for name in (KEY, TAG) if name in hdu.header}
+
+
 def keys_in(path: Path) -> set[str]:
     """Return the keys of the masks that a file has; none if it cannot be read."""
     try:
         with opened(path) as hdus:
-            return {str(hdu.header[KEY]) for hdu in hdus if KEY in hdu.header}
+            return keys_of(hdus)
     except (FitsError, OSError):
         return set()
 
 
 def cards_of_mask(
-    masker: Masker, wanted: Wanted, source: tuple[str, str, int], key: str, pixels: tuple[int, int], far: Sequence[str]
+    masker: Masker,
+    wanted: Wanted,
+    source: tuple[str, str, int],
+    keys: Sequence[fits.Card],
+    pixels: tuple[int, int],
+    far: Sequence[str],
 ) -> list[fits.Card]:
     """Return the cards of a mask.
 
@@ -89,6 +105,8 @@ def cards_of_mask(
     ----------
     source : (str, str, int)
         Name and checksum of the input, number of the HDU.
+    keys : sequence of Card
+        Of :func:`key_cards`.
     pixels : (int, int)
         How many were hit, how many were searched.
     far : sequence of str
@@ -107,7 +125,7 @@ def cards_of_mask(
         fits.Card("CRINPUT", source[1]),
         fits.Card("CRHDU", source[2], "number of the image's HDU in the input"),
         *(fits.Card("CR" + name[:6].upper(), value, "setting") for name, value in settings(masker).items()),
-        fits.Card(KEY, key, "of all that this depends on"),
+        *keys,
         *lines("HISTORY", history(masker, wanted, hit)),
         *(line for text in far for line in lines("COMMENT", text)),
     ]

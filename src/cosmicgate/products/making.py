@@ -3,7 +3,7 @@
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -18,10 +18,10 @@ from cosmicgate.data.fits.hdus import FitsError
 from cosmicgate.inpainting import clean
 from cosmicgate.masker import Masker, grown, uncertainty_of_guess
 from cosmicgate.products.labels import (
-    KEY,
     Wanted,
     cards_of_mask,
     history,
+    key_cards,
     key_of,
     keys_in,
     lines,
@@ -31,6 +31,7 @@ from cosmicgate.products.labels import (
 from cosmicgate.products.names import sweep
 from cosmicgate.products.patching import Patch
 from cosmicgate.products.planes import Plane, planes
+from cosmicgate.products.urls import Address
 from cosmicgate.products.writing import mask_hdu, probability_hdu, write_copy, write_side_file
 from cosmicgate.traits import FarFromTraining
 
@@ -70,8 +71,33 @@ class Outcome:
     error: str = ""
 
 
+@dataclass(frozen=True)
+class Known:
+    """What is known beforehand of a file that came from elsewhere, or goes there.
+
+    Attributes
+    ----------
+    tag : str
+        Changes with the version of the object that was fetched, and the settings; empty if versions are not known.
+    earlier : set of str, optional
+        The keys of the output that is there; None: look at it.
+    """
+
+    tag: str = ""
+    earlier: Set[str] | None = None
+
+
+UNKNOWN = Known()
+
+
 def make(
-    path: Path, output: Path, masker: Masker, wanted: Wanted, overwrite: bool = False, tell: Tell = lambda _: None
+    path: Path,
+    output: Path,
+    masker: Masker,
+    wanted: Wanted,
+    overwrite: bool = False,
+    tell: Tell = lambda _: None,
+    known: Known = UNKNOWN,
 ) -> Outcome:
     """Make what is wanted of a file; what goes wrong with it is in the outcome, in one sentence.
 
@@ -81,14 +107,14 @@ def make(
     outcome = Outcome(str(path), str(output))
     start = time.perf_counter()
     try:
-        _make(path, output, masker, wanted, overwrite, tell, outcome)
+        _make(path, output, masker, wanted, overwrite, tell, known, outcome)
     except Exception as error:  # whatever is wrong with one file of a night, the others go on
         outcome.status, outcome.error = "failed", sentence(path, error)
     outcome.seconds = round(time.perf_counter() - start, 3)
     return outcome
 
 
-def sentence(path: Path, error: Exception) -> str:
+def sentence(path: Address, error: Exception) -> str:
     """Return what went wrong in one sentence that names the file."""
     if isinstance(error, MemoryError):
         return f"{path}: there is not enough memory for it"
@@ -101,7 +127,14 @@ def sentence(path: Path, error: Exception) -> str:
 
 
 def _make(
-    path: Path, output: Path, masker: Masker, wanted: Wanted, overwrite: bool, tell: Tell, outcome: Outcome
+    path: Path,
+    output: Path,
+    masker: Masker,
+    wanted: Wanted,
+    overwrite: bool,
+    tell: Tell,
+    known: Known,
+    outcome: Outcome,
 ) -> None:
     in_place = wanted.kind == "in-place"
     sweep(output)
@@ -111,7 +144,7 @@ def _make(
         raise FitsError(f"{path}: the output would replace the input; --in-place is for that")
     sha256 = sha256_of(path)
     key = key_of(masker, wanted, "" if in_place else sha256)
-    earlier = keys_in(output) if output.exists() else set()
+    earlier = keys_in(output) if known.earlier is None or in_place else known.earlier
     if key in earlier and (in_place or not overwrite):
         outcome.status = "finished"
         return
@@ -119,11 +152,12 @@ def _make(
         raise FitsError(f"{path}: it has masks of cosmicgate already, by other settings; give the original file")
     if output.exists() and not (earlier or in_place or overwrite):
         raise FitsError(f"{path}: {output} exists and is no product of cosmicgate; --overwrite replaces it")
+    keys = key_cards(key, known.tag)
     with tempfile.SpooledTemporaryFile(IN_MEMORY) as hdus:
         patches = []
         found = planes(path, wanted.exts, wanted.cleaned)
         for plane in ahead(found) if masker.on_gpu else found:  # reading takes longer than a GPU computes
-            patches += _search(plane, masker, wanted, (path.name, sha256, plane.place.number), key, hdus, outcome)
+            patches += _search(plane, masker, wanted, (path.name, sha256, plane.place.number), keys, hdus, outcome)
             tell(plane.image.size / 1e6)
         if not outcome.images:
             raise FitsError(f"{path}: none of its images can be searched ({'; '.join(outcome.warnings)})")
@@ -149,7 +183,7 @@ def _search(
     masker: Masker,
     wanted: Wanted,
     source: tuple[str, str, int],
-    key: str,
+    keys: list[fits.Card],
     hdus: IO[bytes],
     outcome: Outcome,
 ) -> list[Patch]:
@@ -167,10 +201,9 @@ def _search(
     outcome.warnings += [label + text for text in far]
     mask = grown(probability >= wanted.threshold, wanted.grow, plane.bad)
     hit, searched = int(mask.sum()), int(plane.bad.size - plane.bad.sum())
-    hdus.write(mask_hdu(plane.place, mask, cards_of_mask(masker, wanted, source, key, (hit, searched), far)))
+    hdus.write(mask_hdu(plane.place, mask, cards_of_mask(masker, wanted, source, keys, (hit, searched), far)))
     if wanted.probability:
-        cards = [*short_cards(masker, wanted, hit), fits.Card(KEY, key, "of all that this depends on")]
-        hdus.write(probability_hdu(plane.place, probability, cards))
+        hdus.write(probability_hdu(plane.place, probability, [*short_cards(masker, wanted, hit), *keys]))
     outcome.images += 1
     outcome.hits += hit
     outcome.megapixels = round(outcome.megapixels + searched / 1e6, 6)
