@@ -15,10 +15,10 @@ from cosmicgate.data.decam import training_data
 from cosmicgate.detectors.network import load
 from cosmicgate.evaluation import evaluate, judge_together
 from cosmicgate.loading import begin_with
-from cosmicgate.processes import begin
 from cosmicgate.report import write_report
-from cosmicgate.sweeps import finished, forget, validation_loss
 from cosmicgate.tracking import describe, on_record, quiet, write_json
+from cosmicgate.training.processes import begin
+from cosmicgate.training.sweeps import finished, forget, validation_loss
 
 
 @hydra.main(config_path="conf", config_name="train", version_base="1.3")

@@ -23,7 +23,7 @@ ORDER = (
         "metrics",
         "hits",
     ),
-    *("panels", "realism", "media", "callbacks", "detectors", "sweeps", "lineup", "featuremaps", "bootstrap"),
+    *("panels", "realism", "media", "callbacks", "detectors", "training", "lineup", "featuremaps", "bootstrap"),
     *("judging", "scoring", "seeds", "evaluation", "results", "tables", "rankings", "figures", "boards", "report"),
     *("runs", "grids", "pages", "dashboard"),
     *(
@@ -32,8 +32,6 @@ ORDER = (
         "engine",
         "masker",
         "loading",
-        "memory",
-        "processes",
         "shipping",
         "export",
         "products",

@@ -80,7 +80,7 @@ class KeepGoing(Callback):
 
         hydra:
           callbacks:
-            keep_going: {_target_: cosmicgate.sweeps.KeepGoing}
+            keep_going: {_target_: cosmicgate.training.sweeps.KeepGoing}
     """
 
     def __init__(self) -> None:

@@ -10,8 +10,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from cosmicgate.config import ConfigError
-from cosmicgate.memory import keep_memory
 from cosmicgate.tracking import provenance, write_json
+from cosmicgate.training.memory import keep_memory
 
 FOLDER = "hydra.run.dir="
 
