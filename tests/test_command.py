@@ -145,7 +145,7 @@ def test_an_image_unlike_the_training_is_masked_with_a_warning_in_all_places(nig
 
 
 def test_the_card_of_a_network_is_printed(model, monkeypatch):
-    monkeypatch.setattr("cosmicgate.cards.FOLDER", model.parent)
+    monkeypatch.setattr("cosmicgate.detectors.packaged.cards.FOLDER", model.parent)
     assert "tiny" in run("models").stdout
     assert json.loads(run("models", "tiny").stdout)["name"] == "tiny"
     wrong = run("models", "tinny")
@@ -345,7 +345,7 @@ def reader(tmp_path, monkeypatch):
     """Stand where a reader of docs/masking.md stands: a night, a file, and a network that is installed."""
     folder = tmp_path / "weights"
     tiny_model(folder, "general")
-    monkeypatch.setattr("cosmicgate.cards.FOLDER", folder)
+    monkeypatch.setattr("cosmicgate.detectors.packaged.cards.FOLDER", folder)
     monkeypatch.chdir(tmp_path)
     Path("night").mkdir()
     for path in ("night/a.fits", "night/b.fits", "a.fits"):

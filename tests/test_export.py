@@ -6,8 +6,8 @@ import torch
 from tiny import tiny_model
 from typer.testing import CliRunner
 
-from cosmicgate.cards import Card
 from cosmicgate.command import app
+from cosmicgate.detectors.packaged.cards import Card
 from cosmicgate.export import export
 from cosmicgate.masker import Masker
 from cosmicgate.models import UNet

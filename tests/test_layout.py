@@ -16,8 +16,6 @@ ORDER = (
         "tracking",
         "data",
         "models",
-        "cards",
-        "unpacking",
         "losses",
         "segmentation",
         "metrics",

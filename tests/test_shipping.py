@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cosmicgate import loading, shipping
-from cosmicgate.cards import read_card
+from cosmicgate.detectors.packaged.cards import read_card
 
 SMALL = ("model=deepcr", "model.channels=4", "model.depth=2", "model.scaling=robust")
 

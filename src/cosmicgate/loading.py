@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from cosmicgate import __version__
-from cosmicgate.cards import Card
+from cosmicgate.detectors.packaged.cards import Card
+from cosmicgate.detectors.packaged.unpacking import ready, screen_of, unpacked
 from cosmicgate.engine import runtime
 from cosmicgate.masker import Masker, Precision, on_gpu
 from cosmicgate.models import UNet
-from cosmicgate.unpacking import ready, screen_of, unpacked
 
 Engine = Literal["torch", "onnxruntime"]
 ENGINES = get_args(Engine)
@@ -27,8 +27,8 @@ def load(
     Parameters
     ----------
     model : str or Path
-        One of :func:`cosmicgate.cards.names`, the folder of a run of ``train.py``, a checkpoint of it, or a file of
-        weights with its card beside it.
+        One of :func:`cosmicgate.detectors.packaged.cards.names`, the folder of a run of ``train.py``, a checkpoint of
+        it, or a file of weights with its card beside it.
     precision : {"float32", "bfloat16", "float16"}, optional
         As in :class:`Masker`; None: float16 on a GPU, float32 elsewhere.
     check : bool

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
 from cosmicgate import __version__
-from cosmicgate.cards import Card
 from cosmicgate.detectors.inputs import bridged
+from cosmicgate.detectors.packaged.cards import Card
 from cosmicgate.engine import Runtime, runtime_logits
 from cosmicgate.inpainting import Method, clean
 from cosmicgate.models import UNet

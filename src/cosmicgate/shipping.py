@@ -20,11 +20,11 @@ from scipy.stats import beta
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from cosmicgate.cards import FOLDER, SCREEN, Card, pack, ship
 from cosmicgate.config import build
 from cosmicgate.data.store import digest, load_labelled
 from cosmicgate.detectors.inputs import bridged
 from cosmicgate.detectors.network import read_checkpoint
+from cosmicgate.detectors.packaged.cards import FOLDER, SCREEN, Card, pack, ship
 from cosmicgate.loading import load
 from cosmicgate.masker import Masker
 from cosmicgate.models.inference import frame_logits

@@ -11,7 +11,7 @@ def models(
     name: Annotated[str | None, typer.Argument(help="Print the whole card of this one.", show_default=False)] = None,
 ) -> None:
     """List the networks that are installed: name, threshold, what they were trained on."""
-    from cosmicgate.cards import find, names, read_card
+    from cosmicgate.detectors.packaged.cards import find, names, read_card
 
     try:
         if name is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from cosmicgate.cards import SCREEN, Card, find, read_card, read_weights
+from cosmicgate.detectors.packaged.cards import SCREEN, Card, find, read_card, read_weights
 from cosmicgate.models import UNet
 from cosmicgate.models.screening import Screen
 
