@@ -14,7 +14,7 @@ from cosmicgate.config import Train, build, checked, one_sentence
 from cosmicgate.data.decam import training_data
 from cosmicgate.detectors.network import load
 from cosmicgate.evaluation import evaluate, judge_together
-from cosmicgate.loading import begin_with
+from cosmicgate.masking.loading import begin_with
 from cosmicgate.report import write_report
 from cosmicgate.tracking import describe, on_record, quiet, write_json
 from cosmicgate.training.processes import begin

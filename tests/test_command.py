@@ -21,7 +21,7 @@ from matplotlib.image import imread
 from tiny import hit, sky, tiny_model
 from typer.testing import CliRunner
 
-from cosmicgate.command import app
+from cosmicgate.masking.command import app
 
 SHAPE = (40, 56)
 
@@ -256,7 +256,7 @@ def test_a_full_disk_is_named_and_nothing_half_is_left(night, model, tmp_path):
 LISTEN = "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
 
 
-def process(*arguments, code="from cosmicgate.command import app; app()"):
+def process(*arguments, code="from cosmicgate.masking.command import app; app()"):
     """Start the command in a process of its own."""
     environment = os.environ | {"PYTHONPATH": f"{ROOT}/src", "OMP_NUM_THREADS": "1"}
     pipe = subprocess.PIPE
@@ -266,7 +266,7 @@ def process(*arguments, code="from cosmicgate.command import app; app()"):
 
 def test_help_and_info_do_not_wait_for_torch(tmp_path):
     fits.writeto(tmp_path / "a.fits", sky(SHAPE))
-    code = "from cosmicgate.command import app; app(standalone_mode=False); sys.exit('torch' in sys.modules)"
+    code = "from cosmicgate.masking.command import app; app(standalone_mode=False); sys.exit('torch' in sys.modules)"
     for arguments in (("mask", "--help"), ("info", tmp_path / "a.fits")):
         out, err = (started := process(*arguments, code=code)).communicate()
         assert started.returncode == 0, err
@@ -281,7 +281,7 @@ def dies(self, target):
         os.kill(os.getpid(), signal.{signal})
     return replace(self, target)
 Path.replace = dies
-from cosmicgate.command import app
+from cosmicgate.masking.command import app
 app()
 """
 

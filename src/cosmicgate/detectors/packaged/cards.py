@@ -45,7 +45,7 @@ class Card:
     input : str
         What its image has to be.
     ranges : dict
-        Of each trait (:mod:`cosmicgate.traits`), where 98 % of the frames lie that it learned from.
+        Of each trait (:mod:`cosmicgate.masking.traits`), where 98 % of the frames lie that it learned from.
     scores : list of dict
         Rows of tables: data, provenance, metric, value, low, high.
     screen : dict or None

@@ -11,8 +11,8 @@ from astropy.io import fits
 
 from cosmicgate import __version__
 from cosmicgate.data.fits.hdus import FitsError, opened
-from cosmicgate.masker import Masker
-from cosmicgate.products.names import Kind
+from cosmicgate.masking.masker import Masker
+from cosmicgate.masking.products.names import Kind
 
 BIT = 1  # what hit pixels have in a mask
 KEY = "CRKEY"

@@ -1,6 +1,6 @@
 """From the folder of a finished run to a packaged network: weights, calibration, card.
 
-``python -m cosmicgate.shipping outputs/RUN --name NAME --command 'python train.py ...' [--screen outputs/SCREEN]``
+``python -m cosmicgate.masking.shipping outputs/RUN --name NAME --command 'python ...' [--screen outputs/SCREEN]``
 """
 
 import argparse
@@ -25,14 +25,14 @@ from cosmicgate.data.store import digest, load_labelled
 from cosmicgate.detectors.inputs import bridged
 from cosmicgate.detectors.network import read_checkpoint
 from cosmicgate.detectors.packaged.cards import FOLDER, SCREEN, Card, pack, ship
-from cosmicgate.loading import load
-from cosmicgate.masker import Masker
+from cosmicgate.masking.loading import load
+from cosmicgate.masking.masker import Masker
+from cosmicgate.masking.traits import TRAITS, traits
 from cosmicgate.models.inference import frame_logits
 from cosmicgate.models.scaling import Levels
 from cosmicgate.models.screening import Screen, screened_logits
 from cosmicgate.models.streaming import streamed_logits, unscaled
 from cosmicgate.models.unet import UNet
-from cosmicgate.traits import TRAITS, traits
 from cosmicgate.truth import CORE, SKY
 
 RATES = (1e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
@@ -172,7 +172,9 @@ def card_of(run: Path, name: str, command: str, results: Sequence[Path]) -> tupl
 
 def main(arguments: Sequence[str]) -> int:
     """Package a run."""
-    parser = argparse.ArgumentParser(prog="python -m cosmicgate.shipping", description="Package a trained network.")
+    parser = argparse.ArgumentParser(
+        prog="python -m cosmicgate.masking.shipping", description="Package a trained network."
+    )
     parser.add_argument("run", type=Path, help="folder of a finished run of train.py")
     parser.add_argument("--name", required=True, help="by which cosmicgate.load finds it")
     parser.add_argument("--command", required=True, help="what trains it again")

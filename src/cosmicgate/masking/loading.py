@@ -7,8 +7,8 @@ from typing import Literal, get_args
 from cosmicgate import __version__
 from cosmicgate.detectors.packaged.cards import Card
 from cosmicgate.detectors.packaged.unpacking import ready, screen_of, unpacked
-from cosmicgate.engine import runtime
-from cosmicgate.masker import Masker, Precision, on_gpu
+from cosmicgate.masking.engine import runtime
+from cosmicgate.masking.masker import Masker, Precision, on_gpu
 from cosmicgate.models import UNet
 
 Engine = Literal["torch", "onnxruntime"]

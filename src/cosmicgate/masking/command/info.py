@@ -9,7 +9,7 @@ from astropy.io import fits
 from cosmicgate.data.fits.hdus import FitsError, opened
 from cosmicgate.data.fits.images import Extension, masks_beside, science
 from cosmicgate.data.fits.instruments import telescope_of
-from cosmicgate.products.planes import saturation_of, uncertain_planes
+from cosmicgate.masking.products.planes import saturation_of, uncertain_planes
 
 
 def info(file: Annotated[Path, typer.Argument(help="A FITS file, .fz and .gz as well.", show_default=False)]) -> None:

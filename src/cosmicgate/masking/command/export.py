@@ -13,8 +13,8 @@ def export(
     ] = "general",
 ) -> None:
     """Write a network as an ONNX file: scaled images in, probabilities out; its metadata say how to scale."""
-    from cosmicgate.export import export as written
-    from cosmicgate.loading import load
+    from cosmicgate.masking.export import export as written
+    from cosmicgate.masking.loading import load
 
     try:
         written(load(model), onnx)

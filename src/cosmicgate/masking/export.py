@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from cosmicgate.engine import Logits, expect_unet, onnx_model
 from cosmicgate.files import write_whole
-from cosmicgate.masker import Masker
+from cosmicgate.masking.engine import Logits, expect_unet, onnx_model
+from cosmicgate.masking.masker import Masker
 
 SCALINGS = {
     "none": "counts as they are",

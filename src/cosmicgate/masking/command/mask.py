@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cosmicgate import __version__
-from cosmicgate.command.report import Reporter, summary, write_summary
-from cosmicgate.products.names import Kind, inputs_of, output_of, twice
+from cosmicgate.masking.command.report import Reporter, summary, write_summary
+from cosmicgate.masking.products.names import Kind, inputs_of, output_of, twice
 
 if TYPE_CHECKING:
-    from cosmicgate.command.batch import Batch
-    from cosmicgate.masker import Masker
-    from cosmicgate.products.making import Outcome
+    from cosmicgate.masking.command.batch import Batch
+    from cosmicgate.masking.masker import Masker
+    from cosmicgate.masking.products.making import Outcome
 
 FAILED, STOPPED = 1, 130  # exit codes; wrong arguments have 2
 
@@ -137,9 +137,9 @@ def _pairs(paths: list[Path], recursive: bool, out: Path | None, kind: Kind, qui
 
 def _prepared(detector: dict[str, Any], overwrite: bool, **wanted: Any) -> "tuple[Masker, Batch]":
     """Load the network and settle the threshold."""
-    from cosmicgate.command.batch import Batch
-    from cosmicgate.loading import load
-    from cosmicgate.products.labels import Wanted
+    from cosmicgate.masking.command.batch import Batch
+    from cosmicgate.masking.loading import load
+    from cosmicgate.masking.products.labels import Wanted
 
     try:
         masker = load(**detector)
@@ -176,7 +176,7 @@ class Night:
 
     def run(self) -> int:
         """Make all outputs; return the exit code."""
-        from cosmicgate.command.cluster import ClusterError
+        from cosmicgate.masking.command.cluster import ClusterError
 
         outcomes: list[Outcome] = []
         start, code = time.perf_counter(), 0
@@ -205,8 +205,8 @@ class Night:
         return code or (FAILED if failed else 0)
 
     def _make(self, outcomes: "list[Outcome]") -> None:
-        from cosmicgate.command.batch import in_processes, one_by_one
-        from cosmicgate.command.cluster import on_ray
+        from cosmicgate.masking.command.batch import in_processes, one_by_one
+        from cosmicgate.masking.command.cluster import on_ray
 
         jobs = min(self.jobs or 1, len(self.pairs))
         here = self.ray is None and jobs == 1

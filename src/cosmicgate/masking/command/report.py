@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cosmicgate.files import write_whole
 
 if TYPE_CHECKING:
-    from cosmicgate.products.making import Outcome
+    from cosmicgate.masking.products.making import Outcome
 
 
 class Reporter:

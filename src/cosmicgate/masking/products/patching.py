@@ -7,8 +7,8 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from cosmicgate.products.blocks import cards_of, changed, filled, sealed
-from cosmicgate.products.tiles import patched_table
+from cosmicgate.masking.products.blocks import cards_of, changed, filled, sealed
+from cosmicgate.masking.products.tiles import patched_table
 
 TYPES = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 

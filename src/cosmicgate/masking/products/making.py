@@ -15,9 +15,9 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from cosmicgate.data.fits.hdus import FitsError
-from cosmicgate.inpainting import clean
-from cosmicgate.masker import Masker, grown, uncertainty_of_guess
-from cosmicgate.products.labels import (
+from cosmicgate.masking.inpainting import clean
+from cosmicgate.masking.masker import Masker, grown, uncertainty_of_guess
+from cosmicgate.masking.products.labels import (
     KEY,
     Wanted,
     cards_of_mask,
@@ -28,11 +28,11 @@ from cosmicgate.products.labels import (
     sha256_of,
     short_cards,
 )
-from cosmicgate.products.names import sweep
-from cosmicgate.products.patching import Patch
-from cosmicgate.products.planes import Plane, planes
-from cosmicgate.products.writing import mask_hdu, probability_hdu, write_copy, write_side_file
-from cosmicgate.traits import FarFromTraining
+from cosmicgate.masking.products.names import sweep
+from cosmicgate.masking.products.patching import Patch
+from cosmicgate.masking.products.planes import Plane, planes
+from cosmicgate.masking.products.writing import mask_hdu, probability_hdu, write_copy, write_side_file
+from cosmicgate.masking.traits import FarFromTraining
 
 IN_MEMORY = 2**26  # bytes of compressed masks and probabilities, beyond which they wait on the disk
 Tell = Callable[[float], object]  # is told of the megapixels of each image that is done

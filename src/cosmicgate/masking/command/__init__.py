@@ -5,11 +5,11 @@ from typing import Annotated
 import typer
 
 from cosmicgate import __version__
-from cosmicgate.command.export import export
-from cosmicgate.command.info import info
-from cosmicgate.command.mask import mask
-from cosmicgate.command.models import models
-from cosmicgate.command.show import show
+from cosmicgate.masking.command.export import export
+from cosmicgate.masking.command.info import info
+from cosmicgate.masking.command.mask import mask
+from cosmicgate.masking.command.models import models
+from cosmicgate.masking.command.show import show
 
 app = typer.Typer(
     name="cosmicgate",

@@ -8,8 +8,8 @@ import typer
 from numpy.typing import NDArray
 
 from cosmicgate.data.fits.hdus import FitsError, opened, pixels
-from cosmicgate.products.names import name_of, side_file
-from cosmicgate.products.planes import images_of
+from cosmicgate.masking.products.names import name_of, side_file
+from cosmicgate.masking.products.planes import images_of
 
 LARGEST = 4000  # pixels of a side; a larger image is thinned out
 RED = (0.85, 0.0, 0.1)

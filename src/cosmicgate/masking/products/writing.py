@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from cosmicgate.data.fits.hdus import is_zipped, plain
 from cosmicgate.data.fits.images import Extension
 from cosmicgate.files import whole
-from cosmicgate.products.blocks import BLOCK, header_length, sealed, spans
-from cosmicgate.products.labels import BIT, ascii_of
-from cosmicgate.products.names import name_of
-from cosmicgate.products.patching import Patch, patched
-from cosmicgate.products.tiles import undated_table
+from cosmicgate.masking.products.blocks import BLOCK, header_length, sealed, spans
+from cosmicgate.masking.products.labels import BIT, ascii_of
+from cosmicgate.masking.products.names import name_of
+from cosmicgate.masking.products.patching import Patch, patched
+from cosmicgate.masking.products.tiles import undated_table
 
 
 def mask_hdu(place: Extension, mask: NDArray[np.bool_], cards: Sequence[fits.Card]) -> bytes:

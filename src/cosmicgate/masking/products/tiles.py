@@ -16,7 +16,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from cosmicgate.products.blocks import BLOCK, cards_of, changed, filled, header_length
+from cosmicgate.masking.products.blocks import BLOCK, cards_of, changed, filled, header_length
 
 BY_THE_ROW = ("RICE_1", "RICE_ONE", "GZIP_1", "GZIP_2", "NOCOMPRESS")
 COLUMNS = {"COMPRESSED_DATA": None, "GZIP_COMPRESSED_DATA": "GZIP_1", "UNCOMPRESSED_DATA": "NOCOMPRESS"}

@@ -14,12 +14,12 @@ from scipy.ndimage import binary_dilation
 from cosmicgate import __version__
 from cosmicgate.detectors.inputs import bridged
 from cosmicgate.detectors.packaged.cards import Card
-from cosmicgate.engine import Runtime, runtime_logits
-from cosmicgate.inpainting import Method, clean
+from cosmicgate.masking.engine import Runtime, runtime_logits
+from cosmicgate.masking.inpainting import Method, clean
+from cosmicgate.masking.traits import traits, warn_if_far
 from cosmicgate.models import UNet
 from cosmicgate.models.inference import frame_logits
 from cosmicgate.models.screening import Screen, screened_logits
-from cosmicgate.traits import traits, warn_if_far
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from cosmicgate.masker import Masker
-from cosmicgate.products.labels import Wanted
-from cosmicgate.products.making import Outcome, Tell, make
+from cosmicgate.masking.masker import Masker
+from cosmicgate.masking.products.labels import Wanted
+from cosmicgate.masking.products.making import Outcome, Tell, make
 
 Pair = tuple[Path, Path]  # input and output
 
@@ -28,7 +28,7 @@ class Batch:
     wanted : Wanted
         What is made of a file.
     overwrite : bool
-        As in :func:`~cosmicgate.products.making.make`.
+        As in :func:`~cosmicgate.masking.products.making.make`.
     """
 
     wanted: Wanted

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cosmicgate import __version__
-from cosmicgate.command.batch import Batch, Pair
-from cosmicgate.masker import Masker
-from cosmicgate.products.making import Outcome, make
+from cosmicgate.masking.command.batch import Batch, Pair
+from cosmicgate.masking.masker import Masker
+from cosmicgate.masking.products.making import Outcome, make
 
 ATTEMPTS = 3  # at a file whose worker dies, and at starting a worker
 
@@ -80,7 +80,8 @@ def on_ray(
     Parameters
     ----------
     pairs, masker, batch
-        As in :func:`~cosmicgate.command.batch.in_processes`. Every machine has to see the files under the same paths.
+        As in :func:`~cosmicgate.masking.command.batch.in_processes`. Every machine has to see the files under the same
+        paths.
     address : str
         Of the cluster, as ``ray.init`` takes it; "local" starts one on this machine.
     jobs : int, optional
