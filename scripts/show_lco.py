@@ -22,7 +22,7 @@ from cosmicgate.detectors.classical import AstroScrappy
 from cosmicgate.detectors.published import released
 from cosmicgate.judging import mask_at
 from cosmicgate.models import UNet
-from cosmicgate.panels import LOOK, busiest, save_figure, stretch
+from cosmicgate.report.pictures.panels import LOOK, busiest, save_figure, stretch
 
 WINDOW = 200  # pixels a side
 MARK = (0.84, 0.37, 0.0)  # vermilion of Okabe and Ito

@@ -20,8 +20,8 @@ from cosmicgate.evaluation import compare, evaluate
 from cosmicgate.hits import LENGTHS, SNRS, match_hits, snr_map, tally
 from cosmicgate.models import UNet
 from cosmicgate.models.tiling import tiled_logits
-from cosmicgate.results import read_results
-from cosmicgate.tables import tables_of
+from cosmicgate.report.results import read_results
+from cosmicgate.report.tables import tables_of
 from cosmicgate.truth import CORE, IGNORED, SKY
 
 # ------------------------------------------------------------------------------------ the tables' numbers

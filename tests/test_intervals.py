@@ -8,7 +8,7 @@ from judged import Brightness, Swept
 
 from cosmicgate.bootstrap import DRAWS, above_zero, interval, resamples, sums
 from cosmicgate.evaluation import compare, evaluate
-from cosmicgate.report import write_report
+from cosmicgate.report.writing import write_report
 from cosmicgate.truth import CORE, IGNORED, SKY
 
 

@@ -21,10 +21,8 @@ ORDER = (
         "metrics",
         "hits",
     ),
-    *("panels", "realism", "media", "callbacks", "detectors", "training", "lineup", "featuremaps", "bootstrap"),
-    *("judging", "scoring", "seeds", "evaluation", "results", "tables", "rankings", "figures", "boards", "report"),
-    *("runs", "grids", "pages", "dashboard"),
-    *("masking", "__main__"),
+    *("detectors", "training", "lineup", "bootstrap", "judging", "scoring", "seeds", "evaluation", "report"),
+    *("callbacks", "masking", "__main__"),
 )
 # The same below some of its folders.
 INSIDE = {
@@ -33,6 +31,8 @@ INSIDE = {
         *("fits", "archives", "splits", "transforms", "clean", "store", "simulate", "sources", "contaminate"),
         *("patches", "real", "darks", "cameras", "remote", "decam", "mixture", "lco", "labels"),
     ),
+    # What is read, what is made of it, where it goes.
+    "report": ("results", "runs", "tables", "pictures", "writing", "pages", "boards", "dashboard"),
     # What computes, the detector made of it, its packages, what is written for a file, the command that has it written.
     "masking": (*("inpainting", "traits", "engine", "masker", "loading", "shipping", "export", "products", "command"),),
 }

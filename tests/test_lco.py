@@ -22,8 +22,8 @@ from cosmicgate.data.store import load_labelled
 from cosmicgate.detectors import Detection
 from cosmicgate.judging import judge
 from cosmicgate.metrics import Curves
-from cosmicgate.results import PER_CENT
-from cosmicgate.tables import class_tables, published
+from cosmicgate.report.results import PER_CENT
+from cosmicgate.report.tables import class_tables, published
 from cosmicgate.truth import CORE, IGNORED, RING, SKY
 
 SIDE = 96

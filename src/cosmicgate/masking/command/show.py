@@ -74,7 +74,7 @@ def draw(image: NDArray[np.float32], hits: NDArray[np.bool_], path: Path) -> Non
     from scipy.ndimage import binary_dilation
 
     from cosmicgate.files import whole
-    from cosmicgate.panels import stretch
+    from cosmicgate.report.pictures.panels import stretch
 
     step, times = -(-max(image.shape) // LARGEST), max(800 // max(image.shape), 1)
     if step > 1:

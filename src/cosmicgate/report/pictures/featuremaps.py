@@ -18,7 +18,7 @@ from cosmicgate.data.fits.frames import Frame
 from cosmicgate.models.blocks import AttentionGate
 from cosmicgate.models.tiling import GRID
 from cosmicgate.models.unet import UNet
-from cosmicgate.panels import LOOK, stretch
+from cosmicgate.report.pictures.panels import LOOK, stretch
 from cosmicgate.truth import CORE, RING
 
 Maps = NDArray[np.float32]

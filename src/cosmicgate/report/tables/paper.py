@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cosmicgate.results import AREA, CONVENTIONS, OF_MASK, PER_CENT, PER_HIT, Row, by_test_set, heading
-from cosmicgate.tables.cells import UNITS, cell, difference_cell, number, published, span
-from cosmicgate.tables.table import Table
+from cosmicgate.report.results import AREA, CONVENTIONS, OF_MASK, PER_CENT, PER_HIT, Row, by_test_set, heading
+from cosmicgate.report.tables.cells import UNITS, cell, difference_cell, number, published, span
+from cosmicgate.report.tables.table import Table
 from cosmicgate.truth import Convention
 
 OF_A_CLASS = r"(.+)_(0m4|1m0|2m0|other)"  # a test set of one class of telescopes

@@ -7,7 +7,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from cosmicgate.results import AREA, OF_MASK, PER_CENT, Row, interval_of
+from cosmicgate.report.results import AREA, OF_MASK, PER_CENT, Row, interval_of
 
 # Score -> its format and the factor to its unit: the paper's, per cent in Table 1 and fractions in Table 2.
 UNITS: dict[str, tuple[str, float]] = {
@@ -23,7 +23,7 @@ OF_THE_PAPER = r" \(released\)$|, seed \d+$|, mean of \d+ seeds$"
 @cache
 def _published() -> dict[str, dict[str, dict[str, float]]]:
     """Data set -> detector -> score -> value, in the paper's units."""
-    text = resources.files("cosmicgate").joinpath("published.csv").read_text(encoding="utf-8")
+    text = resources.files("cosmicgate.report.tables").joinpath("published.csv").read_text(encoding="utf-8")
     values: dict[str, dict[str, dict[str, float]]] = {}
     for line in csv.DictReader(line for line in text.splitlines() if not line.startswith("#")):
         scores = {key: float(value) for key, value in line.items() if key in UNITS and value}

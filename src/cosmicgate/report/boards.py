@@ -18,11 +18,11 @@ from cosmicgate.data.decam import TestSet
 from cosmicgate.data.store import load_labelled
 from cosmicgate.detectors import Detector
 from cosmicgate.detectors.network import Network
-from cosmicgate.evaluation import busiest_frames, pictures
 from cosmicgate.judging import finished, read_mask
-from cosmicgate.media import bars, overlay, pr_chart, roc_chart
-from cosmicgate.panels import busiest, file_name
-from cosmicgate.results import Row
+from cosmicgate.report.pictures.frames import busiest_frames, pictures
+from cosmicgate.report.pictures.media import bars, overlay, pr_chart, roc_chart
+from cosmicgate.report.pictures.panels import busiest, file_name
+from cosmicgate.report.results import Row
 from cosmicgate.tracking import tags_of
 from cosmicgate.truth import CORE, SKY
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from cosmicgate.results import Row, by_test_set, heading, label
-from cosmicgate.tables import UNITS, Table, number
+from cosmicgate.report.results import Row, by_test_set, heading, label
+from cosmicgate.report.tables import UNITS, Table, number
 
 
 class Judge(NamedTuple):

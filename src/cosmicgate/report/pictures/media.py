@@ -8,7 +8,7 @@ import numpy as np
 import wandb
 from numpy.typing import NDArray
 
-from cosmicgate.panels import stretch
+from cosmicgate.report.pictures.panels import stretch
 from cosmicgate.truth import CORE, IGNORED, RING, SKY
 
 FOUND, MISSED, FALSE = 1, 2, 3

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cosmicgate.results import OF_MASK, PER_HIT
-from cosmicgate.tables import Table
+from cosmicgate.report.results import OF_MASK, PER_HIT
+from cosmicgate.report.tables import Table
 
 SMALL_IS_GOOD = (OF_MASK["fdr"], PER_HIT["false_per_megapixel"])  # heads of columns
 PUBLISHED = "published"

@@ -1,6 +1,6 @@
 """Finished runs as one page, ``report.html``: it needs no server, no network and no script.
 
-    python -m cosmicgate.pages RUN [RUN ...] -o report.html
+    python -m cosmicgate.report.pages RUN [RUN ...] -o report.html
 
 A RUN is the folder of a training or an evaluation, its ``results.json``, or a folder with several below it.
 """
@@ -23,14 +23,14 @@ from jinja2 import Environment, StrictUndefined
 
 import cosmicgate
 from cosmicgate.config import one_sentence
-from cosmicgate.figures import draw_curves, draw_history, draw_recall, tells_hits
 from cosmicgate.files import write_whole
-from cosmicgate.grids import Grid, grid_of
-from cosmicgate.panels import file_name
-from cosmicgate.rankings import ranking_tables
-from cosmicgate.results import CONVENTIONS, Row, by_test_set, heading, label
-from cosmicgate.runs import Run, best_epoch, find_runs, together
-from cosmicgate.tables import class_tables, difference_tables, hit_tables, number, tables_of
+from cosmicgate.report.pictures.figures import draw_curves, draw_history, draw_recall, tells_hits
+from cosmicgate.report.pictures.panels import file_name
+from cosmicgate.report.results import CONVENTIONS, Row, by_test_set, heading, label
+from cosmicgate.report.runs import Run, best_epoch, find_runs, together
+from cosmicgate.report.tables import class_tables, difference_tables, hit_tables, number, tables_of
+from cosmicgate.report.tables.grids import Grid, grid_of
+from cosmicgate.report.tables.rankings import ranking_tables
 from cosmicgate.truth import Convention
 
 
@@ -96,7 +96,7 @@ def write_page(runs: Sequence[Run], path: Path) -> None:
 
 
 def _template() -> Any:
-    text = resources.files("cosmicgate").joinpath("page.html.j2").read_text(encoding="utf-8")
+    text = resources.files("cosmicgate.report").joinpath("page.html.j2").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(text)
 
@@ -234,7 +234,9 @@ def _link(path: Path, page: Path) -> str:
 @one_sentence()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the page of the runs that the command line names."""
-    parser = argparse.ArgumentParser(prog="python -m cosmicgate.pages", description="Finished runs as one HTML page.")
+    parser = argparse.ArgumentParser(
+        prog="python -m cosmicgate.report.pages", description="Finished runs as one HTML page."
+    )
     parser.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, its results.json, or a folder of runs"
     )

@@ -1,22 +1,14 @@
-"""Results shown: tables and figures, from ``results.json`` alone. No score is computed here.
+"""Results shown: tables and figures, from ``results.json`` alone. No score is computed here."""
 
-    python -m cosmicgate.report RESULTS.json [RESULTS.json ...] -o FOLDER
-
-puts the results of several evaluations into one report; a test set's rows stay a table of their own.
-"""
-
-import argparse
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cosmicgate.config import one_sentence
-from cosmicgate.figures import draw_curves, draw_recall
 from cosmicgate.files import write_whole
-from cosmicgate.rankings import ranking_tables
-from cosmicgate.results import CONVENTIONS, read_results
-from cosmicgate.tables import (
+from cosmicgate.report.pictures.figures import draw_curves, draw_recall
+from cosmicgate.report.results import CONVENTIONS, read_results
+from cosmicgate.report.tables import (
     Table,
     class_tables,
     difference_tables,
@@ -27,6 +19,7 @@ from cosmicgate.tables import (
     scores_csv,
     tables_of,
 )
+from cosmicgate.report.tables.rankings import ranking_tables
 
 
 def write_report(results: Path | Sequence[Path], folder: Path) -> list[Path]:
@@ -95,18 +88,3 @@ def _left_out(content: Mapping[str, Sequence[Any]]) -> list[str]:
     lines = [f"- {e['detector']} on {e['test_set']} failed: {e['reason']}" for e in content["failed"]]
     lines += [f"- {e['detector']}: {e['reason']}" for e in content["unavailable"]]
     return ["## Left out", "", *lines, ""] if lines else []
-
-
-@one_sentence()
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the report of the results files that the command line names."""
-    parser = argparse.ArgumentParser(prog="python -m cosmicgate.report", description="Tables and figures of results.")
-    parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS", help="results.json of an evaluation")
-    parser.add_argument("-o", "--output", required=True, type=Path, metavar="FOLDER", help="where the report goes")
-    given = parser.parse_args(arguments)
-    for path in write_report(given.results, given.output):
-        print(path)  # noqa: T201 (a command line)
-
-
-if __name__ == "__main__":
-    main()

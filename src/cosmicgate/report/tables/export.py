@@ -5,8 +5,8 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cosmicgate.results import CONVENTIONS, TEST_SET, Row, interval_of
-from cosmicgate.tables.cells import UNITS, published, span
+from cosmicgate.report.results import CONVENTIONS, TEST_SET, Row, interval_of
+from cosmicgate.report.tables.cells import UNITS, published, span
 
 
 def scores_csv(rows: Sequence[Row]) -> str:

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from cosmicgate.panels import LOOK, file_name, save_figure
-from cosmicgate.results import CONVENTIONS, CURVES, Row, by_test_set, heading, label
-from cosmicgate.tables import span
+from cosmicgate.report.pictures.panels import LOOK, file_name, save_figure
+from cosmicgate.report.results import CONVENTIONS, CURVES, Row, by_test_set, heading, label
+from cosmicgate.report.tables import span
 from cosmicgate.truth import Convention
 
 SWEPT = 64  # a curve of at most so many points was swept setting by setting, and shows each of them

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cosmicgate.results import LISTS, TEST_SET, Row, read_results
+from cosmicgate.report.results import LISTS, TEST_SET, Row, read_results
 
 HISTORY = ("val/loss", "val/tpr_at_fpr_0.01pct")  # what is drawn of a training, by epoch
 # Files of a run that a reader may want to open, in this order, where they exist.
@@ -100,7 +100,7 @@ def _history(metrics: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def together(runs: Sequence[Run]) -> dict[str, list[dict[str, Any]]]:
-    """Put the results of runs together, as :func:`cosmicgate.results.read_results` does those of files.
+    """Put the results of runs together, as :func:`cosmicgate.report.results.read_results` does those of files.
 
     Rows of one name that differ (several seeds, say) get behind it what tells their runs apart: the seed, or the name.
     """

@@ -1,6 +1,6 @@
 """A W&B workspace and a W&B report that compare the runs of a project: tables 1 and 2, curves, hits, sweeps.
 
-    python -m cosmicgate.dashboard RUN [RUN ...]
+    python -m cosmicgate.report.dashboard RUN [RUN ...]
 
 The finished runs on this machine (RUN: a run's folder, or one with several below it) tell which test sets and sweeps
 there are, and fill the tables of the report; its panels show what the runs have logged. Without a login the
@@ -19,12 +19,12 @@ import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 from wandb_workspaces import expr
 
-from cosmicgate.boards import key_of
 from cosmicgate.config import one_sentence
-from cosmicgate.report import chapters_of
-from cosmicgate.results import AREA, OF_MASK, PER_CENT, PER_HIT, by_test_set, heading
-from cosmicgate.runs import Run, find_runs, together
-from cosmicgate.tables import markdown
+from cosmicgate.report.boards import key_of
+from cosmicgate.report.results import AREA, OF_MASK, PER_CENT, PER_HIT, by_test_set, heading
+from cosmicgate.report.runs import Run, find_runs, together
+from cosmicgate.report.tables import markdown
+from cosmicgate.report.writing import chapters_of
 from cosmicgate.tracking import logged_in, write_json
 
 PROJECT = "cosmicgate"  # as in conf/logger/wandb.yaml
@@ -205,7 +205,7 @@ def definition(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Save the workspace and the report, or without a login write down what they would be."""
     parser = argparse.ArgumentParser(
-        prog="python -m cosmicgate.dashboard", description="A W&B workspace and report of runs."
+        prog="python -m cosmicgate.report.dashboard", description="A W&B workspace and report of runs."
     )
     parser.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, its results.json, or a folder of runs"
