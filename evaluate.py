@@ -9,8 +9,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from cosmicgate.config import ConfigError, Evaluate, build, checked, one_sentence
-from cosmicgate.evaluation import compare
-from cosmicgate.lineup import data_of, line_up
+from cosmicgate.evaluation.lineup import data_of, line_up
+from cosmicgate.evaluation.rows import compare
 from cosmicgate.report.boards import only_wandb, show_evaluation
 from cosmicgate.report.pictures.frames import features, pictures
 from cosmicgate.report.writing import write_report

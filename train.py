@@ -12,7 +12,7 @@ from cosmicgate.callbacks import SelfContained
 from cosmicgate.config import Train, build, checked, one_sentence
 from cosmicgate.data.decam import training_data
 from cosmicgate.detectors.network import load
-from cosmicgate.evaluation import evaluate, judge_together
+from cosmicgate.evaluation.rows import evaluate, judge_together
 from cosmicgate.masking.loading import begin_with
 from cosmicgate.report.boards import show_training
 from cosmicgate.report.writing import write_report

@@ -20,7 +20,7 @@ from cosmicgate.data.lco.amplifiers import read_amplifiers
 from cosmicgate.data.lco.masked_fits import exposure_of
 from cosmicgate.detectors.classical import AstroScrappy
 from cosmicgate.detectors.published import released
-from cosmicgate.judging import mask_at
+from cosmicgate.evaluation.judging import mask_at
 from cosmicgate.models import UNet
 from cosmicgate.report.pictures.panels import LOOK, busiest, save_figure, stretch
 

@@ -9,7 +9,7 @@ from test_evaluation import network
 
 from cosmicgate.data.fits.frames import Frame
 from cosmicgate.detectors.network import Network
-from cosmicgate.evaluation import compare
+from cosmicgate.evaluation.rows import compare
 from cosmicgate.models import UNet
 from cosmicgate.report.pictures import panels
 from cosmicgate.report.pictures.featuremaps import feature_maps

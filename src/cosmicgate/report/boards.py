@@ -18,7 +18,7 @@ from cosmicgate.data.decam import TestSet
 from cosmicgate.data.store import load_labelled
 from cosmicgate.detectors import Detector
 from cosmicgate.detectors.network import Network
-from cosmicgate.judging import finished, read_mask
+from cosmicgate.evaluation.judging import finished, read_mask
 from cosmicgate.report.pictures.frames import busiest_frames, pictures
 from cosmicgate.report.pictures.media import bars, overlay, pr_chart, roc_chart
 from cosmicgate.report.pictures.panels import busiest, file_name
@@ -77,7 +77,7 @@ def _span(entry: Mapping[str, Any]) -> str:
 def overlays(detector: Detector, test_set: TestSet, kept: Path) -> list[wandb.Image]:
     """Return a picture of each band: the window of its busiest frame with most to see, under truth and mask.
 
-    ``kept`` is the folder of finished frames, as in :func:`cosmicgate.evaluation.evaluate`.
+    ``kept`` is the folder of finished frames, as in :func:`cosmicgate.evaluation.rows.evaluate`.
     """
     shown = []
     for band, folder in busiest_frames(test_set).items():

@@ -8,7 +8,7 @@ import numpy as np
 from cosmicgate.data.decam import TestSet
 from cosmicgate.data.store import load_labelled
 from cosmicgate.detectors import Detector
-from cosmicgate.judging import finished, frame_of, read_mask
+from cosmicgate.evaluation.judging import finished, frame_of, read_mask
 from cosmicgate.report.pictures.featuremaps import attention_figure, feature_maps, features_figure, has_features
 from cosmicgate.report.pictures.panels import busiest, file_name, masks_figure, save_figure
 from cosmicgate.truth import CORE

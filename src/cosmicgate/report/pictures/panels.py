@@ -15,8 +15,8 @@ from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from cosmicgate.evaluation.hits import EIGHT_NEIGHBOURS
 from cosmicgate.files import write_whole
-from cosmicgate.hits import EIGHT_NEIGHBOURS
 from cosmicgate.truth import CORE, IGNORED, RING, SKY
 
 # Steps in lightness as well as in hue: they differ in grey print and for colour-blind readers.

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from cosmicgate.data.simulate.ccd import ITL
 from cosmicgate.data.simulate.cosmic_rays import Rates, cosmic_rays
-from cosmicgate.hits import EIGHT_NEIGHBOURS
+from cosmicgate.evaluation.hits import EIGHT_NEIGHBOURS
 
 Stamp = NDArray[np.float32]  # a hit in its bounding box (h, w), electrons, zero where it is not
 

@@ -10,9 +10,9 @@ from tqdm.auto import tqdm
 
 from cosmicgate.data.decam import TestSet
 from cosmicgate.detectors import Detector
-from cosmicgate.judging import finished, read_result
-from cosmicgate.scoring import Scored, difference, score
-from cosmicgate.seeds import Mean, means
+from cosmicgate.evaluation.judging import finished, read_result
+from cosmicgate.evaluation.scoring import Scored, difference, score
+from cosmicgate.evaluation.seeds import Mean, means
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cosmicgate.bootstrap import interval
 from cosmicgate.detectors import Detector
-from cosmicgate.scoring import Scored, plain
+from cosmicgate.evaluation.bootstrap import interval
+from cosmicgate.evaluation.scoring import Scored, plain
 
 SEED = 1
 OF_A_SEED = re.compile(r"(?P<network>.+), seed \d+$")

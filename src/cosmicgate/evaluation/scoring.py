@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cosmicgate.bootstrap import above_zero, interval, resamples, sums
-from cosmicgate.hits import LENGTHS, SNRS
-from cosmicgate.judging import Counts, FrameResult
+from cosmicgate.evaluation.bootstrap import above_zero, interval, resamples, sums
+from cosmicgate.evaluation.hits import LENGTHS, SNRS
+from cosmicgate.evaluation.judging import Counts, FrameResult
 from cosmicgate.metrics import Curves
 from cosmicgate.truth import CORE, RING, SKY, Convention
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from cosmicgate.data.fits.frames import Frame
 from cosmicgate.data.store import Labelled, digest, load_labelled
 from cosmicgate.detectors import NEVER, Detection, Detector, seen
+from cosmicgate.evaluation.hits import LENGTHS, SNRS, match_hits, snr_map, tally
 from cosmicgate.files import whole
-from cosmicgate.hits import LENGTHS, SNRS, match_hits, snr_map, tally
 from cosmicgate.metrics import LogitHistogram, counts_from_mask
 from cosmicgate.tracking import tree_hash
 
@@ -34,7 +34,7 @@ class FrameResult:
     at_threshold : ndarray (3, 2), int64
         The same at the detector's own threshold.
     by_length, by_snr : ndarray (classes, 2), int64
-        Hits in the truth, and those found, by the classes of :mod:`cosmicgate.hits`; at the threshold.
+        Hits in the truth, and those found, by the classes of :mod:`cosmicgate.evaluation.hits`; at the threshold.
     false_hits : ndarray (), int64
         Predictions that are none; at the threshold.
     """
