@@ -1,6 +1,8 @@
-"""The results of several evaluations in one report; a test set's rows stay a table of their own.
+"""Results as tables and figures, on a command line.
 
-python -m cosmicgate.report RESULTS.json [RESULTS.json ...] -o FOLDER
+    python -m cosmicgate.report RESULTS.json [RESULTS.json ...] -o FOLDER
+
+puts the results of several evaluations into one report; a test set's rows stay a table of their own.
 """
 
 import argparse
