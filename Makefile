@@ -26,10 +26,10 @@ demo: setup ## Simulate, train att_cosmic_conn, evaluate, draw: under 10 minutes
 	@echo "Look at $(DEMO)/evaluation/report: tables.md, curves_dilated_decam_simulated.png, masks_decam.png"
 
 report: setup ## Put finished runs into one page, report.html: RUNS="outputs/demo outputs/sweeps"
-	$(BIN)/python -m cosmicgate.pages $(RUNS) -o report.html
+	$(BIN)/python -m cosmicgate.report.pages $(RUNS) -o report.html
 
 dashboard: setup ## Save a W&B workspace and report of finished runs, or write down what they would be: RUNS=outputs
-	$(BIN)/python -m cosmicgate.dashboard $(RUNS)
+	$(BIN)/python -m cosmicgate.report.dashboard $(RUNS)
 
 sync: setup ## Send offline W&B runs below RUNS=outputs, once you are logged in
 	find $(RUNS) -type d -name 'offline-run-*' -print0 | xargs -0 -r $(BIN)/wandb sync --yes

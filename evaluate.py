@@ -8,11 +8,12 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from cosmicgate.boards import only_wandb, show_evaluation
 from cosmicgate.config import ConfigError, Evaluate, build, checked, one_sentence
-from cosmicgate.evaluation import compare, features, pictures
-from cosmicgate.lineup import data_of, line_up
-from cosmicgate.report import write_report
+from cosmicgate.evaluation.lineup import data_of, line_up
+from cosmicgate.evaluation.rows import compare
+from cosmicgate.report.boards import only_wandb, show_evaluation
+from cosmicgate.report.pictures.frames import features, pictures
+from cosmicgate.report.writing import write_report
 from cosmicgate.tracking import provenance, quiet, write_json
 
 

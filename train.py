@@ -8,17 +8,17 @@ import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from cosmicgate.boards import show_training
 from cosmicgate.callbacks import SelfContained
 from cosmicgate.config import Train, build, checked, one_sentence
 from cosmicgate.data.decam import training_data
 from cosmicgate.detectors.network import load
-from cosmicgate.evaluation import evaluate, judge_together
-from cosmicgate.loading import begin_with
-from cosmicgate.processes import begin
-from cosmicgate.report import write_report
-from cosmicgate.sweeps import finished, forget, validation_loss
+from cosmicgate.evaluation.rows import evaluate, judge_together
+from cosmicgate.masking.loading import begin_with
+from cosmicgate.report.boards import show_training
+from cosmicgate.report.writing import write_report
 from cosmicgate.tracking import describe, on_record, quiet, write_json
+from cosmicgate.training.processes import begin
+from cosmicgate.training.sweeps import finished, forget, validation_loss
 
 
 @hydra.main(config_path="conf", config_name="train", version_base="1.3")

@@ -33,7 +33,7 @@ def ours(model: str, **how: object) -> Callable[[], Job]:
     """Return what makes one of our detectors."""
 
     def make() -> Job:
-        from cosmicgate.loading import load  # here and below: what a row does not need is not in its memory
+        from cosmicgate.masking.loading import load  # here and below: what a row does not need is not in its memory
 
         return load(model, check=False, **how).probability
 
@@ -46,8 +46,8 @@ def plain(model: str) -> Callable[[], Job]:
     def make() -> Job:
         import torch
 
-        from cosmicgate.loading import load
-        from cosmicgate.masker import Masker
+        from cosmicgate.masking.loading import load
+        from cosmicgate.masking.masker import Masker
         from cosmicgate.models import UNet
 
         known = load(model, check=False)
@@ -189,7 +189,7 @@ def main() -> None:
         return
     import torch
 
-    from cosmicgate.loading import load
+    from cosmicgate.masking.loading import load
 
     jobs, absent = {}, []
     for name, make in rows(options.model).items():

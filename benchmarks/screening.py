@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 from masking import frame
 
-from cosmicgate.loading import load
+from cosmicgate.masking.loading import load
+from cosmicgate.masking.shipping import missed
 from cosmicgate.models.inference import frame_logits
 from cosmicgate.models.screening import screened_logits
-from cosmicgate.shipping import missed
 
 
 def main() -> None:

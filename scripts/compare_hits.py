@@ -22,9 +22,9 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from cosmicgate.data.real.footprints import stamps
 from cosmicgate.data.simulate.ccd import DECAM, ITL
 from cosmicgate.data.simulate.cosmic_rays import cosmic_rays
-from cosmicgate.hits import EIGHT_NEIGHBOURS
-from cosmicgate.panels import save_figure
-from cosmicgate.realism import (
+from cosmicgate.evaluation.hits import EIGHT_NEIGHBOURS
+from cosmicgate.report.pictures.panels import save_figure
+from cosmicgate.report.pictures.realism import (
     ITL_EXPTIME,
     LABORATORY,
     MIN_CHARGE,

@@ -20,9 +20,9 @@ from cosmicgate.data.lco.amplifiers import read_amplifiers
 from cosmicgate.data.lco.masked_fits import exposure_of
 from cosmicgate.detectors.classical import AstroScrappy
 from cosmicgate.detectors.published import released
-from cosmicgate.judging import mask_at
+from cosmicgate.evaluation.judging import mask_at
 from cosmicgate.models import UNet
-from cosmicgate.panels import LOOK, busiest, save_figure, stretch
+from cosmicgate.report.pictures.panels import LOOK, busiest, save_figure, stretch
 
 WINDOW = 200  # pixels a side
 MARK = (0.84, 0.37, 0.0)  # vermilion of Okabe and Ito

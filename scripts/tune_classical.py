@@ -21,8 +21,8 @@ from cosmicgate.config import build, one_sentence
 from cosmicgate.data.store import Labelled, load_labelled
 from cosmicgate.detectors import seen
 from cosmicgate.detectors.classical import AstroScrappy, LACosmic, LACosmicFamily
+from cosmicgate.evaluation.judging import frame_of
 from cosmicgate.files import write_whole
-from cosmicgate.judging import frame_of
 from cosmicgate.metrics import Curves, Scores, counts_from_mask
 
 CONF = Path(__file__).resolve().parents[1] / "conf"

@@ -4,7 +4,7 @@ import os
 import signal
 from pathlib import Path
 
-from cosmicgate.masker import Masker
+from cosmicgate.masking.masker import Masker
 
 LAST = {"once": 7777.0, "always": 8888.0}  # the first pixel of an image that is the death of its worker
 NOTE = "COSMICGATE_TEST_NOTE"  # a variable: names a file which remembers the first time

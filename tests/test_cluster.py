@@ -10,10 +10,10 @@ from mortal import LAST, NOTE, Mortal
 from test_command import SHAPE, process, run
 from tiny import sky, tiny_model
 
-from cosmicgate.command.batch import Batch, one_by_one
-from cosmicgate.command.cluster import on_ray
-from cosmicgate.loading import load
-from cosmicgate.products.labels import Wanted
+from cosmicgate.masking.command.batch import Batch, one_by_one
+from cosmicgate.masking.command.cluster import on_ray
+from cosmicgate.masking.loading import load
+from cosmicgate.masking.products.labels import Wanted
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from matplotlib.image import imread
 from tiny import hit, sky, tiny_model
 from typer.testing import CliRunner
 
-from cosmicgate.command import app
+from cosmicgate.masking.command import app
 
 SHAPE = (40, 56)
 
@@ -145,7 +145,7 @@ def test_an_image_unlike_the_training_is_masked_with_a_warning_in_all_places(nig
 
 
 def test_the_card_of_a_network_is_printed(model, monkeypatch):
-    monkeypatch.setattr("cosmicgate.cards.FOLDER", model.parent)
+    monkeypatch.setattr("cosmicgate.detectors.packaged.cards.FOLDER", model.parent)
     assert "tiny" in run("models").stdout
     assert json.loads(run("models", "tiny").stdout)["name"] == "tiny"
     wrong = run("models", "tinny")
@@ -256,7 +256,7 @@ def test_a_full_disk_is_named_and_nothing_half_is_left(night, model, tmp_path):
 LISTEN = "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
 
 
-def process(*arguments, code="from cosmicgate.command import app; app()"):
+def process(*arguments, code="from cosmicgate.masking.command import app; app()"):
     """Start the command in a process of its own."""
     environment = os.environ | {"PYTHONPATH": f"{ROOT}/src", "OMP_NUM_THREADS": "1"}
     pipe = subprocess.PIPE
@@ -266,7 +266,7 @@ def process(*arguments, code="from cosmicgate.command import app; app()"):
 
 def test_help_and_info_do_not_wait_for_torch(tmp_path):
     fits.writeto(tmp_path / "a.fits", sky(SHAPE))
-    code = "from cosmicgate.command import app; app(standalone_mode=False); sys.exit('torch' in sys.modules)"
+    code = "from cosmicgate.masking.command import app; app(standalone_mode=False); sys.exit('torch' in sys.modules)"
     for arguments in (("mask", "--help"), ("info", tmp_path / "a.fits")):
         out, err = (started := process(*arguments, code=code)).communicate()
         assert started.returncode == 0, err
@@ -281,7 +281,7 @@ def dies(self, target):
         os.kill(os.getpid(), signal.{signal})
     return replace(self, target)
 Path.replace = dies
-from cosmicgate.command import app
+from cosmicgate.masking.command import app
 app()
 """
 
@@ -345,7 +345,7 @@ def reader(tmp_path, monkeypatch):
     """Stand where a reader of docs/masking.md stands: a night, a file, and a network that is installed."""
     folder = tmp_path / "weights"
     tiny_model(folder, "general")
-    monkeypatch.setattr("cosmicgate.cards.FOLDER", folder)
+    monkeypatch.setattr("cosmicgate.detectors.packaged.cards.FOLDER", folder)
     monkeypatch.chdir(tmp_path)
     Path("night").mkdir()
     for path in ("night/a.fits", "night/b.fits", "a.fits"):

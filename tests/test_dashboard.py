@@ -11,9 +11,9 @@ from conftest import logged_keys, offline_records
 from test_pages import a_run
 from test_report import SCORES, a_row
 
-from cosmicgate import boards
 from cosmicgate.config import ConfigError
-from cosmicgate.media import FALSE, FOUND, MISSED, overlay, roc_chart
+from cosmicgate.report import boards
+from cosmicgate.report.pictures.media import FALSE, FOUND, MISSED, overlay, roc_chart
 from cosmicgate.tracking import csv_logger, facts_of, on_record, tags_of, tensorboard_logger
 from cosmicgate.truth import CORE, IGNORED, RING, SKY
 
@@ -104,7 +104,7 @@ def test_an_evaluation_logs_to_wandb_or_not_at_all():
 # wandb-workspaces 0.4 is written for pydantic's first version, whose decorators warn.
 @pytest.mark.filterwarnings("ignore:Pydantic V1 style")
 def test_without_a_login_the_definition_is_written_and_asks_for_keys_that_runs_log(nobody, tmp_path, capsys):
-    from cosmicgate import dashboard
+    from cosmicgate.report import dashboard
 
     rows = [
         a_row(),

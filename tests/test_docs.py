@@ -16,9 +16,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from reading import anchors, blocks, commands, links, prose
 from test_config import composed
 
-from cosmicgate import shipping
-from cosmicgate.command import app
 from cosmicgate.config import Evaluate, Train, checked
+from cosmicgate.masking import shipping
+from cosmicgate.masking.command import app
 
 PAGES = sorted(
     path

@@ -11,8 +11,8 @@ from tiny import hit, sky, tiny_model
 from typer.testing import CliRunner
 
 import cosmicgate
-from cosmicgate import engine
-from cosmicgate.command import app
+from cosmicgate.masking import engine
+from cosmicgate.masking.command import app
 from cosmicgate.models import UNet
 from cosmicgate.models.inference import frame_logits
 
@@ -72,7 +72,7 @@ def test_a_network_of_somebodys_own_is_refused_in_a_sentence(tmp_path, monkeypat
     with pytest.raises(ValueError, match="networks of this package, a UNet; got Conv2d"):
         engine.runtime(own)
     masker = cosmicgate.load(tiny_model(tmp_path))
-    monkeypatch.setattr("cosmicgate.loading.load", lambda *_: replace(masker, network=own))
+    monkeypatch.setattr("cosmicgate.masking.loading.load", lambda *_: replace(masker, network=own))
     done = CliRunner().invoke(app, ["export", "--onnx", str(tmp_path / "own.onnx")])
     assert done.exit_code == 2
     assert "error: ONNX is for the networks of this package, a UNet; got Conv2d" in done.output

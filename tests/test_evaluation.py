@@ -16,12 +16,12 @@ from cosmicgate.data.decam import TestSet
 from cosmicgate.data.fits.frames import Frame
 from cosmicgate.data.store import load_labelled
 from cosmicgate.detectors import Detection
-from cosmicgate.evaluation import compare, evaluate
-from cosmicgate.hits import LENGTHS, SNRS, match_hits, snr_map, tally
+from cosmicgate.evaluation.hits import LENGTHS, SNRS, match_hits, snr_map, tally
+from cosmicgate.evaluation.rows import compare, evaluate
 from cosmicgate.models import UNet
 from cosmicgate.models.tiling import tiled_logits
-from cosmicgate.results import read_results
-from cosmicgate.tables import tables_of
+from cosmicgate.report.results import read_results
+from cosmicgate.report.tables import tables_of
 from cosmicgate.truth import CORE, IGNORED, SKY
 
 # ------------------------------------------------------------------------------------ the tables' numbers

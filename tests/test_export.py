@@ -6,10 +6,10 @@ import torch
 from tiny import tiny_model
 from typer.testing import CliRunner
 
-from cosmicgate.cards import Card
-from cosmicgate.command import app
-from cosmicgate.export import export
-from cosmicgate.masker import Masker
+from cosmicgate.detectors.packaged.cards import Card
+from cosmicgate.masking.command import app
+from cosmicgate.masking.export import export
+from cosmicgate.masking.masker import Masker
 from cosmicgate.models import UNet
 
 onnx = pytest.importorskip("onnx", reason="requirements-onnx.txt is not installed")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cosmicgate.hits import match_hits
+from cosmicgate.evaluation.hits import match_hits
 from cosmicgate.truth import CORE, IGNORED, RING, SKY
 
 DRAWN = """

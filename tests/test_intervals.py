@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from judged import Brightness, Swept
 
-from cosmicgate.bootstrap import DRAWS, above_zero, interval, resamples, sums
-from cosmicgate.evaluation import compare, evaluate
-from cosmicgate.report import write_report
+from cosmicgate.evaluation.bootstrap import DRAWS, above_zero, interval, resamples, sums
+from cosmicgate.evaluation.rows import compare, evaluate
+from cosmicgate.report.writing import write_report
 from cosmicgate.truth import CORE, IGNORED, SKY
 
 

@@ -9,43 +9,25 @@ from conftest import ROOT
 
 # What may import only what stands before it.
 ORDER = (
-    *(
-        "files",
-        "truth",
-        "config",
-        "tracking",
-        "data",
-        "models",
-        "cards",
-        "unpacking",
-        "losses",
-        "segmentation",
-        "metrics",
-        "hits",
-    ),
-    *("panels", "realism", "media", "callbacks", "detectors", "sweeps", "lineup", "featuremaps", "bootstrap"),
-    *("judging", "scoring", "seeds", "evaluation", "results", "tables", "rankings", "figures", "boards", "report"),
-    *("runs", "grids", "pages", "dashboard"),
-    *(
-        "inpainting",
-        "traits",
-        "engine",
-        "masker",
-        "loading",
-        "memory",
-        "processes",
-        "shipping",
-        "export",
-        "products",
-        "command",
-    ),
-    *("__main__",),
+    *("files", "truth", "config", "tracking", "data", "models", "detectors", "losses", "segmentation", "training"),
+    *("metrics", "evaluation", "report"),
+    "callbacks",  # validations are shown as results are
+    *("masking", "__main__"),
 )
-# The same below data: what a file is, what can be drawn, what frames come from, what is made of them.
-DATA = (
-    *("fits", "archives", "splits", "transforms", "clean", "store", "simulate", "sources", "contaminate", "patches"),
-    *("real", "darks", "cameras", "remote", "decam", "mixture", "lco", "labels"),
-)
+# The same below some of its folders.
+INSIDE = {
+    # What a file is, what can be drawn, what frames come from, what is made of them.
+    "data": (
+        *("fits", "archives", "splits", "transforms", "clean", "store", "simulate", "sources", "contaminate"),
+        *("patches", "real", "darks", "cameras", "remote", "decam", "mixture", "lco", "labels"),
+    ),
+    # Who is judged, what is counted of a frame, what follows from the counts of all.
+    "evaluation": ("lineup", "hits", "judging", "bootstrap", "scoring", "seeds", "rows"),
+    # What is read, what is made of it, where it goes.
+    "report": ("results", "runs", "tables", "pictures", "writing", "pages", "boards", "dashboard"),
+    # What computes, the detector made of it, its packages, what is written for a file, the command that has it written.
+    "masking": (*("inpainting", "traits", "engine", "masker", "loading", "shipping", "export", "products", "command"),),
+}
 PACKAGE = ROOT / "src" / "cosmicgate"
 MOST = 15  # modules of a folder: in a longer list nobody finds the one that matters
 
@@ -71,22 +53,32 @@ def test_imports_never_run_back(path):
 
 
 @pytest.mark.parametrize(
-    "path", sorted((PACKAGE / "data").rglob("*.py")), ids=lambda p: p.relative_to(PACKAGE).as_posix()
+    ("folder", "path"),
+    [(folder, path) for folder in INSIDE for path in sorted((PACKAGE / folder).rglob("*.py"))],
+    ids=lambda p: p.relative_to(PACKAGE).as_posix() if isinstance(p, Path) else "",
 )
-def test_folders_of_data_never_import_in_a_circle(path):
-    part = path.relative_to(PACKAGE / "data").parts[0].removesuffix(".py")
-    if part != "__init__":
-        for name in imported(path, "cosmicgate.data") - {part}:
-            assert DATA.index(name) < DATA.index(part), f"{path.name} imports {name}, which comes after {part}"
+def test_inside_a_folder_imports_never_run_back_either(folder, path):
+    part = path.relative_to(PACKAGE / folder).parts[0].removesuffix(".py")
+    order = INSIDE[folder]
+    if not part.startswith("__"):
+        for name in imported(path, f"cosmicgate.{folder}") - {part}:
+            assert order.index(name) < order.index(part), f"{path.name} imports {name}, which comes after {part}"
 
 
 def test_a_folder_holds_no_more_modules_than_can_be_surveyed():
     modules = Counter(path.parent for path in PACKAGE.rglob("*.py") if not path.name.startswith("__"))
-    del modules[PACKAGE]  # whose list is ORDER, with its reasons
     for folder, number in modules.items():
         assert number <= MOST, (
             f"{folder.name} holds {number} modules, expected at most {MOST}: give it folders by meaning"
         )
+
+
+def test_the_top_is_surveyed_with_its_folders():
+    parts = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in PACKAGE.rglob("*.py")}
+    parts -= {"__init__"}
+    assert parts == set(ORDER)
+    number = len(parts - {"__main__"})
+    assert number <= MOST, f"the top holds {number} modules and folders, expected at most {MOST}"
 
 
 def test_networks_know_torch_and_nothing_else():

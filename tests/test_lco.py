@@ -20,10 +20,10 @@ from cosmicgate.data.lco.by_class import LCO, masked_files
 from cosmicgate.data.lco.masked_fits import read_sequence
 from cosmicgate.data.store import load_labelled
 from cosmicgate.detectors import Detection
-from cosmicgate.judging import judge
+from cosmicgate.evaluation.judging import judge
 from cosmicgate.metrics import Curves
-from cosmicgate.results import PER_CENT
-from cosmicgate.tables import class_tables, published
+from cosmicgate.report.results import PER_CENT
+from cosmicgate.report.tables import class_tables, published
 from cosmicgate.truth import CORE, IGNORED, RING, SKY
 
 SIDE = 96

@@ -7,9 +7,9 @@ import torch
 from omegaconf import OmegaConf
 from test_config import composed
 
-from cosmicgate import lineup
 from cosmicgate.config import Evaluate, checked
 from cosmicgate.detectors import Unavailable
+from cosmicgate.evaluation import lineup
 from cosmicgate.models import UNet
 
 

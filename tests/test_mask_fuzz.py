@@ -13,8 +13,8 @@ from tiny import sky, tiny_model
 
 import cosmicgate
 from cosmicgate.data.fits.hdus import pixels
-from cosmicgate.products.labels import Wanted
-from cosmicgate.products.making import make
+from cosmicgate.masking.products.labels import Wanted
+from cosmicgate.masking.products.making import make
 
 SHAPE = (24, 32)
 TYPES = ("u1", "<u2", "<i2", ">i4", "<u4", "<f4", ">f4", "<f8")

@@ -10,8 +10,8 @@ from astropy.nddata import CCDData, InverseVariance, NDData, StdDevUncertainty, 
 from tiny import hit, sky, tiny_model
 
 import cosmicgate
-from cosmicgate.masker import uncertainty_of_guess
-from cosmicgate.traits import FarFromTraining
+from cosmicgate.masking.masker import uncertainty_of_guess
+from cosmicgate.masking.traits import FarFromTraining
 
 SHAPE = (40, 56)
 UNCERTAINTIES = {"std": StdDevUncertainty, "var": VarianceUncertainty, "ivar": InverseVariance}

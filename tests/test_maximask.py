@@ -21,7 +21,7 @@ from cosmicgate.config import Evaluate, build, checked
 from cosmicgate.data.fits.frames import Frame
 from cosmicgate.detectors import Unavailable
 from cosmicgate.detectors.maximask import MaxiMask, MaxiMaskNet, load, normalised, windows
-from cosmicgate.judging import mask_at
+from cosmicgate.evaluation.judging import mask_at
 
 # Probabilities of MaxiMask 1.4.1 (TensorFlow 2.21) on scene(430, 610): in each of 4x4 parts the one nearest to 1/2,
 # where an error shows most, and how many pixels are above 0.43. With scene(430, 610) written to scene.fits:

@@ -7,7 +7,7 @@ import pytest
 
 FAULTS = """
 import resource, sys, torch
-from cosmicgate.memory import keep_memory
+from cosmicgate.training.memory import keep_memory
 assert sys.argv[1] == "as it is" or keep_memory()
 def step():
     torch.ones(16, 1024, 1024).mul(2).sum()  # 64 MiB, twice

@@ -13,11 +13,11 @@ from test_cluster import cluster  # noqa: F401 (a fixture)
 from test_command import DIES, SHAPE, process, run
 from tiny import hit, sky, tiny_model
 
-from cosmicgate.command.batch import Batch, one_by_one
-from cosmicgate.command.cluster import on_ray
-from cosmicgate.loading import load
-from cosmicgate.products.labels import Wanted
-from cosmicgate.products.urls import Url
+from cosmicgate.masking.command.batch import Batch, one_by_one
+from cosmicgate.masking.command.cluster import on_ray
+from cosmicgate.masking.loading import load
+from cosmicgate.masking.products.labels import Wanted
+from cosmicgate.masking.products.urls import Url
 
 WHY = "s3:// needs requirements-s3.txt, and a server here moto[s3], flask and flask-cors"
 pytest.importorskip("s3fs", reason=WHY)

@@ -12,10 +12,10 @@ from conftest import ROOT
 from typer.testing import CliRunner
 
 import cosmicgate
-from cosmicgate.cards import FOLDER, find, names, read_card, read_weights
-from cosmicgate.command import app
 from cosmicgate.data.fits.frames import Frame
 from cosmicgate.detectors.network import packaged
+from cosmicgate.detectors.packaged.cards import FOLDER, find, names, read_card, read_weights
+from cosmicgate.masking.command import app
 
 
 def sky(shape=(200, 240)) -> np.ndarray:

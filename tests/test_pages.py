@@ -15,9 +15,9 @@ import pytest
 from matplotlib.figure import Figure
 from test_report import SCORES, a_difference, a_row
 
-from cosmicgate import pages, tables
-from cosmicgate.grids import grid_of
-from cosmicgate.runs import find_runs, together
+from cosmicgate.report import pages, tables
+from cosmicgate.report.runs import find_runs, together
+from cosmicgate.report.tables.grids import grid_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # Of a page that is to be looked at, and of nothing else: no update, no account, no name is looked up.
@@ -172,7 +172,9 @@ def test_nothing_is_fetched_and_nothing_runs(structure, page):
 
 def test_classes_of_telescopes_share_a_table_and_a_detector_its_colour(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr("cosmicgate.figures.recall_figure", lambda members, places: drawn.append(places) or Figure())
+    monkeypatch.setattr(
+        "cosmicgate.report.pictures.figures.recall_figure", lambda members, places: drawn.append(places) or Figure()
+    )
     silent = a_row("deepCR", test_set="lco_1m0", per_hit={"recall": 1.0, "false_per_megapixel": 0.0})
     a_run(tmp_path / "lco", silent, a_row(test_set="lco_0m4"), a_row(test_set="lco_1m0"))
     pages.main([str(tmp_path / "lco"), "-o", str(tmp_path / "report.html")])

@@ -5,8 +5,8 @@ import pytest
 from matplotlib import image
 from matplotlib.figure import Figure
 
-from cosmicgate import panels
-from cosmicgate.panels import save_figure
+from cosmicgate.report.pictures import panels
+from cosmicgate.report.pictures.panels import save_figure
 from cosmicgate.truth import CORE, IGNORED, RING, SKY
 
 

@@ -7,18 +7,19 @@ from judged import Brightness, Swept
 from matplotlib import image as png
 from test_evaluation import network
 
-from cosmicgate import panels
 from cosmicgate.data.fits.frames import Frame
 from cosmicgate.detectors.network import Network
-from cosmicgate.evaluation import compare, features, pictures
-from cosmicgate.featuremaps import feature_maps
+from cosmicgate.evaluation.rows import compare
 from cosmicgate.models import UNet
+from cosmicgate.report.pictures import panels
+from cosmicgate.report.pictures.featuremaps import feature_maps
+from cosmicgate.report.pictures.frames import features, pictures
 
 
 def test_a_frame_of_each_band_is_drawn(a_set, tmp_path, monkeypatch):
     shown = []
     draw = panels.masks_figure
-    monkeypatch.setattr("cosmicgate.evaluation.masks_figure", lambda *a: shown.append(a[2:]) or draw(*a))
+    monkeypatch.setattr("cosmicgate.report.pictures.frames.masks_figure", lambda *a: shown.append(a[2:]) or draw(*a))
     test_set, detectors = a_set(5, bands="gr"), [Brightness(), Swept()]
     results = compare(detectors, [test_set], tmp_path / "kept")
     seen = list(detectors[0].seen)

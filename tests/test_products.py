@@ -13,11 +13,11 @@ from tiny import hit, sky, tiny_model
 import cosmicgate
 from cosmicgate.data.fits.hdus import pixels
 from cosmicgate.data.fits.images import extensions
-from cosmicgate.products.blocks import spans
-from cosmicgate.products.labels import Wanted
-from cosmicgate.products.making import ahead, make
-from cosmicgate.products.names import inputs_of, output_of, sweep
-from cosmicgate.products.planes import planes
+from cosmicgate.masking.products.blocks import spans
+from cosmicgate.masking.products.labels import Wanted
+from cosmicgate.masking.products.making import ahead, make
+from cosmicgate.masking.products.names import inputs_of, output_of, sweep
+from cosmicgate.masking.products.planes import planes
 
 SHAPE = (48, 64)
 

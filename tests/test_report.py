@@ -9,10 +9,12 @@ from matplotlib import image
 from matplotlib.figure import Figure
 from test_panels import a_scene
 
-from cosmicgate import panels, report
-from cosmicgate.figures import draw_curves
-from cosmicgate.panels import save_figure
-from cosmicgate.results import read_results
+from cosmicgate.report.__main__ import main
+from cosmicgate.report.pictures import panels
+from cosmicgate.report.pictures.figures import draw_curves
+from cosmicgate.report.pictures.panels import save_figure
+from cosmicgate.report.results import read_results
+from cosmicgate.report.writing import write_report
 
 SCORES = {
     "tpr_at_fpr_0.01pct": 0.97691,
@@ -80,7 +82,7 @@ def a_difference(**changes):
 
 
 def test_latex_is_booktabs_and_escaped(results, tmp_path):
-    report.write_report(results(a_row("A_B & C", test_set="lco_0m4")), tmp_path / "report")
+    write_report(results(a_row("A_B & C", test_set="lco_0m4")), tmp_path / "report")
     text = (tmp_path / "report" / "tables.tex").read_text()
     assert text.count(r"\toprule") == text.count(r"\bottomrule") == 5
     assert r"A\_B \& C & decam, simulated & 97.69 [97.00, 98.00]" in text
@@ -108,19 +110,19 @@ def test_several_evaluations_make_one_report(tmp_path):
     for path, content in zip(paths, contents, strict=True):
         path.write_text(json.dumps(content))
     assert len(read_results(paths)["rows"]) == 3, "one row is in two of them"
-    report.main([*(str(path) for path in paths), "-o", str(tmp_path / "report")])
+    main([*(str(path) for path in paths), "-o", str(tmp_path / "report")])
     text = (tmp_path / "report" / "tables.md").read_text()
     assert text.endswith("- LACosmic on decam failed: no ink\n- maximask: no weights\n")
     assert (tmp_path / "report" / "differences.csv").is_file()
     paths[2].write_text(json.dumps({"rows": [a_row(threshold=0.4)]}))
     with pytest.raises(SystemExit, match=r"row 0 of .*a and row 0 of .*c are both 'Att Cosmic-CoNN' on 'decam"):
-        report.main([*(str(path) for path in paths), "-o", str(tmp_path / "report")])
+        main([*(str(path) for path in paths), "-o", str(tmp_path / "report")])
 
 
 def test_report_has_tables_and_a_figure_for_each_test_set_and_convention(results, tmp_path, legends):
     swept = a_row("LACosmic", points=20)
     path = results(swept, a_row(), a_row("deepCR", curves=None), a_row(test_set="lco/0m4", provenance="real"))
-    made = report.write_report(path, tmp_path / "report")
+    made = write_report(path, tmp_path / "report")
     assert sorted(made) == sorted((tmp_path / "report").iterdir())
     assert [file.name for file in made] == [
         "tables.md",
@@ -175,7 +177,7 @@ def test_a_broken_results_file_is_refused_by_name(tmp_path, content, complaint):
     path = tmp_path / "broken.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     with pytest.raises(ValueError, match=rf"broken\.json.*{complaint}"):
-        report.write_report(path, tmp_path / "report")
+        write_report(path, tmp_path / "report")
     assert not (tmp_path / "report").exists()
 
 
@@ -184,11 +186,11 @@ def test_nothing_half_written_remains_when_drawing_fails(results, tmp_path, monk
         target.write(b"half a picture")
         raise RuntimeError("no ink")
 
-    report.write_report(results(a_row()), tmp_path / "report")
+    write_report(results(a_row()), tmp_path / "report")
     before = {path: path.read_bytes() for path in (tmp_path / "report").iterdir()}
     monkeypatch.setattr(Figure, "savefig", fail)
     with pytest.raises(RuntimeError, match="no ink"):
-        report.write_report(results(a_row("deepCR")), tmp_path / "report")
+        write_report(results(a_row("deepCR")), tmp_path / "report")
     with pytest.raises(RuntimeError, match="no ink"):
         save_figure(panels.masks_figure(*a_scene(), {}, "a scene"), tmp_path / "report" / "masks.png")
     assert {path: path.read_bytes() for path in (tmp_path / "report").iterdir()} == before

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from cosmicgate.scoring import Scored, difference
-from cosmicgate.seeds import mean, means
+from cosmicgate.evaluation.scoring import Scored, difference
+from cosmicgate.evaluation.seeds import mean, means
 
 DRAWS = 1000
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from cosmicgate import loading, shipping
-from cosmicgate.cards import read_card
+from cosmicgate.detectors.packaged.cards import read_card
+from cosmicgate.masking import loading, shipping
 
 SMALL = ("model=deepcr", "model.channels=4", "model.depth=2", "model.scaling=robust")
 

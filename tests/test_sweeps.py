@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from test_config import composed
 
 from cosmicgate.config import ConfigError, Train, checked
-from cosmicgate.sweeps import FAILED, finished, forget
+from cosmicgate.training.sweeps import FAILED, finished, forget
 
 SWEEPS = sorted(path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml"))
 OPTUNA = "hydra_plugins.hydra_optuna_sweeper"
@@ -70,7 +70,7 @@ CONFIG = """
 x: 0
 hydra:
   mode: MULTIRUN
-  callbacks: {keep_going: {_target_: cosmicgate.sweeps.KeepGoing}}
+  callbacks: {keep_going: {_target_: cosmicgate.training.sweeps.KeepGoing}}
   sweep: {dir: jobs, subdir: "x=${x}"}
   job_logging: {root: {handlers: [file]}, loggers: {cosmicgate: {level: DEBUG}}}
 """

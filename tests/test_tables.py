@@ -5,7 +5,8 @@ import csv
 import pytest
 from test_report import SCORES, a_difference, a_row
 
-from cosmicgate import rankings, tables
+from cosmicgate.report import tables
+from cosmicgate.report.tables import rankings
 
 
 def test_tables_keep_test_sets_and_provenances_apart():

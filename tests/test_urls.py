@@ -18,10 +18,10 @@ from astropy.io import fits
 from test_command import DIES, SHAPE, masked, process, run
 from tiny import hit, sky, tiny_model
 
-from cosmicgate.products import carrying, transport
-from cosmicgate.products.names import inputs_of, output_of
-from cosmicgate.products.transport import TransportError, version
-from cosmicgate.products.urls import Url, address
+from cosmicgate.masking.products import carrying, transport
+from cosmicgate.masking.products.names import inputs_of, output_of
+from cosmicgate.masking.products.transport import TransportError, version
+from cosmicgate.masking.products.urls import Url, address
 
 fsspec = pytest.importorskip("fsspec", reason="URLs need requirements-s3.txt")
 MEMORY = type(fsspec.filesystem("memory"))

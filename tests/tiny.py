@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cosmicgate.cards import Card, pack, ship
+from cosmicgate.detectors.packaged.cards import Card, pack, ship
 from cosmicgate.models import UNet
 
 NETWORK = dict(depth=2, channels=4, norm="batch", scaling="robust")

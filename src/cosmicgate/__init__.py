@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 __all__ = ["Masker", "clean", "load"]
-MODULES = {"Masker": "masker", "clean": "inpainting", "load": "loading"}
+MODULES = {"Masker": "masking.masker", "clean": "masking.inpainting", "load": "masking.loading"}
 
 if TYPE_CHECKING:
-    from cosmicgate.inpainting import clean
-    from cosmicgate.loading import load
-    from cosmicgate.masker import Masker
+    from cosmicgate.masking.inpainting import clean
+    from cosmicgate.masking.loading import load
+    from cosmicgate.masking.masker import Masker
 
 
 def __getattr__(name: str) -> Any:

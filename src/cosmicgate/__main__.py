@@ -1,6 +1,6 @@
 """``python -m cosmicgate`` is the command ``cosmicgate``."""
 
-from cosmicgate.command import app
+from cosmicgate.masking.command import app
 
 if __name__ == "__main__":
     app(prog_name="cosmicgate")

@@ -11,8 +11,8 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cosmicgate.media import overlay, pr_chart, roc_chart
 from cosmicgate.metrics import Curves, LogitHistogram
+from cosmicgate.report.pictures.media import overlay, pr_chart, roc_chart
 from cosmicgate.truth import CORE
 
 

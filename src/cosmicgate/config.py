@@ -71,7 +71,7 @@ class Evaluate:
 def one_sentence() -> Iterator[None]:
     """Turn an error of the user's input into one sentence and exit code 1; its traceback goes to the log file.
 
-    In a sweep the error goes on: :class:`cosmicgate.sweeps.KeepGoing` keeps it, and the next job runs.
+    In a sweep the error goes on: :class:`cosmicgate.training.sweeps.KeepGoing` keeps it, and the next job runs.
     """
     try:
         yield

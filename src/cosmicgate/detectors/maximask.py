@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from cosmicgate.data.fits.frames import Frame
 from cosmicgate.detectors import NEVER, Detection, Unavailable
 from cosmicgate.detectors.inputs import BRIDGED, bridged
+from cosmicgate.detectors.packaged.unpacking import ready
 from cosmicgate.tracking import tree_hash
-from cosmicgate.unpacking import ready
 
 WINDOW, STEP = 400, 200  # px: the network sees a window; of it the inner half counts, and the image's own edges
 MESH = 200  # px

@@ -12,11 +12,11 @@ from cosmicgate.config import build
 from cosmicgate.data.fits.frames import Frame
 from cosmicgate.detectors import NEVER, Detection
 from cosmicgate.detectors.inputs import BRIDGED, bridged
+from cosmicgate.detectors.packaged.unpacking import ready, screen_of, unpacked
 from cosmicgate.models import UNet
 from cosmicgate.models.inference import frame_logits
 from cosmicgate.models.screening import Screen, screened_logits
 from cosmicgate.tracking import facts_of, tree_hash
-from cosmicgate.unpacking import ready, screen_of, unpacked
 
 PREFIX = "network."  # of the network's weights in a checkpoint
 
@@ -125,7 +125,7 @@ def packaged(
     Parameters
     ----------
     name : str
-        One of :func:`cosmicgate.cards.names`, or a file of weights with its card beside it.
+        One of :func:`cosmicgate.detectors.packaged.cards.names`, or a file of weights with its card beside it.
     threshold, tile, halo
         As in :func:`load`; None: those of its card.
     fast : bool

@@ -16,9 +16,9 @@ from cosmicgate.data.fits.frames import Frame
 from cosmicgate.detectors import NEVER, Detection, Unavailable
 from cosmicgate.detectors.inputs import BRIDGED, bridged, installed, packaged
 from cosmicgate.detectors.network import Network
+from cosmicgate.detectors.packaged.unpacking import ready
 from cosmicgate.models.published import translate
 from cosmicgate.tracking import tree_hash
-from cosmicgate.unpacking import ready
 
 Sky = Literal["kept", "median"]
 # As in the packages. With channels_last, which is faster, torch's group norm loses digits on tiles of this size:

@@ -1,0 +1,1 @@
+"""Detectors judged: which of them, what is counted of each frame, and the scores of a row with their intervals."""

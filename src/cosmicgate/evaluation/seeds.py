@@ -1,0 +1,75 @@
+"""Several trainings of one network, which differ in their seed: their mean, and how far it would move."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cosmicgate.detectors import Detector
+from cosmicgate.evaluation.bootstrap import interval
+from cosmicgate.evaluation.scoring import Scored, plain
+
+SEED = 1
+OF_A_SEED = re.compile(r"(?P<network>.+), seed \d+$")
+
+
+@dataclass(frozen=True)
+class Mean:
+    """What a row of a table says of a detector, here of several."""
+
+    title: str
+    trained_on: str | None
+    threshold: float
+
+
+def means(scored: Sequence[tuple[Detector, Scored]]) -> list[tuple[Mean, Scored]]:
+    """Return the mean of each network of which several seeds were scored (titles ``NAME, seed N``)."""
+    groups: dict[tuple[str, str | None], list[tuple[Detector, Scored]]] = {}
+    for detector, one in scored:
+        if named := OF_A_SEED.match(detector.title):
+            groups.setdefault((named["network"], detector.trained_on), []).append((detector, one))
+    return [
+        (Mean(f"{network}, mean of {len(group)} seeds", trained_on, group[0][0].threshold), mean([s for _, s in group]))
+        for (network, trained_on), group in groups.items()
+        if len(group) > 1
+    ]
+
+
+def mean(seeds: Sequence[Scored]) -> Scored:
+    """Return the mean score; each draw of the frames draws the seeds again as well, so that intervals hold both.
+
+    ``content`` has, beside the means, ``seeds`` (how many) and ``spread``: part -> score -> [lowest, highest].
+    """
+    first = seeds[0]
+    values = {
+        part: {k: float(np.mean([s.values[part][k] for s in seeds])) for k in first.values[part]}
+        for part in first.values
+    }
+    number = first.content["intervals"]["draws"]
+    chosen = np.random.default_rng([SEED, len(seeds)]).integers(0, len(seeds), (number, len(seeds)))
+    draws = {
+        part: {key: _drawn(np.stack([s.draws[part][key] for s in seeds]), chosen) for key in first.draws[part]}
+        for part in first.draws
+    }
+    content: dict[str, Any] = {name: first.content[name] for name in ("frames", "pixels", "hits")}
+    content |= {part: plain(scores) for part, scores in values.items()}
+    content["intervals"] = {part: {key: interval(d) for key, d in draws[part].items()} for part in draws}
+    content["intervals"]["draws"] = number
+    content["curves"] = None
+    content["seeds"] = len(seeds)
+    content["spread"] = {
+        part: {key: _ends([s.values[part][key] for s in seeds]) for key in values[part]} for part in values
+    }
+    return Scored(content, values, draws)
+
+
+def _drawn(draws: NDArray[np.float64], chosen: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(seeds, draws), and which seeds each draw takes (draws, seeds) -> their mean (draws,)."""
+    return np.asarray(draws[chosen, np.arange(draws.shape[1])[:, None]].mean(axis=1))
+
+
+def _ends(values: Sequence[float]) -> list[float] | None:
+    return [min(values), max(values)] if np.isfinite(values).all() else None

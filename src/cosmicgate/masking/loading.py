@@ -1,0 +1,97 @@
+"""A detector from what it is called: a packaged network, a run folder, a checkpoint."""
+
+import hashlib
+from pathlib import Path
+from typing import Literal, get_args
+
+from cosmicgate import __version__
+from cosmicgate.detectors.packaged.cards import Card
+from cosmicgate.detectors.packaged.unpacking import ready, screen_of, unpacked
+from cosmicgate.masking.engine import runtime
+from cosmicgate.masking.masker import Masker, Precision, on_gpu
+from cosmicgate.models import UNet
+
+Engine = Literal["torch", "onnxruntime"]
+ENGINES = get_args(Engine)
+
+
+def load(
+    model: str | Path = "general",
+    precision: Precision | None = None,
+    check: bool = True,
+    fast: bool = False,
+    engine: Engine = "torch",
+) -> Masker:
+    """Return a detector: a packaged network by name, or one of your own.
+
+    Parameters
+    ----------
+    model : str or Path
+        One of :func:`cosmicgate.detectors.packaged.cards.names`, the folder of a run of ``train.py``, a checkpoint of
+        it, or a file of weights with its card beside it.
+    precision : {"float32", "bfloat16", "float16"}, optional
+        As in :class:`Masker`; None: float16 on a GPU, float32 elsewhere.
+    check : bool
+        As in :class:`Masker`.
+    fast : bool
+        Use the network's screen.
+    engine : {"torch", "onnxruntime"}
+        What computes. onnxruntime, where it is installed (requirements-onnx.txt), is faster on many processors.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"unknown engine {engine!r}: expected one of {', '.join(ENGINES)}")
+    path = Path(model)
+    if path.is_dir():
+        path = path / "checkpoints" / "best.ckpt"
+    if path.suffix == ".ckpt":
+        if fast:
+            raise ValueError(f"{path} has no screen for fast=True: a packaged network has one")
+        network, card = from_checkpoint(path)
+        screen = None
+    else:
+        network, card, tensors = unpacked(model)
+        screen = screen_of(card, tensors) if fast else None
+    if engine == "onnxruntime":
+        network.cpu()
+    precision = precision or usual_precision(network)
+    return Masker(network, card, precision, check, screen, runtime(network) if engine == "onnxruntime" else None)
+
+
+def usual_precision(network: UNet) -> Precision:
+    """Return what to compute in: half precision on a GPU, if the images are scaled (65504 is its largest number)."""
+    scaled = isinstance(network, UNet) and network.scaling == "robust"
+    return "float16" if on_gpu(network) and scaled else "float32"
+
+
+def begin_with(network: UNet, model: str | Path | None) -> None:
+    """Give a network the weights of another of the same form, as :func:`load` finds it; None leaves its own."""
+    if model is not None:
+        network.load_state_dict(load(model, check=False).network.state_dict())
+
+
+def from_checkpoint(path: Path) -> tuple[UNet, Card]:
+    """Return the network of a checkpoint and what its card can say before it is packaged."""
+    from cosmicgate.config import build  # Hydra, Lightning and W&B: 180 MB that a packaged network does not need
+    from cosmicgate.detectors.network import PREFIX, has_ring, read_checkpoint
+
+    checkpoint = read_checkpoint(path)
+    config = checkpoint["config"]
+    arguments = {k: v for k, v in config["model"].items() if not k.startswith("_")}
+    weights = {k.removeprefix(PREFIX): v for k, v in checkpoint["state_dict"].items() if k.startswith(PREFIX)}
+    network = build(config["model"])
+    ready(network, weights)
+    card = Card(
+        name=str(path),
+        title=config["title"],
+        version=__version__,
+        network=arguments,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        trained_on=config["trained_on"],
+        command="",
+        data_hash="",
+        seed=config["seed"],
+        machine="",
+        ring=has_ring(config.get("data", {})),
+        threshold=config["threshold"],
+    )
+    return network, card

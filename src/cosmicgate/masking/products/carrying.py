@@ -1,0 +1,132 @@
+"""Files that are elsewhere: fetched into a temporary folder, made there as any other, sent to where they belong."""
+
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Literal
+
+from astropy.io import fits
+from filelock import FileLock, Timeout
+
+from cosmicgate.data.fits.hdus import FitsError
+from cosmicgate.masking.masker import Masker
+from cosmicgate.masking.products.labels import Wanted, key_of, keys_in, keys_of
+from cosmicgate.masking.products.making import Known, Outcome, Tell, make, sentence
+from cosmicgate.masking.products.names import DEAD
+from cosmicgate.masking.products.transport import about, fetch, look, send, version
+from cosmicgate.masking.products.urls import Address, Url
+
+FOLDER, LOCK = "cosmicgate-", "lock"  # of temporary files, and what is locked while somebody works there
+FITS, GZIP = b"SIMPLE  =", b"\x1f\x8b"  # how files begin
+
+
+def make_anywhere(
+    source: Address,
+    target: Address,
+    masker: Masker,
+    wanted: Wanted,
+    overwrite: bool = False,
+    tell: Tell = lambda _: None,
+) -> Outcome:
+    """Make what is wanted of a file as :func:`~cosmicgate.masking.products.making.make` does; either may be elsewhere.
+
+    An output of the same version of an object (its ETag, or size and time) with the same settings is finished; nothing
+    but its headers is fetched. Where that is not known or another, the object is fetched and its checksum decides.
+    """
+    if isinstance(source, Path) and isinstance(target, Path):
+        return make(source, target, masker, wanted, overwrite, tell)
+    outcome = Outcome(str(source), str(target))
+    start = time.perf_counter()
+    try:
+        with temporary() as folder:
+            outcome = _carried(source, target, folder, masker, wanted, overwrite, tell)
+    except Exception as error:  # whatever is wrong with one file of a night, the others go on
+        outcome.status, outcome.error = "failed", sentence(source, error)
+    outcome.seconds = round(time.perf_counter() - start, 3)
+    return outcome
+
+
+def _carried(
+    source: Address, target: Address, folder: Path, masker: Masker, wanted: Wanted, overwrite: bool, tell: Tell
+) -> Outcome:
+    in_place = wanted.kind == "in-place"
+    if source == target and not in_place:
+        raise FitsError(f"{source}: the output would replace the input; --in-place is for that")
+    told = about(source) if isinstance(source, Url) else {}
+    seen = "" if in_place else version(told)  # what is changed in place is known by its masks
+    key = key_of(masker, wanted, seen) if seen or in_place else ""
+    earlier = set() if overwrite and not in_place else keys_at(target, folder)
+    if earlier and key in earlier:
+        return Outcome(str(source), str(target), "finished")
+    if earlier is not None and not (earlier or in_place or overwrite):
+        raise FitsError(f"{source}: {target} exists and is no product of cosmicgate; --overwrite replaces it")
+    path = source if isinstance(source, Path) else _below(folder / "input", source.name)
+    if isinstance(source, Url):
+        fetch(source, path, told.get("size"))
+    output = target if isinstance(target, Path) else path if in_place else _below(folder / "output", target.name)
+    known = Known(key if seen else "", None if isinstance(target, Path) else earlier or set())
+    outcome = make(path, output, masker, wanted, overwrite, tell, known)
+    if outcome.status == "done" and isinstance(target, Url):
+        send(output, target)
+    outcome.file, outcome.output = str(source), str(target)
+    for here, there in ((path, source), (output, target)):
+        outcome.error = outcome.error.replace(str(here), str(there))
+    return outcome
+
+
+def _below(folder: Path, name: str) -> Path:
+    folder.mkdir()
+    return folder / name
+
+
+def keys_at(target: Address, folder: Path) -> set[str] | None:
+    """Return the keys of the masks that an output has; None if there is no such output.
+
+    Of one that is elsewhere only headers are fetched, up to the first mask; all of it if it is gzipped.
+    """
+    if isinstance(target, Path):
+        return keys_in(target) if target.exists() else None
+    seen = look(target, _keys_of)
+    if seen is None or isinstance(seen, set):
+        return seen
+    copy = _below(folder / "earlier", target.name)
+    fetch(target, copy)
+    return keys_in(copy)
+
+
+def _keys_of(file: IO[bytes]) -> set[str] | Literal["gzipped"]:
+    begin = file.read(len(FITS))
+    if begin != FITS:
+        return "gzipped" if begin.startswith(GZIP) else set()
+    file.seek(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of cards that break a rule
+        with fits.open(file, memmap=False, lazy_load_hdus=True, disable_image_compression=True) as hdus:
+            return next((found for hdu in hdus if (found := keys_of([hdu]))), set())
+
+
+@contextmanager
+def temporary() -> Iterator[Path]:
+    """Give a folder that is gone afterwards, whatever happens; one of a killed run is removed by the next."""
+    _sweep()
+    with (
+        tempfile.TemporaryDirectory(prefix=FOLDER, ignore_cleanup_errors=True) as name,
+        FileLock(Path(name) / LOCK),
+    ):
+        yield Path(name)
+
+
+def _sweep() -> None:
+    """Remove temporary folders in which nobody works: the system frees the lock of a process that was killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
+        try:
+            if time.time() - folder.stat().st_mtime < DEAD:
+                continue
+            with FileLock(folder / LOCK, blocking=False):
+                shutil.rmtree(folder)
+        except (Timeout, OSError):  # somebody works there, or it is somebody else's
+            continue

@@ -1,0 +1,204 @@
+"""From the folder of a finished run to a packaged network: weights, calibration, card.
+
+``python -m cosmicgate.masking.shipping outputs/RUN --name NAME --command 'python ...' [--screen outputs/SCREEN]``
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
+from numpy.typing import NDArray
+from scipy.ndimage import find_objects, label
+from scipy.stats import beta
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from cosmicgate.config import build
+from cosmicgate.data.store import digest, load_labelled
+from cosmicgate.detectors.inputs import bridged
+from cosmicgate.detectors.network import read_checkpoint
+from cosmicgate.detectors.packaged.cards import FOLDER, SCREEN, Card, pack, ship
+from cosmicgate.masking.loading import load
+from cosmicgate.masking.masker import Masker
+from cosmicgate.masking.traits import TRAITS, traits
+from cosmicgate.models.inference import frame_logits
+from cosmicgate.models.scaling import Levels
+from cosmicgate.models.screening import Screen, screened_logits
+from cosmicgate.models.streaming import streamed_logits, unscaled
+from cosmicgate.models.unet import UNet
+from cosmicgate.truth import CORE, SKY
+
+RATES = (1e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+LEAST = 10  # false alarms from which a rate is known well enough to be written down
+LOST = 5e-4  # part of the found pixels that a screen may lose on the frames it is tuned on
+WIDEST = 200  # training frames whose traits are measured
+
+
+def calibration(masker: Masker, frames: Sequence[Path]) -> list[list[float]]:
+    """Return rates of false alarms among the sky pixels of labelled frames, and the thresholds that give them."""
+    highest, sky = np.empty(0, np.float32), 0
+    for _, logits, truth in looked_at(masker, frames, "calibration"):
+        found = logits[truth == SKY]
+        sky += found.size
+        keep = min(found.size, int(max(RATES) * found.size) + LEAST)
+        highest = np.concatenate([highest, np.partition(found, -keep)[-keep:]])
+    highest = np.sort(highest)[::-1].astype(np.float64)
+    pairs = [(rate, highest[int(rate * sky)]) for rate in RATES if LEAST <= rate * sky < len(highest)]
+    return [[rate, float(1 / (1 + np.exp(-logit)))] for rate, logit in pairs]
+
+
+def ranges(frames: Sequence[Path], scaling: str) -> dict[str, list[float]]:
+    """Return where 98 % of labelled frames lie in each trait; at most :data:`WIDEST` of them are measured.
+
+    Traits that a network cannot see behind its scaling are left out, and a field may be as empty as it likes.
+    """
+    step = max(len(frames) // WIDEST, 1)
+    found = []
+    for folder in tqdm(frames[::step], desc="traits", unit="frame"):
+        labelled = load_labelled(folder)
+        found.append(traits(*bridged(np.asarray(labelled.image), np.asarray(labelled.bad))))
+    table = {name: np.array([one[name] for one in found]) for name in TRAITS}
+    limits = {
+        name: [float(value) for value in np.nanpercentile(values, [1, 99])]
+        for name, values in table.items()
+        if np.isfinite(values).any() and not (scaling == "robust" and name in ("background", "noise"))
+    }
+    return limits | {"sources": [0.0, limits["sources"][1]]}
+
+
+def tuned_screen(masker: Masker, first: Masker, frames: Sequence[Path], fpr: float = 1e-4) -> Screen:
+    """Return the strictest screen that loses no more than :data:`LOST` of the hit pixels which the network finds."""
+    screen = Screen(first.network, 0.0)
+    least = masker.card.calibration[0][0]  # few frames do not tell rates as low as that
+    threshold = np.log(t := masker.card.threshold_at(max(fpr, least))) - np.log1p(-t)
+    found = []
+    for image, logits, truth in looked_at(masker, frames, "screen"):
+        scale = Levels.of(image).scaled if first.network.scaling == "robust" else unscaled
+        cells = brightest(screen, streamed_logits(first.network, image, scale, rows=64))
+        rows, columns = np.nonzero((truth == CORE) & (logits >= threshold))
+        found.append(cells[rows // screen.cell, columns // screen.cell])
+    return replace(screen, threshold=float(np.quantile(np.concatenate(found), LOST)))
+
+
+def brightest(screen: Screen, logits: Tensor) -> NDArray[np.float32]:
+    """Return the highest logit (rows, columns) of each square and its margin."""
+    below, right = (-length % screen.cell for length in logits.shape)
+    padded = F.pad(
+        logits[None, None],
+        (screen.margin, right + screen.margin, screen.margin, below + screen.margin),
+        value=-torch.inf,
+    )
+    highest: NDArray[np.float32] = F.max_pool2d(padded, screen.cell + 2 * screen.margin, screen.cell)[0, 0].numpy()
+    return highest
+
+
+def missed(masker: Masker, screen: Screen, frames: Sequence[Path]) -> dict[str, Any]:
+    """Return what a screen misses of the hits that the network finds in labelled frames at its threshold."""
+    hits = lost = 0
+    looked, threshold = [], np.log(t := masker.card.threshold) - np.log1p(-t)
+    for image, logits, truth in looked_at(masker, frames, "what the screen misses"):
+        quick, part = screened_logits(masker.network, screen, image)
+        looked.append(part)
+        numbers, _ = label(truth == CORE, np.ones((3, 3)))
+        for number, box in enumerate(find_objects(numbers), start=1):
+            core = numbers[box] == number
+            if (logits[box][core] >= threshold).mean() >= 0.5:
+                hits += 1
+                lost += bool((quick.numpy()[box][core] >= threshold).mean() < 0.5)
+    bound = float(beta.ppf(0.95, lost + 1, hits - lost)) if hits > lost else 1.0
+    return {"hits": hits, "missed": lost, "bound": bound, "looked": float(np.mean(looked))}
+
+
+def looked_at(
+    masker: Masker, frames: Sequence[Path], purpose: str
+) -> Iterator[tuple[Tensor, NDArray[np.float32], NDArray[np.uint8]]]:
+    """Return image, logits and truth of labelled frames."""
+    for folder in tqdm(frames, desc=purpose, unit="frame"):
+        labelled = load_labelled(folder)
+        image = torch.from_numpy(bridged(np.asarray(labelled.image), np.asarray(labelled.bad))[0])
+        yield image, frame_logits(masker.network, image).numpy(), np.asarray(labelled.truth)
+
+
+def scores(results: Sequence[Path], title: str) -> list[dict[str, Any]]:
+    """Return the rows of results files that belong to a title, short."""
+    found = []
+    for path in results:
+        for row in json.loads(path.read_text())["rows"]:
+            if row["detector"] == title:
+                for convention in ("dilated", "core"):
+                    found += [
+                        {
+                            "data": row["test_set"],
+                            "provenance": row["provenance"],
+                            "truth": convention,
+                            "metric": metric,
+                            "value": row[convention][metric],
+                            "interval": row["intervals"][convention].get(metric),
+                        }
+                        for metric in ("tpr_at_fpr_0.01pct", "f1")
+                    ]
+    return found
+
+
+def card_of(run: Path, name: str, command: str, results: Sequence[Path]) -> tuple[Masker, Card, Any]:
+    """Return the network of a run, its card with calibration and ranges, and its data."""
+    provenance = json.loads((run / "provenance.json").read_text())
+    data = build(read_checkpoint(run / "checkpoints" / "best.ckpt")["config"]["data"])
+    data.prepare_data()
+    masker = load(run, check=False)
+    if not isinstance(masker.network, UNet):
+        found = type(masker.network).__name__
+        raise ValueError(f"{run}: expected a UNet, found {found}: other networks are loaded from their run folder")
+    card = replace(
+        masker.card,
+        name=name,
+        command=command,
+        data_hash=digest(provenance["inputs"]),
+        machine=provenance["device"],
+        calibrated_on=f"{masker.card.trained_on}: validation frames, sky pixels",
+        calibration=calibration(masker, data.split("validation")),
+        ranges=ranges(data.split("train"), masker.network.scaling),
+        scores=scores([run / "results.json", *results], masker.card.title),
+    )
+    return masker, card, data
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Package a run."""
+    parser = argparse.ArgumentParser(
+        prog="python -m cosmicgate.masking.shipping", description="Package a trained network."
+    )
+    parser.add_argument("run", type=Path, help="folder of a finished run of train.py")
+    parser.add_argument("--name", required=True, help="by which cosmicgate.load finds it")
+    parser.add_argument("--command", required=True, help="what trains it again")
+    parser.add_argument("--screen", type=Path, help="run folder of a small network: the quick first look")
+    parser.add_argument("--results", type=Path, nargs="*", default=[], help="further results.json whose rows it keeps")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where it goes; the package itself if not given")
+    options = parser.parse_args(arguments)
+    masker, card, data = card_of(options.run, options.name, options.command, options.results)
+    masker = replace(masker, card=card)
+    weights = {key: value.cpu() for key, value in masker.network.state_dict().items()}
+    if options.screen:
+        first = load(options.screen, check=False)
+        screen = tuned_screen(masker, first, data.split("validation"))
+        weights |= {SCREEN + key: value.cpu() for key, value in first.network.state_dict().items()}
+        settings = {key: getattr(screen, key) for key in ("threshold", "cell", "margin", "halo")}
+        found = missed(masker, screen, data.split("test"))
+        card = replace(
+            card,
+            screen={"network": first.card.network, "settings": settings, "data": card.trained_on, **found},
+        )
+    content, sha256 = pack(weights)
+    ship(replace(card, sha256=sha256), content, options.folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,150 @@
+"""What a network sees inside: the feature maps of each layer, and where its attention gates look."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cosmicgate.data.fits.frames import Frame
+from cosmicgate.models.blocks import AttentionGate
+from cosmicgate.models.tiling import GRID
+from cosmicgate.models.unet import UNet
+from cosmicgate.report.pictures.panels import LOOK, stretch
+from cosmicgate.truth import CORE, RING
+
+Maps = NDArray[np.float32]
+COLUMNS = 6  # channels that are shown of each layer, those with most contrast
+
+
+@dataclass
+class FeatureMaps:
+    """Maps of one image, level 1 at full resolution, each further level at half of the one before.
+
+    Attributes
+    ----------
+    layers : dict of str to ndarray (C, h, w), float32
+        Layer -> what it hands on, in the order in which the image passes them.
+    attention : dict of int to ndarray (h, w), float32
+        Level -> the weights, 0 to 1, by which its gate multiplies the encoder's maps; empty without gates.
+    logits : ndarray (H, W), float32
+        What the detector makes of it all.
+    """
+
+    layers: dict[str, Maps] = field(default_factory=dict)
+    attention: dict[int, Maps] = field(default_factory=dict)
+    logits: Maps = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+
+
+def has_features(detector: object) -> bool:
+    """Say whether a detector has a U-Net of ours inside."""
+    return isinstance(getattr(detector, "network", None), UNet)
+
+
+def feature_maps(detector: Any, frame: Frame) -> FeatureMaps:
+    """Run a detector on a frame of one tile and return the maps of its network, cut to the frame.
+
+    Whatever the detector does to an image first, scaling or padding below and to the right, is done here as well. One
+    that takes a frame in bands of rows gets it in one piece: a layer has one map of an image, not one of each band.
+    """
+    if getattr(detector, "tile", 0) is None:
+        detector = replace(detector, tile=-(-max(frame.shape) // GRID) * GRID)
+    with _recorded(detector.network) as maps:
+        maps.logits = detector.detect(frame).logits.numpy()
+    maps.layers = {name: _cut(m, frame.shape, int(name.rsplit(maxsplit=1)[-1])) for name, m in maps.layers.items()}
+    maps.attention = {level: _cut(m, frame.shape, level) for level, m in maps.attention.items()}
+    return maps
+
+
+@contextmanager
+def _recorded(network: nn.Module) -> Iterator[FeatureMaps]:
+    """Note what the blocks and gates of a U-Net hand on in its first pass; its hooks are gone afterwards."""
+    maps = FeatureMaps()
+    hooks = []
+
+    def note(name: str) -> Callable[..., None]:
+        def hook(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
+            maps.layers.setdefault(name, output[0].float().cpu().numpy())
+
+        return hook
+
+    def note_gate(level: int) -> Callable[..., None]:
+        def hook(module: AttentionGate, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            maps.layers.setdefault(f"gated skip {level}", output[0].float().cpu().numpy())
+            with torch.inference_mode():
+                maps.attention.setdefault(level, module.attention(*inputs)[0, 0].float().cpu().numpy())
+
+        return hook
+
+    for part in ("encoder", "gates", "decoder"):
+        for level, block in enumerate(getattr(network, part), start=1):
+            hooks.append(block.register_forward_hook(note_gate(level) if part == "gates" else note(f"{part} {level}")))
+    try:
+        yield maps
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _cut(maps: Maps, shape: tuple[int, int], level: int) -> Maps:
+    """Cut maps (..., h, w) of a level of resolution to the image."""
+    height, width = (-(-side // 2 ** (level - 1)) for side in shape)
+    return maps[..., :height, :width]
+
+
+def features_figure(image: NDArray[np.float32], truth: NDArray[np.uint8], maps: FeatureMaps, title: str) -> Figure:
+    """Draw image, truth and probability, then a row for each layer: the mean of its channels, and the liveliest.
+
+    Every map has its own scale, from its 1st to its 99.5th percentile.
+    """
+    with style.context(["default", LOOK, {"axes.grid": False}]):
+        figure = Figure(figsize=(7.2, 0.4 + 1.12 * (1 + len(maps.layers))), layout="constrained")
+        panels = figure.subplots(1 + len(maps.layers), COLUMNS + 1, squeeze=False)
+        _show(panels[0, 0], stretch(image), "image")
+        _show(panels[0, 1], np.isin(truth, (CORE, RING)), "truth", (0, 1))
+        _show(panels[0, 2], 1 / (1 + np.exp(-maps.logits)), "probability", (0, 1))
+        for row, (name, found) in zip(panels[1:], maps.layers.items(), strict=True):
+            chosen = np.argsort(found.std(axis=(1, 2)), kind="stable")[::-1][:COLUMNS]
+            shown = {"mean": found.mean(axis=0)} | {f"channel {k + 1}": found[k] for k in chosen}
+            for axes, (which, values) in zip(row, shown.items(), strict=False):
+                low, high = np.percentile(values, [1, 99.5])
+                _show(axes, values, which, (low, max(high, low + 1e-6)))
+            row[0].set_ylabel(f"{name}\n{' x '.join(str(n) for n in found.shape)}", fontsize=6.5)
+        for axes in panels.flat:
+            axes.set_visible(bool(axes.images))
+        figure.suptitle(title, fontsize=9, fontweight="bold")
+        return figure
+
+
+def attention_figure(image: NDArray[np.float32], truth: NDArray[np.uint8], maps: FeatureMaps, title: str) -> Figure:
+    """Draw the image with its truth outlined, and each gate's attention laid over it."""
+    with style.context(["default", LOOK, {"axes.grid": False}]):
+        figure = Figure(figsize=(7.2, 2.75), layout="constrained")
+        panels = figure.subplots(1, 1 + len(maps.attention), squeeze=False)[0]
+        for axes in panels:
+            _show(axes, stretch(image), "image, truth outlined")
+        hits = np.isin(truth, (CORE, RING)).astype(float)
+        if hits.any():
+            panels[0].contour(hits, levels=[0.5], colors="#D55E00", linewidths=0.6)
+        for axes, (level, values) in zip(panels[1:], maps.attention.items(), strict=True):
+            step = 2 ** (level - 1)
+            fine = values.repeat(step, 0).repeat(step, 1)[: image.shape[0], : image.shape[1]]
+            low, high = np.percentile(fine, [0.5, 99.5])
+            drawn = _show(axes, fine, f"attention at level {level}", (low, max(high, low + 1e-3)), alpha=0.75)
+            figure.colorbar(drawn, ax=axes, fraction=0.05, pad=0.02).ax.tick_params(labelsize=7)
+        figure.suptitle(title, fontsize=9, fontweight="bold")
+        return figure
+
+
+def _show(axes: Axes, values: Any, title: str, limits: tuple[Any, Any] = (None, None), alpha: float = 1) -> AxesImage:
+    axes.set_title(title, fontsize=7, pad=2)
+    axes.set(xticks=[], yticks=[])
+    return axes.imshow(values, cmap="viridis", vmin=limits[0], vmax=limits[1], alpha=alpha, interpolation="nearest")

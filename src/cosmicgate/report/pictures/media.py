@@ -1,0 +1,51 @@
+"""What W&B draws: curves, bars, and images with masks that are laid over them and can be switched off there."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import wandb
+from numpy.typing import NDArray
+
+from cosmicgate.report.pictures.panels import stretch
+from cosmicgate.truth import CORE, IGNORED, RING, SKY
+
+FOUND, MISSED, FALSE = 1, 2, 3
+VERDICTS = {FOUND: "found", MISSED: "missed", FALSE: "false"}
+TRUTH = {CORE: "core", RING: "ring", IGNORED: "ignored"}
+
+
+def roc_chart(fpr: Sequence[float | None], tpr: Sequence[float | None], title: str) -> Any:
+    """Return a ROC curve over the logarithm of the false-positive rate, which W&B's axes do not have."""
+    known = [(x, y) for x, y in zip(fpr, tpr, strict=True) if x is not None and y is not None and x > 0]
+    table = wandb.Table(columns=["fpr", "tpr", "log10_fpr"], data=[[x, y, math.log10(x)] for x, y in known])
+    return wandb.plot.line(table, "log10_fpr", "tpr", title=title)
+
+
+def pr_chart(recall: Sequence[float | None], precision: Sequence[float | None], title: str) -> Any:
+    """Return a precision-recall curve."""
+    pairs = zip(recall, precision, strict=True)
+    known = [[x, y] for x, y in pairs if x is not None and y is not None and math.isfinite(y)]
+    return wandb.plot.line(wandb.Table(columns=["recall", "precision"], data=known), "recall", "precision", title=title)
+
+
+def bars(values: dict[str, float], label: str, value: str, title: str) -> Any:
+    """Return a bar for each class of hits."""
+    table = wandb.Table(columns=[label, value], data=[list(pair) for pair in values.items()])
+    return wandb.plot.bar(table, label, value, title=title)
+
+
+def overlay(
+    image: NDArray[np.floating[Any]], truth: NDArray[np.uint8], mask: NDArray[np.bool_], caption: str
+) -> wandb.Image:
+    """Return an image (H, W) in any unit under its truth (H, W) and the verdict on a detector's mask (H, W)."""
+    hit = (truth == CORE) | (truth == RING)
+    verdict = np.zeros(truth.shape, np.uint8)
+    for code, pixels in ((FOUND, hit & mask), (MISSED, hit & ~mask), (FALSE, mask & (truth == SKY))):
+        verdict[pixels] = code
+    masks = {
+        "truth": {"mask_data": np.asarray(truth), "class_labels": TRUTH},
+        "mask": {"mask_data": verdict, "class_labels": VERDICTS},
+    }
+    return wandb.Image(np.uint8(np.rint(255 * stretch(image))), masks=masks, caption=caption)

@@ -1,0 +1,47 @@
+"""A training in several processes: who does what only one may do, and where they all write."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+
+from cosmicgate.config import ConfigError
+from cosmicgate.tracking import provenance, write_json
+from cosmicgate.training.memory import keep_memory
+
+FOLDER = "hydra.run.dir="
+
+
+def begin(trainer: pl.Trainer, run: Path, seed: int, data: Any, config: Mapping[str, Any]) -> None:
+    """Make the data and write where the run comes from: in the first process, for which the others wait to train.
+
+    Each process keeps the memory of a step for the next one.
+
+    Raises
+    ------
+    ConfigError
+        Several processes in a sweep, whose jobs they would each run; or started by torchrun without the name of a
+        folder, for then each takes one by the time of day.
+    """
+    _check(trainer)
+    keep_memory()
+    if trainer.is_global_zero:
+        data.prepare_data()
+        write_json(run / "provenance.json", provenance(seed, data.folders(), config))
+
+
+def _check(trainer: pl.Trainer) -> None:
+    if trainer.world_size == 1:
+        return
+    hydra = HydraConfig.get()
+    if hydra.mode == RunMode.MULTIRUN:
+        raise ConfigError(
+            f"trainer: {trainer.world_size} processes in a sweep would each run all its jobs: give each job a command "
+            "of its own, or one process (docs/scale.md)"
+        )
+    if "TORCHELASTIC_RUN_ID" in os.environ and not any(o.startswith(FOLDER) for o in hydra.overrides.hydra):
+        raise ConfigError("hydra.run.dir: torchrun's processes need one folder, name it: hydra.run.dir=outputs/mine")
