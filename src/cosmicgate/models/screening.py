@@ -8,6 +8,7 @@ what it says for the whole image.
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
@@ -19,7 +20,7 @@ from cosmicgate.models.streaming import FAST, Scale, streamed_logits, unscaled
 from cosmicgate.models.unet import UNet
 
 NOTHING = -30.0  # logit where nobody looked
-LONGEST = 8  # cells of a window
+LONGEST = 4  # squares along a side of a window
 AROUND = 4  # pixels
 BATCH = 1 << 16  # pixels that go through the network together
 
@@ -133,15 +134,15 @@ Box = tuple[int, int, int, int]  # first and last + 1 row, first and last + 1 co
 
 
 def alike(cells: Tensor, screen: Screen, shape: tuple[int, ...] | torch.Size) -> Iterator[list[tuple[Box, Box]]]:
-    """Return windows and the part of each that is kept, those of one form together. Squares in a row share one."""
+    """Return windows and the part of each that is kept, those of one form together. Neighbouring squares share one."""
     height, width = shape
     forms: dict[tuple[int, ...], list[tuple[Box, Box]]] = defaultdict(list)
-    for row, first, last in runs(cells):
+    for top, bottom, left, right in boxes(cells):
         kept = (
-            row * screen.cell,
-            min((row + 1) * screen.cell, height),
-            first * screen.cell,
-            min(last * screen.cell, width),
+            top * screen.cell,
+            min(bottom * screen.cell, height),
+            left * screen.cell,
+            min(right * screen.cell, width),
         )
         window = (
             max(kept[0] - screen.halo, 0),
@@ -154,14 +155,25 @@ def alike(cells: Tensor, screen: Screen, shape: tuple[int, ...] | torch.Size) ->
     yield from forms.values()
 
 
-def runs(cells: Tensor) -> Iterator[tuple[int, int, int]]:
-    """Return row, first and last + 1 column of squares side by side, at most :data:`LONGEST` of them."""
-    for row in cells.any(dim=1).nonzero()[:, 0].tolist():
-        columns = cells[row].nonzero()[:, 0].tolist()
-        first = previous = columns[0]
-        for column in columns[1:]:
-            if column != previous + 1 or column - first == LONGEST:
-                yield row, first, previous + 1
-                first = column
-            previous = column
-        yield row, first, previous + 1
+def boxes(cells: Tensor) -> Iterator[Box]:
+    """Return boxes, in squares, that hold all squares to be looked at: each around some that touch, also at corners.
+
+    None is longer than :data:`LONGEST`, so that a long trail across the frame does not ask for all of the frame.
+    """
+    left_over = dict.fromkeys(map(tuple, cells.nonzero().tolist()))
+    while left_over:
+        row, column = next(iter(left_over))
+        top, bottom, left, right = row, row + 1, column, column + 1
+        waiting = [(row, column)]
+        del left_over[row, column]
+        while waiting:
+            row, column = waiting.pop()
+            for near in product(range(row - 1, row + 2), range(column - 1, column + 2)):
+                if near not in left_over:
+                    continue
+                wider = min(top, near[0]), max(bottom, near[0] + 1), min(left, near[1]), max(right, near[1] + 1)
+                if max(wider[1] - wider[0], wider[3] - wider[2]) <= LONGEST:
+                    top, bottom, left, right = wider
+                    waiting.append(near)
+                    del left_over[near]
+        yield top, bottom, left, right
