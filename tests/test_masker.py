@@ -289,3 +289,12 @@ def test_a_checkpoint_is_a_model_with_a_checksum(tmp_path):
         np.testing.assert_array_equal(loaded.mask(sky(SHAPE)), hit(SHAPE))
         assert loaded.card.threshold == 0.4
         assert len(loaded.card.sha256) == 64
+
+
+@pytest.mark.parametrize(("processor", "warned"), [("AVX2", True), ("AVX512", False), ("DEFAULT", False)])
+def test_bfloat16_on_a_processor_that_imitates_it_is_warned_of(processor, warned, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: processor)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        cosmicgate.load(tiny_model(tmp_path), precision="bfloat16")
+    assert ["imitates it, hundreds of times slower" in str(one.message) for one in told] == [True] * warned
