@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects, label
 from scipy.stats import beta
@@ -30,7 +29,7 @@ from cosmicgate.masking.masker import Masker
 from cosmicgate.masking.traits import TRAITS, traits
 from cosmicgate.models.inference import frame_logits
 from cosmicgate.models.scaling import Levels
-from cosmicgate.models.screening import Screen, screened_logits
+from cosmicgate.models.screening import FIRST_ROWS, Screen, brightest, screened_logits
 from cosmicgate.models.streaming import streamed_logits, unscaled
 from cosmicgate.models.unet import UNet
 from cosmicgate.truth import CORE, SKY
@@ -81,22 +80,10 @@ def tuned_screen(masker: Masker, first: Masker, frames: Sequence[Path], fpr: flo
     found = []
     for image, logits, truth in looked_at(masker, frames, "screen"):
         scale = Levels.of(image).scaled if first.network.scaling == "robust" else unscaled
-        cells = brightest(screen, streamed_logits(first.network, image, scale, rows=64))
+        cells = brightest(screen, streamed_logits(first.network, image, scale, FIRST_ROWS)).numpy()
         rows, columns = np.nonzero((truth == CORE) & (logits >= threshold))
         found.append(cells[rows // screen.cell, columns // screen.cell])
     return replace(screen, threshold=float(np.quantile(np.concatenate(found), LOST)))
-
-
-def brightest(screen: Screen, logits: Tensor) -> NDArray[np.float32]:
-    """Return the highest logit (rows, columns) of each square and its margin."""
-    below, right = (-length % screen.cell for length in logits.shape)
-    padded = F.pad(
-        logits[None, None],
-        (screen.margin, right + screen.margin, screen.margin, below + screen.margin),
-        value=-torch.inf,
-    )
-    highest: NDArray[np.float32] = F.max_pool2d(padded, screen.cell + 2 * screen.margin, screen.cell)[0, 0].numpy()
-    return highest
 
 
 def missed(masker: Masker, screen: Screen, frames: Sequence[Path]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from cosmicgate.models.unet import UNet
 NOTHING = -30.0  # logit where nobody looked
 LONGEST = 4  # squares along a side of a window
 AROUND = 4  # pixels
+FIRST_ROWS = 32  # that enter the first network at once
 BATCH = 1 << 16  # pixels that go through the network together
 
 
@@ -122,12 +123,16 @@ def logits_within(network: UNet, tiles: Tensor, box: "Box") -> Tensor:
 
 def suspicious(screen: Screen, image: Tensor, scale: Scale, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return which squares of the image (H, W) could hold a hit (rows, columns), bool."""
-    first = streamed_logits(screen.network, image, scale, rows=32, dtype=dtype)
-    height, width = image.shape
-    below, right = -height % screen.cell, -width % screen.cell
-    over = (first >= screen.threshold).float()[None, None]
-    over = F.pad(over, (screen.margin, right + screen.margin, screen.margin, below + screen.margin))
-    return F.max_pool2d(over, screen.cell + 2 * screen.margin, screen.cell)[0, 0] > 0
+    return brightest(screen, streamed_logits(screen.network, image, scale, FIRST_ROWS, dtype)) >= screen.threshold
+
+
+def brightest(screen: Screen, logits: Tensor) -> Tensor:
+    """Return the highest logit (rows, columns) in each square of the image (H, W) and in its margin."""
+    cell, margin = screen.cell, screen.margin
+    below, right = (-length % cell for length in logits.shape)
+    padded = F.pad(logits[None, None], (margin, right + margin, margin, below + margin), value=NOTHING)
+    step = margin if margin and cell % margin == 0 else 1  # squares share what is in the margin of both
+    return F.max_pool2d(F.max_pool2d(padded, step), (cell + 2 * margin) // step, cell // step)[0, 0]
 
 
 Box = tuple[int, int, int, int]  # first and last + 1 row, first and last + 1 column
