@@ -182,6 +182,7 @@ def main() -> None:
     parser.add_argument("--no-memory", action="store_true", help="leave the peak memory out; it needs Linux")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+    warnings.filterwarnings("error", message=".*imitates it")  # a row that would take hours
     image = np.load(options.image) if options.image else frame(tuple(options.shape))
     if options.only:
         rows(options.model)[options.only]()(image)
@@ -195,7 +196,7 @@ def main() -> None:
     for name, make in rows(options.model).items():
         try:
             jobs[name] = make()
-        except (ImportError, ValueError) as error:  # a package that is not installed, a model without a screen
+        except (ImportError, ValueError, UserWarning) as error:  # no such package, no screen, a processor without it
             absent.append(f"{name}: {error}")
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
     rates = []
