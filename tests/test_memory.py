@@ -2,8 +2,11 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+
+from cosmicgate.training import processes
 
 FAULTS = """
 import resource, sys, torch
@@ -27,3 +30,10 @@ def test_memory_that_is_kept_is_not_asked_for_again():
         for how in ("as it is", "kept")
     }
     assert faults["kept"] < 1000 < faults["as it is"], faults
+
+
+def test_every_process_of_a_training_keeps_its_memory(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(processes, "keep_memory", lambda: asked.append(True))
+    processes.begin(SimpleNamespace(world_size=1, is_global_zero=False), tmp_path, 0, None, {})
+    assert asked == [True]

@@ -1,8 +1,11 @@
 """A detector from what it is called: a packaged network, a run folder, a checkpoint."""
 
 import hashlib
+import warnings
 from pathlib import Path
 from typing import Literal, get_args
+
+import torch
 
 from cosmicgate import __version__
 from cosmicgate.detectors.packaged.cards import Card
@@ -54,6 +57,8 @@ def load(
     if engine == "onnxruntime":
         network.cpu()
     precision = precision or usual_precision(network)
+    if precision == "bfloat16" and not on_gpu(network) and not knows_bfloat16():
+        warnings.warn("this processor does not know bfloat16 and imitates it: far slower than float32", stacklevel=2)
     return Masker(network, card, precision, check, screen, runtime(network) if engine == "onnxruntime" else None)
 
 
@@ -61,6 +66,12 @@ def usual_precision(network: UNet) -> Precision:
     """Return what to compute in: half precision on a GPU, if the images are scaled (65504 is its largest number)."""
     scaled = isinstance(network, UNet) and network.scaling == "robust"
     return "float16" if on_gpu(network) and scaled else "float32"
+
+
+def knows_bfloat16() -> bool:
+    """Say whether the processor computes in bfloat16 itself."""
+    told = torch.cpu.get_capabilities()
+    return any(told.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # the last on ARM
 
 
 def begin_with(network: UNet, model: str | Path | None) -> None:

@@ -1,7 +1,6 @@
 """The detector that astronomers use: an image in, probabilities, a mask or a cleaned image out."""
 
 import logging
-import warnings
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,7 +26,6 @@ log = logging.getLogger(__name__)
 SMALLEST = 8  # pixels
 LARGEST = 1e30  # counts: beyond, a pixel would become infinite on its way through a network, and all around it
 Precision = Literal["float32", "bfloat16", "float16"]
-IMITATING = ("NO AVX", "AVX2")  # processors, as torch calls them
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -67,13 +65,6 @@ class Masker:
             raise ValueError(f"precision={self.precision!r}: onnxruntime computes in float32")
         if self.engine is not None and self.screen is not None:
             raise ValueError("a screen looks in torch: fast, or onnxruntime")
-        capability = torch.backends.cpu.get_cpu_capability()
-        if self.precision == "bfloat16" and capability in IMITATING and not self.on_gpu:
-            warnings.warn(
-                f"this processor ({capability}) does not know bfloat16 and imitates it, hundreds of times slower than "
-                "float32",
-                stacklevel=3,
-            )
 
     @property
     def on_gpu(self) -> bool:

@@ -22,8 +22,8 @@ from cosmicgate.models.unet import UNet
 NOTHING = -30.0  # logit where nobody looked
 LONGEST = 4  # squares along a side of a window
 AROUND = 4  # pixels
-FIRST_ROWS = 32  # that enter the first network at once
-BATCH = 1 << 16  # pixels that go through the network together
+FIRST_ROWS = 32  # that enter the first network at once, on a CPU
+BATCH, BATCH_GPU = 1 << 16, 1 << 20  # pixels that go through the network together
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,14 @@ def screened_logits(
     for windows in alike(cells, screen, image.shape):
         (top, bottom, left, right), (y0, y1, x0, x1) = windows[0]
         box = y0 - top, y1 - top, x0 - left, x1 - left
-        step = max(BATCH // ((bottom - top) * (right - left)), 1)
+        step = max((BATCH_GPU if device.type == "cuda" else BATCH) // ((bottom - top) * (right - left)), 1)
         for first in range(0, len(windows), step):
             chunk = windows[first : first + step]
             tiles = torch.stack([scale(image[t:b, lo:hi], t, lo) for (t, b, lo, hi), _ in chunk])[:, None]
             found = logits_within(look, tiles.to(device, dtype).contiguous(memory_format=FAST), box)[:, 0].float().cpu()
             for (_, (y0, y1, x0, x1)), score in zip(chunk, found, strict=True):
                 logits[y0:y1, x0:x1] = score
-    return logits, float(cells.float().mean())
+    return logits, float((logits > NOTHING).float().mean())
 
 
 def logits_within(network: UNet, tiles: Tensor, box: "Box") -> Tensor:
@@ -123,7 +123,9 @@ def logits_within(network: UNet, tiles: Tensor, box: "Box") -> Tensor:
 
 def suspicious(screen: Screen, image: Tensor, scale: Scale, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return which squares of the image (H, W) could hold a hit (rows, columns), bool."""
-    return brightest(screen, streamed_logits(screen.network, image, scale, FIRST_ROWS, dtype)) >= screen.threshold
+    on_gpu = next(screen.network.parameters()).is_cuda
+    first = streamed_logits(screen.network, image, scale, None if on_gpu else FIRST_ROWS, dtype)
+    return brightest(screen, first) >= screen.threshold
 
 
 def brightest(screen: Screen, logits: Tensor) -> Tensor:
@@ -165,12 +167,15 @@ def boxes(cells: Tensor) -> Iterator[Box]:
 
     None is longer than :data:`LONGEST`, so that a long trail across the frame does not ask for all of the frame.
     """
-    left_over = dict.fromkeys(map(tuple, cells.nonzero().tolist()))
-    while left_over:
-        row, column = next(iter(left_over))
+    places = [(row, column) for row, column in cells.nonzero().tolist()]
+    left_over = set(places)
+    for place in places:
+        if place not in left_over:
+            continue
+        row, column = place
         top, bottom, left, right = row, row + 1, column, column + 1
-        waiting = [(row, column)]
-        del left_over[row, column]
+        waiting = [place]
+        left_over.remove(place)
         while waiting:
             row, column = waiting.pop()
             for near in product(range(row - 1, row + 2), range(column - 1, column + 2)):
@@ -180,5 +185,5 @@ def boxes(cells: Tensor) -> Iterator[Box]:
                 if max(wider[1] - wider[0], wider[3] - wider[2]) <= LONGEST:
                     top, bottom, left, right = wider
                     waiting.append(near)
-                    del left_over[near]
+                    left_over.remove(near)
         yield top, bottom, left, right

@@ -2,7 +2,7 @@
 
 The C library gives arrays of 32 MiB and more back to the system as soon as they are freed, and the next step gets its
 own from it again, a page of 4 kB at a time, each of them filled with zeros. On a CPU that is a quarter of a training's
-time (docs/training-budget.md).
+time (docs/training.md).
 """
 
 import ctypes
@@ -13,7 +13,7 @@ KEPT, ASKED = 1 << 30, 1 << 28  # bytes
 
 
 def keep_memory() -> bool:
-    """Keep up to a gigabyte of freed memory in this process; return whether its C library can (glibc does)."""
+    """Keep what is freed for what comes next, but for more than a gigabyte at the end; say whether that can be done."""
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -2,6 +2,7 @@
 
 import signal
 import time
+import warnings
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,10 +127,14 @@ def _prepared(detector: dict[str, Any], overwrite: bool, **wanted: Any) -> "tupl
     from cosmicgate.masking.products.labels import Wanted
 
     try:
-        masker = load(**detector)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            masker = load(**detector)
         wanted["threshold"] = masker.threshold(wanted["threshold"], wanted["fpr"])
     except (ValueError, OSError, ImportError) as error:
         raise typer.BadParameter(str(error)) from error
+    for one in told:
+        typer.echo(f"warning: {one.message}", err=True)
     return masker, Batch(Wanted(**wanted), overwrite)
 
 
