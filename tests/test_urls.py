@@ -182,7 +182,7 @@ def test_an_object_is_changed_only_when_told(memory, model, monkeypatch):
     assert "error: memory://night/0.fits: it has masks of cosmicgate already" in other.stderr
 
 
-@pytest.mark.parametrize("content", [b"somebody's notes", frame()])
+@pytest.mark.parametrize("content", [b"somebody's notes", frame(), frame()[:2000]])
 def test_what_is_no_product_is_replaced_only_when_told(content, memory, model):
     memory.pipe("/masks/0_crmask.fits", content)
     arguments = ("mask", "memory://night/0.fits", "-m", model, "-o", "memory://masks")
