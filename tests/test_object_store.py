@@ -16,6 +16,7 @@ from tiny import hit, sky, tiny_model
 from cosmicgate.masking.command.batch import Batch, one_by_one
 from cosmicgate.masking.command.cluster import on_ray
 from cosmicgate.masking.loading import load
+from cosmicgate.masking.products.carrying import FOLDER
 from cosmicgate.masking.products.labels import Wanted
 from cosmicgate.masking.products.urls import Url
 
@@ -150,7 +151,7 @@ def test_a_worker_that_is_killed_loses_nothing_of_a_bucket(bucket, cluster, tmp_
     expected = contents(bucket, "one/")
     expected.pop("4_crmask.fits")
     assert contents(bucket, "two/") == expected
-    assert len(list((tmp_path / "temporary").glob("cosmicgate-*"))) == 4, "workers died in the middle of a file"
+    assert len(list((tmp_path / "temporary").glob(f"{FOLDER}*"))) == 4, "workers died in the middle of a file"
 
 
 @pytest.mark.slow

@@ -80,20 +80,32 @@ def watched(monkeypatch, name):
     ("text", "shown", "name", "parent"),
     [
         ("s3://b/night/a.fits", "s3://b/night/a.fits", "a.fits", "s3://b/night"),
+        ("memory://a.fits", "memory://a.fits", "a.fits", "memory://"),
         ("s3a://b/night//a?.fits", "s3://b/night//a?.fits", "a?.fits", "s3://b/night/"),
         ("https://h/a.fits?X-Amz-Signature=1", "https://h/a.fits", "a.fits", "https://h"),
         ("sftp://me:secret@h/a.fits", "sftp://h/a.fits", "a.fits", "sftp://me:secret@h"),
+        ("sftp://me:p@ss@h/a@b.fits", "sftp://h/a@b.fits", "a@b.fits", "sftp://me:p@ss@h"),
+        ("https://token@h/a.fits?sig=1", "https://h/a.fits", "a.fits", "https://token@h"),
         ("abfs://c@account/a.fits", "abfs://c@account/a.fits", "a.fits", "abfs://c@account"),
     ],
 )
 def test_a_url_has_the_names_of_a_path_and_keeps_secrets(text, shown, name, parent):
     url = address(text)
     assert (str(url), url.name, url.parent.text) == (shown, name, parent)
+    assert str(url.parent / name) == shown.replace("night//", "night/")
 
 
-@pytest.mark.parametrize("text", ["night/a.fits", "file:///night/a.fits", "C://a.fits"])
-def test_what_is_here_is_a_path(text):
-    assert address(text) == Path(text.removeprefix("file://"))
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("night/a.fits", "night/a.fits"),
+        ("C://a.fits", "C://a.fits"),
+        ("file:///my%20night/a.fits", "/my night/a.fits"),
+        ("file://localhost/night/a.fits", "/night/a.fits"),
+    ],
+)
+def test_what_is_here_is_a_path(text, path):
+    assert address(text) == Path(path)
 
 
 def test_products_lie_under_the_output_as_inputs_under_their_folder(memory):
@@ -182,7 +194,7 @@ def test_an_object_is_changed_only_when_told(memory, model, monkeypatch):
     assert "error: memory://night/0.fits: it has masks of cosmicgate already" in other.stderr
 
 
-@pytest.mark.parametrize("content", [b"somebody's notes", frame()])
+@pytest.mark.parametrize("content", [b"somebody's notes", frame(), frame()[:2000]])
 def test_what_is_no_product_is_replaced_only_when_told(content, memory, model):
     memory.pipe("/masks/0_crmask.fits", content)
     arguments = ("mask", "memory://night/0.fits", "-m", model, "-o", "memory://masks")
@@ -291,13 +303,16 @@ def test_versions_are_told_apart_by_checksum_or_time(told, expected):
         (["s3://b/a.fits"], "s3:// needs s3fs: pip install -r requirements-s3.txt"),
         (["memory://night/", "-o", "s3://b/masks"], "s3:// needs s3fs: pip install -r requirements-s3.txt"),
         (["foo://b/a.fits"], "foo:// is unknown, expected s3, gs, abfs, https or the like"),
-        (["http://h/a.fits"], "the web is only read: give -o"),
+        (["http://h/a.fits"], "http:// is only read: give -o"),
+        (["memory://night/", "-o", "ftp://h/masks"], "ftp:// is only read: give -o, expected s3, gs"),
+        (["file://h/a.fits"], "expected file:///PATH or file://localhost/PATH, got the host 'h'"),
         (["memory://night/", "-o", "memory://one.fits"], "would be the output of"),
     ],
 )
 def test_urls_that_cannot_be_meant_are_wrong_arguments(arguments, sentence, memory, model, monkeypatch):
     monkeypatch.setitem(sys.modules, "s3fs", None)
     monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)  # if another test used it
+    monkeypatch.setitem(sys.modules["fsspec.registry"]._registry, "ftp", MEMORY)
     done = run("mask", *arguments, "-m", model)
     assert done.exit_code == 2
     assert sentence in " ".join(done.output.replace("│", " ").split())

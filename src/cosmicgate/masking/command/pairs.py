@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 
 from cosmicgate.masking.products.names import Kind, inputs_of, output_of, twice
-from cosmicgate.masking.products.urls import Address, Url, address
+from cosmicgate.masking.products.urls import STORES, Address, Url, address
 
 
 def listed(file: Path | None) -> list[str]:
@@ -22,12 +22,16 @@ def pairs_of(
     given: Sequence[str], recursive: bool, output: str | None, kind: Kind, quiet: bool
 ) -> list[tuple[Address, Address]]:
     """Return inputs and outputs; refuse what cannot be meant."""
-    paths, out = [address(text) for text in given], None if output is None else address(output)
+    try:
+        paths, out = [address(text) for text in given], None if output is None else address(output)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
     _check_known([*paths, out])
     try:
         inputs, products = inputs_of(paths, recursive)
     except OSError as error:
-        raise typer.BadParameter(f"{error.filename}: {error.strerror}") from error
+        named = f"{error.filename}: {error.strerror}"
+        raise typer.BadParameter(str(error) if error.filename is None else named) from error
     if products and not quiet:
         typer.echo(f"left out: {len(products)} product(s) of cosmicgate, such as {products[0]}", err=True)
     if not paths:
@@ -39,17 +43,19 @@ def pairs_of(
         names = ", ".join(str(path) for path, output in pairs if output == same)
         raise typer.BadParameter(f"{same} would be the output of {names}: mask them apart, or give a folder by -o")
     for path, made in pairs:
-        if isinstance(made, Url) and made.is_read_only:
-            raise typer.BadParameter(f"{made} would be the output of {path}, but the web is only read: give -o")
+        if isinstance(made, Url) and not made.is_writable:
+            expected = f"expected {', '.join(STORES)}, sftp or a folder of this machine"
+            said = f"{made} would be the output of {path}, but {made.scheme}:// is only read: give -o, {expected}"
+            raise typer.BadParameter(said)
     return pairs
 
 
 def _check_known(addresses: Iterable[Address | None]) -> None:
-    """Refuse URLs of a kind that is not known here, or whose package is missing."""
+    """Refuse URLs of a kind that is not known here, whose package is missing, or whose server is not there."""
     for url in {one.scheme: one for one in addresses if isinstance(one, Url)}.values():
         from cosmicgate.masking.products.transport import filesystem  # others do not wait for its library
 
         try:
             filesystem(url)
-        except (ImportError, ValueError) as error:
+        except OSError as error:
             raise typer.BadParameter(str(error)) from error

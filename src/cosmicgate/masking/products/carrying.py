@@ -1,6 +1,7 @@
 """Files that are elsewhere: fetched into a temporary folder, made there as any other, sent to where they belong."""
 
 import shutil
+import socket
 import tempfile
 import time
 import warnings
@@ -20,7 +21,8 @@ from cosmicgate.masking.products.names import DEAD
 from cosmicgate.masking.products.transport import about, fetch, look, send, version
 from cosmicgate.masking.products.urls import Address, Url
 
-FOLDER, LOCK = "cosmicgate-", "lock"  # of temporary files, and what is locked while somebody works there
+FOLDER = f".cosmicgate-carrying-{socket.gethostname()}+"  # of temporary files; locks may be this machine's alone
+LOCK = "lock"  # what is locked while somebody works there
 FITS, GZIP = b"SIMPLE  =", b"\x1f\x8b"  # how files begin
 
 
@@ -71,6 +73,8 @@ def _carried(
     known = Known(key if seen else "", None if isinstance(target, Path) else earlier or set())
     outcome = make(path, output, masker, wanted, overwrite, tell, known)
     if outcome.status == "done" and isinstance(target, Url):
+        if in_place and version(about(target)) != version(told):
+            raise FitsError(f"{target}: it changed meanwhile, so it is left as it is; mask it again")
         send(output, target)
     outcome.file, outcome.output = str(source), str(target)
     for here, there in ((path, source), (output, target)):
@@ -86,7 +90,7 @@ def _below(folder: Path, name: str) -> Path:
 def keys_at(target: Address, folder: Path) -> set[str] | None:
     """Return the keys of the masks that an output has; None if there is no such output.
 
-    Of one that is elsewhere only headers are fetched, up to the first mask; all of it if it is gzipped.
+    Of one that is elsewhere only headers are fetched, up to the first mask; all of it if it is gzipped or damaged.
     """
     if isinstance(target, Path):
         return keys_in(target) if target.exists() else None
@@ -98,15 +102,21 @@ def keys_at(target: Address, folder: Path) -> set[str] | None:
     return keys_in(copy)
 
 
-def _keys_of(file: IO[bytes]) -> set[str] | Literal["gzipped"]:
+def _keys_of(file: IO[bytes]) -> set[str] | Literal["all of it"]:
+    """Return the keys in an open file, or what has to be fetched to know them."""
     begin = file.read(len(FITS))
     if begin != FITS:
-        return "gzipped" if begin.startswith(GZIP) else set()
+        return "all of it" if begin.startswith(GZIP) else set()
     file.seek(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of cards that break a rule
-        with fits.open(file, memmap=False, lazy_load_hdus=True, disable_image_compression=True) as hdus:
-            return next((found for hdu in hdus if (found := keys_of([hdu]))), set())
+        try:
+            with fits.open(file, memmap=False, lazy_load_hdus=True, disable_image_compression=True) as hdus:
+                return next((found for hdu in hdus if (found := keys_of([hdu]))), set())
+        except (OSError, ValueError, TypeError, LookupError, fits.VerifyError) as error:
+            if isinstance(error, OSError) and (error.errno is not None or type(error) is not OSError):
+                raise  # of the connection; astropy's of a damaged header have neither number nor kind
+            return "all of it"
 
 
 @contextmanager
@@ -121,12 +131,21 @@ def temporary() -> Iterator[Path]:
 
 
 def _sweep() -> None:
-    """Remove temporary folders in which nobody works: the system frees the lock of a process that was killed."""
+    """Remove temporary folders in which nobody works: the system frees the lock of a process that was killed.
+
+    A folder without a lock file is nobody's of us and stays.
+    """
     for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
         try:
-            if time.time() - folder.stat().st_mtime < DEAD:
+            lock = folder / LOCK
+            if folder.is_symlink() or not lock.is_file() or time.time() - folder.stat().st_mtime < DEAD:
                 continue
-            with FileLock(folder / LOCK, blocking=False):
-                shutil.rmtree(folder)
+            with FileLock(lock, blocking=False):
+                for one in folder.iterdir():
+                    if one.is_dir():
+                        shutil.rmtree(one)
+                    elif one != lock:
+                        one.unlink()
+            shutil.rmtree(folder)  # Windows removes no file that is open, so the lock goes last
         except (Timeout, OSError):  # somebody works there, or it is somebody else's
             continue

@@ -43,18 +43,15 @@ def _inside(path: Path, recursive: bool) -> list[Path] | None:
 
 
 def _inside_url(url: Url, recursive: bool) -> list[Url] | None:
-    """Return the FITS files in a folder; None if it is none, or cannot be listed: then it fails in its turn.
+    """Return the FITS files in a folder; None if it is none.
 
     Nobody is asked of a URL that ends as FITS files do, nor of a web address that does not end with ``/``.
     """
-    from cosmicgate.masking.products.transport import TransportError, listed  # its library takes a while
+    from cosmicgate.masking.products.transport import listed  # its library takes a while
 
-    if not url.text.endswith("/") and (FITS.search(url.name) or url.is_read_only):
+    if not url.text.endswith("/") and (FITS.search(url.name) or url.is_web):
         return None
-    try:
-        files = listed(url, recursive)
-    except TransportError:
-        return None
+    files = listed(url, recursive)
     return None if files is None else [file for file in files if _is_meant(file.relative_to(url))]
 
 

@@ -12,11 +12,10 @@ from uuid import uuid4
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
 
-from cosmicgate.masking.products.urls import Url
+from cosmicgate.masking.products.urls import STORES, Url
 
 ATTEMPTS = 4  # at what a broken connection may have spoilt
 DELAY = 1.0  # seconds before the second, doubled with each further one; chance adds up to as much
-STORES = ("s3", "gs", "abfs", "abfss", "az")  # where an object appears when all of it is there
 CHECKSUMS = ("ETag", "etag", "md5Hash", "content_md5", "Content-MD5")  # what filesystems call them
 TIMES = ("LastModified", "Last-Modified", "last_modified", "mtime", "updated", "modified", "created")
 AHEAD = 2**16  # bytes that are read at once where a header is looked for
@@ -28,7 +27,13 @@ SETTLED_NUMBERS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS),
     *(errno.EINVAL, errno.ENAMETOOLONG, errno.EMSGSIZE, errno.ENOSYS),
 )
-SETTLED_NAMES = ("Credential", "Validation")  # in errors of libraries that are no OSError
+SETTLED_NAMES = (
+    "Credential",
+    "Validation",
+    "Authentication",
+    "HostKey",
+    "error_perm",
+)  # in errors of libraries that are no OSError
 PASSING = (408, 425, 429)  # answers from 400 to 499 that another attempt may better
 DENIED, MISSING = (401, 403), (404, 410)
 T = TypeVar("T")
@@ -39,42 +44,78 @@ class TransportError(OSError):
 
 
 def filesystem(url: Url) -> tuple[Any, str]:
-    """Return the filesystem of a URL, and what the object is called there.
+    """Return the filesystem of a URL, and what the object is called there; some connect when they are made.
 
     Raises
     ------
-    ImportError
-        A package is missing; the message says which.
-    ValueError
-        Nobody knows such URLs.
+    TransportError
+        A package is missing, nobody knows such URLs, or there is no connection.
     """
-    try:
-        import fsspec
-    except ModuleNotFoundError as error:
-        raise ImportError(f"{url}: URLs need fsspec: pip install -r requirements-s3.txt") from error
-    try:
-        files, path = fsspec.core.url_to_fs(url.text)
-    except ImportError as error:
-        needed = "s3fs: pip install -r requirements-s3.txt" if url.scheme == "s3" else f"a package: {error}"
-        raise ImportError(f"{url}: {url.scheme}:// needs {needed}") from error
-    except ValueError as error:
-        if url.scheme in fsspec.available_protocols():
-            raise
-        raise ValueError(f"{url}: {url.scheme}:// is unknown, expected s3, gs, abfs, https or the like") from error
-    return files, path
+
+    def once() -> tuple[Any, str]:
+        try:
+            import fsspec
+        except ModuleNotFoundError as error:
+            raise ImportError("URLs need fsspec: pip install -r requirements-s3.txt") from error
+        try:
+            files, path = fsspec.core.url_to_fs(url.text)
+        except ImportError as error:
+            needed = "s3fs: pip install -r requirements-s3.txt" if url.scheme == "s3" else f"a package: {error}"
+            raise ImportError(f"{url.scheme}:// needs {needed}") from error
+        except ValueError as error:
+            if url.scheme in fsspec.available_protocols():
+                raise
+            raise ValueError(f"{url.scheme}:// is unknown, expected s3, gs, abfs, https or the like") from error
+        return files, path
+
+    return _patiently(url, once)
 
 
 def listed(url: Url, recursive: bool) -> list[Url] | None:
     """Return the files in a folder, sorted; of ``recursive`` also those below; None if there is no such folder.
 
-    What is listed is not remembered: it may be another run's, or change while this one is at work.
+    Hidden folders are not looked into. What is listed is not remembered: it may change while a run is at work. It is
+    not ``find`` of the filesystem that lists, which leaves out what it cannot list and says nothing.
+
+    Raises
+    ------
+    TransportError
+        The folder or one below cannot be listed.
     """
     files, path = filesystem(url)
-    how = {"maxdepth": None} if recursive else {"maxdepth": 1, "withdirs": True}
-    found = _patiently(url, lambda: files.find(path, detail=True, **how))
+    root = _entries(files, url, path)
+    if not root:
+        return None
+    found, waiting = [], list(root.items())
+    while waiting:
+        name, kind = waiting.pop()
+        here = url / name.removeprefix(path.rstrip("/")).strip("/")
+        if kind != "directory":
+            found.append(here)
+        elif recursive and not here.name.startswith("."):
+            below = _entries(files, here, name)
+            if below is None:
+                raise TransportError(f"{here}: this folder cannot be listed")
+            waiting += below.items()
+    return sorted(found)
+
+
+def _entries(files: Any, url: Url, folder: str) -> dict[str, str] | None:
+    """Return what is in a folder, with its kind; None if there is no such folder."""
+
+    def once() -> list[dict[str, Any]] | None:
+        files.invalidate_cache()
+        try:
+            return list(files.ls(folder, detail=True))
+        except FileNotFoundError:
+            return None
+
+    found = _patiently(url, once)
     files.invalidate_cache()
-    inside = {str(name).removeprefix(path.rstrip("/")): told["type"] for name, told in found.items() if name != path}
-    return sorted(url / name.lstrip("/") for name, kind in inside.items() if kind == "file") if inside else None
+    if found is None:
+        return None
+    entries = {str(told["name"]): str(told["type"]) for told in found}
+    return {name: kind for name, kind in entries.items() if name.rstrip("/") != folder.rstrip("/")}
 
 
 def about(url: Url) -> dict[str, Any]:
@@ -110,6 +151,7 @@ def send(path: Path, url: Url) -> None:
     """Make an object of a file; it is there as a whole or not at all.
 
     An object store does that by itself. Elsewhere a hidden file beside it is renamed; a killed run may leave that.
+    Of a URL that is not writable neither is sure.
     """
     files, name = filesystem(url)
     if url.scheme in STORES:
@@ -152,7 +194,7 @@ def _patiently(url: Url, doing: Callable[[], T], missing: str = "no such FITS fi
         try:
             return doing()
         except FileNotFoundError as error:  # so the web's says of a connection that fails, too
-            if url.is_read_only and isinstance(error.__cause__, Exception):
+            if url.is_web and isinstance(error.__cause__, Exception):
                 raise error.__cause__ from None
             raise
 
@@ -173,13 +215,15 @@ def _passing(error: BaseException) -> bool:
     status = getattr(error, "status", None)
     if isinstance(status, int) and 400 <= status < 500:
         return status in PASSING
-    settled = isinstance(error, SETTLED) or any(name in type(error).__name__ for name in SETTLED_NAMES)
+    settled = isinstance(error, (TransportError, *SETTLED)) or any(
+        name in type(error).__name__ for name in SETTLED_NAMES
+    )
     return isinstance(error, Exception) and not settled and getattr(error, "errno", None) not in SETTLED_NUMBERS
 
 
 def _sentence(url: Url, error: Exception, missing: str) -> str:
     said = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error) or type(error).__name__
-    reason, status = " ".join(str(said).replace(url.text, str(url)).split()), getattr(error, "status", None)
+    reason, status = " ".join(url.without_secrets(str(said)).split()), getattr(error, "status", None)
     if isinstance(error, FileNotFoundError) or status in MISSING:
         return f"{missing}: {url}" + (f" ({reason})" if " " in reason and url.name not in reason else "")
     if isinstance(error, PermissionError) or status in DENIED:
