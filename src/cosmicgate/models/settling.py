@@ -4,6 +4,9 @@ Group norm scales features by their mean and variance in the tile that it is giv
 give other masks. Here these statistics are measured once, on squares from all over the frame, layer after layer, and
 from then on are constants: the network computes as one with batch norm does in evaluation mode, with the frame's
 statistics for running ones.
+
+Where a group is a single channel that answers to hits alone, its statistics in calm squares are nothing like those in a
+training's crops; such a network needs tiles (docs/evaluation.md has the numbers).
 """
 
 import copy
