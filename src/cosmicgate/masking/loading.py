@@ -57,9 +57,10 @@ def load(
     if engine == "onnxruntime":
         network.cpu()
     precision = precision or usual_precision(network)
-    if precision == "bfloat16" and not on_gpu(network) and not knows_bfloat16():
+    masker = Masker(network, card, precision, check, screen, runtime(network) if engine == "onnxruntime" else None)
+    if precision == "bfloat16" and not masker.on_gpu and not knows_bfloat16():
         warnings.warn("this processor does not know bfloat16 and imitates it: far slower than float32", stacklevel=2)
-    return Masker(network, card, precision, check, screen, runtime(network) if engine == "onnxruntime" else None)
+    return masker
 
 
 def usual_precision(network: UNet) -> Precision:
