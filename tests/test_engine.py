@@ -86,3 +86,13 @@ def test_an_unknown_engine_and_half_precision_are_refused(tmp_path):
         cosmicgate.load(model, engine="onnxruntime", precision="bfloat16")
     with pytest.raises(ValueError, match="fast, or onnxruntime"):
         cosmicgate.load("general", engine="onnxruntime", fast=True)
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_the_command_says_that_bfloat16_is_imitated_unless_it_is_to_be_quiet(quiet, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx2": True})
+    fits.writeto(tmp_path / "a.fits", sky((32, 32)))
+    told = ["mask", str(tmp_path / "a.fits"), "-m", str(tiny_model(tmp_path)), "--precision", "bfloat16"]
+    done = CliRunner().invoke(app, [*told, *["--quiet"] * quiet])
+    assert done.exit_code == 0, done.output
+    assert ("warning: this processor does not know bfloat16" in done.output) is not quiet

@@ -5,8 +5,8 @@ give other masks. Here these statistics are measured once, on squares from all o
 from then on are constants: the network computes as one with batch norm does in evaluation mode, with the frame's
 statistics for running ones.
 
-Where a group is a single channel that answers to hits alone, its statistics in calm squares are nothing like those in a
-training's crops; such a network needs tiles (docs/evaluation.md has the numbers).
+A network whose groups were single channels lost a third of its hits so, against tiles (docs/evaluation.md); those with
+four channels a group and more did not.
 """
 
 import copy

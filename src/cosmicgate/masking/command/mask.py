@@ -99,6 +99,7 @@ def mask(
         masker, batch = _prepared(
             detector,
             overwrite,
+            quiet,
             threshold=threshold,
             fpr=fpr,
             kind=kind,
@@ -120,7 +121,7 @@ def mask(
     raise typer.Exit(code)
 
 
-def _prepared(detector: dict[str, Any], overwrite: bool, **wanted: Any) -> "tuple[Masker, Batch]":
+def _prepared(detector: dict[str, Any], overwrite: bool, quiet: bool, **wanted: Any) -> "tuple[Masker, Batch]":
     """Load the network and settle the threshold."""
     from cosmicgate.masking.command.batch import Batch
     from cosmicgate.masking.loading import load
@@ -128,12 +129,12 @@ def _prepared(detector: dict[str, Any], overwrite: bool, **wanted: Any) -> "tupl
 
     try:
         with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
+            warnings.simplefilter("default", UserWarning)
             masker = load(**detector)
         wanted["threshold"] = masker.threshold(wanted["threshold"], wanted["fpr"])
     except (ValueError, OSError, ImportError) as error:
         raise typer.BadParameter(str(error)) from error
-    for one in told:
+    for one in told if not quiet else ():
         typer.echo(f"warning: {one.message}", err=True)
     return masker, Batch(Wanted(**wanted), overwrite)
 
