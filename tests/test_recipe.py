@@ -109,6 +109,16 @@ def test_hits_that_nothing_marks_do_not_get_into_a_frame_that_is_not_cleaned():
     assert np.all(np.abs(C.image - 300)[(own > 0) & (truth == SKY)] < 50)
 
 
+def test_without_a_ring_what_is_around_the_core_is_sky_and_the_image_stays():
+    scene, dark = a_scene(300.0), a_dark(tracks(4000.0))
+    with_ring, wide = Paper(clean=None)(scene, dark, generator())
+    without, thin = Paper(clean=None, ring=False)(scene, dark, generator())
+    np.testing.assert_array_equal(with_ring.image, without.image)
+    np.testing.assert_array_equal(thin == CORE, wide == CORE)
+    assert (wide == RING).any()
+    assert (thin[wide == RING] == SKY).all()
+
+
 def test_a_dark_without_any_noise_is_refused_by_name():
     with pytest.raises(ValueError, match="dark frame 'dark-1': its pixels without hits are all alike"):
         Paper(clean=None)(a_sky(300.0), a_dark(np.zeros(SHAPE, np.float32), noise=0.0), generator())

@@ -27,6 +27,9 @@ class Paper:
     clean : Clean or None
         How the science frame's own hits are taken out first. None for a frame that has none (a coadd); a simulated
         one then gets none, for nothing would mark them.
+    ring : bool
+        Whether the core is dilated, as in the paper. Without, the pixels around it are sky, though a little of the
+        hit is added to them as well.
     """
 
     k: float = 0.125
@@ -34,6 +37,7 @@ class Paper:
     edge: int = 8
     floor: float = 5.0
     clean: Clean | None = field(default_factory=Clean)
+    ring: bool = True
 
     def __call__(self, science: Frame, dark: Frame, rng: np.random.Generator) -> tuple[Frame, NDArray[np.uint8]]:
         """Return the contaminated frame (ADU) and the truth (codes of :mod:`cosmicgate.truth`)."""
@@ -48,7 +52,7 @@ class Paper:
             raise ValueError(f"dark frame {dark.name!r}: its pixels without hits are all alike, expected some noise")
         scale = self.k * background(clean)[1] / noise
         image = clean.image + np.float32(scale) * np.where(grown & ~dark.bad, dark.image, 0)
-        truth = _truth(core, grown, science.bad)
+        truth = _truth(core, grown if self.ring else core, science.bad)
         if science.hits is not None and self.clean:  # what cleaning left of a simulated frame's own hits is no sky
             truth[(truth == SKY) & (science.hits > _noise(clean))] = IGNORED
         return replace(clean, image=image.astype(np.float32), hits=None), truth
