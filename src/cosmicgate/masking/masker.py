@@ -99,6 +99,7 @@ class Masker:
         return logits.sigmoid_().masked_fill_(torch.from_numpy(bad), 0).numpy()
 
     def _logits(self, image: torch.Tensor) -> torch.Tensor:
+        """Return the logits of an image, which may be lost."""
         dtype = PRECISIONS[self.precision]
         if self.screen is not None:
             logits, looked = screened_logits(self.network, self.screen, image, dtype)
@@ -106,7 +107,7 @@ class Masker:
             return logits
         if self.engine is not None:
             return runtime_logits(self.engine, self.network, image)
-        return frame_logits(self.network, image, dtype=dtype)
+        return frame_logits(self.network, image, dtype=dtype, overwrite=True)
 
     def mask(
         self,

@@ -20,6 +20,7 @@ def frame_logits(
     tile: int | None = None,
     halo: int = 0,
     dtype: torch.dtype = torch.float32,
+    overwrite: bool = False,
 ) -> Tensor:
     """Return the logits (H, W), float32, of an image (H, W) of any size.
 
@@ -36,6 +37,8 @@ def frame_logits(
         (:func:`~cosmicgate.models.settling.settled`).
     dtype : torch.dtype
         Type to compute in: float32, or bfloat16 where the machine is faster with it.
+    overwrite : bool
+        The image's memory may be used for the logits.
     """
     device = next(network.parameters()).device
     if tile is not None or not isinstance(network, UNet):
@@ -44,4 +47,4 @@ def frame_logits(
     scale = Levels.of(image).scaled if network.scaling == "robust" else unscaled
     if has_group_norm(network):
         network = settled(network, image, scale)
-    return streamed_logits(network, image, scale, dtype=dtype)
+    return streamed_logits(network, image, scale, dtype=dtype, overwrite=overwrite)

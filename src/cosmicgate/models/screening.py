@@ -89,7 +89,7 @@ def screened_logits(
             found = logits_within(look, tiles.to(device, dtype).contiguous(memory_format=FAST), box)[:, 0].float().cpu()
             for (_, (y0, y1, x0, x1)), score in zip(chunk, found, strict=True):
                 logits[y0:y1, x0:x1] = score
-    return logits, float((logits > NOTHING).sum() / logits.numel())
+    return logits, int(torch.count_nonzero(logits > NOTHING)) / logits.numel()
 
 
 def logits_within(network: UNet, tiles: Tensor, box: "Box") -> Tensor:

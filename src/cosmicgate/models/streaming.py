@@ -28,7 +28,12 @@ def unscaled(part: Tensor, top: int, left: int) -> Tensor:  # noqa: ARG001 (a Sc
 
 @torch.inference_mode()
 def streamed_logits(
-    network: UNet, image: Tensor, scale: Scale = unscaled, rows: int | None = None, dtype: torch.dtype = torch.float32
+    network: UNet,
+    image: Tensor,
+    scale: Scale = unscaled,
+    rows: int | None = None,
+    dtype: torch.dtype = torch.float32,
+    overwrite: bool = False,
 ) -> Tensor:
     """Return the logits (H, W), float32, that ``network.logits`` gives for the whole image (H, W).
 
@@ -44,6 +49,8 @@ def streamed_logits(
         Rows that enter at once. On a CPU few are faster, because they stay in its cache; a GPU wants many.
     dtype : torch.dtype
         Type to compute in.
+    overwrite : bool
+        The logits take the memory of the image, which is no longer needed: of each row, once it has been seen.
     """
     if image.ndim != 2:
         raise ValueError(f"expected an image (H, W), got {tuple(image.shape)}")
@@ -51,7 +58,7 @@ def streamed_logits(
     device = next(network.parameters()).device
     gpu = device.type == "cuda"
     stream = Stream(network, dtype)
-    logits = torch.empty(height, width, pin_memory=gpu)
+    logits = image if overwrite and not gpu else torch.empty(height, width, pin_memory=gpu)
     done = 0
     for strip, last in strips(image, scale, rows or (ROWS_GPU if gpu else ROWS), 2 ** len(network.up)):
         strip = strip.pin_memory() if gpu else strip  # so that it is copied while the one before is computed
