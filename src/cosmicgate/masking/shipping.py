@@ -166,6 +166,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--name", required=True, help="by which cosmicgate.load finds it")
     parser.add_argument("--command", required=True, help="what trains it again")
     parser.add_argument("--screen", type=Path, help="run folder of a small network: the quick first look")
+    parser.add_argument("--screen-command", default="", help="what trains that again")
     parser.add_argument("--results", type=Path, nargs="*", default=[], help="further results.json whose rows it keeps")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where it goes; the package itself if not given")
     options = parser.parse_args(arguments)
@@ -180,7 +181,13 @@ def main(arguments: Sequence[str]) -> int:
         found = missed(masker, screen, data.split("test"))
         card = replace(
             card,
-            screen={"network": first.card.network, "settings": settings, "data": card.trained_on, **found},
+            screen={
+                "network": first.card.network,
+                "command": options.screen_command,
+                "settings": settings,
+                "data": card.trained_on,
+                **found,
+            },
         )
     content, sha256 = pack(weights)
     ship(replace(card, sha256=sha256), content, options.folder)
