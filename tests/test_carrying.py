@@ -1,5 +1,6 @@
 """What is elsewhere goes wrong, or is changed by others, on the way: nothing is lost, and the reason is said."""
 
+import gzip
 import os
 import shutil
 import sys
@@ -159,6 +160,21 @@ def test_a_reason_has_no_signature_in_it(monkeypatch):
 
 
 # ---------------------------------------------------------------------------------------------------------- changes
+
+
+@pytest.mark.parametrize("ending", ["fits", "fits.gz"])
+def test_science_elsewhere_that_was_masked_in_place_is_replaced_only_when_told(ending, memory, model):  # noqa: F811
+    precious = f"/night/p.{ending}"
+    memory.pipe(precious, gzip.compress(frame(1)) if ending.endswith("gz") else frame(1))
+    assert run("mask", f"memory:/{precious}", "-m", model, "--in-place").exit_code == 0
+    before = memory.cat(precious)
+    arguments = ("mask", "memory://night/0.fits", "-m", model, "-o", f"memory:/{precious}")
+    refused = run(*arguments)
+    assert refused.exit_code == 1
+    assert f"p.{ending} exists and is no product of cosmicgate; --overwrite replaces it" in refused.stderr
+    assert memory.cat(precious) == before
+    assert run(*arguments, "--overwrite").exit_code == 0
+    assert run(*arguments, "--grow", 1).exit_code == 0, "a file of masks, whatever its name"
 
 
 def test_what_came_meanwhile_is_not_overwritten_in_place(memory, model, monkeypatch):  # noqa: F811

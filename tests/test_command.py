@@ -18,10 +18,12 @@ import pytest
 from astropy.io import fits
 from conftest import ROOT
 from matplotlib.image import imread
+from test_masker import WRONG, a_checkpoint
 from tiny import hit, sky, tiny_model
 from typer.testing import CliRunner
 
 from cosmicgate.masking.command import app
+from cosmicgate.masking.command.show import image_and_hits
 
 SHAPE = (40, 56)
 
@@ -107,6 +109,17 @@ def test_wrong_arguments_have_a_sentence_and_exit_code_2(night, model, arguments
     assert len(list(night.iterdir())) == 3
 
 
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_wrong_with_a_checkpoint_is_a_sentence_of_each_command(night, tmp_path, wrong):
+    changes, sentence = WRONG[wrong]
+    path = a_checkpoint(tmp_path / "a.ckpt", **changes)
+    for arguments in (("mask", night), ("export", "--onnx", tmp_path / "a.onnx")):
+        done = run(*arguments, "-m", path)
+        assert done.exit_code == 2, done.output
+        assert sentence.replace(" ", "") in "".join(done.output.replace("│", " ").split())
+    assert not (tmp_path / "a.onnx").exists()
+
+
 def test_an_empty_folder_is_a_wrong_argument(tmp_path, model):
     done = run("mask", tmp_path, "-m", model)
     assert done.exit_code == 2
@@ -183,6 +196,26 @@ def test_a_picture_outlines_the_hits(night, model):
     assert blocks[row - 1, column]
     assert not blocks[hit(SHAPE)].any()
     assert blocks.sum() < 40
+
+
+@pytest.mark.parametrize("append", [False, True])
+def test_a_picture_has_the_hits_of_its_own_image_among_images_of_one_name(tmp_path, model, append):
+    path = tmp_path / "a.fits"
+    amplifiers = [sky(SHAPE, seed) for seed in range(3)]
+    amplifiers[1][5, 6], amplifiers[2][7, 8] = 900, 900
+    fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(one, name="SCI") for one in amplifiers)]).writeto(path)
+    assert run("mask", path, "-m", model, *["--append"] * append).exit_code == 0
+    for number, image in enumerate(amplifiers, start=1):
+        shown, hits, _ = image_and_hits(tmp_path / "a_crmasked.fits" if append else path, None, str(number))
+        np.testing.assert_array_equal(shown, image)
+        np.testing.assert_array_equal(hits, image > 500)
+    fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(one, name="SCI") for one in amplifiers[:2])]).writeto(
+        tmp_path / "b.fits"
+    )
+    run("mask", tmp_path / "b.fits", "-m", model)
+    other = run("show", path, "--mask", tmp_path / "b_crmask.fits", "--ext", "3")
+    assert other.exit_code == 1
+    assert "b_crmask.fits: it has no mask SCI_CRMASK of SCI" in other.output
 
 
 # ---------------------------------------------------------------------------------------------- when it goes wrong

@@ -170,6 +170,18 @@ def test_a_bad_column_is_bridged_from_its_good_neighbours_for_networks():
     assert spoiled[0, 0] == 1e5
 
 
+@pytest.mark.parametrize("blank", [0, 1, 40])
+def test_rows_without_a_good_pixel_cost_one_median_of_the_image(blank, monkeypatch):
+    image, median, calls = a_field(), np.median, []
+    bad = np.zeros(image.shape, bool)
+    bad[:blank] = bad[:, 7] = True
+    monkeypatch.setattr(np, "median", lambda *a, **k: (calls.append(a), median(*a, **k))[1])
+    ready, _ = bridged(image, bad)
+    assert len(calls) == (blank > 0)
+    assert (ready[:blank] == median(image[~bad])).all()
+    np.testing.assert_allclose(ready[blank:, 7], (image[blank:, 6] + image[blank:, 8]) / 2)
+
+
 def test_a_known_hot_column_leaves_no_hits_beside_it(real):
     found = configured("released", f"weights={real('weights')}")["released_deepcr"]
     image = np.random.default_rng(0).normal(200, 8, (128, 128)).astype(np.float32)

@@ -1,16 +1,18 @@
 """The detector as it is called from Python: any image of numbers, CCDData, pipelines."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from astropy.io import fits
 from astropy.nddata import CCDData, InverseVariance, NDData, StdDevUncertainty, VarianceUncertainty
-from tiny import hit, sky, tiny_model
+from tiny import NETWORK, hit, sky, tiny_model, tiny_network
 
 import cosmicgate
 from cosmicgate.masking.masker import uncertainty_of_guess
+from cosmicgate.masking.products.labels import Wanted, short_cards
 from cosmicgate.masking.traits import FarFromTraining
 
 SHAPE = (40, 56)
@@ -94,6 +96,19 @@ def test_five_hundred_small_images_of_odd_sizes(masker):
 def test_odd_images_get_probabilities(masker, image):
     probability = masker.probability(image)
     assert np.isfinite(probability).all()
+
+
+@pytest.mark.parametrize("method", ["median", "interpolate"])
+@pytest.mark.parametrize("dtype", ["i1", "u2", "<i4", ">i4", "u4", "<i8", ">i8", "u8"])
+@pytest.mark.parametrize("end", ["max", "min"])
+def test_whole_numbers_at_the_end_of_their_range_do_not_wrap_where_they_are_cleaned(dtype, end, method):
+    value = getattr(np.iinfo(dtype), end)
+    mask = np.zeros(SHAPE, bool)
+    mask[5, 5] = True
+    cleaned = cosmicgate.clean(np.full(SHAPE, value, dtype), mask, method)
+    assert cleaned.dtype == np.dtype(dtype)
+    off = abs(int(cleaned[5, 5]) - value)
+    assert off == 0 if np.dtype(dtype).itemsize <= 4 else off <= 2048  # float64 has 53 bits
 
 
 def test_a_row_or_column_without_a_good_pixel_does_no_harm(masker):
@@ -242,6 +257,39 @@ def test_the_uncertainty_of_a_guess_is_larger_on_the_flank_of_a_star():
     assert not np.isnan(nothing).any()
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64])
+def test_uncertainties_that_are_whole_numbers_grow_as_others_do(masker, dtype):
+    for kind, number in (("std", 5), ("var", 25), ("ivar", 1)):
+        one, other = ccd(kind), ccd(kind)
+        one.uncertainty.array = np.full(SHAPE, number, dtype)
+        other.uncertainty.array = np.full(SHAPE, number, np.float64)
+        whole, real = (masker.clean(each).uncertainty.array for each in (one, other))
+        np.testing.assert_allclose(whole, real, rtol=1e-5)
+        assert (whole[hit(SHAPE)] != number).all()
+
+
+def test_one_uncertainty_may_stand_for_all_pixels(masker):
+    one = CCDData(sky(SHAPE), unit="adu", uncertainty=StdDevUncertainty(5.0))
+    alone, each = (masker.clean(image).uncertainty.array for image in (one, ccd("std")))
+    np.testing.assert_allclose(alone, each, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("outputs/general-3/checkpoints/best.ckpt", "general-3/checkpoints/best.ckpt"),
+        ("/a.ckpt", "/a.ckpt"),
+        ("/Weiß/Läufe/1/last.ckpt", "L?ufe/1/last.ckpt"),
+        (f"{60 * 'x'}7/checkpoints/best.ckpt", f"{17 * 'x'}7/checkpoints/best.ckpt"),
+    ],
+)
+def test_headers_tell_runs_apart_whatever_their_paths(masker, name, said):
+    named = replace(masker, card=replace(masker.card, name=name))
+    done = named.clean(ccd(meta=fits.Header()))
+    assert done.header["CRMODEL"] == said
+    assert short_cards(named, Wanted(), 4)[0].value == said
+
+
 def test_it_is_a_step_of_a_pipeline(masker):
     """As with ccdproc: each step takes a CCDData and returns one; gain comes after, for data and uncertainty alike."""
 
@@ -276,19 +324,69 @@ def test_an_image_unlike_the_training_gets_a_warning_with_the_reason(tmp_path):
         cosmicgate.load(path).mask(sky(SHAPE) + 1400)
 
 
-def test_a_checkpoint_is_a_model_with_a_checksum(tmp_path):
-    from tiny import NETWORK, tiny_network
-
+def a_checkpoint(path, without="", **model):
+    """Write a checkpoint of a run with the tiny network; return its path."""
     state = {f"network.{name}": value for name, value in tiny_network().state_dict().items()}
-    config = {"model": {"_target_": "cosmicgate.models.UNet"} | NETWORK, "title": "T", "trained_on": "x", "seed": 0}
-    path = tmp_path / "run" / "checkpoints" / "best.ckpt"
-    path.parent.mkdir(parents=True)
-    torch.save({"state_dict": state, "config": config | {"threshold": 0.4}}, path)
+    config = {"model": {"_target_": "cosmicgate.models.UNet"} | NETWORK | model, "title": "T", "trained_on": "x"}
+    config |= {"seed": 0, "threshold": 0.4}
+    config.pop(without, None)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"state_dict": state, "config": config}, path)
+    return path
+
+
+def test_a_checkpoint_is_a_model_with_a_checksum(tmp_path):
+    path = a_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt")
     for model in (path, tmp_path / "run"):
         loaded = cosmicgate.load(model)
         np.testing.assert_array_equal(loaded.mask(sky(SHAPE)), hit(SHAPE))
         assert loaded.card.threshold == 0.4
         assert len(loaded.card.sha256) == 64
+
+
+CALLED = []
+
+
+def record(**_):
+    CALLED.append(1)
+    return 2
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"_target_": "test_masker.record"},
+        {"depth": {"_target_": "test_masker.record"}},
+        {"depth": [{"deeper": {"_target_": "test_masker.record"}}]},
+        {"depth": "${oc.create:{_target_: test_masker.record}}"},
+    ],
+    ids=str,
+)
+def test_a_checkpoint_calls_nothing_but_classes_of_networks(tmp_path, model):
+    path = a_checkpoint(tmp_path / "a.ckpt", **model)
+    with pytest.raises(ValueError, match=r"a\.ckpt: its network cannot be made: expected .*test_masker\.record"):
+        cosmicgate.load(path)
+    assert not CALLED
+
+
+WRONG = {  # what differs in a checkpoint: the sentence
+    "a class that is not there": (dict(_target_="networks.Plain"), "cannot be made: No module named 'networks'"),
+    "a class of another name": (dict(_target_="cosmicgate.models.Unet"), "has no attribute 'Unet'"),
+    "an argument that it has not": (dict(colour="red"), "unexpected keyword argument 'colour'"),
+    "weights of another shape": (dict(channels=8), "cannot be made: Error(s) in loading state_dict for UNet: size"),
+    "no title": (dict(without="title"), "its configuration has no title: it is not a checkpoint of train.py"),
+    "no threshold": (dict(without="threshold"), "its configuration has no threshold"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_wrong_with_a_checkpoint_is_one_sentence(tmp_path, wrong):
+    changes, sentence = WRONG[wrong]
+    with pytest.raises(ValueError, match=r"a\.ckpt: its ") as caught:
+        cosmicgate.load(a_checkpoint(tmp_path / "a.ckpt", **changes))
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
 
 
 @pytest.mark.parametrize("knows", [True, False])

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from cosmicgate.data.fits.frames import Frame
 from cosmicgate.detectors.network import packaged
 from cosmicgate.detectors.packaged.cards import FOLDER, find, names, read_card, read_weights
 from cosmicgate.masking.command import app
+from cosmicgate.masking.command.mask import bound
 
 
 def sky(shape=(200, 240)) -> np.ndarray:
@@ -129,7 +131,19 @@ def test_the_fast_command_prints_a_bound_on_what_it_may_miss(tmp_path):
     screen = read_card(find("general")).screen
     assert f"of {screen['hits']} hits" in done.output
     assert f"at most {100 * screen['bound']:.2g} %" in done.output
+    assert "at its threshold of 0.5" in done.output
     assert fits.getheader(tmp_path / "a_crmask.fits", 1)["CRSCREEN"]
+
+
+def test_what_the_first_look_may_miss_is_said_for_the_thresholds_it_was_measured_at():
+    detector = cosmicgate.load(check=False, fast=True)
+    least = detector.threshold(fpr=1e-4)
+    for threshold in (0.9, 0.5, least):
+        assert "not measured" not in bound(detector, threshold)
+    lower = bound(detector, detector.threshold(fpr=1e-3))
+    assert lower.endswith(f"below {least:.3g}, such as 0.00257, were not measured with the first look")
+    uncalibrated = replace(detector, card=replace(detector.card, calibration=[]))
+    assert "below 0.5, such as 0.4" in bound(uncalibrated, 0.4)
 
 
 def test_loading_brings_nothing_of_training_into_memory():

@@ -16,7 +16,7 @@ from cosmicgate.data.fits.images import extensions
 from cosmicgate.masking.products.blocks import spans
 from cosmicgate.masking.products.labels import Wanted
 from cosmicgate.masking.products.making import ahead, make
-from cosmicgate.masking.products.names import inputs_of, output_of, sweep
+from cosmicgate.masking.products.names import inputs_of, output_of, side_file, sweep
 from cosmicgate.masking.products.planes import planes
 
 SHAPE = (48, 64)
@@ -225,6 +225,32 @@ def test_images_of_one_name_and_without_a_name_are_told_apart(tmp_path, masker):
         assert [(hdu.name, hdu.ver) for hdu in out[1:]] == [("CRMASK", 1), ("SCI_CRMASK", 2)]
 
 
+@pytest.mark.parametrize("versions", [(1, 2), (1, 1)], ids=["by version", "by order"])
+@pytest.mark.parametrize("number", [1, 4])
+def test_an_image_that_is_chosen_has_the_planes_that_it_has_among_all(tmp_path, masker, versions, number):
+    path, hdus = tmp_path / "a.fits", [fits.PrimaryHDU()]
+    for seed, version in enumerate(versions):
+        flags = np.zeros(SHAPE, np.int16)
+        flags[:, 3 + seed] = 1
+        group = {"SCI": sky(SHAPE, seed), "ERR": np.full(SHAPE, 5, np.float32), "DQ": flags}
+        hdus += [fits.ImageHDU(data, name=name, ver=version) for name, data in group.items()]
+    fits.HDUList(hdus).writeto(path)
+    (alone,) = planes(path, (str(number),), uncertain=True)
+    among = {plane.place.number: plane for plane in planes(path, uncertain=True)}[number]
+    np.testing.assert_array_equal(alone.bad, among.bad)
+    assert np.flatnonzero(alone.bad.any(axis=0)).tolist() == [3 + number // 4]
+    assert [one.number for one in alone.uncertainties] == [one.number for one in among.uncertainties] == [number + 1]
+    before, after = blocks_of(path), blocks_of(made(path, masker, "clean", exts=(str(number),)))
+    assert [i for i, block in enumerate(before) if block != after[i]] == [number, number + 1]
+
+
+def test_an_image_that_is_chosen_among_none_of_the_sky_has_all_planes(tmp_path):
+    hdus = [fits.ImageHDU(sky(SHAPE), name="MODEL"), fits.ImageHDU(np.eye(*SHAPE, dtype=np.int16), name="DQ")]
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / "a.fits")
+    (plane,) = planes(tmp_path / "a.fits", ("model",))
+    np.testing.assert_array_equal(plane.bad, np.eye(*SHAPE) > 0)
+
+
 def test_a_gzipped_file_stays_one_and_its_other_hdus_as_they_are(exposure, masker, tmp_path):
     path = exposure(as_stored(sky(SHAPE), "uint16"))
     zipped = tmp_path / "z.fits.gz"
@@ -275,16 +301,50 @@ def test_a_file_that_is_not_ours_is_not_replaced(exposure, masker, tmp_path):
     assert "--in-place is for that" in make(path, path, masker, Wanted(), overwrite=True).error
 
 
+@pytest.mark.parametrize("cleaned", [False, True])
+def test_science_that_was_masked_in_place_is_replaced_only_when_told(exposure, masker, tmp_path, cleaned):
+    path, precious = (exposure(as_stored(sky(SHAPE, seed), "float32"), f"{seed}.fits") for seed in range(2))
+    fits.writeto(primary := tmp_path / "2.fits", sky(SHAPE, 2))
+    for one in (precious, primary):
+        made(one, masker, "in-place", cleaned=cleaned)
+        before = one.read_bytes()
+        for kind in ("mask", "clean"):
+            outcome = make(path, one, masker, Wanted(kind, cleaned=kind == "clean"))
+            assert "exists and is no product of cosmicgate; --overwrite replaces it" in outcome.error
+            assert one.read_bytes() == before
+        assert make(path, one, masker, Wanted(), overwrite=True).status == "done"
+
+
+def test_masks_of_any_name_and_copies_of_their_own_are_made_anew_by_other_settings(exposure, masker, tmp_path):
+    path = exposure(as_stored(sky(SHAPE), "float32"), "A.FIT")
+    named = tmp_path / "mine.fits"
+    outputs = {
+        "mask": [side_file(path), named],
+        "append": [tmp_path / "A_crmasked.FIT"],
+        "clean": [tmp_path / "A_crclean.FIT"],
+    }
+    for kind, paths in outputs.items():
+        for output in paths:
+            statuses = [
+                make(path, output, masker, Wanted(kind, grow=grow, cleaned=kind == "clean")).status for grow in (0, 1)
+            ]
+            assert statuses == ["done", "done"]
+    copy = tmp_path / "copy.fits"
+    assert [make(path, copy, masker, Wanted("append")).status for _ in range(2)] == ["done", "finished"]
+    assert "is no product of cosmicgate" in make(path, copy, masker, Wanted("append", grow=1)).error
+
+
 def test_own_products_and_hidden_files_are_no_inputs(tmp_path):
-    for name in ("a.fits", "b.FIT", "c.fits.fz", "d.fits.gz", "a_crmask.fits", "c_crclean.fits.fz", ".x.fits", "e.txt"):
+    made_before = ("a_crmask.fits", "b_crmasked.FIT", "c_crclean.fits.fz")
+    for name in ("a.fits", "b.FIT", "c.fits.fz", "d.fits.gz", *made_before, ".x.fits", "e.txt"):
         (tmp_path / name).touch()
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / "f.fits").touch()
     names = [path.name for path, _ in inputs_of([tmp_path])[0]]
     assert names == ["a.fits", "b.FIT", "c.fits.fz", "d.fits.gz"]
     pairs, products = inputs_of([tmp_path, tmp_path / "a.fits", tmp_path / "a_crmask.fits"], recursive=True)
-    assert [path.name for path, _ in pairs] == [*names[:2], "f.fits", *names[2:]] or len(pairs) == 5
-    assert {path.name for path in products} == {"a_crmask.fits", "c_crclean.fits.fz"}
+    assert [path.name for path, _ in pairs] == [*names[:2], "f.fits", *names[2:]]
+    assert {path.name for path in products} == set(made_before)
     out = {output_of(path, root, tmp_path / "out", "mask").relative_to(tmp_path).as_posix() for path, root in pairs}
     assert "out/below/f_crmask.fits" in out
 

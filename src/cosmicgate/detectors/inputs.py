@@ -47,12 +47,12 @@ def bridged(image: NDArray[Any], bad: NDArray[np.bool_]) -> tuple[NDArray[np.flo
     frames that the published networks learned from.
     """
     image, bad = usable(image, bad)
-    for row in np.flatnonzero(bad.any(axis=1)):
+    blank = bad.all(axis=1)
+    if blank.any():
+        image[blank] = np.median(image[~bad])
+    for row in np.flatnonzero(bad.any(axis=1) & ~blank):
         good = np.flatnonzero(~bad[row])
-        if good.size:
-            image[row, bad[row]] = np.interp(np.flatnonzero(bad[row]), good, image[row, good])
-        else:
-            image[row] = np.median(image[~bad])
+        image[row, bad[row]] = np.interp(np.flatnonzero(bad[row]), good, image[row, good])
     return image, bad
 
 

@@ -44,7 +44,7 @@ def clean(
     if method not in ("median", "interpolate"):
         raise ValueError(f"unknown method {method!r}: expected 'median' or 'interpolate'")
     cleaned = np.array(image)
-    values = cleaned.astype(np.float64 if cleaned.dtype.itemsize > 4 else np.float32)
+    values = cleaned.astype(np.result_type(cleaned, np.float32))  # float64 for integers of four bytes and more
     unknown = mask | ~np.isfinite(values)
     unknown = unknown if bad is None else unknown | bad
     replaced = mask if bad is None else mask & ~bad
@@ -57,7 +57,8 @@ def clean(
     )
     if np.issubdtype(cleaned.dtype, np.integer):
         limits = np.iinfo(cleaned.dtype)
-        guesses = np.clip(np.rint(guesses), limits.min, limits.max)
+        below = np.nextafter(float(limits.max + 1), 0)  # the largest number that does not wrap: limits.max may round up
+        guesses = np.clip(np.rint(guesses), limits.min, below)
     cleaned[rows, columns] = guesses
     return cleaned
 

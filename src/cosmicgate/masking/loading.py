@@ -2,10 +2,14 @@
 
 import hashlib
 import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from pkgutil import resolve_name
+from textwrap import shorten
+from typing import Any, Literal, get_args
 
 import torch
+from torch import nn
 
 from cosmicgate import __version__
 from cosmicgate.detectors.packaged.cards import Card
@@ -82,16 +86,31 @@ def begin_with(network: UNet, model: str | Path | None) -> None:
 
 
 def from_checkpoint(path: Path) -> tuple[UNet, Card]:
-    """Return the network of a checkpoint and what its card can say before it is packaged."""
-    from cosmicgate.config import build  # Hydra, Lightning and W&B: 180 MB that a packaged network does not need
+    """Return the network of a checkpoint and what its card can say before it is packaged.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        There is no such file, or it is no checkpoint of ``train.py`` whose network can be made here.
+    """
+    # Hydra, Lightning and W&B: 180 MB that a packaged network does not need
+    from cosmicgate.config import build, cause_of
     from cosmicgate.detectors.network import PREFIX, has_ring, read_checkpoint
 
     checkpoint = read_checkpoint(path)
     config = checkpoint["config"]
-    arguments = {k: v for k, v in config["model"].items() if not k.startswith("_")}
+    known = config if isinstance(config, Mapping) else {}
+    missing = [key for key in ("model", "title", "trained_on", "seed", "threshold") if key not in known]
+    if missing:
+        raise ValueError(f"{path}: its configuration has no {', '.join(missing)}: it is not a checkpoint of train.py")
     weights = {k.removeprefix(PREFIX): v for k, v in checkpoint["state_dict"].items() if k.startswith(PREFIX)}
-    network = build(config["model"])
-    ready(network, weights)
+    try:
+        expect_networks(config["model"])
+        arguments = {k: v for k, v in config["model"].items() if not k.startswith("_")}
+        network = build(config["model"])
+        ready(network, weights)
+    except Exception as error:  # the class may be anybody's
+        raise ValueError(f"{path}: its network cannot be made: {shorten(str(cause_of(error)), 300)}") from error
     card = Card(
         name=str(path),
         title=config["title"],
@@ -107,3 +126,24 @@ def from_checkpoint(path: Path) -> tuple[UNet, Card]:
         threshold=config["threshold"],
     )
     return network, card
+
+
+def expect_networks(node: Any) -> None:
+    """Refuse the configuration of a network that calls anything else: a checkpoint may come from anywhere.
+
+    Raises
+    ------
+    ValueError, ImportError, AttributeError
+        A ``_target_`` is no subclass of ``torch.nn.Module``, or is not found.
+    """
+    if isinstance(node, str) and "${" in node:  # could become a node with a target
+        raise ValueError(f"expected a configuration without interpolations, found {node!r}")
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            target = resolve_name(node["_target_"])
+            if not (isinstance(target, type) and issubclass(target, nn.Module)):
+                raise ValueError(f"expected a subclass of torch.nn.Module, found {node['_target_']!r}")
+        node = node.values()
+    if not isinstance(node, str) and isinstance(node, Iterable):
+        for below in node:
+            expect_networks(below)

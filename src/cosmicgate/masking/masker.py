@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any, Literal
 
 import numpy as np
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 SMALLEST = 8  # pixels
 LARGEST = 1e30  # counts: beyond, a pixel would become infinite on its way through a network, and all around it
+LONGEST = 40  # letters of a network's name in a header
 Precision = Literal["float32", "bfloat16", "float16"]
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -176,7 +178,7 @@ class Masker:
             kind = ccd.uncertainty.uncertainty_type
             done.uncertainty.array = uncertainty_of_guess(ccd.uncertainty.array, kind, done.data, hits, bad)
         for key, (value, comment) in {
-            "CRMODEL": (self.card.name, f"cosmicgate {__version__}"),
+            "CRMODEL": (called(self.card), f"cosmicgate {__version__}"),
             "CRTHRESH": (round(at, 6), "probability from which a pixel is a hit"),
             "CRPIXELS": (int(hits.sum()), "pixels hit by cosmic rays, replaced"),
         }.items():
@@ -200,19 +202,30 @@ def uncertainty_of_guess(
     What a guess may be wrong by has two parts, whose squares add up: what a pixel of its neighbourhood scatters by
     itself (the median of the variances around), and how much the image changes from pixel to pixel there (the median
     of the squared steps between neighbours, which is large on the flank of a star). ``kind`` is "std", "var" or "ivar";
-    uncertainties of another kind stay.
+    uncertainties of another kind stay. One number may stand for all pixels; whole numbers become real ones.
     """
     power = {"std": 0.5, "var": 1.0, "ivar": -1.0}.get(kind)
-    array = np.array(uncertainty)
     if power is None or not hits.any():
-        return array
-    real = np.result_type(array, cleaned, np.float32)
+        return np.array(uncertainty)
+    array = np.array(np.broadcast_to(uncertainty, hits.shape), np.result_type(uncertainty, np.float32))
+    real = np.result_type(array, cleaned)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         variance = np.asarray(array, real) ** (1 / power)
         steps = np.square(np.diff(np.asarray(cleaned, real), axis=1, append=cleaned[:, -2:-1]))
         own = clean(variance, hits, bad=bad | ~np.isfinite(variance))
         array[hits] = (own[hits] + clean(steps, hits, bad=bad)[hits]) ** power
     return array
+
+
+def called(card: Card) -> str:
+    """Return what headers call a network: its name, of a path the last three parts, which tell runs apart."""
+    return ascii_of(PurePath(*PurePath(card.name).parts[-3:]).as_posix(), LONGEST)
+
+
+def ascii_of(text: str, longest: int) -> str:
+    """Return a text as FITS knows it, its end if it is too long."""
+    clean = text.encode("ascii", "replace").decode()
+    return "".join(letter if letter.isprintable() else "?" for letter in clean)[-longest:]
 
 
 def on_gpu(network: UNet) -> bool:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cosmicgate.masking.products.making import Outcome
 
 FAILED, STOPPED = 1, 130  # exit codes; wrong arguments have 2
+TUNED = 1e-4  # rate of false alarms for whose threshold the first look of a network is tuned
 
 
 def mask(
@@ -109,7 +110,7 @@ def mask(
             exts=tuple(ext or ()),
         )
         if fast and not quiet:
-            typer.echo(bound(masker), err=True)
+            typer.echo(bound(masker, batch.wanted.threshold), err=True)
         night = Night(masker, batch, pairs, jobs, json_file, quiet, ray)
         code = night.run()
     except KeyboardInterrupt:
@@ -139,13 +140,20 @@ def _prepared(detector: dict[str, Any], overwrite: bool, quiet: bool, **wanted: 
     return masker, Batch(Wanted(**wanted), overwrite)
 
 
-def bound(masker: "Masker") -> str:
-    """Return what the screen of a network may miss, by its card."""
-    told = masker.card.screen or {}
-    return (
-        f"fast: of {told.get('hits', 0)} hits in test frames that the network finds, the first look missed "
-        f"{told.get('missed', 0)}; at most {100 * told.get('bound', 1.0):.2g} % at a confidence of 95 %"
+def bound(masker: "Masker", threshold: float) -> str:
+    """Return what the screen of a network may miss, by its card, and that this is not known of a lower threshold."""
+    card, told = masker.card, masker.card.screen or {}
+    text = (
+        f"fast: of {told.get('hits', 0)} hits in test frames that the network finds at its threshold of "
+        f"{card.threshold:g}, the first look missed {told.get('missed', 0)}; at most "
+        f"{100 * told.get('bound', 1.0):.2g} % at a confidence of 95 %"
     )
+    rates = [rate for rate, _ in card.calibration]
+    known = rates and rates[0] <= TUNED <= rates[-1]
+    least = min(card.threshold, card.threshold_at(TUNED)) if known else card.threshold
+    if threshold < least:
+        text += f"; thresholds below {least:.3g}, such as {threshold:.3g}, were not measured with the first look"
+    return text
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 (a signal handler)

@@ -5,9 +5,11 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from astropy.io import fits
 from numpy.typing import NDArray
 
 from cosmicgate.data.fits.hdus import FitsError, opened, pixels
+from cosmicgate.data.fits.images import Extension
 from cosmicgate.masking.products.names import name_of, side_file
 from cosmicgate.masking.products.planes import images_of
 
@@ -47,21 +49,26 @@ def image_and_hits(
             few = ", ".join(image.label for image in images[:4]) + ", ..." * (len(images) > 4)
             raise FitsError(f"{file}: expected one image, found {len(images)} ({few}): choose one by --ext")
         place = images[0]
-        name = (name_of(place, "CRMASK"), place.version)
         image = pixels(hdus[place.number])
-        inside = mask is None and name in hdus
-        hits = np.asarray(hdus[name].data) != 0 if inside else None
+        hits = hits_of(place, hdus) if mask is None else None
     if hits is None:
         side = mask or side_file(file)
         if not side.is_file():
             raise FitsError(f"{file}: it has no masks of cosmicgate and {side} is not there: mask it first")
         with opened(side) as hdus:
-            if name not in hdus:
-                raise FitsError(f"{side}: it has no mask {name[0]} of {place.label}")
-            hits = np.asarray(hdus[name].data) != 0
+            hits = hits_of(place, hdus)
+        if hits is None:
+            raise FitsError(f"{side}: it has no mask {name_of(place, 'CRMASK')} of {place.label}")
     if hits.shape != image.shape:
         raise FitsError(f"{file}: the mask is {hits.shape}, the image {image.shape}")
     return image, hits, place.label
+
+
+def hits_of(place: Extension, hdus: fits.HDUList) -> NDArray[np.bool_] | None:
+    """Return the mask (H, W) of an image among HDUs, by its number: amplifiers may share a name. None: it has none."""
+    name = name_of(place, "CRMASK")
+    found = [hdu for hdu in hdus if hdu.name == name and hdu.header.get("CRHDU") == place.number]
+    return np.asarray(found[0].data) != 0 if found else None
 
 
 def draw(image: NDArray[np.float32], hits: NDArray[np.bool_], path: Path) -> None:

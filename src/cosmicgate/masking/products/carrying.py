@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from cosmicgate.data.fits.hdus import FitsError
 from cosmicgate.masking.masker import Masker
-from cosmicgate.masking.products.labels import Wanted, key_of, keys_in, keys_of
+from cosmicgate.masking.products.labels import Earlier, Wanted, earlier_in, earlier_of, key_of, keys_of
 from cosmicgate.masking.products.making import Known, Outcome, Tell, make, sentence
 from cosmicgate.masking.products.names import DEAD
 from cosmicgate.masking.products.transport import about, fetch, look, send, version
@@ -61,16 +61,16 @@ def _carried(
     told = about(source) if isinstance(source, Url) else {}
     seen = "" if in_place else version(told)  # what is changed in place is known by its masks
     key = key_of(masker, wanted, seen) if seen or in_place else ""
-    earlier = set() if overwrite and not in_place else keys_at(target, folder)
-    if earlier and key in earlier:
+    earlier = Earlier() if overwrite and not in_place else earlier_at(target, folder)
+    if earlier is not None and key in earlier.keys:
         return Outcome(str(source), str(target), "finished")
-    if earlier is not None and not (earlier or in_place or overwrite):
+    if earlier is not None and not (earlier.is_product or in_place or overwrite):
         raise FitsError(f"{source}: {target} exists and is no product of cosmicgate; --overwrite replaces it")
     path = source if isinstance(source, Path) else _below(folder / "input", source.name)
     if isinstance(source, Url):
         fetch(source, path, told.get("size"))
     output = target if isinstance(target, Path) else path if in_place else _below(folder / "output", target.name)
-    known = Known(key if seen else "", None if isinstance(target, Path) else earlier or set())
+    known = Known(key if seen else "", None if isinstance(target, Path) else earlier or Earlier())
     outcome = make(path, output, masker, wanted, overwrite, tell, known)
     if outcome.status == "done" and isinstance(target, Url):
         if in_place and version(about(target)) != version(told):
@@ -87,32 +87,33 @@ def _below(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def keys_at(target: Address, folder: Path) -> set[str] | None:
-    """Return the keys of the masks that an output has; None if there is no such output.
+def earlier_at(target: Address, folder: Path) -> Earlier | None:
+    """Return what an output has of ours; None if there is no such output.
 
     Of one that is elsewhere only headers are fetched, up to the first mask; all of it if it is gzipped or damaged.
     """
     if isinstance(target, Path):
-        return keys_in(target) if target.exists() else None
-    seen = look(target, _keys_of)
-    if seen is None or isinstance(seen, set):
+        return earlier_in(target) if target.exists() else None
+    seen = look(target, lambda file: _earlier_of(file, target.name))
+    if seen != "all of it":
         return seen
     copy = _below(folder / "earlier", target.name)
     fetch(target, copy)
-    return keys_in(copy)
+    return earlier_in(copy)
 
 
-def _keys_of(file: IO[bytes]) -> set[str] | Literal["all of it"]:
-    """Return the keys in an open file, or what has to be fetched to know them."""
+def _earlier_of(file: IO[bytes], name: str) -> Earlier | Literal["all of it"]:
+    """Return what an open file of this name has of ours, or what has to be fetched to know it."""
     begin = file.read(len(FITS))
     if begin != FITS:
-        return "all of it" if begin.startswith(GZIP) else set()
+        return "all of it" if begin.startswith(GZIP) else Earlier()
     file.seek(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of cards that break a rule
         try:
             with fits.open(file, memmap=False, lazy_load_hdus=True, disable_image_compression=True) as hdus:
-                return next((found for hdu in hdus if (found := keys_of([hdu]))), set())
+                keys: set[str] = next((found for hdu in hdus if (found := keys_of([hdu]))), set())
+                return earlier_of(keys, name, hdus[0].header)
         except (OSError, ValueError, TypeError, LookupError, fits.VerifyError) as error:
             if isinstance(error, OSError) and (error.errno is not None or type(error) is not OSError):
                 raise  # of the connection; astropy's of a damaged header have neither number nor kind

@@ -2,20 +2,21 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from astropy.io import fits
 
 from cosmicgate import __version__
 from cosmicgate.data.fits.hdus import FitsError, opened
-from cosmicgate.masking.masker import Masker
-from cosmicgate.masking.products.names import Kind
+from cosmicgate.masking.masker import Masker, ascii_of, called
+from cosmicgate.masking.products.names import PRODUCT, Kind
 
 BIT = 1  # what hit pixels have in a mask
 KEY, TAG = "CRKEY", "CRETAG"
+SOURCE = "CRFILE"  # in the first header of a file of masks, and in that of each mask
 WIDTH = 70  # characters of a line of HISTORY or COMMENT
 
 
@@ -50,6 +51,22 @@ class Wanted:
     exts: tuple[str, ...] = ()
 
 
+class Earlier(NamedTuple):
+    """What an output has of ours before it is made.
+
+    Attributes
+    ----------
+    keys : set of str
+        Of its masks.
+    is_product : bool
+        A file of masks, or a copy by its name: it may be made anew. What was masked in place has keys as well, but may
+        be all that there is of it.
+    """
+
+    keys: Set[str] = frozenset()
+    is_product: bool = False
+
+
 def settings(masker: Masker) -> dict[str, Any]:
     """Return how a detector computes, by name: all of its fields but the network, its card and its warnings.
 
@@ -82,13 +99,18 @@ def keys_of(hdus: Iterable[Any]) -> set[str]:
     return {str(hdu.header[name]) for hdu in hdus for name in (KEY, TAG) if name in hdu.header}
 
 
-def keys_in(path: Path) -> set[str]:
-    """Return the keys of the masks that a file has; none if it cannot be read."""
+def earlier_of(keys: Set[str], name: str, first: fits.Header) -> Earlier:
+    """Return what a file with these keys is: a product if it is a file of masks or has the name of a copy."""
+    return Earlier(keys, bool(keys) and (SOURCE in first or PRODUCT.search(name) is not None))
+
+
+def earlier_in(path: Path) -> Earlier:
+    """Return what a file has of ours; nothing if it cannot be read."""
     try:
         with opened(path) as hdus:
-            return keys_of(hdus)
+            return earlier_of(keys_of(hdus), path.name, hdus[0].header)
     except (FitsError, OSError):
-        return set()
+        return Earlier()
 
 
 def cards_of_mask(
@@ -121,7 +143,7 @@ def cards_of_mask(
         fits.Card("CRGOOD", searched, "pixels searched: not bad, not saturated"),
         fits.Card("CRFRAC", float(f"{hit / max(searched, 1):.4g}"), "part of these that was hit"),
         fits.Card("CRWEIGHT", card.sha256),
-        fits.Card("CRFILE", ascii_of(source[0], 67)),
+        fits.Card(SOURCE, ascii_of(source[0], 67)),
         fits.Card("CRINPUT", source[1]),
         fits.Card("CRHDU", source[2], "number of the image's HDU in the input"),
         *(fits.Card("CR" + name[:6].upper(), value, "setting") for name, value in settings(masker).items()),
@@ -135,7 +157,7 @@ def cards_of_mask(
 def short_cards(masker: Masker, wanted: Wanted, hit: int) -> list[fits.Card]:
     """Return the cards that a cleaned image gets as well."""
     return [
-        fits.Card("CRMODEL", ascii_of(Path(masker.card.name).name, 40), "network"),
+        fits.Card("CRMODEL", called(masker.card), "network"),
         fits.Card("CRVERSN", __version__, "of cosmicgate"),
         fits.Card("CRTHRESH", round(wanted.threshold, 6), "probability from which a pixel is hit"),
         fits.Card("CRPIXELS", hit, "pixels hit by cosmic rays"),
@@ -144,7 +166,7 @@ def short_cards(masker: Masker, wanted: Wanted, hit: int) -> list[fits.Card]:
 
 def history(masker: Masker, wanted: Wanted, hit: int) -> str:
     """Return what was done, in words."""
-    network = f"the network {ascii_of(Path(masker.card.name).name, 40)} (weights {masker.card.sha256[:12]})"
+    network = f"the network {called(masker.card)} (weights {masker.card.sha256[:12]})"
     done = f"{hit} pixels hit by cosmic rays" + (
         ", replaced by the median of their neighbours" if wanted.cleaned else ""
     )
@@ -155,9 +177,3 @@ def lines(word: str, text: str) -> list[fits.Card]:
     """Return a text as HISTORY or COMMENT."""
     text = ascii_of(text, 10**6)
     return [fits.Card(word, text[start : start + WIDTH]) for start in range(0, len(text), WIDTH)]
-
-
-def ascii_of(text: str, longest: int) -> str:
-    """Return a text as FITS knows it, its end if it is too long."""
-    clean = text.encode("ascii", "replace").decode()
-    return "".join(letter if letter.isprintable() else "?" for letter in clean)[-longest:]

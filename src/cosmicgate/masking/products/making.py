@@ -3,7 +3,7 @@
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterator, Set
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -18,12 +18,13 @@ from cosmicgate.data.fits.hdus import FitsError
 from cosmicgate.masking.inpainting import clean
 from cosmicgate.masking.masker import Masker, grown, uncertainty_of_guess
 from cosmicgate.masking.products.labels import (
+    Earlier,
     Wanted,
     cards_of_mask,
+    earlier_in,
     history,
     key_cards,
     key_of,
-    keys_in,
     lines,
     sha256_of,
     short_cards,
@@ -79,12 +80,12 @@ class Known:
     ----------
     tag : str
         Changes with the version of the object that was fetched, and the settings; empty if versions are not known.
-    earlier : set of str, optional
-        The keys of the output that is there; None: look at it.
+    earlier : Earlier, optional
+        What the output that is there has of ours; None: look at it.
     """
 
     tag: str = ""
-    earlier: Set[str] | None = None
+    earlier: Earlier | None = None
 
 
 UNKNOWN = Known()
@@ -102,7 +103,8 @@ def make(
     """Make what is wanted of a file; what goes wrong with it is in the outcome, in one sentence.
 
     An output with the same input and settings is finished. One with others is made anew; a file that is no product
-    of this package is replaced only with ``overwrite``, which also makes finished ones anew.
+    of this package, though it may have been masked in place, is replaced only with ``overwrite``, which also makes
+    finished ones anew.
     """
     outcome = Outcome(str(path), str(output))
     start = time.perf_counter()
@@ -144,13 +146,13 @@ def _make(
         raise FitsError(f"{path}: the output would replace the input; --in-place is for that")
     sha256 = sha256_of(path)
     key = key_of(masker, wanted, "" if in_place else sha256)
-    earlier = keys_in(output) if known.earlier is None or in_place else known.earlier
-    if key in earlier and (in_place or not overwrite):
+    earlier = earlier_in(output) if known.earlier is None or in_place else known.earlier
+    if key in earlier.keys and (in_place or not overwrite):
         outcome.status = "finished"
         return
-    if wanted.kind != "mask" and (earlier if in_place else keys_in(path)):
+    if wanted.kind != "mask" and (earlier if in_place else earlier_in(path)).keys:
         raise FitsError(f"{path}: it has masks of cosmicgate already, by other settings; give the original file")
-    if output.exists() and not (earlier or in_place or overwrite):
+    if output.exists() and not (earlier.is_product or in_place or overwrite):
         raise FitsError(f"{path}: {output} exists and is no product of cosmicgate; --overwrite replaces it")
     keys = key_cards(key, known.tag)
     with tempfile.SpooledTemporaryFile(IN_MEMORY) as hdus:

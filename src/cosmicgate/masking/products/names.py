@@ -13,7 +13,7 @@ from cosmicgate.masking.products.urls import Address, Url
 Kind = Literal["mask", "append", "clean", "in-place"]
 ENDINGS = {"mask": "_crmask", "append": "_crmasked", "clean": "_crclean"}
 FITS = re.compile(r"\.(fits|fit|fts)(\.fz)?(\.gz)?$", re.IGNORECASE)
-PRODUCT = re.compile(rf"({'|'.join(sorted(ENDINGS.values(), key=len, reverse=True))})\.(fits|fit|fts)(\.fz)?(\.gz)?$")
+PRODUCT = re.compile(rf"({'|'.join(sorted(ENDINGS.values(), key=len, reverse=True))})(?i:{FITS.pattern})")
 DEAD = 60.0  # seconds since a hidden file was last written to, after which nobody writes it any more
 
 

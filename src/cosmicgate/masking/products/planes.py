@@ -88,8 +88,10 @@ def planes(path: Path, exts: Sequence[str] = (), uncertain: bool = False) -> Gen
     """
     with opened(path) as hdus:
         images = images_of(path, hdus, exts)
+        others = _science(path, hdus) or images
         for place in images:
-            yield _read(path, hdus, place, images, uncertain)
+            beside = others if place.number in {other.number for other in others} else [*others, place]
+            yield _read(path, hdus, place, beside, uncertain)
             del hdus[place.number].data
 
 
@@ -105,14 +107,20 @@ def _named(path: Path, hdus: fits.HDUList, ext: str) -> list[Extension]:
     name, comma, version = ext.rpartition(",")
     if comma and version.strip().isdigit():
         return [chosen(path, hdus, (name, int(version)), raw=True)]
-    try:
-        same = [image for image in science(path, hdus) if image.name == ext.strip().upper()]
-    except FitsError:
-        same = []
+    same = [image for image in _science(path, hdus) if image.name == ext.strip().upper()]
     return same or [chosen(path, hdus, ext, raw=True)]
 
 
+def _science(path: Path, hdus: fits.HDUList) -> list[Extension]:
+    """Return the images of the sky in a file, which may be none."""
+    try:
+        return science(path, hdus)
+    except FitsError:
+        return []
+
+
 def _read(path: Path, hdus: fits.HDUList, place: Extension, images: Sequence[Extension], uncertain: bool) -> Plane:
+    """Read one of the ``images`` of a file: what lies beside which of them is told by all, asked for or not."""
     image = pixels(hdus[place.number])
     notes: list[str] = []
     bad = ~np.isfinite(image)

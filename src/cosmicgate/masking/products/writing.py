@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from cosmicgate.data.fits.hdus import is_zipped, plain
 from cosmicgate.data.fits.images import Extension
 from cosmicgate.files import whole
+from cosmicgate.masking.masker import ascii_of
 from cosmicgate.masking.products.blocks import BLOCK, header_length, sealed, spans
-from cosmicgate.masking.products.labels import BIT, ascii_of
+from cosmicgate.masking.products.labels import BIT, SOURCE
 from cosmicgate.masking.products.names import name_of
 from cosmicgate.masking.products.patching import Patch, patched
 from cosmicgate.masking.products.tiles import undated_table
@@ -48,7 +49,7 @@ def _compressed(data: NDArray[Any], name: str, version: int, cards: Sequence[fit
 def write_side_file(output: Path, source: Path, hdus: IO[bytes], cards: Sequence[fits.Card]) -> None:
     """Write a file of masks: an empty primary HDU, and HDUs as they are."""
     header = fits.PrimaryHDU().header
-    header["CRFILE"] = ascii_of(source.name, 67)
+    header[SOURCE] = ascii_of(source.name, 67)
     header.extend(cards)
     with whole(output) as partial, partial.open("wb") as file:
         file.write(sealed(header.tostring().encode(), b""))
