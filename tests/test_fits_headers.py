@@ -8,7 +8,8 @@ from astropy.io import fits
 from test_fits_input import a_file, an_image, refusal
 
 from cosmicgate.data.fits.frames import read_frame
-from cosmicgate.data.fits.instruments import KEYWORDS
+from cosmicgate.data.fits.instruments import INSTRUMENTS, KEYWORDS
+from cosmicgate.data.simulate.ccd import CCDS
 
 
 @pytest.mark.parametrize(("key", "entry"), [(key, entry) for key, entries in KEYWORDS.items() for entry in entries])
@@ -86,7 +87,7 @@ def test_what_is_known_wins_over_unit_and_header(tmp_path, known):
     [
         ({"INSTRUME": "DECam"}, ("decam", 4.0, 6.5, 45_000)),
         ({"INSTRUME": "DECam", "BUNIT": "electrons"}, ("decam", 1.0, 6.5, 180_000)),
-        ({"TELID": "0m4a", "INSTRUME": "kb29", "RLEVEL": 91}, ("0m4", 1.0, 16.4, 153_440)),
+        ({"TELID": "0m4a", "INSTRUME": "kb29", "RLEVEL": 91}, ("0m4", 1.0, 16.4, 97_500)),
         ({"INSTRUME": "fa05", "RLEVEL": 91}, ("1m0", 1.0, 7.7, 100_000)),
         ({"INSTRUME": "fl15", "L1STATOV": 1}, ("1m0", 1.0, 7.7, 100_000)),
         ({"TELESCOP": "2m0-01", "INSTRUME": "fs02", "RLEVEL": 91}, ("2m0", 1.0, 11.3, 125_000)),
@@ -101,3 +102,9 @@ def test_the_instruments_numbers_stand_in_and_the_log_says_so(tmp_path, caplog, 
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == (2 if "BUNIT" in cards else 3)
     assert all(str(path) in line and "it is taken to be" in line for line in said)
+
+
+@pytest.mark.parametrize("telescope", ["decam", "0m4", "1m0", "2m0"])
+def test_no_stand_in_saturation_is_above_the_full_well_that_is_simulated(telescope):
+    ccd = CCDS[telescope]
+    assert INSTRUMENTS[telescope].saturation <= ccd.saturation * ccd.gain

@@ -178,6 +178,21 @@ def test_simulated_data_are_an_archive_that_is_made_first(tmp_path):
     assert not any(published({"test_set": s.name, "detector": "Astro-SCRAPPY"}) for s in data.test_sets())
 
 
+def test_fewer_simulated_sequences_are_scored_where_more_were_made_before_and_none_is_made_again(tmp_path, monkeypatch):
+    def sets(number):
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            few = [f"data.archive.sequences={{0m4:{number},1m0:1,2m0:0}}", "data.archive.shape=[64,64]"]
+            config = compose("evaluate", ["data=lco_simulated", *few, f"data.root={tmp_path}"])
+        return {s.name: s.folders for s in build(OmegaConf.to_container(config, resolve=True)["data"]).test_sets()}
+
+    more = sets(2)
+    monkeypatch.setattr("cosmicgate.data.lco.simulated.simulate_triple", None)
+    monkeypatch.setattr("cosmicgate.data.lco.by_class.read_sequence", None)
+    fewer = sets(1)
+    assert {name: len(folders) for name, folders in more.items()} == {"lco_simulated_0m4": 6, "lco_simulated_1m0": 3}
+    assert fewer == more | {"lco_simulated_0m4": more["lco_simulated_0m4"][:3]}
+
+
 # ------------------------------------------------------------------------------------------------------- the commands
 
 

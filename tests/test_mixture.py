@@ -1,5 +1,7 @@
 """Several data sets are trained on together, each as often as it is told, and tested apart."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ import torch
 from cosmicgate.data.cameras import RandomDarks, RandomScience
 from cosmicgate.data.contaminate import Physical
 from cosmicgate.data.decam import DecamData
-from cosmicgate.data.mixture import Mixture
+from cosmicgate.data.mixture import Mixed, Mixture
 from cosmicgate.data.patches import Crops
 
 FRAMES = {"train": 2, "validation": 1, "test": 1}
@@ -56,6 +58,31 @@ def test_a_patch_depends_on_seed_epoch_and_index_alone(mixture):
     assert not torch.equal(mixture.train[1, 7]["image"], mixture.train[2, 7]["image"])
     with pytest.raises(IndexError, match="patch 400 of 400"):
         mixture.train[0, 400]
+
+
+class Numbered:
+    """Patches that are their own keys."""
+
+    def __init__(self, name: str, length: int) -> None:
+        self.name, self.length = name, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[str, int, int]:
+        return self.name, *key
+
+
+def test_an_epoch_has_no_patch_twice_unless_a_part_is_asked_for_more_than_it_has():
+    mixed = Mixed([Numbered("large", 1000), Numbered("enough", 400), Numbered("small", 50)], [0.4, 0.3, 0.3], 1000, 0)
+    epochs = [[mixed[epoch, index] for index in range(1000)] for epoch in range(8)]
+    for patches in epochs:
+        often = {name: Counter(p for p in patches if p[0] == name) for name in ("large", "enough", "small")}
+        assert set(often["large"].values()) == set(often["enough"].values()) == {1}
+        assert len(often["small"]) == 50
+        assert max(often["small"].values()) - min(often["small"].values()) <= 1
+    seen = {index for patches in epochs for name, _, index in patches if name == "large"}
+    assert len(seen) > 950  # what one epoch leaves out another one has
 
 
 def test_validation_sees_every_part_once_and_the_test_keeps_them_apart(mixture):

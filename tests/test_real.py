@@ -1,5 +1,6 @@
 """Real sky and real hits: a coadd exposed again, the footprints of a table, cutouts with a pipeline's flags."""
 
+import logging
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ from scipy import ndimage
 
 from cosmicgate.data.clean import background
 from cosmicgate.data.fits.frames import read_frame
-from cosmicgate.data.real import Coadd, FlaggedCutouts, Footprints
+from cosmicgate.data.real import Coadd, Files, FlaggedCutouts, Footprints
 from cosmicgate.data.real.footprints import scatter
 from cosmicgate.data.simulate.readout import read_out
 from cosmicgate.data.simulate.sky import BANDS
@@ -120,13 +121,29 @@ def test_a_dark_of_footprints_has_the_rate_that_was_asked_for(footprints):
     assert 0.7 < sum(counted) / sum(expected) < 1.1  # hits that cross count as one
 
 
+# ----------------------------------------------------------------------------------------------------------- the files
+
+
+def test_files_of_one_folder_are_in_one_split_if_it_is_asked_for(tmp_path):
+    for number in range(24):
+        path = tmp_path / f"field-{number % 4}" / f"{number}.fits"
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    source = Files(str(tmp_path / "*" / "*.fits"), by_folder=True)
+    dealt = {which: [int(recipe.name) for recipe in source.recipes(which)] for which in SPLITS}
+    assert sorted(number for own in dealt.values() for number in own) == list(range(24))
+    fields = [{number % 4 for number in own} for own in dealt.values()]
+    assert all(fields)
+    assert sum(len(own) for own in fields) == 4
+
+
 # --------------------------------------------------------------------------------------------------------- the cutouts
 
 
-def test_the_33_cutouts_have_449_flagged_pixels_of_5_hits_in_4_of_them(cutouts):
+def test_the_31_cutouts_of_29_exposures_have_449_flagged_pixels_of_5_hits_in_4_of_them(cutouts):
     labelled = cutouts.labelled()
-    assert len(labelled) == 33
-    assert len({recipe.name for recipe, _ in labelled}) == 33
+    assert len({recipe.name for recipe, _ in labelled}) == len(labelled) == 31
+    assert len({recipe.name[: len("150110_053718")] for recipe, _ in labelled}) == 29
     cores = [truth == CORE for _, truth in labelled]
     assert sum(int(core.sum()) for core in cores) == 449
     assert sum(core.any() for core in cores) == 4
@@ -148,8 +165,9 @@ def test_the_flagged_hits_are_brighter_than_their_ring(cutouts):
             assert np.median(image[truth == CORE]) > np.median(image[truth == RING])
 
 
-def test_both_ways_of_writing_flags_are_known(real, cutouts):
-    truths = {recipe.name: truth for recipe, truth in cutouts.labelled()}
+def test_both_ways_of_writing_flags_are_known(real):
+    older = FlaggedCutouts(str(real("decam/cutouts") / "*_V3.5.3.fits"))
+    truths = {recipe.name: truth for recipe, truth in older.labelled()}
     bits = "150110_053718_S4_100x101_V3.5.3"  # 2: saturated, 64: bleeding
     with fits.open(real(f"decam/cutouts/{bits}.fits")) as hdus:
         assert set(np.unique(hdus["DQ"].data)) == {0, 2, 64}
@@ -175,10 +193,38 @@ def test_flags_become_truth(tmp_path, flags, expected):
     assert around.tolist() == [RING if code == CORE else SKY for code in expected]
 
 
-def write_cutout(path, quality, name="DQ"):
-    header = fits.Header({"GAINA": 4.0, "RDNOISEA": 6.5, "SATURATA": 45_000.0, "EXPTIME": 90.0})
+def write_cutout(path, quality, name="DQ", **cards):
+    header = fits.Header({"GAINA": 4.0, "RDNOISEA": 6.5, "SATURATA": 45_000.0, "EXPTIME": 90.0} | cards)
     image = fits.ImageHDU(np.ones(quality.shape, np.float32), header, name="SCI")
     fits.HDUList([fits.PrimaryHDU(), image, fits.ImageHDU(quality, name=name)]).writeto(path)
+
+
+PLACE = {"MJD-OBS": 57032.2, "CCDNUM": 28, "PLVER": "V4.8.2", "CRPIX1": 1854.2, "CRPIX2": -1024.0}
+
+
+@pytest.mark.parametrize(
+    ("cards", "kept"),
+    [
+        ({"CRPIX1": 1855.2, "CRPIX2": -1023.0}, ["a"]),  # the real ones: one pixel apart
+        ({"PLVER": "V4.8.2a"}, ["b"]),
+        ({"PLVER": "V4.10"}, ["b"]),
+        ({"CRPIX2": -1016.0}, ["a"]),  # a row in common
+        ({"CRPIX2": -1015.0}, ["a", "b"]),  # side by side
+        ({"CCDNUM": 22}, ["a", "b"]),
+        ({"MJD-OBS": 57032.3}, ["a", "b"]),
+        ({"PLVER": "V4.8.2"}, ["a", "b"]),  # neither is newer
+        ({"CCDNUM": None}, ["a", "b"]),
+    ],
+)
+def test_of_pixels_that_were_reduced_twice_the_newest_version_counts(tmp_path, caplog, cards, kept):
+    for name, own in (("a", PLACE), ("b", PLACE | {"PLVER": "V3.9"} | cards)):
+        own = {word: value for word, value in own.items() if value is not None}
+        write_cutout(tmp_path / f"{name}.fits", np.zeros((9, 9), np.int32), **own)
+    with caplog.at_level(logging.INFO):
+        assert [recipe.name for recipe, _ in FlaggedCutouts(str(tmp_path / "*.fits")).labelled()] == kept
+    said = [record.getMessage() for record in caplog.records]
+    left = {"a", "b"} - set(kept)
+    assert said == [f"{n}.fits is left out: a newer pipeline reduced the same pixels, {kept[0]}.fits" for n in left]
 
 
 def test_a_cutout_without_flags_is_refused_by_name(tmp_path):

@@ -43,6 +43,12 @@ def test_all_ccds_and_all_exposures_of_a_field_are_in_one_split(science, replay)
     assert replay.requests == []
 
 
+def test_fields_that_overlap_by_a_rim_stay_together():
+    places = {"a": (10.0, -30.0), "b": (10.0, -28.5), "c": (10.0, -32.3)}  # 1.5 and 2.3 degrees from the first
+    files = [Remote(n, "", 0, "", facts={"ra_center": ra, "dec_center": dec}) for n, (ra, dec) in places.items()]
+    assert [[f.path for f in group] for group in by_field(files)] == [["a", "b"], ["c"]]
+
+
 def test_without_places_the_nights_stay_together():
     files = [Remote(f"{n}", "", 0, "", facts={"caldat": f"2012-11-{n % 3}", "ra_center": n}) for n in range(9)]
     assert [[f.path for f in group] for group in by_field(files)] == [["0", "3", "6"], ["1", "4", "7"], ["2", "5", "8"]]

@@ -7,16 +7,19 @@ import subprocess
 import sys
 import time
 import zipfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
 from replay import Trouble
 from test_archives import BODY, HASTY, soon
+from test_config import composed
 from test_unpack import taped, zipped
 
-from cosmicgate.data.archives import FetchError, fetch_lco
-from cosmicgate.data.archives.__main__ import main
+from cosmicgate.config import build
+from cosmicgate.data.archives import FetchError, Manifest, fetch_lco
+from cosmicgate.data.archives.__main__ import main, parser
 from cosmicgate.data.archives.listing import read_manifest
 
 
@@ -57,6 +60,33 @@ def test_a_lost_file_of_an_archive_brings_only_that_archive_again(replay, tmp_pa
     path.write_bytes(BODY[::-1])
     fetch_lco(tmp_path / "lco", replay.base, HASTY, verify=True)
     assert path.read_bytes() == BODY
+
+
+@pytest.mark.parametrize("end", ["before the manifest is written", "before the archive is deleted"])
+def test_a_kill_after_an_archive_is_unpacked_fetches_nothing_again(replay, tmp_path, lco, monkeypatch, end):
+    replay.add_record(5034763, {name: lco[name] for name in ("test_set.zip",)})
+    write, unlink = Manifest.write, Path.unlink
+
+    def written(self, path):
+        if end == "before the manifest is written" and any(file.unpacked for file in self.files):
+            raise KeyboardInterrupt
+        write(self, path)
+
+    def deleted(self, **more):
+        if self.name == "test_set.zip":
+            raise KeyboardInterrupt
+        unlink(self, **more)
+
+    with monkeypatch.context() as killed:
+        killed.setattr(Manifest, "write", written)
+        killed.setattr(Path, "unlink", deleted if end == "before the archive is deleted" else unlink)
+        with pytest.raises(KeyboardInterrupt):
+            fetch_lco(tmp_path, replay.base, HASTY)
+    replay.requests.clear()
+    folder = fetch_lco(tmp_path, replay.base, HASTY)
+    assert replay.requests == []
+    assert [path.read_bytes() for path in folder.rglob("*.fits")] == [BODY]
+    assert not (tmp_path / "test_set.zip").exists()
 
 
 def test_an_evil_archive_of_a_record_is_named_and_the_others_come(replay, tmp_path, lco):
@@ -132,6 +162,19 @@ def test_make_data_lco_from_end_to_end(replay, tmp_path, lco):
     done = subprocess.run(run, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "LCO_CR_dataset").rglob("*_3frms_masks.fits"))) == 2
+
+
+def test_what_make_data_lco_fetched_is_what_lco_zenodo_scores(replay, tmp_path, lco):
+    configured = composed("data=lco_zenodo", name="evaluate").data
+    assert Path(configured.archive.root) == parser().parse_args(["lco"]).root
+    line = next(line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith("data-lco:"))
+    assert f" into {configured.archive.root} " in line
+    replay.add_record(5034763, lco)
+    assert main(["lco", "--root", str(tmp_path), "--base", replay.base], HASTY) == 0
+    replay.requests.clear()
+    given = ["data=lco_zenodo", f"data.root={tmp_path}", f"+data.archive.base={replay.base}"]
+    assert build(composed(*given, name="evaluate").data).archive() == tmp_path / "LCO_CR_dataset"
+    assert replay.requests == []
 
 
 def test_an_archive_that_cannot_be_reached_is_one_sentence(replay, tmp_path, capsys):

@@ -94,7 +94,8 @@ class Mixture(pl.LightningDataModule):
 class Mixed(Dataset[dict[str, Tensor]]):
     """``count`` patches an epoch, each of a part that is drawn by its share.
 
-    Patch ``(epoch, index)`` depends on these and the seed alone.
+    Patch ``(epoch, index)`` depends on these and the seed alone. A part repeats a patch within an epoch only if it is
+    asked for more than it has.
     """
 
     def __init__(self, parts: Sequence[Patches], shares: Sequence[float], count: int, seed: int) -> None:
@@ -108,6 +109,8 @@ class Mixed(Dataset[dict[str, Tensor]]):
         epoch, index = key if isinstance(key, tuple) else (0, key)
         if not 0 <= index < self.count:
             raise IndexError(f"patch {index} of {self.count}")
-        rng = np.random.default_rng([self.seed, epoch, index, 1])
-        part = self.parts[int(rng.choice(len(self.parts), p=self.shares))]
-        return part[epoch, int(rng.integers(len(part)))]
+        rng = np.random.default_rng([self.seed, epoch, 1])  # the epoch's, so that its patches know of each other
+        drawn = rng.choice(len(self.parts), self.count, p=self.shares)
+        part = self.parts[int(drawn[index])]
+        before = int(np.count_nonzero(drawn[:index] == drawn[index]))
+        return part[epoch, int(rng.permutation(len(part))[before % len(part)])]

@@ -19,7 +19,7 @@ from cosmicgate.data.sources import Provenance
 from cosmicgate.data.splits import Split, split
 from cosmicgate.data.store import Recipe
 
-FIELD = 1.1 * units.deg  # DECam's field is 2.2 degrees wide: exposures with centres closer than half of it share sky
+FIELD = 2.2 * units.deg  # the width of DECam's field: two exposures may share sky until their centres are as far apart
 FRACTIONS = {"train": 0.65, "validation": 0.07, "test": 0.28}
 
 

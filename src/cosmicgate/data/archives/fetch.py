@@ -24,6 +24,8 @@ def manifest_path(root: Path, name: str) -> Path:
 def complete(manifest: Manifest, root: Path, name: str, manners: Manners = POLITE, verify: bool = False) -> Manifest:
     """Return the manifest with every file of it on disk; where all are there already, nothing is asked or written.
 
+    An archive that a killed process had unpacked and not deleted yet goes then.
+
     Parameters
     ----------
     manifest : Manifest
@@ -42,6 +44,8 @@ def complete(manifest: Manifest, root: Path, name: str, manners: Manners = POLIT
     """
     path = manifest_path(root, name)
     if path.is_file() and not verify and not missing(manifest, root):
+        for file in manifest.files:
+            _drop(file, root)
         return manifest
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / ".lock"):  # another process may be at it; then this one waits and finds the files
@@ -90,14 +94,20 @@ def _lying(file: Remote, root: Path) -> Remote | None:
 
 
 def _done(manifest: Manifest, file: Remote, root: Path, path: Path) -> Manifest:
-    """Unpack the file if it is an archive, and write down that it is there."""
+    """Unpack the file if it is an archive, write down that it is there, and only then delete the archive."""
     if is_archive(file.path):
-        archive = root / file.path
-        file = replace(file, unpacked=unpack(archive, root))
-        archive.unlink()
+        file = replace(file, unpacked=unpack(root / file.path, root))
     manifest = manifest.having(file)
     manifest.write(path)
+    _drop(file, root)
     return manifest
+
+
+def _drop(file: Remote, root: Path) -> None:
+    """Delete an archive whose files are there."""
+    archive = root / file.path
+    if file.unpacked and archive.is_file():  # asked first: a disk that cannot be written to would refuse
+        archive.unlink()
 
 
 def _fetch(manifest: Manifest, wanted: list[Remote], root: Path, path: Path, manners: Manners) -> Manifest:

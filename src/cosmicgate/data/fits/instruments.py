@@ -32,7 +32,8 @@ class Instrument:
     gain : float or None
         Electrons per ADU; None where it is not the same in all frames.
     read_noise, saturation : float
-        Electrons. The saturation is of pixels that are not binned.
+        Electrons. The saturation is of pixels that are not binned; for others it is too low, which only leaves more of
+        a bright star unmasked.
     source : str
         Where the numbers come from.
     """
@@ -47,7 +48,7 @@ class Instrument:
 # LCO's pipeline multiplies by the gain, so its frames have 1; raw ones have a gain for each camera and mode.
 INSTRUMENTS: dict[str, Instrument] = {
     "decam": Instrument("DECam", 4.0, 6.5, 180_000.0, "Flaugher et al. 2015, AJ 150, 150"),
-    "0m4": Instrument("LCO 0m4 (SBIG 6303)", 1.0, 16.4, 153_440.0, "header of a reduced kb29 frame, binned 2x2"),
+    "0m4": Instrument("LCO 0m4 (SBIG 6303)", 1.0, 16.4, 97_500.0, "read noise: a kb29 frame; full well: as simulated"),
     "1m0": Instrument("LCO 1m0 (Sinistro)", 1.0, 7.7, 100_000.0, "LCO's page on Sinistro"),
     "2m0": Instrument("LCO 2m0 (Spectral)", 1.0, 11.3, 125_000.0, "others' settings for it, not confirmed"),
 }

@@ -21,12 +21,14 @@ FRACTIONS = {"train": 0.6, "validation": 0.1, "test": 0.3}
 class Files:
     """FITS images, science frames or darks, dealt to the splits file by file; no two files may have one name.
 
+    Files that share sky, dithers of a field or CCDs of an exposure, belong into a folder, dealt with ``by_folder``.
+
     Attributes
     ----------
     files : str, or sequence of str
         Glob pattern, or several.
     fractions : mapping of split to float
-        How many of them go where.
+        How many of them, or of their folders, go where.
     header : mapping
         What the headers lack: gain, read_noise, saturation, exptime.
     exts : sequence of str or int
@@ -34,6 +36,8 @@ class Files:
     read : callable
         Called with a path, ``ext`` and the fields that are known: :func:`~cosmicgate.data.fits.frames.read_frame`, or a
         dataclass of settings such as :class:`cosmicgate.data.darks.raw.Reduction`.
+    by_folder : bool
+        All files of a folder go to one split.
     """
 
     files: str | Sequence[str]
@@ -43,11 +47,15 @@ class Files:
     provenance: Provenance = "real"
     exts: Sequence[str | int] = ()
     read: Callable[..., Frame] = read_frame
+    by_folder: bool = False
 
     def recipes(self, which: Split) -> list[Recipe]:
         """Return the recipes of a split."""
-        dealt = split(self.paths(), self.fractions, np.random.default_rng(self.seed))[which]
-        return [recipe for path in dealt for recipe in self.recipes_of(path)]
+        groups: dict[Path, list[Path]] = {}
+        for path in self.paths():
+            groups.setdefault(path.parent if self.by_folder else path, []).append(path)
+        dealt = split(list(groups.values()), self.fractions, np.random.default_rng(self.seed))[which]
+        return [recipe for group in dealt for path in group for recipe in self.recipes_of(path)]
 
     def paths(self) -> list[Path]:
         """Return the files, sorted."""
