@@ -123,6 +123,16 @@ def test_squares_come_from_all_over_an_image_and_are_not_many():
     assert squares(columns[:50, :60]).shape == (1, 50, 60)
 
 
+@pytest.mark.parametrize("shape", [(3056, 3056), (3100, 2048), (1489, 2048), (4096, 2048), (1024, 1024)], ids=str)
+def test_squares_come_from_all_columns_and_rows_of_a_frame_of_any_shape(shape):
+    for axis in (0, 1):
+        ramp = torch.arange(float(shape[axis]))
+        image = (ramp if axis else ramp[:, None]).expand(shape)
+        starts = {float(square.min()) for square in squares(image)}
+        parts = {int(4 * start / shape[axis]) for start in starts}
+        assert parts == {0, 1, 2, 3}, f"axis {axis}: only {sorted(starts)}"
+
+
 # ---------------------------------------------------------------------------------------- scaling
 
 
@@ -156,12 +166,22 @@ def test_up_to_one_block_an_image_is_scaled_as_a_crop_of_training(shape):
     assert torch.allclose(Levels.of(image).scaled(image), robust(image[None, None])[0, 0], atol=1e-6)
 
 
+def test_blocks_without_any_noise_leave_their_neighbours_alone():
+    sky = 1000 + 30 * torch.randn(512, 512, generator=torch.Generator().manual_seed(3))
+    dead = sky.clone()
+    dead[:, :256] = 0
+    beside, alone = (Levels.of(one).scaled(one)[:, 256:] for one in (dead, sky))
+    assert torch.allclose(beside, alone, rtol=0, atol=0.1)
+    assert torch.equal(Levels.of(torch.full((300, 300), 7.0)).sigma.unique(), torch.ones(1))
+
+
 def test_noise_that_whole_numbers_hide_is_still_measured():
     pixels = torch.from_numpy(np.random.default_rng(0).normal(100, 0.4, (1, 4000)).round().astype(np.float32))
     level, sigma = level_and_noise(pixels)
     assert level == 100
     assert 0.2 < sigma < 0.8
-    assert level_and_noise(torch.full((1, 50), 7.0))[1] == 1
+    assert level_and_noise(torch.full((1, 50), 7.0))[1] == 0
+    assert (robust(torch.full((1, 1, 8, 8), 7.0)) == 0).all()
 
 
 # ---------------------------------------------------------------------------------------- the quick look
@@ -188,7 +208,9 @@ def test_where_the_quick_look_sees_something_logits_are_those_of_the_whole_image
     dense = frame_logits(made, image)
     logits, looked = screened_logits(made, lenient(3.0), image)
     seen = logits > NOTHING
-    assert seen[image >= (50 if scaling == "none" else 1e9)].all()
+    first = image if scaling == "none" else Levels.of(image).scaled(image)
+    assert (first >= 3.1).any()
+    assert seen[first >= 3.1].all()
     assert torch.allclose(logits[seen], dense[seen], rtol=0, atol=1e-5)
     assert 0 < looked == pytest.approx(float(seen.double().mean()))
     everything, all_of_it = screened_logits(made, lenient(-1.0), image)

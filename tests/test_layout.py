@@ -94,6 +94,7 @@ def test_networks_know_torch_and_nothing_else():
             "dataclasses",
             "functools",
             "itertools",
+            "math",
             "typing",
         }
 

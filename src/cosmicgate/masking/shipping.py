@@ -41,7 +41,11 @@ WIDEST = 200  # training frames whose traits are measured
 
 
 def calibration(masker: Masker, frames: Sequence[Path]) -> list[list[float]]:
-    """Return rates of false alarms among the sky pixels of labelled frames, and the thresholds that give them."""
+    """Return rates of false alarms among the sky pixels of labelled frames, and the thresholds that give them.
+
+    Where pixels share a logit, the threshold lies above them: a rate is not exceeded. One that no threshold gives is
+    left out.
+    """
     highest, sky = np.empty(0, np.float32), 0
     for _, logits, truth in looked_at(masker, frames, "calibration"):
         found = logits[truth == SKY]
@@ -49,7 +53,11 @@ def calibration(masker: Masker, frames: Sequence[Path]) -> list[list[float]]:
         keep = min(found.size, int(max(RATES) * found.size) + LEAST)
         highest = np.concatenate([highest, np.partition(found, -keep)[-keep:]])
     highest = np.sort(highest)[::-1].astype(np.float64)
-    pairs = [(rate, highest[int(rate * sky)]) for rate in RATES if LEAST <= rate * sky < len(highest)]
+    pairs = []
+    for rate in RATES:
+        if LEAST <= rate * sky < len(highest):
+            above = highest[highest > highest[int(rate * sky)]]  # highest first
+            pairs += [(rate, above[-1])] if len(above) >= LEAST else []
     return [[rate, float(1 / (1 + np.exp(-logit)))] for rate, logit in pairs]
 
 

@@ -14,6 +14,7 @@ TO_SIGMA = 1.4826  # a median deviation of Gaussian noise times this is its stan
 def robust(image: Tensor) -> Tensor:
     """Return asinh((image - median) / 3 sigma) for each image (N, 1, H, W); see :func:`level_and_noise`."""
     level, sigma = level_and_noise(image.flatten(1))
+    sigma[sigma == 0] = 1.0
     return torch.asinh((image - level.view(-1, 1, 1, 1)) / (3 * sigma.view(-1, 1, 1, 1)))
 
 
@@ -21,15 +22,14 @@ def level_and_noise(pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Return the median and the noise (N,) of each row of pixels (N, P).
 
     The noise is 1.4826 median deviations. Where whole numbers hide that (more than half of the pixels are equal), it
-    is the standard deviation of the 98 % nearest to the median, and where all of these are equal, 1.
+    is the standard deviation of the 98 % nearest to the median.
     """
     level = pixels.median(dim=1).values
     deviation = (pixels - level[:, None]).abs()
     sigma = TO_SIGMA * deviation.median(dim=1).values
     for row in (sigma == 0).nonzero()[:, 0].tolist():
         near = deviation[row].sort().values[: max(int(0.98 * pixels.shape[1]), 1)]
-        spread = near.square().mean().sqrt()
-        sigma[row] = spread if spread > 0 else 1.0
+        sigma[row] = near.square().mean().sqrt()
     return level, sigma
 
 
@@ -38,7 +38,8 @@ class Levels:
     """Level and noise of an image, from blocks of 128 px and linear between their centres.
 
     A tile that is scaled by its own median differs from its neighbour at the seam. Here each pixel is scaled by its
-    surroundings, wherever the image is cut afterwards.
+    surroundings, wherever the image is cut afterwards. A block of equal pixels (a dead amplifier, a border of zeros)
+    has no sky and no noise: the median of the other blocks stands there, or its neighbours would be scaled by it.
 
     Attributes
     ----------
@@ -68,7 +69,7 @@ class Levels:
             torch.tensor([start + (min(block, length) - 1) / 2 for start in starts])
             for starts, length in ((tops, image.shape[0]), (lefts, image.shape[1]))
         )
-        return cls(rows, columns, torch.stack(level), torch.stack(sigma))
+        return cls(rows, columns, *_without_gaps(torch.stack(level), torch.stack(sigma)))
 
     def scaled(self, part: Tensor, top: int = 0, left: int = 0) -> Tensor:
         """Return what :func:`robust` does, of the part (H, W) of the image whose first pixel is (top, left)."""
@@ -76,6 +77,14 @@ class Levels:
         across = _linear(self.columns, torch.arange(left, left + part.shape[1], dtype=torch.float32))
         level, sigma = (down @ mesh @ across.T for mesh in (self.level, self.sigma))
         return torch.asinh((part - level) / (3 * sigma))
+
+
+def _without_gaps(level: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """Return level and noise of blocks (R, C), those without noise filled by the others."""
+    flat = sigma == 0
+    if flat.all():
+        return level, torch.ones_like(sigma)
+    return tuple(torch.where(flat, mesh[~flat].median(), mesh) for mesh in (level, sigma))  # type: ignore[return-value]
 
 
 def _starts(length: int, block: int) -> list[int]:

@@ -23,7 +23,7 @@ NOTHING = -30.0  # logit where nobody looked
 LONGEST = 4  # squares along a side of a window
 AROUND = 4  # pixels
 FIRST_ROWS = 32  # that enter the first network at once, on a CPU
-BATCH, BATCH_GPU = 1 << 16, 1 << 20  # pixels that go through the network together
+BATCH, BATCH_GPU = 1 << 15, 1 << 20  # pixels that go through the network together
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ four channels a group and more did not.
 """
 
 import copy
+import math
 
 import torch
 from torch import Tensor, nn
@@ -89,5 +90,8 @@ def squares(image: Tensor, scale: Scale = unscaled) -> Tensor:
     side = min(SQUARE, height, width)
     tops, lefts = (torch.linspace(0, size - side, size // side).round().int().tolist() for size in image.shape)
     places = [(top, left) for top in tops for left in lefts]
-    chosen = places[:: -(-len(places) // SQUARES)]
+    step = -(-len(places) // SQUARES)
+    while math.gcd(step, len(lefts)) > 1:  # or the same columns would come in every row
+        step += 1
+    chosen = places[::step]
     return torch.stack([scale(image[top : top + side, left : left + side], top, left) for top, left in chosen])

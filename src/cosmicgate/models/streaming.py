@@ -112,10 +112,11 @@ class Stream:
         if level == len(self.skips):
             return x
         skips, x = joined(self.skips[level], x), joined(self.odd[level], x)
+        self.skips[level] = None  # or these rows would be held twice while the levels below are at work
         even = x.shape[2] // 2 * 2
         self.odd[level] = x[:, :, even:].clone(memory_format=FAST)
-        pooled = F.max_pool2d(x[:, :, :even], 2) if even else x[:, :, :0, ::2]
-        below = self._level(level + 1, pooled, last)
+        x = F.max_pool2d(x[:, :, :even], 2) if even else x[:, :, :0, ::2]
+        below = self._level(level + 1, x, last)
         ready = 2 * below.shape[2]
         skip, self.skips[level] = skips[:, :, :ready], skips[:, :, ready:].clone(memory_format=FAST)
         up = self.network.up[level](below).contiguous(memory_format=FAST) if ready else skip
