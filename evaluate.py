@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from cosmicgate.config import ConfigError, Evaluate, build, checked, one_sentence
-from cosmicgate.evaluation.lineup import data_of, line_up
+from cosmicgate.evaluation.lineup import data_of, hashes, line_up
 from cosmicgate.evaluation.rows import compare
 from cosmicgate.report.boards import only_wandb, show_evaluation
 from cosmicgate.report.pictures.frames import features, pictures
@@ -34,7 +34,8 @@ def main(cfg: DictConfig) -> None:
         print(f"left out: {entry['detector']}: {entry['reason']}", file=sys.stderr)
     data.prepare_data()
     inputs = [folder for test_set in data.test_sets() for folder in test_set.folders]
-    write_json(run / "provenance.json", provenance(cfg.seed, inputs, config))
+    record = provenance(cfg.seed, inputs, config) | {"checkpoints": hashes(config["checkpoint"])}
+    write_json(run / "provenance.json", record)
 
     results = compare(detectors, data.test_sets(), run / "frames", config["compare"])
     failed = results.get("failed", [])

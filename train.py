@@ -35,7 +35,6 @@ def main(cfg: DictConfig) -> float:
     elif finished(run, config):
         return validation_loss(best)
     pl.seed_everything(cfg.seed, verbose=False)
-
     data = training_data(cfg.data)
     config["trained_on"] = f"{cfg.data.name}, {data.provenance}"
     module = build(cfg.module)
@@ -50,9 +49,10 @@ def main(cfg: DictConfig) -> float:
     judge_together(detector, test_sets, run / "frames", trainer)
     if trainer.is_global_zero:
         rows = evaluate([detector], test_sets, run / "frames")
-        write_json(run / "results.json", {"rows": rows})
-        write_report(run / "results.json", run / "report")
+        write_json(scored := run / "scored.json", {"rows": rows})
+        write_report(scored, run / "report")
         show_training(trainer.loggers, rows, detector, test_sets, run)
+        scored.replace(run / "results.json")  # last: who has it is finished
     return validation_loss(best)
 
 

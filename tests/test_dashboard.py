@@ -142,6 +142,12 @@ def test_without_a_login_the_definition_is_written_and_asks_for_keys_that_runs_l
     assert "Sweep: gates" in text
     names = [section["name"] for section in made["workspace"]["spec"]["section"]["panelBankConfig"]["sections"]]
     assert {"decam: Table 1", "decam: Table 2", "cutouts: Curves", "Training"} <= set(names)
+    sweep = next(
+        section
+        for section in made["workspace"]["spec"]["section"]["panelBankConfig"]["sections"]
+        if "Sweeps" in section["name"]
+    )
+    assert "about.value.detector" in json.dumps(sweep), "the title has what was swept, and no seed"
 
 
 # It warns of what csv_logger prevents; train.py leaves the warning out.

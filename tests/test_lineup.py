@@ -84,3 +84,16 @@ def test_checkpoints_of_different_data_need_data_to_be_named(tmp_path):
     assert lineup.data_of(paths[0]) == {"name": "a"}
     with pytest.raises(ValueError, match=r"a/.* and .*b/.* different data: give data=NAME"):
         lineup.data_of(paths)
+
+
+def test_checkpoints_of_a_sweep_are_scored_on_the_test_that_they_share(tmp_path):
+    def part(seed: int) -> dict:
+        return {"name": "decam", "root": "data/decam", "seed": seed, "transforms": ["flips"] * seed}
+
+    for kind in (part, lambda seed: {"name": "general", "parts": {"one": part(seed)}, "shares": {"one": seed}}):
+        folder = tmp_path / kind(0)["name"]
+        paths = [
+            a_checkpoint(folder / f"seed={seed}" / "checkpoints" / "best.ckpt", seed=seed, data=kind(seed))
+            for seed in (0, 1)
+        ]
+        assert lineup.data_of(paths) == kind(0)

@@ -210,6 +210,14 @@ def test_rows_of_one_name_are_told_apart_by_seed_or_else_by_run(tmp_path):
     both = [tmp_path / "run-0", tmp_path / "run-1"]
     assert names(both) == ["Att Cosmic-CoNN, seed 0", "Att Cosmic-CoNN, seed 1"]
     assert names([both[0], tmp_path / "twin"]) == ["Att Cosmic-CoNN"], "the same row twice is one"
+    rows = [a_row(f"Att Cosmic-CoNN, seed {seed}", threshold=seed) for seed in (0, 1)]
+    a_run(tmp_path / "evaluation", *rows)
+    assert names([*both, tmp_path / "evaluation"]) == names(both), "an evaluation of both has them again"
+    a_run(tmp_path / "tiled", a_row(threshold=0.25))
+    facts = {"command": ["evaluate.py"], "seed": 0, "config": {"group": "evaluation"}}
+    (tmp_path / "tiled" / "provenance.json").write_text(json.dumps(facts))
+    one = [both[1], tmp_path / "tiled"]
+    assert names(one) == ["Att Cosmic-CoNN, run-1", "Att Cosmic-CoNN, tiled"], "the seed of an evaluation is not theirs"
     a_run(tmp_path / "other", a_row(threshold=3))
     assert names([both[0], tmp_path / "other" / "results.json"]) == ["Att Cosmic-CoNN, run-0", "Att Cosmic-CoNN, other"]
 

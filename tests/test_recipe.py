@@ -8,6 +8,7 @@ import pytest
 from cosmicgate.data.clean import background, dark_mask, dilate
 from cosmicgate.data.contaminate import Either, Paper, Physical
 from cosmicgate.data.fits.frames import Frame
+from cosmicgate.detectors.network import has_ring
 from cosmicgate.truth import CORE, IGNORED, RING, SKY
 
 SHAPE = (200, 240)
@@ -208,6 +209,17 @@ def test_both_recipes_get_their_share_of_the_frames():
 def test_a_share_that_is_none_is_refused():
     with pytest.raises(ValueError, match=r"share = 1\.5"):
         Either(Paper(), Physical(), 1.5)
+
+
+def test_two_recipes_have_a_ring_or_neither_has():
+    assert Either(Paper(), Physical()).ring
+    assert not Either(Paper(ring=False), Physical(ring=False)).ring
+    with pytest.raises(ValueError, match="one recipe has a ring, the other has none"):
+        Either(Paper(), Physical(ring=False))
+    without = {"first": {"ring": False}, "second": {"ring": False}}
+    assert not has_ring({"contamination": without})
+    assert not has_ring({"parts": {"a": {"contamination": without}, "b": {"contamination": {}}}})
+    assert has_ring({"contamination": {"first": {"ring": True}, "second": {}}})
 
 
 # ----------------------------------------------------------------------------------------------- in both of them

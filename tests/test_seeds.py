@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from cosmicgate.data.decam import TestSet
+from cosmicgate.evaluation.rows import _differences
 from cosmicgate.evaluation.scoring import Scored, difference
 from cosmicgate.evaluation.seeds import mean, means
 
@@ -64,3 +66,15 @@ def test_the_difference_of_two_means_is_uncertain_by_the_seeds():
     assert found["difference"] == pytest.approx(0.01)
     low, high = found["interval"]
     assert low < 0 < high
+
+
+def test_means_of_different_numbers_of_seeds_are_compared_all_the_same():
+    scored = [(Named(f"Att deepCR, seed {n}"), a_score(0.9)) for n in (0, 1)]
+    scored += [(Named(f"deepCR, seed {n}"), a_score(0.8)) for n in (0, 1, 2)]
+    found = _differences([*scored, *means(scored)], [("Att deepCR", "deepCR")], TestSet("decam", "simulated", ()))
+    assert [(d["a"], d["b"]) for d in found] == [
+        ("Att deepCR, seed 0", "deepCR, seed 0"),
+        ("Att deepCR, seed 1", "deepCR, seed 1"),
+        ("Att deepCR, mean of 2 seeds", "deepCR, mean of 3 seeds"),
+    ]
+    assert found[-1]["core"]["f1"]["difference"] == pytest.approx(0.1)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 import yaml
 from conftest import ROOT, TINY
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -23,9 +24,13 @@ def values(sweep: str) -> dict[str, list[str]]:
     params = yaml.safe_load((ROOT / "conf" / "sweep" / f"{sweep}.yaml").read_text())["hydra"]["sweeper"]["params"]
     found = {}
     for override in OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()]):
-        swept = override.value()
-        is_range = override.is_interval_sweep()
-        found[override.key_or_group] = [swept.start, swept.end] if is_range else list(override.sweep_string_iterator())
+        value = override.value()
+        if override.is_interval_sweep():
+            found[override.key_or_group] = [value.start, value.end]
+        else:
+            found[override.key_or_group] = (
+                list(override.sweep_string_iterator()) if override.is_sweep_override() else [value]
+            )
     return found
 
 
@@ -48,6 +53,16 @@ def test_the_jobs_of_a_sweep_have_folders_of_their_own():
         subdir = subdir or yaml.safe_load((ROOT / "conf" / "train.yaml").read_text())["hydra"]["sweep"]["subdir"]
         for key in values(sweep):
             assert key in subdir, f"two values of {key} share a folder in sweep={sweep}"
+
+
+def test_a_search_of_another_network_has_folders_of_its_own():
+    search = yaml.safe_load((ROOT / "conf" / "sweep" / "search.yaml").read_text())["hydra"]["sweep"]
+    folders = set()
+    for choice in ([], ["model=att_deepcr"]):
+        cfg = composed("experiment=decam_trained", *choice)
+        cfg.folder = "/".join(search.values())
+        folders.add(cfg.folder)
+    assert len(folders) == 2, folders
 
 
 APP = """
@@ -134,6 +149,7 @@ def test_a_search_goes_on_behind_a_failed_job_and_asks_the_same_questions_again(
 def run_folder(tmp_path):
     """A finished run, as far as its files say."""
     config = {"seed": 0, "data": {"name": "a", "frames": [1, 2]}, "model": {"depth": 3}, "module": {}, "trainer": {}}
+    config |= {"callbacks": {"curves": {"every": 5}}, "threshold": 0.5}
     (tmp_path / "results.json").write_text("{}")
     (tmp_path / "provenance.json").write_text(json.dumps({"config": config}))
     (tmp_path / "wandb_id").write_text("a1b2c3d4")
@@ -149,9 +165,23 @@ def test_a_finished_run_is_known_by_its_results_and_its_configuration(run_folder
     with pytest.raises(ConfigError, match=r"^data\.ring is True and was None"):
         finished(run, config | {"data": config["data"] | {"ring": True}})
     assert finished(run, config | {"data": config["data"] | {"root": "elsewhere", "workers": 8}})
+    with pytest.raises(ConfigError, match=r"^callbacks\.freeze is {'fraction': 0.2} and was None"):
+        finished(run, config | {"callbacks": {"freeze": {"fraction": 0.2}, "curves": {"every": 1}}})
+    with pytest.raises(ConfigError, match=r"^threshold is 0\.3 and was 0\.5"):
+        finished(run, config | {"threshold": 0.3})
     (run / "provenance.json").unlink()
     with pytest.raises(ConfigError, match=r"^seed is 0 and was None"):
         finished(run, config)
+
+
+def test_a_training_that_was_stopped_goes_on_under_its_own_configuration_alone(run_folder):
+    run, config = run_folder
+    (run / "results.json").unlink()
+    (run / "checkpoints").mkdir()
+    torch.save({"config": config, "state_dict": {}}, run / "checkpoints" / "last.ckpt")
+    assert not finished(run, config | {"tags": ["also"]})
+    with pytest.raises(ConfigError, match=r"^module\.lr is 1 and was None, but .* is an unfinished run of another"):
+        finished(run, config | {"module": {"lr": 1}})
 
 
 def test_nothing_of_a_training_that_is_to_be_forgotten_is_gone_on_with(run_folder):

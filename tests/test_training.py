@@ -7,7 +7,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 from torch.utils.data import DataLoader
 
 from cosmicgate.callbacks import BatchNormFreeze, SelfContained, ValidationCurves
@@ -192,6 +192,13 @@ def test_a_network_without_batch_norm_is_left_alone(frames, tmp_path):
 def test_the_rate_falls_when_the_validation_loss_does_not(frames, tmp_path):
     _, seen = fit(small(norm="group", lr=1e-6), frames, tmp_path, 3)
     assert seen.rates == pytest.approx([1e-6, 1e-6, 1e-7])
+
+
+def test_a_scheduler_that_looks_at_no_loss_steps_each_epoch(frames, tmp_path):
+    module = small(norm="group", lr=1e-3)
+    module.make_scheduler = lambda adam: StepLR(adam, 1, gamma=0.1)
+    _, seen = fit(module, frames, tmp_path, 3)
+    assert seen.rates == pytest.approx([1e-3, 1e-4, 1e-5])
 
 
 def test_ignored_pixels_change_neither_loss_nor_gradient(frames):

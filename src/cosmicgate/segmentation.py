@@ -95,9 +95,11 @@ class Segmentation(pl.LightningModule):
         """Step the scheduler here, before checkpoints are written: Lightning would do so after, and a resumed run
         would miss that step."""
         if not self.trainer.sanity_checking and self.trainer.state.fn == TrainerFn.FITTING:
-            scheduler = self.lr_schedulers()
+            scheduler: Any = self.lr_schedulers()
             if isinstance(scheduler, ReduceLROnPlateau):
                 scheduler.step(self.trainer.callback_metrics["val/loss"])
+            else:
+                scheduler.step()
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Leave it to :meth:`on_validation_epoch_end`."""

@@ -116,6 +116,14 @@ class Either:
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
             raise ValueError(f"share = {self.share}: expected a part of the frames, from 0 to 1")
+        rings = {getattr(recipe, "ring", True) for recipe in (self.first, self.second)}
+        if len(rings) > 1:
+            raise ValueError("one recipe has a ring, the other has none: a truth is dilated or it is not")
+
+    @property
+    def ring(self) -> bool:
+        """Whether the core is dilated."""
+        return bool(getattr(self.first, "ring", True))
 
     def __call__(self, science: Frame, dark: Frame, rng: np.random.Generator) -> tuple[Frame, NDArray[np.uint8]]:
         """Return the contaminated frame (ADU) and the truth (codes of :mod:`cosmicgate.truth`)."""

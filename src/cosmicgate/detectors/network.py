@@ -149,7 +149,8 @@ def packaged(
 def has_ring(data: Mapping[str, Any]) -> bool:
     """Say whether the truth of a training, by its configuration, had a ring around each hit."""
     parts = data.get("parts", {"all": data}).values()
-    return all(part.get("contamination", {}).get("ring", True) for part in parts)
+    recipes = [part.get("contamination", {}) for part in parts]
+    return all(recipe.get("first", recipe).get("ring", True) for recipe in recipes)  # of two recipes, both have one
 
 
 def _settled(model: Mapping[str, Any], tile: int | None) -> list[str]:

@@ -9,8 +9,11 @@ from cosmicgate.config import build, cause_of
 from cosmicgate.data.real.files import matching
 from cosmicgate.detectors import Detector, Unavailable
 from cosmicgate.detectors.network import read_checkpoint
+from cosmicgate.tracking import tree_hash
 
 Given = str | Sequence[str] | None  # a path, a glob pattern, or several of both
+# Keys of a data node that say how it is trained on and leave its test as it is: those of a sweep may differ.
+OF_TRAINING = ("seed", "transforms", "windows", "patch", "batch_size", "workers", "shares", "count")
 
 
 def line_up(nodes: Mapping[str, Any], checkpoint: Given) -> tuple[list[Detector], list[dict[str, str]]]:
@@ -71,19 +74,34 @@ def checkpoints(given: Given) -> list[Path]:
     return paths
 
 
+def hashes(given: Given) -> dict[str, str]:
+    """Return the SHA-256 of each checkpoint that is there, by its path."""
+    try:
+        return {str(path): tree_hash(path) for path in checkpoints(given) if path.is_file()}
+    except Unavailable:
+        return {}
+
+
 def data_of(given: Given) -> Any:
     """Return the data node that the checkpoints were trained on.
 
     Raises
     ------
     ValueError
-        If they are several: a table has one.
+        If they are several that are not tested on the same frames: a table has one.
     """
     nodes = {str(path): read_checkpoint(path)["config"]["data"] for path in checkpoints(given)}
     first = next(iter(nodes))
-    if other := next((path for path in nodes if nodes[path] != nodes[first]), None):
+    if other := next((path for path in nodes if _tested(nodes[path]) != _tested(nodes[first])), None):
         raise ValueError(f"{first} and {other} were trained on different data: give data=NAME to score them on")
     return nodes[first]
+
+
+def _tested(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a data node decides on its test."""
+    kept = {key: value for key, value in node.items() if key not in OF_TRAINING}
+    parts = {"parts": {name: _tested(part) for name, part in node["parts"].items()}} if "parts" in node else {}
+    return kept | parts
 
 
 def _each(node: Mapping[str, Any], given: Given) -> list[dict[str, Any]]:

@@ -33,7 +33,7 @@ TABLES = {"Table 1": PER_CENT | AREA, "Table 2": OF_MASK}
 CURVES = {"roc": ("log10_fpr", "tpr", "ROC"), "pr": ("recall", "precision", "Precision-recall")}
 HITS = {"recall_by_length": "length", "recall_by_snr": "snr"}
 # What runs are told apart by, where W&B keeps it: cosmicgate.tracking.describe puts it under "about".
-DETECTOR, MODEL, SEED = ("about.detector", "about.model", "about.seed")
+DETECTOR = "about.detector"
 COMPARED = ("tpr_at_fpr_0.01pct", "f1")  # scores of a sweep
 
 
@@ -155,7 +155,7 @@ def _sweep_panels(test_sets: Sequence[str]) -> list[Any]:
         wr.BarPlot(
             title=f"{name}: {(PER_CENT | OF_MASK)[score]}, mean and range over seeds",
             metrics=[key_of(name, score)],
-            groupby=wr.Config(MODEL),
+            groupby=wr.Config(DETECTOR),  # its title has what was swept, and no seed
             groupby_aggfunc="mean",
             groupby_rangefunc="minmax",
         )

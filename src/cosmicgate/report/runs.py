@@ -114,12 +114,20 @@ def together(runs: Sequence[Run]) -> dict[str, list[dict[str, Any]]]:
         for name in LISTS[1:]:
             merged[name] += [entry for entry in run.content[name] if entry not in merged[name]]
     for members in groups.values():
-        seeds = [run.facts.get("seed") for run, _ in members]
+        seeds = [_seed_of(run) for run, _ in members]
         by_seed = None not in seeds and len(set(seeds)) == len(seeds)
         for (run, row), seed in zip(members, seeds, strict=True):
             behind = f", seed {seed}" if by_seed else f", {run.name}"
-            merged["rows"].append(row if len(members) == 1 else row | {"detector": f"{row['detector']}{behind}"})
+            named = row if len(members) == 1 else row | {"detector": f"{row['detector']}{behind}"}
+            if named not in merged["rows"]:  # an evaluation of several seeds named them so itself
+                merged["rows"].append(named)
     return merged
+
+
+def _seed_of(run: Run) -> int | None:
+    """Return the seed of a training; that of an evaluation is not its networks'."""
+    seed: int | None = run.facts.get("seed") if "model" in run.facts.get("config", {}) else None
+    return seed
 
 
 def best_epoch(history: Sequence[tuple[int, float]]) -> tuple[int, float]:

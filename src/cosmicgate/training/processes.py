@@ -31,7 +31,8 @@ def begin(trainer: pl.Trainer, run: Path, seed: int, data: Any, config: Mapping[
     keep_memory()
     if trainer.is_global_zero:
         data.prepare_data()
-        write_json(run / "provenance.json", provenance(seed, data.folders(), config))
+        tested = [folder for test_set in data.test_sets() for folder in test_set.folders]
+        write_json(run / "provenance.json", provenance(seed, list(dict.fromkeys(data.folders() + tested)), config))
 
 
 def _check(trainer: pl.Trainer) -> None:

@@ -18,13 +18,15 @@ from cosmicgate.config import ConfigError, cause_of
 from cosmicgate.detectors.network import read_checkpoint
 from cosmicgate.files import write_whole
 
-DECIDE = ("seed", "start", "data", "model", "module", "trainer")  # keys of a configuration that decide on its results
+# Keys of a configuration that decide on its results.
+DECIDE = ("seed", "start", "data", "model", "module", "trainer", "callbacks", "threshold")
 # Keys below them that say where and how fast it is done; another machine may finish a sweep.
 HOW = (
     *("default_root_dir", "root", "workers", "accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar"),
-    *("use_distributed_sampler", "sync_batchnorm", "plugins"),
+    *("use_distributed_sampler", "sync_batchnorm", "plugins", "dirpath", "curves", "rate"),
 )
 FAILED = "failed.txt"
+LAST = "checkpoints/last.ckpt"
 
 log = logging.getLogger(__name__)
 
@@ -35,27 +37,32 @@ def finished(run: Path, config: Mapping[str, Any]) -> bool:
     Raises
     ------
     ConfigError
-        If it has those of another one; names the first key that differs.
+        If it has those of another one, or a training of another one that could go on; names the first key that differs.
     """
-    if not (run / "results.json").is_file():
-        return False
-    record = run / "provenance.json"
-    before = json.loads(record.read_text())["config"] if record.is_file() else {}
-    now = json.loads(json.dumps(config))  # lists and keys as JSON keeps them
+    record, last = run / "provenance.json", run / LAST
+    if (run / "results.json").is_file():
+        _refuse_another(json.loads(record.read_text())["config"] if record.is_file() else {}, config, run, "a finished")
+        log.info("%s is finished, nothing to do", run)
+        return True
+    if last.is_file():
+        _refuse_another(read_checkpoint(last)["config"], config, run, "an unfinished")
+    return False
+
+
+def _refuse_another(before: Mapping[str, Any], config: Mapping[str, Any], run: Path, kind: str) -> None:
+    before, now = (json.loads(json.dumps(one)) for one in (before, config))  # lists and keys as JSON keeps them
     for key in DECIDE:
         if differs := _first_difference(before.get(key), now.get(key), key):
             raise ConfigError(
-                f"{differs}, but {run} is a finished run of another configuration: choose another hydra.run.dir, or "
+                f"{differs}, but {run} is {kind} run of another configuration: choose another hydra.run.dir, or "
                 "give resume=false to train there again"
             )
-    log.info("%s is finished, nothing to do", run)
-    return True
 
 
 @rank_zero_only
 def forget(run: Path) -> None:
     """Remove what would let a new training in a run folder seem to be the one before, or go on from it."""
-    for name in ("results.json", "metrics.csv", "wandb_id", "checkpoints/last.ckpt"):
+    for name in ("results.json", "metrics.csv", "wandb_id", LAST):
         (run / name).unlink(missing_ok=True)
 
 

@@ -38,11 +38,13 @@ def published(row: Row) -> dict[str, float]:
 
 
 def cell(row: Row, part: str, key: str) -> str:
-    """A score and, behind it, its interval: 97.69 [97.10, 98.04]."""
+    """A score and, behind it, its interval and of a mean the lowest and the highest seed: 97.69 [97.10, 98.04]."""
     form, factor = UNITS[key]
-    limits = interval_of(row, part, key)
+    limits, ends = interval_of(row, part, key), row.get("spread", {}).get(part, {}).get(key)
     text = number(row[part][key], form, factor)
-    return text if limits is None else f"{text} [{', '.join(number(limit, form, factor) for limit in limits)}]"
+    if limits is not None:
+        text += f" [{', '.join(number(limit, form, factor) for limit in limits)}]"
+    return text if ends is None else f"{text}, seeds {' to '.join(number(end, form, factor) for end in ends)}"
 
 
 def difference_cell(entry: Mapping[str, Any], key: str) -> str:

@@ -94,7 +94,8 @@ def difference_tables(differences: Sequence[Mapping[str, Any]]) -> list[Table]:
             ]
             caption = (
                 f"{name} ({provenance}): {frames} frames. Truth: {meaning}. First minus second on the same frames, its "
-                "95 % interval by paired bootstrap over frames, and the part of the draws above zero."
+                "95 % interval by paired bootstrap over frames (of means, over seeds as well), and the part of the "
+                "draws above zero."
             )
             title = f"Differences, {convention} truth: {name} ({provenance})"
             tables.append(Table(title, caption, ["Score", *(_pair(entry) for entry in entries)], lines, texts=1))
@@ -138,4 +139,5 @@ def _about_intervals(members: Sequence[Row]) -> str:
     if not draws:
         return "No intervals: they need several frames."
     few = ": few, so they are rough" if frames < 10 else ""
-    return f"In brackets 95 % intervals, by drawing the {frames} frames again {draws:,} times{few}."
+    seeds = " Of a mean the seeds are drawn again as well." if any("spread" in row for row in members) else ""
+    return f"In brackets 95 % intervals, by drawing the {frames} frames again {draws:,} times{few}.{seeds}"
