@@ -38,7 +38,7 @@ def main(cfg: DictConfig) -> float:
     data = training_data(cfg.data)
     config["trained_on"] = f"{cfg.data.name}, {data.provenance}"
     module = build(cfg.module)
-    begin_with(module.network, cfg.start)
+    config["started_from"] = begin_with(module.network, cfg.start)
     callbacks = [*build(cfg.callbacks).values(), SelfContained(config)]
     trainer = build(cfg.trainer, callbacks=callbacks, logger=on_record(build(cfg.logger), run))
     begin(trainer, run, cfg.seed, data, config)

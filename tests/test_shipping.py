@@ -1,5 +1,6 @@
 """A run becomes a packaged network that says of itself what it was made from and what it does."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -35,6 +36,11 @@ def packaged(runs):
 def test_a_training_can_start_with_the_weights_of_another(runs):
     first, second = (dict(loading.load(run, check=False).network.named_parameters()) for run in runs)
     assert all(torch.allclose(first[name], second[name], atol=1e-6) for name in first)
+    record = json.loads((runs[1] / "provenance.json").read_text())["config"]
+    best = (runs[0] / "checkpoints" / "best.ckpt").read_bytes()
+    assert record["started_from"] == hashlib.sha256(best).hexdigest(), (
+        "which weights a training began with is on record"
+    )
 
 
 @pytest.mark.slow

@@ -1,14 +1,16 @@
 """Our networks as detectors."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from pkgutil import resolve_name
+from textwrap import shorten
 from typing import Any
 
 import torch
 from torch import nn
 
-from cosmicgate.config import build
+from cosmicgate.config import build, cause_of
 from cosmicgate.data.fits.frames import Frame
 from cosmicgate.detectors import NEVER, Detection
 from cosmicgate.detectors.inputs import BRIDGED, bridged
@@ -103,9 +105,8 @@ def load(
         raise ValueError("detector=checkpoint: give checkpoint=FILE")
     checkpoint = read_checkpoint(path)
     config = checkpoint["config"]
-    weights = {k.removeprefix(PREFIX): v for k, v in checkpoint["state_dict"].items() if k.startswith(PREFIX)}
     return Network(
-        network=ready(build(config["model"]), weights),
+        network=rebuilt(checkpoint, Path(path)),
         title=title or config["title"],
         trained_on=config["trained_on"],
         identity=["checkpoint", tree_hash(Path(path)), tile, halo, BRIDGED, *_settled(config["model"], tile)],
@@ -115,6 +116,43 @@ def load(
         grow=not has_ring(config.get("data", {})),
         facts=facts_of(config),
     )
+
+
+def rebuilt(checkpoint: Mapping[str, Any], path: Path) -> Any:
+    """Return the network of a checkpoint, ready for use.
+
+    Raises
+    ------
+    ValueError
+        It cannot be made here; says why.
+    """
+    weights = {k.removeprefix(PREFIX): v for k, v in checkpoint["state_dict"].items() if k.startswith(PREFIX)}
+    try:
+        _expect_networks(checkpoint["config"]["model"])
+        return ready(build(checkpoint["config"]["model"]), weights)
+    except Exception as error:  # the class may be anybody's
+        raise ValueError(f"{path}: its network cannot be made: {shorten(str(cause_of(error)), 300)}") from error
+
+
+def _expect_networks(node: Any) -> None:
+    """Refuse the configuration of a network that calls anything else: a checkpoint may come from anywhere.
+
+    Raises
+    ------
+    ValueError, ImportError, AttributeError
+        A ``_target_`` is no subclass of ``torch.nn.Module``, or is not found.
+    """
+    if isinstance(node, str) and "${" in node:  # could become a node with a target
+        raise ValueError(f"expected a configuration without interpolations, found {node!r}")
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            target = resolve_name(node["_target_"])
+            if not (isinstance(target, type) and issubclass(target, nn.Module)):
+                raise ValueError(f"expected a subclass of torch.nn.Module, found {node['_target_']!r}")
+        node = node.values()
+    if not isinstance(node, str) and isinstance(node, Iterable):
+        for below in node:
+            _expect_networks(below)
 
 
 def packaged(

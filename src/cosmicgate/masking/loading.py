@@ -2,18 +2,15 @@
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from pkgutil import resolve_name
-from textwrap import shorten
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
-from torch import nn
 
 from cosmicgate import __version__
 from cosmicgate.detectors.packaged.cards import Card
-from cosmicgate.detectors.packaged.unpacking import ready, screen_of, unpacked
+from cosmicgate.detectors.packaged.unpacking import screen_of, unpacked
 from cosmicgate.masking.engine import runtime
 from cosmicgate.masking.masker import Masker, Precision, on_gpu
 from cosmicgate.models import UNet
@@ -79,10 +76,19 @@ def knows_bfloat16() -> bool:
     return any(told.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # the last on ARM
 
 
-def begin_with(network: UNet, model: str | Path | None) -> None:
-    """Give a network the weights of another of the same form, as :func:`load` finds it; None leaves its own."""
-    if model is not None:
-        network.load_state_dict(load(model, check=False).network.state_dict())
+def begin_with(network: UNet, model: str | Path | None) -> str | None:
+    """Give a network the weights of another of the same form, as :func:`load` finds it; None leaves its own.
+
+    Returns
+    -------
+    str or None
+        The SHA-256 of the file of weights or the checkpoint.
+    """
+    if model is None:
+        return None
+    other = load(model, check=False)
+    network.load_state_dict(other.network.state_dict())
+    return other.card.sha256
 
 
 def from_checkpoint(path: Path) -> tuple[UNet, Card]:
@@ -94,8 +100,7 @@ def from_checkpoint(path: Path) -> tuple[UNet, Card]:
         There is no such file, or it is no checkpoint of ``train.py`` whose network can be made here.
     """
     # Hydra, Lightning and W&B: 180 MB that a packaged network does not need
-    from cosmicgate.config import build, cause_of
-    from cosmicgate.detectors.network import PREFIX, has_ring, read_checkpoint
+    from cosmicgate.detectors.network import has_ring, read_checkpoint, rebuilt
 
     checkpoint = read_checkpoint(path)
     config = checkpoint["config"]
@@ -103,19 +108,12 @@ def from_checkpoint(path: Path) -> tuple[UNet, Card]:
     missing = [key for key in ("model", "title", "trained_on", "seed", "threshold") if key not in known]
     if missing:
         raise ValueError(f"{path}: its configuration has no {', '.join(missing)}: it is not a checkpoint of train.py")
-    weights = {k.removeprefix(PREFIX): v for k, v in checkpoint["state_dict"].items() if k.startswith(PREFIX)}
-    try:
-        expect_networks(config["model"])
-        arguments = {k: v for k, v in config["model"].items() if not k.startswith("_")}
-        network = build(config["model"])
-        ready(network, weights)
-    except Exception as error:  # the class may be anybody's
-        raise ValueError(f"{path}: its network cannot be made: {shorten(str(cause_of(error)), 300)}") from error
+    network = rebuilt(checkpoint, path)
     card = Card(
         name=str(path),
         title=config["title"],
         version=__version__,
-        network=arguments,
+        network={k: v for k, v in config["model"].items() if not k.startswith("_")},
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         trained_on=config["trained_on"],
         command="",
@@ -126,24 +124,3 @@ def from_checkpoint(path: Path) -> tuple[UNet, Card]:
         threshold=config["threshold"],
     )
     return network, card
-
-
-def expect_networks(node: Any) -> None:
-    """Refuse the configuration of a network that calls anything else: a checkpoint may come from anywhere.
-
-    Raises
-    ------
-    ValueError, ImportError, AttributeError
-        A ``_target_`` is no subclass of ``torch.nn.Module``, or is not found.
-    """
-    if isinstance(node, str) and "${" in node:  # could become a node with a target
-        raise ValueError(f"expected a configuration without interpolations, found {node!r}")
-    if isinstance(node, Mapping):
-        if "_target_" in node:
-            target = resolve_name(node["_target_"])
-            if not (isinstance(target, type) and issubclass(target, nn.Module)):
-                raise ValueError(f"expected a subclass of torch.nn.Module, found {node['_target_']!r}")
-        node = node.values()
-    if not isinstance(node, str) and isinstance(node, Iterable):
-        for below in node:
-            expect_networks(below)
