@@ -34,11 +34,14 @@ dashboard: setup ## Save a W&B workspace and report of finished runs, or write d
 sync: setup ## Send offline W&B runs below RUNS=outputs, once you are logged in
 	find $(RUNS) -type d -name 'offline-run-*' -print0 | xargs -0 -r $(BIN)/wandb sync --yes
 
+# A test file to each core, in a thread: two processes that each want all cores take longer than one after the other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
 test: setup ## Run every test
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-quick: setup ## Run the tests that take seconds
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: setup ## Check style and types
 	$(BIN)/ruff check .

@@ -131,10 +131,12 @@ def suspicious(screen: Screen, image: Tensor, scale: Scale, dtype: torch.dtype =
 def brightest(screen: Screen, logits: Tensor) -> Tensor:
     """Return the highest logit (rows, columns) in each square of the image (H, W) and in its margin."""
     cell, margin = screen.cell, screen.margin
-    below, right = (-length % cell for length in logits.shape)
-    padded = F.pad(logits[None, None], (margin, right + margin, margin, below + margin), value=NOTHING)
     step = margin if margin and cell % margin == 0 else 1  # squares share what is in the margin of both
-    return F.max_pool2d(F.max_pool2d(padded, step), (cell + 2 * margin) // step, cell // step)[0, 0]
+    found = F.max_pool2d(logits[None, None], step, ceil_mode=True) if step > 1 else logits[None, None]
+    below, right = (-length % (cell // step) for length in found.shape[2:])
+    around = margin // step
+    found = F.pad(found, (around, right + around, around, below + around), value=NOTHING)
+    return F.max_pool2d(found, (cell + 2 * margin) // step, cell // step)[0, 0]
 
 
 Box = tuple[int, int, int, int]  # first and last + 1 row, first and last + 1 column
