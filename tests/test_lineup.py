@@ -79,6 +79,14 @@ def test_the_experiment_of_the_papers_tables_has_every_row():
     assert {"released_att_deepcr", "checkpoint"} <= {entry["detector"] for entry in unavailable}
 
 
+def test_every_checkpoint_of_an_evaluation_is_on_record_by_its_hash(tmp_path):
+    paths = [a_checkpoint(tmp_path / r / "checkpoints" / "best.ckpt", seed=n) for n, r in enumerate("ab")]
+    found = lineup.hashes(f"{tmp_path}/*/checkpoints/best.ckpt")
+    assert list(found) == paths
+    assert len(set(found.values())) == 2
+    assert lineup.hashes(f"{tmp_path}/*/none.ckpt") == lineup.hashes(None) == {}
+
+
 def test_checkpoints_of_different_data_need_data_to_be_named(tmp_path):
     paths = [a_checkpoint(tmp_path / r / "checkpoints" / "best.ckpt", data={"name": r}) for r in "ab"]
     assert lineup.data_of(paths[0]) == {"name": "a"}

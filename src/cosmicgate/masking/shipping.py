@@ -23,7 +23,7 @@ from cosmicgate.config import build
 from cosmicgate.data.store import digest, load_labelled
 from cosmicgate.detectors.inputs import bridged
 from cosmicgate.detectors.network import read_checkpoint
-from cosmicgate.detectors.packaged.cards import FOLDER, SCREEN, Card, pack, ship
+from cosmicgate.detectors.packaged.cards import FOLDER, SCREEN, TUNED, Card, pack, ship
 from cosmicgate.masking.loading import load
 from cosmicgate.masking.masker import Masker
 from cosmicgate.masking.traits import TRAITS, traits
@@ -80,7 +80,7 @@ def ranges(frames: Sequence[Path], scaling: str) -> dict[str, list[float]]:
     return limits | {"sources": [0.0, limits["sources"][1]]}
 
 
-def tuned_screen(masker: Masker, first: Masker, frames: Sequence[Path], fpr: float = 1e-4) -> Screen:
+def tuned_screen(masker: Masker, first: Masker, frames: Sequence[Path], fpr: float = TUNED) -> Screen:
     """Return the strictest screen that loses no more than :data:`LOST` of the hit pixels which the network finds."""
     screen = Screen(first.network, 0.0)
     least = masker.card.calibration[0][0]  # few frames do not tell rates as low as that

@@ -18,6 +18,7 @@ from cosmicgate.files import write_whole
 FOLDER = Path(__file__).parent / "weights"
 WEIGHTS, CARD = ".safetensors", ".json"
 SCREEN = "screen."  # before the names of its screen's weights in the same file
+TUNED = 1e-4  # rate of false alarms for whose threshold a screen is tuned
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from cosmicgate.masking.products.making import Outcome
 
 FAILED, STOPPED = 1, 130  # exit codes; wrong arguments have 2
-TUNED = 1e-4  # rate of false alarms for whose threshold the first look of a network is tuned
 
 
 def mask(
@@ -142,6 +141,8 @@ def _prepared(detector: dict[str, Any], overwrite: bool, quiet: bool, **wanted: 
 
 def bound(masker: "Masker", threshold: float) -> str:
     """Return what the screen of a network may miss, by its card, and that this is not known of a lower threshold."""
+    from cosmicgate.detectors.packaged.cards import TUNED  # torch: not for --help
+
     card, told = masker.card, masker.card.screen or {}
     text = (
         f"fast: of {told.get('hits', 0)} hits in test frames that the network finds at its threshold of "
