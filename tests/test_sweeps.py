@@ -212,3 +212,18 @@ def test_the_same_command_continues_a_sweep(command, tmp_path):
     done = command("train.py", *sweep, "module.optimizer.lr=-1,0.001")
     assert done.returncode == 1
     assert (good / "results.json").read_bytes() == first
+
+
+@pytest.mark.slow
+def test_a_training_whose_report_could_not_be_written_is_not_finished(command, tmp_path):
+    small = (*TINY, "trainer=smoke", f"data.root={command.data}", "logger=csv", "model=deepcr", "model.channels=8")
+    (tmp_path / "report").write_text("in the way")
+    failed = command("train.py", *small, f"hydra.run.dir={tmp_path}")
+    assert failed.returncode != 0
+    assert not (tmp_path / "results.json").exists()
+    (tmp_path / "report").unlink()
+    done = command("train.py", *small, f"hydra.run.dir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert "is finished" not in done.stdout
+    assert (tmp_path / "results.json").is_file()
+    assert (tmp_path / "report" / "tables.md").is_file()
