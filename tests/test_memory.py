@@ -17,7 +17,7 @@ def step():
 for _ in range(10):
     step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(5):
+for _ in range(20):
     step()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
@@ -29,7 +29,9 @@ def test_memory_that_is_kept_is_not_asked_for_again():
         how: int(subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, check=True).stdout)
         for how in ("as it is", "kept")
     }
-    assert faults["kept"] < 1000 < faults["as it is"], faults
+    # As it is, every step asks twice for its 64 MiB; kept, a small array may still split a piece that was free.
+    assert faults["as it is"] > 1000, faults
+    assert faults["kept"] < faults["as it is"] / 5, faults
 
 
 def test_every_process_of_a_training_keeps_its_memory(monkeypatch, tmp_path):
