@@ -14,12 +14,11 @@ from cosmicgate.models.streaming import streamed_logits
 
 
 def network(
-    norm: str = "batch", scaling: str = "none", depth: int = 3, gate: bool = True, shared: bool = False
+    norm: str = "batch", scaling: str = "none", depth: int = 3, gate: bool = True, shared: bool = False, patch: int = 1
 ) -> UNet:
     torch.manual_seed(0)
-    made = UNet(
-        depth, 8, norm=norm, scaling=scaling, gate=gate, gate_norm=gate, shared_norm=shared, momentum=0.5
-    ).train()
+    same = {"gate": gate, "gate_norm": gate, "shared_norm": shared}
+    made = UNet(depth, 8, norm=norm, scaling=scaling, momentum=0.5, patch=patch, **same).train()
     for _ in range(3):  # running statistics that are not the identity
         made(torch.randn(2, 1, 64, 64) * 2 + 1)
     return made.eval()
@@ -38,6 +37,17 @@ def noise(height: int, width: int) -> torch.Tensor:
 def test_rows_one_after_the_other_give_the_whole_image(depth, gate, rows):
     made, image = network(depth=depth, gate=gate), noise(61, 45)
     assert torch.allclose(streamed_logits(made, image, rows=rows), made(image[None, None])[0, 0], rtol=0, atol=1e-5)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("patch", [2, 3])
+@pytest.mark.parametrize("shape", [(61, 45), (48, 96), (1, 1), (5, 200)], ids=str)
+def test_a_network_of_squares_of_pixels_has_a_logit_for_each_pixel_and_goes_by_rows_too(patch, shape):
+    made, image = network(depth=2, patch=patch), noise(*shape)
+    whole = made(image[None, None])[0, 0]
+    assert whole.shape == image.shape
+    for rows in (1, 16, 100):
+        assert torch.allclose(streamed_logits(made, image, rows=rows), whole, rtol=0, atol=1e-5)
 
 
 @torch.inference_mode()
@@ -202,9 +212,9 @@ def lenient(threshold: float = 0.0, **form) -> Screen:
 
 @torch.inference_mode()
 @pytest.mark.parametrize("shape", [(200, 301), (61, 45), (16, 16), (9, 130)], ids=str)
-@pytest.mark.parametrize("scaling", ["none", "robust"])
-def test_where_the_quick_look_sees_something_logits_are_those_of_the_whole_image(shape, scaling):
-    made, image = network(scaling=scaling), noise(*shape)
+@pytest.mark.parametrize(("scaling", "form"), [("none", {}), ("robust", {}), ("none", {"depth": 2, "patch": 2})])
+def test_where_the_quick_look_sees_something_logits_are_those_of_the_whole_image(shape, scaling, form):
+    made, image = network(scaling=scaling, **form), noise(*shape)
     dense = frame_logits(made, image)
     logits, looked = screened_logits(made, lenient(3.0), image)
     seen = logits > NOTHING

@@ -79,7 +79,7 @@ def runtime(network: UNet) -> Runtime:
         import onnxruntime  # noqa: F401 (before the seconds that the model takes)
     except ImportError as error:
         raise missing(error) from error
-    return Runtime(onnx_model(Logits(network), 2 ** len(network.up), "logits").SerializeToString())
+    return Runtime(onnx_model(Logits(network), network.step, "logits").SerializeToString())
 
 
 def expect_unet(network: nn.Module) -> None:
@@ -91,8 +91,7 @@ def expect_unet(network: nn.Module) -> None:
 def runtime_logits(engine: Runtime, network: UNet, image: Tensor) -> Tensor:
     """Return the logits (H, W) of an image (H, W), ADU: those of the whole image, by tiles that overlap."""
     scale = Levels.of(image).scaled if network.scaling == "robust" else unscaled
-    step = 2 ** len(network.up)
-    below, right = (-length % step for length in image.shape)
+    below, right = (-length % network.step for length in image.shape)
     scaled = torch.empty(image.shape[0] + below, image.shape[1] + right)
     for top in range(0, len(image), TILE):
         part = scale(image[top : top + TILE], top, 0)

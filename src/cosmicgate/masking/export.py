@@ -38,7 +38,7 @@ def export(masker: Masker, path: Path) -> None:
         The network is no UNet.
     """
     expect_unet(masker.network)
-    step = 2 ** len(masker.network.up)
+    step = masker.network.step
     model = onnx_model(Probability(masker.network), step, "probability")
     told: dict[str, Any] = {"scaling": SCALINGS[masker.network.scaling], "sides": f"multiples of {step}"}
     told |= {key: getattr(masker.card, key) for key in ("name", "version", "licence", "trained_on", "input")}
