@@ -206,9 +206,12 @@ def test_a_picture_has_the_hits_of_its_own_image_among_images_of_one_name(tmp_pa
     fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(one, name="SCI") for one in amplifiers)]).writeto(path)
     assert run("mask", path, "-m", model, *["--append"] * append).exit_code == 0
     for number, image in enumerate(amplifiers, start=1):
-        shown, hits, _ = image_and_hits(tmp_path / "a_crmasked.fits" if append else path, None, str(number))
+        masked = tmp_path / "a_crmasked.fits" if append else path
+        shown, hits, _ = image_and_hits(masked, None, str(number))
         np.testing.assert_array_equal(shown, image)
         np.testing.assert_array_equal(hits, image > 500)
+        assert run("show", masked, "--ext", str(number)).exit_code == 0
+    assert len(list(tmp_path.glob("*.png"))) == 3, "each image has a picture of its own"
     fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(one, name="SCI") for one in amplifiers[:2])]).writeto(
         tmp_path / "b.fits"
     )

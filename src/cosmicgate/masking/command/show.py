@@ -42,13 +42,14 @@ def show(
 def image_and_hits(
     file: Path, mask: Path | None, ext: str | None
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], str]:
-    """Return an image (H, W), its hits (H, W) and its name."""
+    """Return an image (H, W), its hits (H, W) and a name that no other image of the file has."""
     with opened(file) as hdus:
         images = images_of(file, hdus, [ext] if ext else [])
         if len(images) > 1:
             few = ", ".join(image.label for image in images[:4]) + ", ..." * (len(images) > 4)
             raise FitsError(f"{file}: expected one image, found {len(images)} ({few}): choose one by --ext")
         place = images[0]
+        shared = sum(hdu.name == place.name and hdu.ver == place.version for hdu in hdus) > 1
         image = pixels(hdus[place.number])
         hits = hits_of(place, hdus) if mask is None else None
     if hits is None:
@@ -61,7 +62,7 @@ def image_and_hits(
             raise FitsError(f"{side}: it has no mask {name_of(place, 'CRMASK')} of {place.label}")
     if hits.shape != image.shape:
         raise FitsError(f"{file}: the mask is {hits.shape}, the image {image.shape}")
-    return image, hits, place.label
+    return image, hits, place.label + f"_{place.number}" * shared
 
 
 def hits_of(place: Extension, hdus: fits.HDUList) -> NDArray[np.bool_] | None:
