@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cosmicgate.models import UNet
+from cosmicgate.models import UNet, screening
 from cosmicgate.models.folding import folded
 from cosmicgate.models.inference import frame_logits
 from cosmicgate.models.scaling import BLOCK, Levels, level_and_noise, robust
@@ -14,11 +14,12 @@ from cosmicgate.models.streaming import streamed_logits
 
 
 def network(
-    norm: str = "batch", scaling: str = "none", depth: int = 3, gate: bool = True, shared: bool = False, patch: int = 1
+    norm: str = "batch", scaling: str = "none", depth: int = 3, gate: bool = True, shared: bool = False
 ) -> UNet:
     torch.manual_seed(0)
-    same = {"gate": gate, "gate_norm": gate, "shared_norm": shared}
-    made = UNet(depth, 8, norm=norm, scaling=scaling, momentum=0.5, patch=patch, **same).train()
+    made = UNet(
+        depth, 8, norm=norm, scaling=scaling, gate=gate, gate_norm=gate, shared_norm=shared, momentum=0.5
+    ).train()
     for _ in range(3):  # running statistics that are not the identity
         made(torch.randn(2, 1, 64, 64) * 2 + 1)
     return made.eval()
@@ -37,17 +38,6 @@ def noise(height: int, width: int) -> torch.Tensor:
 def test_rows_one_after_the_other_give_the_whole_image(depth, gate, rows):
     made, image = network(depth=depth, gate=gate), noise(61, 45)
     assert torch.allclose(streamed_logits(made, image, rows=rows), made(image[None, None])[0, 0], rtol=0, atol=1e-5)
-
-
-@torch.inference_mode()
-@pytest.mark.parametrize("patch", [2, 3])
-@pytest.mark.parametrize("shape", [(61, 45), (48, 96), (1, 1), (5, 200)], ids=str)
-def test_a_network_of_squares_of_pixels_has_a_logit_for_each_pixel_and_goes_by_rows_too(patch, shape):
-    made, image = network(depth=2, patch=patch), noise(*shape)
-    whole = made(image[None, None])[0, 0]
-    assert whole.shape == image.shape
-    for rows in (1, 16, 100):
-        assert torch.allclose(streamed_logits(made, image, rows=rows), whole, rtol=0, atol=1e-5)
 
 
 @torch.inference_mode()
@@ -212,9 +202,9 @@ def lenient(threshold: float = 0.0, **form) -> Screen:
 
 @torch.inference_mode()
 @pytest.mark.parametrize("shape", [(200, 301), (61, 45), (16, 16), (9, 130)], ids=str)
-@pytest.mark.parametrize(("scaling", "form"), [("none", {}), ("robust", {}), ("none", {"depth": 2, "patch": 2})])
-def test_where_the_quick_look_sees_something_logits_are_those_of_the_whole_image(shape, scaling, form):
-    made, image = network(scaling=scaling, **form), noise(*shape)
+@pytest.mark.parametrize("scaling", ["none", "robust"])
+def test_where_the_quick_look_sees_something_logits_are_those_of_the_whole_image(shape, scaling):
+    made, image = network(scaling=scaling), noise(*shape)
     dense = frame_logits(made, image)
     logits, looked = screened_logits(made, lenient(3.0), image)
     seen = logits > NOTHING
@@ -226,6 +216,24 @@ def test_where_the_quick_look_sees_something_logits_are_those_of_the_whole_image
     everything, all_of_it = screened_logits(made, lenient(-1.0), image)
     assert all_of_it == 1
     assert torch.allclose(everything, dense, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_the_quick_look_takes_bfloat16_where_the_processor_knows_it_and_the_network_does_not(knows, monkeypatch):
+    taken = []
+
+    def watched(*given):
+        taken.append(given[-1])
+        return streamed_logits(*given)
+
+    monkeypatch.setattr(screening, "knows_bfloat16", lambda: knows)
+    monkeypatch.setattr(screening, "streamed_logits", watched)
+    made, image = network(), noise(61, 45)
+    logits, _ = screened_logits(made, lenient(3.0), image)
+    seen = logits > NOTHING
+    assert taken == [torch.bfloat16 if knows else torch.float32]
+    assert seen[image > 4].all()
+    assert torch.allclose(logits[seen], frame_logits(made, image)[seen], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("part", [0.02, 0.3, 1.0])

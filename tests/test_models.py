@@ -111,7 +111,6 @@ def test_the_gate_scales_the_skip_by_a_map_between_zero_and_one():
         (dict(norm="layer"), "'layer'"),
         (dict(norm="group", channels=12), "channels=12"),
         (dict(depth=0), "depth=0"),
-        (dict(patch=0), "patch=0"),
     ],
 )
 def test_an_impossible_network_is_refused_with_its_value(switches, message):

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
-import torch
-
 from cosmicgate import __version__
 from cosmicgate.detectors.packaged.cards import Card
 from cosmicgate.detectors.packaged.unpacking import screen_of, unpacked
 from cosmicgate.masking.engine import runtime
 from cosmicgate.masking.masker import Masker, Precision, on_gpu
 from cosmicgate.models import UNet
+from cosmicgate.models.inference import knows_bfloat16
 
 Engine = Literal["torch", "onnxruntime"]
 ENGINES = get_args(Engine)
@@ -68,12 +67,6 @@ def usual_precision(network: UNet) -> Precision:
     """Return what to compute in: half precision on a GPU, if the images are scaled (65504 is its largest number)."""
     scaled = isinstance(network, UNet) and network.scaling == "robust"
     return "float16" if on_gpu(network) and scaled else "float32"
-
-
-def knows_bfloat16() -> bool:
-    """Say whether the processor computes in bfloat16 itself."""
-    told = torch.cpu.get_capabilities()
-    return any(told.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # the last on ARM
 
 
 def begin_with(network: UNet, model: str | Path | None) -> str | None:

@@ -48,3 +48,9 @@ def frame_logits(
     if has_group_norm(network):
         network = settled(network, image, scale)
     return streamed_logits(network, image, scale, dtype=dtype, overwrite=overwrite)
+
+
+def knows_bfloat16() -> bool:
+    """Say whether the processor computes in bfloat16 itself."""
+    told = torch.cpu.get_capabilities()
+    return any(told.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # the last on ARM

@@ -15,14 +15,15 @@ import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
 from torch import Tensor
 
 from cosmicgate.models.folding import folded, has_group_norm
+from cosmicgate.models.inference import knows_bfloat16
 from cosmicgate.models.scaling import Levels
 from cosmicgate.models.streaming import FAST, Scale, streamed_logits, unscaled
 from cosmicgate.models.unet import UNet
 
 NOTHING = -30.0  # logit where nobody looked
 LONGEST = 4  # squares along a side of a window
-AROUND = 4  # places
-FIRST_ROWS = 128  # that enter the first network at once, on a CPU
+AROUND = 4  # pixels
+FIRST_ROWS = 64  # that enter the first network at once, on a CPU
 BATCH, BATCH_GPU = 1 << 15, 1 << 20  # pixels that go through the network together
 
 
@@ -41,7 +42,7 @@ class Screen:
     margin : int
         Pixels around a square in which a pixel over the threshold counts for it too.
     halo : int
-        Pixels around a square that the network sees beside it: 24 give a UNet-3 of single pixels all that it needs.
+        Pixels around a square that the network sees beside it: 24 give a UNet-3 all that it needs.
     """
 
     network: UNet
@@ -70,7 +71,8 @@ def screened_logits(
     image : Tensor (H, W), float32
         ADU.
     dtype : torch.dtype
-        Type to compute in.
+        Type to compute in. The first look decides about squares, not about pixels: on processors that know bfloat16
+        that does for it.
     """
     if has_group_norm(network):
         raise ValueError("group norm measures its whole tile: a network that has it cannot look at single places")
@@ -96,35 +98,34 @@ def logits_within(network: UNet, tiles: Tensor, box: "Box") -> Tensor:
     """Return the logits (N, 1, h, w) that ``network.logits(tiles)`` has in a box of the tiles (N, 1, H, W), scaled.
 
     The way up computes no more than what the box needs: two convolutions see two pixels around it, and as many are lost
-    at a cut, whose zeros are no image. So :data:`AROUND` places are left around it at every resolution.
+    at a cut, whose zeros are no image. So :data:`AROUND` pixels are left around it at every resolution.
     """
     height, width = tiles.shape[-2:]
-    step, patch = network.step, network.patch
-    x = F.pixel_unshuffle(F.pad(tiles, (0, -width % step, 0, -height % step), mode="replicate"), patch)
+    x = F.pad(tiles, (0, -width % network.step, 0, -height % network.step), mode="replicate")
     skips: list[Tensor] = []
     for level, block in enumerate(network.encoder):
         x = block(F.max_pool2d(x, 2) if level else x)
         skips.append(x)
     skips.pop()
-    top = left = 0  # of x, in places of its resolution
+    top = left = 0  # of x, in pixels of its resolution
     for level in reversed(range(len(network.up))):
         x, top, left = network.up[level](x), 2 * top, 2 * left
-        place = patch * 2**level  # px
-        y0, x0 = (max(side // place - AROUND, 0) for side in (box[0], box[2]))
-        y1, x1 = (-(-side // place) + AROUND for side in (box[1], box[3]))
+        y0, x0 = (max(side // 2**level - AROUND, 0) for side in (box[0], box[2]))
+        y1, x1 = (-(-side // 2**level) + AROUND for side in (box[1], box[3]))
         skip = skips[level][:, :, y0:y1, x0:x1]
         x = x[:, :, y0 - top : y1 - top, x0 - left : x1 - left]
         top, left = y0, x0
         skip = network.gates[level](x, skip) if network.gates else skip
         x = network.decoder[level](torch.cat([skip, x], dim=1))
-    logits = F.pixel_shuffle(network.head(x), patch)
-    top, left = top * patch, left * patch
-    return logits[:, :, box[0] - top : box[1] - top, box[2] - left : box[3] - left]
+    x = x[:, :, box[0] - top : box[1] - top, box[2] - left : box[3] - left]
+    logits: Tensor = network.head(x)
+    return logits
 
 
 def suspicious(screen: Screen, image: Tensor, scale: Scale, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return which squares of the image (H, W) could hold a hit (rows, columns), bool."""
     on_gpu = next(screen.network.parameters()).is_cuda
+    dtype = torch.bfloat16 if not on_gpu and knows_bfloat16() else dtype
     first = streamed_logits(screen.network, image, scale, None if on_gpu else FIRST_ROWS, dtype)
     return brightest(screen, first) >= screen.threshold
 

@@ -63,7 +63,7 @@ def streamed_logits(
     for strip, last in strips(image, scale, rows or (ROWS_GPU if gpu else ROWS), network.step):
         strip = strip.pin_memory() if gpu else strip  # so that it is copied while the one before is computed
         strip = strip.to(device, dtype, non_blocking=True)
-        found = stream.push(strip[None, None], last)
+        found = stream.push(strip[None, None].contiguous(memory_format=FAST), last)
         found = found[0, 0, : height - done, :width]
         logits[done : done + len(found)].copy_(found, non_blocking=True)
         done += len(found)
@@ -102,10 +102,9 @@ class Stream:
 
     def push(self, strip: Tensor, last: bool) -> Tensor:
         """Take the next rows (1, 1, R, W), return the logits (1, 1, R', W) of those that are finished."""
-        patch, (rows, width) = self.network.patch, strip.shape[2:]
-        places = F.pixel_unshuffle(strip, patch) if rows else strip.new_empty(1, patch**2, 0, width // patch)
-        features = self._level(0, places.contiguous(memory_format=FAST), last)
-        return F.pixel_shuffle(self.network.head(features), patch) if features.shape[2] else strip[:, :, :0]
+        features = self._level(0, strip, last)
+        logits: Tensor = self.network.head(features) if features.shape[2] else features[:, :1]
+        return logits
 
     def _level(self, level: int, x: Tensor, last: bool) -> Tensor:
         for rows in self.encoder[level]:

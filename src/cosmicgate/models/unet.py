@@ -36,9 +36,6 @@ class UNet(nn.Module):
         What happens to the image first. "none": raw ADU, as in the paper. "robust": each image is brought to its own
         median and noise (:func:`~cosmicgate.models.scaling.robust`), so that bright and dark skies look alike; it
         trains many times faster.
-    patch : int
-        Side of the squares of pixels that enter as one place, their pixels as its channels; each pixel still gets its
-        logit. With 2 all layers have a quarter of the places, for a quick first look.
 
     References
     ----------
@@ -57,39 +54,35 @@ class UNet(nn.Module):
         gate: bool = False,
         gate_norm: bool = False,
         scaling: Scaling = "none",
-        patch: int = 1,
     ) -> None:
         super().__init__()
         if depth < 1 or channels < 2 or channels % 2:
             raise ValueError(
                 f"expected depth >= 1 and an even number of channels, got depth={depth}, channels={channels}"
             )
-        if patch < 1:
-            raise ValueError(f"patch={patch}: expected a side of at least 1 pixel")
         if norm == "group" and channels % groups:
             raise ValueError(f"channels={channels} cannot be divided into groups={groups}")
         if scaling not in ("none", "robust"):
             raise ValueError(f"unknown scaling {scaling!r}: expected 'none' or 'robust'")
         self.scaling: Scaling = scaling
-        self.patch = patch
         make_norm = norm_maker(norm, groups, norm_affine, momentum)
         width = [channels * 2**level for level in range(depth)]
         steps = range(depth - 1)
         self.encoder = nn.ModuleList(
             DoubleConv(inputs, outputs, make_norm, shared_norm)
-            for inputs, outputs in zip([patch**2, *width[:-1]], width, strict=True)
+            for inputs, outputs in zip([1, *width[:-1]], width, strict=True)
         )
         self.up = nn.ModuleList(nn.ConvTranspose2d(width[i + 1], width[i], 2, stride=2) for i in steps)
         self.gates = nn.ModuleList(
             AttentionGate(width[i], make_norm if gate_norm else None, shared_norm) for i in steps if gate
         )
         self.decoder = nn.ModuleList(DoubleConv(2 * width[i], width[i], make_norm, shared_norm) for i in steps)
-        self.head = nn.Conv2d(channels, patch**2, 1)
+        self.head = nn.Conv2d(channels, 1, 1)
 
     @property
     def step(self) -> int:
         """What the sides of an image are filled up to a multiple of, px."""
-        return int(self.patch * 2 ** len(self.up))
+        return int(2 ** len(self.up))
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the logits (N, 1, H, W) of an image (N, 1, H, W) of any size."""
@@ -103,7 +96,6 @@ class UNet(nn.Module):
         height, width = image.shape[-2:]
         below, right = -height % self.step, -width % self.step
         x = F.pad(image, (0, right, 0, below), mode="replicate") if below or right else image
-        x = F.pixel_unshuffle(x, self.patch)
         skips: list[Tensor] = []
         for level, block in enumerate(self.encoder):
             x = block(F.max_pool2d(x, 2) if level else x)
@@ -113,5 +105,5 @@ class UNet(nn.Module):
             x = self.up[level](x)
             skip = self.gates[level](x, skips[level]) if self.gates else skips[level]
             x = self.decoder[level](torch.cat([skip, x], dim=1))
-        logits = F.pixel_shuffle(self.head(x), self.patch)
+        logits: Tensor = self.head(x)
         return logits[..., :height, :width]
