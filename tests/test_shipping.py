@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,6 +53,28 @@ def test_a_packaged_network_gives_what_its_checkpoint_gives(runs, packaged):
     quick = loading.load(packaged, check=False, fast=True).probability(image)
     seen = quick > 1e-9
     assert np.allclose(quick[seen], expected[seen], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_packaged_network_can_get_another_first_look_and_stays_what_it_is(runs, packaged, tmp_path):
+    told = ["--screen", str(runs[1]), "--screen-command", "python train.py", "--folder", str(tmp_path)]
+    assert shipping.main([str(packaged), *told]) == 0
+    before, after = read_card(packaged), read_card(tmp_path / "mine.safetensors")
+    assert after.screen["command"] == "python train.py"
+    assert replace(after, screen=before.screen, sha256=before.sha256) == before
+    image = np.random.default_rng(0).normal(1000, 10, (64, 80))
+    both = [loading.load(path, check=False).probability(image) for path in (packaged, tmp_path / "mine.safetensors")]
+    assert np.array_equal(*both)
+
+
+def test_what_cannot_be_packaged_is_refused_with_what_is_missing(tmp_path, capsys):
+    for arguments, expected in (
+        ([str(tmp_path), "--name", "mine"], r"is a run: give the --name .* and its --command"),
+        (["general"], r"general is no folder of a run: a packaged network takes a --screen and nothing else"),
+    ):
+        with pytest.raises(SystemExit):
+            shipping.main(arguments)
+        assert re.search(expected, capsys.readouterr().err)
 
 
 @pytest.mark.slow

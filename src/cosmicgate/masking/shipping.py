@@ -1,6 +1,7 @@
 """From the folder of a finished run to a packaged network: weights, calibration, card.
 
-``python -m cosmicgate.masking.shipping outputs/RUN --name NAME --command 'python ...' [--screen outputs/SCREEN]``
+``python -m cosmicgate.masking.shipping outputs/RUN --name NAME --command 'python ...' [--screen outputs/SCREEN]``;
+another first look for a packaged network: ``python -m cosmicgate.masking.shipping NAME --screen outputs/SCREEN``.
 """
 
 import argparse
@@ -145,8 +146,7 @@ def scores(results: Sequence[Path], title: str) -> list[dict[str, Any]]:
 def card_of(run: Path, name: str, command: str, results: Sequence[Path]) -> tuple[Masker, Card, Any]:
     """Return the network of a run, its card with calibration and ranges, and its data."""
     provenance = json.loads((run / "provenance.json").read_text())
-    data = build(read_checkpoint(run / "checkpoints" / "best.ckpt")["config"]["data"])
-    data.prepare_data()
+    data = data_of(run)
     masker = load(run, check=False)
     if not isinstance(masker.network, UNet):
         found = type(masker.network).__name__
@@ -165,38 +165,57 @@ def card_of(run: Path, name: str, command: str, results: Sequence[Path]) -> tupl
     return masker, card, data
 
 
+def data_of(run: Path) -> Any:
+    """Return the data of a run, made anew where they are missing."""
+    data = build(read_checkpoint(run / "checkpoints" / "best.ckpt")["config"]["data"])
+    data.prepare_data()
+    return data
+
+
+def screen_from(run: Path, masker: Masker, command: str, data: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return what the card of a network says of its screen, the network of a run, and the screen's weights."""
+    first = load(run, check=False)
+    screen = tuned_screen(masker, first, data.split("validation"))
+    told = {
+        "network": first.card.network,
+        "command": command,
+        "settings": {key: getattr(screen, key) for key in ("threshold", "cell", "margin", "halo")},
+        "data": first.card.trained_on,
+        **missed(masker, screen, data.split("test")),
+    }
+    return told, first.network.state_dict()
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Package a run."""
+    """Package a run, or give a packaged network another screen."""
     parser = argparse.ArgumentParser(
         prog="python -m cosmicgate.masking.shipping", description="Package a trained network."
     )
-    parser.add_argument("run", type=Path, help="folder of a finished run of train.py")
-    parser.add_argument("--name", required=True, help="by which cosmicgate.load finds it")
-    parser.add_argument("--command", required=True, help="what trains it again")
+    parser.add_argument(
+        "run", type=Path, help="folder of a finished run of train.py, or a packaged network that gets another screen"
+    )
+    parser.add_argument("--name", help="by which cosmicgate.load finds it")
+    parser.add_argument("--command", help="what trains it again")
     parser.add_argument("--screen", type=Path, help="run folder of a small network: the quick first look")
     parser.add_argument("--screen-command", default="", help="what trains that again")
     parser.add_argument("--results", type=Path, nargs="*", default=[], help="further results.json whose rows it keeps")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where it goes; the package itself if not given")
     options = parser.parse_args(arguments)
-    masker, card, data = card_of(options.run, options.name, options.command, options.results)
+    if options.run.is_dir():
+        if not (options.name and options.command):
+            parser.error(f"{options.run} is a run: give the --name of the packaged network and its --command")
+        masker, card, data = card_of(options.run, options.name, options.command, options.results)
+    else:
+        if not options.screen or options.name or options.command or options.results:
+            parser.error(f"{options.run} is no folder of a run: a packaged network takes a --screen and nothing else")
+        masker, data = load(options.run, check=False), data_of(options.screen)
+        card = masker.card
     masker = replace(masker, card=card)
     weights = {key: value.cpu() for key, value in masker.network.state_dict().items()}
     if options.screen:
-        first = load(options.screen, check=False)
-        screen = tuned_screen(masker, first, data.split("validation"))
-        weights |= {SCREEN + key: value.cpu() for key, value in first.network.state_dict().items()}
-        settings = {key: getattr(screen, key) for key in ("threshold", "cell", "margin", "halo")}
-        found = missed(masker, screen, data.split("test"))
-        card = replace(
-            card,
-            screen={
-                "network": first.card.network,
-                "command": options.screen_command,
-                "settings": settings,
-                "data": card.trained_on,
-                **found,
-            },
-        )
+        told, tensors = screen_from(options.screen, masker, options.screen_command, data)
+        weights |= {SCREEN + key: value.cpu() for key, value in tensors.items()}
+        card = replace(card, screen=told)
     content, sha256 = pack(weights)
     ship(replace(card, sha256=sha256), content, options.folder)
     return 0
