@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from cosmicgate.models import UNet
 
+PAUSE = 0.5  # seconds, in which the threads of the row before stop waiting for more work: they take a core meanwhile
 Job = Callable[[NDArray[np.float32]], object]
 
 
@@ -143,6 +144,8 @@ def multiplications(network: "UNet") -> float:
             total += sum(c.weight.numel() for c in (block.conv1, block.conv2)) / 4**level
     for level, up in enumerate(network.up):
         total += up.weight.numel() / 4 ** (level + 1)
+    for level, gate in enumerate(network.gates):
+        total += sum(weight.numel() for weight in gate.parameters() if weight.ndim == 4) / 4**level
     return 2 * (total + network.head.weight.numel())
 
 
@@ -203,6 +206,7 @@ def main() -> None:
     for _ in range(options.rounds):
         rates.append(matrix_rate())
         for name, job in jobs.items():
+            time.sleep(PAUSE)
             start = time.perf_counter()
             job(image)
             seconds[name].append(time.perf_counter() - start)

@@ -91,7 +91,8 @@ def screened_logits(
             found = logits_within(look, tiles.to(device, dtype).contiguous(memory_format=FAST), box)[:, 0].float().cpu()
             for (_, (y0, y1, x0, x1)), score in zip(chunk, found, strict=True):
                 logits[y0:y1, x0:x1] = score
-    return logits, int(torch.count_nonzero(logits > NOTHING)) / logits.numel()
+    looked = sum(int(torch.count_nonzero(some > NOTHING)) for some in logits.split(FIRST_ROWS))  # in little memory
+    return logits, looked / logits.numel()
 
 
 def logits_within(network: UNet, tiles: Tensor, box: "Box") -> Tensor:
