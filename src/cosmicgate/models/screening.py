@@ -91,7 +91,9 @@ def screened_logits(
             found = logits_within(look, tiles.to(device, dtype).contiguous(memory_format=FAST), box)[:, 0].float().cpu()
             for (_, (y0, y1, x0, x1)), score in zip(chunk, found, strict=True):
                 logits[y0:y1, x0:x1] = score
-    looked = sum(int(torch.count_nonzero(some > NOTHING)) for some in logits.split(FIRST_ROWS))  # in little memory
+    looked = 0
+    for top in range(0, len(logits), FIRST_ROWS):  # by rows, in little memory
+        looked += int(torch.count_nonzero(logits[top : top + FIRST_ROWS] > NOTHING))
     return logits, looked / logits.numel()
 
 
