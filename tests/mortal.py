@@ -16,7 +16,9 @@ class Mortal(Masker):
     def probability(self, image, bad=None):
         """Look at an image, or die."""
         note = Path(os.environ[NOTE])
-        if image[0, 0] == LAST["always"] or (image[0, 0] == LAST["once"] and not note.exists()):
-            note.touch()
+        first = image[0, 0] == LAST["once"] and not note.exists()
+        if first:
+            note.touch()  # by this image alone: the other one may come before it
+        if first or image[0, 0] == LAST["always"]:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().probability(image, bad)
