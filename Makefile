@@ -23,7 +23,7 @@ $(READY): requirements.txt requirements-dev.txt pyproject.toml
 demo: setup ## Simulate, train att_cosmic_conn, evaluate, draw: under 10 minutes on 2 cores
 	$(BIN)/python train.py experiment=demo hydra.run.dir=$(DEMO)
 	$(BIN)/python evaluate.py checkpoint=$(DEMO)/checkpoints/best.ckpt 'detector=[checkpoint,astroscrappy]' hydra.run.dir=$(DEMO)/evaluation
-	@echo "Look at $(DEMO)/evaluation/report: tables.md, curves_dilated_decam_simulated.png, masks_decam.png"
+	@echo "Look at $(DEMO)/evaluation/report: tables.md, curves_dilated_decam_simulated.png, masks_decam_r.png"
 
 report: setup ## Put finished runs into one page, report.html: RUNS="outputs/demo outputs/sweeps"
 	$(BIN)/python -m cosmicgate.report.pages $(RUNS) -o report.html
