@@ -175,6 +175,24 @@ def test_blocks_without_any_noise_leave_their_neighbours_alone():
     assert torch.equal(Levels.of(torch.full((300, 300), 7.0)).sigma.unique(), torch.ones(1))
 
 
+@pytest.mark.parametrize("blank", [0.0, 1e30, -3.4e38], ids=str)
+@pytest.mark.parametrize("width", [20, 150, 260], ids=str)
+def test_a_border_without_values_leaves_the_sky_beside_it_alone(blank, width):
+    sky = 1000 + 30 * torch.randn(512, 512, generator=torch.Generator().manual_seed(3))
+    sky[:, :width] = blank
+    scaled = Levels.of(sky).scaled(sky)
+    noise_beside = 3 * torch.sinh(scaled[:, width:])
+    assert scaled.isfinite().all()
+    assert 0.8 < noise_beside[:, :100].std() < 1.2
+    assert abs(noise_beside[:, :100].median()) < 0.3
+
+
+def test_a_sky_around_zero_is_measured_with_its_zeros():
+    counts = torch.from_numpy(np.random.default_rng(0).normal(0, 0.8, (1, 4000)).round().astype(np.float32))
+    assert level_and_noise(counts)[0] == 0
+    assert 0.5 < level_and_noise(counts)[1] < 1.6
+
+
 def test_noise_that_whole_numbers_hide_is_still_measured():
     pixels = torch.from_numpy(np.random.default_rng(0).normal(100, 0.4, (1, 4000)).round().astype(np.float32))
     level, sigma = level_and_noise(pixels)

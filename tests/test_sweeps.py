@@ -165,6 +165,10 @@ def test_a_finished_run_is_known_by_its_results_and_its_configuration(run_folder
     with pytest.raises(ConfigError, match=r"^data\.ring is True and was None"):
         finished(run, config | {"data": config["data"] | {"ring": True}})
     assert finished(run, config | {"data": config["data"] | {"root": "elsewhere", "workers": 8}})
+    assert finished(run, config | {"callbacks": {"curves": {"every": 1}, "rate": {"logging_interval": "step"}}})
+    for key in ("rate", "curves"):  # names of callbacks that only log, and of settings that decide
+        with pytest.raises(ConfigError, match=rf"^data\.darks is {{'{key}': 5}} and was None"):
+            finished(run, config | {"data": config["data"] | {"darks": {key: 5}}})
     with pytest.raises(ConfigError, match=r"^callbacks\.freeze is {'fraction': 0.2} and was None"):
         finished(run, config | {"callbacks": {"freeze": {"fraction": 0.2}, "curves": {"every": 1}}})
     with pytest.raises(ConfigError, match=r"^threshold is 0\.3 and was 0\.5"):

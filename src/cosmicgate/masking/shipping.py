@@ -47,13 +47,13 @@ def calibration(masker: Masker, frames: Sequence[Path]) -> list[list[float]]:
     Where pixels share a logit, the threshold lies above them: a rate is not exceeded. One that no threshold gives is
     left out.
     """
+    keep = int(max(RATES) * sum(load_labelled(folder).truth.size for folder in frames)) + LEAST  # of all frames together
     highest, sky = np.empty(0, np.float32), 0
     for _, logits, truth in looked_at(masker, frames, "calibration"):
         found = logits[truth == SKY]
         sky += found.size
-        keep = min(found.size, int(max(RATES) * found.size) + LEAST)
-        highest = np.concatenate([highest, np.partition(found, -keep)[-keep:]])
-    highest = np.sort(highest)[::-1].astype(np.float64)
+        highest = np.sort(np.concatenate([highest, found]))[-keep:]
+    highest = highest[::-1].astype(np.float64)
     pairs = []
     for rate in RATES:
         if LEAST <= rate * sky < len(highest):

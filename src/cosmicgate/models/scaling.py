@@ -8,6 +8,8 @@ from torch import Tensor
 
 Scaling = Literal["none", "robust"]
 BLOCK = 128  # pixels: the crops that our networks learn from, each of which is brought to its own median and noise
+BLANK = 0.02  # part of a block that may be zero before it is asked whether zero stands for no value
+FARTHEST = 1e6  # times three sigma from the level: a sentinel of 1e30 tells no more, and its squares overflow
 TO_SIGMA = 1.4826  # a median deviation of Gaussian noise times this is its standard deviation
 
 
@@ -15,15 +17,31 @@ def robust(image: Tensor) -> Tensor:
     """Return asinh((image - median) / 3 sigma) for each image (N, 1, H, W); see :func:`level_and_noise`."""
     level, sigma = level_and_noise(image.flatten(1))
     sigma[sigma == 0] = 1.0
-    return torch.asinh((image - level.view(-1, 1, 1, 1)) / (3 * sigma.view(-1, 1, 1, 1)))
+    return stretched(image, level.view(-1, 1, 1, 1), sigma.view(-1, 1, 1, 1))
+
+
+def stretched(image: Tensor, level: Tensor, sigma: Tensor) -> Tensor:
+    """Return asinh((image - level) / 3 sigma)."""
+    return torch.asinh(((image - level) / (3 * sigma)).clamp(-FARTHEST, FARTHEST))
 
 
 def level_and_noise(pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Return the median and the noise (N,) of each row of pixels (N, P).
 
     The noise is 1.4826 median deviations. Where whole numbers hide that (more than half of the pixels are equal), it
-    is the standard deviation of the 98 % nearest to the median.
+    is the standard deviation of the 98 % nearest to the median. Zeros far from all else (the border of a mosaic, of a
+    drizzled image) are no sky: the other pixels are measured.
     """
+    level, sigma = _of_all(pixels)
+    for row in ((pixels == 0).float().mean(dim=1) > BLANK).nonzero()[:, 0].tolist():
+        if len(rest := pixels[row][pixels[row] != 0]):
+            there, noise = _of_all(rest[None])
+            if there.abs() > 10 * noise:
+                level[row], sigma[row] = there[0], noise[0]
+    return level, sigma
+
+
+def _of_all(pixels: Tensor) -> tuple[Tensor, Tensor]:
     level = pixels.median(dim=1).values
     deviation = (pixels - level[:, None]).abs()
     sigma = TO_SIGMA * deviation.median(dim=1).values
@@ -76,12 +94,12 @@ class Levels:
         down = _linear(self.rows, torch.arange(top, top + part.shape[0], dtype=torch.float32))
         across = _linear(self.columns, torch.arange(left, left + part.shape[1], dtype=torch.float32))
         level, sigma = (down @ mesh @ across.T for mesh in (self.level, self.sigma))
-        return torch.asinh((part - level) / (3 * sigma))
+        return stretched(part, level, sigma)
 
 
 def _without_gaps(level: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-    """Return level and noise of blocks (R, C), those without noise filled by the others."""
-    flat = sigma == 0
+    """Return level and noise of blocks (R, C), those without noise, or beyond all numbers, filled by the others."""
+    flat = (sigma == 0) | ~sigma.isfinite()
     if flat.all():
         return level, torch.ones_like(sigma)
     return tuple(torch.where(flat, mesh[~flat].median(), mesh) for mesh in (level, sigma))  # type: ignore[return-value]

@@ -23,8 +23,9 @@ DECIDE = ("seed", "start", "data", "model", "module", "trainer", "callbacks", "t
 # Keys below them that say where and how fast it is done; another machine may finish a sweep.
 HOW = (
     *("default_root_dir", "root", "workers", "accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar"),
-    *("use_distributed_sampler", "sync_batchnorm", "plugins", "dirpath", "curves", "rate"),
+    *("use_distributed_sampler", "sync_batchnorm", "plugins", "dirpath"),
 )
+SHOW = ("callbacks.curves", "callbacks.rate")  # whole paths of what only draws and logs
 FAILED = "failed.txt"
 LAST = "checkpoints/last.ckpt"
 
@@ -70,7 +71,7 @@ def _first_difference(before: Any, now: Any, path: str) -> str:
     """Return where two configurations differ and what is there, or nothing."""
     if not (isinstance(before, dict) and isinstance(now, dict)):
         return "" if before == now else f"{path} is {now!r} and was {before!r}"
-    keys = [key for key in {**now, **before} if key not in HOW]
+    keys = [key for key in {**now, **before} if key not in HOW and f"{path}.{key}" not in SHOW]
     return next((d for key in keys if (d := _first_difference(before.get(key), now.get(key), f"{path}.{key}"))), "")
 
 
