@@ -10,7 +10,7 @@ from mortal import LAST, NOTE, Mortal
 from test_command import SHAPE, process, run
 from tiny import sky, tiny_model
 
-from cosmicgate.masking.command.batch import Batch, one_by_one
+from cosmicgate.masking.command.batch import Batch, in_processes, one_by_one
 from cosmicgate.masking.command.cluster import on_ray
 from cosmicgate.masking.loading import load
 from cosmicgate.masking.products.labels import Wanted
@@ -58,6 +58,20 @@ def test_a_worker_that_is_killed_loses_nothing(night, cluster, tmp_path, monkeyp
     one, two = contents(tmp_path / "one"), contents(tmp_path / "two")
     one.pop("5_crmask.fits")
     assert two == one
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_loses_no_file_but_the_one_it_died_at(night, tmp_path, monkeypatch):
+    monkeypatch.setenv(NOTE, str(tmp_path / "note"))
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'src'}:{ROOT / 'tests'}")
+    network, batch = load(tiny_model(tmp_path / "model")), Batch(Wanted(threshold=0.5, fpr=None, kind="mask"))
+    pairs = [(night / f"{number}.fits", tmp_path / "out" / f"{number}_crmask.fits") for number in range(8)]
+    found = in_processes(pairs, Mortal(network.network, network.card), batch, 2)
+    outcomes = sorted(found, key=lambda outcome: outcome.file)
+    assert [outcome.status for outcome in outcomes] == ["done"] * 5 + ["failed"] + ["done"] * 2
+    said = f"{night / '5.fits'}: its process was killed before it was done, perhaps for want of memory"
+    assert outcomes[5].error == said
+    assert len(contents(tmp_path / "out")) == 7
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 from astropy.io import fits
 
 from cosmicgate.data.fits.frames import read_frame, read_frames
-from cosmicgate.data.fits.hdus import FitsError
+from cosmicgate.data.fits.hdus import FitsError, opened
 from cosmicgate.data.fits.headers import first
 from cosmicgate.data.fits.images import extensions
 from cosmicgate.data.real import Files
@@ -192,7 +192,15 @@ def test_the_images_of_a_file_are_in_one_split(exposure):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "blank"), [(np.uint8, 200), (np.int16, -7), (np.int32, 2**31 - 1), (np.uint16, -(2**15) + 200)]
+    ("dtype", "blank"),
+    [
+        (np.uint8, 200),
+        (np.int16, -7),
+        (np.int16, 0),
+        (np.int32, 2**31 - 1),
+        (np.uint16, -(2**15) + 200),
+        (np.uint16, 0),
+    ],
 )
 @pytest.mark.parametrize("hdu", [fits.ImageHDU, fits.CompImageHDU])
 def test_blank_pixels_of_integers_are_bad(tmp_path, dtype, blank, hdu):
@@ -203,6 +211,18 @@ def test_blank_pixels_of_integers_are_bad(tmp_path, dtype, blank, hdu):
     frame = read_frame(a_file(tmp_path / "a.fits", one))
     assert np.argwhere(frame.bad).tolist() == [[3, 4]]
     assert (frame.image == 100).all()
+
+
+def test_maps_and_tables_stored_as_images_are_no_sky(tmp_path):
+    names = ("SCI", "D2IMARR", "WCSDVARR", "OBJMASK", "AREA", "WAVELENGTH", "VAR_POISSON", "PSF")
+    path = a_file(tmp_path / "a.fits", *(fits.ImageHDU(np.ones(SHAPE, np.float32), name=name) for name in names))
+    assert [image.name for image in extensions(path)] == ["SCI"]
+
+
+def test_a_file_that_is_missing_while_another_is_open_is_not_called_broken(tmp_path):
+    path = a_file(tmp_path / "a.fits", fits.ImageHDU(np.ones(SHAPE, np.float32)))
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.fits"), opened(path):
+        (tmp_path / "nowhere.fits").stat()
 
 
 def test_a_card_that_breaks_a_rule_is_read_without_a_word(tmp_path):

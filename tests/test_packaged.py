@@ -156,6 +156,14 @@ def test_what_the_first_look_may_miss_is_said_for_the_thresholds_it_was_measured
     assert "below 0.5, such as 0.4" in bound(uncalibrated, 0.4)
 
 
+def test_a_folder_that_is_called_like_a_packaged_network_does_not_hide_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "general").mkdir()
+    assert cosmicgate.load("general", check=False).card.name == "general"
+    with pytest.raises(FileNotFoundError, match=r"general/checkpoints/best\.ckpt"):
+        cosmicgate.load(tmp_path / "general")
+
+
 def test_loading_brings_nothing_of_training_into_memory():
     there = "print(*{'pytorch_lightning', 'wandb'} & set(sys.modules))"
     told = f"import sys, cosmicgate; cosmicgate.load(check=False); {there}"

@@ -14,7 +14,7 @@ import cosmicgate
 from cosmicgate.data.fits.hdus import pixels
 from cosmicgate.data.fits.images import extensions
 from cosmicgate.masking.products.blocks import spans
-from cosmicgate.masking.products.labels import Wanted
+from cosmicgate.masking.products.labels import Wanted, earlier_in, key_of
 from cosmicgate.masking.products.making import ahead, make
 from cosmicgate.masking.products.names import inputs_of, output_of, side_file, sweep
 from cosmicgate.masking.products.planes import planes
@@ -244,6 +244,23 @@ def test_an_image_that_is_chosen_has_the_planes_that_it_has_among_all(tmp_path, 
     assert [i for i, block in enumerate(before) if block != after[i]] == [number, number + 1]
 
 
+def test_planes_that_are_grouped_by_kind_belong_to_the_image_whose_name_they_share(tmp_path, masker):
+    flags = np.zeros((2, *SHAPE), np.int16)
+    flags[0, :, 3], flags[1, :, 4] = 1, 1
+    kinds = {"SCI": [sky(SHAPE), sky(SHAPE, 1)], "ERR": 2 * [np.full(SHAPE, 5, np.float32)], "DQ": flags}
+    hdus = [fits.ImageHDU(data, name=f"{kind}{n}") for kind, both in kinds.items() for n, data in enumerate(both, 1)]
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(path := tmp_path / "a.fits")
+    found = {plane.place.name: plane for plane in planes(path, uncertain=True)}
+    assert {name: np.flatnonzero(plane.bad.any(axis=0)).tolist() for name, plane in found.items()} == {
+        "SCI1": [3],
+        "SCI2": [4],
+    }
+    assert {name: [one.number for one in plane.uncertainties] for name, plane in found.items()} == {
+        "SCI1": [3],
+        "SCI2": [4],
+    }
+
+
 def test_an_image_that_is_chosen_among_none_of_the_sky_has_all_planes(tmp_path):
     hdus = [fits.ImageHDU(sky(SHAPE), name="MODEL"), fits.ImageHDU(np.eye(*SHAPE, dtype=np.int16), name="DQ")]
     fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / "a.fits")
@@ -275,6 +292,18 @@ def test_in_place_the_input_gets_its_masks_once(exposure, masker):
     again = make(path, path, masker, Wanted("in-place", threshold=0.9))
     assert "it has masks of cosmicgate already" in again.error
     assert path.read_bytes() == after
+
+
+def test_a_file_that_another_run_changes_meanwhile_is_left_as_that_one_made_it(exposure, masker):
+    path = exposure(as_stored(sky(SHAPE), "float32"))
+
+    def another_run(megapixels):
+        assert make(path, path, masker, Wanted("in-place", cleaned=True, threshold=0.9)).status == "done"
+
+    outcome = make(path, path, masker, Wanted("in-place", cleaned=True), tell=another_run)
+    assert outcome.status == "failed"
+    assert outcome.error == f"{path}: it was changed while it was searched; run it again"
+    assert earlier_in(path).keys == {key_of(masker, Wanted("in-place", cleaned=True, threshold=0.9), "")}
 
 
 def test_what_is_finished_is_left_and_what_changed_is_made_anew(exposure, masker, tmp_path):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from cosmicgate.detectors.packaged.cards import read_card
 from cosmicgate.masking import loading, shipping
+from cosmicgate.truth import SKY
 
 SMALL = ("model=deepcr", "model.channels=4", "model.depth=2", "model.scaling=robust")
 
@@ -97,7 +99,6 @@ def test_its_card_says_where_it_comes_from_and_what_to_expect(runs, packaged):
 def test_its_calibration_gives_the_rate_that_was_asked_for(packaged, command):
     """On the very frames that it was calibrated on, the part of sky pixels over the threshold is the rate."""
     from cosmicgate.data.store import load_labelled
-    from cosmicgate.truth import SKY
 
     network = loading.load(packaged, check=False)
     (folder,) = (command.data / "contaminated").glob("validation-*")
@@ -107,6 +108,25 @@ def test_its_calibration_gives_the_rate_that_was_asked_for(packaged, command):
     assert found[sky].mean() == pytest.approx(1e-2, rel=0.05)
     with pytest.raises(ValueError, match=r"fpr=0\.5: mine is calibrated from"):
         network.mask(np.asarray(labelled.image), fpr=0.5)
+
+
+@pytest.mark.slow
+def test_a_rate_is_that_of_all_frames_together_however_unlike_they_are(packaged, command, tmp_path):
+    """One quiet frame and two with false alarms everywhere: the threshold of 1 % lies among those of the loud ones."""
+    (folder,) = (command.data / "contaminated").glob("validation-*")
+    network, frames, found = loading.load(packaged, check=False), [], []
+    for number, spread in enumerate((0.0, 40.0, 80.0)):
+        shutil.copytree(folder, frame := tmp_path / f"validation-{number}")
+        image = np.load(frame / "image.npy")
+        image[::3, ::5] += np.random.default_rng(number).uniform(0, spread, image[::3, ::5].shape).astype(image.dtype)
+        np.save(frame / "image.npy", image)
+        frames.append(frame)
+        sky = np.load(frame / "truth.npy") == SKY
+        found.append(network.probability(image, np.load(frame / "bad.npy"))[sky])
+    calibrated = shipping.calibration(network, frames)
+    assert [rate for rate, _ in calibrated][-1] == 1e-2
+    for rate, threshold in calibrated:
+        assert (np.concatenate(found) >= threshold - 1e-7).mean() == pytest.approx(rate, rel=0.05)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from cosmicgate import __version__
-from cosmicgate.detectors.packaged.cards import Card
+from cosmicgate.detectors.packaged.cards import Card, names
 from cosmicgate.detectors.packaged.unpacking import screen_of, unpacked
 from cosmicgate.masking.engine import runtime
 from cosmicgate.masking.masker import Masker, Precision, on_gpu
@@ -44,7 +44,7 @@ def load(
     if engine not in ENGINES:
         raise ValueError(f"unknown engine {engine!r}: expected one of {', '.join(ENGINES)}")
     path = Path(model)
-    if path.is_dir():
+    if path.is_dir() and str(model) not in names():  # a folder of that name is ./NAME
         path = path / "checkpoints" / "best.ckpt"
     if path.suffix == ".ckpt":
         if fast:

@@ -179,7 +179,7 @@ class Masker:
             done.uncertainty.array = uncertainty_of_guess(ccd.uncertainty.array, kind, done.data, hits, bad)
         for key, (value, comment) in {
             "CRMODEL": (called(self.card), f"cosmicgate {__version__}"),
-            "CRTHRESH": (round(at, 6), "probability from which a pixel is a hit"),
+            "CRTHRESH": (float(f"{at:.6g}"), "probability from which a pixel is a hit"),
             "CRPIXELS": (int(hits.sum()), "pixels hit by cosmic rays, replaced"),
         }.items():
             done.header[key] = (value, comment) if isinstance(done.header, fits.Header) else value

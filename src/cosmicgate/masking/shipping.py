@@ -24,7 +24,7 @@ from cosmicgate.config import build
 from cosmicgate.data.store import digest, load_labelled
 from cosmicgate.detectors.inputs import bridged
 from cosmicgate.detectors.network import read_checkpoint
-from cosmicgate.detectors.packaged.cards import FOLDER, SCREEN, TUNED, Card, pack, ship
+from cosmicgate.detectors.packaged.cards import FOLDER, SCREEN, TUNED, Card, names, pack, ship
 from cosmicgate.masking.loading import load
 from cosmicgate.masking.masker import Masker
 from cosmicgate.masking.traits import TRAITS, traits
@@ -47,7 +47,8 @@ def calibration(masker: Masker, frames: Sequence[Path]) -> list[list[float]]:
     Where pixels share a logit, the threshold lies above them: a rate is not exceeded. One that no threshold gives is
     left out.
     """
-    keep = int(max(RATES) * sum(load_labelled(folder).truth.size for folder in frames)) + LEAST  # of all frames together
+    pixels = sum(load_labelled(folder).truth.size for folder in frames)
+    keep = int(max(RATES) * pixels) + LEAST  # of all frames together
     highest, sky = np.empty(0, np.float32), 0
     for _, logits, truth in looked_at(masker, frames, "calibration"):
         found = logits[truth == SKY]
@@ -201,7 +202,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--results", type=Path, nargs="*", default=[], help="further results.json whose rows it keeps")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where it goes; the package itself if not given")
     options = parser.parse_args(arguments)
-    if options.run.is_dir():
+    if options.run.is_dir() and str(options.run) not in names():
         if not (options.name and options.command):
             parser.error(f"{options.run} is a run: give the --name of the packaged network and its --command")
         masker, card, data = card_of(options.run, options.name, options.command, options.results)

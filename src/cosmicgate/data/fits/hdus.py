@@ -41,6 +41,7 @@ def opened(path: Path, packed: bool = False) -> Iterator[fits.HDUList]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"no such FITS file: {path}")
+    given = False
     try:
         with ExitStack() as stack:
             with warnings.catch_warnings():
@@ -52,10 +53,13 @@ def opened(path: Path, packed: bool = False) -> Iterator[fits.HDUList]:
                 for hdu in hdus:
                     if hdu.header["BITPIX"] not in BITPIX:
                         raise FitsError(f"{path}: expected BITPIX to be one of {BITPIX}, got {hdu.header['BITPIX']}")
+            given = True
             yield hdus
     except (FitsError, MemoryError, PermissionError):
         raise
     except Exception as error:  # astropy, zlib and cfitsio each have their own for a broken file
+        if given and isinstance(error, FileNotFoundError):  # of another file
+            raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise FitsError(f"{path}: not a whole FITS file ({reason})") from error
 
@@ -83,11 +87,11 @@ def is_zipped(file: BufferedReader) -> bool:
 
 def pixels(hdu: Any) -> NDArray[np.float32]:
     """Return the values of an image HDU as (H, W), float32, native; BLANK is NaN, what float32 cannot hold infinite."""
-    blank, zero, scale = (hdu.header.get(word) for word in ("BLANK", "BZERO", "BSCALE"))
+    blank, zero, scale, bits = (hdu.header.get(word) for word in ("BLANK", "BZERO", "BSCALE", "BITPIX"))
     data = hdu.data
     with np.errstate(over="ignore"):
         image: NDArray[np.float32] = np.array(data, dtype=np.float32)
-    if isinstance(blank, int) and data.dtype.kind in "iu":  # astropy leaves it alone in unsigned integers
+    if isinstance(blank, int) and bits > 0 and (data.dtype.kind in "iu" or blank == 0):  # which astropy leaves alone
         image[data == blank * (scale or 1) + (zero or 0)] = np.nan
     return image.reshape(image.shape[-2:])
 

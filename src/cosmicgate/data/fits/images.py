@@ -8,7 +8,7 @@ from typing import Any
 from astropy.io import fits
 
 from cosmicgate.data.fits.hdus import FitsError, opened, section
-from cosmicgate.data.fits.masks import MASKS, OTHERS, PRODUCTS, words_of
+from cosmicgate.data.fits.masks import MASKS, OTHERS, PRODUCTS, whose, words_of
 
 Ext = str | int | tuple[str, int]
 
@@ -106,7 +106,8 @@ def planes_beside(
 ) -> list[int]:
     """Return the numbers of the planes, by words in their names, that belong to one of the ``images`` of a file.
 
-    To the only image all of them. Among images of one name those of its version, else those that follow it.
+    To the only image all of them. Among images of one name those of its version; of names that differ, those that name
+    it too (ERR1 belongs to SCI1); else those that follow it.
     """
     named = [i for i, hdu in enumerate(hdus) if _is_flat(hdu) and words_of(hdu.name) & set(words) and i != image.number]
     if len(images) <= 1:
@@ -114,6 +115,10 @@ def planes_beside(
     versions = [other.version for other in images if other.name == image.name]
     if len(versions) == len(images) == len(set(versions)):
         return [i for i in named if hdus[i].ver == image.version]
+    owners = [whose(other.name) for other in images]
+    owned = all(owners) and len(set(owners)) == len(owners)
+    if owned and {whose(hdus[i].name) for i in named} <= set(owners):
+        return [i for i in named if whose(hdus[i].name) == whose(image.name)]
     following = min((other.number for other in images if other.number > image.number), default=len(hdus))
     return [i for i in named if image.number < i < following]
 

@@ -37,13 +37,30 @@ OTHERS = frozenset(
         "RMS",
     }
     | {"UNCERT", "UNCERTAINTY", "STDDEV", "EXPMAP", "CON", "CTX", "SAMP", "TIME", "BKG", "BACKGROUND", "SKY", "MODEL"}
+    | {
+        "IMARR",
+        "WCSDVARR",
+        "OBJMASK",
+        "AREA",
+        "WAVELENGTH",
+        "PATHLOSS",
+        "PSF",
+        "COVERAGE",
+    }  # HST, JWST, DRAGONS
 )
+IMAGES = frozenset({"SCI", "SCIENCE", "IMAGE", "IM", "DATA", "CCD", "CHIP"})  # words of images that tell none apart
 PRODUCTS = frozenset({"dqmask", "wtmap", "expmap"})  # the archive's PRODTYPE of a file of masks or weights
 
 
 def words_of(name: str) -> set[str]:
     """Return the words of an EXTNAME: 'DQ_N4' is a DQ."""
     return set(re.split(r"[^A-Z]+", name.upper()))
+
+
+def whose(name: str) -> str:
+    """Return what is left of an EXTNAME without what kind of plane it is: 'N4' of 'DQ_N4', '1' of 'SCI1' and 'ERR1'."""
+    parts = re.findall(r"[A-Z]+|[0-9]+", name.upper())
+    return " ".join(part for part in parts if part not in MASKS | OTHERS | IMAGES)
 
 
 def bad_pixels(flags: NDArray[Any], name: str, telescope: str) -> NDArray[np.bool_]:

@@ -5,9 +5,10 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 
@@ -57,15 +58,38 @@ def one_by_one(pairs: Sequence[Pair], masker: Masker, batch: Batch, tell: Tell) 
 def in_processes(pairs: Sequence[Pair], masker: Masker, batch: Batch, jobs: int) -> Generator[Outcome, None, None]:
     """Make the files in ``jobs`` processes that share the processor's cores; outcomes come as they are ready.
 
-    When the caller stops, the processes do as well, and remove what they had begun to write.
+    If one is killed, for want of memory say, the files that are left are made one at a time: that at which a process
+    is killed alone fails, and no other. When the caller stops, the processes do as well, and remove what they had begun
+    to write.
     """
-    threads = max((os.cpu_count() or 1) // jobs, 1)
+    left = list(pairs)
+    with _pool(masker, batch, jobs) as pool:
+        futures: dict[Future[Outcome], Pair] = {pool.submit(_one, pair): pair for pair in pairs}
+        for future in as_completed(futures):
+            with suppress(BrokenProcessPool):
+                outcome = future.result()
+                left.remove(futures[future])
+                yield outcome
+    while left:
+        with _pool(masker, batch, 1) as pool:
+            while left:
+                path, output = left.pop(0)
+                try:
+                    yield pool.submit(_one, (path, output)).result()
+                except BrokenProcessPool:
+                    said = f"{path}: its process was killed before it was done, perhaps for want of memory"
+                    yield Outcome(str(path), str(output), "failed", error=said)
+                    break
+
+
+@contextmanager
+def _pool(masker: Masker, batch: Batch, jobs: int) -> Iterator[ProcessPoolExecutor]:
+    """Start processes; they end with the block."""
+    threads = max(_cores() // jobs, 1)
     spawn = multiprocessing.get_context("spawn")  # torch cannot be forked
     pool = ProcessPoolExecutor(jobs, spawn, initializer=_start, initargs=(pickle.dumps(masker), batch, threads))
     try:
-        futures: dict[Future[Outcome], Pair] = {pool.submit(_one, pair): pair for pair in pairs}
-        for future in as_completed(futures):
-            yield _outcome(future, futures[future])
+        yield pool
         pool.shutdown()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
@@ -77,12 +101,9 @@ def in_processes(pairs: Sequence[Pair], masker: Masker, batch: Batch, jobs: int)
             child.kill()
 
 
-def _outcome(future: Future[Outcome], pair: Pair) -> Outcome:
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        said = f"{pair[0]}: a process was killed before it was done, perhaps for want of memory; use fewer --jobs"
-        return Outcome(str(pair[0]), str(pair[1]), "failed", error=said)
+def _cores() -> int:
+    """Return the cores that this process may use, which a batch system or ``taskset`` may have made fewer."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _start(masker: bytes, batch: Batch, threads: int) -> None:

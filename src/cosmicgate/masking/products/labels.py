@@ -159,7 +159,7 @@ def short_cards(masker: Masker, wanted: Wanted, hit: int) -> list[fits.Card]:
     return [
         fits.Card("CRMODEL", called(masker.card), "network"),
         fits.Card("CRVERSN", __version__, "of cosmicgate"),
-        fits.Card("CRTHRESH", round(wanted.threshold, 6), "probability from which a pixel is hit"),
+        fits.Card("CRTHRESH", float(f"{wanted.threshold:.6g}"), "probability from which a pixel is hit"),
         fits.Card("CRPIXELS", hit, "pixels hit by cosmic rays"),
     ]
 

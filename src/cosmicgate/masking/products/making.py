@@ -33,7 +33,7 @@ from cosmicgate.masking.products.names import sweep
 from cosmicgate.masking.products.patching import Patch
 from cosmicgate.masking.products.planes import Plane, planes
 from cosmicgate.masking.products.urls import Address
-from cosmicgate.masking.products.writing import mask_hdu, probability_hdu, write_copy, write_side_file
+from cosmicgate.masking.products.writing import mask_hdu, probability_hdu, state_of, write_copy, write_side_file
 from cosmicgate.masking.traits import FarFromTraining
 
 IN_MEMORY = 2**26  # bytes of compressed masks and probabilities, beyond which they wait on the disk
@@ -144,7 +144,7 @@ def _make(
         raise FileNotFoundError(f"no such FITS file: {path}")
     if not in_place and output.exists() and output.samefile(path):
         raise FitsError(f"{path}: the output would replace the input; --in-place is for that")
-    sha256 = sha256_of(path)
+    before, sha256 = state_of(path), sha256_of(path)
     key = key_of(masker, wanted, "" if in_place else sha256)
     earlier = earlier_in(output) if known.earlier is None or in_place else known.earlier
     if key in earlier.keys and (in_place or not overwrite):
@@ -168,7 +168,7 @@ def _make(
             cards = [*short_cards(masker, wanted, outcome.hits), *lines("HISTORY", text)]
             write_side_file(output, path, hdus, cards)
         else:
-            write_copy(output, path, hdus, patches)
+            write_copy(output, path, hdus, patches, before)
 
 
 def ahead(images: Generator[Plane, None, None]) -> Iterator[Plane]:

@@ -12,7 +12,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from cosmicgate.data.fits.hdus import is_zipped, plain
+from cosmicgate.data.fits.hdus import FitsError, is_zipped, plain
 from cosmicgate.data.fits.images import Extension
 from cosmicgate.files import whole
 from cosmicgate.masking.masker import ascii_of
@@ -57,10 +57,19 @@ def write_side_file(output: Path, source: Path, hdus: IO[bytes], cards: Sequence
         shutil.copyfileobj(hdus, file)
 
 
-def write_copy(output: Path, source: Path, hdus: IO[bytes], patches: Sequence[Patch]) -> None:
+def state_of(path: Path) -> tuple[int, int, int]:
+    """Return what tells one state of a file from the next."""
+    stat = path.stat()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+def write_copy(
+    output: Path, source: Path, hdus: IO[bytes], patches: Sequence[Patch], before: tuple[int, int, int]
+) -> None:
     """Write a copy of a file, some of its HDUs patched, and more HDUs behind them; it may replace the file itself.
 
-    HDUs without a patch are copied by the byte. A gzipped file becomes a gzipped one.
+    HDUs without a patch are copied by the byte. A gzipped file becomes a gzipped one. ``before`` is the state in which
+    the file was searched: one that was changed since, by another run say, is refused.
     """
     wanted = {patch.number: patch for patch in patches}
     places = spans(source)
@@ -81,6 +90,8 @@ def write_copy(output: Path, source: Path, hdus: IO[bytes], patches: Sequence[Pa
         shutil.copyfileobj(hdus, target)
         if output.exists():
             shutil.copymode(output, partial)
+        if state_of(source) != before:
+            raise FitsError(f"{source}: it was changed while it was searched; run it again")
 
 
 def _copy(file: IO[bytes], target: IO[bytes], length: int, step: int = 2**20) -> None:
