@@ -116,3 +116,18 @@ def test_the_gate_scales_the_skip_by_a_map_between_zero_and_one():
 def test_an_impossible_network_is_refused_with_its_value(switches, message):
     with pytest.raises(ValueError, match=message):
         UNet(**switches)
+
+
+@pytest.mark.parametrize("gate", [False, True], ids=["plain", "gated"])
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_a_logit_depends_on_the_image_up_to_the_networks_reach_and_no_further(depth, gate):
+    torch.manual_seed(0)
+    network = UNet(depth=depth, channels=4, gate=gate).double().eval()
+    image = torch.randn(1, 1, 160, 160, dtype=torch.double)
+    farthest = 0
+    for place in range(80, 80 + network.step):  # of the grid of pools
+        pixels = image.clone().requires_grad_()
+        network(pixels)[0, 0, place, place].backward()
+        rows = pixels.grad[0, 0].nonzero()[:, 0]
+        farthest = max(farthest, place - int(rows.min()), int(rows.max()) - place)
+    assert network.reach - network.step < farthest <= network.reach

@@ -69,10 +69,18 @@ def test_a_packaged_network_can_get_another_first_look_and_stays_what_it_is(runs
     assert np.array_equal(*both)
 
 
+@pytest.mark.slow
+def test_a_packaged_network_can_be_calibrated_anew_and_stays_what_it_is(runs, packaged, tmp_path):
+    assert shipping.main([str(packaged), "--calibrate", str(runs[0]), "--folder", str(tmp_path)]) == 0
+    copy = tmp_path / "mine.safetensors"
+    assert read_card(copy) == read_card(packaged), "the same frames give the same thresholds"
+    assert copy.read_bytes() == packaged.read_bytes()
+
+
 def test_what_cannot_be_packaged_is_refused_with_what_is_missing(tmp_path, capsys):
     for arguments, expected in (
-        ([str(tmp_path), "--name", "mine"], r"is a run: give the --name .* and its --command"),
-        (["general"], r"general is no folder of a run: a packaged network takes a --screen and nothing else"),
+        ([str(tmp_path), "--name", "mine"], r"is a run: give the --name .* and its --command, no more"),
+        (["general"], r"general is no folder of a run: a packaged network takes --screen, --calibrate or both"),
     ):
         with pytest.raises(SystemExit):
             shipping.main(arguments)
@@ -123,7 +131,7 @@ def test_a_rate_is_that_of_all_frames_together_however_unlike_they_are(packaged,
         frames.append(frame)
         sky = np.load(frame / "truth.npy") == SKY
         found.append(network.probability(image, np.load(frame / "bad.npy"))[sky])
-    calibrated = shipping.calibration(network, frames)
+    calibrated = shipping.calibration(network.network, frames)
     assert [rate for rate, _ in calibrated][-1] == 1e-2
     for rate, threshold in calibrated:
         assert (np.concatenate(found) >= threshold - 1e-7).mean() == pytest.approx(rate, rel=0.05)

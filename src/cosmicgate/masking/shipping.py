@@ -1,11 +1,13 @@
 """From the folder of a finished run to a packaged network: weights, calibration, card.
 
 ``python -m cosmicgate.masking.shipping outputs/RUN --name NAME --command 'python ...' [--screen outputs/SCREEN]``;
-another first look for a packaged network: ``python -m cosmicgate.masking.shipping NAME --screen outputs/SCREEN``.
+another first look for a packaged network: ``python -m cosmicgate.masking.shipping NAME --screen outputs/SCREEN``;
+its thresholds measured anew, on the validation frames of a run: ``... NAME --calibrate outputs/RUN``.
 """
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -25,6 +27,7 @@ from cosmicgate.data.store import digest, load_labelled
 from cosmicgate.detectors.inputs import bridged
 from cosmicgate.detectors.network import read_checkpoint
 from cosmicgate.detectors.packaged.cards import FOLDER, SCREEN, TUNED, Card, names, pack, ship
+from cosmicgate.detectors.packaged.unpacking import unpacked
 from cosmicgate.masking.loading import load
 from cosmicgate.masking.masker import Masker
 from cosmicgate.masking.traits import TRAITS, traits
@@ -41,7 +44,7 @@ LOST = 5e-4  # part of the found pixels that a screen may lose on the frames it 
 WIDEST = 200  # training frames whose traits are measured
 
 
-def calibration(masker: Masker, frames: Sequence[Path]) -> list[list[float]]:
+def calibration(network: UNet, frames: Sequence[Path]) -> list[list[float]]:
     """Return rates of false alarms among the sky pixels of labelled frames, and the thresholds that give them.
 
     Where pixels share a logit, the threshold lies above them: a rate is not exceeded. One that no threshold gives is
@@ -50,7 +53,7 @@ def calibration(masker: Masker, frames: Sequence[Path]) -> list[list[float]]:
     pixels = sum(load_labelled(folder).truth.size for folder in frames)
     keep = int(max(RATES) * pixels) + LEAST  # of all frames together
     highest, sky = np.empty(0, np.float32), 0
-    for _, logits, truth in looked_at(masker, frames, "calibration"):
+    for _, logits, truth in looked_at(network, frames, "calibration"):
         found = logits[truth == SKY]
         sky += found.size
         highest = np.sort(np.concatenate([highest, found]))[-keep:]
@@ -82,15 +85,16 @@ def ranges(frames: Sequence[Path], scaling: str) -> dict[str, list[float]]:
     return limits | {"sources": [0.0, limits["sources"][1]]}
 
 
-def tuned_screen(masker: Masker, first: Masker, frames: Sequence[Path], fpr: float = TUNED) -> Screen:
+def tuned_screen(masker: Masker, first: UNet, frames: Sequence[Path], fpr: float = TUNED) -> Screen:
     """Return the strictest screen that loses no more than :data:`LOST` of the hit pixels which the network finds."""
-    screen = Screen(first.network, 0.0)
+    step = masker.network.step
+    screen = Screen(first, 0.0, halo=step * math.ceil(masker.network.reach / step))
     least = masker.card.calibration[0][0]  # few frames do not tell rates as low as that
     threshold = np.log(t := masker.card.threshold_at(max(fpr, least))) - np.log1p(-t)
     found = []
-    for image, logits, truth in looked_at(masker, frames, "screen"):
-        scale = Levels.of(image).scaled if first.network.scaling == "robust" else unscaled
-        cells = brightest(screen, streamed_logits(first.network, image, scale, FIRST_ROWS)).numpy()
+    for image, logits, truth in looked_at(masker.network, frames, "screen"):
+        scale = Levels.of(image).scaled if first.scaling == "robust" else unscaled
+        cells = brightest(screen, streamed_logits(first, image, scale, FIRST_ROWS)).numpy()
         rows, columns = np.nonzero((truth == CORE) & (logits >= threshold))
         found.append(cells[rows // screen.cell, columns // screen.cell])
     return replace(screen, threshold=float(np.quantile(np.concatenate(found), LOST)))
@@ -100,7 +104,7 @@ def missed(masker: Masker, screen: Screen, frames: Sequence[Path]) -> dict[str, 
     """Return what a screen misses of the hits that the network finds in labelled frames at its threshold."""
     hits = lost = 0
     looked, threshold = [], np.log(t := masker.card.threshold) - np.log1p(-t)
-    for image, logits, truth in looked_at(masker, frames, "what the screen misses"):
+    for image, logits, truth in looked_at(masker.network, frames, "what the screen misses"):
         quick, part = screened_logits(masker.network, screen, image)
         looked.append(part)
         numbers, _ = label(truth == CORE, np.ones((3, 3)))
@@ -114,13 +118,13 @@ def missed(masker: Masker, screen: Screen, frames: Sequence[Path]) -> dict[str, 
 
 
 def looked_at(
-    masker: Masker, frames: Sequence[Path], purpose: str
+    network: UNet, frames: Sequence[Path], purpose: str
 ) -> Iterator[tuple[Tensor, NDArray[np.float32], NDArray[np.uint8]]]:
     """Return image, logits and truth of labelled frames."""
     for folder in tqdm(frames, desc=purpose, unit="frame"):
         labelled = load_labelled(folder)
         image = torch.from_numpy(bridged(np.asarray(labelled.image), np.asarray(labelled.bad))[0])
-        yield image, frame_logits(masker.network, image).numpy(), np.asarray(labelled.truth)
+        yield image, frame_logits(network, image).numpy(), np.asarray(labelled.truth)
 
 
 def scores(results: Sequence[Path], title: str) -> list[dict[str, Any]]:
@@ -144,7 +148,7 @@ def scores(results: Sequence[Path], title: str) -> list[dict[str, Any]]:
     return found
 
 
-def card_of(run: Path, name: str, command: str, results: Sequence[Path]) -> tuple[Masker, Card, Any]:
+def card_of(run: Path, name: str, command: str, results: Sequence[Path]) -> tuple[UNet, Card, Any]:
     """Return the network of a run, its card with calibration and ranges, and its data."""
     provenance = json.loads((run / "provenance.json").read_text())
     data = data_of(run)
@@ -159,11 +163,11 @@ def card_of(run: Path, name: str, command: str, results: Sequence[Path]) -> tupl
         data_hash=digest(provenance["inputs"]),
         machine=provenance["device"],
         calibrated_on=f"{masker.card.trained_on}: validation frames, sky pixels",
-        calibration=calibration(masker, data.split("validation")),
+        calibration=calibration(masker.network, data.split("validation")),
         ranges=ranges(data.split("train"), masker.network.scaling),
         scores=scores([run / "results.json", *results], masker.card.title),
     )
-    return masker, card, data
+    return masker.network, card, data
 
 
 def data_of(run: Path) -> Any:
@@ -176,7 +180,7 @@ def data_of(run: Path) -> Any:
 def screen_from(run: Path, masker: Masker, command: str, data: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return what the card of a network says of its screen, the network of a run, and the screen's weights."""
     first = load(run, check=False)
-    screen = tuned_screen(masker, first, data.split("validation"))
+    screen = tuned_screen(masker, first.network, data.split("validation"))
     told = {
         "network": first.card.network,
         "command": command,
@@ -188,36 +192,38 @@ def screen_from(run: Path, masker: Masker, command: str, data: Any) -> tuple[dic
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Package a run, or give a packaged network another screen."""
+    """Package a run, or give a packaged network another screen or thresholds measured anew."""
     parser = argparse.ArgumentParser(
         prog="python -m cosmicgate.masking.shipping", description="Package a trained network."
     )
-    parser.add_argument(
-        "run", type=Path, help="folder of a finished run of train.py, or a packaged network that gets another screen"
-    )
+    parser.add_argument("run", type=Path, help="folder of a finished run of train.py, or a packaged network")
     parser.add_argument("--name", help="by which cosmicgate.load finds it")
     parser.add_argument("--command", help="what trains it again")
     parser.add_argument("--screen", type=Path, help="run folder of a small network: the quick first look")
+    parser.add_argument("--calibrate", type=Path, help="run folder whose validation frames a packaged network gets")
     parser.add_argument("--screen-command", default="", help="what trains that again")
     parser.add_argument("--results", type=Path, nargs="*", default=[], help="further results.json whose rows it keeps")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where it goes; the package itself if not given")
     options = parser.parse_args(arguments)
     if options.run.is_dir() and str(options.run) not in names():
-        if not (options.name and options.command):
-            parser.error(f"{options.run} is a run: give the --name of the packaged network and its --command")
-        masker, card, data = card_of(options.run, options.name, options.command, options.results)
+        if not (options.name and options.command) or options.calibrate:
+            parser.error(f"{options.run} is a run: give the --name of the packaged network and its --command, no more")
+        network, card, data = card_of(options.run, options.name, options.command, options.results)
+        weights = network.state_dict()
     else:
-        if not options.screen or options.name or options.command or options.results:
-            parser.error(f"{options.run} is no folder of a run: a packaged network takes a --screen and nothing else")
-        masker, data = load(options.run, check=False), data_of(options.screen)
-        card = masker.card
-    masker = replace(masker, card=card)
-    weights = {key: value.cpu() for key, value in masker.network.state_dict().items()}
+        if not (options.screen or options.calibrate) or options.name or options.command or options.results:
+            parser.error(f"{options.run} is no folder of a run: a packaged network takes --screen, --calibrate or both")
+        network, card, weights = unpacked(str(options.run))
+        data = data_of(options.screen or options.calibrate)
+        if options.calibrate:
+            frames = data_of(options.calibrate).split("validation")
+            card = replace(card, calibration=calibration(network, frames))
     if options.screen:
-        told, tensors = screen_from(options.screen, masker, options.screen_command, data)
-        weights |= {SCREEN + key: value.cpu() for key, value in tensors.items()}
+        told, tensors = screen_from(options.screen, Masker(network, card), options.screen_command, data)
+        weights = {key: value for key, value in weights.items() if not key.startswith(SCREEN)}
+        weights |= {SCREEN + key: value for key, value in tensors.items()}
         card = replace(card, screen=told)
-    content, sha256 = pack(weights)
+    content, sha256 = pack({key: value.cpu() for key, value in weights.items()})
     ship(replace(card, sha256=sha256), content, options.folder)
     return 0
 

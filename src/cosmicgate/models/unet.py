@@ -84,6 +84,11 @@ class UNet(nn.Module):
         """What the sides of an image are filled up to a multiple of, px."""
         return int(2 ** len(self.up))
 
+    @property
+    def reach(self) -> int:
+        """How far from a pixel the image decides on its logit, px: two 3x3 convolutions a level, down and up."""
+        return 7 * self.step - 5
+
     def forward(self, image: Tensor) -> Tensor:
         """Return the logits (N, 1, H, W) of an image (N, 1, H, W) of any size."""
         return self.logits(robust(image) if self.scaling == "robust" else image)
