@@ -148,6 +148,10 @@ def test_a_killed_run_goes_on_to_the_same_result(command, run, tmp_path):
     done = command("train.py", *arguments)
     assert done.returncode == 0, done.stderr
     resumed = json.loads((folder / "results.json").read_text())
+    record = json.loads((folder / "provenance.json").read_text())
+    (before,) = record["attempts"]
+    assert "trainer.limit_val_batches=1" in before["command"]
+    assert before["started"] < record["started"]
     assert reached == 0, "the run was killed in the middle"
     assert resumed == json.loads((run / "results.json").read_text())
 

@@ -91,7 +91,7 @@ def test_a_difference_is_taken_on_the_same_frames(a_set, tmp_path):
     assert alone[0][0] < alone[1][1], "unpaired, their intervals overlap"
 
 
-def test_a_pair_is_found_with_one_ending_and_one_training(a_set, tmp_path):
+def test_a_pair_is_found_with_one_ending_and_one_training(a_set, tmp_path, caplog):
     titles = ["deepCR", "Att deepCR", "deepCR (released)", "Att deepCR (released)", "Att deepCR, seed 1", "Other"]
     detectors = [Brightness(title) for title in titles]
     detectors += [Brightness("deepCR", trained_on="lco"), Brightness("Att deepCR", trained_on="lco")]
@@ -103,3 +103,4 @@ def test_a_pair_is_found_with_one_ending_and_one_training(a_set, tmp_path):
     ]
     assert {d["difference"] for d in results["differences"][0]["core"].values()} == {0}
     assert results["differences"][0]["core"]["f1"]["above_zero"] == 0.5
+    assert "not compared: 'Other' - 'Nobody': no two rows here have such titles (deepCR, " in caplog.text

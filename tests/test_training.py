@@ -142,6 +142,15 @@ def test_resume_equals_an_uninterrupted_run(frames, tmp_path, stopped_after):
     assert one == other
 
 
+def test_a_run_that_was_moved_and_goes_on_remembers_its_best_weights(frames, tmp_path):
+    before, _ = fit(small(), frames, tmp_path / "before", 2)
+    moved = (tmp_path / "before").rename(tmp_path / "after")
+    after, _ = fit(small(), frames, moved, 2, resume=moved / "last.ckpt")
+    best, same_best = (trainer.checkpoint_callback for trainer in (before, after))
+    assert same_best.best_model_score == best.best_model_score
+    assert same_best.best_model_path == str(moved / "best.ckpt")
+
+
 def test_same_seed_same_weights_whatever_the_number_of_workers(frames, tmp_path):
     first, second, third = small(), small(), small()
     fit(first, frames, tmp_path / "a", 2)

@@ -152,7 +152,11 @@ class ValidationCurves(Callback):
 
 
 class SelfContained(Callback):
-    """Put the resolved configuration into each checkpoint, as plain values: one file rebuilds the model."""
+    """Put the resolved configuration into each checkpoint, as plain values: one file rebuilds the model.
+
+    A run folder that was moved is the same run: what a checkpoint remembers of the best weights is of the folder that
+    it is resumed in.
+    """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.config = dict(config)
@@ -162,3 +166,19 @@ class SelfContained(Callback):
     ) -> None:
         """Add the configuration."""
         checkpoint["config"] = self.config
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Let ModelCheckpoint find its files here: in another folder it would forget the best score."""
+        for state in checkpoint["callbacks"].values():
+            if before := state.get("dirpath"):
+                here = getattr(trainer.checkpoint_callback, "dirpath", before)
+                state |= {key: _moved(value, str(before), str(here)) for key, value in state.items()}
+
+
+def _moved(value: Any, before: str, here: str) -> Any:
+    """Return a path, or the paths that a mapping is keyed by, in another folder; anything else as it is."""
+    if isinstance(value, str) and value.startswith(before):
+        return here + value.removeprefix(before)
+    return {_moved(key, before, here): score for key, score in value.items()} if isinstance(value, dict) else value

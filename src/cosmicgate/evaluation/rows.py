@@ -63,7 +63,20 @@ def compare(
         together: list[tuple[Detector | Mean, Scored]] = [*scored, *means(scored)]
         rows += [row(s, detector, test_set) for detector, s in together]
         differences += _differences(together, pairs, test_set)
+    _tell_missing(pairs, differences, [row["detector"] for row in rows])
     return {"rows": rows} | {key: found for key, found in (("differences", differences), ("failed", failed)) if found}
+
+
+def _tell_missing(pairs: Sequence[Sequence[str]], differences: Sequence[dict[str, Any]], titles: Sequence[str]) -> None:
+    """Say which pairs were not compared, where there is more than one detector."""
+    found = [
+        f"{better!r} - {other!r}"
+        for better, other in pairs
+        if not any(d["a"].startswith(better) and d["b"].startswith(other) for d in differences)
+    ]
+    if found and len(set(titles)) > 1:
+        names = ", ".join(dict.fromkeys(titles))
+        log.warning("not compared: %s: no two rows here have such titles (%s)", "; ".join(found), names)
 
 
 def judge_together(detector: Detector, test_sets: Sequence[TestSet], kept: Path, trainer: pl.Trainer) -> None:

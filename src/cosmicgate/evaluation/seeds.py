@@ -41,6 +41,8 @@ def means(scored: Sequence[tuple[Detector, Scored]]) -> list[tuple[Mean, Scored]
 def mean(seeds: Sequence[Scored]) -> Scored:
     """Return the mean score; each draw of the frames draws the seeds again as well, so that intervals hold both.
 
+    N seeds drawn from N scatter by (N - 1) / N of the variance that seeds have: the draws are spread by as much.
+
     ``content`` has, beside the means, ``seeds`` (how many) and ``spread``: part -> score -> [lowest, highest].
     """
     first = seeds[0]
@@ -68,7 +70,9 @@ def mean(seeds: Sequence[Scored]) -> Scored:
 
 def _drawn(draws: NDArray[np.float64], chosen: NDArray[np.int64]) -> NDArray[np.float64]:
     """(seeds, draws), and which seeds each draw takes (draws, seeds) -> their mean (draws,)."""
-    return np.asarray(draws[chosen, np.arange(draws.shape[1])[:, None]].mean(axis=1))
+    of_all, number = draws.mean(axis=0), len(draws)
+    moved = draws[chosen, np.arange(draws.shape[1])[:, None]].mean(axis=1) - of_all
+    return np.asarray(of_all + np.sqrt(number / (number - 1)) * moved)
 
 
 def _ends(values: Sequence[float]) -> list[float] | None:

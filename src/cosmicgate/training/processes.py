@@ -1,5 +1,6 @@
 """A training in several processes: who does what only one may do, and where they all write."""
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,8 +13,12 @@ from hydra.types import RunMode
 from cosmicgate.config import ConfigError
 from cosmicgate.tracking import provenance, write_json
 from cosmicgate.training.memory import keep_memory
+from cosmicgate.training.sweeps import LAST
 
 FOLDER = "hydra.run.dir="
+RECORD = "provenance.json"
+# What of the record may change when a training is resumed.
+OF_AN_ATTEMPT = ("command", "started", "commit", "uncommitted", "python", "packages", "device")
 
 
 def begin(trainer: pl.Trainer, run: Path, seed: int, data: Any, config: Mapping[str, Any]) -> None:
@@ -32,7 +37,16 @@ def begin(trainer: pl.Trainer, run: Path, seed: int, data: Any, config: Mapping[
     if trainer.is_global_zero:
         data.prepare_data()
         tested = [folder for test_set in data.test_sets() for folder in test_set.folders]
-        write_json(run / "provenance.json", provenance(seed, list(dict.fromkeys(data.folders() + tested)), config))
+        record = provenance(seed, list(dict.fromkeys(data.folders() + tested)), config)
+        write_json(run / RECORD, record | _attempts(run))
+
+
+def _attempts(run: Path) -> dict[str, Any]:
+    """Return under what the training that is resumed ran before, attempt by attempt."""
+    if not ((run / LAST).is_file() and (run / RECORD).is_file()):
+        return {}
+    before = json.loads((run / RECORD).read_text())
+    return {"attempts": [*before.pop("attempts", []), {key: before.get(key) for key in OF_AN_ATTEMPT}]}
 
 
 def _check(trainer: pl.Trainer) -> None:
