@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from cosmicgate.detectors.packaged.cards import read_card
+from cosmicgate.detectors.packaged.cards import find, read_card
 from cosmicgate.masking import loading, shipping
 from cosmicgate.truth import SKY
 
@@ -75,6 +75,21 @@ def test_a_packaged_network_can_be_calibrated_anew_and_stays_what_it_is(runs, pa
     copy = tmp_path / "mine.safetensors"
     assert read_card(copy) == read_card(packaged), "the same frames give the same thresholds"
     assert copy.read_bytes() == packaged.read_bytes()
+
+
+@pytest.mark.slow
+def test_the_first_look_of_a_packaged_network_can_be_tuned_for_another(runs, packaged, tmp_path):
+    told = ["--screen", "general", "--calibrate", str(runs[0]), "--folder", str(tmp_path)]
+    assert shipping.main([str(packaged), *told]) == 0
+    card, general = read_card(tmp_path / "mine.safetensors"), read_card(find("general"))
+    assert {key: card.screen[key] for key in ("network", "command", "data")} == {
+        key: general.screen[key] for key in ("network", "command", "data")
+    }
+    first, same = (
+        loading.load(one, check=False, fast=True).screen.network for one in (tmp_path / "mine.safetensors", "general")
+    )
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), same.parameters(), strict=True))
+    assert card.screen["settings"]["halo"] == 10, "what a UNet-2 sees around a pixel"
 
 
 def test_what_cannot_be_packaged_is_refused_with_what_is_missing(tmp_path, capsys):

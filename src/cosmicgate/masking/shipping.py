@@ -2,7 +2,8 @@
 
 ``python -m cosmicgate.masking.shipping outputs/RUN --name NAME --command 'python ...' [--screen outputs/SCREEN]``;
 another first look for a packaged network: ``python -m cosmicgate.masking.shipping NAME --screen outputs/SCREEN``;
-its thresholds measured anew, on the validation frames of a run: ``... NAME --calibrate outputs/RUN``.
+its thresholds measured anew, on the validation frames of a run: ``... NAME --calibrate outputs/RUN``. A first look is
+tuned on the validation frames of the run that is packaged, or of that which calibrates, or of its own.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from cosmicgate.data.store import digest, load_labelled
 from cosmicgate.detectors.inputs import bridged
 from cosmicgate.detectors.network import read_checkpoint
 from cosmicgate.detectors.packaged.cards import FOLDER, SCREEN, TUNED, Card, names, pack, ship
-from cosmicgate.detectors.packaged.unpacking import unpacked
+from cosmicgate.detectors.packaged.unpacking import screen_of, unpacked
 from cosmicgate.masking.loading import load
 from cosmicgate.masking.masker import Masker
 from cosmicgate.masking.traits import TRAITS, traits
@@ -177,18 +178,21 @@ def data_of(run: Path) -> Any:
     return data
 
 
-def screen_from(run: Path, masker: Masker, command: str, data: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return what the card of a network says of its screen, the network of a run, and the screen's weights."""
-    first = load(run, check=False)
-    screen = tuned_screen(masker, first.network, data.split("validation"))
-    told = {
-        "network": first.card.network,
-        "command": command,
-        "settings": {key: getattr(screen, key) for key in ("threshold", "cell", "margin", "halo")},
-        "data": first.card.trained_on,
-        **missed(masker, screen, data.split("test")),
-    }
-    return told, first.network.state_dict()
+def first_look(of: Path, command: str) -> tuple[UNet, dict[str, Any]]:
+    """Return the small network of a run, or that of a packaged network's screen, and what a card says of it."""
+    if str(of) in names():
+        _, card, tensors = unpacked(str(of))
+        told: dict[str, Any] = card.screen or {}
+        return screen_of(card, tensors).network, {key: told[key] for key in ("network", "command", "data")}
+    first = load(of, check=False)
+    return first.network, {"network": first.card.network, "command": command, "data": first.card.trained_on}
+
+
+def screened(masker: Masker, first: UNet, data: Any) -> dict[str, Any]:
+    """Return what the card of a network says of its screen: the settings that the data ask for, and what it misses."""
+    screen = tuned_screen(masker, first, data.split("validation"))
+    settings = {key: getattr(screen, key) for key in ("threshold", "cell", "margin", "halo")}
+    return {"settings": settings} | missed(masker, screen, data.split("test"))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -199,7 +203,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("run", type=Path, help="folder of a finished run of train.py, or a packaged network")
     parser.add_argument("--name", help="by which cosmicgate.load finds it")
     parser.add_argument("--command", help="what trains it again")
-    parser.add_argument("--screen", type=Path, help="run folder of a small network: the quick first look")
+    parser.add_argument(
+        "--screen", type=Path, help="run folder of a small network, or a packaged network: its first look"
+    )
     parser.add_argument("--calibrate", type=Path, help="run folder whose validation frames a packaged network gets")
     parser.add_argument("--screen-command", default="", help="what trains that again")
     parser.add_argument("--results", type=Path, nargs="*", default=[], help="further results.json whose rows it keeps")
@@ -214,15 +220,14 @@ def main(arguments: Sequence[str]) -> int:
         if not (options.screen or options.calibrate) or options.name or options.command or options.results:
             parser.error(f"{options.run} is no folder of a run: a packaged network takes --screen, --calibrate or both")
         network, card, weights = unpacked(str(options.run))
-        data = data_of(options.screen or options.calibrate)
+        data = data_of(options.calibrate or options.screen)
         if options.calibrate:
-            frames = data_of(options.calibrate).split("validation")
-            card = replace(card, calibration=calibration(network, frames))
+            card = replace(card, calibration=calibration(network, data.split("validation")))
     if options.screen:
-        told, tensors = screen_from(options.screen, Masker(network, card), options.screen_command, data)
+        first, told = first_look(options.screen, options.screen_command)
         weights = {key: value for key, value in weights.items() if not key.startswith(SCREEN)}
-        weights |= {SCREEN + key: value for key, value in tensors.items()}
-        card = replace(card, screen=told)
+        weights |= {SCREEN + key: value for key, value in first.state_dict().items()}
+        card = replace(card, screen=told | screened(Masker(network, card), first, data))
     content, sha256 = pack({key: value.cpu() for key, value in weights.items()})
     ship(replace(card, sha256=sha256), content, options.folder)
     return 0
