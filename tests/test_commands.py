@@ -195,7 +195,7 @@ def test_every_experiment_trains_one_batch(command, name, real, tmp_path):
         sky = [f"{data}.science.bands=[g]", f"{data}.science.frames={one}", f"{data}.science.strips={strips}"]
         return [f"real={real('.')}", f"{data}.root={tmp_path}/semireal", *sky]
 
-    if name in ("general", "smeared", "faint", "screen"):
+    if name in ("general", "smeared", "faint", "longer", "screen"):
         small += [*cameras("data.parts.cameras"), *simulated("data.parts.decam"), *semireal("data.parts.semireal")]
     elif name == "decam_semireal":
         small += semireal("data")

@@ -224,7 +224,10 @@ def test_of_pixels_that_were_reduced_twice_the_newest_version_counts(tmp_path, c
         assert [recipe.name for recipe, _ in FlaggedCutouts(str(tmp_path / "*.fits")).labelled()] == kept
     said = [record.getMessage() for record in caplog.records]
     left = {"a", "b"} - set(kept)
-    assert said == [f"{n}.fits is left out: a newer pipeline reduced the same pixels, {kept[0]}.fits" for n in left]
+    path = f"{tmp_path}/{{}}.fits is left out: a newer pipeline reduced the same pixels, {kept[0]}.fits"
+    assert said == [path.format(name) for name in left]
+    assert [recipe.name for recipe, _ in FlaggedCutouts(str(tmp_path / "*.fits")).labelled()] == kept
+    assert len(caplog.records) == len(said), "it is said once"
 
 
 def test_a_cutout_without_flags_is_refused_by_name(tmp_path):

@@ -4,7 +4,6 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from cosmicgate.data.real.files import FRACTIONS, Files
 from cosmicgate.data.sources import Provenance
 from cosmicgate.data.splits import Split, check_splits, split
 from cosmicgate.data.store import Recipe
+from cosmicgate.data.telling import tell_once
 from cosmicgate.files import write_whole
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class RawDarks:
         number, left = (sum(map(len, recipes.values())) for recipes in (candidates, darks))
         if left < number:
             of = self.files if isinstance(self.files, str) else f"{len(candidates)} files"
-            _tell(f"{of}: {number - left} of {number} raw darks are left out")
+            tell_once(log, logging.WARNING, f"{of}: {number - left} of {number} raw darks are left out")
         exposures = [path for path, recipes in darks.items() if recipes]
         dealt = split(exposures, self.fractions, np.random.default_rng(self.seed))[which]
         recipes = [self._part(recipe) for path in dealt for recipe in darks[path]]
@@ -88,7 +88,11 @@ class RawDarks:
                 verdicts[recipe.key] = str(error)
             write_whole(path, json.dumps(verdicts, indent=1))
         if verdicts[recipe.key]:
-            _tell(f"{recipe.name} is left out: {verdicts[recipe.key].removeprefix(recipe.name + ': ')}")
+            tell_once(
+                log,
+                logging.WARNING,
+                f"{recipe.name} is left out: {verdicts[recipe.key].removeprefix(recipe.name + ': ')}",
+            )
         return not verdicts[recipe.key]
 
     def _part(self, recipe: Recipe) -> Recipe:
@@ -106,9 +110,3 @@ class RawDarks:
             return dark.cut(slice(top, top + rows), slice(left, left + columns), dark.name)
 
         return Recipe(recipe.name, [recipe.ingredients, rows, columns], make)
-
-
-@cache
-def _tell(message: str) -> None:
-    """Log a message once: recipes are asked for again and again."""
-    log.warning(message)

@@ -18,6 +18,7 @@ from cosmicgate.data.fits.masks import decam_flags
 from cosmicgate.data.real.files import identity, matching
 from cosmicgate.data.sources import Provenance
 from cosmicgate.data.store import Recipe
+from cosmicgate.data.telling import tell_once
 from cosmicgate.truth import CORE, IGNORED, RING, SKY
 
 log = logging.getLogger(__name__)
@@ -87,7 +88,8 @@ def newest(paths: Sequence[Path]) -> list[Path]:
         own = places.get(path)
         newer = [other for other, place in places.items() if own is not None and place.replaces(own)]
         if newer:
-            log.info("%s is left out: a newer pipeline reduced the same pixels, %s", path.name, newer[0].name)
+            said = f"{path} is left out: a newer pipeline reduced the same pixels, {newer[0].name}"
+            tell_once(log, logging.INFO, said)
         else:
             kept.append(path)
     return kept
