@@ -18,7 +18,18 @@ ORDER = (
 INSIDE = {
     # What a file is, what can be drawn, what frames come from, what is made of them.
     "data": (
-        *("fits", "archives", "splits", "transforms", "clean", "store", "simulate", "sources", "contaminate"),
+        *(
+            "telling",
+            "fits",
+            "archives",
+            "splits",
+            "transforms",
+            "clean",
+            "store",
+            "simulate",
+            "sources",
+            "contaminate",
+        ),
         *("patches", "real", "darks", "cameras", "remote", "decam", "mixture", "lco", "labels"),
     ),
     # Who is judged, what is counted of a frame, what follows from the counts of all.
