@@ -18,19 +18,8 @@ ORDER = (
 INSIDE = {
     # What a file is, what can be drawn, what frames come from, what is made of them.
     "data": (
-        *(
-            "telling",
-            "fits",
-            "archives",
-            "splits",
-            "transforms",
-            "clean",
-            "store",
-            "simulate",
-            "sources",
-            "contaminate",
-        ),
-        *("patches", "real", "darks", "cameras", "remote", "decam", "mixture", "lco", "labels"),
+        *("telling", "fits", "archives", "splits", "transforms", "clean", "store", "simulate", "sources"),
+        *("contaminate", "patches", "real", "darks", "cameras", "remote", "decam", "mixture", "lco", "labels"),
     ),
     # Who is judged, what is counted of a frame, what follows from the counts of all.
     "evaluation": ("lineup", "hits", "judging", "bootstrap", "scoring", "seeds", "rows"),
