@@ -104,3 +104,6 @@ def test_a_pair_is_found_with_one_ending_and_one_training(a_set, tmp_path, caplo
     assert {d["difference"] for d in results["differences"][0]["core"].values()} == {0}
     assert results["differences"][0]["core"]["f1"]["above_zero"] == 0.5
     assert "not compared: 'Other' - 'Nobody': no two rows here have such titles (deepCR, " in caplog.text
+    caplog.clear()
+    compare([Brightness("deepCR"), Brightness("LACosmic", trained_on=None)], [a_set(2)], tmp_path / "two", [["A", "B"]])
+    assert not caplog.text, "with one network there is nothing to compare"

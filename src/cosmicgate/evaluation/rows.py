@@ -63,12 +63,12 @@ def compare(
         together: list[tuple[Detector | Mean, Scored]] = [*scored, *means(scored)]
         rows += [row(s, detector, test_set) for detector, s in together]
         differences += _differences(together, pairs, test_set)
-    _tell_missing(pairs, differences, [row["detector"] for row in rows])
+    _tell_missing(pairs, differences, [row["detector"] for row in rows if row["trained_on"]])
     return {"rows": rows} | {key: found for key, found in (("differences", differences), ("failed", failed)) if found}
 
 
 def _tell_missing(pairs: Sequence[Sequence[str]], differences: Sequence[dict[str, Any]], titles: Sequence[str]) -> None:
-    """Say which pairs were not compared, where there is more than one detector."""
+    """Say which pairs were not compared, where more than one title is that of a trained network."""
     found = [
         f"{better!r} - {other!r}"
         for better, other in pairs
