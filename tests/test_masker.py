@@ -370,7 +370,7 @@ def test_a_checkpoint_calls_nothing_but_classes_of_networks(tmp_path, model):
 
 
 WRONG = {  # what differs in a checkpoint: the sentence
-    "a class that is not there": (dict(_target_="networks.Plain"), "cannot be made: No module named 'networks'"),
+    "a class that is not there": (dict(_target_="nowhere.Plain"), "cannot be made: No module named 'nowhere'"),
     "a class of another name": (dict(_target_="cosmicgate.models.Unet"), "has no attribute 'Unet'"),
     "an argument that it has not": (dict(colour="red"), "unexpected keyword argument 'colour'"),
     "weights of another shape": (dict(channels=8), "cannot be made: Error(s) in loading state_dict for UNet: size"),

@@ -95,6 +95,7 @@ def test_the_first_look_of_a_packaged_network_can_be_tuned_for_another(runs, pac
 def test_what_cannot_be_packaged_is_refused_with_what_is_missing(tmp_path, capsys):
     for arguments, expected in (
         ([str(tmp_path), "--name", "mine"], r"is a run: give the --name .* and its --command, no more"),
+        (["deepcr", "--screen", "general"], r"--screen general: its first look is tuned on .*: give --calibrate RUN"),
         (["general"], r"general is no folder of a run: a packaged network takes --screen, --calibrate or both"),
     ):
         with pytest.raises(SystemExit):

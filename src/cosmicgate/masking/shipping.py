@@ -219,6 +219,10 @@ def main(arguments: Sequence[str]) -> int:
     else:
         if not (options.screen or options.calibrate) or options.name or options.command or options.results:
             parser.error(f"{options.run} is no folder of a run: a packaged network takes --screen, --calibrate or both")
+        if str(options.screen) in names() and not options.calibrate:
+            parser.error(
+                f"--screen {options.screen}: its first look is tuned on the frames of a run: give --calibrate RUN"
+            )
         network, card, weights = unpacked(str(options.run))
         data = data_of(options.calibrate or options.screen)
         if options.calibrate:

@@ -41,7 +41,6 @@ def opened(path: Path, packed: bool = False) -> Iterator[fits.HDUList]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"no such FITS file: {path}")
-    given = False
     try:
         with ExitStack() as stack:
             with warnings.catch_warnings():
@@ -53,13 +52,10 @@ def opened(path: Path, packed: bool = False) -> Iterator[fits.HDUList]:
                 for hdu in hdus:
                     if hdu.header["BITPIX"] not in BITPIX:
                         raise FitsError(f"{path}: expected BITPIX to be one of {BITPIX}, got {hdu.header['BITPIX']}")
-            given = True
             yield hdus
-    except (FitsError, MemoryError, PermissionError):
+    except (FitsError, MemoryError, PermissionError, FileNotFoundError):  # the last is of another file
         raise
     except Exception as error:  # astropy, zlib and cfitsio each have their own for a broken file
-        if given and isinstance(error, FileNotFoundError):  # of another file
-            raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise FitsError(f"{path}: not a whole FITS file ({reason})") from error
 

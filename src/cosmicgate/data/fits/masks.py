@@ -37,16 +37,8 @@ OTHERS = frozenset(
         "RMS",
     }
     | {"UNCERT", "UNCERTAINTY", "STDDEV", "EXPMAP", "CON", "CTX", "SAMP", "TIME", "BKG", "BACKGROUND", "SKY", "MODEL"}
-    | {
-        "IMARR",
-        "WCSDVARR",
-        "OBJMASK",
-        "AREA",
-        "WAVELENGTH",
-        "PATHLOSS",
-        "PSF",
-        "COVERAGE",
-    }  # HST, JWST, DRAGONS
+    # Maps and tables of HST, JWST and DRAGONS that are stored as images.
+    | {"IMARR", "WCSDVARR", "OBJMASK", "AREA", "WAVELENGTH", "PATHLOSS", "PSF", "COVERAGE"}
 )
 IMAGES = frozenset({"SCI", "SCIENCE", "IMAGE", "IM", "DATA", "CCD", "CHIP"})  # words of images that tell none apart
 PRODUCTS = frozenset({"dqmask", "wtmap", "expmap"})  # the archive's PRODTYPE of a file of masks or weights
