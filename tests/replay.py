@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,6 +17,7 @@ import numpy as np
 from astropy.io import fits
 
 MD5 = Callable[[bytes], str]
+SLOW = 1000  # bytes in a tenth of a second
 # The answer to /api/adv_search/core_file_fields/, shortened.
 FIELDS = {
     **dict.fromkeys(("archive_filename", "original_filename", "md5sum"), "str"),
@@ -32,12 +34,14 @@ def md5(content: bytes) -> str:
 
 @dataclass
 class Trouble:
-    """What goes wrong with one answer: an error, an end after some bytes, a wait after some bytes, other bytes."""
+    """What goes wrong with one answer: an error, an end after some bytes, a wait after some bytes, after it a slow
+    line, other bytes."""
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     cut: int | None = None
     stall: int | None = None
+    slow: bool = False
     content: bytes | None = None
 
 
@@ -207,12 +211,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         pause = trouble.stall if trouble.stall is not None else len(part)
         part = part[: trouble.cut]
-        for piece in (part[:pause], part[pause:]):
+        step = SLOW if trouble.slow else max(1, len(part) - pause)
+        for piece in (part[:pause], *(part[n : n + step] for n in range(pause, len(part), step))):
             request.sent += len(piece)  # before, as the other side may be done and ask before this thread goes on
             self.wfile.write(piece)
             self.wfile.flush()
             if trouble.stall is not None:
                 self.replay.go_on.wait(120)
+            if trouble.slow:
+                time.sleep(0.1)
         self.close_connection = trouble.cut is not None or trouble.stall is not None
 
 

@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -133,13 +132,12 @@ def test_a_command_that_was_stopped_goes_on_where_it_was(replay, tmp_path, lco, 
     replay.add_record(5034763, lco)
     path = "/api/records/5034763/files/test_set.zip/content"
     partial = tmp_path / "lco" / "test_set.zip.partial"
-    replay.troubles[path] = [Trouble(stall=200_000)]
+    replay.troubles[path] = [Trouble(stall=200_000, slow=True)]
     first = command("lco", "--root", tmp_path / "lco", "--base", replay.base)
     assert soon(lambda: partial.is_file() and partial.stat().st_size == 200_000)
     first.send_signal(end)
     if end == signal.SIGINT:
-        time.sleep(0.2)
-        replay.go_on.set()  # the server speaks again; nobody listens any more
+        replay.go_on.set()  # the server speaks again, too slowly to be done before the command hears the signal
     err = first.communicate(timeout=120)[1]
     kept = partial.stat().st_size
     assert 200_000 <= kept < len(lco["test_set.zip"])
