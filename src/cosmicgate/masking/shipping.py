@@ -89,7 +89,7 @@ def ranges(frames: Sequence[Path], scaling: str) -> dict[str, list[float]]:
 def tuned_screen(masker: Masker, first: UNet, frames: Sequence[Path], fpr: float = TUNED) -> Screen:
     """Return the strictest screen that loses no more than :data:`LOST` of the hit pixels which the network finds."""
     step = masker.network.step
-    screen = Screen(first, 0.0, halo=step * math.ceil(masker.network.reach / step))
+    screen = Screen(first, 0.0, cell=max(Screen.cell, step), halo=step * math.ceil(masker.network.reach / step))
     least = masker.card.calibration[0][0]  # few frames do not tell rates as low as that
     threshold = np.log(t := masker.card.threshold_at(max(fpr, least))) - np.log1p(-t)
     found = []

@@ -21,7 +21,7 @@ from cosmicgate.models.streaming import FAST, Scale, streamed_logits, unscaled
 from cosmicgate.models.unet import UNet
 
 NOTHING = -30.0  # logit where nobody looked
-LONGEST = 4  # squares along a side of a window
+LONGEST = 8  # squares along a side of a window
 AROUND = 4  # pixels
 FIRST_ROWS = 64  # that enter the first network at once, on a CPU
 BATCH, BATCH_GPU = 1 << 15, 1 << 20  # pixels that go through the network together
@@ -47,7 +47,7 @@ class Screen:
 
     network: UNet
     threshold: float
-    cell: int = 16
+    cell: int = 8
     margin: int = 4
     halo: int = 24
 
@@ -76,6 +76,8 @@ def screened_logits(
     """
     if has_group_norm(network):
         raise ValueError("group norm measures its whole tile: a network that has it cannot look at single places")
+    if screen.cell % network.step or screen.halo % network.step:
+        raise ValueError(f"expected cell and halo to be multiples of {network.step}, got {screen.cell}, {screen.halo}")
     scale = Levels.of(image).scaled if network.scaling == "robust" else unscaled
     cells = suspicious(screen, image, scale, dtype)
     logits = torch.full(image.shape, NOTHING)

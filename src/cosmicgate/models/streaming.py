@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
 from torch import Tensor, nn
 
-from cosmicgate.models.blocks import DoubleConv
+from cosmicgate.models.blocks import AttentionGate, DoubleConv
 from cosmicgate.models.folding import folded, has_group_norm
 from cosmicgate.models.unet import UNet
 
@@ -89,91 +89,172 @@ def strips(image: Tensor, scale: Scale, rows: int, step: int) -> Iterator[tuple[
 
 
 class Stream:
-    """A U-Net that is given an image by rows, and keeps what it still needs of the earlier ones."""
+    """A U-Net that is given an image by rows, and keeps what it still needs of the earlier ones.
+
+    What a layer finds is written once, to where the next one reads it; ReLU is on that way. A skip connection waits
+    where the decoder will read it, beside the place of what comes from below.
+    """
 
     def __init__(self, network: UNet, dtype: torch.dtype = torch.float32) -> None:
         if has_group_norm(network):
             raise ValueError("group norm needs the whole image at once: settle it before the rows come")
-        self.network = folded(network).to(dtype)
-        self.encoder = [by_rows(block) for block in self.network.encoder]
-        self.decoder = [by_rows(block) for block in self.network.decoder]
-        self.skips: list[Tensor | None] = [None] * len(network.up)  # rows that wait for those from below
+        network = folded(network).to(dtype)
+        self.encoder = [Block(block) for block in network.encoder]
+        self.decoder = [Block(block) for block in network.decoder]
+        self.gates = [Gate(gate) for gate in network.gates]
+        self.up, self.head = network.up, network.head
         self.odd: list[Tensor | None] = [None] * len(network.up)  # a row that waits for its partner in the pooling
 
     def push(self, strip: Tensor, last: bool) -> Tensor:
         """Take the next rows (1, 1, R, W), return the logits (1, 1, R', W) of those that are finished."""
-        features = self._level(0, strip, last)
-        logits: Tensor = self.network.head(features) if features.shape[2] else features[:, :1]
+        self.encoder[0].room(strip).copy_(strip)
+        features = self._level(0, strip.shape[2], last)
+        logits: Tensor = self.head(features) if features.shape[2] else features[:, :1]
         return logits
 
-    def _level(self, level: int, x: Tensor, last: bool) -> Tensor:
-        for rows in self.encoder[level]:
-            x = rows.push(x, last=last)
-        if level == len(self.skips):
-            return x
-        skips, x = joined(self.skips[level], x), joined(self.odd[level], x)
-        self.skips[level] = None  # or these rows would be held twice while the levels below are at work
-        even = x.shape[2] // 2 * 2
-        self.odd[level] = x[:, :, even:].clone(memory_format=FAST)
-        x = F.max_pool2d(x[:, :, :even], 2) if even else x[:, :, :0, ::2]
-        below = self._level(level + 1, x, last)
+    def _level(self, level: int, new: int, last: bool) -> Tensor:
+        """Return the features (1, C, R, W) that are finished, now that this level has ``new`` rows more."""
+        x = self.encoder[level].found(new, last)
+        if level == len(self.up):
+            return x.relu_()
+        decoder = self.decoder[level]
+        rectified(x, decoder.room(x)[:, : x.shape[1]])
+        pooled = 0
+        for part in self._pooled(level, x):
+            rectified(part, self.encoder[level + 1].room(part))
+            pooled += part.shape[2]
+        below = self._level(level + 1, pooled, last)
         ready = 2 * below.shape[2]
-        skip, self.skips[level] = skips[:, :, :ready], skips[:, :, ready:].clone(memory_format=FAST)
-        up = self.network.up[level](below).contiguous(memory_format=FAST) if ready else skip
-        if self.network.gates and ready:
-            skip = self.network.gates[level](up, skip)
-        first, second = self.decoder[level]
-        return second.push(first.push(skip, up, last=last), last=last)
+        if ready:
+            both = decoder.next(ready)
+            channels = both.shape[1] // 2
+            both[:, channels:] = self.up[level](below)
+            if self.gates:
+                both[:, :channels] *= self.gates[level](both)
+        return decoder.found(ready, last).relu_()
+
+    def _pooled(self, level: int, x: Tensor) -> Iterator[Tensor]:
+        """Yield the rows that the pooling makes of ``x``, before their ReLU; a row without its partner waits."""
+        odd = self.odd[level]
+        if odd is not None and x.shape[2]:
+            yield F.max_pool2d(torch.cat([odd, x[:, :, :1]], dim=2), 2)
+            x, self.odd[level] = x[:, :, 1:], None
+        even = x.shape[2] // 2 * 2
+        if even:
+            yield F.max_pool2d(x[:, :, :even], 2)
+        else:
+            yield x[:, :, :0, ::2]
+        if even < x.shape[2]:
+            self.odd[level] = x[:, :, even:].clone(memory_format=FAST)
 
 
-def by_rows(block: nn.Module) -> tuple["Rows", "Rows"]:
-    """Return the two convolutions of a folded block."""
-    assert isinstance(block, DoubleConv)
-    return Rows(block.conv1), Rows(block.conv2)
+class Block:
+    """The two convolutions of a folded block, by rows."""
+
+    def __init__(self, block: nn.Module) -> None:
+        assert isinstance(block, DoubleConv)
+        self.first, self.second = Rows(block.conv1), Rows(block.conv2)
+
+    def room(self, like: Tensor) -> Tensor:
+        """Return the place (1, C, R, W) of the next rows, as many and as wide as ``like``, to be written to."""
+        return self.first.room(like)
+
+    def next(self, rows: int) -> Tensor:
+        """Return the rows (1, C, R, W) that are next to be found something for."""
+        return self.first.next(rows)
+
+    def found(self, new: int, last: bool) -> Tensor:
+        """Return the features (1, C', R', W), before their ReLU, that are finished with ``new`` rows of the room."""
+        x = self.first.found(new, last)
+        rectified(x, self.second.room(x))
+        return self.second.found(x.shape[2], last)
 
 
 class Rows:
-    """A convolution of 3x3 with zeros around the image, and ReLU, by rows."""
+    """A convolution of 3x3 with zeros around the image, by rows: they wait in one piece of memory for those below.
+
+    The piece moves down as rows leave it above and enter it below, and starts again at the top when its end is reached.
+    """
 
     def __init__(self, convolution: nn.Conv2d) -> None:
         self.weight = convolution.weight.contiguous(memory_format=FAST)
         self.bias = convolution.bias
-        self.kept: Tensor | None = None  # the last two rows (1, C, 2, W)
+        self.memory: Tensor | None = None  # (1, C, all rows, W)
+        self.top = self.whole = self.end = 0  # of what waits: its first row, where whole rows end, where all end
 
-    def push(self, *parts: Tensor, last: bool) -> Tensor:
-        """Take rows (1, C, R, W), return those (1, C', R', W) whose neighbours are all known.
+    def room(self, like: Tensor) -> Tensor:
+        """Return the place (1, C, R, W) of the next rows, as many and as wide as ``like``, to be written to."""
+        rows, width = like.shape[2:]
+        if self.memory is None:
+            self._space(1, width).zero_()  # above the image
+            self.whole = 1
+        return self._space(rows, width)
+
+    def next(self, rows: int) -> Tensor:
+        """Return the first ``rows`` of those that are not whole yet: of which some channels are still to be written."""
+        assert self.memory is not None
+        return self.memory[:, :, self.whole : self.whole + rows]
+
+    def found(self, new: int, last: bool) -> Tensor:
+        """Return the convolution (1, C', R', W) of rows whose neighbours are all known.
 
         Parameters
         ----------
-        *parts : Tensor
-            Channels of the same rows, one behind the other.
+        new : int
+            So many rows more are whole.
         last : bool
             No row comes after these.
         """
-        new, width = parts[0].shape[2:]
-        if not new and not last:
-            return self._nothing(width)
-        x = self._below(parts, new, width, last)
-        self.kept = x[:, :, -2:].clone(memory_format=FAST)  # a view would keep all rows
-        return F.conv2d(x, self.weight, self.bias, padding=(0, 1)).relu_() if x.shape[2] > 2 else self._nothing(width)
+        assert self.memory is not None
+        self.whole += new
+        width = self.memory.shape[3]
+        if last:
+            self._space(1, width).zero_()
+            self.whole += 1
+        top, self.top = self.top, max(self.whole - 2, self.top)
+        if top == self.top:
+            return self.weight.new_zeros(1, len(self.weight), 0, width)
+        return F.conv2d(self.memory[:, :, top : self.whole], self.weight, self.bias, padding=(0, 1))
 
-    def _below(self, parts: tuple[Tensor, ...], new: int, width: int, last: bool) -> Tensor:
-        """Return the rows (1, C, kept + R, W) that were kept and the new ones below; zeros around the image."""
-        kept = 1 if self.kept is None else self.kept.shape[2]
-        size = (1, self.weight.shape[1], kept + new + last, width)
-        x = torch.empty(size, dtype=self.weight.dtype, device=self.weight.device, memory_format=FAST)
-        x[:, :, :kept] = 0 if self.kept is None else self.kept
-        x[:, :, kept + new :] = 0
-        channel = 0
-        for part in parts:
-            x[:, channel : channel + part.shape[1], kept : kept + new] = part
-            channel += part.shape[1]
-        return x
+    def _space(self, rows: int, width: int) -> Tensor:
+        """Return the place (1, C, R, W) of so many rows at the end."""
+        if self.memory is None or self.end + rows > self.memory.shape[2]:
+            self._start_again(rows, width)
+        assert self.memory is not None
+        self.end += rows
+        return self.memory[:, :, self.end - rows : self.end]
 
-    def _nothing(self, width: int) -> Tensor:
-        return self.weight.new_zeros(1, len(self.weight), 0, width)
+    def _start_again(self, rows: int, width: int) -> None:
+        """Move what waits to the top of the memory, of more memory if it is too little for ``rows`` more."""
+        held = self.end - self.top
+        waiting = None if self.memory is None else self.memory[:, :, self.top : self.end]
+        if self.memory is None or held + rows > self.memory.shape[2] or held > self.top:
+            size = (1, self.weight.shape[1], 2 * held + rows, width)
+            self.memory = torch.empty(size, dtype=self.weight.dtype, device=self.weight.device, memory_format=FAST)
+        if waiting is not None:
+            self.memory[:, :, :held] = waiting
+        self.top, self.whole, self.end = 0, self.whole - self.top, held
 
 
-def joined(before: Tensor | None, after: Tensor) -> Tensor:
-    """Return ``after`` below what was left of the rows before it."""
-    return after if before is None or not before.shape[2] else torch.cat([before, after], dim=2)
+class Gate:
+    """An attention gate whose two arms are one convolution of what they look at, which lies side by side."""
+
+    def __init__(self, gate: nn.Module) -> None:
+        assert isinstance(gate, AttentionGate)
+        arms = gate.skip_conv, gate.gate_conv
+        self.weight = torch.cat([arm.weight for arm in arms], dim=1).contiguous(memory_format=FAST)
+        assert gate.skip_conv.bias is not None
+        assert gate.gate_conv.bias is not None
+        self.bias = gate.skip_conv.bias + gate.gate_conv.bias
+        self.map = gate.map_conv
+
+    def __call__(self, both: Tensor) -> Tensor:
+        """Return the attention map (1, 1, R, W) of skip connection and decoder's features (1, 2 C, R, W)."""
+        weights: Tensor = self.map(F.conv2d(both, self.weight, self.bias).relu_()).sigmoid_()
+        return weights
+
+
+def rectified(x: Tensor, place: Tensor) -> None:
+    """Write ReLU of ``x`` to its place."""
+    if x.numel():
+        torch.clamp_min(x, 0, out=place)
