@@ -175,8 +175,8 @@ def test_blocks_without_any_noise_leave_their_neighbours_alone():
     assert torch.equal(Levels.of(torch.full((300, 300), 7.0)).sigma.unique(), torch.ones(1))
 
 
-@pytest.mark.parametrize("blank", [0.0, 1e30, -3.4e38], ids=str)
-@pytest.mark.parametrize("width", [20, 150, 260], ids=str)
+@pytest.mark.parametrize("blank", [0.0, -9999.0, 1e30, -3.4e38], ids=str)
+@pytest.mark.parametrize("width", [20, 100, 150, 260], ids=str)
 def test_a_border_without_values_leaves_the_sky_beside_it_alone(blank, width):
     sky = 1000 + 30 * torch.randn(512, 512, generator=torch.Generator().manual_seed(3))
     sky[:, :width] = blank
@@ -191,6 +191,20 @@ def test_a_sky_around_zero_is_measured_with_its_zeros():
     counts = torch.from_numpy(np.random.default_rng(0).normal(0, 0.8, (1, 4000)).round().astype(np.float32))
     assert level_and_noise(counts)[0] == 0
     assert 0.5 < level_and_noise(counts)[1] < 1.6
+
+
+@pytest.mark.parametrize("rate", [0.03, 0.05, 0.1, 0.3])
+def test_a_sky_of_single_photons_is_a_sky_and_its_zeros_are_no_border(rate):
+    counts = torch.from_numpy(np.random.default_rng(0).poisson(rate, (1, 4000)).astype(np.float32))
+    level, sigma = level_and_noise(counts)
+    assert level == 0
+    assert sigma < 3 * np.sqrt(rate)
+
+
+def test_squares_that_do_not_fit_the_pooling_are_refused():
+    deep = UNet(5, 4).eval()
+    with pytest.raises(ValueError, match="expected cell and halo to be multiples of 16, got 8, 24"):
+        screened_logits(deep, Screen(deep, 0.0), torch.zeros(64, 64))
 
 
 def test_noise_that_whole_numbers_hide_is_still_measured():

@@ -29,14 +29,22 @@ def level_and_noise(pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Return the median and the noise (N,) of each row of pixels (N, P).
 
     The noise is 1.4826 median deviations. Where whole numbers hide that (more than half of the pixels are equal), it
-    is the standard deviation of the 98 % nearest to the median. Zeros far from all else (the border of a mosaic, of a
-    drizzled image) are no sky: the other pixels are measured.
+    is the standard deviation of the 98 % nearest to the median. A value that stands for none, far from all else (the
+    border of a mosaic, of a drizzled image), is no sky: the other pixels are measured. That is zero, the lowest value
+    of many pixels, or what more than half of them are.
     """
     level, sigma = _of_all(pixels)
-    for row in ((pixels == 0).float().mean(dim=1) > BLANK).nonzero()[:, 0].tolist():
-        if len(rest := pixels[row][pixels[row] != 0]):
+    zero, lowest = torch.zeros_like(level), pixels.min(dim=1).values
+    for fillings, part in ((zero, BLANK), (lowest, BLANK), (level.clone(), 0.5)):
+        for row in ((pixels == fillings[:, None]).float().mean(dim=1) > part).nonzero()[:, 0].tolist():
+            rest = pixels[row][pixels[row] != fillings[row]]
+            steps = rest.sort().values.diff()
+            steps = steps[steps > 0]
+            if not len(steps):
+                continue
             there, noise = _of_all(rest[None])
-            if there.abs() > 10 * noise:
+            # Where photons are counted one by one, most pixels hold none, and the others one or two: that is a sky.
+            if (there - fillings[row]).abs() > torch.maximum(10 * noise, 3 * steps.min()):
                 level[row], sigma[row] = there[0], noise[0]
     return level, sigma
 
