@@ -1,6 +1,7 @@
 """The command as it is typed: what it writes, says and returns, and how it is stopped."""
 
 import errno
+import gzip
 import json
 import os
 import re
@@ -55,6 +56,31 @@ def masked(path, name="CRMASK"):
 # ---------------------------------------------------------------------------------------------------- what it does
 
 
+def test_files_whose_masks_would_have_one_name_are_told_apart_or_refused(night, model):
+    (night / "0.fits.gz").write_bytes(gzip.compress((night / "0.fits").read_bytes()))
+    done = run("mask", night, "-m", model, "-o", night / "masks")
+    assert done.exit_code == 2
+    assert "leave one out, or mask them apart" in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize("kind", [[], ["--append"], ["--clean"]])
+def test_an_output_that_would_not_be_gzipped_is_not_called_so(night, model, kind):
+    done = run("mask", night / "0.fits", "-m", model, *kind, "-o", night / "m.fits.gz")
+    assert done.exit_code == 2
+    assert "is not written gzipped" in " ".join(done.output.split())
+
+
+def test_what_a_mask_calls_bad_is_searched_if_it_is_asked_for_and_much_of_it_is_told(tmp_path, model):
+    hdus = [fits.PrimaryHDU(), fits.ImageHDU(sky(SHAPE), name="SCI"), fits.ImageHDU(hit(SHAPE).astype(int), name="DQ")]
+    hdus[2].data[20:] = 1
+    fits.HDUList(hdus).writeto(tmp_path / "a.fits")
+    done = run("mask", tmp_path / "a.fits", "-m", model)
+    assert "the mask DQ calls 5" in " ".join(done.output.split())
+    assert not masked(tmp_path / "a_crmask.fits", "SCI_CRMASK").any()
+    assert run("mask", tmp_path / "a.fits", "-m", model, "--no-mask").exit_code == 0
+    np.testing.assert_array_equal(masked(tmp_path / "a_crmask.fits", "SCI_CRMASK"), hit(SHAPE))
+
+
 def test_a_night_is_masked_once(night, model, tmp_path):
     first = run("mask", night, "-m", model, "--json", tmp_path / "s.json")
     assert first.exit_code == 0, first.output
@@ -100,6 +126,7 @@ def test_a_bad_file_is_named_and_the_others_go_on(night, model, tmp_path):
         (["--append", "--clean"], "--append"),
         (["--in-place", "-o", "x"], "--in-place"),
         (["-o", "one.fits"], "would be the output of"),
+        (["-o", "one.fits"], "give a folder by -o"),
     ],
 )
 def test_wrong_arguments_have_a_sentence_and_exit_code_2(night, model, arguments, sentence):

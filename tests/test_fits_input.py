@@ -161,6 +161,27 @@ def test_a_reduced_image_that_keeps_the_card_of_its_overscan_is_no_raw_one(tmp_p
     assert read_frame(a_file(tmp_path / "a.fits", image=an_image(), BIASSEC=text)).shape == SHAPE
 
 
+@pytest.mark.parametrize("word", ["TRIMSEC", "DATASEC"])
+def test_a_trimmed_image_that_keeps_the_card_of_an_overscan_on_its_left_is_no_raw_one(tmp_path, word):
+    kept = {"BIASSEC": "[1:5,1:20]", word: f"[6:{SHAPE[1] + 5},1:{SHAPE[0]}]"}
+    assert read_frame(a_file(tmp_path / "a.fits", image=an_image(), **kept)).shape == SHAPE
+
+
+@pytest.mark.parametrize("card", ["SATURATE= nan", "SATLEVEL= 65535 ADU", "TELESCOP= 1m0-05", "BIASSEC = [1:4,1:5]"])
+def test_a_card_that_fits_does_not_allow_is_as_if_it_were_not_there(tmp_path, card):
+    path = a_file(tmp_path / "a.fits", image=an_image(), SPARE1="x")
+    content = path.read_bytes()
+    place = content.index(b"SPARE1")
+    path.write_bytes(content[:place] + card.ljust(80).encode() + content[place + 80 :])
+    assert read_frame(path).shape == SHAPE
+
+
+def test_a_name_that_fits_does_not_allow_is_said_to_be_the_matter(tmp_path):
+    path = a_file(tmp_path / "a.fits", fits.ImageHDU(an_image(), name="SCI"))
+    path.write_bytes(path.read_bytes().replace(b"EXTNAME = 'SCI     '", b"EXTNAME = SCI       "))
+    assert "a card of a header cannot be read (Unparsable card (EXTNAME)" in refusal(read_frame, path)
+
+
 def test_a_zipped_file_that_is_large_is_unpacked_on_the_disk(tmp_path, monkeypatch):
     path = a_file(tmp_path / "a.fits.gz", image=an_image())
     monkeypatch.setattr("cosmicgate.data.fits.hdus.IN_MEMORY", 100)
@@ -244,6 +265,12 @@ FLAGS = {  # the flags of a mask, and which of them are bad
     "decam codes": ({"INSTRUME": "DECam"}, "DQ", [0, 1, 2, 3, 4, 5, 6, 7, 8], [1, 2]),
     "decam bits": ({"FPA": "DECAM_BKP1"}, "MSK", [0, 1, 2, 4, 8, 16, 64, 512, 1024, 17], [1, 4, 8, 512, 17]),
     "lco": ({"TELID": "1m0a"}, "BPM", [0, 1, 2, 4, 8, 9, 10], [1, 4, 9]),
+    "rubin": (
+        {"MP_BAD": 0, "MP_SAT": 1, "MP_INTRP": 2, "MP_CR": 3, "HIERARCH MP_DETECTED": 5, "HIERARCH MP_NO_DATA": 8},
+        *("MASK", [0, 1, 2, 4, 8, 32, 40, 256], [1, 4, 256]),
+    ),
+    "hst": ({"TELESCOP": "HST"}, "DQ", [0, 4, 16, 256, 4096, 8192, 8196], [4, 16, 8196]),
+    "gemini": ({"TELESCOP": "Gemini-South"}, "DQ", [0, 1, 4, 8, 16, 24], [1, 16, 24]),
     "any other": ({}, "MASK", [0, 1, 2, 4, 8, 16], [1, 2, 4, 8, 16]),
 }
 

@@ -239,6 +239,8 @@ def test_masks_of_other_containers_are_bad_pixels(masker):
 def test_only_a_ccd_has_a_cleaned_one(masker):
     with pytest.raises(TypeError, match=r"expected CCDData, got ndarray; for arrays: cosmicgate\.clean"):
         masker.clean(sky(SHAPE))
+    with pytest.raises(ValueError, match=r"expected one image \(H, W\) to clean, got \(2, 40, 56\)"):
+        masker.clean(CCDData(np.stack([sky(SHAPE)] * 2), unit="adu"))
 
 
 def test_the_uncertainty_of_a_guess_is_larger_on_the_flank_of_a_star():
@@ -253,6 +255,8 @@ def test_the_uncertainty_of_a_guess_is_larger_on_the_flank_of_a_star():
         assert variance[20, 25] > 1000 > 100 > variance[5, 5] >= 4
     other = uncertainty_of_guess(flat, "unknown", image, hits, np.zeros(SHAPE, bool))
     np.testing.assert_array_equal(other, flat)
+    bright = np.where(hits, 1e4, flat)  # a pipeline counts the hit's own photons
+    assert (uncertainty_of_guess(bright, "var", image, hits, np.zeros(SHAPE, bool))[hits] >= 1e4).all()
     nothing = uncertainty_of_guess(np.zeros(SHAPE), "ivar", np.ones(SHAPE), hits, np.zeros(SHAPE, bool))
     assert not np.isnan(nothing).any()
 

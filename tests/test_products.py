@@ -4,6 +4,7 @@ import gzip
 import os
 import time
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -304,6 +305,24 @@ def test_a_file_that_another_run_changes_meanwhile_is_left_as_that_one_made_it(e
     assert outcome.status == "failed"
     assert outcome.error == f"{path}: it was changed while it was searched; run it again"
     assert earlier_in(path).keys == {key_of(masker, Wanted("in-place", cleaned=True, threshold=0.9), "")}
+
+
+def test_another_first_look_makes_a_night_anew(tmp_path):
+    masker = cosmicgate.load("general", check=False, fast=True)
+    stricter = replace(masker, screen=replace(masker.screen, threshold=masker.screen.threshold + 1))
+    assert key_of(masker, Wanted(), "") != key_of(stricter, Wanted(), "")
+
+
+def test_a_card_that_fits_does_not_allow_stays_in_a_cleaned_compressed_image(masker, tmp_path):
+    for kind in ("RICE_1", "HCOMPRESS_1"):
+        path = tmp_path / f"{kind}.fits.fz"
+        stored = np.rint(sky(SHAPE)).astype(np.int16)
+        hdu = fits.CompImageHDU(stored, fits.Header({"SPARE1": "x"}), compression_type=kind)
+        fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path)
+        content = path.read_bytes()
+        place = content.index(b"SPARE1")
+        path.write_bytes(content[:place] + b"AIRMASS = nan".ljust(80) + content[place + 80 :])
+        assert b"AIRMASS" in made(path, masker, "clean").read_bytes(), kind
 
 
 def test_what_is_finished_is_left_and_what_changed_is_made_anew(exposure, masker, tmp_path):

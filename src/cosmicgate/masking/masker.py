@@ -163,11 +163,13 @@ class Masker:
     ) -> CCDData:
         """Return a copy of a CCDData without its hits: a step for pipelines of ``ccdproc``.
 
-        Hit pixels get the value of their neighbours, an uncertainty that says so (that of the guess, added to their
-        own: :func:`uncertainty_of_guess`) and a true mask; the header says by what. All else stays.
+        Hit pixels get the value of their neighbours, an uncertainty that says so (that of the guess, or their own if
+        it is greater: :func:`uncertainty_of_guess`) and a true mask; the header says by what. All else stays.
         """
         if not isinstance(ccd, CCDData):
             raise TypeError(f"expected CCDData, got {type(ccd).__name__}; for arrays: cosmicgate.clean(image, mask)")
+        if np.ndim(ccd.data) != 2:
+            raise ValueError(f"expected one image (H, W) to clean, got {np.shape(ccd.data)}: clean them one by one")
         at = self.threshold(threshold, fpr)
         hits = self.mask(ccd, at, grow)
         bad = _plain(ccd, None)[1]
@@ -201,8 +203,9 @@ def uncertainty_of_guess(
 
     What a guess may be wrong by has two parts, whose squares add up: what a pixel of its neighbourhood scatters by
     itself (the median of the variances around), and how much the image changes from pixel to pixel there (the median
-    of the squared steps between neighbours, which is large on the flank of a star). ``kind`` is "std", "var" or "ivar";
-    uncertainties of another kind stay. One number may stand for all pixels; whole numbers become real ones.
+    of the squared steps between neighbours, which is large on the flank of a star). Where a pixel's own variance is
+    greater, as a hit's light may have made it, that one stays. ``kind`` is "std", "var" or "ivar"; uncertainties of
+    another kind stay. One number may stand for all pixels; whole numbers become real ones.
     """
     power = {"std": 0.5, "var": 1.0, "ivar": -1.0}.get(kind)
     if power is None or not hits.any():
@@ -213,7 +216,8 @@ def uncertainty_of_guess(
         variance = np.asarray(array, real) ** (1 / power)
         steps = np.square(np.diff(np.asarray(cleaned, real), axis=1, append=cleaned[:, -2:-1]))
         own = clean(variance, hits, bad=bad | ~np.isfinite(variance))
-        array[hits] = (own[hits] + clean(steps, hits, bad=bad)[hits]) ** power
+        guess = own[hits] + clean(steps, hits, bad=bad)[hits]
+        array[hits] = np.maximum(variance[hits], guess) ** power
     return array
 
 

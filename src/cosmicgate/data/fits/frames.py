@@ -163,7 +163,7 @@ def _read(
     bad = ~np.isfinite(image)
     if mask is None:
         for number in masks_beside(hdus, place, images):
-            bad |= _mask(path, hdus[number], place.shape, values["telescope"])
+            bad |= _mask(path, hdus[number], place, place.shape, values["telescope"])
     elif mask != "none":
         bad |= read_mask(mask, place, place.shape, values["telescope"])
     if bad.all():
@@ -179,15 +179,15 @@ def _read(
 def read_mask(path: Path, place: Extension, shape: tuple[int, ...], telescope: str) -> NDArray[np.bool_]:
     """Return the bad pixels (H, W) of an image by a file of masks: the mask of its name there, or the only one."""
     with opened(path) as hdus:
-        return _mask(path, hdus[side_mask(path, hdus, place)], shape, telescope)
+        return _mask(path, hdus[side_mask(path, hdus, place)], place, shape, telescope)
 
 
-def _mask(path: Path, hdu: Any, shape: tuple[int, ...], telescope: str) -> NDArray[np.bool_]:
+def _mask(path: Path, hdu: Any, place: Extension, shape: tuple[int, ...], telescope: str) -> NDArray[np.bool_]:
     flags = np.asarray(hdu.data).reshape(hdu.shape[-2:])
     if flags.shape != shape:
         raise FitsError(
             f"{path}: the bad-pixel mask {hdu.name} is {flags.shape}, the image {shape}; mask='none' leaves it out"
         )
-    bad = bad_pixels(flags, hdu.name, telescope)
+    bad = bad_pixels(flags, hdu.name, telescope, (hdu.header, *place.headers))
     del hdu.data
     return bad

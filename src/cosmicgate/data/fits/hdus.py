@@ -55,6 +55,8 @@ def opened(path: Path, packed: bool = False) -> Iterator[fits.HDUList]:
             yield hdus
     except (FitsError, MemoryError, PermissionError, FileNotFoundError):  # the last is of another file
         raise
+    except fits.VerifyError as error:
+        raise FitsError(f"{path}: a card of a header cannot be read ({str(error).splitlines()[0]})") from error
     except Exception as error:  # astropy, zlib and cfitsio each have their own for a broken file
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise FitsError(f"{path}: not a whole FITS file ({reason})") from error
@@ -81,9 +83,17 @@ def is_zipped(file: BufferedReader) -> bool:
     return file.peek(2)[:2] == b"\x1f\x8b"
 
 
+def said(header: fits.Header, word: str) -> Any:
+    """Return what a header has under a keyword; None where it has none, or none that FITS allows (``= nan``)."""
+    try:
+        return header.get(word)
+    except fits.VerifyError:
+        return None
+
+
 def pixels(hdu: Any) -> NDArray[np.float32]:
     """Return the values of an image HDU as (H, W), float32, native; BLANK is NaN, what float32 cannot hold infinite."""
-    blank, zero, scale, bits = (hdu.header.get(word) for word in ("BLANK", "BZERO", "BSCALE", "BITPIX"))
+    blank, zero, scale, bits = (said(hdu.header, word) for word in ("BLANK", "BZERO", "BSCALE", "BITPIX"))
     data = hdu.data
     with np.errstate(over="ignore"):
         image: NDArray[np.float32] = np.array(data, dtype=np.float32)

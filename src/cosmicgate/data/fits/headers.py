@@ -9,7 +9,7 @@ from typing import Any
 
 from astropy.io import fits
 
-from cosmicgate.data.fits.hdus import FitsError, stem
+from cosmicgate.data.fits.hdus import FitsError, said, stem
 from cosmicgate.data.fits.instruments import KEYWORDS, stand_in, telescope_of
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def fields_of(path: Path, headers: Sequence[fits.Header], known: Mapping[str, An
 
 def first(headers: Sequence[fits.Header], word: str) -> Any:
     """Return the value of a keyword in the first header that has one, None where none has."""
-    return next((header[word] for header in headers if header.get(word) is not None), None)
+    return next((found for header in headers if (found := said(header, word)) is not None), None)
 
 
 def number(path: Path, headers: Sequence[fits.Header], key: str) -> float | None:
@@ -69,8 +69,8 @@ def number(path: Path, headers: Sequence[fits.Header], key: str) -> float | None
     """
     for header in headers:
         for entry in KEYWORDS[key]:
-            words = [word for word in entry.split("+") if header.get(word) is not None]
-            found = [positive(path, word, header[word], key) for word in words]
+            told = {word: said(header, word) for word in entry.split("+")}
+            found = [positive(path, word, one, key) for word, one in told.items() if one is not None]
             if found:
                 return min(found) if key == "saturation" else sum(found) / len(found)
     return None

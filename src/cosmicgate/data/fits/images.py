@@ -7,7 +7,7 @@ from typing import Any
 
 from astropy.io import fits
 
-from cosmicgate.data.fits.hdus import FitsError, opened, section
+from cosmicgate.data.fits.hdus import FitsError, opened, said, section
 from cosmicgate.data.fits.masks import MASKS, OTHERS, PRODUCTS, whose, words_of
 
 Ext = str | int | tuple[str, int]
@@ -88,7 +88,7 @@ def chosen(path: Path, hdus: fits.HDUList, ext: Ext | None = None, raw: bool = F
 
 def science(path: Path, hdus: fits.HDUList) -> list[Extension]:
     """Return the images of the sky in an open file, raw ones among them; refuse a file that has none."""
-    product = str(hdus[0].header.get("PRODTYPE", "")).strip().lower()
+    product = str(said(hdus[0].header, "PRODTYPE") or "").strip().lower()
     images = [] if product in PRODUCTS else [_extension(hdus, i) for i, hdu in enumerate(hdus) if _is_science(hdu)]
     if not images:
         names = ", ".join(_described(hdu) for hdu in hdus) + (f" in a {product} product" if product in PRODUCTS else "")
@@ -166,11 +166,15 @@ def _extension(hdus: fits.HDUList, number: int) -> Extension:
 
 
 def _overscan(hdu: Any) -> str:
-    """Return the first BIASSEC card, if all of them lie within the image: reduced frames keep theirs, which do not."""
-    cards = [(word, hdu.header.get(word)) for word in ("BIASSEC", *(f"BIASSEC{letter}" for letter in "ABCD"))]
+    """Return the first BIASSEC card, if all of them lie within the image.
+
+    Reduced frames may keep theirs: then these, or the parts that were kept (TRIMSEC, DATASEC), do not.
+    """
+    cards = [(word, said(hdu.header, word)) for word in ("BIASSEC", *(f"BIASSEC{letter}" for letter in "ABCD"))]
     found = [(word, text, section(text)) for word, text in cards if section(text)]
     rows, columns = hdu.shape[-2:]
-    inside = [s is not None and s[0].stop <= rows and s[1].stop <= columns for _, _, s in found]
+    kept = [section(said(hdu.header, word)) for word in ("TRIMSEC", "DATASEC")]
+    inside = [s[0].stop <= rows and s[1].stop <= columns for s in (*(s for _, _, s in found), *kept) if s is not None]
     return f"{found[0][0]} = {found[0][1]!r}" if found and all(inside) else ""
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from astropy.io import fits
 
+from cosmicgate.data.fits.hdus import said
+
 # The header keywords under which instruments store what we need, first found first used. Two in one entry belong to the
 # two amplifiers of one CCD: the mean of their gains and read noises counts, and the lower of their saturations.
 KEYWORDS: dict[str, tuple[str, ...]] = {
@@ -69,7 +71,7 @@ def telescope_of(headers: Sequence[fits.Header], path: Path) -> str:
 
 def stand_in(telescope: str, headers: Sequence[fits.Header]) -> Instrument | None:
     """Return the numbers of a telescope's camera; those of LCO hold for what its pipeline has reduced."""
-    raw_lco = telescope in TELESCOPES[1:] and not any(h.get("RLEVEL", 0) or h.get("L1STATOV", 0) for h in headers)
+    raw_lco = telescope in TELESCOPES[1:] and not any(said(h, "RLEVEL") or said(h, "L1STATOV") for h in headers)
     instrument = INSTRUMENTS.get(telescope)
     if instrument is None or not raw_lco:
         return instrument
@@ -78,4 +80,4 @@ def stand_in(telescope: str, headers: Sequence[fits.Header]) -> Instrument | Non
 
 def _text(headers: Sequence[fits.Header], word: str) -> str:
     """Return the first header's text under a keyword, in small letters."""
-    return next((str(h[word]).strip().lower() for h in headers if h.get(word) is not None), "")
+    return next((str(found).strip().lower() for h in headers if (found := said(h, word)) is not None), "")

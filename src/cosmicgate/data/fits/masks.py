@@ -1,10 +1,14 @@
 """Which HDUs are masks or weights, and which of a mask's flags mean a bad pixel."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from astropy.io import fits
 from numpy.typing import NDArray
+
+from cosmicgate.data.fits.hdus import said
 
 # Words in the EXTNAME of what is no image of the sky.
 MASKS = frozenset({"DQ", "DQM", "BPM", "MASK", "MSK", "QUAL", "QUALITY", "FLAG", "FLAGS", "BADPIX"})
@@ -41,6 +45,9 @@ OTHERS = frozenset(
     | {"IMARR", "WCSDVARR", "OBJMASK", "AREA", "WAVELENGTH", "PATHLOSS", "PSF", "COVERAGE"}
 )
 IMAGES = frozenset({"SCI", "SCIENCE", "IMAGE", "IM", "DATA", "CCD", "CHIP"})  # words of images that tell none apart
+RUBIN = frozenset({"BAD", "INTRP", "EDGE", "NO_DATA", "SENSOR_EDGE", "UNMASKEDNAN", "VIGNETTED", "CLIPPED", "REJECTED"})
+# Begin of TELESCOP -> the bits of its masks for saturated pixels and for hits that a pipeline found.
+NOT_BAD = {"hst": 256 | 2048 | 4096 | 8192, "jwst": 2 | 4, "gemini": 2 | 4 | 8}
 PRODUCTS = frozenset({"dqmask", "wtmap", "expmap"})  # the archive's PRODTYPE of a file of masks or weights
 
 
@@ -55,18 +62,38 @@ def whose(name: str) -> str:
     return " ".join(part for part in parts if part not in MASKS | OTHERS | IMAGES)
 
 
-def bad_pixels(flags: NDArray[Any], name: str, telescope: str) -> NDArray[np.bool_]:
+def bad_pixels(
+    flags: NDArray[Any], name: str, telescope: str, headers: Sequence[fits.Header] = ()
+) -> NDArray[np.bool_]:
     """Return which pixels (H, W) a mask calls bad. Saturated pixels and the hits that a pipeline found are not.
 
     DECam: :func:`decam_flags`. BPM of LCO's pipeline: 1 bad and 4 dark in the flat; 2 saturated and 8 hit are left.
-    Elsewhere all that is not zero.
+    Masks of Rubin's pipeline name their bits in the header (MP_BAD = 0): those of :data:`RUBIN` count, and no source
+    that was detected. HST, JWST, Gemini: without the bits of :data:`NOT_BAD`. Elsewhere all that is not zero.
+
+    Parameters
+    ----------
+    flags : ndarray (H, W)
+        As the file has them.
+    name : str
+        EXTNAME of the mask.
+    telescope : str
+        As :func:`~cosmicgate.data.fits.instruments.telescope_of` calls it.
+    headers : sequence of Header
+        Of the mask, of the image and of the file.
     """
     whole = np.nan_to_num(flags, nan=1, posinf=1, neginf=1).astype(np.int64) if flags.dtype.kind == "f" else flags
     if telescope == "decam" and "BPM" not in words_of(name):
         return decam_flags(whole)[0]
     if telescope in ("0m4", "1m0", "2m0") and "BPM" in words_of(name):
         return np.asarray(whole.astype(np.int64) & ~(2 | 8) != 0)
-    return np.asarray(whole != 0)
+    whole = whole.astype(np.int64)
+    named = {word[3:]: said(header, word) for header in headers for word in header if word.startswith("MP_")}
+    if named:
+        return np.asarray(whole & sum(1 << int(bit) for plane, bit in named.items() if plane in RUBIN) != 0)
+    telescopes = [str(said(header, "TELESCOP") or "").lower() for header in headers]
+    left = next((bits for begin, bits in NOT_BAD.items() if any(name.startswith(begin) for name in telescopes)), 0)
+    return np.asarray(whole & ~left != 0)
 
 
 def decam_flags(flags: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -70,6 +70,7 @@ def mask(
     append: Annotated[bool, typer.Option("--append", help="A copy with its masks behind.")] = False,
     in_place: Annotated[bool, typer.Option("--in-place", help="Change the input itself; --clean as well.")] = False,
     probability: Annotated[bool, typer.Option("--probability", help="Write probabilities as well.")] = False,
+    no_mask: Annotated[bool, typer.Option("--no-mask", help="Search also what masks in the file call bad.")] = False,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes.", show_default="1; with --ray one a core or a GPU")
     ] = None,
@@ -107,6 +108,7 @@ def mask(
             cleaned=clean,
             probability=probability,
             exts=tuple(ext or ()),
+            masked=not no_mask,
         )
         if fast and not quiet:
             typer.echo(bound(masker, batch.wanted.threshold), err=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import typer
 
-from cosmicgate.masking.products.names import Kind, inputs_of, output_of, twice
+from cosmicgate.masking.products.names import Kind, inputs_of, is_file, is_gzipped, output_of, twice
 from cosmicgate.masking.products.urls import STORES, Address, Url, address
 
 
@@ -41,7 +41,11 @@ def pairs_of(
     pairs = [(path, output_of(path, root, out, kind)) for path, root in inputs]
     if (same := twice([output for _, output in pairs])) is not None:
         names = ", ".join(str(path) for path, output in pairs if output == same)
-        raise typer.BadParameter(f"{same} would be the output of {names}: mask them apart, or give a folder by -o")
+        apart = "give a folder by -o" if out is not None and is_file(out) else "leave one out, or mask them apart"
+        raise typer.BadParameter(f"{same} would be the output of {names}: {apart}")
+    for path, made in pairs:
+        if kind != "in-place" and is_gzipped(made) and (kind == "mask" or not is_gzipped(path)):
+            raise typer.BadParameter(f"{made} is not written gzipped: masks are compressed inside, give it no .gz")
     for path, made in pairs:
         if isinstance(made, Url) and not made.is_writable:
             expected = f"expected {', '.join(STORES)}, sftp or a folder of this machine"

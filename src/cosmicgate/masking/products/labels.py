@@ -40,6 +40,8 @@ class Wanted:
         Write probabilities as well.
     exts : tuple of str
         The images of each file, by name or number; none: all.
+    masked : bool
+        What masks beside an image call bad is not searched.
     """
 
     kind: Kind = "mask"
@@ -49,6 +51,7 @@ class Wanted:
     cleaned: bool = False
     probability: bool = False
     exts: tuple[str, ...] = ()
+    masked: bool = True
 
 
 class Earlier(NamedTuple):
@@ -70,7 +73,7 @@ class Earlier(NamedTuple):
 def settings(masker: Masker) -> dict[str, Any]:
     """Return how a detector computes, by name: all of its fields but the network, its card and its warnings.
 
-    Of what is no plain value only whether it is there: it comes with the weights.
+    Of what is no plain value only whether it is there.
     """
     found = {f.name: getattr(masker, f.name) for f in fields(masker) if f.name not in ("network", "card", "check")}
     return {name: value if isinstance(value, str | int | float) else value is not None for name, value in found.items()}
@@ -84,7 +87,8 @@ def sha256_of(path: Path) -> str:
 
 def key_of(masker: Masker, wanted: Wanted, sha256: str) -> str:
     """Return a few letters that change with everything an output depends on; ``sha256`` is the input's."""
-    parts = [__version__, masker.card.sha256, settings(masker), vars(wanted), sha256]
+    screen = masker.screen and [getattr(masker.screen, name) for name in ("threshold", "cell", "margin", "halo")]
+    parts = [__version__, masker.card.sha256, settings(masker), screen, vars(wanted), sha256]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 

@@ -157,7 +157,7 @@ def _make(
     keys = key_cards(key, known.tag)
     with tempfile.SpooledTemporaryFile(IN_MEMORY) as hdus:
         patches = []
-        found = planes(path, wanted.exts, wanted.cleaned)
+        found = planes(path, wanted.exts, wanted.cleaned, wanted.masked)
         for plane in ahead(found) if masker.on_gpu else found:  # reading takes longer than a GPU computes
             patches += _search(plane, masker, wanted, (path.name, sha256, plane.place.number), keys, hdus, outcome)
             tell(plane.image.size / 1e6)

@@ -67,10 +67,20 @@ def output_of(path: Address, root: Address, out: Address | None, kind: Kind) -> 
     """
     if kind == "in-place":
         return path.resolve() if isinstance(path, Path) else path
-    if out is not None and FITS.search(out.name):
+    if out is not None and is_file(out):
         return out
     name = _product(path.name, kind)
     return (path.parent if out is None else out / path.parent.relative_to(root)) / name  # type: ignore[arg-type]
+
+
+def is_file(out: Address) -> bool:
+    """Say whether what was given for an output is a file, by its ending, and no folder."""
+    return FITS.search(out.name) is not None
+
+
+def is_gzipped(one: Address) -> bool:
+    """Say whether a file is gzipped, by its ending."""
+    return one.name.lower().endswith(".gz")
 
 
 def _product(name: str, kind: Kind) -> str:

@@ -25,6 +25,9 @@ UNCERTAINTIES: dict[Kind, frozenset[str]] = {
 OVERSCAN = ("BIASSEC", *(f"BIASSEC{letter}" for letter in "ABCD"))
 
 
+MUCH = 0.05  # of an image, called bad by a mask: worth a word
+
+
 @dataclass(frozen=True, eq=False)
 class Uncertainty:
     """A plane beside an image that says how sure its values are.
@@ -69,7 +72,9 @@ class Plane:
     notes: list[str] = field(default_factory=list)
 
 
-def planes(path: Path, exts: Sequence[str] = (), uncertain: bool = False) -> Generator[Plane, None, None]:
+def planes(
+    path: Path, exts: Sequence[str] = (), uncertain: bool = False, masked: bool = True
+) -> Generator[Plane, None, None]:
     """Read the images of a file one after the other; one at a time is in memory.
 
     Parameters
@@ -80,6 +85,8 @@ def planes(path: Path, exts: Sequence[str] = (), uncertain: bool = False) -> Gen
         EXTNAME (all images of that name), number, or ``NAME,VERSION``; none: every image of the sky.
     uncertain : bool
         Read the planes of uncertainty as well.
+    masked : bool
+        What a mask beside an image calls bad is bad.
 
     Raises
     ------
@@ -91,7 +98,7 @@ def planes(path: Path, exts: Sequence[str] = (), uncertain: bool = False) -> Gen
         others = _science(path, hdus) or images
         for place in images:
             beside = others if place.number in {other.number for other in others} else [*others, place]
-            yield _read(path, hdus, place, beside, uncertain)
+            yield _read(path, hdus, place, beside, uncertain, masked)
             del hdus[place.number].data
 
 
@@ -119,19 +126,26 @@ def _science(path: Path, hdus: fits.HDUList) -> list[Extension]:
         return []
 
 
-def _read(path: Path, hdus: fits.HDUList, place: Extension, images: Sequence[Extension], uncertain: bool) -> Plane:
+def _read(
+    path: Path, hdus: fits.HDUList, place: Extension, images: Sequence[Extension], uncertain: bool, masked: bool
+) -> Plane:
     """Read one of the ``images`` of a file: what lies beside which of them is told by all, asked for or not."""
     image = pixels(hdus[place.number])
     notes: list[str] = []
     bad = ~np.isfinite(image)
     for rows, columns in _overscans(place):
         bad[rows, columns] = True
+    if place.overscan:
+        notes.append(f"its overscan ({place.overscan}) is not searched")
     telescope = telescope_of(place.headers, path)
-    for beside in masks_beside(hdus, place, images):
+    for beside in masks_beside(hdus, place, images) if masked else ():
         hdu = hdus[beside]
         flags = np.asarray(hdu.data).reshape(hdu.shape[-2:])
         if flags.shape == place.shape:
-            bad |= bad_pixels(flags, hdu.name, telescope)
+            here = bad_pixels(flags, hdu.name, telescope, (hdu.header, *place.headers))
+            bad |= here
+            if (part := here.mean()) > MUCH:
+                notes.append(f"the mask {hdu.name} calls {part:.0%} of the image bad: not searched there")
         else:
             notes.append(f"the mask {hdu.name} is {flags.shape}, the image {place.shape}: it was left aside")
         del hdu.data
