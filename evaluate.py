@@ -27,6 +27,8 @@ def main(cfg: DictConfig) -> None:
     quiet()
     if cfg.data is None and not cfg.checkpoint:
         raise ConfigError("data: nothing to score; give checkpoint=FILE (its test data) or data=NAME")
+    if (run / "checkpoints").is_dir():
+        raise ConfigError(f"hydra.run.dir: {run} is a training's folder, whose results these would replace")
     only_wandb(config["logger"])
     data = build(config["data"] or data_of(config["checkpoint"]))
     detectors, unavailable = line_up(config["detector"], config["checkpoint"])

@@ -18,7 +18,7 @@ from cosmicgate.report.boards import show_training
 from cosmicgate.report.writing import write_report
 from cosmicgate.tracking import describe, on_record, quiet, write_json
 from cosmicgate.training.processes import begin
-from cosmicgate.training.sweeps import finished, forget, validation_loss
+from cosmicgate.training.sweeps import finished, forget, made_small
 
 
 @hydra.main(config_path="conf", config_name="train", version_base="1.3")
@@ -33,7 +33,7 @@ def main(cfg: DictConfig) -> float:
     if not cfg.resume:
         forget(run)
     elif finished(run, config):
-        return validation_loss(best)
+        return made_small(best)
     pl.seed_everything(cfg.seed, verbose=False)
     data = training_data(cfg.data)
     config["trained_on"] = f"{cfg.data.name}, {data.provenance}"
@@ -53,7 +53,7 @@ def main(cfg: DictConfig) -> float:
         write_report(scored, run / "report")
         show_training(trainer.loggers, rows, detector, test_sets, run)
         scored.replace(run / "results.json")  # last: who has it is finished
-    return validation_loss(best)
+    return made_small(best)
 
 
 if __name__ == "__main__":

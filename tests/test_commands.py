@@ -107,6 +107,14 @@ def test_evaluate_repeats_the_test_of_training_exactly(command, run, tmp_path):
     assert {"tables.md", "tables.csv", "masks_decam.png", "curves_dilated_decam_simulated.png"} <= drawn
 
 
+def test_an_evaluation_does_not_write_into_the_folder_of_a_training(command, run):
+    before = (run / "results.json").read_bytes(), (run / "provenance.json").read_bytes()
+    done = command("evaluate.py", f"checkpoint={run}/checkpoints/best.ckpt", f"hydra.run.dir={run}")
+    assert done.returncode == 1
+    assert "is a training's folder, whose results these would replace" in done.stderr
+    assert before == ((run / "results.json").read_bytes(), (run / "provenance.json").read_bytes())
+
+
 def test_evaluate_puts_astroscrappy_beside_the_network(command, run, tmp_path):
     arguments = (f"checkpoint={run}/checkpoints/best.ckpt", "detector=[checkpoint,astroscrappy]")
     done = command("evaluate.py", *arguments, f"hydra.run.dir={tmp_path}/both", "picture=false", "logger=wandb")
@@ -195,7 +203,7 @@ def test_every_experiment_trains_one_batch(command, name, real, tmp_path):
         sky = [f"{data}.science.bands=[g]", f"{data}.science.frames={one}", f"{data}.science.strips={strips}"]
         return [f"real={real('.')}", f"{data}.root={tmp_path}/semireal", *sky]
 
-    if name in ("general", "smeared", "faint", "longer", "screen"):
+    if name in ("general", "smeared", "faint", "longer", "trails", "screen"):
         small += [*cameras("data.parts.cameras"), *simulated("data.parts.decam"), *semireal("data.parts.semireal")]
     elif name == "decam_semireal":
         small += semireal("data")

@@ -7,7 +7,7 @@ import torch
 from omegaconf import OmegaConf
 from test_config import composed
 
-from cosmicgate.config import Evaluate, checked
+from cosmicgate.config import ConfigError, Evaluate, Train, checked
 from cosmicgate.detectors import Unavailable
 from cosmicgate.evaluation import lineup
 from cosmicgate.models import UNet
@@ -68,6 +68,25 @@ def test_several_checkpoints_are_several_rows_of_different_names(tmp_path):
         "deepCR",
     ]
     assert lineup.line_up(NODE, [f"{tmp_path}/{run}/checkpoints/best.ckpt" for run in "ab"])[0][1].title == "deepCR"
+
+
+def test_rows_that_would_have_one_title_are_told_apart_before_anything_is_scored(tmp_path):
+    for sweep in "ab":
+        a_checkpoint(tmp_path / sweep / "run" / "checkpoints" / "best.ckpt", title="deepCR, seed 0")
+    titles = [d.title for d in lineup.line_up(NODE, f"{tmp_path}/*/run/checkpoints/best.ckpt")[0]]
+    assert len(set(titles)) == 2
+    path = str(tmp_path / "a" / "run" / "checkpoints" / "best.ckpt")
+    detectors, _ = lineup.line_up(NODE | {"mine": NODE["checkpoint"] | {"path": path}}, path)
+    assert [d.title for d in detectors] == ["deepCR, seed 0", "deepCR, seed 0, mine"]
+
+
+@pytest.mark.parametrize("threshold", [43.0, 0.0, 1.0])
+def test_a_threshold_that_is_no_probability_is_refused_before_anything_is_scored(tmp_path, threshold):
+    path = a_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    with pytest.raises(Exception, match=f"threshold = {threshold}: expected a probability between 0 and 1"):
+        lineup.line_up({"checkpoint": NODE["checkpoint"] | {"threshold": threshold}}, path)
+    with pytest.raises(ConfigError, match=f"threshold: got {threshold}, expected a probability"):
+        checked(composed(f"threshold={threshold}"), Train)
 
 
 def test_the_experiment_of_the_papers_tables_has_every_row():

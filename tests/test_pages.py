@@ -222,6 +222,15 @@ def test_rows_of_one_name_are_told_apart_by_seed_or_else_by_run(tmp_path):
     assert names([both[0], tmp_path / "other" / "results.json"]) == ["Att Cosmic-CoNN, run-0", "Att Cosmic-CoNN, other"]
 
 
+def test_an_evaluation_of_which_all_failed_is_named_and_hides_no_other(tmp_path, caplog):
+    a_run(tmp_path / "good", a_row())
+    (tmp_path / "bad").mkdir()
+    failed = [{"detector": "a", "test_set": "b", "reason": "c"}]
+    (tmp_path / "bad" / "results.json").write_text(json.dumps({"rows": [], "failed": failed}))
+    assert [run.folder.name for run in find_runs([tmp_path])] == ["good"]
+    assert f"left out: {tmp_path}/bad/results.json: all of its 1 row(s) failed" in caplog.text
+
+
 def test_a_folder_without_a_run_is_refused_by_name(tmp_path):
     with pytest.raises(SystemExit, match=r"nothing: expected a finished run .* no results\.json"):
         pages.main([str(tmp_path / "nothing"), "-o", str(tmp_path / "report.html")])

@@ -51,6 +51,12 @@ def test_the_interval_of_a_mean_holds_the_seeds_that_might_have_been_drawn():
     assert high > 0.9
 
 
+def test_the_interval_of_a_mean_stays_within_what_a_score_can_be():
+    low, high = mean([a_score(0.455), a_score(0.957)]).content["intervals"]["dilated"]["f1"]
+    assert 0 <= low < 0.455
+    assert high == 1
+
+
 def test_without_spread_between_seeds_the_interval_is_that_of_the_frames():
     one = a_score(0.8, spread=0.01)
     low, high = mean([one, one]).content["intervals"]["dilated"]["f1"]

@@ -12,6 +12,7 @@ import torch
 
 from cosmicgate.detectors.packaged.cards import find, read_card
 from cosmicgate.masking import loading, shipping
+from cosmicgate.models import UNet
 from cosmicgate.truth import SKY
 
 SMALL = ("model=deepcr", "model.channels=4", "model.depth=2", "model.scaling=robust")
@@ -25,6 +26,19 @@ def runs(tmp_path_factory, command):
     command.train(first, *SMALL)
     command.train(second, *SMALL, f"start={first}", "module.optimizer.lr=1e-12")
     return first, second
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"gate": True, "gate_norm": True}, "start=att_deepcr has scaling robust, model has none"),
+        ({"scaling": "robust", "channels": 8}, "start=att_deepcr is a network of another form than model: depth=3"),
+        ({"scaling": "robust", "norm": "group"}, r"start=att_deepcr has groups of the norm \[\], model has \[8\]"),
+    ],
+)
+def test_weights_that_mean_something_else_are_no_start(told, message):
+    with pytest.raises(ValueError, match=message):
+        loading.begin_with(UNet(**told), "att_deepcr")
 
 
 @pytest.fixture(scope="module")

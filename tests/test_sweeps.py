@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from test_config import composed
 
 from cosmicgate.config import ConfigError, Train, checked
-from cosmicgate.training.sweeps import FAILED, finished, forget
+from cosmicgate.training.sweeps import FAILED, finished, forget, made_small
 
 SWEEPS = sorted(path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml"))
 OPTUNA = "hydra_plugins.hydra_optuna_sweeper"
@@ -143,6 +143,22 @@ def test_a_search_goes_on_behind_a_failed_job_and_asks_the_same_questions_again(
     assert best["best_value"] == min(
         (int(line.split()[1]) - 3) ** 2 for line in asked if line not in ("ran 1", "ran 2")
     )
+
+
+def test_jobs_that_would_share_a_folder_do_not_begin(app):
+    done = app("x=3,4", "hydra.sweep.subdir=same")
+    assert done.returncode == 1
+    assert "error: x differs between the jobs, but not their folders" in done.stderr
+    assert "ran" not in done.stdout
+
+
+def test_a_search_makes_small_what_the_best_weights_were_chosen_by(tmp_path):
+    best = tmp_path / "best.ckpt"
+    states = {"a": {"monitor": "val/f1", "best_model_score": torch.tensor(0.75)}, "b": {"monitor": None}}
+    for mode, told in (("max", -0.75), ("min", 0.75)):
+        config = {"callbacks": {"best": {"monitor": "val/f1", "mode": mode}}}
+        torch.save({"state_dict": {}, "config": config, "callbacks": states}, best)
+        assert made_small(best) == told
 
 
 @pytest.fixture

@@ -139,6 +139,11 @@ def checked(cfg: DictConfig, schema: type[Train] | type[Evaluate]) -> DictConfig
     if missing:
         raise ConfigError(f"{missing[0]}: needs a value")
     values: Any = OmegaConf.to_container(merged, resolve=True)
+    if not 0 < values.get("threshold", 0.5) < 1:
+        raise ConfigError(f"threshold: got {values['threshold']}, expected a probability between 0 and 1")
+    for pair in values.get("compare", []):
+        if len(pair) != 2:
+            raise ConfigError(f"compare: got {pair}, expected pairs of rows' titles, as in [[Att deepCR, deepCR]]")
     for key, value in values.items():
         check_node(value, key)
     return cast(DictConfig, merged)

@@ -56,6 +56,11 @@ class Network:
     screen: Screen | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Check the threshold."""
+        if not 0 < self.threshold < 1:
+            raise ValueError(f"{self.title}: threshold = {self.threshold}: expected a probability between 0 and 1")
+
     @torch.inference_mode()
     def detect(self, frame: Frame) -> Detection:
         """Return the logits of a frame, whose bad pixels are never called hit."""

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +37,14 @@ def line_up(nodes: Mapping[str, Any], checkpoint: Given) -> tuple[list[Detector]
     Raises
     ------
     ValueError
-        If nothing is left, with every reason.
+        If nothing is left, with every reason; if two are called the same.
     """
     detectors: list[Detector] = []
     unavailable = []
     for name, node in nodes.items():
         try:
             several = _each(node, checkpoint) if name == "checkpoint" else [node]
-            detectors += [build(one) for one in several]
+            detectors += [_apart(build(one), name, detectors) for one in several]
         except Exception as error:  # whatever a config's target raises: only what is meant is caught
             cause = cause_of(error)
             if not isinstance(cause, Unavailable):
@@ -52,6 +53,18 @@ def line_up(nodes: Mapping[str, Any], checkpoint: Given) -> tuple[list[Detector]
     if not detectors:
         raise ValueError("no detector: " + "; ".join(f"{u['detector']}: {u['reason']}" for u in unavailable))
     return detectors, unavailable
+
+
+def _apart(detector: Detector, name: str, before: Sequence[Detector]) -> Detector:
+    """Return a detector whose row none of those before has: with its node's name behind the title where one had it."""
+    taken = [(other.title, other.trained_on) for other in before]
+    if (detector.title, detector.trained_on) not in taken:
+        return detector
+    title = f"{detector.title}, {name}"
+    if (title, detector.trained_on) in taken or not is_dataclass(detector) or isinstance(detector, type):
+        raise ValueError(f"detector.{name}: two rows would be called {detector.title!r}: leave one out")
+    other: Detector = replace(detector, title=title)
+    return other
 
 
 def checkpoints(given: Given) -> list[Path]:
@@ -112,7 +125,9 @@ def _each(node: Mapping[str, Any], given: Given) -> list[dict[str, Any]]:
     configs = [read_checkpoint(path)["config"] for path in paths]
     trained = [config["trained_on"] for config in configs]
     titles = [config["title"] for config in configs]
-    for behind in ([f"seed {config['seed']}" for config in configs], [path.parent.parent.name for path in paths]):
+    folders = [path.parent.parent for path in paths]
+    seeds, names = [f"seed {config['seed']}" for config in configs], [folder.name for folder in folders]
+    for behind in (seeds, names, [str(folder) for folder in folders]):
         times = Counter(zip(titles, trained, strict=True))
         longer = zip(titles, trained, behind, strict=True)
         titles = [f"{title}, {more}" if times[title, on] > 1 else title for title, on, more in longer]

@@ -13,6 +13,7 @@ from cosmicgate.evaluation.bootstrap import interval
 from cosmicgate.evaluation.scoring import Scored, plain
 
 SEED = 1
+HIGHEST = {"false_per_megapixel": np.inf}  # of a score; 1 of all others
 OF_A_SEED = re.compile(r"(?P<network>.+), seed \d+$")
 
 
@@ -41,7 +42,8 @@ def means(scored: Sequence[tuple[Detector, Scored]]) -> list[tuple[Mean, Scored]
 def mean(seeds: Sequence[Scored]) -> Scored:
     """Return the mean score; each draw of the frames draws the seeds again as well, so that intervals hold both.
 
-    N seeds drawn from N scatter by (N - 1) / N of the variance that seeds have: the draws are spread by as much.
+    N seeds drawn from N scatter by (N - 1) / N of the variance that seeds have: the draws are spread by as much, though
+    not beyond what a score can be.
 
     ``content`` has, beside the means, ``seeds`` (how many) and ``spread``: part -> score -> [lowest, highest].
     """
@@ -53,7 +55,10 @@ def mean(seeds: Sequence[Scored]) -> Scored:
     number = first.content["intervals"]["draws"]
     chosen = np.random.default_rng([SEED, len(seeds)]).integers(0, len(seeds), (number, len(seeds)))
     draws = {
-        part: {key: _drawn(np.stack([s.draws[part][key] for s in seeds]), chosen) for key in first.draws[part]}
+        part: {
+            key: _drawn(np.stack([s.draws[part][key] for s in seeds]), chosen).clip(0, HIGHEST.get(key, 1.0))
+            for key in first.draws[part]
+        }
         for part in first.draws
     }
     content: dict[str, Any] = {name: first.content[name] for name in ("frames", "pixels", "hits")}

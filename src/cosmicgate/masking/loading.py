@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
+from torch import nn
+
 from cosmicgate import __version__
 from cosmicgate.detectors.packaged.cards import Card, names
 from cosmicgate.detectors.packaged.unpacking import screen_of, unpacked
@@ -76,12 +78,32 @@ def begin_with(network: UNet, model: str | Path | None) -> str | None:
     -------
     str or None
         The SHA-256 of the file of weights or the checkpoint.
+
+    Raises
+    ------
+    ValueError
+        Its weights do not fit, or mean something else: another scaling of the image, other groups of the norm.
     """
     if model is None:
         return None
     other = load(model, check=False)
-    network.load_state_dict(other.network.state_dict())
+    for what, form in (("scaling", _scaling), ("groups of the norm", _groups)):
+        if form(network) != form(other.network):
+            raise ValueError(f"start={model} has {what} {form(other.network)}, model has {form(network)}")
+    try:
+        network.load_state_dict(other.network.state_dict())
+    except RuntimeError as error:
+        told = ", ".join(f"{key}={value}" for key, value in other.card.network.items())
+        raise ValueError(f"start={model} is a network of another form than model: {told}") from error
     return other.card.sha256
+
+
+def _scaling(network: nn.Module) -> object:
+    return getattr(network, "scaling", None)
+
+
+def _groups(network: nn.Module) -> object:
+    return sorted({part.num_groups for part in network.modules() if isinstance(part, nn.GroupNorm)})
 
 
 def from_checkpoint(path: Path) -> tuple[UNet, Card]:

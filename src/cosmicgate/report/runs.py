@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -63,6 +64,8 @@ def find_runs(given: Sequence[Path]) -> list[Run]:
         If a path leads to no results file, or to one that is none.
     """
     files = [file for path in given for file in _results_below(path)]
+    if not files:
+        raise ValueError(f"{', '.join(map(str, given))}: no run has a row")
     folders = [file.parent for file in dict.fromkeys(file.resolve() for file in files)]
     common = Path(os.path.commonpath([folder.parent for folder in folders]))
     return [_read(folder, folder.relative_to(common).as_posix()) for folder in folders]
@@ -74,7 +77,19 @@ def _results_below(path: Path) -> list[Path]:
     found = [path / "results.json"] if (path / "results.json").is_file() else sorted(path.rglob("results.json"))
     if not found:
         raise ValueError(f"{path}: expected a finished run or a folder with some, but there is no results.json")
-    return found
+    return [file for file in found if file.parent == path or not _all_failed(file)]
+
+
+def _all_failed(results: Path) -> bool:
+    """Say whether an evaluation has no row, because all its detectors failed; tell who did."""
+    try:
+        content = json.loads(results.read_text(encoding="utf-8"))
+    except ValueError:
+        return False  # who reads it says what is wrong
+    if not isinstance(content, dict) or content.get("rows") != [] or not content.get("failed"):
+        return False
+    logging.getLogger(__name__).warning("left out: %s: all of its %d row(s) failed", results, len(content["failed"]))
+    return True
 
 
 def _read(folder: Path, name: str) -> Run:

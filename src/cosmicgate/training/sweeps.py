@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import wandb
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
+from omegaconf import OmegaConf
 from pytorch_lightning.utilities import rank_zero_only
 
 from cosmicgate.config import ConfigError, cause_of
@@ -75,10 +77,16 @@ def _first_difference(before: Any, now: Any, path: str) -> str:
     return next((d for key in keys if (d := _first_difference(before.get(key), now.get(key), f"{path}.{key}"))), "")
 
 
-def validation_loss(best: Path) -> float:
-    """Return the validation loss of the weights in ``best.ckpt``: what a search makes small (never a test score)."""
-    states = read_checkpoint(best)["callbacks"].values()
-    return next(float(s["best_model_score"]) for s in states if s.get("monitor") == "val/loss")
+def made_small(best: Path) -> float:
+    """Return what a search makes small: the validation score by which ``best.ckpt`` was chosen, never one of the test.
+
+    A score that ``callbacks.best`` makes as large as it can comes with a minus.
+    """
+    checkpoint = read_checkpoint(best)
+    chosen = checkpoint["config"]["callbacks"]["best"]
+    states = checkpoint["callbacks"].values()
+    score = next(float(state["best_model_score"]) for state in states if state.get("monitor") == chosen["monitor"])
+    return -score if chosen.get("mode") == "max" else score
 
 
 class KeepGoing(Callback):
@@ -95,7 +103,12 @@ class KeepGoing(Callback):
         self.before: dict[Path, int] = {}
 
     def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
-        """Remember the failures of earlier attempts, which are not those of this one."""
+        """Refuse jobs that would share a folder; remember the failures of earlier attempts."""
+        if unnamed := _unnamed(config):
+            sys.exit(
+                f"error: {unnamed} differs between the jobs, but not their folders: name it in hydra.sweep.subdir, "
+                f"as in 'hydra.sweep.subdir=\"{unnamed.split('.')[-1]}=${{{unnamed}}}\"'"
+            )
         self.before = _failures(config)
 
     def on_job_start(self, config: Any, **kwargs: Any) -> None:
@@ -122,6 +135,16 @@ class KeepGoing(Callback):
         if failed:
             reasons = "; ".join(f"{path.parent.name}: {path.read_text().splitlines()[0]}" for path in failed)
             sys.exit(f"error: {len(failed)} job(s) failed, the others are finished: {reasons}")
+
+
+def _unnamed(config: Any) -> str:
+    """Return the first key that the command line sweeps over and the jobs' folders are not named by, or nothing."""
+    folder = str(OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"])  # type: ignore[index, call-overload]
+    if "job.num" in folder or "override_dirname" in folder:
+        return ""
+    given = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+    swept = (one.get_key_element() for one in given if one.is_sweep_override())
+    return next((key for key in swept if key.lstrip("+") not in folder), "").lstrip("+")
 
 
 def _failures(config: Any) -> dict[Path, int]:
