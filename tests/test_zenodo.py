@@ -121,9 +121,14 @@ def test_a_record_in_another_form_is_refused(replay, tmp_path, lco, change, mess
         fetch_lco(tmp_path, replay.base, HASTY)
 
 
+# What is started in the background may ignore SIGINT, and so would all that it starts; the command should not.
+LISTEN = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+
+
 def command(*arguments):
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "error"}
-    run = [sys.executable, "-m", "cosmicgate.data.archives", *map(str, arguments)]
+    code = f"{LISTEN}from cosmicgate.data.archives.__main__ import main; sys.exit(main())"
+    run = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
 
 

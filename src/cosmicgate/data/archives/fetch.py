@@ -120,8 +120,8 @@ def _fetch(manifest: Manifest, wanted: list[Remote], root: Path, path: Path, man
         tqdm(total=total, unit="B", unit_scale=True, desc=_count(0, wanted)) as bar,
     ):
         progress = _Progress(bar)
-        futures = {pool.submit(download, session, f, root, progress): f for f in wanted}
         try:
+            futures = {pool.submit(download, session, f, root, progress): f for f in wanted}
             for number, future in enumerate(as_completed(futures), 1):
                 try:
                     manifest = _done(manifest, future.result(), root, path)
