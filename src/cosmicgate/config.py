@@ -149,6 +149,11 @@ def checked(cfg: DictConfig, schema: type[Train] | type[Evaluate]) -> DictConfig
     return cast(DictConfig, merged)
 
 
+def as_written(node: Any, key: str) -> str:
+    """Return the text of a node under a key with what it refers to left unresolved."""
+    return str(OmegaConf.to_container(node, resolve=False)[key])  # type: ignore[call-overload, index]
+
+
 def build(node: Any, **more: Any) -> Any:
     """Instantiate a node with plain lists and dicts: Hydra's own containers would turn dataclasses into nodes again."""
     return instantiate(node, _convert_="all", **more)

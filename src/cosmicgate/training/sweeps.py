@@ -13,10 +13,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import OmegaConf
 from pytorch_lightning.utilities import rank_zero_only
 
-from cosmicgate.config import ConfigError, cause_of
+from cosmicgate.config import ConfigError, as_written, cause_of
 from cosmicgate.detectors.network import read_checkpoint
 from cosmicgate.files import write_whole
 
@@ -139,7 +138,7 @@ class KeepGoing(Callback):
 
 def _unnamed(config: Any) -> str:
     """Return the first key that the command line sweeps over and the jobs' folders are not named by, or nothing."""
-    folder = str(OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"])  # type: ignore[index, call-overload]
+    folder = as_written(config.hydra.sweep, "subdir")
     if "job.num" in folder or "override_dirname" in folder:
         return ""
     given = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
