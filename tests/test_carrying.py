@@ -170,9 +170,13 @@ def test_science_elsewhere_that_was_masked_in_place_is_replaced_only_when_told(e
     before = memory.cat(precious)
     arguments = ("mask", "memory://night/0.fits", "-m", model, "-o", f"memory:/{precious}")
     refused = run(*arguments)
+    assert memory.cat(precious) == before
+    if ending == "fits.gz":  # no masks are written under such a name, told or not
+        assert refused.exit_code == run(*arguments, "--overwrite").exit_code == 2
+        assert memory.cat(precious) == before
+        return
     assert refused.exit_code == 1
     assert f"p.{ending} exists and is no product of cosmicgate; --overwrite replaces it" in refused.stderr
-    assert memory.cat(precious) == before
     assert run(*arguments, "--overwrite").exit_code == 0
     assert run(*arguments, "--grow", 1).exit_code == 0, "a file of masks, whatever its name"
 

@@ -205,6 +205,7 @@ def test_every_experiment_trains_one_batch(command, name, real, tmp_path):
 
     if name in ("general", "smeared", "faint", "longer", "trails", "screen"):
         small += [*cameras("data.parts.cameras"), *simulated("data.parts.decam"), *semireal("data.parts.semireal")]
+        small += [f"data.parts.smeared.science.frames={few}"] * (name in ("trails", "screen"))
     elif name == "decam_semireal":
         small += semireal("data")
     elif name == "cameras":

@@ -109,8 +109,3 @@ def test_types_are_compared_as_a_reader_means_them(value, hint, right):
 def test_what_is_compared_are_pairs():
     with pytest.raises(ConfigError, match=r"compare: got \['a'\], expected pairs"):
         checked(composed("compare=[[a]]", name="evaluate"), Evaluate)
-
-
-def test_a_smoke_test_is_short_whatever_an_experiment_says():
-    for experiment in ("demo", "cameras"):
-        assert composed("trainer=smoke", f"experiment={experiment}").trainer.max_steps == 4

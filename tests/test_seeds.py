@@ -39,7 +39,7 @@ def test_a_mean_of_seeds_is_as_uncertain_as_their_scatter_says(number):
     rng = np.random.default_rng(number)
     told, true = [], []
     for _ in range(300):
-        values = rng.normal(0.8, 0.1, number)
+        values = rng.normal(0.5, 0.05, number)
         told.append(mean([a_score(value) for value in values]).draws["core"]["f1"].var())
         true.append(values.var(ddof=1) / number)
     assert np.mean(told) == pytest.approx(np.mean(true), rel=0.05)
