@@ -70,6 +70,13 @@ def test_an_output_that_would_not_be_gzipped_is_not_called_so(night, model, kind
     assert "is not written gzipped" in " ".join(done.output.split())
 
 
+def test_an_overscan_that_is_not_searched_is_told(tmp_path, model):
+    fits.writeto(tmp_path / "a.fits", sky(SHAPE), fits.Header({"BIASSEC": "[1:8,1:40]"}))
+    done = run("mask", tmp_path / "a.fits", "-m", model)
+    assert done.exit_code == 0
+    assert "its overscan (BIASSEC = '[1:8,1:40]') is not searched" in " ".join(done.output.split())
+
+
 def test_what_a_mask_calls_bad_is_searched_if_it_is_asked_for_and_much_of_it_is_told(tmp_path, model):
     hdus = [fits.PrimaryHDU(), fits.ImageHDU(sky(SHAPE), name="SCI"), fits.ImageHDU(hit(SHAPE).astype(int), name="DQ")]
     hdus[2].data[20:] = 1

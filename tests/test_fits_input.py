@@ -269,6 +269,7 @@ FLAGS = {  # the flags of a mask, and which of them are bad
         {"MP_BAD": 0, "MP_SAT": 1, "MP_INTRP": 2, "MP_CR": 3, "HIERARCH MP_DETECTED": 5, "HIERARCH MP_NO_DATA": 8},
         *("MASK", [0, 1, 2, 4, 8, 32, 40, 256], [1, 4, 256]),
     ),
+    "rubin's of decam": ({"INSTRUME": "DECam", "MP_BAD": 0, "MP_CR": 3}, "MASK", [0, 1, 2, 8, 9], [1, 9]),
     "hst": ({"TELESCOP": "HST"}, "DQ", [0, 4, 16, 256, 4096, 8192, 8196], [4, 16, 8196]),
     "gemini": ({"TELESCOP": "Gemini-South"}, "DQ", [0, 1, 4, 8, 16, 24], [1, 16, 24]),
     "any other": ({}, "MASK", [0, 1, 2, 4, 8, 16], [1, 2, 4, 8, 16]),

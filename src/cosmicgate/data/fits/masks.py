@@ -83,17 +83,17 @@ def bad_pixels(
         Of the mask, of the image and of the file.
     """
     whole = np.nan_to_num(flags, nan=1, posinf=1, neginf=1).astype(np.int64) if flags.dtype.kind == "f" else flags
+    named = {word[3:]: said(header, word) for header in headers for word in header if word.startswith("MP_")}
+    if named:  # whatever the telescope: Rubin's pipeline reduces DECam's frames as well
+        bits = sum(1 << bit for plane, bit in named.items() if plane in RUBIN and isinstance(bit, int))
+        return np.asarray(whole.astype(np.int64) & bits != 0)
     if telescope == "decam" and "BPM" not in words_of(name):
         return decam_flags(whole)[0]
     if telescope in ("0m4", "1m0", "2m0") and "BPM" in words_of(name):
         return np.asarray(whole.astype(np.int64) & ~(2 | 8) != 0)
-    whole = whole.astype(np.int64)
-    named = {word[3:]: said(header, word) for header in headers for word in header if word.startswith("MP_")}
-    if named:
-        return np.asarray(whole & sum(1 << int(bit) for plane, bit in named.items() if plane in RUBIN) != 0)
     telescopes = [str(said(header, "TELESCOP") or "").lower() for header in headers]
-    left = next((bits for begin, bits in NOT_BAD.items() if any(name.startswith(begin) for name in telescopes)), 0)
-    return np.asarray(whole & ~left != 0)
+    left = next((bits for begin, bits in NOT_BAD.items() if any(one.startswith(begin) for one in telescopes)), 0)
+    return np.asarray(whole.astype(np.int64) & ~left != 0)
 
 
 def decam_flags(flags: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
