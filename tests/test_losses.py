@@ -1,10 +1,12 @@
-"""Each loss is what its paper says, at values that can be reckoned by hand; weights follow the light."""
+"""Each loss is what its paper says, at values that can be reckoned by hand; weights follow the light; squares."""
 
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
 
 from cosmicgate.losses import Dice, Focal, MedianWeight
+from cosmicgate.segmentation import Segmentation, by_squares
+from cosmicgate.truth import CORE, IGNORED, RING, SKY
 
 LOGITS = torch.tensor([2.0, -1.0, 0.5, -3.0])
 TARGET = torch.tensor([1.0, 0.0, 0.0, 1.0])
@@ -71,3 +73,51 @@ def test_a_hit_of_a_few_pixels_does_not_weigh_its_surroundings():
     image = a_sky()
     image[0, 0, 30, 25:33] += 5000
     assert MedianWeight()(image)[0, 0, 28:33, 25:33].max() < 0.5
+
+
+@pytest.mark.parametrize(
+    ("pixels", "judged"),
+    [
+        ([SKY, SKY, SKY, SKY], SKY),
+        ([SKY, CORE, SKY, SKY], CORE),
+        ([RING, SKY, SKY, SKY], CORE),
+        ([SKY, SKY, IGNORED, SKY], IGNORED),
+        ([IGNORED, SKY, SKY, CORE], CORE),
+    ],
+)
+def test_a_square_is_hit_if_a_pixel_is_and_else_says_nothing_if_a_pixel_does(pixels, judged):
+    truth = torch.tensor(pixels, dtype=torch.uint8).view(1, 1, 2, 2)
+    logits = torch.tensor([-3.0, 1.0, 0.0, -9.0]).view(1, 1, 2, 2)
+    highest, found = by_squares(logits, truth, 2)
+    assert highest.tolist() == [[[[1.0]]]]
+    assert found.tolist() == [[[[judged]]]]
+    assert found.dtype == truth.dtype
+
+
+def test_squares_at_the_edge_of_an_image_are_judged_by_what_there_is_of_them():
+    truth = torch.zeros(1, 1, 5, 7, dtype=torch.uint8)
+    truth[..., 4, 6] = CORE
+    highest, judged = by_squares(torch.arange(35.0).view(1, 1, 5, 7), truth, 4)
+    assert judged[0, 0].tolist() == [[SKY, SKY], [SKY, CORE]]
+    assert highest[0, 0].tolist() == [[24.0, 27.0], [31.0, 34.0]]
+
+
+def a_training(**told):
+    return Segmentation(torch.nn.Conv2d(1, 1, 1), torch.nn.BCEWithLogitsLoss(), lambda _: None, lambda _: None, **told)
+
+
+def test_the_loss_of_squares_asks_for_one_pixel_of_a_hit_and_for_no_pixel_of_the_sky():
+    truth = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
+    truth[..., 1:4, 1:4] = CORE
+    batch = {"image": torch.zeros(1, 1, 8, 8), "truth": truth}
+    one, none, wrong = (torch.full((1, 1, 8, 8), -20.0) for _ in range(3))
+    one[..., 2, 2] = wrong[..., 6, 6] = 20.0
+    losses = [a_training(squares=4)._loss(logits, batch).item() for logits in (one, none, wrong)]
+    assert losses == pytest.approx([0, 5, 10], abs=1e-4)
+    assert a_training()._loss(one, batch).item() > 2
+
+
+@pytest.mark.parametrize("told", [{"squares": 0}, {"squares": 4, "weigh": MedianWeight()}])
+def test_squares_that_cannot_be_judged_are_refused(told):
+    with pytest.raises(ValueError, match=f"squares of 1 px or more, and no weights .*, got {told['squares']}"):
+        a_training(**told)

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanMetric
 
-from cosmicgate.truth import IGNORED, SKY
+from cosmicgate.truth import CORE, IGNORED, RING, SKY
 
 
 class Segmentation(pl.LightningModule):
@@ -30,6 +31,8 @@ class Segmentation(pl.LightningModule):
     weigh : Module, optional
         Weights of the sky pixels (N, 1, H, W) of images; a hit pixel weighs 1. The loss then has to be one without
         reduction.
+    squares : int
+        Side, in pixels, of the squares that are judged as one: the loss is of :func:`by_squares`. 1 judges pixels.
 
     Notes
     -----
@@ -44,11 +47,15 @@ class Segmentation(pl.LightningModule):
         optimizer: Callable[[Any], Optimizer],
         scheduler: Callable[[Optimizer], ReduceLROnPlateau],
         weigh: nn.Module | None = None,
+        squares: int = 1,
     ) -> None:
         super().__init__()
+        if squares < 1 or (squares > 1 and weigh is not None):
+            raise ValueError(f"expected squares of 1 px or more, and no weights of pixels beside them, got {squares}")
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.loss = loss
         self.weigh = weigh
+        self.squares = squares
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         # Lightning's own mean over processes halves an odd number of patches to a whole one.
@@ -61,6 +68,8 @@ class Segmentation(pl.LightningModule):
 
     def _loss(self, logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
         truth = batch["truth"]
+        if self.squares > 1:
+            logits, truth = by_squares(logits, truth, self.squares)
         kept = truth != IGNORED
         hit = truth[kept] != SKY
         value: Tensor = self.loss(logits[kept].float(), hit.float())
@@ -109,3 +118,15 @@ class Segmentation(pl.LightningModule):
         optimizer = self.make_optimizer(self.parameters())
         scheduler = self.make_scheduler(optimizer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss"}}
+
+
+def by_squares(logits: Tensor, truth: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Return the highest logit in each square of ``side`` px (N, 1, R, C), and the truth of the square.
+
+    A square is hit if a pixel of it is, else it says nothing if a pixel of it says nothing.
+    """
+    ignored, hit = truth == IGNORED, (truth == CORE) | (truth == RING)
+    worth = torch.where(hit, 2.0, ignored.float())
+    most = F.max_pool2d(worth, side, ceil_mode=True)
+    judged = torch.where(most == 2, CORE, torch.where(most == 1, IGNORED, SKY)).to(truth.dtype)
+    return F.max_pool2d(logits, side, ceil_mode=True), judged

@@ -48,7 +48,7 @@ class Screen:
     network: UNet
     threshold: float
     cell: int = 8
-    margin: int = 4
+    margin: int = 0
     halo: int = 24
 
 
