@@ -49,6 +49,18 @@ def test_cards_that_do_not_fit_are_refused_in_a_sentence(tmp_path, changes, sent
         read_amplifiers(path)
 
 
+@pytest.mark.parametrize("value", [None, "N/A"])
+def test_a_card_of_the_exposure_that_is_missing_is_named(tmp_path, value):
+    path = raw_file(tmp_path / "a.fits", np.zeros((12, 16)))
+    with fits.open(path, mode="update") as hdus:
+        if value is None:
+            del hdus[0].header["RDNOISE"]
+        else:
+            hdus[0].header["RDNOISE"] = value
+    with pytest.raises(ValueError, match=rf"a.fits: expected a number as RDNOISE .*, found {value!r}"):
+        read_amplifiers(path)
+
+
 def test_a_real_raw_frame_is_even_across_its_amplifiers(real):
     frame = read_amplifiers(real(RAW))
     assert frame.shape == (1024, 1024)

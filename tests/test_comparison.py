@@ -11,7 +11,16 @@ from cosmicgate.data.labels.agreement import Agreement, agreement
 from cosmicgate.data.labels.alignment import celestial
 from cosmicgate.data.labels.comparison import Comparison, main, read_exposure
 from cosmicgate.data.labels.expected import expectation, flux_ratio
-from cosmicgate.data.lco.masked_fits import BOUNDARY, HOT, NO_DATA, SOURCE, Exposure, read_sequence, science_header
+from cosmicgate.data.lco.masked_fits import (
+    BOUNDARY,
+    HOT,
+    NO_DATA,
+    SOURCE,
+    Exposure,
+    read_sequence,
+    science_header,
+    write_sequence,
+)
 from cosmicgate.data.lco.triples import TELESCOPES, simulate_triple
 
 RATES = {"0m4": 120, "1m0": 40, "2m0": 20}  # so that a small frame has some hits
@@ -183,6 +192,7 @@ def blank(name: str, shape=(100, 100), **changes) -> Exposure:
         ),
         ([blank("a"), blank("b", band="g"), blank("c")], "a and b: expected one filter, got 'r' and 'g'"),
         ([blank("a"), blank("b", exptime=60.0), blank("c")], "a and b: expected like exposures, got 120 s and 60 s"),
+        ([blank("a", exptime=0.0), blank("b"), blank("c")], "a: expected an exposure of some seconds, got 0 s"),
         ([blank("a"), blank("b"), blank("a")], "a: given twice"),
         ([blank("a"), blank("b"), blank("c")], "a: its header has no solved WCS, and fewer than three stars"),
     ],
@@ -250,3 +260,32 @@ def test_a_header_without_a_gain_needs_a_value(triple, tmp_path):
     frame = exposures(triple)[0].frame
     write_frame(frame, tmp_path / "a.fits")
     assert read_exposure(tmp_path / "a.fits", gain=2.0).frame.gain == 2.0
+
+
+def test_the_header_of_an_exposure_is_that_of_the_image_that_is_read(triple, tmp_path):
+    """Not that of a mask which stands before it, and of an image of one plane too."""
+    exposure = exposures(triple)[0]
+    header, data = science_header(exposure), exposure.frame.image[None]
+    header["CRPIX1"] = 77.0
+    mask = fits.ImageHDU(np.zeros(data.shape[1:], np.uint8), name="BPM")
+    both = tmp_path / "both.fits"
+    fits.HDUList([fits.PrimaryHDU(), mask, fits.ImageHDU(data, header, name="SCI")]).writeto(both)
+    exposure = read_exposure(both)
+    assert exposure.header["CRPIX1"] == 77
+    assert exposure.frame.shape == data.shape[1:]
+
+
+@pytest.mark.parametrize("blank", [1, -32768])
+def test_a_blank_of_whole_numbers_does_not_blank_the_masks_that_are_written(triple, masked, tmp_path, blank):
+    header = masked.exposures[0].header.copy()
+    header["BLANK"] = blank
+    sequence = replace(masked, exposures=tuple(replace(e, header=header) for e in masked.exposures))
+    write_sequence(sequence, tmp_path / "a_masks.fits")
+    again = read_sequence(tmp_path / "a_masks.fits")
+    for before, after in zip(masked.hits + masked.ignore, again.hits + again.ignore, strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_a_wcs_flag_that_cannot_be_read_means_no_wcs():
+    header = fits.Header.fromstring("WCSERR  =                  nan".ljust(80) + "END".ljust(80))
+    assert celestial(header) is None

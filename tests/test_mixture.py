@@ -98,3 +98,9 @@ def test_shares_that_do_not_add_up_are_refused_with_their_values(shares, tmp_pat
     parts = {"a": part(tmp_path, "a", 0), "b": part(tmp_path, "b", 1)}
     with pytest.raises(ValueError, match=r"expected a share of each of \['a', 'b'\], 1 in all, got"):
         Mixture(parts, shares, count=10)
+
+
+def test_shares_that_add_up_to_what_a_person_writes_are_enough(tmp_path):
+    parts = {name: part(tmp_path, name, seed) for seed, name in enumerate("abc")}
+    made = Mixture(parts, dict.fromkeys("abc", 0.3333333), count=10)
+    assert sum(made.shares) == pytest.approx(1, abs=1e-12)

@@ -4,10 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.ndimage import label, maximum
 
-from cosmicgate.data.clean import background, dark_mask, dilate
+from cosmicgate.data.clean import Clean, background, dark_mask, dilate, subtracted_sky
 from cosmicgate.data.contaminate import Either, Paper, Physical
 from cosmicgate.data.fits.frames import Frame
+from cosmicgate.data.simulate.ccd import CCDS
+from cosmicgate.data.simulate.cosmic_rays import cosmic_rays
+from cosmicgate.data.simulate.readout import dark, read_out
 from cosmicgate.detectors.network import has_ring
 from cosmicgate.truth import CORE, IGNORED, RING, SKY
 
@@ -269,3 +273,42 @@ def test_a_smaller_dark_is_refused_with_names_and_shapes(recipe):
     expected = r"dark frame 'dark-1' is \(200, 239\), smaller than science frame 'science-1': \(200, 240\)"
     with pytest.raises(ValueError, match=expected):
         recipe(a_sky(300.0), a_dark(np.zeros((200, 239), np.float32)), generator())
+
+
+# ---------------------------------------------------------------------------------------- frames of other kinds
+
+
+def test_the_hits_of_a_simulated_dark_are_where_its_particles_left_charge():
+    """Every connected part: a hot pixel, or a bad column, is none."""
+    ccd = replace(CCDS["decam"], shape=(512, 512))
+    parts = 0
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        charge = cosmic_rays(ccd, 1200, rng)
+        truth = dark_mask(read_out(dark(ccd, 1200, rng), rng, charge))
+        labels, count = label(truth, np.ones((3, 3)))
+        parts += count
+        assert (maximum(charge, labels, range(1, count + 1)) > 0).all()
+    assert parts > 60
+
+
+def subtracted(sky, level=2000.0):
+    """An exposure of an empty sky of which a pipeline left ``sky`` (ADU), gain 4."""
+    rng = np.random.default_rng(1)
+    image = rng.poisson(np.full((256, 256), 4 * level)) / 4 - level + sky + rng.normal(0, 7 / 4, (256, 256))
+    return Frame(image.astype(np.float32), gain=4.0, read_noise=7.0, saturation=60_000.0, exptime=90.0, name="s")
+
+
+def test_a_frame_without_its_sky_is_cleaned_and_judged_by_the_noise_that_it_had():
+    whole, without = subtracted(2000.0), subtracted(0.0)
+    assert subtracted_sky(whole) == 0
+    assert subtracted_sky(without) == pytest.approx(2000, rel=0.06)
+    changed = [(Clean()(frame).image != frame.image).mean() for frame in (whole, without)]
+    assert max(changed) < 0.001
+    hits = np.zeros((256, 256), np.float32)
+    hits[40, 20:230] = np.linspace(50, 600, 210)
+    shut = Frame(np.zeros((256, 256), np.float32), 4.0, 7.0, 60_000.0, 90.0, name="d", hits=hits, read_out=False)
+    truths = [Physical(clean=None)(frame, shut, np.random.default_rng(2))[1] for frame in (whole, without)]
+    cores = [int((truth == CORE).sum()) for truth in truths]
+    assert 0 < cores[0] < 3 * 210
+    assert cores[1] == pytest.approx(cores[0], rel=0.1)

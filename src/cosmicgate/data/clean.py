@@ -10,6 +10,7 @@ from scipy.ndimage import binary_dilation
 
 from cosmicgate.data.fits.frames import Frame
 
+FAR_ABOVE = 2.0  # times the variance that is explained, from which a sky must have been subtracted
 SQUARE = np.ones((3, 3), bool)
 
 
@@ -29,8 +30,9 @@ class Clean:
 
     def __call__(self, frame: Frame) -> Frame:
         """Return ``frame`` (ADU) without its hits; its ``hits`` are no longer in it."""
-        _, cleaned = astroscrappy.detect_cosmics(
-            frame.image,
+        sky = np.float32(subtracted_sky(frame))  # without it Astro-SCRAPPY takes its noise for hits
+        hits, cleaned = astroscrappy.detect_cosmics(
+            frame.image + sky,
             inmask=frame.bad,
             gain=frame.gain,
             readnoise=frame.read_noise,
@@ -40,7 +42,20 @@ class Clean:
             objlim=self.objlim,
             cleantype="medmask",
         )
-        return replace(frame, image=cleaned.astype(np.float32), hits=None)
+        image = np.where(hits, cleaned - sky, frame.image)
+        return replace(frame, image=image.astype(np.float32), hits=None)
+
+
+def subtracted_sky(frame: Frame) -> float:
+    """Return how much sky (ADU) was taken from a frame that is read out before it came here, 0 if none.
+
+    Its scatter tells: more than twice the variance that what is left of the sky and the read noise explain.
+    """
+    level, deviation = background(frame)
+    variance = (deviation * frame.gain) ** 2  # electrons squared
+    electrons = variance - frame.read_noise**2  # of the sky that scatters so
+    explained = max(level * frame.gain, 0) + frame.read_noise**2
+    return electrons / frame.gain - level if variance > FAR_ABOVE * explained else 0.0
 
 
 def background(frame: Frame) -> tuple[float, float]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cosmicgate.data.clean import Clean, background, dark_mask, dilate
+from cosmicgate.data.clean import Clean, background, dark_mask, dilate, subtracted_sky
 from cosmicgate.data.fits.frames import Frame
 from cosmicgate.data.simulate.readout import read_out
 from cosmicgate.truth import CORE, IGNORED, RING, SKY
@@ -89,7 +89,7 @@ class Physical:
         dark = _fitted(dark, science, rng)
         clean = self.clean(science) if self.clean and science.read_out else science
         hits = dark.hits if dark.hits is not None else _charge_above_dark(dark)
-        noise = _noise(clean)
+        noise = _noise(clean, subtracted_sky(clean) if clean.read_out else 0)
         image = read_out(clean, rng, hits)
         core = (hits > self.n_sigma * noise) & ~science.bad & (image.image < 0.99 * image.saturation)
         truth = _truth(core, dilate(core) if self.ring else core, science.bad)
@@ -134,9 +134,11 @@ def _truth(core: NDArray[np.bool_], grown: NDArray[np.bool_], bad: NDArray[np.bo
     return np.select([bad, core, grown], [IGNORED, CORE, RING], SKY).astype(np.uint8)
 
 
-def _noise(frame: Frame) -> NDArray[np.float32]:
-    """Return the standard deviation (electrons) of each pixel: its photons and the read noise."""
-    return np.asarray(np.sqrt(np.maximum(frame.image * frame.gain, 0) + frame.read_noise**2), np.float32)
+def _noise(frame: Frame, sky: float = 0) -> NDArray[np.float32]:
+    """Return the standard deviation (electrons) of each pixel: its photons, those of a ``sky`` (ADU) that was taken
+    from the frame before, and the read noise."""
+    photons = np.maximum((frame.image + np.float32(sky)) * frame.gain, 0)
+    return np.asarray(np.sqrt(photons + frame.read_noise**2), np.float32)
 
 
 def _charge_above_dark(dark: Frame) -> NDArray[np.float32]:

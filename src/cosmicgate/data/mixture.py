@@ -45,7 +45,8 @@ class Mixture(pl.LightningDataModule):
         super().__init__()
         if set(parts) != set(shares) or min(shares.values()) <= 0 or abs(sum(shares.values()) - 1) > 1e-6:
             raise ValueError(f"expected a share of each of {sorted(parts)}, 1 in all, got {dict(shares)}")
-        self.parts, self.shares, self.count = dict(parts), [shares[name] for name in parts], count
+        total = sum(shares.values())  # which numpy wants to be 1 to more digits than anybody writes
+        self.parts, self.shares, self.count = dict(parts), [shares[name] / total for name in parts], count
         self.name = name
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cosmicgate.data.fits.frames import Frame, read_frame, write_frame
 from cosmicgate.truth import IGNORED
 
-FORMAT = 3  # raise it when the simulation or a recipe changes what it makes: old files are then left alone
+FORMAT = 4  # raise it when the simulation or a recipe changes what it makes: old files are then left alone
 FACTS = ("band", "telescope", "gain", "read_noise", "saturation", "exptime")  # of a frame, that stay with its image
 
 

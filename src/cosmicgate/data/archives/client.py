@@ -166,7 +166,8 @@ def _said(response: httpx.Response) -> str:
         content = response.json()
     except ValueError:
         return ""
-    words = [content[k] for k in ("errorMessage", "message", "detail") if k in content] if content else []
+    known = content if isinstance(content, dict) else {}
+    words = [known[k] for k in ("errorMessage", "message", "detail") if k in known]
     return f" ({str(words[0]).splitlines()[0]})" if words and words[0] else ""
 
 

@@ -14,6 +14,8 @@ from reproject import reproject_interp
 from scipy.spatial import KDTree
 from skimage.transform import SimilarityTransform, warp
 
+from cosmicgate.data.fits.hdus import said
+
 Image = NDArray[np.float32]
 How = Literal["auto", "wcs", "stars"]
 STAR_SIGMAS, STAR_PIXELS = 3.0, 8  # of a star to align by
@@ -105,7 +107,7 @@ def _pattern(here: NDArray[np.float64], there: NDArray[np.float64], number: int)
 
 def celestial(header: fits.Header) -> WCS | None:
     """Return the WCS of a header; None if it has none of the sky, or one that its pipeline could not solve."""
-    if header.get("WCSERR", 0) != 0:
+    if "WCSERR" in header and said(header, "WCSERR") != 0:
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FITSFixedWarning)  # dates and units that astropy writes in another way

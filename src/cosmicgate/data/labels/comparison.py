@@ -20,6 +20,7 @@ from cosmicgate.config import one_sentence
 from cosmicgate.data.clean import SQUARE
 from cosmicgate.data.fits.frames import read_frame
 from cosmicgate.data.fits.hdus import opened, stem
+from cosmicgate.data.fits.images import chosen
 from cosmicgate.data.fits.instruments import KEYWORDS
 from cosmicgate.data.labels.alignment import Alignment, How
 from cosmicgate.data.labels.expected import Level, expectation, find_sources, flux_ratio
@@ -161,6 +162,9 @@ def check_alike(exposures: Sequence[Exposure]) -> None:
         raise ValueError(f"expected three exposures of one field or more, got {len(exposures)}")
     filters = [str(exposure.header.get("FILTER", exposure.frame.band)).strip() for exposure in exposures]
     first, *others = [exposure.frame for exposure in exposures]
+    for frame in (first, *others):
+        if not frame.exptime > 0:
+            raise ValueError(f"{frame.name}: expected an exposure of some seconds, got {frame.exptime:g} s")
     for frame, filter_ in zip(others, filters[1:], strict=True):
         pair = f"{first.name} and {frame.name}"
         if frame.shape != first.shape:
@@ -177,8 +181,7 @@ def read_exposure(path: Path, **known: Any) -> Exposure:
     """Read a frame and the header of its image; ``known`` fields (``gain=4.0``) win over the header."""
     frame = read_frame(path, name=stem(path), **known)
     with opened(path) as hdus:
-        headers = [hdu.header for hdu in hdus if hdu.is_image and len(hdu.shape) == 2 and 0 not in hdu.shape]
-        header, primary = headers[0].copy(), hdus[0].header.copy()
+        header, primary = (part.copy() for part in chosen(path, hdus).headers)
     for card in primary.cards:  # what an extension's header lacks
         if card.keyword and card.keyword not in header:
             header.append(card)

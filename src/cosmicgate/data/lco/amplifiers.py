@@ -1,6 +1,7 @@
 """Raw frames of LCO's cameras with several amplifiers, each an image of its own in the file, put together."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from cosmicgate.data.fits.frames import Frame
-from cosmicgate.data.fits.hdus import opened
+from cosmicgate.data.fits.hdus import opened, said
 from cosmicgate.data.lco.masked_fits import telescope_class
 
 SECTION = re.compile(r"\[(\d+):(\d+),(\d+):(\d+)\]")
@@ -50,16 +51,27 @@ def read_amplifiers(path: Path) -> Frame:
             raise ValueError(f"{where}: expected its GAIN, electrons per ADU, found {header.get('GAIN')!r}")
         pieces.append(image[:: -1 if flip_y else 1, :: -1 if flip_x else 1] * np.float32(gain))
         places.append(place)
+    read_noise, saturation, exptime = (
+        _number((primary, parts[0][0]), word, path) for word in ("RDNOISE", "SATURATE", "EXPTIME")
+    )
     return Frame(
         image=_mosaic(path, pieces, places),
         gain=1.0,
-        read_noise=float(primary["RDNOISE"]),
-        saturation=float(primary["SATURATE"]) * min(float(header["GAIN"]) for header, _ in parts),
-        exptime=float(primary["EXPTIME"]),
+        read_noise=read_noise,
+        saturation=saturation * min(float(header["GAIN"]) for header, _ in parts),
+        exptime=exptime,
         band=str(primary.get("FILTER", ""))[:1],
         name=path.name.split(".")[0],
         telescope=telescope_class(path, primary),
     )
+
+
+def _number(headers: Sequence[fits.Header], word: str, path: Path) -> float:
+    """Return the number of a card in the first of the headers that has it."""
+    found = next((value for header in headers if (value := said(header, word)) is not None), None)
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        raise ValueError(f"{path}: expected a number as {word} in the first two headers, found {found!r}")
+    return float(found)
 
 
 def _section(header: fits.Header, word: str, where: str) -> tuple[tuple[slice, slice], tuple[bool, bool]]:

@@ -17,7 +17,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from cosmicgate.data.fits.frames import Frame
-from cosmicgate.data.fits.hdus import opened
+from cosmicgate.data.fits.hdus import opened, said
 from cosmicgate.data.simulate.ccd import CCDS
 from cosmicgate.data.sources import Provenance
 from cosmicgate.files import whole
@@ -37,6 +37,8 @@ STRUCTURE: tuple[str, ...] = (
     "EXTEND",
     "BSCALE",
     "BZERO",
+    "BLANK",
+    "ZBLANK",
     "CHECKSUM",
 )
 STRUCTURE += ("DATASUM", "EXTNAME", "EXTVER", "TFIELDS", "TTYPE", "TFORM", "INHERIT")
@@ -160,8 +162,11 @@ def exposure_of(path: Path, number: int, data: Any, header: fits.Header) -> Expo
     image[bad] = np.median(image[~bad])
     name = str(header.get("FILENAME", "")) or f"{path.name.removesuffix(ENDING)}-{number}"
     try:
-        gain, read_noise, exptime = (float(header[word]) for word in ("GAIN", "RDNOISE", "EXPTIME"))
-        full = header.get("SATURATE") or _full_well(telescope) / (gain or 1)
+        told = {word: said(header, word) for word in ("GAIN", "RDNOISE", "EXPTIME")}
+        if None in told.values():
+            raise KeyError(", ".join(word for word, value in told.items() if value is None))
+        gain, read_noise, exptime = (float(value) for value in told.values())
+        full = said(header, "SATURATE") or _full_well(telescope) / (gain or 1)
         frame = Frame(
             image=image,
             gain=gain,
@@ -174,7 +179,9 @@ def exposure_of(path: Path, number: int, data: Any, header: fits.Header) -> Expo
             telescope=telescope,
         )
     except KeyError as error:
-        raise ValueError(f"{path}: frame {number}: expected GAIN, RDNOISE and EXPTIME ({error.args[0]})") from error
+        raise ValueError(
+            f"{path}: frame {number}: expected GAIN, RDNOISE and EXPTIME, found no {error.args[0]}"
+        ) from error
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: frame {number}: {error}") from error
     return Exposure(frame, header)

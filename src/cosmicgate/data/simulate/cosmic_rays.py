@@ -49,7 +49,7 @@ class Rates:
     Attributes
     ----------
     muons : float
-        Charged particles from the sky, per square centimetre and minute.
+        Charged particles from the sky, per square centimetre of the detector and minute, however it is tilted.
     electron_fraction : float
         Part of them that are electrons of air showers, not muons.
     compton : float

@@ -79,9 +79,10 @@ def dark(ccd: CCD, exptime: float, rng: np.random.Generator, name: str = "") -> 
     """
     gain, read_noise, saturation = electronics(ccd, rng)
     expected = np.full(ccd.shape, ccd.dark_current * exptime, np.float32)
-    add_hot_pixels(expected, exptime, rng)
+    hot = add_hot_pixels(expected, exptime, rng)
     image = (rng.poisson(expected) / gain).astype(np.float32)
     bad = add_bad_columns(image, saturation, rng)
+    bad.flat[hot] = True  # as a pipeline's mask names them, or a recipe that knows no hits would take them for some
     return Frame(
         image=image,
         gain=gain,
@@ -100,12 +101,17 @@ def electronics(ccd: CCD, rng: np.random.Generator) -> tuple[float, float, float
     return float(gain * ccd.gain), float(read_noise * ccd.read_noise), float(saturation * ccd.saturation)
 
 
-def add_hot_pixels(expected: NDArray[np.float32], exptime: float, rng: np.random.Generator) -> None:
-    """Add a few hot pixels to ``expected`` (H, W), electrons, in place: they are sharp, and they are no hits."""
+def add_hot_pixels(expected: NDArray[np.float32], exptime: float, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Add a few hot pixels to ``expected`` (H, W), electrons, in place; return their places in the flat image.
+
+    They are sharp, and they are no hits.
+    """
     number = rng.poisson(HOT_PIXELS * expected.size)
     low, high = np.log(HOT_RATES)
     rates = np.exp(rng.uniform(low, high, number))
-    expected.flat[rng.integers(0, expected.size, number)] += rates * exptime
+    places = rng.integers(0, expected.size, number)
+    expected.flat[places] += rates * exptime
+    return places
 
 
 def add_bad_columns(image: NDArray[np.float32], saturation: float, rng: np.random.Generator) -> NDArray[np.bool_]:
