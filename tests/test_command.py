@@ -24,7 +24,7 @@ from tiny import hit, sky, tiny_model
 from typer.testing import CliRunner
 
 from cosmicgate.masking.command import app
-from cosmicgate.masking.command.show import image_and_hits
+from cosmicgate.masking.command.show import RED, draw, image_and_hits
 
 SHAPE = (40, 56)
 
@@ -253,6 +253,24 @@ def test_a_picture_has_the_hits_of_its_own_image_among_images_of_one_name(tmp_pa
     other = run("show", path, "--mask", tmp_path / "b_crmask.fits", "--ext", "3")
     assert other.exit_code == 1
     assert "b_crmask.fits: it has no mask SCI_CRMASK of SCI" in other.output
+
+
+def test_an_image_whose_name_holds_a_slash_has_a_picture(tmp_path, model):
+    path = tmp_path / "a.fits"
+    fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(sky(SHAPE), name=f"CCD {n}/2") for n in (1, 2))]).writeto(path)
+    run("mask", path, "-m", model)
+    assert run("show", path, "--ext", "1").exit_code == 0
+    assert (tmp_path / "a_crmask.CCD_1_2.png").is_file()
+
+
+def test_a_long_and_narrow_image_is_thinned_out_along_its_long_side_alone_and_keeps_its_hits(tmp_path):
+    hits = np.zeros((9, 12_001), bool)
+    hits[8, 12_000] = hits[0, 5000] = True
+    draw(np.random.default_rng(0).normal(100, 5, hits.shape).astype(np.float32), hits, tmp_path / "a.png")
+    picture = imread(tmp_path / "a.png")[::-1, :, :3]
+    assert picture.shape[:2] == (9, 3001)
+    red = np.abs(picture - RED).max(axis=2) < 0.02
+    assert sorted(map(tuple, np.argwhere(red).tolist())) == [(0, 1249), (0, 1251), (1, 1250), (7, 3000), (8, 2999)]
 
 
 # ---------------------------------------------------------------------------------------------- when it goes wrong

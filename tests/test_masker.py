@@ -217,7 +217,7 @@ def test_a_ccd_is_cleaned_with_its_mask_uncertainty_and_header(masker, kind):
     assert (done.uncertainty.array[hit(SHAPE)] ** sigma < 5 * 5).all()
     assert isinstance(done.uncertainty, UNCERTAINTIES[kind])
     assert done.unit == one.unit
-    assert (done.header["CRMODEL"], done.header["CRPIXELS"], done.header["OBJECT"]) == ("tiny", 4, "x")
+    assert (done.header["CRMODEL"], done.header["CRHITPIX"], done.header["OBJECT"]) == ("tiny", 4, "x")
 
 
 @pytest.mark.parametrize("method", ["median", "interpolate"])
@@ -401,3 +401,26 @@ def test_bfloat16_on_a_processor_that_imitates_it_is_warned_of(knows, tmp_path, 
         cosmicgate.load(tiny_model(tmp_path), precision="bfloat16")
         cosmicgate.load(tiny_model(tmp_path))
     assert ["does not know bfloat16 and imitates it" in str(one.message) for one in told] == [True] * (not knows)
+
+
+def test_uncertainties_of_another_unit_grow_as_those_of_the_image(masker):
+    array = ccd("std").uncertainty.array
+    given = StdDevUncertainty(1000 * array, unit="mJy"), StdDevUncertainty(array, unit="Jy")
+    small, large = (masker.clean(CCDData(sky(SHAPE), unit="Jy", uncertainty=one)).uncertainty for one in given)
+    np.testing.assert_allclose(small.array, 1000 * large.array, rtol=1e-5)
+    assert (str(small.unit), str(large.unit)) == ("mJy", "Jy")
+
+
+def test_what_a_masked_array_masks_is_not_asked_for_a_guess():
+    image, mask = sky(SHAPE), hit(SHAPE)
+    spoilt, half = image.copy(), np.zeros(SHAPE, bool)
+    half[:, ::2] = True
+    spoilt[half] = 1e6
+    masked = cosmicgate.clean(np.ma.array(spoilt, mask=half), mask)
+    np.testing.assert_array_equal(masked, cosmicgate.clean(spoilt, mask, bad=half))
+    assert masked[mask & ~half].max() < 1e5
+
+
+def test_a_ccd_is_not_taken_for_an_array():
+    with pytest.raises(TypeError, match=r"expected an array, got CCDData: masker.clean\(ccd\)"):
+        cosmicgate.clean(CCDData(sky(SHAPE), unit="adu"), hit(SHAPE))

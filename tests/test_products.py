@@ -102,7 +102,7 @@ def test_cleaning_changes_hit_pixels_and_not_a_byte_of_other_hdus(exposure, mask
         assert (one[hit(SHAPE)] > 500).all()
         assert (abs(two[hit(SHAPE)] - 100) < 15).all()
         np.testing.assert_array_equal(new["SCI_CRMASK"].data, hit(SHAPE))
-        assert new["SCI"].header["CRPIXELS"] == 4
+        assert new["SCI"].header["CRHITPIX"] == 4
         assert "replaced by the median" in "".join(new["SCI"].header["HISTORY"])
         kept = [card for card in old["SCI"].header.cards if card.keyword not in ("CHECKSUM", "DATASUM", "ZCMPTYPE")]
         assert set(map(str, kept)) <= set(map(str, new["SCI"].header.cards))
@@ -129,7 +129,7 @@ def test_a_mask_says_how_it_was_made(exposure, masker):
     output = made(exposure(as_stored(sky(SHAPE), "float32")), masker, grow=1, threshold=0.4, fpr=1e-4)
     header = fits.getheader(output, "SCI_CRMASK")
     expected = dict(CRMODEL="tiny", CRVERSN=cosmicgate.__version__, CRTHRESH=0.4, CRFPR=1e-4, CRGROW=1, CRBIT=1)
-    expected |= dict(CRPIXELS=2 * 14, CRFILE="a.fits", CRHDU=1, CRWEIGHT=masker.card.sha256, CRGOOD=48 * 63)
+    expected |= dict(CRHITPIX=2 * 14, CRFILE="a.fits", CRHDU=1, CRWEIGHT=masker.card.sha256, CRGOOD=48 * 63)
     assert {word: header[word] for word in expected} == expected
     assert header["CRFRAC"] == pytest.approx(28 / (48 * 63), rel=1e-3)
     assert "threshold 0.4, grown by 1: 28 pixels" in "".join(header["HISTORY"])
@@ -169,7 +169,7 @@ def test_uncertainties_grow_where_pixels_were_replaced_and_nowhere_else(exposure
     clean = made(path, masker, "clean")
     with fits.open(clean, checksum=True) as hdus:
         after = hdus[name].data
-        assert hdus[name].header["CRPIXELS"] == 4
+        assert hdus[name].header["CRHITPIX"] == 4
     here = hit(SHAPE)
     np.testing.assert_array_equal(after[~here], sigma[~here])
     assert ((after[here] < sigma[here] / 1.5) if kind == "ivar" else (after[here] > sigma[here] * 1.2)).all()
@@ -419,3 +419,140 @@ def test_the_next_image_is_read_while_one_is_searched_and_nothing_else_changes(t
 def test_what_goes_wrong_with_an_image_that_is_read_ahead_is_said(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         list(ahead(planes(tmp_path / "nowhere.fits")))
+
+
+# ------------------------------------------------------------------------------ whose plane it is, and what it holds
+
+
+def flags_at(rows, shape=SHAPE):
+    flags = np.zeros(shape, np.int16)
+    flags[rows] = 1
+    return flags
+
+
+def named(data, name, version=1):
+    return fits.ImageHDU(data, name=name, ver=version)
+
+
+def searched(path):
+    return [(plane.place.label, int((~plane.bad).sum())) for plane in planes(path)]
+
+
+def test_versions_of_images_tell_planes_apart_only_if_the_planes_have_versions_too(tmp_path):
+    image, half = sky(SHAPE), 24 * 64
+    first, second = named(image, "SCI"), named(image, "SCI", 2)
+    parts = [first, named(flags_at(np.s_[:24]), "DQ"), second, named(flags_at(np.s_[:12]), "DQ")]
+    fits.HDUList([fits.PrimaryHDU(), *parts]).writeto(tmp_path / "follow.fits")
+    assert searched(tmp_path / "follow.fits") == [("SCI", half), ("SCI_2", 3 * half // 2)]
+    parts = [first, second, named(flags_at(np.s_[:12]), "DQ", 2), named(flags_at(np.s_[:24]), "DQ")]
+    fits.HDUList([fits.PrimaryHDU(), *parts]).writeto(tmp_path / "versions.fits")
+    assert searched(tmp_path / "versions.fits") == [("SCI", half), ("SCI_2", 3 * half // 2)]
+
+
+def test_masks_that_stand_before_their_images_are_theirs(tmp_path):
+    image, half = sky(SHAPE), 24 * 64
+    parts = [named(flags_at(np.s_[:24]), "DQ"), named(image, "A"), named(flags_at(np.s_[:12]), "DQ"), named(image, "B")]
+    fits.HDUList([fits.PrimaryHDU(), *parts]).writeto(tmp_path / "a.fits")
+    assert searched(tmp_path / "a.fits") == [("A", half), ("B", 3 * half // 2)]
+
+
+def test_a_mask_of_real_numbers_calls_bad_all_that_is_not_zero(tmp_path):
+    flags = flags_at(np.s_[:24]).astype(np.float32) * 0.3
+    flags[30, 30] = 1e30
+    fits.HDUList([fits.PrimaryHDU(sky(SHAPE)), named(flags, "MASK")]).writeto(tmp_path / "a.fits")
+    assert searched(tmp_path / "a.fits") == [("PRIMARY", 24 * 64 - 1)]
+
+
+@pytest.mark.parametrize("unit", [1e-25, 1.0, 1e15])
+def test_uncertainties_grow_alike_in_any_unit(masker, tmp_path, unit):
+    image = sky(SHAPE).astype(np.float64)
+    hdus = [fits.PrimaryHDU(), named(image * unit, "SCI"), named(np.full(SHAPE, 5.0 * unit), "ERR")]
+    hdus += [named(np.full(SHAPE, 25.0 * unit**2), "VAR"), named(np.full(SHAPE, 0.04 / unit**2), "IVAR")]
+    fits.HDUList(hdus).writeto(tmp_path / "a.fits")
+    with fits.open(made(tmp_path / "a.fits", masker, "clean")) as done:
+        hits = done["SCI_CRMASK"].data > 0
+        powers = {"ERR": 1, "VAR": 0.5, "IVAR": -0.5}
+        errors = [done[name].data[hits] ** power / unit for name, power in powers.items()]
+        assert hits.any()
+        for values in errors:
+            assert (values > 5).all()
+            np.testing.assert_allclose(values, errors[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["BKG_RMS", "SKY_SIGMA", "VAR_POISSON", "PSF_ERR"])
+def test_what_is_no_uncertainty_of_the_image_stays_to_the_byte(masker, tmp_path, name):
+    fits.HDUList([fits.PrimaryHDU(sky(SHAPE)), named(np.full(SHAPE, 5, np.float32), name)]).writeto(tmp_path / "a.fits")
+    done = made(tmp_path / "a.fits", masker, "clean")
+    assert blocks_of(done)[1] == blocks_of(tmp_path / "a.fits")[1]
+
+
+# ------------------------------------------------------------------------------------------ files of other kinds
+
+
+@pytest.mark.parametrize("packer", ["bz2", "lzma", "zip"])
+@pytest.mark.parametrize("kind", ["mask", "append", "in-place"])
+def test_a_file_that_is_packed_otherwise_is_refused_and_stays(masker, tmp_path, packer, kind):
+    import bz2
+    import lzma
+    import zipfile
+
+    plain_, packed = tmp_path / "a.fits", tmp_path / "a.fits.packed"
+    fits.PrimaryHDU(sky(SHAPE)).writeto(plain_)
+    if packer == "zip":
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+            archive.write(plain_)
+    else:
+        packed.write_bytes({"bz2": bz2, "lzma": lzma}[packer].compress(plain_.read_bytes()))
+    before = packed.read_bytes()
+    output = packed if kind == "in-place" else tmp_path / "out.fits"
+    outcome = make(packed, output, masker, Wanted(kind))
+    assert outcome.status == "failed"
+    assert "a.fits.packed: expected FITS, plain, .fz or .gz, got a file packed by " in outcome.error
+    assert packed.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.fits", "a.fits.packed"]
+
+
+@pytest.mark.parametrize("card", ["EXTVER  =                  2.0", "EXTVER  = 'two     '"])
+def test_a_version_that_is_no_whole_number_spoils_no_image(masker, tmp_path, card):
+    path = tmp_path / "a.fits"
+    fits.HDUList([fits.PrimaryHDU(), named(sky(SHAPE), "CCD"), named(sky(SHAPE), "SCI", 9)]).writeto(path)
+    content = path.read_bytes()
+    old = next(content[i : i + 80] for i in range(0, len(content), 80) if content[i : i + 10] == b"EXTVER  = ")
+    path.write_bytes(content.replace(old, card.ljust(80).encode()))
+    with fits.open(made(path, masker)) as done:
+        assert [hdu.name for hdu in done[1:]] == ["CCD_CRMASK", "SCI_CRMASK"]
+
+
+def test_the_cards_of_a_cleaned_image_are_those_of_the_last_run(masker, tmp_path):
+    header = fits.Header({"CRHITPIX": 7, "CRTHRESH": 0.9, "CRMODEL": "other", "OBJECT": "M31"})
+    header["HISTORY"] = "an earlier run"
+    fits.PrimaryHDU(sky(SHAPE), header).writeto(tmp_path / "a.fits")
+    outcome = make(tmp_path / "a.fits", tmp_path / "b.fits", masker, Wanted("clean", cleaned=True))
+    after = fits.getheader(tmp_path / "b.fits")
+    assert [after.count(word) for word in ("CRHITPIX", "CRTHRESH", "CRMODEL")] == [1, 1, 1]
+    assert (after["CRHITPIX"], after["CRTHRESH"], after["OBJECT"]) == (outcome.hits, 0.5, "M31")
+    assert after["HISTORY"][0] == "an earlier run"
+    assert len(after["HISTORY"]) > 1
+    assert len(outcome.warnings) == 1
+    assert outcome.warnings[0].startswith("PRIMARY: cosmicgate has cleaned it already")
+
+
+def test_a_file_of_masks_is_left_out_of_its_folder_whatever_its_name(masker, tmp_path):
+    fits.PrimaryHDU(sky(SHAPE)).writeto(tmp_path / "a.fits")
+    made(tmp_path / "a.fits", masker, output=tmp_path / "hits.fits")
+    found, products = inputs_of([tmp_path])
+    assert [path.name for path, _ in found] == ["a.fits"]
+    assert [path.name for path in products] == ["hits.fits"]
+
+
+def test_no_card_of_ours_looks_like_one_of_a_wcs(masker, tmp_path):
+    from astropy.wcs import WCS
+
+    header = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 10.0, "CRVAL2": 20.0, "CRPIX1": 1.0})
+    fits.PrimaryHDU(sky(SHAPE), header).writeto(tmp_path / "a.fits")
+    for kind in ("mask", "clean"):
+        with fits.open(made(tmp_path / "a.fits", masker, kind)) as done, warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for hdu in done:
+                if hdu.is_image and hdu.shape:
+                    assert WCS(hdu.header).has_celestial == (hdu.name == "PRIMARY")

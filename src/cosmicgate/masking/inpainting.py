@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import numpy as np
 from astropy.convolution import Gaussian2DKernel, interpolate_replace_nans
+from astropy.nddata import NDData
 from numpy.typing import NDArray
 
 Method = Literal["median", "interpolate"]
@@ -22,7 +23,7 @@ def clean(
     Parameters
     ----------
     image : ndarray (H, W)
-        Of any numeric type, which the copy keeps; whole numbers are rounded.
+        Of any numeric type, which the copy keeps; whole numbers are rounded. What a masked array masks is bad.
     mask : ndarray (H, W), bool
         What is replaced.
     method : {"median", "interpolate"}
@@ -34,6 +35,11 @@ def clean(
     bad : ndarray (H, W), bool, optional
         Pixels that are neither replaced nor asked.
     """
+    if isinstance(image, NDData):
+        raise TypeError(f"expected an array, got {type(image).__name__}: masker.clean(ccd) cleans all planes of one")
+    if isinstance(image, np.ma.MaskedArray):
+        masked = np.ma.getmaskarray(image)
+        image, bad = image.data, masked if bad is None else masked | bad
     mask = np.asarray(mask)
     if mask.dtype != bool or mask.shape != np.shape(image) or mask.ndim != 2:
         raise ValueError(

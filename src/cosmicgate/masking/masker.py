@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
 from cosmicgate import __version__
+from cosmicgate.data.fits.hdus import HIT, NETWORK
 from cosmicgate.detectors.inputs import bridged
 from cosmicgate.detectors.packaged.cards import Card
 from cosmicgate.masking.engine import Runtime, runtime_logits
@@ -177,12 +178,13 @@ class Masker:
         done.data = clean(ccd.data, hits, method, bad=bad)
         done.mask = bad | hits if ccd.mask is not None or hits.any() else None
         if ccd.uncertainty is not None:
-            kind = ccd.uncertainty.uncertainty_type
-            done.uncertainty.array = uncertainty_of_guess(ccd.uncertainty.array, kind, done.data, hits, bad)
+            kind, factor = ccd.uncertainty.uncertainty_type, in_unit_of_image(ccd)
+            found = uncertainty_of_guess(np.asarray(ccd.uncertainty.array) * factor, kind, done.data, hits, bad)
+            done.uncertainty.array = found / factor
         for key, (value, comment) in {
-            "CRMODEL": (called(self.card), f"cosmicgate {__version__}"),
+            NETWORK: (called(self.card), f"cosmicgate {__version__}"),
             "CRTHRESH": (float(f"{at:.6g}"), "probability from which a pixel is a hit"),
-            "CRPIXELS": (int(hits.sum()), "pixels hit by cosmic rays, replaced"),
+            HIT: (int(hits.sum()), "pixels hit by cosmic rays, replaced"),
         }.items():
             done.header[key] = (value, comment) if isinstance(done.header, fits.Header) else value
         return done
@@ -196,6 +198,14 @@ def grown(mask: NDArray[np.bool_], grow: int, bad: NDArray[np.bool_]) -> NDArray
     return mask & ~bad
 
 
+def in_unit_of_image(ccd: CCDData) -> float:
+    """Return what uncertainties times become of the image's unit (that squared, one over that squared); mJy of Jy."""
+    unit, power = ccd.uncertainty.unit, {"std": 1, "var": 2, "ivar": -2}.get(ccd.uncertainty.uncertainty_type)
+    if unit is None or power is None or unit == ccd.unit**power:
+        return 1.0
+    return float(unit.to(ccd.unit**power))
+
+
 def uncertainty_of_guess(
     uncertainty: NDArray[Any], kind: str, cleaned: NDArray[Any], hits: NDArray[np.bool_], bad: NDArray[np.bool_]
 ) -> NDArray[Any]:
@@ -205,13 +215,14 @@ def uncertainty_of_guess(
     itself (the median of the variances around), and how much the image changes from pixel to pixel there (the median
     of the squared steps between neighbours, which is large on the flank of a star). Where a pixel's own variance is
     greater, as a hit's light may have made it, that one stays. ``kind`` is "std", "var" or "ivar"; uncertainties of
-    another kind stay. One number may stand for all pixels; whole numbers become real ones.
+    another kind stay. One number may stand for all pixels; whole numbers become real ones. Squares are taken in
+    float64: float32 cannot hold those of erg/s/cm2.
     """
     power = {"std": 0.5, "var": 1.0, "ivar": -1.0}.get(kind)
     if power is None or not hits.any():
         return np.array(uncertainty)
     array = np.array(np.broadcast_to(uncertainty, hits.shape), np.result_type(uncertainty, np.float32))
-    real = np.result_type(array, cleaned)
+    real = np.float64
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         variance = np.asarray(array, real) ** (1 / power)
         steps = np.square(np.diff(np.asarray(cleaned, real), axis=1, append=cleaned[:, -2:-1]))

@@ -1,5 +1,6 @@
 """FITS files opened, and what is asked of any HDU: its pixels, a section that it names."""
 
+import errno
 import gzip
 import re
 import shutil
@@ -18,7 +19,11 @@ from astropy.utils.exceptions import AstropyUserWarning
 from numpy.typing import NDArray
 
 IN_MEMORY = 2**28  # bytes of an unpacked file, beyond which it goes to the disk
+OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE)  # errors that tell nothing of a file
+NETWORK, HIT = "CRMODEL", "CRHITPIX"  # our cards: who found the hits, how many pixels (CRPIX... would be a WCS's)
 BITPIX = (8, 16, 32, 64, -32, -64)
+# How files begin that astropy would unpack unasked: places of HDUs in what it found would be none in the file.
+PACKED = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip", b"\x1f\x9d": "compress"}
 
 
 class FitsError(ValueError):
@@ -55,11 +60,18 @@ def opened(path: Path, packed: bool = False) -> Iterator[fits.HDUList]:
             yield hdus
     except (FitsError, MemoryError, PermissionError, FileNotFoundError):  # the last is of another file
         raise
+    except OSError as error:
+        if error.errno in OF_THE_DISK:
+            raise
+        raise FitsError(f"{path}: not a whole FITS file ({_first_line(error)})") from error
     except fits.VerifyError as error:
         raise FitsError(f"{path}: a card of a header cannot be read ({str(error).splitlines()[0]})") from error
     except Exception as error:  # astropy, zlib and cfitsio each have their own for a broken file
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise FitsError(f"{path}: not a whole FITS file ({reason})") from error
+        raise FitsError(f"{path}: not a whole FITS file ({_first_line(error)})") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 @contextmanager
@@ -67,8 +79,19 @@ def plain(path: Path) -> Iterator[IO[bytes]]:
     """Open a file to read from; what is gzipped is unpacked first.
 
     In memory or, if it is large, on the disk: astropy would overlook that one ends early.
+
+    Raises
+    ------
+    FitsError
+        It is packed in another way.
     """
     with path.open("rb") as file:
+        begin = file.peek(8)
+        for sign, packer in PACKED.items():
+            if begin.startswith(sign):
+                raise FitsError(
+                    f"{path}: expected FITS, plain, .fz or .gz, got a file packed by {packer}: unpack it first"
+                )
         if not is_zipped(file):
             yield file
             return
@@ -93,10 +116,19 @@ def said(header: fits.Header, word: str) -> Any:
 
 def pixels(hdu: Any) -> NDArray[np.float32]:
     """Return the values of an image HDU as (H, W), float32, native; BLANK is NaN, what float32 cannot hold infinite."""
+    return _values(hdu, np.float32)
+
+
+def precise_pixels(hdu: Any) -> NDArray[np.float64]:
+    """Return the values of an image HDU as :func:`pixels` does, in float64."""
+    return _values(hdu, np.float64)
+
+
+def _values(hdu: Any, dtype: type[np.floating[Any]]) -> NDArray[Any]:
     blank, zero, scale, bits = (said(hdu.header, word) for word in ("BLANK", "BZERO", "BSCALE", "BITPIX"))
     data = hdu.data
     with np.errstate(over="ignore"):
-        image: NDArray[np.float32] = np.array(data, dtype=np.float32)
+        image: NDArray[Any] = np.array(data, dtype=dtype)
     if isinstance(blank, int) and bits > 0 and (data.dtype.kind in "iu" or blank == 0):  # which astropy leaves alone
         image[data == blank * (scale or 1) + (zero or 0)] = np.nan
     return image.reshape(image.shape[-2:])

@@ -106,20 +106,26 @@ def planes_beside(
 ) -> list[int]:
     """Return the numbers of the planes, by words in their names, that belong to one of the ``images`` of a file.
 
-    To the only image all of them. Among images of one name those of its version; of names that differ, those that name
-    it too (ERR1 belongs to SCI1); else those that follow it.
+    To the only image all of them. Among images of one name those of its version, if the planes have versions as well;
+    of names that differ, those that name it too (ERR1 belongs to SCI1); else those that follow it, or that stand before
+    it where the file begins with a plane and ends with an image.
     """
     named = [i for i, hdu in enumerate(hdus) if _is_flat(hdu) and words_of(hdu.name) & set(words) and i != image.number]
     if len(images) <= 1:
         return named
     versions = [other.version for other in images if other.name == image.name]
-    if len(versions) == len(images) == len(set(versions)):
+    told = [(hdus[i].name.strip().upper(), hdus[i].ver) for i in named]
+    have_versions = len(set(told)) == len(told) and {version for _, version in told} <= set(versions)
+    if len(versions) == len(images) == len(set(versions)) and have_versions:
         return [i for i in named if hdus[i].ver == image.version]
     owners = [whose(other.name) for other in images]
     owned = all(owners) and len(set(owners)) == len(owners)
     if owned and {whose(hdus[i].name) for i in named} <= set(owners):
         return [i for i in named if whose(hdus[i].name) == whose(image.name)]
-    following = min((other.number for other in images if other.number > image.number), default=len(hdus))
+    numbers = [other.number for other in images]
+    if named and named[0] < min(numbers) and named[-1] < max(numbers):
+        return [i for i in named if max((n for n in numbers if n < image.number), default=-1) < i < image.number]
+    following = min((n for n in numbers if n > image.number), default=len(hdus))
     return [i for i in named if image.number < i < following]
 
 
@@ -162,7 +168,8 @@ def _extension(hdus: fits.HDUList, number: int) -> Extension:
     hdu = hdus[number]
     rows, columns = hdu.shape[-2:]
     headers = (hdu.header, hdus[0].header)
-    return Extension(number, hdu.name.strip().upper(), hdu.ver, (rows, columns), headers, _overscan(hdu))
+    version = int(hdu.ver) if isinstance(hdu.ver, int | float) and hdu.ver % 1 == 0 else 1  # FITS allows no other
+    return Extension(number, hdu.name.strip().upper(), version, (rows, columns), headers, _overscan(hdu))
 
 
 def _overscan(hdu: Any) -> str:

@@ -82,7 +82,7 @@ def bad_pixels(
     headers : sequence of Header
         Of the mask, of the image and of the file.
     """
-    whole = np.nan_to_num(flags, nan=1, posinf=1, neginf=1).astype(np.int64) if flags.dtype.kind == "f" else flags
+    whole = _whole(flags)
     named = {word[3:]: said(header, word) for header in headers for word in header if word.startswith("MP_")}
     if named:  # whatever the telescope: Rubin's pipeline reduces DECam's frames as well
         bits = sum(1 << bit for plane, bit in named.items() if plane in RUBIN and isinstance(bit, int))
@@ -94,6 +94,14 @@ def bad_pixels(
     telescopes = [str(said(header, "TELESCOP") or "").lower() for header in headers]
     left = next((bits for begin, bits in NOT_BAD.items() if any(one.startswith(begin) for one in telescopes)), 0)
     return np.asarray(whole.astype(np.int64) & ~left != 0)
+
+
+def _whole(flags: NDArray[Any]) -> NDArray[Any]:
+    """Return flags as whole numbers: what a resampled mask has between them is rounded away from none."""
+    if flags.dtype.kind != "f":
+        return flags
+    whole: NDArray[Any] = np.ceil(np.nan_to_num(np.abs(flags), nan=1, posinf=1)).clip(max=2**62).astype(np.int64)
+    return whole
 
 
 def decam_flags(flags: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

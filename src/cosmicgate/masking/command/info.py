@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from astropy.io import fits
 
-from cosmicgate.data.fits.hdus import FitsError, opened
+from cosmicgate.data.fits.hdus import HIT, NETWORK, FitsError, opened
 from cosmicgate.data.fits.images import Extension, masks_beside, science
 from cosmicgate.data.fits.instruments import telescope_of
 from cosmicgate.masking.products.planes import saturation_of, uncertain_planes
@@ -62,4 +62,5 @@ def _ours(hdu: Any) -> str:
     header = hdu.header
     if "CRKEY" not in header:
         return ""
-    return f"hits by {header.get('CRMODEL')}, threshold {header.get('CRTHRESH')}: {header.get('CRPIXELS')} pixels"
+    hit = header.get(HIT, header.get("CRPIXELS"))  # as it was called up to 0.1.1
+    return f"hits by {header.get(NETWORK)}, threshold {header.get('CRTHRESH')}: {hit} pixels"

@@ -1,5 +1,6 @@
 """``cosmicgate show``: an image and its hits as a picture."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +32,9 @@ def show(
     """Draw an image with its hits outlined, as a PNG; the first row is at the bottom."""
     try:
         image, hits, label = image_and_hits(file, mask, ext)
-        path = out or side_file(file).with_suffix(f".{label}.png" if ext else ".png")
+        label = re.sub(r"[^\w.+-]+", "_", label)  # an EXTNAME may hold a slash
+        beside = side_file(file)
+        path = out or beside.with_name(beside.name.removesuffix(".fits") + f".{label}" * bool(ext) + ".png")
         draw(image, hits, path)
     except (FitsError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
@@ -84,11 +87,12 @@ def draw(image: NDArray[np.float32], hits: NDArray[np.bool_], path: Path) -> Non
     from cosmicgate.files import whole
     from cosmicgate.report.pictures.panels import stretch
 
-    step, times = -(-max(image.shape) // LARGEST), max(800 // max(image.shape), 1)
-    if step > 1:
-        rows, columns = (length // step for length in image.shape)
-        blocks = hits[: rows * step, : columns * step].reshape(rows, step, columns, step)
-        image, hits = image[: rows * step : step, : columns * step : step], np.any(blocks, axis=(1, 3))
+    times = max(800 // max(image.shape), 1)
+    down, across = (-(-length // LARGEST) for length in image.shape)
+    if down > 1 or across > 1:
+        starts = [np.arange(0, length, step) for length, step in zip(image.shape, (down, across), strict=True)]
+        image = image[::down, ::across]
+        hits = np.logical_or.reduceat(np.logical_or.reduceat(hits, starts[0], axis=0), starts[1], axis=1)
     picture, drawn = stretch(image).repeat(times, 0).repeat(times, 1), hits.repeat(times, 0).repeat(times, 1)
     picture[binary_dilation(drawn, iterations=max(times // 4, 1)) & ~drawn] = RED
     with whole(path) as partial:

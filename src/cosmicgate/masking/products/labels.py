@@ -10,13 +10,12 @@ from typing import Any, NamedTuple
 from astropy.io import fits
 
 from cosmicgate import __version__
-from cosmicgate.data.fits.hdus import FitsError, opened
+from cosmicgate.data.fits.hdus import HIT, NETWORK, FitsError, opened
 from cosmicgate.masking.masker import Masker, ascii_of, called
-from cosmicgate.masking.products.names import PRODUCT, Kind
+from cosmicgate.masking.products.names import PRODUCT, SOURCE, Kind
 
 BIT = 1  # what hit pixels have in a mask
 KEY, TAG = "CRKEY", "CRETAG"
-SOURCE = "CRFILE"  # in the first header of a file of masks, and in that of each mask
 WIDTH = 70  # characters of a line of HISTORY or COMMENT
 
 
@@ -161,10 +160,10 @@ def cards_of_mask(
 def short_cards(masker: Masker, wanted: Wanted, hit: int) -> list[fits.Card]:
     """Return the cards that a cleaned image gets as well."""
     return [
-        fits.Card("CRMODEL", called(masker.card), "network"),
+        fits.Card(NETWORK, called(masker.card), "network"),
         fits.Card("CRVERSN", __version__, "of cosmicgate"),
         fits.Card("CRTHRESH", float(f"{wanted.threshold:.6g}"), "probability from which a pixel is hit"),
-        fits.Card("CRPIXELS", hit, "pixels hit by cosmic rays"),
+        fits.Card(HIT, hit, "pixels hit by cosmic rays"),
     ]
 
 

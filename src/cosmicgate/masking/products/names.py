@@ -14,6 +14,8 @@ Kind = Literal["mask", "append", "clean", "in-place"]
 ENDINGS = {"mask": "_crmask", "append": "_crmasked", "clean": "_crclean"}
 FITS = re.compile(r"\.(fits|fit|fts)(\.fz)?(\.gz)?$", re.IGNORECASE)
 PRODUCT = re.compile(rf"({'|'.join(sorted(ENDINGS.values(), key=len, reverse=True))})(?i:{FITS.pattern})")
+SOURCE = "CRFILE"  # in the first header of a file of masks, and in that of each mask
+BEGIN = 2880  # bytes, in which that header tells it
 DEAD = 60.0  # seconds since a hidden file was last written to, after which nobody writes it any more
 
 
@@ -27,11 +29,20 @@ def inputs_of(paths: Iterable[Address], recursive: bool = False) -> tuple[list[t
     for path in paths:
         inside = _inside(path, recursive) if isinstance(path, Path) else _inside_url(path, recursive)
         for file in [path] if inside is None else inside:
-            if PRODUCT.search(file.name):
+            if PRODUCT.search(file.name) or (inside is not None and isinstance(file, Path) and is_of_masks(file)):
                 products.append(file)
             else:
                 found.setdefault(file, file.parent if inside is None else path)
     return list(found.items()), products
+
+
+def is_of_masks(file: Path) -> bool:
+    """Say whether a file is one of masks, by the card of its first header, whatever its name."""
+    try:
+        with file.open("rb") as opened:
+            return f"{SOURCE}  =".encode() in opened.read(BEGIN)
+    except OSError:  # it is named when it is to be read
+        return False
 
 
 def _inside(path: Path, recursive: bool) -> list[Path] | None:

@@ -38,7 +38,10 @@ class Patch:
 
 
 def patched(header: bytes, data: bytes, patch: Patch) -> bytes:
-    """Return an HDU (its header and data as they are in the file) with a patch, more cards and new checksums."""
+    """Return an HDU (its header and data as they are in the file) with a patch, its cards and new checksums.
+
+    A new card takes the place of one of its keyword, but for HISTORY and COMMENT, of which there may be many.
+    """
     cards = fits.Header.fromstring(b"".join(cards_of(header)))
     if cards.get("ZIMAGE", False):
         header, data = patched_table(header, data, patch.rows, patch.columns, patch.before, patch.after)
@@ -47,7 +50,8 @@ def patched(header: bytes, data: bytes, patch: Patch) -> bytes:
         place = patch.rows * cards["NAXIS1"] + patch.columns
         stored[place] = as_stored(patch.after, stored.dtype, cards.get("BSCALE", 1), cards.get("BZERO", 0))
         data = stored.tobytes()
-    return sealed(changed(header, new=patch.cards), filled(data))
+    again = {card.keyword for card in patch.cards} - {"HISTORY", "COMMENT"}
+    return sealed(changed(header, new=patch.cards, without=again), filled(data))
 
 
 def as_stored(values: NDArray[Any], dtype: np.dtype[Any], scale: float, zero: float) -> NDArray[Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from cosmicgate.data.fits.hdus import FitsError, opened, pixels, section
+from cosmicgate.data.fits.hdus import NETWORK, FitsError, opened, pixels, precise_pixels, said, section
 from cosmicgate.data.fits.headers import first, number
 from cosmicgate.data.fits.images import Extension, chosen, masks_beside, planes_beside, science
 from cosmicgate.data.fits.instruments import telescope_of
@@ -22,9 +22,9 @@ UNCERTAINTIES: dict[Kind, frozenset[str]] = {
     "var": frozenset({"VAR", "VARIANCE", "STAT"}),
     "ivar": frozenset({"IVAR", "INVVAR", "WHT", "WEIGHT", "WGT", "WT"}),
 }
+# Words of planes that are no uncertainty of the image, or one part of it (JWST's): they stay as they are.
+NO_UNCERTAINTY = frozenset({"BKG", "BACKGROUND", "SKY", "MODEL", "PSF", "POISSON", "RNOISE", "FLAT"})
 OVERSCAN = ("BIASSEC", *(f"BIASSEC{letter}" for letter in "ABCD"))
-
-
 MUCH = 0.05  # of an image, called bad by a mask: worth a word
 
 
@@ -38,13 +38,14 @@ class Uncertainty:
         Of its HDU.
     kind : {"std", "var", "ivar"}
         What its numbers are.
-    values : ndarray (H, W), float32
-        In the unit of the image, or that squared, or one over that squared.
+    values : ndarray (H, W), float64
+        In the unit of the image, or that squared, or one over that squared: of the small numbers of physical units
+        float32 cannot hold the squares.
     """
 
     number: int
     kind: Kind
-    values: NDArray[np.float32]
+    values: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +136,8 @@ def _read(
     bad = ~np.isfinite(image)
     for rows, columns in _overscans(place):
         bad[rows, columns] = True
+    if said(place.headers[0], NETWORK) is not None:
+        notes.append("cosmicgate has cleaned it already: hits that were replaced are not in it any more")
     if place.overscan:
         notes.append(f"its overscan ({place.overscan}) is not searched")
     telescope = telescope_of(place.headers, path)
@@ -176,13 +179,14 @@ def _overscans(place: Extension) -> list[tuple[slice, slice]]:
 
 def kind_of(name: str) -> Kind | None:
     """Return what an EXTNAME says of the numbers of a plane of uncertainty, None if it is of none."""
-    return next((kind for kind, words in UNCERTAINTIES.items() if words & words_of(name)), None)
+    words = words_of(name)
+    return None if words & NO_UNCERTAINTY else next((kind for kind, one in UNCERTAINTIES.items() if one & words), None)
 
 
 def _uncertainties(hdus: fits.HDUList, place: Extension, images: Sequence[Extension]) -> list[Uncertainty]:
     found = []
     for number_, kind in uncertain_planes(hdus, place, images):
-        found.append(Uncertainty(number_, kind, pixels(hdus[number_])))
+        found.append(Uncertainty(number_, kind, precise_pixels(hdus[number_])))
         del hdus[number_].data
     return found
 

@@ -17,8 +17,8 @@ from cosmicgate.data.fits.images import Extension
 from cosmicgate.files import whole
 from cosmicgate.masking.masker import ascii_of
 from cosmicgate.masking.products.blocks import BLOCK, header_length, sealed, spans
-from cosmicgate.masking.products.labels import BIT, SOURCE
-from cosmicgate.masking.products.names import name_of
+from cosmicgate.masking.products.labels import BIT
+from cosmicgate.masking.products.names import SOURCE, name_of
 from cosmicgate.masking.products.patching import Patch, patched
 from cosmicgate.masking.products.tiles import undated_table
 
