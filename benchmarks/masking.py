@@ -2,6 +2,7 @@
 
     python benchmarks/masking.py                          # 4096 x 2048, all that is installed; ten minutes
     python benchmarks/masking.py --shape 512 512 --rounds 1 --model outputs/RUN
+    python benchmarks/masking.py --rows CosmicGate 'CosmicGate, fast'
 
 Every row in turn in one process, as many times as there are rounds; ratios are those of medians. "Rate" is that of the
 network's multiplications beside the machine's own matrix product, whatever a detector computes twice not counted.
@@ -180,6 +181,7 @@ def main() -> None:
     parser.add_argument("--shape", type=int, nargs=2, default=(4096, 2048), metavar=("ROWS", "COLUMNS"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--model", default="general", help="as cosmicgate.load takes it")
+    parser.add_argument("--rows", nargs="+", metavar="ROW", help="these rows of the table alone")
     parser.add_argument("--only", help="one row, once, on --image: prints its peak memory in MB")
     parser.add_argument("--image", type=Path, help="a file .npy instead of a simulated frame")
     parser.add_argument("--no-memory", action="store_true", help="leave the peak memory out; it needs Linux")
@@ -195,8 +197,12 @@ def main() -> None:
 
     from cosmicgate.masking.loading import load
 
+    every = rows(options.model)
+    if unknown := sorted(set(options.rows or ()) - set(every)):
+        parser.error(f"--rows {unknown[0]!r}: expected some of {', '.join(map(repr, every))}")
     jobs, absent = {}, []
-    for name, make in rows(options.model).items():
+    for name in ["CosmicGate"] + [row for row in options.rows or every if row != "CosmicGate"]:
+        make = every[name]
         try:
             jobs[name] = make()
         except (ImportError, ValueError, UserWarning) as error:  # no such package, no screen, a processor without it

@@ -13,7 +13,7 @@ import torch
 from cosmicgate.detectors.packaged.cards import find, read_card
 from cosmicgate.masking import loading, shipping
 from cosmicgate.models import UNet
-from cosmicgate.truth import SKY
+from cosmicgate.truth import CORE, SKY
 
 SMALL = ("model=deepcr", "model.channels=4", "model.depth=2", "model.scaling=robust")
 
@@ -174,3 +174,20 @@ def test_weights_that_were_changed_are_refused(packaged, tmp_path):
     copy.with_suffix(".json").write_text(packaged.with_suffix(".json").read_text())
     with pytest.raises(ValueError, match=r"its checksum is .* its card says"):
         loading.load(copy)
+
+
+def test_squares_are_judged_without_their_margin_and_seen_with_a_halo_of_no_more_than_matters(monkeypatch):
+    """Of two found pixels none may be lost: the threshold is that of the darker square, not of its brighter neighbour."""
+    first = UNet(depth=1, channels=2)
+    logits = torch.zeros(32, 32)
+    logits[4, 4], logits[4, 12] = 5.0, 9.0  # of two hits in neighbouring squares, within each other's margin
+    truth = np.full((32, 32), SKY, np.uint8)
+    truth[4, 7] = truth[4, 8] = CORE
+    found = np.where(truth == CORE, 10.0, -10.0)
+    monkeypatch.setattr(shipping, "looked_at", lambda *_: [(torch.zeros(32, 32), found, truth)])
+    monkeypatch.setattr(shipping, "streamed_logits", lambda *_: logits)
+    masker = loading.load("general", check=False)
+    screen = shipping.tuned_screen(masker, first, [])
+    assert screen.threshold == pytest.approx(5.0, abs=0.01)
+    assert screen.margin > 0
+    assert (masker.network.reach, screen.halo) == (23, 16)

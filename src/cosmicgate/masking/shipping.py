@@ -42,6 +42,7 @@ from cosmicgate.truth import CORE, SKY
 RATES = (1e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 LEAST = 10  # false alarms from which a rate is known well enough to be written down
 LOST = 2e-4  # part of the found pixels that a screen may lose on the frames it is tuned on
+HALO = 16  # pixels around a square that a network sees at most; beyond, there is next to nothing that moves a logit
 WIDEST = 200  # training frames whose traits are measured
 
 
@@ -87,15 +88,19 @@ def ranges(frames: Sequence[Path], scaling: str) -> dict[str, list[float]]:
 
 
 def tuned_screen(masker: Masker, first: UNet, frames: Sequence[Path], fpr: float = TUNED) -> Screen:
-    """Return the strictest screen that loses no more than :data:`LOST` of the hit pixels which the network finds."""
+    """Return the strictest screen that loses no more than :data:`LOST` of the hit pixels which the network finds.
+
+    Squares are judged without their margin, which comes on top: for what a hit leaves in the squares beside its own.
+    """
     step = masker.network.step
-    screen = Screen(first, 0.0, cell=max(Screen.cell, step), halo=step * math.ceil(masker.network.reach / step))
+    halo = step * math.ceil(min(masker.network.reach, HALO) / step)
+    screen = Screen(first, 0.0, cell=max(Screen.cell, step), halo=halo)
     least = masker.card.calibration[0][0]  # few frames do not tell rates as low as that
     threshold = np.log(t := masker.card.threshold_at(max(fpr, least))) - np.log1p(-t)
     found = []
     for image, logits, truth in looked_at(masker.network, frames, "screen"):
         scale = Levels.of(image).scaled if first.scaling == "robust" else unscaled
-        cells = brightest(screen, streamed_logits(first, image, scale, FIRST_ROWS)).numpy()
+        cells = brightest(replace(screen, margin=0), streamed_logits(first, image, scale, FIRST_ROWS)).numpy()
         rows, columns = np.nonzero((truth == CORE) & (logits >= threshold))
         found.append(cells[rows // screen.cell, columns // screen.cell])
     return replace(screen, threshold=float(np.quantile(np.concatenate(found), LOST)))

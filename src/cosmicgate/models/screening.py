@@ -1,8 +1,8 @@
 """Logits where there could be a hit, and nothing elsewhere: a tiny network looks first, the real one at what is left.
 
 Cosmic rays touch one pixel in some thousand. A network of a few thousand weights, made lenient, finds every place that
-could hold one; the real network then sees these places alone, with as much around them as it needs to say there exactly
-what it says for the whole image.
+could hold one; the real network then sees these places alone, with as much around them as it needs to say there what it
+says for the whole image.
 """
 
 from collections import defaultdict
@@ -42,13 +42,14 @@ class Screen:
     margin : int
         Pixels around a square in which a pixel over the threshold counts for it too.
     halo : int
-        Pixels around a square that the network sees beside it: 24 give a UNet-3 all that it needs.
+        Pixels around a square that the network sees beside it. With 24 a UNet-3 says there what it says for the whole
+        image.
     """
 
     network: UNet
     threshold: float
     cell: int = 8
-    margin: int = 0
+    margin: int = 4
     halo: int = 24
 
 
@@ -64,8 +65,8 @@ def screened_logits(
     Parameters
     ----------
     network : UNet
-        In evaluation mode, on the device to compute on. With batch norm its logits in a square that is looked at are
-        those of the whole image.
+        In evaluation mode, on the device to compute on. With batch norm, and a halo of its reach, its logits in a
+        square that is looked at are those of the whole image.
     screen : Screen
         Says where.
     image : Tensor (H, W), float32
