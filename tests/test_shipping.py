@@ -177,7 +177,7 @@ def test_weights_that_were_changed_are_refused(packaged, tmp_path):
 
 
 def test_squares_are_judged_without_their_margin_and_seen_with_a_halo_of_no_more_than_matters(monkeypatch):
-    """Of two found pixels none may be lost: the threshold is that of the darker square, not of its brighter neighbour."""
+    """Of two found pixels none may be lost: the threshold is that of the darker square, not of its neighbour."""
     first = UNet(depth=1, channels=2)
     logits = torch.zeros(32, 32)
     logits[4, 4], logits[4, 12] = 5.0, 9.0  # of two hits in neighbouring squares, within each other's margin
