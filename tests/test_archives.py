@@ -8,12 +8,14 @@ from dataclasses import replace
 from email.utils import formatdate
 from types import SimpleNamespace
 
+import httpx
 import numpy as np
 import pytest
 from replay import Trouble, md5
 
 from cosmicgate.data.archives import POLITE, FetchError, Manifest, Manners, Remote
 from cosmicgate.data.archives.client import Session
+from cosmicgate.data.archives.client import _said as said
 from cosmicgate.data.archives.fetch import complete
 from cosmicgate.data.archives.listing import BY_MD5, read_manifest
 
@@ -201,3 +203,9 @@ def test_a_manifest_that_is_none_is_refused_by_name(tmp_path):
 
 def soon(is_so):
     return any(is_so() or time.sleep(0.02) for _ in range(5000))
+
+
+@pytest.mark.parametrize("body", ['"an error message"', "5", '["message"]', "{}", "no JSON", '{"detail": null}'])
+def test_an_archives_own_words_are_passed_on_only_if_there_are_some(body):
+    assert said(httpx.Response(400, text=body)) == ""
+    assert said(httpx.Response(400, text='{"errorMessage": "Unknown field"}')) == " (Unknown field)"

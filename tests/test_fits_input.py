@@ -1,5 +1,6 @@
 """FITS as instruments and archives write it: which image, which mask, which keyword, which unit."""
 
+import errno
 import re
 import shutil
 import tracemalloc
@@ -333,3 +334,17 @@ def test_real_cutouts_of_decam_are_known_by_their_focal_plane(real):
             flags, header = hdus["DQ"].data, hdus["SCI"].header
         assert frame.gain == (header["GAINA"] + header["GAINB"]) / 2
         assert not frame.bad[flags == (16 if flags.max() > 8 else 5)].any()  # the pipeline's hits are ours to find
+
+
+def test_a_full_disk_is_not_called_a_broken_file(tmp_path, monkeypatch):
+    """A data set that leaves broken files out would leave good ones out with them."""
+    path = tmp_path / "a.fits.gz"
+    fits.PrimaryHDU(np.zeros((40, 40), np.float32)).writeto(path)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    with pytest.raises(OSError, match="No space left on device") as raised, opened(path):
+        pass
+    assert not isinstance(raised.value, FitsError)
