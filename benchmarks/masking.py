@@ -181,7 +181,7 @@ def main() -> None:
     parser.add_argument("--shape", type=int, nargs=2, default=(4096, 2048), metavar=("ROWS", "COLUMNS"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--model", default="general", help="as cosmicgate.load takes it")
-    parser.add_argument("--rows", nargs="+", metavar="ROW", help="these rows of the table alone")
+    parser.add_argument("--rows", nargs="+", metavar="ROW", help="of the table these rows alone, beside CosmicGate")
     parser.add_argument("--only", help="one row, once, on --image: prints its peak memory in MB")
     parser.add_argument("--image", type=Path, help="a file .npy instead of a simulated frame")
     parser.add_argument("--no-memory", action="store_true", help="leave the peak memory out; it needs Linux")

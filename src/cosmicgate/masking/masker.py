@@ -222,10 +222,9 @@ def uncertainty_of_guess(
     if power is None or not hits.any():
         return np.array(uncertainty)
     array = np.array(np.broadcast_to(uncertainty, hits.shape), np.result_type(uncertainty, np.float32))
-    real = np.float64
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        variance = np.asarray(array, real) ** (1 / power)
-        steps = np.square(np.diff(np.asarray(cleaned, real), axis=1, append=cleaned[:, -2:-1]))
+        variance = np.asarray(array, np.float64) ** (1 / power)
+        steps = np.square(np.diff(np.asarray(cleaned, np.float64), axis=1, append=cleaned[:, -2:-1]))
         own = clean(variance, hits, bad=bad | ~np.isfinite(variance))
         guess = own[hits] + clean(steps, hits, bad=bad)[hits]
         array[hits] = np.maximum(variance[hits], guess) ** power
