@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cosmicgate.data import cameras
-from cosmicgate.data.cameras import RandomDarks, RandomScience, camera, telescope
+from cosmicgate.data.cameras import RandomDarks, RandomScience, camera, smear, telescope
 
 COUNTS = {"train": 3, "validation": 1, "test": 1}
 SHAPE = (64, 96)
@@ -13,11 +13,22 @@ SHAPE = (64, 96)
 def test_a_camera_lies_within_the_ranges():
     for seed in range(200):
         ccd = camera(SHAPE, np.random.default_rng(seed))
-        assert cameras.THICKNESS[0] <= ccd.thickness <= cameras.THICKNESS[1]
-        assert cameras.GAIN[0] <= ccd.gain <= cameras.GAIN[1]
-        assert ccd.diffusion_min <= ccd.diffusion_max <= ccd.diffusion_min + cameras.DIFFUSION_DEEP
-        assert ccd.saturation <= cameras.CONVERTER
+        deepest = ccd.diffusion_min + cameras.DIFFUSION_DEEP
+        for value, limits in (
+            (ccd.thickness, cameras.THICKNESS),
+            (ccd.pixel, cameras.PIXEL),
+            (ccd.diffusion_min, cameras.DIFFUSION),
+            (ccd.diffusion_max, (ccd.diffusion_min, deepest)),
+            (ccd.gain, cameras.GAIN),
+            (ccd.read_noise, cameras.READ_NOISE),
+            (ccd.saturation, (cameras.FULL_WELL[0] / ccd.gain, cameras.CONVERTER)),
+            (ccd.saturation * ccd.gain, (0, cameras.FULL_WELL[1])),
+            (ccd.pixel_scale, cameras.PIXEL_SCALE),
+            (ccd.substrate, (0, cameras.SUBSTRATE)),
+        ):
+            assert limits[0] * 0.999 <= value <= limits[1] * 1.001
         assert ccd.substrate == 0 or ccd.thickness < 30
+        assert ccd.shape == SHAPE
 
 
 def test_thin_and_thick_silicon_come_alike():
@@ -33,6 +44,23 @@ def test_the_sky_of_a_telescope_lies_within_its_range_of_electrons():
         low, high = cameras.SKY
         assert low * 0.999 <= band.sky[0] * 100 * ccd.gain <= high * 1.001
         assert cameras.SEEING[0] * 0.999 <= band.seeing / ccd.pixel_scale <= cameras.SEEING[1] * 1.001
+        assert cameras.ZERO_POINT[0] <= band.zero_point <= cameras.ZERO_POINT[1]
+        assert band.stars == cameras.STARS
+
+
+def test_a_smeared_telescope_trails_or_is_out_of_focus_within_the_ranges():
+    drawn = [smear(0.5, np.random.default_rng(seed)) for seed in range(300)]
+    some = [one for one in drawn if one is not None]
+    assert 120 < len(some) < 180
+    trails = [one for one in some if one.trail]
+    assert 0.55 < len(trails) / len(some) < 0.78
+    for one in some:
+        if one.trail:
+            assert cameras.TRAIL[0] * 0.999 <= one.trail <= cameras.TRAIL[1] * 1.001 and not one.defocus
+        else:
+            assert cameras.DEFOCUS[0] * 0.999 <= one.defocus <= cameras.DEFOCUS[1] * 1.001
+            assert cameras.HOLE[0] <= one.hole <= cameras.HOLE[1]
+    assert not any(smear(0, np.random.default_rng(seed)) for seed in range(20))
 
 
 @pytest.mark.parametrize("source", [RandomScience, RandomDarks])
