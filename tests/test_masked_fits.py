@@ -60,6 +60,13 @@ def test_a_header_without_saturation_gets_that_of_the_class(lco_files, tmp_path)
     assert frames[0].saturation != frames[1].saturation
 
 
+def test_a_card_that_fits_does_not_allow_counts_as_missing(lco_files, tmp_path):
+    path = patched(lco_files[0], tmp_path, "SATURATE")
+    assert read_sequence(path).exposures[1].frame.saturation == pytest.approx(65_000 * 1.5)
+    with pytest.raises(ValueError, match="frame 2: expected GAIN, RDNOISE and EXPTIME, found no RDNOISE"):
+        read_sequence(patched(lco_files[0], tmp_path, "RDNOISE"))
+
+
 def test_what_is_not_a_number_is_bad_and_never_scored(lco_files, tmp_path):
     def spoil(hdus):
         hdus[1].data[30:32, 40] = np.nan
@@ -79,6 +86,16 @@ def changed(file: Path, folder: Path, change, name: str | None = None) -> Path:
         copies = fits.HDUList([hdu.copy() for hdu in hdus])
         change(copies)
         copies.writeto(path, overwrite=True)
+    return path
+
+
+def patched(file: Path, folder: Path, word: str) -> Path:
+    """Write a copy of a file whose second frame has a value under ``word`` that astropy can neither write nor read."""
+    path = changed(file, folder, lambda hdus: hdus[2].header.set(word, 12345.0))
+    card = f"{word:8}= {12345.0:>20}".encode()
+    content = path.read_bytes()
+    assert content.count(card) == 1
+    path.write_bytes(content.replace(card, f"{word:8}= {'unknown':>20}".encode()))
     return path
 
 
