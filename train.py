@@ -35,15 +35,15 @@ def main(cfg: DictConfig) -> float:
     elif finished(run, config):
         return made_small(best)
     pl.seed_everything(cfg.seed, verbose=False)
-    data = training_data(cfg.data)
+    data, module = training_data(cfg.data), build(cfg.module)
+    going_on = last if cfg.resume and last.is_file() else None
     config["trained_on"] = f"{cfg.data.name}, {data.provenance}"
-    module = build(cfg.module)
-    config["started_from"] = begin_with(module.network, cfg.start)
+    config["started_from"] = begin_with(module.network, cfg.start, going_on)
     callbacks = [*build(cfg.callbacks).values(), SelfContained(config)]
     trainer = build(cfg.trainer, callbacks=callbacks, logger=on_record(build(cfg.logger), run))
     begin(trainer, run, cfg.seed, data, config)
     describe(trainer.loggers, config)
-    trainer.fit(module, datamodule=data, ckpt_path=last if cfg.resume and last.is_file() else None)
+    trainer.fit(module, datamodule=data, ckpt_path=going_on)
 
     detector, test_sets = load(best), data.test_sets()
     judge_together(detector, test_sets, run / "frames", trainer)

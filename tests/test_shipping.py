@@ -62,6 +62,18 @@ def test_a_training_can_start_with_the_weights_of_another(runs):
 
 
 @pytest.mark.slow
+def test_a_training_that_goes_on_does_not_ask_again_for_what_it_began_with(runs, command, tmp_path):
+    begun, run = tmp_path / "begun", tmp_path / "run"
+    shutil.copytree(runs[0], begun)
+    command.train(run, *SMALL, f"start={begun}")
+    began = json.loads((run / "provenance.json").read_text())["config"]["started_from"]
+    shutil.rmtree(begun)
+    (run / "results.json").unlink()  # as if it had been stopped before its test
+    command.train(run, *SMALL, f"start={begun}")
+    assert json.loads((run / "provenance.json").read_text())["config"]["started_from"] == began is not None
+
+
+@pytest.mark.slow
 def test_a_packaged_network_gives_what_its_checkpoint_gives(runs, packaged):
     image = np.random.default_rng(0).normal(1000, 10, (64, 80))
     expected = loading.load(runs[1], check=False).probability(image)

@@ -71,8 +71,10 @@ def usual_precision(network: UNet) -> Precision:
     return "float16" if on_gpu(network) and scaled else "float32"
 
 
-def begin_with(network: UNet, model: str | Path | None) -> str | None:
+def begin_with(network: UNet, model: str | Path | None, going_on: Path | None = None) -> str | None:
     """Give a network the weights of another of the same form, as :func:`load` finds it; None leaves its own.
+
+    A training that goes on from its own checkpoint gets nothing: what it began with, which may be gone, is in there.
 
     Returns
     -------
@@ -84,6 +86,11 @@ def begin_with(network: UNet, model: str | Path | None) -> str | None:
     ValueError
         Its weights do not fit, or mean something else: another scaling of the image, other groups of the norm.
     """
+    if going_on is not None:
+        from cosmicgate.detectors.network import read_checkpoint
+
+        began: str | None = read_checkpoint(going_on)["config"].get("started_from")
+        return began
     if model is None:
         return None
     other = load(model, check=False)
