@@ -56,7 +56,8 @@ def test_a_smeared_telescope_trails_or_is_out_of_focus_within_the_ranges():
     assert 0.55 < len(trails) / len(some) < 0.78
     for one in some:
         if one.trail:
-            assert cameras.TRAIL[0] * 0.999 <= one.trail <= cameras.TRAIL[1] * 1.001 and not one.defocus
+            assert cameras.TRAIL[0] * 0.999 <= one.trail <= cameras.TRAIL[1] * 1.001
+            assert not one.defocus
         else:
             assert cameras.DEFOCUS[0] * 0.999 <= one.defocus <= cameras.DEFOCUS[1] * 1.001
             assert cameras.HOLE[0] <= one.hole <= cameras.HOLE[1]
