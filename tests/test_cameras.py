@@ -87,6 +87,28 @@ def test_a_dark_knows_its_hits_and_a_scene_calls_nothing_bad():
     assert not any(scene.read_out for scene in scenes)
 
 
+def test_stars_can_be_hardly_wider_than_a_pixel_and_what_is_drawn_else_stays():
+    wide, narrow = (
+        RandomScience({"train": 1}, (256, 256), **told).recipes("train")[0] for told in ({}, {"seeing": (1.2, 1.3)})
+    )
+    assert wide.key != narrow.key, "frames of other telescopes are other frames"
+    assert wide.key == RandomScience({"train": 1}, (256, 256), seeing=list(cameras.SEEING)).recipes("train")[0].key
+    for seed in range(50):
+        ccd = camera(SHAPE, np.random.default_rng(seed))
+        usual = telescope(ccd, 100.0, np.random.default_rng(seed))
+        band = telescope(ccd, 100.0, np.random.default_rng(seed), (1.2, 1.8))
+        assert 1.2 * 0.999 <= band.seeing / ccd.pixel_scale <= 1.8 * 1.001
+        assert (band.sky, band.zero_point) == (usual.sky, usual.zero_point)
+    a, b = wide.make(), narrow.make()
+    assert (a.gain, a.read_noise, a.exptime) == (b.gain, b.read_noise, b.exptime)
+
+
+@pytest.mark.parametrize("seeing", [(0.5, 2.0), (3.0, 2.0), (2.0,)])
+def test_stars_narrower_than_a_pixel_are_refused(seeing):
+    with pytest.raises(ValueError, match="from 1 pixel on"):
+        RandomScience({"train": 1}, SHAPE, seeing=seeing).recipes("train")
+
+
 def test_a_shape_that_is_none_is_refused():
     with pytest.raises(ValueError, match="rows and columns"):
         camera([64], np.random.default_rng(0))

@@ -203,9 +203,10 @@ def test_every_experiment_trains_one_batch(command, name, real, tmp_path):
         sky = [f"{data}.science.bands=[g]", f"{data}.science.frames={one}", f"{data}.science.strips={strips}"]
         return [f"real={real('.')}", f"{data}.root={tmp_path}/semireal", *sky]
 
-    if name in ("general", "smeared", "faint", "longer", "trails", "screen", "squares"):
+    if name in ("general", "smeared", "faint", "longer", "trails", "sharp", "screen", "squares"):
         small += [*cameras("data.parts.cameras"), *simulated("data.parts.decam"), *semireal("data.parts.semireal")]
-        small += [f"data.parts.smeared.science.frames={few}"] * (name in ("trails", "screen", "squares"))
+        small += [f"data.parts.smeared.science.frames={few}"] * (name in ("trails", "sharp", "screen", "squares"))
+        small += [f"data.parts.sharp.science.frames={few}"] * (name == "sharp")
     elif name == "decam_semireal":
         small += semireal("data")
     elif name == "cameras":

@@ -1,10 +1,12 @@
 """Several data sets are trained on together, each as often as it is told, and tested apart."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 
 from cosmicgate.data.cameras import RandomDarks, RandomScience
 from cosmicgate.data.contaminate import Physical
@@ -12,6 +14,7 @@ from cosmicgate.data.decam import DecamData
 from cosmicgate.data.mixture import Mixed, Mixture
 from cosmicgate.data.patches import Crops
 
+CONF = Path(__file__).parents[1] / "conf"
 FRAMES = {"train": 2, "validation": 1, "test": 1}
 
 
@@ -83,6 +86,28 @@ def test_an_epoch_has_no_patch_twice_unless_a_part_is_asked_for_more_than_it_has
         assert max(often["small"].values()) - min(often["small"].values()) <= 1
     seen = {index for patches in epochs for name, _, index in patches if name == "large"}
     assert len(seen) > 950  # what one epoch leaves out another one has
+
+
+def test_a_part_that_is_asked_for_more_than_it_has_is_named(mixture, caplog):
+    mixture.setup("fit")
+    assert "data.parts.a: an epoch takes about 320 patches of its 8: some come twice" in caplog.text
+    assert "data.parts.b: an epoch takes about 80 patches of its 8" in caplog.text
+    caplog.clear()
+    Mixture(mixture.parts, {"a": 0.5, "b": 0.5}, count=16).setup("fit")
+    assert not caplog.text
+
+
+def test_no_crop_of_the_general_network_comes_twice_in_an_epoch_or_again_in_the_next_part():
+    """The parts of its training (docs/training-budget.md) each draw their crops by a seed of their own."""
+    chain = ("cameras", "general", "smeared", "faint", "longer", "trails", "sharp")
+    seeds = []
+    for name in chain:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = compose("train", overrides=[f"experiment={name}", "real=nowhere"])
+        seeds.append(cfg.seed)
+        for part in cfg.data.get("parts", {}).values():
+            assert part.windows.count >= cfg.data.count
+    assert len(set(seeds)) == len(chain)
 
 
 def test_validation_sees_every_part_once_and_the_test_keeps_them_apart(mixture):

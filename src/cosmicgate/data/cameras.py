@@ -56,12 +56,15 @@ class RandomScience:
         Rows and columns.
     smeared : float
         Part of the telescopes that make trails (two of three) or rings of their stars.
+    seeing : sequence of float
+        Least and largest width of a star, as :data:`SEEING`.
     """
 
     frames: Mapping[str, int]
     shape: Sequence[int] = (512, 512)
     seed: int = 0
     smeared: float = 0.0
+    seeing: Sequence[float] = SEEING
     provenance: Provenance = "simulated"
 
     def recipes(self, split: Split) -> list[Recipe]:
@@ -69,21 +72,26 @@ class RandomScience:
         check_splits(self.frames)
         if not 0 <= self.smeared <= 1:
             raise ValueError(f"smeared = {self.smeared}: expected a part of the telescopes, 0 to 1")
+        if len(self.seeing) != 2 or not 1 <= self.seeing[0] <= self.seeing[1]:
+            raise ValueError(f"seeing = {list(self.seeing)}: expected the least and the largest, from 1 pixel on")
         return [self._recipe(split, number) for number in range(self.frames.get(split, 0))]
 
     def _recipe(self, split: Split, number: int) -> Recipe:
         name = f"{split}-camera-{number:04d}"
         seed = [self.seed, 3, SPLITS.index(split), number]
+        seeing = (float(self.seeing[0]), float(self.seeing[1]))
 
         def make() -> Frame:
             rng = np.random.default_rng(seed)
             ccd, exptime = camera(self.shape, rng), _even_in_log(EXPTIME, rng)
-            band = replace(telescope(ccd, exptime, rng), smear=smear(self.smeared, np.random.default_rng([*seed, 1])))
+            band = telescope(ccd, exptime, rng, seeing)
+            band = replace(band, smear=smear(self.smeared, np.random.default_rng([*seed, 1])))
             frame = draw(ccd, band, exptime, rng, name)
             return replace(frame, bad=np.zeros_like(frame.bad))  # not every user knows the bad columns: they are sky
 
         smears = [[self.smeared, TRAIL, DEFOCUS, HOLE]] if self.smeared else []
-        return Recipe(name, ["random cameras", list(self.shape), _ranges(), seed, *smears], make)
+        widths = [["seeing", seeing]] if seeing != SEEING else []
+        return Recipe(name, ["random cameras", list(self.shape), _ranges(), seed, *smears, *widths], make)
 
 
 @dataclass(frozen=True)
@@ -144,14 +152,14 @@ def camera(shape: Sequence[int], rng: np.random.Generator) -> CCD:
     )
 
 
-def telescope(ccd: CCD, exptime: float, rng: np.random.Generator) -> Band:
+def telescope(ccd: CCD, exptime: float, rng: np.random.Generator, seeing: Range = SEEING) -> Band:
     """Draw what is before the CCD: zero point, seeing, sky and the richness of the field."""
     level = _even_in_log(SKY, rng) / (ccd.gain * exptime)  # ADU per second and pixel
     return Band(
         zero_point=rng.uniform(*ZERO_POINT),
         sky=(level, level),
         sky_scale=ccd.pixel_scale,
-        seeing=_even_in_log(SEEING, rng) * ccd.pixel_scale,
+        seeing=_even_in_log(seeing, rng) * ccd.pixel_scale,
         colour=0.0,
         scatter=0.0,
         stars=STARS,

@@ -1,5 +1,6 @@
 """Several data sets to train on at once: each patch is drawn from one of them, by chances that are told."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset
 from cosmicgate.data.decam import Batch, DecamData, TestSet
 from cosmicgate.data.patches import Patches, loader
 from cosmicgate.data.splits import Split
+
+log = logging.getLogger(__name__)
 
 
 class Mixture(pl.LightningDataModule):
@@ -66,6 +69,13 @@ class Mixture(pl.LightningDataModule):
             return
         for part in self.parts.values():
             part.setup(stage)
+        for (name, part), share in zip(self.parts.items(), self.shares, strict=True):
+            if (asked := share * self.count) > len(part.train):
+                log.warning(
+                    "data.parts.%s: an epoch takes about %.0f patches of its %d: some come twice; windows.count says "
+                    "how many crops it draws",
+                    *(name, asked, len(part.train)),
+                )
         self.train = Mixed([part.train for part in self.parts.values()], self.shares, self.count, self.seed)
         self.validation: ConcatDataset[dict[str, Tensor]] = ConcatDataset(
             [part.validation for part in self.parts.values()]
