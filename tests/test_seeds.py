@@ -93,6 +93,17 @@ def test_means_of_different_numbers_of_seeds_are_compared_all_the_same():
     assert [(d["a"], d["b"]) for d in found] == [
         ("Att deepCR, seed 0", "deepCR, seed 0"),
         ("Att deepCR, seed 1", "deepCR, seed 1"),
-        ("Att deepCR, mean of 2 seeds", "deepCR, mean of 3 seeds"),
+        ("Att deepCR, mean of 2 seeds", "deepCR, mean of 2 seeds"),
     ]
     assert found[-1]["core"]["f1"]["difference"] == pytest.approx(0.1)
+
+
+def test_means_are_compared_over_the_seeds_that_both_have():
+    gated, plain = {0: 0.9, 1: 0.1, 3: 0.8}, {0: 0.85, 2: 0.2, 3: 0.85}
+    scored = [(Named(f"Att deepCR, seed {n}"), a_score(value)) for n, value in gated.items()]
+    scored += [(Named(f"deepCR, seed {n}"), a_score(value)) for n, value in plain.items()]
+    found = _differences([*scored, *means(scored)], [("Att deepCR", "deepCR")], TestSet("decam", "simulated", ()))
+    assert found[-1]["core"]["f1"]["difference"] == pytest.approx(0.0)
+    one = [pair for pair in scored if not pair[0].title.endswith("seed 3")]
+    found = _differences([*one, *means(one)], [("Att deepCR", "deepCR")], TestSet("decam", "simulated", ()))
+    assert [(d["a"], d["b"]) for d in found] == [("Att deepCR, seed 0", "deepCR, seed 0")]

@@ -9,7 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from conftest import TINY
 
+from cosmicgate.detectors.network import hash_of
 from cosmicgate.detectors.packaged.cards import find, read_card
 from cosmicgate.masking import loading, shipping
 from cosmicgate.models import UNet
@@ -118,11 +120,30 @@ def test_the_first_look_of_a_packaged_network_can_be_tuned_for_another(runs, pac
     assert card.screen["settings"]["halo"] == 10, "what a UNet-2 sees around a pixel"
 
 
+@pytest.mark.slow
+def test_a_card_has_the_scores_of_its_own_weights_alone(runs, packaged, command, tmp_path):
+    told = ("data=decam", "data.name=decam_again", f"data.root={command.data}", *TINY, "picture=false")
+    for name, run in (("own", runs[1]), ("other", runs[0])):
+        best = run / "checkpoints" / "best.ckpt"
+        done = command("evaluate.py", *told, f"checkpoint={best}", f"hydra.run.dir={tmp_path}/{name}")
+        assert done.returncode == 0, done.stderr
+    own, other = (str(tmp_path / name / "results.json") for name in ("own", "other"))
+    with pytest.raises(ValueError, match=r"other/results.json has no row of these weights"):
+        shipping.main([str(packaged), "--results", other, "--folder", str(tmp_path)])
+    assert shipping.main([str(packaged), "--results", own, "--folder", str(tmp_path)]) == 0
+    before, after = read_card(packaged), read_card(tmp_path / "mine.safetensors")
+    row = json.loads((tmp_path / "own/results.json").read_text())["rows"][0]
+    assert [one for one in after.scores if one["data"] == "decam"] == before.scores
+    (f1,) = (one for one in after.scores if (one["data"], one["truth"], one["metric"]) == ("decam_again", "core", "f1"))
+    assert f1["value"] == row["core"]["f1"]
+    assert hash_of(loading.load(packaged, check=False).network) == row["weights"]
+
+
 def test_what_cannot_be_packaged_is_refused_with_what_is_missing(tmp_path, capsys):
     for arguments, expected in (
         ([str(tmp_path), "--name", "mine"], r"is a run: give the --name .* and its --command, no more"),
         (["deepcr", "--screen", "general"], r"--screen general: its first look is tuned on .*: give --calibrate RUN"),
-        (["general"], r"general is no folder of a run: a packaged network takes --screen, --calibrate or both"),
+        (["general"], r"general is no folder of a run: a packaged network takes --screen, --calibrate or --results"),
     ):
         with pytest.raises(SystemExit):
             shipping.main(arguments)

@@ -14,6 +14,7 @@ from cosmicgate.config import build, cause_of
 from cosmicgate.data.fits.frames import Frame
 from cosmicgate.detectors import NEVER, Detection
 from cosmicgate.detectors.inputs import BRIDGED, bridged
+from cosmicgate.detectors.packaged.cards import pack
 from cosmicgate.detectors.packaged.unpacking import ready, screen_of, unpacked
 from cosmicgate.models import UNet
 from cosmicgate.models.inference import frame_logits
@@ -61,6 +62,11 @@ class Network:
         if not 0 < self.threshold < 1:
             raise ValueError(f"{self.title}: threshold = {self.threshold}: expected a probability between 0 and 1")
 
+    @property
+    def weights(self) -> str:
+        """SHA-256 of its weights, whatever file they were in."""
+        return hash_of(self.network)
+
     @torch.inference_mode()
     def detect(self, frame: Frame) -> Detection:
         """Return the logits of a frame, whose bad pixels are never called hit."""
@@ -71,6 +77,11 @@ class Network:
         else:
             logits = frame_logits(self.network, torch.from_numpy(image), self.tile, self.halo)
         return Detection(logits=logits.masked_fill_(torch.from_numpy(bad), NEVER))
+
+
+def hash_of(network: nn.Module) -> str:
+    """Return the SHA-256 of a network's weights, as rows of results and cards tell them apart."""
+    return pack({name: value.cpu() for name, value in network.state_dict().items()})[1]
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from cosmicgate.data.decam import TestSet
 from cosmicgate.detectors import Detector
 from cosmicgate.evaluation.judging import finished, read_result
 from cosmicgate.evaluation.scoring import Scored, difference, score
-from cosmicgate.evaluation.seeds import Mean, means
+from cosmicgate.evaluation.seeds import Mean, in_common, means
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +102,7 @@ def row(scored: Scored, detector: Detector | Mean, test_set: TestSet) -> dict[st
         "detector": detector.title,
         "trained_on": detector.trained_on,
         "threshold": detector.threshold,
+        **({"weights": weights} if (weights := getattr(detector, "weights", None)) else {}),
     } | scored.content
 
 
@@ -126,7 +127,18 @@ def _differences(
             ]
             alike = [(b, b_scored) for b, b_scored in partners if b.trained_on == a.trained_on]
             for b, b_scored in alike or partners:
-                about = {"test_set": test_set.name, "provenance": test_set.provenance, "frames": len(test_set.folders)}
-                about |= {"a": a.title, "b": b.title, "trained_on": [a.trained_on, b.trained_on]}
-                found.append(about | difference(a_scored, b_scored))
+                pair: Any = ((a, a_scored), (b, b_scored))
+                if isinstance(a, Mean) and isinstance(b, Mean):
+                    pair = in_common(a, b)
+                if pair:
+                    found.append(_difference(pair[0], pair[1], test_set))
     return found
+
+
+def _difference(
+    first: tuple[Detector | Mean, Scored], second: tuple[Detector | Mean, Scored], test_set: TestSet
+) -> dict[str, Any]:
+    (a, a_scored), (b, b_scored) = first, second
+    about = {"test_set": test_set.name, "provenance": test_set.provenance, "frames": len(test_set.folders)}
+    about |= {"a": a.title, "b": b.title, "trained_on": [a.trained_on, b.trained_on]}
+    return about | difference(a_scored, b_scored)

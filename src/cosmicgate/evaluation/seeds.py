@@ -1,8 +1,8 @@
 """Several trainings of one network, which differ in their seed: their mean, and how far it would move."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from cosmicgate.evaluation.scoring import Scored, plain
 
 SEED = 1
 HIGHEST = {"false_per_megapixel": np.inf}  # of a score; 1 of all others
-OF_A_SEED = re.compile(r"(?P<network>.+), seed \d+$")
+OF_A_SEED = re.compile(r"(?P<network>.+), seed (?P<seed>\d+)$")
 
 
 @dataclass(frozen=True)
@@ -24,19 +24,40 @@ class Mean:
     title: str
     trained_on: str | None
     threshold: float
+    seeds: Mapping[int, Scored] = field(default_factory=dict)  # each of its trainings
 
 
 def means(scored: Sequence[tuple[Detector, Scored]]) -> list[tuple[Mean, Scored]]:
     """Return the mean of each network of which several seeds were scored (titles ``NAME, seed N``)."""
-    groups: dict[tuple[str, str | None], list[tuple[Detector, Scored]]] = {}
+    groups: dict[tuple[str, str | None], dict[int, tuple[Detector, Scored]]] = {}
     for detector, one in scored:
         if named := OF_A_SEED.match(detector.title):
-            groups.setdefault((named["network"], detector.trained_on), []).append((detector, one))
+            groups.setdefault((named["network"], detector.trained_on), {})[int(named["seed"])] = (detector, one)
     return [
-        (Mean(f"{network}, mean of {len(group)} seeds", trained_on, group[0][0].threshold), mean([s for _, s in group]))
+        _mean(network, trained_on, next(d.threshold for d, _ in group.values()), {n: s for n, (_, s) in group.items()})
         for (network, trained_on), group in groups.items()
         if len(group) > 1
     ]
+
+
+def _mean(network: str, trained_on: str | None, threshold: float, seeds: Mapping[int, Scored]) -> tuple[Mean, Scored]:
+    title = f"{network}, mean of {len(seeds)} seeds"
+    return Mean(title, trained_on, threshold, seeds), mean([seeds[number] for number in sorted(seeds)])
+
+
+def in_common(a: Mean, b: Mean) -> tuple[tuple[Mean, Scored], tuple[Mean, Scored]] | None:
+    """Return two means over the seeds that both have; None if these are fewer than two.
+
+    A seed draws the order of the crops, too: what two networks do with one seed is a pair, and other seeds are none.
+    """
+    both = a.seeds.keys() & b.seeds.keys()
+    if len(both) < 2:
+        return None
+    first, second = (
+        _mean(one.title.rpartition(", mean of")[0], one.trained_on, one.threshold, {n: one.seeds[n] for n in both})
+        for one in (a, b)
+    )
+    return first, second
 
 
 def mean(seeds: Sequence[Scored]) -> Scored:

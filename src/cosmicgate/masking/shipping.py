@@ -2,8 +2,9 @@
 
 ``python -m cosmicgate.masking.shipping outputs/RUN --name NAME --command 'python ...' [--screen outputs/SCREEN]``;
 another first look for a packaged network: ``python -m cosmicgate.masking.shipping NAME --screen outputs/SCREEN``;
-its thresholds measured anew, on the validation frames of a run: ``... NAME --calibrate outputs/RUN``. A first look is
-tuned on the validation frames of the run that is packaged, or of that which calibrates, or of its own.
+its thresholds measured anew, on the validation frames of a run: ``... NAME --calibrate outputs/RUN``; its scores
+counted anew: ``... NAME --results outputs/EVALUATION/results.json``. A first look is tuned on the validation frames of
+the run that is packaged, or of that which calibrates, or of its own.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from tqdm.auto import tqdm
 from cosmicgate.config import build
 from cosmicgate.data.store import digest, load_labelled
 from cosmicgate.detectors.inputs import bridged
-from cosmicgate.detectors.network import read_checkpoint
+from cosmicgate.detectors.network import hash_of, read_checkpoint
 from cosmicgate.detectors.packaged.cards import FOLDER, SCREEN, TUNED, Card, names, pack, ship
 from cosmicgate.detectors.packaged.unpacking import screen_of, unpacked
 from cosmicgate.masking.loading import load
@@ -133,25 +134,41 @@ def looked_at(
         yield image, frame_logits(network, image).numpy(), np.asarray(labelled.truth)
 
 
-def scores(results: Sequence[Path], title: str) -> list[dict[str, Any]]:
-    """Return the rows of results files that belong to a title, short."""
-    found = []
+def scores(results: Sequence[Path], network: UNet) -> list[dict[str, Any]]:
+    """Return the rows of results files that a network earned, short.
+
+    Networks before it had the same title: it is the weights that count. Of several rows of one data set the last one.
+
+    Raises
+    ------
+    ValueError
+        A file has no row of these weights.
+    """
+    latest: dict[str, dict[str, Any]] = {}
     for path in results:
-        for row in json.loads(path.read_text())["rows"]:
-            if row["detector"] == title:
-                for convention in ("dilated", "core"):
-                    found += [
-                        {
-                            "data": row["test_set"],
-                            "provenance": row["provenance"],
-                            "truth": convention,
-                            "metric": metric,
-                            "value": row[convention][metric],
-                            "interval": row["intervals"][convention].get(metric),
-                        }
-                        for metric in ("tpr_at_fpr_0.01pct", "f1")
-                    ]
-    return found
+        rows = [row for row in json.loads(path.read_text())["rows"] if row.get("weights") == hash_of(network)]
+        if not rows:
+            raise ValueError(f"{path} has no row of these weights: expected results of train.py or evaluate.py of them")
+        latest |= {row["test_set"]: row for row in rows if not row["detector"].endswith(", fast")}
+    return [
+        {
+            "data": row["test_set"],
+            "provenance": row["provenance"],
+            "truth": convention,
+            "metric": metric,
+            "value": row[convention][metric],
+            "interval": row["intervals"][convention].get(metric),
+        }
+        for row in latest.values()
+        for convention in ("dilated", "core")
+        for metric in ("tpr_at_fpr_0.01pct", "f1")
+    ]
+
+
+def renewed(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a card's scores with those of some data sets counted anew."""
+    anew = {one["data"] for one in after}
+    return [one for one in before if one["data"] not in anew] + after
 
 
 def card_of(run: Path, name: str, command: str, results: Sequence[Path]) -> tuple[UNet, Card, Any]:
@@ -171,7 +188,7 @@ def card_of(run: Path, name: str, command: str, results: Sequence[Path]) -> tupl
         calibrated_on=f"{masker.card.trained_on}: validation frames, sky pixels",
         calibration=calibration(masker.network, data.split("validation")),
         ranges=ranges(data.split("train"), masker.network.scaling),
-        scores=scores([run / "results.json", *results], masker.card.title),
+        scores=scores([run / "results.json", *results], masker.network),
     )
     return masker.network, card, data
 
@@ -222,14 +239,18 @@ def main(arguments: Sequence[str]) -> int:
         network, card, data = card_of(options.run, options.name, options.command, options.results)
         weights = network.state_dict()
     else:
-        if not (options.screen or options.calibrate) or options.name or options.command or options.results:
-            parser.error(f"{options.run} is no folder of a run: a packaged network takes --screen, --calibrate or both")
+        if not (options.screen or options.calibrate or options.results) or options.name or options.command:
+            parser.error(
+                f"{options.run} is no folder of a run: a packaged network takes --screen, --calibrate or --results"
+            )
         if str(options.screen) in names() and not options.calibrate:
             parser.error(
                 f"--screen {options.screen}: its first look is tuned on the frames of a run: give --calibrate RUN"
             )
         network, card, weights = unpacked(str(options.run))
-        data = data_of(options.calibrate or options.screen)
+        if of := options.calibrate or options.screen:
+            data = data_of(of)
+        card = replace(card, scores=renewed(card.scores, scores(options.results, network)))
         if options.calibrate:
             card = replace(card, calibration=calibration(network, data.split("validation")))
     if options.screen:
