@@ -202,6 +202,14 @@ def test_the_best_value_is_marked_in_words_and_the_published_is_not_judged():
     assert (one.lines[0][2].value, one.lines[0][2].note) == ("97.69", "[97.00, 98.00]")
 
 
+def test_a_mean_of_seeds_on_one_frame_has_no_interval_and_a_table_all_the_same():
+    spread = {"dilated": {key: [0.97, 0.98] for key in SCORES}}
+    rows = [a_row("deepCR, mean of 2 seeds", spread=spread, intervals={"dilated": {}, "draws": 0}), a_row("Att deepCR")]
+    grid = grid_of(tables.tables_of(rows, "dilated")[0], "")
+    assert [cell.value for cell in grid.lines[0]][2] == "97.69"
+    assert grid.lines[0][2].note == "(seeds 97.00 to 98.00)"
+
+
 def test_rows_of_one_name_are_told_apart_by_seed_or_else_by_run(tmp_path):
     for seed in (0, 1):
         a_run(tmp_path / f"run-{seed}", a_row(threshold=seed), seed=seed)

@@ -100,6 +100,11 @@ def test_a_patch_that_fits_into_no_frame_is_refused_with_their_shapes(folders, w
         Patches(folders, windows)
 
 
+def test_frames_that_are_too_small_for_a_grid_are_counted(folders, caplog):
+    assert len(Grid(96).prepare(Patches(folders, Crops(32)).frames)) == 1
+    assert "1 of 2 frames are smaller than a patch of 96 px: not used" in caplog.text
+
+
 def test_a_patch_beyond_the_last_is_refused(folders):
     with pytest.raises(IndexError, match="patch 12 of 12"):
         Patches(folders, Grid(40))[12]

@@ -206,9 +206,12 @@ def test_a_training_that_was_stopped_goes_on_under_its_own_configuration_alone(r
 
 def test_nothing_of_a_training_that_is_to_be_forgotten_is_gone_on_with(run_folder):
     run, config = run_folder
+    for name in ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "report/tables.md", "scored.json", "metrics.csv"):
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).write_text("of the training before")
     forget(run)
     assert not finished(run, config)
-    assert [path.name for path in run.iterdir()] == ["provenance.json"]
+    assert [path.name for path in run.rglob("*") if path.is_file()] == ["provenance.json"]
 
 
 @pytest.mark.slow

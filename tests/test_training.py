@@ -226,6 +226,16 @@ def test_ignored_pixels_change_neither_loss_nor_gradient(frames):
         assert torch.equal(gradient, first[1])
 
 
+def test_a_batch_in_which_no_pixel_counts_teaches_nothing_and_spoils_no_mean(frames):
+    module = small()
+    batch = torch.utils.data.default_collate([Patches(frames, Grid(SIZE))[i] for i in range(2)])
+    batch["truth"] = torch.full_like(batch["truth"], IGNORED)
+    loss = module._loss(module(batch["image"]), batch)
+    loss.backward()
+    assert loss.item() == 0
+    assert not any(parameter.grad.any() for parameter in module.parameters() if parameter.grad is not None)
+
+
 def test_weights_are_those_of_sky_pixels_and_hits_weigh_one(frames):
     module = small()
     module.loss = torch.nn.BCEWithLogitsLoss(reduction="none")

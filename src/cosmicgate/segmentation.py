@@ -71,6 +71,8 @@ class Segmentation(pl.LightningModule):
         if self.squares > 1:
             logits, truth = by_squares(logits, truth, self.squares)
         kept = truth != IGNORED
+        if not kept.any():  # a crop of a dead amplifier: it teaches nothing
+            return logits.sum() * 0
         hit = truth[kept] != SKY
         value: Tensor = self.loss(logits[kept].float(), hit.float())
         if self.weigh is None:
@@ -96,7 +98,8 @@ class Segmentation(pl.LightningModule):
         """Log the loss; return the logits for the callbacks that draw curves of them."""
         logits = self(batch["image"])
         loss = self._loss(logits, batch)
-        self.validation_loss.update(loss, len(batch["image"]))
+        if (batch["truth"] != IGNORED).any():
+            self.validation_loss.update(loss, len(batch["image"]))
         self.log("val/loss", self.validation_loss, on_epoch=True, prog_bar=True)
         return {"logits": logits}
 

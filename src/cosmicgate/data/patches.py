@@ -1,5 +1,6 @@
 """From labelled frames to the patches that a network sees: a grid of them, or crops that seek the hits."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from cosmicgate.data.store import Labelled, load_labelled
 from cosmicgate.data.transforms import Transform
 from cosmicgate.truth import CORE
 
+log = logging.getLogger(__name__)
 Window = tuple[int, slice, slice]  # number of the frame, rows, columns
 
 
@@ -49,6 +51,8 @@ class Grid:
         )
         if not places:
             raise ValueError(f"no patch of {self.size} px fits into frames of {_shapes(frames)}")
+        if small := len(frames) - len({number for number, _, _ in places}):
+            log.warning("%d of %d frames are smaller than a patch of %d px: not used", small, len(frames), self.size)
         return Grid(self.size, places)
 
     def __len__(self) -> int:

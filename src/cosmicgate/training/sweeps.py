@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import sys
 import traceback
 from collections.abc import Mapping
@@ -28,7 +29,7 @@ HOW = (
 )
 SHOW = ("callbacks.curves", "callbacks.rate")  # whole paths of what only draws and logs
 FAILED = "failed.txt"
-LAST = "checkpoints/last.ckpt"
+LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +65,9 @@ def _refuse_another(before: Mapping[str, Any], config: Mapping[str, Any], run: P
 @rank_zero_only
 def forget(run: Path) -> None:
     """Remove what would let a new training in a run folder seem to be the one before, or go on from it."""
-    for name in ("results.json", "metrics.csv", "wandb_id", LAST):
+    for name in ("results.json", "scored.json", "metrics.csv", "wandb_id", LAST, BEST):
         (run / name).unlink(missing_ok=True)
+    shutil.rmtree(run / "report", ignore_errors=True)
 
 
 def _first_difference(before: Any, now: Any, path: str) -> str:

@@ -42,9 +42,14 @@ def cell(row: Row, part: str, key: str) -> str:
     form, factor = UNITS[key]
     limits, ends = interval_of(row, part, key), row.get("spread", {}).get(part, {}).get(key)
     text = number(row[part][key], form, factor)
+    if row[part][key] is None:
+        return text
     if limits is not None:
         text += f" [{', '.join(number(limit, form, factor) for limit in limits)}]"
-    return text if ends is None else f"{text}, seeds {' to '.join(number(end, form, factor) for end in ends)}"
+    if ends is None:
+        return text
+    seeds = f"seeds {' to '.join(number(end, form, factor) for end in ends)}"
+    return f"{text} ({seeds})" if limits is None else f"{text}, {seeds}"
 
 
 def difference_cell(entry: Mapping[str, Any], key: str) -> str:
