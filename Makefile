@@ -55,7 +55,7 @@ format: setup ## Put the code into its form
 hits: setup ## Compare simulated with real hits: REAL=itl_cosmic_rays.fits.gz
 	$(BIN)/python scripts/compare_hits.py --real $(REAL)
 
-bench: setup ## Measure this machine: simulation, metric, training, masking
+bench: setup ## Measure this machine: simulation, metric, training, masking, its first look
 	$(BIN)/python benchmarks/simulation.py
 	$(BIN)/python benchmarks/metric.py
 	$(BIN)/python benchmarks/training.py
