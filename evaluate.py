@@ -34,7 +34,7 @@ def main(cfg: DictConfig) -> None:
     detectors, unavailable = line_up(config["detector"], config["checkpoint"])
     for entry in unavailable:
         print(f"left out: {entry['detector']}: {entry['reason']}", file=sys.stderr)
-    data.prepare_data()
+    data.prepare_test()
     inputs = [folder for test_set in data.test_sets() for folder in test_set.folders]
     record = provenance(cfg.seed, inputs, config) | {"checkpoints": hashes(config["checkpoint"])}
     write_json(run / "provenance.json", record)

@@ -92,6 +92,14 @@ def test_all_data_are_made_once(tmp_path, monkeypatch):
     data_of(counted, tmp_path).prepare_data()  # reads and writes nothing
 
 
+def test_for_an_evaluation_frames_of_the_test_alone_are_made(tmp_path):
+    counted = Counted()
+    data = data_of(counted, tmp_path)
+    data.prepare_test()
+    assert sorted(counted.made) == ["test-dark-0", "test-dark-1", "test-science-0", "test-science-1"]
+    assert all(load_labelled(folder).image.shape == (40, 60) for folder in data.test_sets()[0].folders)
+
+
 def test_data_that_were_stopped_half_way_go_on_where_they_were(tmp_path):
     counted = Counted(fails=6)
     with pytest.raises(KeyboardInterrupt):

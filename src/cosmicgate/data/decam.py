@@ -125,7 +125,14 @@ class DecamData(pl.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Make what is missing on disk; stopped half-way, it goes on where it was."""
-        missing = [p for which in SPLITS for p in self.pairs(which) if not p.folder.is_dir()]
+        self._prepare(SPLITS)
+
+    def prepare_test(self) -> None:
+        """Make what is missing of the test alone: an evaluation reads no other frame."""
+        self._prepare(("test",))
+
+    def _prepare(self, splits: Sequence[Split]) -> None:
+        missing = [p for which in splits for p in self.pairs(which) if not p.folder.is_dir()]
         for pair in tqdm(missing, desc=f"{self.test_name}: frames", unit="frame", disable=not missing):
             self._contaminate(pair)
         for extra in self.also:

@@ -63,6 +63,11 @@ class Mixture(pl.LightningDataModule):
         for part in self.parts.values():
             part.prepare_data()
 
+    def prepare_test(self) -> None:
+        """Make what is missing of the tests alone."""
+        for part in self.parts.values():
+            part.prepare_test()
+
     def setup(self, stage: str | None = None) -> None:
         """Open the frames of training and validation."""
         if stage not in (None, "fit", "validate"):

@@ -87,6 +87,10 @@ class LCO:
         write_json(Path(self.root).expanduser() / "summary.json", summary)
         log.info("%s (%s): %d file(s) read, %d skipped", self.name, self.provenance, len(read), len(skipped))
 
+    def prepare_test(self) -> None:
+        """Read what has not been read: all of it is a test."""
+        self.prepare_data()
+
     def test_sets(self) -> list[TestSet]:
         """Return a test set for each class that has frames."""
         sets = []
