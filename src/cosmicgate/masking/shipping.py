@@ -134,10 +134,11 @@ def looked_at(
         yield image, frame_logits(network, image).numpy(), np.asarray(labelled.truth)
 
 
-def scores(results: Sequence[Path], network: UNet) -> list[dict[str, Any]]:
+def scores(results: Sequence[Path], network: UNet, own: Path | None = None) -> list[dict[str, Any]]:
     """Return the rows of results files that a network earned, short.
 
-    Networks before it had the same title: it is the weights that count. Of several rows of one data set the last one.
+    Networks before it had the same title: it is the weights that count. In those of its ``own`` run rows may lack them,
+    as rows did up to 0.1.2. Of several rows of one data set the last one.
 
     Raises
     ------
@@ -145,8 +146,10 @@ def scores(results: Sequence[Path], network: UNet) -> list[dict[str, Any]]:
         A file has no row of these weights.
     """
     latest: dict[str, dict[str, Any]] = {}
+    mine = hash_of(network)
     for path in results:
-        rows = [row for row in json.loads(path.read_text())["rows"] if row.get("weights") == hash_of(network)]
+        unknown = mine if path == own else None
+        rows = [row for row in json.loads(path.read_text())["rows"] if row.get("weights", unknown) == mine]
         if not rows:
             raise ValueError(f"{path} has no row of these weights: expected results of train.py or evaluate.py of them")
         latest |= {row["test_set"]: row for row in rows if not row["detector"].endswith(", fast")}
@@ -188,7 +191,7 @@ def card_of(run: Path, name: str, command: str, results: Sequence[Path]) -> tupl
         calibrated_on=f"{masker.card.trained_on}: validation frames, sky pixels",
         calibration=calibration(masker.network, data.split("validation")),
         ranges=ranges(data.split("train"), masker.network.scaling),
-        scores=scores([run / "results.json", *results], masker.network),
+        scores=scores([run / "results.json", *results], masker.network, own=run / "results.json"),
     )
     return masker.network, card, data
 
