@@ -1,5 +1,7 @@
 """Several data sets are trained on together, each as often as it is told, and tested apart."""
 
+import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from cosmicgate.data.cameras import RandomDarks, RandomScience
 from cosmicgate.data.contaminate import Physical
@@ -129,3 +132,25 @@ def test_shares_that_add_up_to_what_a_person_writes_are_enough(tmp_path):
     parts = {name: part(tmp_path, name, seed) for seed, name in enumerate("abc")}
     made = Mixture(parts, dict.fromkeys("abc", 0.3333333), count=10)
     assert sum(made.shares) == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.slow
+def test_sealed_frames_are_of_seeds_that_no_training_has_and_are_scored_in_one_evaluation(command, tmp_path):
+    sealed = OmegaConf.load(CONF / "data" / "sealed.yaml")
+    seeds = {part[kind].seed for part in sealed.parts.values() for kind in ("science", "darks")}
+    for file in (CONF / "data").rglob("*.yaml"):
+        if file.stem != "sealed":
+            assert not seeds & {int(n) for n in re.findall(r"seed: (\d+)", file.read_text())}, file
+    few = ("frames={test:1}", "shape=[256,256]")
+    told = [
+        f"data.parts.{part}.{kind}.{what}" for part in sealed.parts for kind in ("science", "darks") for what in few
+    ]
+    told += [f"data.parts.{part}.root={tmp_path}/sealed" for part in sealed.parts] + [
+        "data.parts.decam.science.bands=[g]"
+    ]
+    told += ["detector=packaged", "picture=false", f"hydra.run.dir={tmp_path}/run"]
+    done = command("evaluate.py", "data=sealed", *told)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "run" / "results.json").read_text())["rows"]
+    assert [row["test_set"] for row in rows] == ["decam_sealed", "cameras_sealed"]
+    assert all(row["frames"] == 1 for row in rows)

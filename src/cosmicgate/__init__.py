@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.2"
+__version__ = "0.1.3"
 __all__ = ["Masker", "clean", "load"]
 MODULES = {"Masker": "masking.masker", "clean": "masking.inpainting", "load": "masking.loading"}
 
