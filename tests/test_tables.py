@@ -123,6 +123,6 @@ def test_few_false_hits_come_before_many():
 def test_a_mean_of_seeds_tells_the_lowest_and_the_highest():
     row = a_row("deepCR, mean of 2 seeds", spread={"dilated": {"f1": [0.9, 0.95]}})
     _, two = tables.tables_of([row], "dilated")
-    assert shown(two)["F1"].endswith(", seeds 0.9000 to 0.9500")
+    assert shown(two)["F1"].endswith("(seeds 0.9000 to 0.9500)")
     assert "the seeds are drawn again as well" in two.caption
     assert "seeds" not in shown(tables.tables_of([a_row()], "dilated")[1])["F1"]

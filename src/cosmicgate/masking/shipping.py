@@ -42,7 +42,7 @@ from cosmicgate.truth import CORE, SKY
 
 RATES = (1e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 LEAST = 10  # false alarms from which a rate is known well enough to be written down
-LOST = 2e-4  # part of the found pixels that a screen may lose on the frames it is tuned on
+LOST = 3e-4  # part of the found pixels that a screen may lose on the frames it is tuned on
 HALO = 16  # pixels around a square that a network sees at most; beyond, there is next to nothing that moves a logit
 WIDEST = 200  # training frames whose traits are measured
 

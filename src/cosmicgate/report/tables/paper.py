@@ -130,7 +130,7 @@ def _where(row: Row) -> str:
 def _caption(members: Sequence[Row], convention: Convention) -> str:
     caption = f"{heading(members[0])}. Truth: {CONVENTIONS[convention]}. {_about_intervals(members)}"
     if convention == "dilated" and any(published(row) for row in members):
-        caption += " Published: Bhavanam et al. 2022, the authors' own real test data, not these frames."
+        caption += " Published: Bhavanam et al. 2022, on the authors' own real test data, not the same frames."
     return caption
 
 
