@@ -138,7 +138,7 @@ def test_shares_that_add_up_to_what_a_person_writes_are_enough(tmp_path):
 def test_sealed_frames_are_of_seeds_that_no_training_has_and_are_scored_in_one_evaluation(command, tmp_path):
     sealed = OmegaConf.load(CONF / "data" / "sealed.yaml")
     seeds = {part[kind].seed for part in sealed.parts.values() for kind in ("science", "darks")}
-    for file in (CONF / "data").rglob("*.yaml"):
+    for file in CONF.rglob("*.yaml"):
         if file.stem != "sealed":
             assert not seeds & {int(n) for n in re.findall(r"seed: (\d+)", file.read_text())}, file
     few = ("frames={test:1}", "shape=[256,256]")

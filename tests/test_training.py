@@ -234,6 +234,12 @@ def test_a_batch_in_which_no_pixel_counts_teaches_nothing_and_spoils_no_mean(fra
     loss.backward()
     assert loss.item() == 0
     assert not any(parameter.grad.any() for parameter in module.parameters() if parameter.grad is not None)
+    module.log = lambda *_, **__: None  # there is no trainer to log to
+    for module.squares in (1, 4):
+        batch["truth"][..., ::4, ::4] = IGNORED if module.squares == 1 else SKY
+        batch["truth"][..., 1::4, 1::4] = IGNORED  # in each square, which then says nothing though a pixel of it does
+        module.validation_step(batch)
+        assert module.validation_loss.update_count == 0
 
 
 def test_weights_are_those_of_sky_pixels_and_hits_weigh_one(frames):

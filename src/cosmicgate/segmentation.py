@@ -66,10 +66,11 @@ class Segmentation(pl.LightningModule):
         logits: Tensor = self.network(image.contiguous(memory_format=torch.channels_last))
         return logits
 
+    def _asked(self, logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+        return by_squares(logits, truth, self.squares) if self.squares > 1 else (logits, truth)
+
     def _loss(self, logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        truth = batch["truth"]
-        if self.squares > 1:
-            logits, truth = by_squares(logits, truth, self.squares)
+        logits, truth = self._asked(logits, batch["truth"])
         kept = truth != IGNORED
         if not kept.any():  # a crop of a dead amplifier: it teaches nothing
             return logits.sum() * 0
@@ -98,7 +99,7 @@ class Segmentation(pl.LightningModule):
         """Log the loss; return the logits for the callbacks that draw curves of them."""
         logits = self(batch["image"])
         loss = self._loss(logits, batch)
-        if (batch["truth"] != IGNORED).any():
+        if (self._asked(logits, batch["truth"])[1] != IGNORED).any():
             self.validation_loss.update(loss, len(batch["image"]))
         self.log("val/loss", self.validation_loss, on_epoch=True, prog_bar=True)
         return {"logits": logits}
