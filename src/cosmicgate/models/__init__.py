@@ -1,4 +1,4 @@
-"""The networks: plain ``nn.Module``, an image in, logits out."""
+"""The networks: plain ``nn.Module`` classes that map an image to logits."""
 
 from cosmicgate.models.unet import UNet
 

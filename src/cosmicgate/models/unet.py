@@ -1,41 +1,58 @@
-"""One U-Net that is deepCR, Att deepCR, Cosmic-CoNN and Att Cosmic-CoNN, by its arguments."""
+"""The U-Net whose arguments make it deepCR, Att deepCR, Cosmic-CoNN or Att Cosmic-CoNN."""
+
+import math
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
 from torch import Tensor, nn
 
-from cosmicgate.models.blocks import AttentionGate, DoubleConv, Norm, norm_maker
-from cosmicgate.models.scaling import Scaling, robust
+from cosmicgate.models.layers import AttentionGate, DoubleConv, Norm, norm_maker
+from cosmicgate.models.normalization import Scaling, asinh_normalize
 
 
 class UNet(nn.Module):
-    """UNet-``depth``-``channels`` on one-channel images.
+    """U-Net for one-channel images, with optional attention gates; "UNet-``depth``-``channels``" in the papers.
 
     Parameters
     ----------
     depth : int
-        Levels of resolution; between two of them a 2x2 max-pool goes down, a transposed 2x2 convolution up.
+        Number of resolution levels. A 2x2 max-pool leads to the next level down, a transposed 2x2 convolution up.
     channels : int
-        Channels at full resolution; each level below has twice as many.
+        Number of channels at full resolution; each level down has twice as many.
     norm : {"batch", "group"}
-        deepCR's batch norm or Cosmic-CoNN's group norm.
+        Batch norm as in deepCR, or group norm as in Cosmic-CoNN.
     groups : int
-        Groups of the group norm.
+        Number of groups of the group norm.
     momentum : float
-        Of batch norm's running statistics. deepCR's 0.005 has forgotten where it began after a thousand batches; a
-        short training needs more.
+        Momentum of batch norm's running statistics. deepCR's 0.005 needs a thousand batches to forget the initial
+        statistics; a short training needs a larger value.
     norm_affine : bool
         Whether group norm learns scale and offset: the original Cosmic-CoNN does, the paper's release does not.
     shared_norm : bool
-        One norm layer for both convolutions of a block and for both arms of a gate, as the released code trains.
+        Whether both convolutions of a block, and both arms of a gate, share one norm layer, as in the released code.
     gate : bool
-        An attention gate on every skip connection.
+        Whether every skip connection has an attention gate.
     gate_norm : bool
-        A norm layer behind each 1x1 convolution of the gates: in the released code, not in the paper's text.
+        Whether a norm layer follows each 1x1 convolution of the gates, as in the released code but not in the paper's
+        text.
     scaling : {"none", "robust"}
-        What happens to the image first. "none": raw ADU, as in the paper. "robust": each image is brought to its own
-        median and noise (:func:`~cosmicgate.models.scaling.robust`), so that bright and dark skies look alike; it
-        trains many times faster.
+        Normalisation of the input. "none": raw ADU, as in the paper. "robust": each image is normalised by its own
+        median and noise (:func:`~cosmicgate.models.normalization.asinh_normalize`), so that the network sees the same
+        sky everywhere; training is many times faster.
+    prior : float, optional
+        Hit probability that the untrained network predicts for each pixel: the head's bias starts at its log-odds.
+        None keeps torch's initialisation, near one half; the network then first has to learn that almost no pixel is
+        hit, which turns all weights of the head negative (Lin et al. 2017 start at 0.01).
+
+    Attributes
+    ----------
+    form : dict
+        The arguments that determine the shapes and the meaning of the weights.
+
+    Raises
+    ------
+    ValueError
+        An argument is out of range, or ``channels`` cannot be divided into ``groups``.
 
     References
     ----------
@@ -54,6 +71,7 @@ class UNet(nn.Module):
         gate: bool = False,
         gate_norm: bool = False,
         scaling: Scaling = "none",
+        prior: float | None = None,
     ) -> None:
         super().__init__()
         if depth < 1 or channels < 2 or channels % 2:
@@ -65,6 +83,11 @@ class UNet(nn.Module):
         if scaling not in ("none", "robust"):
             raise ValueError(f"unknown scaling {scaling!r}: expected 'none' or 'robust'")
         self.scaling: Scaling = scaling
+        self.form: dict[str, object] = {
+            **dict(depth=depth, channels=channels, norm=norm, shared_norm=shared_norm, gate=gate, scaling=scaling),
+            **(dict(groups=groups, norm_affine=norm_affine) if norm == "group" else {}),
+            **(dict(gate_norm=gate_norm) if gate else {}),
+        }
         make_norm = norm_maker(norm, groups, norm_affine, momentum)
         width = [channels * 2**level for level in range(depth)]
         steps = range(depth - 1)
@@ -78,25 +101,33 @@ class UNet(nn.Module):
         )
         self.decoder = nn.ModuleList(DoubleConv(2 * width[i], width[i], make_norm, shared_norm) for i in steps)
         self.head = nn.Conv2d(channels, 1, 1)
+        if prior is not None:
+            if not 0 < prior < 1:
+                raise ValueError(f"prior={prior}: expected a probability between 0 and 1, or null")
+            nn.init.constant_(self.head.bias, math.log(prior / (1 - prior)))  # type: ignore[arg-type]
 
     @property
     def step(self) -> int:
-        """What the sides of an image are filled up to a multiple of, px."""
+        """Total pooling factor, px: the image's sides are padded to a multiple of it."""
         return int(2 ** len(self.up))
 
     @property
     def reach(self) -> int:
-        """How far from a pixel the image decides on its logit, px: two 3x3 convolutions a level, down and up."""
+        """Radius of the receptive field, px: two 3x3 convolutions per level, down and up."""
         return 7 * self.step - 5
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Return the logits (N, 1, H, W) of an image (N, 1, H, W) of any size."""
-        return self.logits(robust(image) if self.scaling == "robust" else image)
+    def forward(self, image: Tensor, bad: Tensor | None = None) -> Tensor:
+        """Compute the logits (N, 1, H, W) of images (N, 1, H, W) of any size.
+
+        With ``scaling="robust"``, the pixels marked in ``bad`` (N, 1, H, W), bool, are left out when sky and noise are
+        measured.
+        """
+        return self.logits(asinh_normalize(image, bad) if self.scaling == "robust" else image)
 
     def logits(self, image: Tensor) -> Tensor:
-        """Return the logits of an image (N, 1, H, W) that is scaled already.
+        """Compute the logits (N, 1, H, W) of images (N, 1, H, W) that are already scaled.
 
-        Sides that the pooling cannot halve are filled up below and to the right with the last row and column.
+        Sides that the pooling cannot halve are padded at the bottom and the right by repeating the last row and column.
         """
         height, width = image.shape[-2:]
         below, right = -height % self.step, -width % self.step

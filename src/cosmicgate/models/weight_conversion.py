@@ -1,10 +1,11 @@
-"""Published weights into our :class:`UNet`: explicit key maps, every key used, none left over."""
+"""Convert published weights to the key names of :class:`UNet`, by explicit maps that must cover every key."""
 
 from collections.abc import Mapping
 
 from torch import Tensor
 
-# Cosmic-CoNN's names (Xu et al. 2021), which the paper's four released files share under a prefix "module.".
+# Names of Cosmic-CoNN (Xu et al. 2021). The four files that the paper's authors released have them with a prefix
+# "module.".
 _COSMIC_CONN = {
     "inc.conv.conv": "encoder.0",
     "down1.down_cov.1.conv": "encoder.1",
@@ -17,7 +18,7 @@ _COSMIC_CONN = {
     "up2.attention": "gates.1",
     "up1.attention": "gates.0",
 }
-# deepCR's own names (Zhang & Bloom 2020): one step down.
+# Names of deepCR (Zhang & Bloom 2020), whose published networks have two resolution levels.
 _DEEPCR = {
     "module.inc.conv.conv": "encoder.0",
     "module.down1.mpconv.1.conv": "encoder.1",
@@ -45,19 +46,19 @@ PREFIXES: dict[str, dict[str, str]] = {
 
 
 def translate(state: Mapping[str, Tensor], origin: str) -> dict[str, Tensor]:
-    """Rename the entries of a published state dict to our names.
+    """Rename the entries of a published state dict to the names of :class:`UNet`.
 
     Parameters
     ----------
     state : mapping of str to Tensor
-        As read by ``torch.load(..., weights_only=True)``.
+        State dict as read by ``torch.load(..., weights_only=True)``.
     origin : {"cosmic-conn", "paper", "deepcr"}
-        Whose names they are.
+        Publication whose names the entries have.
 
     Raises
     ------
     ValueError
-        The origin is unknown, or a key has no place in the map: these are other weights.
+        The origin is unknown, or a key is not in its map, so the weights belong to another network.
     """
     if origin not in PREFIXES:
         raise ValueError(f"unknown origin of weights {origin!r}: expected one of {', '.join(PREFIXES)}")

@@ -1,4 +1,4 @@
-"""The parts of the U-Net: a norm by name, two convolutions, an attention gate."""
+"""Building blocks of the U-Net: norm layers, the double convolution and the attention gate."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,18 +11,23 @@ MakeNorm = Callable[[int], nn.Module]
 
 
 def norm_maker(norm: Norm, groups: int = 8, affine: bool = True, momentum: float = 0.005) -> MakeNorm:
-    """Return the function that makes the norm layer for a number of channels.
+    """Choose the function that makes a norm layer for a given number of channels.
 
     Parameters
     ----------
     norm : {"batch", "group"}
         Batch norm or group norm.
     groups : int
-        Groups of the group norm; a map of fewer channels (the gate's) gets one group.
+        Number of groups of the group norm. A feature map with fewer channels (in the gates) gets one group.
     affine : bool
         Whether group norm learns a scale and an offset. The paper's released networks do not.
     momentum : float
-        Of batch norm's running statistics: each batch counts by this part. deepCR's is 0.005.
+        Weight of each batch in batch norm's running statistics. deepCR uses 0.005.
+
+    Raises
+    ------
+    ValueError
+        The norm is neither "batch" nor "group".
     """
     if norm == "batch":
         return partial(nn.BatchNorm2d, momentum=momentum)
@@ -32,9 +37,9 @@ def norm_maker(norm: Norm, groups: int = 8, affine: bool = True, momentum: float
 
 
 class DoubleConv(nn.Module):
-    """[3x3 convolution, norm, ReLU] twice, at constant size.
+    """Two times 3x3 convolution, norm and ReLU, at constant image size.
 
-    With ``shared_norm`` one norm layer serves both convolutions, as in the released code.
+    With ``shared_norm``, both convolutions use the same norm layer, as in the code that the paper's authors released.
     """
 
     def __init__(self, inputs: int, outputs: int, make_norm: MakeNorm, shared_norm: bool = False) -> None:
@@ -46,18 +51,18 @@ class DoubleConv(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs, H, W) -> (N, outputs, H, W)."""
+        """Map features (N, inputs, H, W) to (N, outputs, H, W)."""
         x = self.relu(self.norm1(self.conv1(x)))
         x = self.relu(self.norm2(self.conv2(x)))
         return x
 
 
 class AttentionGate(nn.Module):
-    """Weigh the encoder's features by where the decoder looks (Oktay et al. 2018, additive attention).
+    """Additive attention gate (Oktay et al. 2018): the decoder's features weight those of the skip connection.
 
-    The paper gates at one resolution, so nothing is resampled. ``make_norm`` puts a norm layer behind each 1x1
-    convolution, as in the released code; without it the gate is as the paper's text has it. ``shared_norm`` lets
-    both arms share theirs.
+    Both inputs have the same resolution, as in the paper, so nothing is resampled. ``make_norm`` puts a norm layer
+    behind each 1x1 convolution, as in the released code; the gate of the paper's text has none. With ``shared_norm``,
+    both arms use the same norm layer.
     """
 
     def __init__(self, channels: int, make_norm: MakeNorm | None = None, shared_norm: bool = False) -> None:
@@ -74,11 +79,11 @@ class AttentionGate(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def attention(self, gate: Tensor, skip: Tensor) -> Tensor:
-        """Return the attention map (N, 1, H, W), each value in (0, 1)."""
+        """Compute the attention map (N, 1, H, W), with values in (0, 1)."""
         joined = self.gate_norm(self.gate_conv(gate)) + self.skip_norm(self.skip_conv(skip))
         weights: Tensor = self.map_norm(self.map_conv(self.relu(joined))).sigmoid()
         return weights
 
     def forward(self, gate: Tensor, skip: Tensor) -> Tensor:
-        """Two (N, channels, H, W) in, the weighted ``skip`` out."""
+        """Multiply ``skip`` by the attention map; both inputs and the output are (N, channels, H, W)."""
         return skip * self.attention(gate, skip)
