@@ -1,0 +1,1 @@
+"""Read and write files: atomic writes, remote URLs and FITS."""

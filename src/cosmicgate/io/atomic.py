@@ -1,0 +1,129 @@
+"""Write files atomically, compute checksums, and remove the temporary files of killed processes."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+STALE_AFTER_S = 600.0  # seconds since the last write after which a hidden file of another machine counts as abandoned
+HIDDEN = re.compile(r"\.(?:partial-)?([0-9a-f]{32})(?:\..*)?")
+
+
+def sha256_of(path: Path) -> str:
+    """Compute the SHA-256 of a file, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_state(path: Path) -> tuple[int, int, int]:
+    """Read inode, size and modification time of a file, by which a change is noticed."""
+    stat = path.stat()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it to ``path`` on success and remove it on failure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{temporary_owner()}.{path.name}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def atomic_write(path: Path, content: str | bytes) -> None:
+    """Write a file under a temporary name, then rename it."""
+    with atomic_path(path) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def short(path: Path) -> Path:
+    """Shorten a path: relative to the current folder if it is below it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def temporary_owner() -> str:
+    """Make 32 hexadecimal digits for a temporary name that identify the process which owns it."""
+    started = int(process_started(os.getpid()) or 0) % 2**32
+    return f"{_hash_of(machine())}{os.getpid():08x}{started:08x}{secrets.token_hex(4)}"
+
+
+def remove_stale_temp_files(*folders: Path) -> None:
+    """Remove what killed processes left in folders: files of :func:`atomic_path`, hidden folders of partial frames.
+
+    Kept are those of a running process of this machine, and those of another machine written to in the last 10 minutes.
+    """
+    for folder in folders:
+        for path in folder.iterdir() if folder.is_dir() else ():
+            match = HIDDEN.fullmatch(path.name)
+            if match and _is_abandoned(path, match[1]):
+                with contextlib.suppress(OSError):  # another process may be removing it too
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _is_abandoned(path: Path, digits: str) -> bool:
+    if digits[:8] == _hash_of(machine()):
+        started = process_started(int(digits[8:16], 16))
+        return started is None or (started != "" and int(started) % 2**32 != int(digits[16:24], 16))
+    try:
+        newest = max(part.stat().st_mtime for part in (path, *path.glob("*")))
+    except OSError:
+        return False
+    return time.time() - newest > STALE_AFTER_S
+
+
+@cache
+def machine() -> str:
+    """Identify the scope in which process IDs are unique: a host since its last boot, or a container on it."""
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return " ".join(parts)
+
+
+def process_started(pid: int) -> str | None:
+    """Read the start time of a process of this machine, in clock ticks; "" if unknown, None if it has ended."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return None
+    except PermissionError:
+        pass  # it runs, as another user
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def _hash_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file atomically; raise ValueError if a value is NaN or infinite."""
+    atomic_write(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def tree_hash(path: Path) -> str:
+    """Compute the SHA-256 of a file, or of all files below a folder together with their names."""
+    total = hashlib.sha256()
+    for part in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if part.is_file():
+            total.update(part.relative_to(path).as_posix().encode())
+            with part.open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()

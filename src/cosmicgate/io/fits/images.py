@@ -1,0 +1,219 @@
+"""Select images of the sky, the planes that belong to them, and raw parts of a CCD among the HDUs of a file."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from astropy.io import fits
+
+from cosmicgate.io.fits.hdus import FitsError, header_value, is_flat, opened, section
+from cosmicgate.io.fits.masks import MASKS, PRODUCTS, image_suffix, words_of
+from cosmicgate.io.fits.roles import Role, roles_of
+
+Ext = str | int | tuple[str, int]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageExtension:
+    """An image of the sky in a FITS file.
+
+    Attributes
+    ----------
+    number : int
+        Number of its HDU; the primary one is 0.
+    name : str
+        EXTNAME without surrounding blanks, in upper case; ``"PRIMARY"`` for a primary HDU without one.
+    version : int
+        EXTVER.
+    shape : tuple of int
+        Rows and columns.
+    headers : tuple of Header
+        Header of the HDU and primary header; the first takes precedence.
+    overscan : str
+        Card such as ``"BIASSEC = '[520:540,1:512]'"`` if the overscan has not been trimmed: the image is raw, and
+        perhaps only the part of a CCD that one amplifier read. Empty otherwise.
+    """
+
+    number: int
+    name: str
+    version: int
+    shape: tuple[int, int]
+    headers: tuple[fits.Header, fits.Header]
+    overscan: str = ""
+
+    @property
+    def label(self) -> str:
+        """Name for messages and files: ``"N4"``, ``"SCI_2"``, or the HDU's number if it has no name."""
+        return (self.name + f"_{self.version}" * (self.version != 1)) or str(self.number)
+
+
+def extensions(path: Path) -> list[ImageExtension]:
+    """List the reduced images of a file, each with its headers: for example the 62 CCDs of a DECam exposure.
+
+    Raises
+    ------
+    FitsError
+        There is none, or they are raw, with their overscan.
+    """
+    with opened(path) as hdus:
+        return whole_ccds(path, hdus)
+
+
+def whole_ccds(path: Path, hdus: fits.HDUList) -> list[ImageExtension]:
+    """List the reduced images of an open file as :func:`extensions` does."""
+    images = science(path, hdus)
+    for image in images:
+        refuse_raw(path, image, len(images))
+    return images
+
+
+def all_images(path: Path, hdus: fits.HDUList, roles: Mapping[int, Role] | None = None) -> list[ImageExtension]:
+    """List the images of the sky in an open file; empty if there is none."""
+    try:
+        return science(path, hdus, roles)
+    except FitsError:
+        return []
+
+
+def select_image(
+    path: Path, hdus: fits.HDUList, ext: Ext | None = None, images: Sequence[ImageExtension] = (), raw: bool = False
+) -> ImageExtension:
+    """Select an image by ``ext``: EXTNAME (case and surrounding blanks do not matter), number, or (name, version).
+
+    Without ``ext`` the file must have exactly one of ``images``. An image with its overscan is refused unless ``raw``.
+    """
+    images = [_named(path, hdus, ext)] if ext is not None else images or science(path, hdus)
+    if not raw:
+        refuse_raw(path, images[0], len(images))
+    if len(images) == 1:
+        return images[0]
+    names = [image.name for image in images]
+    if names.count(names[0]) > 1:
+        number = f"{names.count(names[0])} images named {names[0]}"
+        what = "merge its amplifiers first, or choose one with ext=(name, version) or its number"
+        raise FitsError(f"{path}: expected one CCD, found {number}: {what}")
+    few = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+    raise FitsError(f"{path}: expected one image, found {len(names)} ({few}): choose one with ext")
+
+
+def science(path: Path, hdus: fits.HDUList, roles: Mapping[int, Role] | None = None) -> list[ImageExtension]:
+    """List the images of the sky in an open file, including raw ones, by the roles of its HDUs.
+
+    Raises
+    ------
+    FitsError
+        There is none, or several HDUs may be images but none is certain to be one.
+    """
+    roles = roles_of(hdus) if roles is None else roles
+    images = [_extension(hdus, number) for number, role in sorted(roles.items()) if role.kind == "image"]
+    if images:
+        return images
+    unclear = [number for number, role in sorted(roles.items()) if role.kind == "unclear"]
+    if unclear:
+        few = ", ".join(f"{n} {_described(hdus[n])}: {roles[n].reason}" for n in unclear[:4])
+        few += "; ..." * (len(unclear) > 4)
+        raise FitsError(f"{path}: none of {len(unclear)} HDUs is certain to be the image ({few}): choose one with ext")
+    product = str(header_value(hdus[0].header, "PRODTYPE") or "").strip().lower()
+    names = ", ".join(_described(hdu) for hdu in hdus) + f" in a {product} product" * (product in PRODUCTS)
+    raise FitsError(f"{path}: expected a two-dimensional image, found only {names}")
+
+
+def masks_beside(hdus: fits.HDUList, image: ImageExtension, images: Sequence[ImageExtension]) -> list[int]:
+    """Find the HDU numbers of the masks that belong to one of the ``images`` of a file (see :func:`planes_beside`)."""
+    return planes_beside(hdus, image, images, MASKS)
+
+
+def planes_beside(
+    hdus: fits.HDUList, image: ImageExtension, images: Sequence[ImageExtension], words: Collection[str]
+) -> list[int]:
+    """Find the HDU numbers of the planes, by words in their names, that belong to one of the ``images`` of a file.
+
+    All planes belong to the image if it is the only one. If all images have the same name, planes are matched by
+    EXTVER, if they have versions too. If the names differ, they are matched by the rest of the name (ERR1 belongs to
+    SCI1). Otherwise the planes that follow an image belong to it, or those that precede it if the file begins with a
+    plane and ends with an image.
+    """
+    named = [i for i, hdu in enumerate(hdus) if is_flat(hdu) and words_of(hdu.name) & set(words) and i != image.number]
+    if len(images) <= 1:
+        return named
+    versions = [other.version for other in images if other.name == image.name]
+    keys = [(hdus[i].name.strip().upper(), hdus[i].ver) for i in named]
+    have_versions = len(set(keys)) == len(keys) and {version for _, version in keys} <= set(versions)
+    if len(versions) == len(images) == len(set(versions)) and have_versions:
+        return [i for i in named if hdus[i].ver == image.version]
+    owners = [image_suffix(other.name) for other in images]
+    owned = all(owners) and len(set(owners)) == len(owners)
+    if owned and {image_suffix(hdus[i].name) for i in named} <= set(owners):
+        return [i for i in named if image_suffix(hdus[i].name) == image_suffix(image.name)]
+    numbers = [other.number for other in images]
+    if named and named[0] < min(numbers) and named[-1] < max(numbers):
+        return [i for i in named if max((n for n in numbers if n < image.number), default=-1) < i < image.number]
+    following = min((n for n in numbers if n > image.number), default=len(hdus))
+    return [i for i in named if image.number < i < following]
+
+
+def side_mask(path: Path, hdus: fits.HDUList, image: ImageExtension) -> int:
+    """Find the HDU number of an image's mask in a file of masks: by name and version, or the only one there is."""
+    flat = [i for i, hdu in enumerate(hdus) if is_flat(hdu)]
+    same = [i for i in flat if (hdus[i].name.strip().upper(), hdus[i].ver) == (image.name, image.version)]
+    if len(same) != 1 and len(flat) != 1:
+        raise FitsError(
+            f"{path}: expected one mask for {image.label}, found {len(same)} of that name among {len(flat)} images"
+        )
+    return same[0] if len(same) == 1 else flat[0]
+
+
+def refuse_raw(path: Path, image: ImageExtension, number: int = 1) -> None:
+    """Raise FitsError if an image, one of ``number`` in its file, still has its overscan."""
+    if image.overscan:
+        what = f"{image.name} is raw, with its overscan ({image.overscan})" + f", one of {number} parts" * (number > 1)
+        remedy = "a reduced frame, trimmed and with its amplifiers merged (LCO's e91, NOIRLab's instcal)"
+        raise FitsError(
+            f"{path}: {what}: give {remedy}; a DECam dark is read by "
+            "cosmicgate.data.sources.raw_darks.reduction.read_dark"
+        )
+
+
+def _named(path: Path, hdus: fits.HDUList, ext: Ext) -> ImageExtension:
+    if isinstance(ext, int):
+        numbers = [ext] if 0 <= ext < len(hdus) else []
+    else:
+        name, version = (ext, None) if isinstance(ext, str) else ext
+        wanted = name.strip().upper()
+        numbers = [i for i, hdu in enumerate(hdus) if hdu.name.strip().upper() == wanted]
+        numbers = [i for i in numbers if version in (None, hdus[i].ver)]
+    if not numbers:
+        few = ", ".join(f"{i} {_described(hdu)}" for i, hdu in enumerate(hdus[:8])) + ", ..." * (len(hdus) > 8)
+        raise FitsError(f"{path}: there is no HDU {ext!r} among its {len(hdus)} HDUs ({few})")
+    if len(numbers) > 1:
+        raise FitsError(f"{path}: {len(numbers)} HDUs are named {ext!r}: choose one by its number, from {numbers}")
+    if not is_flat(hdus[numbers[0]]):
+        raise FitsError(f"{path}: expected a two-dimensional image in {ext!r}, found {_described(hdus[numbers[0]])}")
+    return _extension(hdus, numbers[0])
+
+
+def _extension(hdus: fits.HDUList, number: int) -> ImageExtension:
+    hdu = hdus[number]
+    rows, columns = hdu.shape[-2:]
+    headers = (hdu.header, hdus[0].header)
+    version = int(hdu.ver) if isinstance(hdu.ver, int | float) and hdu.ver % 1 == 0 else 1  # must be an integer
+    return ImageExtension(number, hdu.name.strip().upper(), version, (rows, columns), headers, _overscan(hdu))
+
+
+def _overscan(hdu: Any) -> str:
+    """Format the first BIASSEC card if all of them, and TRIMSEC and DATASEC, lie within the image; else return "".
+
+    Trimmed frames may keep the cards of the raw frame, but then the sections reach beyond the image.
+    """
+    cards = [(word, header_value(hdu.header, word)) for word in ("BIASSEC", *(f"BIASSEC{letter}" for letter in "ABCD"))]
+    found = [(word, text, section(text)) for word, text in cards if section(text)]
+    rows, columns = hdu.shape[-2:]
+    kept = [section(header_value(hdu.header, word)) for word in ("TRIMSEC", "DATASEC")]
+    inside = [s[0].stop <= rows and s[1].stop <= columns for s in (*(s for _, _, s in found), *kept) if s is not None]
+    return f"{found[0][0]} = {found[0][1]!r}" if found and all(inside) else ""
+
+
+def _described(hdu: Any) -> str:
+    name = hdu.name.strip() or type(hdu).__name__
+    return f"{name} {tuple(hdu.shape)}" if hdu.is_image and len(hdu.shape) not in (0, 2) else name

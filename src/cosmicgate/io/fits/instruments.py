@@ -1,0 +1,86 @@
+"""Tables of header keywords and of default values for instruments whose headers lack them."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from astropy.io import fits
+
+from cosmicgate.io.fits.hdus import header_value
+
+# Header keywords of each field; the first one found is used. Two joined by + belong to the two amplifiers of one CCD:
+# the mean of their gains and read noises is used, and the lower of their saturations.
+KEYWORDS: dict[str, tuple[str, ...]] = {
+    # EGAIN comes before GAIN: where both exist, GAIN is the setting of an amateur camera, not electrons per ADU.
+    "gain": ("EGAIN", "GAINA+GAINB", "GAIN", "CCDGAIN", "ESO DET OUT1 CONAD"),
+    "read_noise": ("RDNOISEA+RDNOISEB", "RDNOISE", "READNOIS", "RON", "ENOISE", "RNOISE", "ESO DET OUT1 RON"),
+    "saturation": ("SATURATA+SATURATB", "SATURATE", "SATLEVEL", "SATURLEV"),
+    "exptime": ("EXPTIME", "EXPOSURE", "EXP_TIME", "ITIME"),
+}
+TELESCOPES = ("decam", "0m4", "1m0", "2m0")  # the last three are LCO's telescope classes
+# LCO's cameras by the first letters of their names. kb is missing: these SBIGs were used at both the 0m4 and the 1m0.
+CAMERAS = {"fl": "1m0", "fa": "1m0", "fs": "2m0"}
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """Default values for fields that a header lacks.
+
+    Attributes
+    ----------
+    name : str
+        Name for the log.
+    gain : float or None
+        Gain in electrons per ADU; None if it differs from frame to frame.
+    read_noise, saturation : float
+        Read noise and saturation in electrons. The saturation is that of unbinned pixels; for binned ones it is too
+        low, which only leaves more of a bright star unmasked.
+    source : str
+        Source of the numbers.
+    """
+
+    name: str
+    gain: float | None
+    read_noise: float
+    saturation: float
+    source: str
+
+
+# LCO's pipeline multiplies by the gain, so its frames have gain 1; in raw frames it depends on camera and mode.
+INSTRUMENTS: dict[str, Instrument] = {
+    "decam": Instrument("DECam", 4.0, 6.5, 180_000.0, "Flaugher et al. 2015, AJ 150, 150"),
+    "0m4": Instrument("LCO 0m4 (SBIG 6303)", 1.0, 16.4, 97_500.0, "read noise: a kb29 frame; full well: as simulated"),
+    "1m0": Instrument("LCO 1m0 (Sinistro)", 1.0, 7.7, 100_000.0, "LCO's page on Sinistro"),
+    "2m0": Instrument("LCO 2m0 (Spectral)", 1.0, 11.3, 125_000.0, "others' settings for it, not confirmed"),
+}
+
+
+def telescope_of(headers: Sequence[fits.Header], path: Path) -> str:
+    """Identify one of :data:`TELESCOPES` by headers (INSTRUME 'DECam', TELID '0m4a', TELESCOP '1m0-05') or file name.
+
+    LCO's files are named 'coj0m403-kb24-...'. The letters of its cameras (INSTRUME 'fl15') count if there is no TELID.
+    Returns an empty string if the telescope is unknown.
+    """
+    if any(_text(headers, word).startswith("decam") for word in ("INSTRUME", "FPA")):
+        return "decam"
+    named = re.search(r"(?:^|[^a-z])[a-z]{3}(\dm\d)\w\d-", path.name)
+    camera = "" if _text(headers, "TELID") else CAMERAS.get(_text(headers, "INSTRUME")[:2], "")
+    words = (_text(headers, "TELID"), _text(headers, "TELESCOP"), named[1] if named else "", camera)
+    return next((t for word in words for t in TELESCOPES if word.startswith(t)), "")
+
+
+def instrument_defaults(telescope: str, headers: Sequence[fits.Header]) -> Instrument | None:
+    """Look up the defaults of a telescope's camera; for raw LCO frames without the gain, which varies."""
+    raw_lco = telescope in TELESCOPES[1:] and not any(
+        header_value(h, "RLEVEL") or header_value(h, "L1STATOV") for h in headers
+    )
+    instrument = INSTRUMENTS.get(telescope)
+    if instrument is None or not raw_lco:
+        return instrument
+    return Instrument(instrument.name, None, instrument.read_noise, instrument.saturation, instrument.source)
+
+
+def _text(headers: Sequence[fits.Header], word: str) -> str:
+    """Look up a keyword as lower-case text in the first header that has it; empty if none has."""
+    return next((str(found).strip().lower() for h in headers if (found := header_value(h, word)) is not None), "")
