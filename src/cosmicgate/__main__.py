@@ -1,6 +1,6 @@
-"""``python -m cosmicgate`` is the command ``cosmicgate``."""
+"""Run the command ``cosmicgate`` by ``python -m cosmicgate``."""
 
-from cosmicgate.masking.command import app
+from cosmicgate.cli import app
 
 if __name__ == "__main__":
     app(prog_name="cosmicgate")

@@ -1,1 +1,1 @@
-"""What astronomers use: an image or a FITS file in, a mask or a cleaned copy out; in Python and as a command."""
+"""User-facing detection and cleaning: take an image or a FITS file, return a mask or a cleaned copy."""

@@ -1,4 +1,4 @@
-"""A network as an ONNX file, for programs that have no torch."""
+"""Export a network as an ONNX file, for programs without torch."""
 
 import json
 from pathlib import Path
@@ -6,29 +6,30 @@ from typing import Any
 
 from torch import Tensor
 
-from cosmicgate.files import write_whole
-from cosmicgate.masking.engine import Logits, expect_unet, onnx_model
-from cosmicgate.masking.masker import Masker
+from cosmicgate.inference.onnx_runtime import LogitsModule, expect_unet, export_onnx
+from cosmicgate.io.atomic import atomic_write
+from cosmicgate.masking.masker import CosmicRayMasker
 
 SCALINGS = {
     "none": "counts as they are",
-    "robust": "asinh((counts - median) / (3 * 1.4826 * median deviation)), both of the 128 px around, see Levels",
+    "robust": "asinh((counts - median) / (3 * 1.4826 * median deviation)), both of the 128 px around",
 }
 
 
-class Probability(Logits):
-    """Scaled images (N, 1, H, W) in, probabilities out."""
+class Probability(LogitsModule):
+    """Module that computes probabilities from scaled images (N, 1, H, W)."""
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return what the network says of images whose sides are multiples of its pooling."""
+        """Compute the probabilities of images whose sides are multiples of the network's total pooling factor."""
         return super().forward(image).sigmoid()
 
 
-def export(masker: Masker, path: Path) -> None:
-    """Write a network as ONNX: scaled images (N, 1, H, W), float32, in, probabilities of that shape out.
+def export(masker: CosmicRayMasker, path: Path) -> None:
+    """Write a network as an ONNX file that maps scaled images to probabilities.
 
-    N, H and W are free; H and W are multiples of 4 (of 2 for a UNet-2). The scaling stays outside, as a median is no
-    operation of ONNX: the file's metadata say what it is, and :class:`cosmicgate.models.scaling.Levels` does it.
+    Input and output are float32 (N, 1, H, W) with free N, H and W; H and W must be multiples of 4 (of 2 for a UNet-2).
+    The scaling is not part of the file, because ONNX has no median: its metadata describe the scaling, which
+    :class:`cosmicgate.inference.background_grid.BackgroundGrid` computes.
 
     Raises
     ------
@@ -37,12 +38,12 @@ def export(masker: Masker, path: Path) -> None:
     ValueError
         The network is no UNet.
     """
-    expect_unet(masker.network)
-    step = masker.network.step
-    model = onnx_model(Probability(masker.network), step, "probability")
-    told: dict[str, Any] = {"scaling": SCALINGS[masker.network.scaling], "sides": f"multiples of {step}"}
-    told |= {key: getattr(masker.card, key) for key in ("name", "version", "licence", "trained_on", "input")}
-    told |= {"threshold": masker.card.threshold, "calibration": masker.card.calibration}
-    for key, value in told.items():
+    network = expect_unet(masker.network)
+    step = network.step
+    model = export_onnx(Probability(network), step, "probability")
+    metadata: dict[str, Any] = {"scaling": SCALINGS[network.scaling], "sides": f"multiples of {step}"}
+    metadata |= {key: getattr(masker.card, key) for key in ("name", "version", "licence", "trained_on", "input")}
+    metadata |= {"threshold": masker.card.threshold, "calibration": masker.card.calibration}
+    for key, value in metadata.items():
         model.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
-    write_whole(path, model.SerializeToString())
+    atomic_write(path, model.SerializeToString())

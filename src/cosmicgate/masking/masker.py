@@ -1,116 +1,116 @@
-"""The detector that astronomers use: an image in, probabilities, a mask or a cleaned image out."""
+"""Cosmic-ray detector for arrays and CCDData: computes probabilities, a mask or a cleaned image."""
 
-import logging
-from dataclasses import dataclass
-from pathlib import PurePath
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 import torch
 from astropy.io import fits
 from astropy.nddata import CCDData, NDData
+from astropy.utils.masked import Masked
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
 from cosmicgate import __version__
-from cosmicgate.data.fits.hdus import HIT, NETWORK
-from cosmicgate.detectors.inputs import bridged
-from cosmicgate.detectors.packaged.cards import Card
-from cosmicgate.masking.engine import Runtime, runtime_logits
-from cosmicgate.masking.inpainting import Method, clean
-from cosmicgate.masking.traits import traits, warn_if_far
-from cosmicgate.models import UNet
-from cosmicgate.models.inference import frame_logits
-from cosmicgate.models.screening import Screen, screened_logits
+from cosmicgate.inference.predictor import Predictor
+from cosmicgate.io.fits.hdus import HIT, NETWORK
+from cosmicgate.io.fits.headers import header_number
+from cosmicgate.io.fits.mosaics import mosaic_of
+from cosmicgate.masking.inpainting import Method, by_colour, clean
+from cosmicgate.masking.mosaic import on_one_sky, pattern_of
+from cosmicgate.pretrained.card import ModelCard
+from cosmicgate.pretrained.domain_check import domain_features, warn_if_empty, warn_if_far, warn_if_too_much
 
-log = logging.getLogger(__name__)
-
-SMALLEST = 8  # pixels
-LARGEST = 1e30  # counts: beyond, a pixel would become infinite on its way through a network, and all around it
-LONGEST = 40  # letters of a network's name in a header
-Precision = Literal["float32", "bfloat16", "float16"]
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+MIN_SIDE = 8  # pixels
+MAX_NAME_LENGTH = 40  # characters of a network's name in a header
 
 
 @dataclass(frozen=True)
-class Masker:
-    """A network and its card, ready for images.
+class CosmicRayMasker:
+    """A network with its model card, ready to be applied to images.
 
     Attributes
     ----------
-    network : UNet
-        In evaluation mode, on the device to compute on.
-    card : Card
-        Of the network.
-    precision : {"float32", "bfloat16", "float16"}
-        To compute in. bfloat16 is faster on processors that know it, and moves probabilities by a hundredth; float16 on
-        GPUs, by a thousandth.
+    predictor : Predictor
+        Network, and how it is applied to an image: precision, cascade, onnxruntime.
+    card : ModelCard
+        Model card of the network.
     check : bool
-        Warn of images that are unlike those of the training.
-    screen : Screen, optional
-        Look quickly first, and with the network only where there could be a hit: several times faster. What that may
-        miss is in the card.
-    engine : Runtime, optional
-        The network in onnxruntime, to compute with instead of torch.
+        Warn about images that are unlike the training images.
     """
 
-    network: UNet
-    card: Card
-    precision: Precision = "float32"
+    predictor: Predictor
+    card: ModelCard
     check: bool = True
-    screen: Screen | None = None
-    engine: Runtime | None = None
 
-    def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"unknown precision {self.precision!r}: expected one of {', '.join(PRECISIONS)}")
-        if self.engine is not None and self.precision != "float32":
-            raise ValueError(f"precision={self.precision!r}: onnxruntime computes in float32")
-        if self.engine is not None and self.screen is not None:
-            raise ValueError("a screen looks in torch: fast, or onnxruntime")
+    @property
+    def network(self) -> torch.nn.Module:
+        """The network, in evaluation mode."""
+        return self.predictor.network
 
     @property
     def on_gpu(self) -> bool:
         """Whether the network computes on a GPU."""
-        return on_gpu(self.network)
+        return self.predictor.on_gpu
 
     @torch.inference_mode()
-    def probability(self, image: NDArray[Any] | NDData, bad: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
-        """Return the probability that each pixel is hit.
+    def probability(
+        self, image: NDArray[Any] | NDData, bad: NDArray[np.bool_] | None = None, mosaic: bool | None = None
+    ) -> NDArray[np.float32]:
+        """Compute the probability that each pixel is hit.
 
         Parameters
         ----------
         image : ndarray (H, W) or (N, H, W), or NDData
-            Counts, of any numeric type and byte order; it stays as it is. At least 8x8 pixels. Of NDData the mask is
-            ``bad`` as well.
-        bad : ndarray, bool, optional
-            Pixels that say nothing, like those that are not finite: their probability is 0.
+            Counts, of any numeric type and byte order; at least 8x8 pixels. It is not modified. The mask of an NDData
+            is added to ``bad``.
+        bad : ndarray, bool, same shape as ``image``, optional
+            Pixels to ignore, in addition to those that are not finite; their probability is 0.
+        mosaic : bool, optional
+            Whether the image is a colour mosaic of 2x2 pixels (RGGB). Its colours are then scaled to one sky level and
+            noise before the search, which takes twice the time. None: decided by the header of an NDData.
 
         Returns
         -------
-        ndarray, float32
-            Of the image's shape.
+        ndarray, float32, same shape as ``image``
+            Probabilities between 0 and 1.
+
+        Raises
+        ------
+        TypeError, ValueError
+            ``image`` is no image of numbers or has the wrong shape, or the network returns NaN.
         """
-        values, bad = _plain(image, bad)
+        values, bad = image_and_bad(image, bad)
+        mosaic = is_mosaic(image, mosaic)
         if values.ndim == 3:
-            return np.stack([self.probability(*pair) for pair in zip(values, bad, strict=True)])
-        filled, bad = bridged(values, bad)
-        np.clip(filled, -LARGEST, LARGEST, out=filled)
+            return np.stack([self.probability(*pair, mosaic) for pair in zip(values, bad, strict=True)])
+        if mosaic:
+            return self._of_mosaic(on_one_sky(values, bad), bad)
+        filled, bad = self.predictor.prepare(values, bad)
         if self.check:
-            warn_if_far(traits(filled, bad), self.card.ranges, self.card.name)
-        logits = self._logits(torch.from_numpy(filled))
+            warn_if_empty(filled, bad)
+            warn_if_far(domain_features(filled, bad), self.card.ranges, self.card.name)
+        logits = self.predictor.prepared_logits(filled, bad)
         return logits.sigmoid_().masked_fill_(torch.from_numpy(bad), 0).numpy()
 
-    def _logits(self, image: torch.Tensor) -> torch.Tensor:
-        """Return the logits of an image, which may be lost."""
-        dtype = PRECISIONS[self.precision]
-        if self.screen is not None:
-            logits, looked = screened_logits(self.network, self.screen, image, dtype)
-            log.debug("%s: looked at %.1f %% of the image", self.card.name, 100 * looked)
-            return logits
-        if self.engine is not None:
-            return runtime_logits(self.engine, self.network, image)
-        return frame_logits(self.network, image, dtype=dtype, overwrite=True)
+    def _of_mosaic(self, image: NDArray[np.float32], bad: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Compute the probabilities (H, W) of a colour mosaic with a common sky as the mean of two passes.
+
+        The first pass searches the whole mosaic, where the cores of stars whose colour differs from that of the sky
+        vary from pixel to pixel. The second searches each colour plane by itself, where stars are twice as
+        undersampled and hits are split. A star seldom causes a false positive in both.
+        """
+        together: NDArray[np.float32] = self.probability(image, bad, False)
+        if min(image.shape) < 2 * MIN_SIDE:
+            return together
+        unchecked = replace(self, check=False)
+
+        def search(plane: NDArray[np.float32], bad: NDArray[np.bool_]) -> NDArray[np.float32]:
+            found: NDArray[np.float32] = unchecked.probability(plane, bad & ~bad.all(), False)
+            return found
+
+        return np.where(bad, 0, (together + by_colour(search, image, bad)) / 2)
 
     def mask(
         self,
@@ -119,33 +119,44 @@ class Masker:
         grow: int = 0,
         fpr: float | None = None,
         bad: NDArray[np.bool_] | None = None,
+        mosaic: bool | None = None,
     ) -> NDArray[np.bool_]:
-        """Return which pixels are hit.
+        """Compute the mask of the pixels that are hit.
 
         Parameters
         ----------
-        image, bad
+        image, bad, mosaic
             As in :meth:`probability`.
         threshold : float, optional
-            Probability from which a pixel is hit; None: that of the card, usually 0.5.
+            Probability from which a pixel counts as hit. None: the threshold of the card, usually 0.5.
         grow : int
-            Pixels by which the mask becomes wider on each side. Bad pixels stay out of it.
+            Number of pixels by which the mask is dilated on each side. Bad pixels are never in the mask.
         fpr : float, optional
-            Instead of a threshold: the rate of false alarms that is wanted, for which the card knows the threshold.
+            False-positive rate, given instead of a threshold; the card's calibration converts it to a threshold.
 
         Returns
         -------
-        ndarray, bool
-            Of the image's shape.
+        ndarray, bool, same shape as ``image``
+            True where a pixel is hit.
+
+        Raises
+        ------
+        TypeError, ValueError
+            The image or an argument is invalid.
         """
         at = self.threshold(threshold, fpr)
         if grow < 0 or int(grow) != grow:
             raise ValueError(f"grow={grow}: expected a whole number of pixels, 0 or more")
-        values, bad = _plain(image, bad)
-        return grown(self.probability(values, bad) >= at, int(grow), bad)
+        exptime = exptime_of(image)
+        mosaic = is_mosaic(image, mosaic)
+        values, bad = image_and_bad(image, bad)
+        mask = self.probability(values, bad, mosaic) >= at
+        if self.check:
+            warn_if_too_much(int(mask.sum()), int((~bad).sum()), exptime, fpr)
+        return dilate_mask(mask, int(grow), bad)
 
     def threshold(self, threshold: float | None = None, fpr: float | None = None) -> float:
-        """Return the probability from which a pixel is hit, from what was asked for or from the card."""
+        """Choose the threshold: the given one, the one of a false-positive rate, or else that of the card."""
         if threshold is not None and fpr is not None:
             raise ValueError(f"threshold={threshold} and fpr={fpr}: give one of them")
         if fpr is not None:
@@ -161,45 +172,90 @@ class Masker:
         grow: int = 0,
         fpr: float | None = None,
         method: Method = "median",
+        mosaic: bool | None = None,
     ) -> CCDData:
-        """Return a copy of a CCDData without its hits: a step for pipelines of ``ccdproc``.
+        """Copy a CCDData and replace its hits: a step for pipelines built on ``ccdproc``.
 
-        Hit pixels get the value of their neighbours, an uncertainty that says so (that of the guess, or their own if
-        it is greater: :func:`uncertainty_of_guess`) and a true mask; the header says by what. All else stays.
+        Hit pixels get a value computed from their neighbours and are masked. Their uncertainty becomes that of the
+        replacement, or stays if it is greater (:func:`uncertainty_of_guess`). The header gets the network, the
+        threshold and the number of hits. Everything else is unchanged.
         """
         if not isinstance(ccd, CCDData):
             raise TypeError(f"expected CCDData, got {type(ccd).__name__}; for arrays: cosmicgate.clean(image, mask)")
         if np.ndim(ccd.data) != 2:
             raise ValueError(f"expected one image (H, W) to clean, got {np.shape(ccd.data)}: clean them one by one")
         at = self.threshold(threshold, fpr)
-        hits = self.mask(ccd, at, grow)
-        bad = _plain(ccd, None)[1]
-        done = ccd.copy()
-        done.data = clean(ccd.data, hits, method, bad=bad)
-        done.mask = bad | hits if ccd.mask is not None or hits.any() else None
-        if ccd.uncertainty is not None:
-            kind, factor = ccd.uncertainty.uncertainty_type, in_unit_of_image(ccd)
-            found = uncertainty_of_guess(np.asarray(ccd.uncertainty.array) * factor, kind, done.data, hits, bad)
-            done.uncertainty.array = found / factor
-        for key, (value, comment) in {
-            NETWORK: (called(self.card), f"cosmicgate {__version__}"),
-            "CRTHRESH": (float(f"{at:.6g}"), "probability from which a pixel is a hit"),
-            HIT: (int(hits.sum()), "pixels hit by cosmic rays, replaced"),
-        }.items():
-            done.header[key] = (value, comment) if isinstance(done.header, fits.Header) else value
-        return done
+        mosaic = is_mosaic(ccd, mosaic)
+        hits = self.mask(ccd, at, grow, mosaic=mosaic)
+        bad = image_and_bad(ccd)[1]
+        cleaned = clean(ccd.data, hits, method, bad=bad, mosaic=mosaic)
+        return without_hits(ccd, hits, cleaned, bad, self.card, at, mosaic)
 
 
-def grown(mask: NDArray[np.bool_], grow: int, bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return a mask (..., H, W) that is ``grow`` pixels wider on each side, without bad pixels."""
+def without_hits(
+    ccd: CCDData,
+    hits: NDArray[np.bool_],
+    cleaned: NDArray[Any],
+    bad: NDArray[np.bool_],
+    card: ModelCard,
+    threshold: float,
+    mosaic: bool = False,
+) -> CCDData:
+    """Copy a CCDData with its hits replaced in image, mask and uncertainty, and record it in the header.
+
+    Parameters
+    ----------
+    ccd : CCDData (H, W)
+        Image; it is not modified.
+    hits, bad : ndarray (H, W), bool
+        Hit pixels, and bad pixels that were not searched; both are in the mask of the copy.
+    cleaned : ndarray (H, W)
+        Image values of the copy, in the unit of ``ccd``.
+    card : ModelCard
+        Card of the network that found the hits.
+    threshold : float
+        Probability from which a pixel counts as hit.
+    mosaic : bool
+        Whether the image is a colour mosaic.
+    """
+    done = ccd.copy()
+    done.data = cleaned
+    done.mask = bad | hits if ccd.mask is not None or hits.any() else None
+    if ccd.uncertainty is not None:
+        kind, factor = ccd.uncertainty.uncertainty_type, in_unit_of_image(ccd)
+        found = uncertainty_of_guess(np.asarray(ccd.uncertainty.array) * factor, kind, done.data, hits, bad, mosaic)
+        done.uncertainty.array = found / factor
+    for key, (value, comment) in {
+        NETWORK: (header_name(card), f"cosmicgate {__version__}"),
+        "CRTHRESH": (float(f"{threshold:.6g}"), "pixels at or above this probability are hits"),
+        HIT: (int(hits.sum()), "pixels hit by cosmic rays, replaced"),
+    }.items():
+        done.header[key] = (value, comment) if isinstance(done.header, fits.Header) else value
+    return done
+
+
+def dilate_mask(mask: NDArray[np.bool_], grow: int, bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Dilate a mask (..., H, W) by ``grow`` pixels on each side and remove its bad pixels."""
     if grow:
         square = np.ones((3, 3), bool).reshape((1,) * (mask.ndim - 2) + (3, 3))
         mask = binary_dilation(mask, square, iterations=grow)
     return mask & ~bad
 
 
+def exptime_of(image: Any) -> float | None:
+    """Look up the exposure time (s) in the header of an NDData; None if there is none."""
+    try:
+        return header_number(Path(), [fits.Header(dict(image.meta))], "exptime") if isinstance(image, NDData) else None
+    except ValueError:  # the header is not valid FITS, or the value is no number
+        return None
+
+
 def in_unit_of_image(ccd: CCDData) -> float:
-    """Return what uncertainties times become of the image's unit (that squared, one over that squared); mJy of Jy."""
+    """Compute the factor that converts the uncertainties of a CCDData to the unit of its image.
+
+    The target is the image's unit for "std", its square for "var" and the inverse of its square for "ivar". For an
+    image in Jy with a standard deviation in mJy the factor is 0.001.
+    """
     unit, power = ccd.uncertainty.unit, {"std": 1, "var": 2, "ivar": -2}.get(ccd.uncertainty.uncertainty_type)
     if unit is None or power is None or unit == ccd.unit**power:
         return 1.0
@@ -207,17 +263,41 @@ def in_unit_of_image(ccd: CCDData) -> float:
 
 
 def uncertainty_of_guess(
-    uncertainty: NDArray[Any], kind: str, cleaned: NDArray[Any], hits: NDArray[np.bool_], bad: NDArray[np.bool_]
+    uncertainty: NDArray[Any],
+    kind: str,
+    cleaned: NDArray[Any],
+    hits: NDArray[np.bool_],
+    bad: NDArray[np.bool_],
+    mosaic: bool = False,
 ) -> NDArray[Any]:
-    """Return the uncertainties (H, W) of a cleaned image, greater where pixels were replaced.
+    """Compute the uncertainties (H, W) of a cleaned image, which are larger where pixels were replaced.
 
-    What a guess may be wrong by has two parts, whose squares add up: what a pixel of its neighbourhood scatters by
-    itself (the median of the variances around), and how much the image changes from pixel to pixel there (the median
-    of the squared steps between neighbours, which is large on the flank of a star). Where a pixel's own variance is
-    greater, as a hit's light may have made it, that one stays. ``kind`` is "std", "var" or "ivar"; uncertainties of
-    another kind stay. One number may stand for all pixels; whole numbers become real ones. Squares are taken in
-    float64: float32 cannot hold those of erg/s/cm2.
+    The variance of a replaced pixel is the sum of two parts: the noise of its neighbours (the median of their
+    variances) and the change of the image from pixel to pixel there (the median of the squared differences between
+    adjacent pixels, which is large on the flank of a star). A pixel whose own variance is greater, for example because
+    the light of the hit is part of it, keeps it.
+
+    Parameters
+    ----------
+    uncertainty : ndarray (H, W) or scalar
+        Uncertainties before the cleaning, in the image's unit, its square or one over its square. Integers are
+        converted to floats.
+    kind : str
+        "std", "var" or "ivar"; uncertainties of any other kind are returned unchanged.
+    cleaned : ndarray (H, W)
+        Image after the cleaning.
+    hits, bad : ndarray (H, W), bool
+        Replaced pixels, and pixels that are not used as neighbours.
+    mosaic : bool
+        Whether the image is a colour mosaic: only pixels of the same colour are then neighbours.
+
+    Notes
+    -----
+    Squares are computed in float64, because float32 cannot hold those of values in erg/s/cm2.
     """
+    if mosaic:
+        planes = np.broadcast_to(uncertainty, hits.shape), cleaned, hits, bad
+        return by_colour(lambda one, *more: uncertainty_of_guess(one, kind, *more), *planes)
     power = {"std": 0.5, "var": 1.0, "ivar": -1.0}.get(kind)
     if power is None or not hits.any():
         return np.array(uncertainty)
@@ -231,36 +311,48 @@ def uncertainty_of_guess(
     return array
 
 
-def called(card: Card) -> str:
-    """Return what headers call a network: its name, of a path the last three parts, which tell runs apart."""
-    return ascii_of(PurePath(*PurePath(card.name).parts[-3:]).as_posix(), LONGEST)
+def header_name(card: ModelCard) -> str:
+    """Make the name of a network for a header: its name, or the last three parts of a run's path."""
+    return ascii_of(PurePath(*PurePath(card.name).parts[-3:]).as_posix(), MAX_NAME_LENGTH)
 
 
 def ascii_of(text: str, longest: int) -> str:
-    """Return a text as FITS knows it, its end if it is too long."""
+    """Convert a text to printable ASCII, as FITS requires, and keep its last ``longest`` characters."""
     clean = text.encode("ascii", "replace").decode()
     return "".join(letter if letter.isprintable() else "?" for letter in clean)[-longest:]
 
 
-def on_gpu(network: UNet) -> bool:
-    """Say whether a network computes on a GPU."""
-    return next(network.parameters()).device.type == "cuda"
+def is_mosaic(image: NDArray[Any] | NDData, mosaic: bool | None = None) -> bool:
+    """Check whether an image is a colour mosaic: by the argument or, for an NDData, by its header."""
+    if mosaic is not None or not isinstance(image, NDData) or np.ndim(image.data) != 2:
+        return bool(mosaic)
+    return bool(mosaic_of((image.meta,)) and pattern_of((image.meta,), *image_and_bad(image))[0])
 
 
-def _plain(image: NDArray[Any] | NDData, bad: NDArray[np.bool_] | None) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Return the values and the bad pixels (not finite or masked) of what was given; refuse what cannot be an image."""
+def image_and_bad(
+    image: NDArray[Any] | NDData, bad: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Split an image into its values and its bad pixels (given as such, masked or not finite).
+
+    Raises
+    ------
+    TypeError, ValueError
+        The image is not numeric, not (H, W) or (N, H, W), or too small, or a mask has another shape.
+    """
     masked = None
     if isinstance(image, NDData):
         image, masked = image.data, image.mask
     if isinstance(image, np.ma.MaskedArray):
         image, masked = image.data, np.ma.getmaskarray(image)
+    if isinstance(image, Masked):
+        image, masked = image.unmasked, np.asarray(image.mask)
     values = np.asarray(image)
     if values.dtype.kind not in "iuf":
         raise TypeError(f"expected an image of numbers, got {values.dtype}")
     if values.ndim not in (2, 3):
         raise ValueError(f"expected an image (H, W) or images (N, H, W), got {values.shape}")
-    if min(values.shape[-2:]) < SMALLEST or not values.size:
-        raise ValueError(f"expected at least {SMALLEST}x{SMALLEST} pixels, got {values.shape}")
+    if min(values.shape[-2:]) < MIN_SIDE or not values.size:
+        raise ValueError(f"expected at least {MIN_SIDE}x{MIN_SIDE} pixels, got {values.shape}")
     all_bad = ~np.isfinite(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
     for one in (bad, masked):
         if one is not None:

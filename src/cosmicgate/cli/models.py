@@ -1,4 +1,4 @@
-"""``cosmicgate models``: the networks that are installed, and their cards."""
+"""``cosmicgate models``: list the installed networks and print their model cards."""
 
 import json
 from dataclasses import asdict
@@ -8,10 +8,12 @@ import typer
 
 
 def models(
-    name: Annotated[str | None, typer.Argument(help="Print the whole card of this one.", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Network whose whole model card is printed, as JSON.", show_default=False)
+    ] = None,
 ) -> None:
-    """List the networks that are installed: name, threshold, what they were trained on."""
-    from cosmicgate.detectors.packaged.cards import find, names, read_card
+    """List the pretrained networks: threshold, range of --fpr, training data and licence."""
+    from cosmicgate.pretrained.card import find, names, read_card
 
     try:
         if name is not None:
@@ -22,8 +24,10 @@ def models(
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
     if not cards:
-        typer.echo("no network is installed; give the path of a run or of a checkpoint: cosmicgate mask -m PATH ...")
+        typer.echo(
+            "no pretrained network is installed; give a training run or a checkpoint: cosmicgate mask -m PATH ..."
+        )
     for card in cards:
         rates = [rate for rate, _ in card.calibration]
-        fpr = f"--fpr {rates[0]:.1g} to {rates[-1]:.1g}" if rates else "no --fpr"
+        fpr = f"--fpr {rates[0]:.1g} to {rates[-1]:.1g}" if rates else "no calibration for --fpr"
         typer.echo(f"{card.name:20} threshold {card.threshold:g}, {fpr}; trained on {card.trained_on}; {card.licence}")

@@ -1,4 +1,4 @@
-"""Masks and probabilities as HDUs, and files put together from HDUs as they were and HDUs that are new."""
+"""Write masks and probabilities as HDUs, and assemble files from unchanged and new HDUs."""
 
 import gzip
 import shutil
@@ -12,25 +12,26 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from cosmicgate.data.fits.hdus import FitsError, is_zipped, plain
-from cosmicgate.data.fits.images import Extension
-from cosmicgate.files import whole
+from cosmicgate.io.atomic import atomic_path, file_state
+from cosmicgate.io.fits.compressed_tiles import without_timestamps
+from cosmicgate.io.fits.hdus import FitsError, decompressed, is_zipped
+from cosmicgate.io.fits.images import ImageExtension
+from cosmicgate.io.fits.layout import BLOCK
+from cosmicgate.io.fits.patch import Patch, apply_patch
+from cosmicgate.io.fits.raw_hdus import header_length, spans, with_checksums
 from cosmicgate.masking.masker import ascii_of
-from cosmicgate.masking.products.blocks import BLOCK, header_length, sealed, spans
-from cosmicgate.masking.products.labels import BIT
-from cosmicgate.masking.products.names import SOURCE, name_of
-from cosmicgate.masking.products.patching import Patch, patched
-from cosmicgate.masking.products.tiles import undated_table
+from cosmicgate.masking.output_paths import SOURCE, name_of
+from cosmicgate.masking.provenance_cards import BIT
 
 
-def mask_hdu(place: Extension, mask: NDArray[np.bool_], cards: Sequence[fits.Card]) -> bytes:
-    """Return the HDU of a mask (H, W): uint8, compressed by RICE_1."""
+def mask_hdu(place: ImageExtension, mask: NDArray[np.bool_], cards: Sequence[fits.Card]) -> bytes:
+    """Encode a mask (H, W) as an HDU: uint8, compressed by RICE_1."""
     data = mask.astype(np.uint8) * np.uint8(BIT)
     return _compressed(data, name_of(place, "CRMASK"), place.version, cards, "RICE_1")
 
 
-def probability_hdu(place: Extension, probability: NDArray[np.float32], cards: Sequence[fits.Card]) -> bytes:
-    """Return the HDU of probabilities (H, W): float32 with the 11 digits of float16, compressed by GZIP_2."""
+def probability_hdu(place: ImageExtension, probability: NDArray[np.float32], cards: Sequence[fits.Card]) -> bytes:
+    """Encode probabilities (H, W) as an HDU: float32 rounded to the 11 significant bits of float16, GZIP_2."""
     data = probability.astype(np.float16).astype(np.float32)
     return _compressed(data, name_of(place, "CRPROB"), place.version, cards, "GZIP_2")
 
@@ -43,54 +44,63 @@ def _compressed(data: NDArray[Any], name: str, version: int, cards: Sequence[fit
     fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(file)
     content = file.getvalue()[BLOCK:]
     cut = header_length(content)
-    return sealed(*undated_table(content[:cut], content[cut:]))
+    return with_checksums(*without_timestamps(content[:cut], content[cut:]))
 
 
-def write_side_file(output: Path, source: Path, hdus: IO[bytes], cards: Sequence[fits.Card]) -> None:
-    """Write a file of masks: an empty primary HDU, and HDUs as they are."""
+def write_mask_file(output: Path, source: Path, hdus: IO[bytes], cards: Sequence[fits.Card]) -> None:
+    """Write a file of masks: an empty primary HDU, followed by the encoded ``hdus``."""
     header = fits.PrimaryHDU().header
     header[SOURCE] = ascii_of(source.name, 67)
     header.extend(cards)
-    with whole(output) as partial, partial.open("wb") as file:
-        file.write(sealed(header.tostring().encode(), b""))
+    with atomic_path(output) as partial, partial.open("wb") as file:
+        file.write(with_checksums(header.tostring().encode(), b""))
         hdus.seek(0)
         shutil.copyfileobj(hdus, file)
-
-
-def state_of(path: Path) -> tuple[int, int, int]:
-    """Return what tells one state of a file from the next."""
-    stat = path.stat()
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def write_copy(
     output: Path, source: Path, hdus: IO[bytes], patches: Sequence[Patch], before: tuple[int, int, int]
 ) -> None:
-    """Write a copy of a file, some of its HDUs patched, and more HDUs behind them; it may replace the file itself.
+    """Copy a file, patch some of its HDUs and append new ones; ``output`` may be the file itself.
 
-    HDUs without a patch are copied by the byte. A gzipped file becomes a gzipped one. ``before`` is the state in which
-    the file was searched: one that was changed since, by another run say, is refused.
+    HDUs without a patch are copied byte by byte. The copy of a gzipped file is gzipped.
+
+    Parameters
+    ----------
+    output, source : Path
+        Copy and original.
+    hdus : file
+        Encoded HDUs to append.
+    patches : sequence of Patch
+        Changes, at most one for each HDU.
+    before : (int, int, int)
+        State (:func:`~cosmicgate.io.atomic.file_state`) of the source when it was searched.
+
+    Raises
+    ------
+    FitsError
+        The source has changed since, for example by another run.
     """
-    wanted = {patch.number: patch for patch in patches}
+    by_number = {patch.number: patch for patch in patches}
     places = spans(source)
     with ExitStack() as stack:
-        file = stack.enter_context(plain(source))
-        partial = stack.enter_context(whole(output))
+        file = stack.enter_context(decompressed(source))
+        partial = stack.enter_context(atomic_path(output))
         target: Any = stack.enter_context(partial.open("wb"))
         if _zipped(source):
             target = stack.enter_context(gzip.GzipFile("", "wb", fileobj=target, mtime=0))
         for number, place in enumerate(places):
             file.seek(place.start)
-            if number in wanted:
+            if number in by_number:
                 header, data = file.read(place.data - place.start), file.read(place.end - place.data)
-                target.write(patched(header, data, wanted[number]))
+                target.write(apply_patch(header, data, by_number[number]))
             else:
                 _copy(file, target, place.end - place.start)
         hdus.seek(0)
         shutil.copyfileobj(hdus, target)
         if output.exists():
             shutil.copymode(output, partial)
-        if state_of(source) != before:
+        if file_state(source) != before:
             raise FitsError(f"{source}: it was changed while it was searched; run it again")
 
 

@@ -1,0 +1,142 @@
+"""``cosmicgate show``: draw an image and its hits as a PNG."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from cosmicgate.io.atomic import sha256_of
+from cosmicgate.io.fits.defects import collect_astropy_warnings
+from cosmicgate.io.fits.hdus import FitsError, opened, pixels
+from cosmicgate.io.fits.images import ImageExtension
+from cosmicgate.masking.output_paths import name_of, side_file
+from cosmicgate.masking.read_images import images_of
+
+MAX_SIDE = 4000  # pixels along a side; larger images are subsampled
+RED = (0.85, 0.0, 0.1)
+
+
+def show(
+    file: Annotated[Path, typer.Argument(help="FITS file that was masked.", show_default=False)],
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            "--mask", help="File with its masks, if they are neither in it nor beside it.", show_default=False
+        ),
+    ] = None,
+    ext: Annotated[
+        str | None,
+        typer.Option(
+            "--ext", help="Image to draw, by EXTNAME or HDU number; needed if there are several.", show_default=False
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--output", help="PNG to write.", show_default="beside the file")
+    ] = None,
+) -> None:
+    """Draw an image as a PNG, its hits outlined in red; the first row of pixels is at the bottom."""
+    try:
+        odd: list[str] = []
+        with collect_astropy_warnings(odd):
+            image, hits, label = image_and_hits(file, mask, ext)
+        for text in odd:
+            typer.echo(f"warning: {file}: {text}", err=True)
+        label = re.sub(r"[^\w.+-]+", "_", label)  # an EXTNAME may hold a slash
+        beside = side_file(file)
+        path = out or beside.with_name(beside.name.removesuffix(".fits") + f".{label}" * bool(ext) + ".png")
+        draw(image, hits, path)
+    except (FitsError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"{path}: {int(hits.sum())} of {hits.size} pixels are hit")
+
+
+def image_and_hits(
+    file: Path, mask: Path | None, ext: str | None
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], str]:
+    """Read an image (H, W) and its hits (H, W), and make a name for it that is unique in the file."""
+    with opened(file) as hdus:
+        images = images_of(file, hdus, [ext] if ext else [])
+        if len(images) > 1:
+            few = ", ".join(image.label for image in images[:4]) + ", ..." * (len(images) > 4)
+            raise FitsError(f"{file}: expected one image, found {len(images)} ({few}): choose one with --ext")
+        place = images[0]
+        shared = sum(hdu.name == place.name and hdu.ver == place.version for hdu in hdus) > 1
+        image = pixels(hdus[place.number])
+        hits = hits_of(place, hdus) if mask is None else None
+    if hits is None:
+        side = mask or find_masks(file)
+        with opened(side) as hdus:
+            hits = hits_of(place, hdus)
+        if hits is None:
+            raise FitsError(f"{side}: it has no mask {name_of(place, 'CRMASK')} of {place.label}")
+    if hits.shape != image.shape:
+        raise FitsError(f"{file}: the mask has the shape {hits.shape}, the image {image.shape}")
+    return image, hits, place.label + f"_{place.number}" * shared
+
+
+def find_masks(file: Path) -> Path:
+    """Find the file of masks of an image: beside it, or in a subfolder of its folder or of the current folder.
+
+    In such a subfolder (``cosmicgate mask -o masks``) it counts only if its input had the same checksum as this file.
+
+    Raises
+    ------
+    FitsError
+        There is no such file, or more than one.
+    """
+    beside = side_file(file)
+    if beside.is_file():
+        return beside
+    near = {one.resolve(): one for folder in (Path(), file.parent) for one in sorted(folder.glob(f"*/{beside.name}"))}
+    found = [one for one in near.values() if near and _input_checksum(one) == sha256_of(file)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        missing = f"it has no masks by cosmicgate, and {beside} does not exist"
+        raise FitsError(f"{file}: {missing}: run cosmicgate mask first, or name the file of its masks with --mask")
+    few = ", ".join(str(one) for one in found[:4])
+    raise FitsError(f"{file}: {len(found)} files have masks of it ({few}): choose one with --mask")
+
+
+def _input_checksum(file: Path) -> str:
+    """Read from a file of masks the checksum of its input; empty if it has none."""
+    try:
+        with collect_astropy_warnings([]), opened(file) as hdus:
+            return next((str(hdu.header["CRINPUT"]) for hdu in hdus if "CRINPUT" in hdu.header), "")
+    except (FitsError, OSError):
+        return ""
+
+
+def hits_of(place: ImageExtension, hdus: fits.HDUList) -> NDArray[np.bool_] | None:
+    """Find the mask (H, W) of an image by name and HDU number (amplifiers may share a name); None if there is none."""
+    name = name_of(place, "CRMASK")
+    found = [hdu for hdu in hdus if hdu.name == name and hdu.header.get("CRHDU") == place.number]
+    return np.asarray(found[0].data) != 0 if found else None
+
+
+def draw(image: NDArray[np.float32], hits: NDArray[np.bool_], path: Path) -> None:
+    """Write a PNG of an image (H, W), in inverted grey, with a red outline around hits (H, W).
+
+    Each pixel of a small image is drawn as several pixels. A large image is subsampled, but all hits are drawn.
+    """
+    from PIL import Image
+    from scipy.ndimage import binary_dilation
+
+    from cosmicgate.io.atomic import atomic_path
+    from cosmicgate.report.figures.stretch import stretch
+
+    times = max(800 // max(image.shape), 1)
+    down, across = (-(-length // MAX_SIDE) for length in image.shape)
+    if down > 1 or across > 1:
+        starts = [np.arange(0, length, step) for length, step in zip(image.shape, (down, across), strict=True)]
+        image = image[::down, ::across]
+        hits = np.logical_or.reduceat(np.logical_or.reduceat(hits, starts[0], axis=0), starts[1], axis=1)
+    picture, drawn = stretch(image).repeat(times, 0).repeat(times, 1), hits.repeat(times, 0).repeat(times, 1)
+    picture[binary_dilation(drawn, iterations=max(times // 4, 1)) & ~drawn] = RED
+    with atomic_path(path) as partial:
+        Image.fromarray((255 * picture[::-1]).astype(np.uint8)).save(partial, format="png")

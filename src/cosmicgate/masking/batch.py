@@ -1,0 +1,122 @@
+"""Mask many files, one after the other or in several processes."""
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import FrameType
+
+from cosmicgate.io.urls import Address
+from cosmicgate.masking.masker import CosmicRayMasker
+from cosmicgate.masking.options import BatchOptions
+from cosmicgate.masking.pipeline import FileResult, ProgressCallback, mask_file
+
+Pair = tuple[Address, Address]  # input and output
+
+
+@dataclass
+class _Worker:
+    """State of a process of the pool."""
+
+    masker: CosmicRayMasker | None = None
+    batch: BatchOptions | None = None
+    stopped: bool = False
+
+
+_WORKER = _Worker()
+
+
+def one_by_one(
+    pairs: Sequence[Pair], masker: CosmicRayMasker, batch: BatchOptions, progress: ProgressCallback
+) -> Generator[FileResult, None, None]:
+    """Mask the files in this process and yield their results."""
+    for source, target in pairs:
+        yield mask_file(source, target, masker, batch.options, batch.overwrite, progress)
+
+
+def in_processes(
+    pairs: Sequence[Pair], masker: CosmicRayMasker, batch: BatchOptions, jobs: int
+) -> Generator[FileResult, None, None]:
+    """Mask the files in ``jobs`` processes that share the CPU cores, and yield results in order of completion.
+
+    If a process is killed, for example when memory runs out, the remaining files are masked one at a time, so that only
+    the file whose process is killed then fails. When the caller stops, the processes stop too and remove their
+    unfinished outputs.
+    """
+    left = list(pairs)
+    with _pool(masker, batch, jobs) as pool:
+        futures: dict[Future[FileResult], Pair] = {pool.submit(_one, pair): pair for pair in pairs}
+        for future in as_completed(futures):
+            with suppress(BrokenProcessPool):
+                result = future.result()
+                left.remove(futures[future])
+                yield result
+    while left:
+        with _pool(masker, batch, 1) as pool:
+            while left:
+                source, target = left.pop(0)
+                try:
+                    yield pool.submit(_one, (source, target)).result()
+                except BrokenProcessPool:
+                    error = f"{source}: its process was killed before it was done, perhaps because memory ran out"
+                    yield FileResult(str(source), str(target), "failed", error=error)
+                    break
+
+
+@contextmanager
+def _pool(masker: CosmicRayMasker, batch: BatchOptions, jobs: int) -> Iterator[ProcessPoolExecutor]:
+    """Start a pool of processes that ends with the ``with`` block."""
+    threads = max(_cores() // jobs, 1)
+    spawn = multiprocessing.get_context("spawn")  # torch cannot be forked
+    pool = ProcessPoolExecutor(jobs, spawn, initializer=_start, initargs=(pickle.dumps(masker), batch, threads))
+    try:
+        yield pool
+        pool.shutdown()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        children = multiprocessing.active_children()
+        for child in children:
+            child.terminate()
+        for child in children:
+            child.join(5)
+            child.kill()
+
+
+def _cores() -> int:
+    """Count the cores that this process may use, which a batch system or ``taskset`` may limit."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _start(masker: bytes, batch: BatchOptions, threads: int) -> None:
+    """Prepare a process of the pool: load the network, set its threads, and make it end when its parent does."""
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends the pool
+    signal.signal(signal.SIGTERM, _stop)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(threads)
+    _WORKER.masker, _WORKER.batch = pickle.loads(masker), batch
+
+
+def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 (a signal handler)
+    _WORKER.stopped = True
+    raise KeyboardInterrupt
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _one(pair: Pair) -> FileResult:
+    if _WORKER.stopped or _WORKER.masker is None or _WORKER.batch is None:
+        raise KeyboardInterrupt
+    return mask_file(*pair, _WORKER.masker, _WORKER.batch.options, _WORKER.batch.overwrite)

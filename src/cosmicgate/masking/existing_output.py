@@ -1,0 +1,119 @@
+"""Recognise outputs that exist already, by the keys in their headers; of a remote output only headers are fetched."""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from astropy.io import fits
+
+from cosmicgate import __version__
+from cosmicgate.io.fits.defects import collect_astropy_warnings
+from cosmicgate.io.fits.hdus import GZIP, FitsError, opened
+from cosmicgate.io.object_stores import fetch, inspect_remote
+from cosmicgate.io.urls import Address
+from cosmicgate.masking.masker import CosmicRayMasker
+from cosmicgate.masking.options import MaskOptions
+from cosmicgate.masking.output_paths import PRODUCT, SOURCE
+
+KEY, VERSION_KEY = "CRKEY", "CRETAG"  # keys by the checksum of the input, and by the version of a remote one
+FITS = b"SIMPLE  ="  # first bytes of a FITS file
+
+
+@dataclass(frozen=True)
+class ExistingOutput:
+    """What is found at the path of an output before it is written.
+
+    Attributes
+    ----------
+    exists : bool
+        Whether there is anything.
+    keys : set of str
+        Keys (:func:`output_key`) of the masks in it.
+    is_product : bool
+        Whether it is a file of masks or, by its name, a copy made by this package, and so may be regenerated. A file
+        that was masked in place has keys too, but may be the only copy of the data.
+    """
+
+    exists: bool = False
+    keys: Set[str] = frozenset()
+    is_product: bool = False
+
+
+def output_key(masker: CosmicRayMasker, options: MaskOptions, version: str) -> str:
+    """Hash everything that an output depends on into 32 hexadecimal digits.
+
+    Parameters
+    ----------
+    masker, options
+        Detector and options of the run.
+    version : str
+        Checksum of the input, or the version of a remote one. Empty for a file that is masked in place, which is
+        recognised by the masks in it.
+    """
+    predictor, cascade = masker.predictor, masker.predictor.cascade
+    # These names are part of the hash: others would regenerate every output that was made before.
+    settings = {
+        "precision": predictor.precision,
+        "screen": cascade is not None,
+        "engine": predictor.onnx is not None,
+    }
+    stage = cascade and [cascade.threshold, cascade.cell, cascade.margin, cascade.halo]
+    parts = [__version__, masker.card.sha256, settings, stage, vars(options), version]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def keys_in(hdus: Iterable[Any]) -> set[str]:
+    """Collect the keys of the masks among HDUs."""
+    return {str(hdu.header[name]) for hdu in hdus for name in (KEY, VERSION_KEY) if name in hdu.header}
+
+
+def existing_output(target: Address, folder: Path = Path()) -> ExistingOutput:
+    """Look at an output path; a file that cannot be read exists and has no keys.
+
+    Of a remote output only the headers up to the first mask are fetched or, if it is gzipped or damaged, the whole
+    file into ``folder``.
+    """
+    if isinstance(target, Path):
+        return _read(target) if target.exists() else ExistingOutput()
+    found = inspect_remote(target, lambda file: _read_headers(file, target.name))
+    if found != "incomplete":
+        return found or ExistingOutput()
+    copy = folder / "existing" / target.name
+    copy.parent.mkdir()
+    fetch(target, copy)
+    return _read(copy)
+
+
+def _read(path: Path) -> ExistingOutput:
+    try:
+        with collect_astropy_warnings([]), opened(path) as hdus:
+            return _described(keys_in(hdus), path.name, hdus[0].header)
+    except (FitsError, OSError):
+        return ExistingOutput(exists=True)
+
+
+def _read_headers(file: IO[bytes], name: str) -> ExistingOutput | Literal["incomplete"]:
+    """Read the headers of an open remote file up to the first mask; "incomplete" if the whole file is needed."""
+    begin = file.read(len(FITS))
+    if begin != FITS:
+        return "incomplete" if begin.startswith(GZIP) else ExistingOutput(exists=True)
+    file.seek(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about cards that violate the FITS standard
+        try:
+            with fits.open(file, memmap=False, lazy_load_hdus=True, disable_image_compression=True) as hdus:
+                keys: set[str] = next((found for hdu in hdus if (found := keys_in([hdu]))), set())
+                return _described(keys, name, hdus[0].header)
+        except (OSError, ValueError, TypeError, LookupError, fits.VerifyError) as error:
+            if isinstance(error, OSError) and (error.errno is not None or type(error) is not OSError):
+                raise  # a connection error; astropy's errors about damaged headers are bare OSErrors without errno
+            return "incomplete"
+
+
+def _described(keys: Set[str], name: str, primary: fits.Header) -> ExistingOutput:
+    """Describe a file with these keys: it is a product if it is a file of masks or has the name of a copy."""
+    return ExistingOutput(True, keys, bool(keys) and (SOURCE in primary or PRODUCT.search(name) is not None))

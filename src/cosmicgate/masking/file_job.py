@@ -1,0 +1,167 @@
+"""Plan the masking of one file: what is read, what is written, and whether there is anything to do.
+
+All rules about inputs and outputs that exist already are here.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cosmicgate.io.atomic import file_state, sha256_of
+from cosmicgate.io.fits.defects import find_defects
+from cosmicgate.io.fits.hdus import FitsError, missing
+from cosmicgate.io.object_stores import fetch, remote_info, version
+from cosmicgate.io.urls import Address, Url
+from cosmicgate.masking.existing_output import ExistingOutput, existing_output, output_key
+from cosmicgate.masking.masker import CosmicRayMasker
+from cosmicgate.masking.options import MaskOptions
+from cosmicgate.masking.output_paths import remove_stale_products
+
+
+@dataclass(eq=False)
+class FileJob:
+    """One file on its way through plan, detect and write. :func:`plan` fills it in; the other steps only read it.
+
+    Attributes
+    ----------
+    source, target : Path or Url
+        Input and output, as the user named them. They are the same if the file is masked in place.
+    masker : CosmicRayMasker
+        Detector.
+    options : MaskOptions
+        Form of the output, images to search, pixels to leave out, bit to set in the quality plane.
+    overwrite : bool
+        Replace any existing output.
+    folder : Path
+        Temporary folder for copies of remote files.
+    existing : ExistingOutput
+        What was found at the output path.
+    key, version_key : str
+        Keys of the output by the checksum of the input and by the version of a remote one; empty if not known.
+    version : str
+        Version of a remote input when it was fetched.
+    sha256 : str
+        Checksum of the input.
+    state : (int, int, int)
+        State (:func:`~cosmicgate.io.atomic.file_state`) of the input before it was read.
+    defects : list of str
+        Defects of the input that do not prevent it from being searched.
+    """
+
+    source: Address
+    target: Address
+    masker: CosmicRayMasker
+    options: MaskOptions
+    overwrite: bool = False
+    folder: Path = Path()
+    existing: ExistingOutput = field(default_factory=ExistingOutput)
+    key: str = ""
+    version_key: str = ""
+    version: str = ""
+    sha256: str = ""
+    state: tuple[int, int, int] = (0, 0, 0)
+    defects: list[str] = field(default_factory=list)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether input or output is a URL, so that local copies are needed."""
+        return isinstance(self.source, Url) or isinstance(self.target, Url)
+
+    @property
+    def path(self) -> Path:
+        """Local file to read: the input, or the copy that is fetched."""
+        return self.source if isinstance(self.source, Path) else self.folder / "input" / self.source.name
+
+    @property
+    def output(self) -> Path:
+        """Local file to write: the output, or the file that is uploaded."""
+        if isinstance(self.target, Path):
+            return self.target
+        return self.path if self.options.in_place else self.folder / "output" / self.target.name
+
+    @property
+    def up_to_date(self) -> bool:
+        """Whether the output was made before from the same input with the same settings, and is left as it is."""
+        known = {self.key, self.version_key} - {""}
+        return bool(known & self.existing.keys) and (self.options.in_place or not self.overwrite)
+
+
+def plan(job: FileJob) -> None:
+    """Decide what is done with a file, and fetch a remote one unless its output is up to date.
+
+    An output that is up to date (:attr:`FileJob.up_to_date`) stays. One made with other settings is regenerated. What
+    is refused, in this order:
+
+    - an output that is its own input, unless masked in place;
+    - a copy or change of a file that has masks already, as it would get them twice;
+    - an output path with a file that is no product of this package, even if it was masked in place, unless
+      ``overwrite`` is given.
+
+    The version of a remote input and the headers of a remote output are compared before anything is fetched.
+
+    Raises
+    ------
+    FileNotFoundError, FitsError, TransportError
+        The input is missing or cannot be read, or the job is refused.
+    """
+    source, target, options = job.source, job.target, job.options
+    if isinstance(target, Path):
+        remove_stale_products(target)
+    if isinstance(source, Path) and not source.is_file():
+        raise FileNotFoundError(missing(source))
+    if not options.in_place and _is_same(source, target):
+        raise FitsError(f"{source}: the output would replace the input; use --in-place to change the input itself")
+    if job.is_remote:
+        _plan_by_version(job)
+        if job.up_to_date:
+            return
+    _plan_by_content(job)
+
+
+def _plan_by_version(job: FileJob) -> None:
+    """Decide by the version of a remote input and the headers of a remote output; then fetch the input."""
+    info = remote_info(job.source) if isinstance(job.source, Url) else {}
+    job.version = version(info)
+    if job.options.in_place:  # the version changes with the masks, so the file is recognised by these
+        job.key = output_key(job.masker, job.options, "")
+    elif job.version:
+        job.version_key = output_key(job.masker, job.options, job.version)
+    if job.options.in_place or not job.overwrite:
+        job.existing = existing_output(job.target, job.folder)
+    if job.up_to_date:
+        return
+    _refuse_to_replace(job)
+    if isinstance(job.source, Url):
+        job.path.parent.mkdir()
+        fetch(job.source, job.path, info.get("size"))
+
+
+def _plan_by_content(job: FileJob) -> None:
+    """Decide by the checksum of the local input and the masks in it."""
+    options = job.options
+    job.state, job.sha256 = file_state(job.path), sha256_of(job.path)
+    job.key = output_key(job.masker, options, "" if options.in_place else job.sha256)
+    if options.in_place or isinstance(job.target, Path):
+        job.existing = existing_output(job.output)
+    if job.up_to_date:
+        return
+    in_input = job.existing if options.in_place else existing_output(job.path) if options.kind != "mask" else None
+    if in_input is not None and in_input.keys:
+        raise FitsError(
+            f"{job.source}: it has masks by cosmicgate already, made with other settings; give the original file"
+        )
+    _refuse_to_replace(job)
+    job.defects = find_defects(job.path)
+
+
+def _is_same(source: Address, target: Address) -> bool:
+    if isinstance(source, Path) and isinstance(target, Path):
+        return target.exists() and target.samefile(source)
+    return source == target
+
+
+def _refuse_to_replace(job: FileJob) -> None:
+    """Raise FitsError if the output path has a file that may not be replaced."""
+    if job.existing.exists and not (job.existing.is_product or job.options.in_place or job.overwrite):
+        raise FitsError(
+            f"{job.source}: {job.target} exists and is not a known output of cosmicgate; --overwrite replaces it"
+        )

@@ -1,0 +1,148 @@
+"""Find input files and name output files, so that an output is never mistaken for an input."""
+
+import os
+import re
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePath
+from typing import Literal
+
+from cosmicgate.io.fits.hdus import stem
+from cosmicgate.io.fits.images import ImageExtension
+from cosmicgate.io.urls import Address, Url
+
+Kind = Literal["mask", "append", "clean", "in-place"]
+ENDINGS = {"mask": "_crmask", "append": "_crmasked", "clean": "_crclean"}
+FITS = re.compile(r"\.(fits|fit|fts)(\.fz)?(\.gz)?$", re.IGNORECASE)
+PRODUCT = re.compile(rf"({'|'.join(sorted(ENDINGS.values(), key=len, reverse=True))})(?i:{FITS.pattern})")
+SOURCE = "CRFILE"  # keyword in the primary header of a file of masks, and in the header of each mask
+BEGIN = 2880  # bytes at the beginning of a file (one FITS block) that are searched for SOURCE
+STALE_AFTER_S = 60.0  # seconds since the last write after which a hidden temporary file counts as abandoned
+
+
+def inputs_of(paths: Iterable[Address], recursive: bool = False) -> tuple[list[tuple[Address, Address]], list[Address]]:
+    """Expand files and folders into the FITS files to read.
+
+    A folder stands for the FITS files in it that are not hidden; with ``recursive`` also for those in its subfolders.
+
+    Returns
+    -------
+    files : list of (Address, Address)
+        Files, each with the folder in which the search for it began.
+    products : list of Address
+        Outputs of this package that were found and left out.
+    """
+    found: dict[Address, Address] = {}
+    products: list[Address] = []
+    for path in paths:
+        inside = _list_folder(path, recursive) if isinstance(path, Path) else _list_url(path, recursive)
+        for file in [path] if inside is None else inside:
+            if PRODUCT.search(file.name) or (inside is not None and isinstance(file, Path) and is_mask_file(file)):
+                products.append(file)
+            else:
+                found.setdefault(file, file.parent if inside is None else path)
+    return list(found.items()), products
+
+
+def is_mask_file(file: Path) -> bool:
+    """Check whether a file holds masks of this package, by a card of its primary header and whatever its name."""
+    try:
+        if not file.is_file():  # reading a pipe would block
+            return False
+        with file.open("rb") as opened:
+            return f"{SOURCE}  =".encode() in opened.read(BEGIN)
+    except OSError:  # reported later, when the file is read
+        return False
+
+
+def _list_folder(path: Path, recursive: bool) -> list[Path] | None:
+    """List the FITS files in a folder; None if the path is no folder.
+
+    A path with the name of a FITS file that cannot be read, such as a broken link, is included, and so is a subfolder
+    without permission: the error is reported when it is read.
+    """
+    if not path.is_dir():
+        return None
+    closed: list[Path] = []
+    files = list(path.iterdir())
+    if recursive:
+        walk = os.walk(path, onerror=lambda error: closed.append(Path(error.filename)))
+        files = [Path(folder) / name for folder, _, names in walk for name in names]
+    found = [file for file in files if _is_meant(file.relative_to(path)) and not file.is_dir()]
+    return sorted(found + closed)
+
+
+def _list_url(url: Url, recursive: bool) -> list[Url] | None:
+    """List the FITS files in a remote folder; None if the URL is no folder.
+
+    A URL that ends like a FITS file, or a web address that does not end with ``/``, is no folder; no server is asked.
+    """
+    from cosmicgate.io.object_stores import list_files  # slow to import
+
+    if not url.text.endswith("/") and (FITS.search(url.name) or url.is_web):
+        return None
+    files = list_files(url, recursive)
+    return None if files is None else [file for file in files if _is_meant(file.relative_to(url))]
+
+
+def _is_meant(below: PurePath) -> bool:
+    """Check whether a path below a folder is a FITS file by its name, and not hidden."""
+    return FITS.search(below.name) is not None and not any(part.startswith(".") for part in below.parts)
+
+
+def output_of(path: Address, root: Address, out: Address | None, kind: Kind) -> Address:
+    """Build the path of an output: beside the input, or below ``out`` at the same place as the input is below ``root``.
+
+    A copy keeps the input's ending (``.fits.fz``, ``.fits.gz``). If ``out`` ends like a FITS file, it is the output
+    path itself. For "in-place" the input path is returned, with links resolved.
+    """
+    if kind == "in-place":
+        return path.resolve() if isinstance(path, Path) else path
+    if out is not None and is_file(out):
+        return out
+    name = _product(path.name, kind)
+    return (path.parent if out is None else out / path.parent.relative_to(root)) / name  # type: ignore[arg-type]
+
+
+def is_file(out: Address) -> bool:
+    """Check by its ending whether an output path is a file rather than a folder."""
+    return FITS.search(out.name) is not None
+
+
+def is_gzipped(one: Address) -> bool:
+    """Check by its ending whether a file is gzipped."""
+    return one.name.lower().endswith(".gz")
+
+
+def _product(name: str, kind: Kind) -> str:
+    """Build the name of the output for an input of this name."""
+    ending = FITS.search(name)
+    begin = (name[: ending.start()] if ending else stem(Path(name))) + ENDINGS[kind]
+    return begin + (ending.group() if ending and kind != "mask" else ".fits")
+
+
+def name_of(place: ImageExtension, what: str) -> str:
+    """Build the EXTNAME of a plane that belongs to an image: ``"N4_CRMASK"``, or ``"CRMASK"`` for a primary image."""
+    name = place.name or str(place.number)
+    return what if name == "PRIMARY" else f"{name}_{what}"
+
+
+def side_file(path: Path) -> Path:
+    """Build the path of the file of masks that lies beside its input."""
+    return path.with_name(_product(path.name, "mask"))
+
+
+def first_duplicate(outputs: Sequence[Address]) -> Address | None:
+    """Find the first output path that occurs twice; None if all are different."""
+    seen: set[Address] = set()
+    return next((one for one in outputs if one in seen or seen.add(one)), None)  # type: ignore[func-returns-value]
+
+
+def remove_stale_products(output: Path) -> None:
+    """Remove hidden temporary files of this output that a killed run left behind."""
+    hidden = re.compile(rf"\.[0-9a-f]{{32}}\.{re.escape(output.name)}")
+    if not output.parent.is_dir():
+        return
+    for file in output.parent.iterdir():
+        if hidden.fullmatch(file.name) and time.time() - file.stat().st_mtime > STALE_AFTER_S:
+            file.unlink(missing_ok=True)
