@@ -1,0 +1,44 @@
+"""Load pretrained networks for inference, without Lightning and Hydra, which would take 180 MB of memory."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from cosmicgate.inference.cascade import Cascade
+from cosmicgate.models import UNet
+from cosmicgate.pretrained.card import COARSE, ModelCard, find, read_card, read_weights
+from cosmicgate.pretrained.load_weights import load_weights
+
+CHANNELS_LAST = torch.channels_last
+
+
+def prepare_for_inference(
+    network: nn.Module, weights: Mapping[str, Tensor], source: str, layout: torch.memory_format = CHANNELS_LAST
+) -> nn.Module:
+    """Load and check the weights, and move the network to the GPU, if there is one, in evaluation mode."""
+    load_weights(network, weights, source)
+    network.to("cuda" if torch.cuda.is_available() else "cpu", memory_format=layout)  # type: ignore[call-overload]
+    return network.eval()
+
+
+def load_pretrained(model: str | Path) -> tuple[UNet, ModelCard, dict[str, Tensor]]:
+    """Load a pretrained network, its card and all its tensors, those of the coarse stage included."""
+    weights = find(model)
+    card = read_card(weights)
+    tensors = read_weights(weights, card.sha256)
+    network = UNet(**card.network)
+    own = {name: value for name, value in tensors.items() if not name.startswith(COARSE)}
+    prepare_for_inference(network, own, str(weights))
+    return network, card, tensors
+
+
+def cascade_of(card: ModelCard, tensors: Mapping[str, Tensor]) -> Cascade:
+    """Build the coarse stage of the cascade that comes with a pretrained network."""
+    if card.cascade is None:
+        raise ValueError(f"{card.name} has no coarse stage, which a cascade needs")
+    network = UNet(**card.cascade["network"])
+    weights = {name.removeprefix(COARSE): value for name, value in tensors.items() if name.startswith(COARSE)}
+    prepare_for_inference(network, weights, f"the coarse stage of {card.name}")
+    return Cascade(network, **card.cascade["settings"])

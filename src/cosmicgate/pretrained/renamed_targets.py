@@ -1,0 +1,61 @@
+"""Translate class names and keys of checkpoints and run folders up to version 0.1 to the present ones."""
+
+from typing import Any
+
+RENAMED = {
+    "cosmicgate.callbacks.ValidationCurves": "cosmicgate.training.callbacks.ValidationCurves",
+    "cosmicgate.data.archives.fetch_lco": "cosmicgate.data.download.fetch_lco",
+    "cosmicgate.data.cameras.RandomDarks": "cosmicgate.data.sources.random_cameras.RandomDarks",
+    "cosmicgate.data.cameras.RandomScience": "cosmicgate.data.sources.random_cameras.RandomScience",
+    "cosmicgate.data.clean.Clean": "cosmicgate.data.background.AstroScrappyCleaner",
+    "cosmicgate.data.contaminate.Either": "cosmicgate.data.contamination.RandomRecipe",
+    "cosmicgate.data.contaminate.Paper": "cosmicgate.data.contamination.PaperRecipe",
+    "cosmicgate.data.contaminate.Physical": "cosmicgate.data.contamination.PhysicalRecipe",
+    "cosmicgate.data.darks.Darks": "cosmicgate.data.sources.raw_darks.Darks",
+    "cosmicgate.data.darks.Defects": "cosmicgate.data.sources.raw_darks.Defects",
+    "cosmicgate.data.darks.Limits": "cosmicgate.data.sources.raw_darks.Limits",
+    "cosmicgate.data.darks.RawDarks": "cosmicgate.data.sources.raw_darks.RawDarks",
+    "cosmicgate.data.darks.Reduction": "cosmicgate.data.sources.raw_darks.Reduction",
+    "cosmicgate.data.decam.DecamData": "cosmicgate.data.datamodule.DecamData",
+    "cosmicgate.data.lco.by_class.LCO": "cosmicgate.data.lco.datamodule.LCO",
+    "cosmicgate.data.lco.simulated.simulated_archive": "cosmicgate.data.lco.simulated_archive.simulated_archive",
+    "cosmicgate.data.patches.Crops": "cosmicgate.data.patches.CropSampler",
+    "cosmicgate.data.patches.Grid": "cosmicgate.data.patches.GridSampler",
+    "cosmicgate.data.real.AddHits": "cosmicgate.data.sources.AddHits",
+    "cosmicgate.data.real.Coadd": "cosmicgate.data.sources.Coadd",
+    "cosmicgate.data.real.Exposures": "cosmicgate.data.sources.Exposures",
+    "cosmicgate.data.real.Files": "cosmicgate.data.sources.Files",
+    "cosmicgate.data.real.FlaggedCutouts": "cosmicgate.data.sources.FlaggedCutouts",
+    "cosmicgate.data.real.Footprints": "cosmicgate.data.sources.Footprints",
+    "cosmicgate.data.real.InjectedHits": "cosmicgate.data.sources.InjectedHits",
+    "cosmicgate.data.remote.Noirlab": "cosmicgate.data.sources.noirlab.Noirlab",
+    "cosmicgate.data.sources.SimulatedDarks": "cosmicgate.data.sources.simulated.SimulatedDarks",
+    "cosmicgate.data.sources.SimulatedScience": "cosmicgate.data.sources.simulated.SimulatedScience",
+    "cosmicgate.losses.Dice": "cosmicgate.training.losses.DiceBCELoss",
+    "cosmicgate.losses.Focal": "cosmicgate.training.losses.FocalLoss",
+    "cosmicgate.losses.MedianWeight": "cosmicgate.training.losses.BackgroundPixelWeight",
+    "cosmicgate.segmentation.Segmentation": "cosmicgate.training.module.Segmentation",
+    "cosmicgate.training.phases.BatchNormFreeze": "cosmicgate.training.batch_norm_freeze.BatchNormFreeze",
+    "cosmicgate.training.sweeps.KeepGoing": "cosmicgate.training.sweeps.ContinueOnJobFailure",
+}
+# Present class -> its renamed keys.
+RENAMED_KEYS = {
+    "cosmicgate.data.datamodule.DecamData": {"workers": "num_workers"},
+    "cosmicgate.data.mixture.Mixture": {"workers": "num_workers"},
+    "cosmicgate.training.module.Segmentation": {"squares": "block_size"},
+}
+
+
+def with_current_targets(config: Any) -> Any:
+    """Replace each renamed ``_target_`` of a configuration, and renamed keys beside it, by the present names."""
+    if isinstance(config, dict):
+        config = {key: with_current_targets(value) for key, value in config.items()}
+        target = config.get("_target_")
+        if not isinstance(target, str):
+            return config
+        target = RENAMED.get(target, target)
+        keys = RENAMED_KEYS.get(target, {})
+        return {keys.get(key, key): value for key, value in config.items()} | {"_target_": target}
+    if isinstance(config, list):
+        return [with_current_targets(value) for value in config]
+    return config
