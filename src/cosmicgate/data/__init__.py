@@ -1,1 +1,1 @@
-"""From an archive or a simulation to patches with their truth, a step in each file."""
+"""Data sets: from an archive or a simulation to patches with labelled pixels."""

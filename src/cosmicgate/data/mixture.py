@@ -1,4 +1,4 @@
-"""Several data sets to train on at once: each patch is drawn from one of them, by chances that are told."""
+"""Training on several data sets at once: each patch is drawn from one of them with a given probability."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -9,30 +9,33 @@ import pytorch_lightning as pl
 from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
-from cosmicgate.data.decam import Batch, DecamData, TestSet
-from cosmicgate.data.patches import Patches, loader
+from cosmicgate.data.datamodule import Batch, DecamData, TestSet
+from cosmicgate.data.patches import PatchDataset, make_loader
+from cosmicgate.data.random_streams import random_stream
 from cosmicgate.data.splits import Split
 
 log = logging.getLogger(__name__)
 
 
 class Mixture(pl.LightningDataModule):
-    """Data sets that are trained on together, validated together and tested apart.
+    """Data sets that are trained on together, validated together and tested separately.
 
     Parameters
     ----------
     parts : mapping of str to DecamData
-        The data sets, each with windows and transforms of its own.
+        The data sets, each with its own windows and transforms.
     shares : mapping of str to float
-        How often a patch is of each; they add up to 1.
+        Probability that a patch is of each data set; they add up to 1.
     count : int
         Patches in an epoch.
-    batch_size, workers : int
-        Of the loaders.
+    batch_size : int
+        Patches in a step, over all processes together.
+    num_workers : int
+        Number of loader workers of each process.
     seed : int
-        Of every draw of training.
+        Seed of all random draws during training.
     name : str
-        Of all of it.
+        Name of the mixture.
     """
 
     def __init__(
@@ -41,35 +44,35 @@ class Mixture(pl.LightningDataModule):
         shares: Mapping[str, float],
         count: int,
         batch_size: int = 16,
-        workers: int = 1,
+        num_workers: int = 1,
         seed: int = 0,
         name: str = "mixture",
     ) -> None:
         super().__init__()
         if set(parts) != set(shares) or min(shares.values()) <= 0 or abs(sum(shares.values()) - 1) > 1e-6:
             raise ValueError(f"expected a share of each of {sorted(parts)}, 1 in all, got {dict(shares)}")
-        total = sum(shares.values())  # which numpy wants to be 1 to more digits than anybody writes
+        total = sum(shares.values())  # numpy's choice() needs a sum of 1 to more digits than the configuration has
         self.parts, self.shares, self.count = dict(parts), [shares[name] / total for name in parts], count
         self.name = name
-        self.batch_size, self.workers, self.seed = batch_size, workers, seed
+        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
 
     @property
     def provenance(self) -> str:
-        """Every provenance among the parts."""
+        """Data origins of the parts, joined by "and"."""
         return " and ".join(sorted({part.provenance for part in self.parts.values()}, reverse=True))
 
     def prepare_data(self) -> None:
-        """Make what is missing on disk."""
+        """Make the frames that are missing on disk."""
         for part in self.parts.values():
             part.prepare_data()
 
     def prepare_test(self) -> None:
-        """Make what is missing of the tests alone."""
+        """Make the missing test frames alone."""
         for part in self.parts.values():
             part.prepare_test()
 
     def setup(self, stage: str | None = None) -> None:
-        """Open the frames of training and validation."""
+        """Open the training and validation frames."""
         if stage not in (None, "fit", "validate"):
             return
         for part in self.parts.values():
@@ -81,40 +84,40 @@ class Mixture(pl.LightningDataModule):
                     "how many crops it draws",
                     *(name, asked, len(part.train)),
                 )
-        self.train = Mixed([part.train for part in self.parts.values()], self.shares, self.count, self.seed)
+        self.train = MixtureDataset([part.train for part in self.parts.values()], self.shares, self.count, self.seed)
         self.validation: ConcatDataset[dict[str, Tensor]] = ConcatDataset(
             [part.validation for part in self.parts.values()]
         )
 
     def split(self, which: Split) -> list[Path]:
-        """Return the labelled frames of a split, all parts'."""
+        """List the folders of a split's labelled frames, of all parts."""
         return [folder for part in self.parts.values() for folder in part.split(which)]
 
     def folders(self) -> list[Path]:
-        """Return every labelled frame of all parts and splits."""
+        """List the folders of the labelled frames of all parts and splits."""
         return [folder for part in self.parts.values() for folder in part.folders()]
 
     def test_sets(self) -> list[TestSet]:
-        """Return what is scored after training, each set by its name."""
+        """List the test sets of all parts, which are scored after training."""
         return [test_set for part in self.parts.values() for test_set in part.test_sets()]
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Return the training patches in an order that depends on (seed, epoch) alone."""
-        return loader(self.train, self.batch_size, self.workers, self.trainer, self.seed)
+        """Load the training patches in an order that depends on (seed, epoch) alone."""
+        return make_loader(self.train, self.batch_size, self.num_workers, self.trainer, self.seed)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Return the validation patches of all parts, one part after the other."""
-        return loader(self.validation, self.batch_size, self.workers, self.trainer)
+        """Load the validation patches of all parts, one part after the other."""
+        return make_loader(self.validation, self.batch_size, self.num_workers, self.trainer)
 
 
-class Mixed(Dataset[dict[str, Tensor]]):
-    """``count`` patches an epoch, each of a part that is drawn by its share.
+class MixtureDataset(Dataset[dict[str, Tensor]]):
+    """``count`` patches per epoch, each of a data set that is drawn with the probability ``shares``.
 
-    Patch ``(epoch, index)`` depends on these and the seed alone. A part repeats a patch within an epoch only if it is
-    asked for more than it has.
+    Patch ``(epoch, index)`` depends on these two and the seed alone. A patch is repeated within an epoch only if more
+    patches are drawn of a data set than it has.
     """
 
-    def __init__(self, parts: Sequence[Patches], shares: Sequence[float], count: int, seed: int) -> None:
+    def __init__(self, parts: Sequence[PatchDataset], shares: Sequence[float], count: int, seed: int) -> None:
         self.parts, self.shares, self.count, self.seed = list(parts), list(shares), count, seed
 
     def __len__(self) -> int:
@@ -125,7 +128,7 @@ class Mixed(Dataset[dict[str, Tensor]]):
         epoch, index = key if isinstance(key, tuple) else (0, key)
         if not 0 <= index < self.count:
             raise IndexError(f"patch {index} of {self.count}")
-        rng = np.random.default_rng([self.seed, epoch, 1])  # the epoch's, so that its patches know of each other
+        rng = random_stream("parts of a mixture", self.seed, epoch)  # one for all patches of an epoch
         drawn = rng.choice(len(self.parts), self.count, p=self.shares)
         part = self.parts[int(drawn[index])]
         before = int(np.count_nonzero(drawn[:index] == drawn[index]))

@@ -1,4 +1,4 @@
-"""From labelled frames to the patches that a network sees: a grid of them, or crops that seek the hits."""
+"""Cut labelled frames into training and validation patches: a regular grid, or random crops on hits."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -13,36 +13,43 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cosmicgate.config import ConfigError
-from cosmicgate.data.store import Labelled, load_labelled
+from cosmicgate.data.cache import LabelledFrame, load_labelled
+from cosmicgate.data.pixel_labels import CORE
+from cosmicgate.data.random_streams import random_stream
 from cosmicgate.data.transforms import Transform
-from cosmicgate.truth import CORE
 
 log = logging.getLogger(__name__)
-Window = tuple[int, slice, slice]  # number of the frame, rows, columns
+Window = tuple[int, slice, slice]  # index of the frame, rows, columns
 
 
-class Windows(Protocol):
-    """Which part of which frame patch ``index`` is."""
+class PatchSampler(Protocol):
+    """Rule that maps a patch index to a window of a frame."""
 
-    def prepare(self, frames: Sequence[Labelled]) -> "Windows":
-        """Return the same choice, made for these frames."""
+    def prepare(self, frames: Sequence[LabelledFrame]) -> "PatchSampler":
+        """Return a copy of the sampler that is ready to sample these frames."""
 
     def __len__(self) -> int:
-        """Patches in an epoch."""
+        """Count the patches of an epoch."""
 
     def window(self, index: int, rng: np.random.Generator) -> Window:
         """Return the window of patch ``index``."""
 
 
 @dataclass(frozen=True)
-class Grid:
-    """Every frame cut into ``size`` x ``size`` patches, as in the paper; what is left at two edges is not used."""
+class GridSampler:
+    """Grid of ``size`` x ``size`` patches on every frame, as in the paper; remainders at two edges are not used."""
 
     size: int = 256
     places: tuple[tuple[int, int, int], ...] = ()
 
-    def prepare(self, frames: Sequence[Labelled]) -> "Grid":
-        """List the patches of all frames, row by row."""
+    def prepare(self, frames: Sequence[LabelledFrame]) -> "GridSampler":
+        """List the patches of all frames, row by row.
+
+        Raises
+        ------
+        ValueError
+            If every frame is smaller than a patch.
+        """
         places = tuple(
             (number, row, column)
             for number, frame in enumerate(frames)
@@ -53,7 +60,7 @@ class Grid:
             raise ValueError(f"no patch of {self.size} px fits into frames of {_shapes(frames)}")
         if small := len(frames) - len({number for number, _, _ in places}):
             log.warning("%d of %d frames are smaller than a patch of %d px: not used", small, len(frames), self.size)
-        return Grid(self.size, places)
+        return GridSampler(self.size, places)
 
     def __len__(self) -> int:
         return len(self.places)
@@ -65,10 +72,10 @@ class Grid:
 
 
 @dataclass(frozen=True, eq=False)
-class Crops:
-    """``count`` random crops an epoch, of which a fraction ``on_hits`` holds a hit for sure.
+class CropSampler:
+    """``count`` random crops per epoch, of which at least a fraction ``on_hits`` contains a hit, if its frame has one.
 
-    For training only: it shows hits more often than the sky has them. Frames are drawn with equal chance.
+    For training only, because hits are over-represented. Frames are drawn with equal probability.
     """
 
     size: int = 128
@@ -76,18 +83,24 @@ class Crops:
     on_hits: float = 0.5
     frames: tuple[tuple[tuple[int, ...], Any], ...] = ()
 
-    def prepare(self, frames: Sequence[Labelled]) -> "Crops":
-        """Note where each frame's hits are."""
+    def prepare(self, frames: Sequence[LabelledFrame]) -> "CropSampler":
+        """List each frame's core pixels.
+
+        Raises
+        ------
+        ValueError
+            If a frame is smaller than a crop.
+        """
         if any(min(frame.image.shape) < self.size for frame in frames):
             raise ValueError(f"no crop of {self.size} px fits into frames of {_shapes(frames)}")
         known = tuple((frame.truth.shape, np.flatnonzero(np.asarray(frame.truth) == CORE)) for frame in frames)
-        return Crops(self.size, self.count, self.on_hits, known)
+        return CropSampler(self.size, self.count, self.on_hits, known)
 
     def __len__(self) -> int:
         return self.count
 
     def window(self, index: int, rng: np.random.Generator) -> Window:  # noqa: ARG002 (each crop is drawn alike)
-        """Draw a frame and a place in it."""
+        """Draw a frame and a position in it."""
         number = int(rng.integers(len(self.frames)))
         shape, hits = self.frames[number]
         low, high = [0, 0], [side - self.size for side in shape]
@@ -99,27 +112,27 @@ class Crops:
         return number, slice(row, row + self.size), slice(column, column + self.size)
 
 
-def _shapes(frames: Sequence[Labelled]) -> str:
+def _shapes(frames: Sequence[LabelledFrame]) -> str:
     return ", ".join(sorted({str(frame.image.shape) for frame in frames})) or "no frames"
 
 
-class Patches(Dataset[dict[str, Tensor]]):
+class PatchDataset(Dataset[dict[str, Tensor]]):
     """Patches as tensors: image (1, H, W) float32 in ADU, truth (1, H, W) uint8.
 
     Parameters
     ----------
     folders : sequence of Path
-        Labelled frames (:mod:`cosmicgate.data.store`).
-    windows : Windows
-        Which patches.
+        Folders of labelled frames (:mod:`cosmicgate.data.cache`).
+    windows : PatchSampler
+        Rule that selects the patches.
     transforms : sequence of Transform
-        Applied in order.
+        Augmentations, applied in order.
     seed : int
-        A patch depends on (seed, epoch, index) alone, never on the worker that makes it.
+        Seed of the random draws. A patch depends on (seed, epoch, index) alone, never on the worker that makes it.
     """
 
     def __init__(
-        self, folders: Sequence[Path], windows: Windows, transforms: Sequence[Transform] = (), seed: int = 0
+        self, folders: Sequence[Path], windows: PatchSampler, transforms: Sequence[Transform] = (), seed: int = 0
     ) -> None:
         self.folders = list(folders)
         self.frames = [load_labelled(folder) for folder in folders]
@@ -128,7 +141,7 @@ class Patches(Dataset[dict[str, Tensor]]):
         self.seed = seed
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the frames out: a worker that is spawned opens them again, else it would be sent every pixel."""
+        """Leave the frames out: a spawned worker reopens the files, instead of being sent every pixel."""
         return {key: value for key, value in self.__dict__.items() if key != "frames"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -143,7 +156,7 @@ class Patches(Dataset[dict[str, Tensor]]):
         epoch, index = key if isinstance(key, tuple) else (0, key)
         if not 0 <= index < len(self):
             raise IndexError(f"patch {index} of {len(self)}")
-        rng = np.random.default_rng([self.seed, epoch, index])
+        rng = random_stream("patch", self.seed, epoch, index)
         number, rows, columns = self.windows.window(index, rng)
         frame = self.frames[number]
         image, truth = np.array(frame.image[rows, columns]), np.array(frame.truth[rows, columns])
@@ -156,20 +169,21 @@ class Patches(Dataset[dict[str, Tensor]]):
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """All patches in an order that depends on (seed, epoch) alone; it hands out ``(epoch, index)``.
+    """Random order of all patches that depends on (seed, epoch) alone; yields ``(epoch, index)``.
 
-    So neither a resumed run nor another number of workers changes what is trained on. Lightning calls
-    ``set_epoch``.
+    Neither resuming a run nor changing the number of workers alters what is trained on. Workers read the order as soon
+    as the loader is iterated over, which Lightning does before it calls ``set_epoch``: a resumed run must therefore
+    set the epoch earlier, through :meth:`resume` (see :func:`make_loader`).
 
     Parameters
     ----------
     length : int
         Patches in an epoch.
     seed : int
-        Of the order.
+        Seed of the order.
     rank, world : int
-        Process ``rank`` of ``world`` gets every ``world``-th patch of the order. A step of all processes together then
-        has the patches that it has in one process, and no patch is left out or seen twice.
+        Rank of the process and number of processes. Each process gets every ``world``-th patch of the order, so that
+        a step of all processes together has the same patches as in one process, and no patch is skipped or repeated.
     """
 
     def __init__(self, length: int, seed: int, rank: int = 0, world: int = 1) -> None:
@@ -177,23 +191,31 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.seed = seed
         self.rank, self.world = rank, world
         self.epoch = 0
+        self.resumed_epoch, self.trained = 0, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of ``epoch``."""
+        """Select the order of ``epoch``."""
         self.epoch = epoch
+
+    def resume(self, epoch: int, trained: int = 0) -> None:
+        """Start at ``epoch`` and skip its first ``trained`` patches, which this process has already trained on."""
+        self.epoch = self.resumed_epoch = epoch
+        self.trained = trained
 
     def __len__(self) -> int:
         return len(range(self.rank, self.length, self.world))
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
-        return ((self.epoch, int(index)) for index in order[self.rank :: self.world])
+        epoch = self.epoch
+        order = random_stream("order of an epoch", self.seed, epoch).permutation(self.length)[self.rank :: self.world]
+        return ((epoch, int(index)) for index in order[self.trained if epoch == self.resumed_epoch else 0 :])
 
 
-class Share(Sampler[int]):
-    """Every ``world``-th patch from ``rank`` on: processes together see each once, and none is added to make them even.
+class DistributedSequentialSampler(Sampler[int]):
+    """Every ``world``-th patch, starting at ``rank``: all processes together see each patch exactly once.
 
-    That is what torch's DistributedSampler does, which would count a patch twice.
+    Unlike torch's DistributedSampler, it adds no patches to give all processes the same number, which would count a
+    patch twice.
     """
 
     def __init__(self, length: int, rank: int, world: int) -> None:
@@ -206,32 +228,37 @@ class Share(Sampler[int]):
         return iter(self.indices)
 
 
-def loader(
+def make_loader(
     patches: Dataset[dict[str, Tensor]],
     batch_size: int,
-    workers: int,
+    num_workers: int,
     trainer: pl.Trainer | None,
     seed: int | None = None,
 ) -> DataLoader[dict[str, Tensor]]:
-    """Return this process's share of the batches.
+    """Make the data loader of this process.
 
     Parameters
     ----------
     patches : Dataset
-        All of them.
+        All patches, of all processes.
     batch_size : int
-        Patches of a step, those of all processes together.
-    workers : int
-        Processes that make patches, for each process that trains.
+        Patches in a step, over all processes together.
+    num_workers : int
+        Number of loader workers of each training process.
     trainer : Trainer, optional
-        Knows how many processes there are, and on what.
+        Source of the rank, the number of processes, the accelerator and, in a resumed run, the progress so far.
     seed : int, optional
-        Of the order, a new one in each epoch; None: their own order.
+        Seed of the shuffling, which differs in each epoch. None keeps the order of ``patches``.
+
+    Returns
+    -------
+    DataLoader
+        Batches of ``batch_size // world`` patches.
 
     Raises
     ------
     ConfigError
-        The patches of a step, or of an epoch's last step, cannot be dealt to so many processes.
+        If the batch size is no multiple of the number of processes, or the last step has fewer patches than processes.
     """
     length = len(patches)  # type: ignore[arg-type] # torch does not say that these have one
     rank, world = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
@@ -241,12 +268,27 @@ def loader(
     if 0 < left < world:
         raise ConfigError(f"data: the last step of {length} patches has {left}, too few for {world} processes")
     accelerated = trainer is not None and trainer.accelerator.__class__.__name__ != "CPUAccelerator"
-    sampler = Share(length, rank, world) if seed is None else EpochSampler(length, seed, rank, world)
+    sampler: DistributedSequentialSampler | EpochSampler = DistributedSequentialSampler(length, rank, world)
+    if seed is not None:
+        sampler = EpochSampler(length, seed, rank, world)
+        epoch, steps = training_progress(trainer)
+        sampler.resume(epoch, steps * (batch_size // world))
     return DataLoader(
         patches,
         batch_size=batch_size // world,
         sampler=sampler,
-        num_workers=workers,
-        persistent_workers=workers > 0,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
         pin_memory=accelerated,
+        generator=torch.Generator(),  # each iteration draws a seed: keep that off the global stream, which dropout uses
     )
+
+
+def training_progress(trainer: pl.Trainer | None) -> tuple[int, int]:
+    """Return the epoch that is trained next, and how many of its steps are done (if a checkpoint lies within it)."""
+    loop: Any = getattr(trainer, "fit_loop", None)
+    if loop is None:
+        return 0, 0
+    epoch = loop.epoch_progress.current
+    within = epoch.started > epoch.processed
+    return epoch.processed, loop.epoch_loop.batch_progress.current.processed if within else 0

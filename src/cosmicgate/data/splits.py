@@ -1,4 +1,4 @@
-"""Which frame trains, which validates, which tests: decided once, by name, before anything is mixed."""
+"""Split frames into training, validation and test sets, before any frames are combined."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypeVar, get_args
@@ -12,21 +12,27 @@ T = TypeVar("T")
 
 
 def split(items: Sequence[T], fractions: Mapping[str, float], rng: np.random.Generator) -> dict[Split, list[T]]:
-    """Deal ``items`` to the splits at random, each to one.
+    """Assign each item to one split at random.
 
     Parameters
     ----------
     items : sequence
-        Frames, files or hits, each once.
+        Frames, files or hits, without repetition.
     fractions : mapping of split to float
-        Parts of ``train``, ``validation`` and ``test``; they add up to one. A split with a fraction gets an item.
+        Fractions of ``train``, ``validation`` and ``test``, which add up to one. A split with a fraction above 0 gets
+        at least one item.
     rng : numpy Generator
-        The same state gives the same split.
+        Source of randomness: the same state gives the same split.
+
+    Returns
+    -------
+    dict of split to list
+        The items of every split; empty for a split without a fraction.
 
     Raises
     ------
     ValueError
-        The fractions are no partition, or there are fewer items than splits that want one.
+        If a fraction is negative, they do not add up to one, or there are fewer items than splits that need one.
     """
     check_splits(fractions)
     if min(fractions.values(), default=0) < 0 or abs(sum(fractions.values()) - 1) > 1e-6:
@@ -45,7 +51,7 @@ def split(items: Sequence[T], fractions: Mapping[str, float], rng: np.random.Gen
 
 
 def check_splits(mapping: Mapping[str, object]) -> None:
-    """Refuse a mapping that has a key which names no split."""
+    """Raise ValueError if a key of the mapping is not the name of a split."""
     unknown = sorted(set(mapping) - set(SPLITS))
     if unknown:
         raise ValueError(f"unknown split {unknown[0]!r}: expected {', '.join(SPLITS)}")

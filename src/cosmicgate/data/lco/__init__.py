@@ -1,1 +1,1 @@
-"""The LCO cosmic-ray data set: its files (``masked_fits``), a test of them (``by_class``), simulated ones like them."""
+"""The LCO cosmic-ray data set: files (``io``), test sets (``datamodule``) and simulated sequences (``simulation``)."""

@@ -1,4 +1,4 @@
-"""Raw frames of LCO's cameras with several amplifiers, each an image of its own in the file, put together."""
+"""Read raw frames of LCO's multi-amplifier cameras, whose files have one image per amplifier."""
 
 import re
 from collections.abc import Sequence
@@ -8,30 +8,30 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from cosmicgate.data.fits.frames import Frame
-from cosmicgate.data.fits.hdus import opened, said
-from cosmicgate.data.lco.masked_fits import telescope_class
+from cosmicgate.data.lco.io import telescope_class
+from cosmicgate.io.fits.frames import Frame
+from cosmicgate.io.fits.hdus import header_value, opened
 
 SECTION = re.compile(r"\[(\d+):(\d+),(\d+):(\d+)\]")
 
 
 def read_amplifiers(path: Path) -> Frame:
-    """Read a raw frame: each amplifier loses its overscan, row by row, and becomes electrons by its own gain.
+    """Read a raw frame: subtract each amplifier's overscan row by row, multiply by its gain, and assemble the image.
 
-    It lies in the image where its DETSEC says, mirrored where that runs backwards. There is no flat field and no dark:
-    this is for a look at a raw frame, not for the data set, whose frames LCO's pipeline has reduced.
+    DETSEC gives each amplifier's position, and mirrors it if the range runs backwards. No flat field and no dark is
+    applied: this is for inspecting raw frames, not for the data set, whose frames LCO's pipeline has reduced.
 
     Returns
     -------
     Frame
-        Electrons, with ``gain`` 1.
+        The frame in electrons, with ``gain`` 1.
 
     Raises
     ------
     FileNotFoundError
-        There is no such file.
+        If there is no such file.
     ValueError
-        The file is broken, or its cards do not say how the amplifiers fit together; names what is missing.
+        If the file is damaged, or cards that are needed to assemble the amplifiers are missing or disagree.
     """
     with opened(path) as hdus:
         primary = hdus[0].header.copy()
@@ -67,15 +67,15 @@ def read_amplifiers(path: Path) -> Frame:
 
 
 def _number(headers: Sequence[fits.Header], word: str, path: Path) -> float:
-    """Return the number of a card in the first of the headers that has it."""
-    found = next((value for header in headers if (value := said(header, word)) is not None), None)
+    """Read the number of a card from the first header that has it."""
+    found = next((value for header in headers if (value := header_value(header, word)) is not None), None)
     if isinstance(found, bool) or not isinstance(found, int | float):
         raise ValueError(f"{path}: expected a number as {word} in the first two headers, found {found!r}")
     return float(found)
 
 
 def _section(header: fits.Header, word: str, where: str) -> tuple[tuple[slice, slice], tuple[bool, bool]]:
-    """Return rows and columns of a card like ``[1:512,1:512]``, and which of them it names backwards."""
+    """Parse a card like ``[1:512,1:512]`` into slices of rows and columns, and whether each range runs backwards."""
     found = SECTION.fullmatch(str(header.get(word, "")).strip())
     if found is None:
         raise ValueError(f"{where}: expected {word} as [x1:x2,y1:y2], found {header.get(word)!r}")
@@ -85,7 +85,7 @@ def _section(header: fits.Header, word: str, where: str) -> tuple[tuple[slice, s
 
 
 def _mosaic(path: Path, pieces: list[NDArray[np.float32]], places: list[tuple[slice, slice]]) -> NDArray[np.float32]:
-    """Lay the pieces where DETSEC, in pixels before binning and of a larger detector, says."""
+    """Assemble the pieces at their DETSEC ``places``, which count unbinned pixels of the whole detector."""
     top, left = (min(place[axis].start for place in places) for axis in (0, 1))
     bottom, right = (max(place[axis].stop for place in places) for axis in (0, 1))
     binning = [

@@ -1,0 +1,166 @@
+"""Cache frames and labelled frames on disk, each under a hash of everything that determines its pixels."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cosmicgate.data.pixel_labels import IGNORED
+from cosmicgate.io.atomic import temporary_owner
+from cosmicgate.io.fits.frames import Frame, read_frame, write_frame
+
+FORMAT = 6  # raise when the simulation or a recipe changes its output: old files are then no longer used
+FACTS = ("band", "telescope", "gain", "read_noise", "saturation", "exptime")  # frame fields stored with the image
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Recipe of a frame: its name, the values that determine every pixel, and the function that makes it."""
+
+    name: str
+    ingredients: Any
+    make: Callable[[], Frame]
+
+    @property
+    def key(self) -> str:
+        """Hash of the ingredients: equal keys, equal pixels."""
+        return digest(self.ingredients)
+
+
+@dataclass(frozen=True)
+class LabelledRecipe:
+    """Recipe of a labelled frame: its name, the values that determine it, and the function that makes it.
+
+    The function returns the frame, its truth (H, W) and its facts.
+    """
+
+    name: str
+    ingredients: Any
+    make: Callable[[], tuple[Frame, NDArray[np.uint8], dict[str, Any]]]
+
+    @property
+    def key(self) -> str:
+        """Hash of the ingredients: equal keys, equal frames."""
+        return digest(self.ingredients)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledFrame:
+    """An image with its truth, memory-mapped from its folder on disk.
+
+    Attributes
+    ----------
+    image : ndarray (H, W), float32
+        The image, ADU.
+    truth : ndarray (H, W), uint8
+        Pixel labels, codes of :mod:`cosmicgate.data.pixel_labels`.
+    bad : ndarray (H, W), bool
+        Bad pixels, as far as a detector may know them.
+    facts : dict
+        Name, band, gain, read_noise, saturation, exptime, the names of the source frames, and whether the truth is
+        ``dilated`` (has a ring around each core). Frames with the same ``field`` share their sky: the bootstrap for
+        confidence intervals resamples them together.
+    blank : ndarray (H, W), bool, or None
+        Pixels in which a detector's result is set to "no hit" before scoring; a convention of some data sets.
+    """
+
+    image: NDArray[np.float32]
+    truth: NDArray[np.uint8]
+    bad: NDArray[np.bool_]
+    facts: dict[str, Any]
+    blank: NDArray[np.bool_] | None = None
+
+
+def digest(ingredients: Any) -> str:
+    """Hash plain values, dataclasses, and lists and dicts of them into 16 hexadecimal digits."""
+    text = json.dumps([FORMAT, ingredients], default=_plain, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return [getattr(value, "cache_name", type(value).__name__), asdict(value)]
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{value!r} cannot be part of a cache key")
+
+
+def cached_frame(recipe: Recipe, folder: Path) -> Frame:
+    """Read a recipe's frame from ``folder``; make and save it first if it is not there.
+
+    Raises
+    ------
+    ValueError
+        If the cached file is damaged.
+    """
+    path = folder / f"{recipe.name}-{recipe.key}.fits"
+    if not path.exists():
+        write_frame(recipe.make(), path)
+    try:
+        return read_frame(path)
+    except ValueError as error:
+        raise ValueError(f"{error}: delete it and run again") from error
+
+
+def save_labelled(
+    frame: Frame,
+    truth: NDArray[np.uint8],
+    facts: dict[str, Any],
+    folder: Path,
+    blank: NDArray[np.bool_] | None = None,
+) -> None:
+    """Write an image, its truth and its facts into ``folder``, atomically.
+
+    Bad pixels of the frame are labelled ignored in the truth. For ``blank`` see :class:`LabelledFrame`.
+
+    Raises
+    ------
+    ValueError
+        If the truth and the image differ in shape.
+    """
+    if truth.shape != frame.shape:
+        raise ValueError(f"{frame.name}: the truth is {truth.shape}, the image {frame.shape}")
+    partial = folder.with_name(f".partial-{temporary_owner()}")
+    partial.mkdir(parents=True)
+    try:
+        known = {k: getattr(frame, k) for k in FACTS}
+        np.save(partial / "image.npy", frame.image)
+        np.save(partial / "bad.npy", frame.bad)
+        np.save(partial / "truth.npy", np.where(frame.bad, np.uint8(IGNORED), truth))
+        if blank is not None:
+            np.save(partial / "blank.npy", blank)
+        (partial / "facts.json").write_text(json.dumps(known | facts, indent=1))
+        partial.replace(folder)
+    except OSError:
+        if not folder.is_dir():  # otherwise another process has made the same folder in the meantime
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def load_labelled(folder: Path) -> LabelledFrame:
+    """Open a labelled frame with memory-mapped arrays.
+
+    Raises
+    ------
+    ValueError
+        If a file is missing or damaged, or the shapes differ.
+    """
+    try:
+        image, truth, bad = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("image", "truth", "bad"))
+        if not image.shape == truth.shape == bad.shape:
+            raise ValueError(f"the truth is {truth.shape}, the bad pixels are {bad.shape}, the image {image.shape}")
+        blank = np.load(folder / "blank.npy", mmap_mode="r") if (folder / "blank.npy").is_file() else None
+        if blank is not None and blank.shape != image.shape:
+            raise ValueError(f"the blank pixels are {blank.shape}, the image {image.shape}")
+        return LabelledFrame(image, truth, bad, json.loads((folder / "facts.json").read_text()), blank)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{folder} is not a whole labelled frame ({error}): delete it and run again") from error

@@ -1,0 +1,282 @@
+"""The DECam data module: contaminated frames cached on disk, patches for training and whole frames for testing."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from cosmicgate.config import ConfigError, build
+from cosmicgate.data.background import dilate
+from cosmicgate.data.cache import Recipe, cached_frame, digest, save_labelled
+from cosmicgate.data.contamination import Contamination, PaperRecipe, with_ring
+from cosmicgate.data.patches import GridSampler, PatchDataset, PatchSampler, make_loader
+from cosmicgate.data.pixel_labels import CORE, SKY
+from cosmicgate.data.random_streams import random_stream
+from cosmicgate.data.sources import FlaggedCutouts
+from cosmicgate.data.sources.simulated import FrameSource, Provenance
+from cosmicgate.data.splits import SPLITS, Split
+from cosmicgate.data.transforms import SkyAugmentation, Transform
+from cosmicgate.io.atomic import remove_stale_temp_files
+from cosmicgate.io.messages import with_progress
+
+log = logging.getLogger(__name__)
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Labelled frames that are scored together, apart from every other test set."""
+
+    __test__ = False  # keeps pytest from collecting this class
+
+    name: str
+    provenance: Provenance
+    folders: tuple[Path, ...]
+    benchmark: str = ""  # published data set with the same camera and recipe; empty for a user's own files
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A science frame, the dark whose hits are added, how they are added, and the folder of the result."""
+
+    science: Recipe
+    dark: Recipe
+    contamination: Contamination
+    seed: list[int]
+    folder: Path
+
+
+class DecamData(pl.LightningDataModule):
+    """Science frames with the hits of dark frames added.
+
+    Parameters
+    ----------
+    science, darks : FrameSource
+        Sources of the frames (``conf/data/science``, ``conf/data/darks``).
+    contamination : Contamination
+        Recipe that adds a dark's hits to a science frame (``conf/data/contamination``). Test frames have a ring
+        around each hit even if the training frames have none.
+    root : str
+        Cache folder; frames that are missing in it are made.
+    windows : PatchSampler
+        Sampler of the training patches: a grid, as in the paper, or random crops, of which a set part holds a hit.
+    transforms : sequence of Transform
+        Augmentations of the training patches.
+    patch : int
+        Side of the validation patches, pixels.
+    pairs_per_frame : int
+        Number of darks that each training frame is paired with; each pair makes a frame of its own.
+    also : sequence of FlaggedCutouts
+        Further test sets.
+    batch_size : int
+        Patches in a step, over all processes together.
+    num_workers : int
+        Number of loader workers of each process; affects nothing but speed.
+    seed : int
+        Seed of all random draws during training.
+    pairing_seed : int
+        Seed of the pairing of darks with science frames and of the read noise. It is separate from ``seed``, so that
+        runs with different seeds are tested on the same frames.
+    name : str
+        Name of the test set in tables. If it begins with ``decam`` and the frames are of another camera, the camera's
+        name is used instead.
+    """
+
+    def __init__(
+        self,
+        science: FrameSource,
+        darks: FrameSource,
+        contamination: Contamination,
+        root: str,
+        windows: PatchSampler,
+        transforms: Sequence[Transform] = (),
+        patch: int = 256,
+        pairs_per_frame: int = 1,
+        also: Sequence[FlaggedCutouts] = (),
+        batch_size: int = 16,
+        num_workers: int = 1,
+        seed: int = 0,
+        pairing_seed: int = 0,
+        name: str = "decam",
+    ) -> None:
+        super().__init__()
+        self.science, self.darks, self.contamination = science, darks, contamination
+        self.root = Path(root).expanduser()
+        self.windows, self.transforms, self.patch = windows, list(transforms), patch
+        self.pairs_per_frame, self.also = pairs_per_frame, list(also)
+        self.pairing_seed = pairing_seed
+        self.batch_size, self.num_workers, self.seed, self._name = batch_size, num_workers, seed, name
+
+    @cached_property
+    def name(self) -> str:  # type: ignore[override]  # Lightning's is not used
+        """Name of the test set in tables."""
+        camera = getattr(self.science, "camera", "")
+        return self._name if camera == "decam" or not self._name.startswith("decam") else camera or "camera"
+
+    @property
+    def benchmark(self) -> str:
+        """``decam`` for real DECam frames with hits of real DECam darks, added by the published recipe; else empty."""
+        sources = (self.science, self.darks)
+        theirs = all(getattr(source, "benchmark", "") == "decam" for source in sources)
+        return "decam" if theirs and isinstance(self.contamination, PaperRecipe) else ""
+
+    @property
+    def provenance(self) -> Provenance:
+        """Data origin: simulated if either source is; real sky combined with real hits is semi-real."""
+        parts = {self.science.provenance, self.darks.provenance}
+        return "simulated" if "simulated" in parts else "semi-real"
+
+    def pairs(self, which: Split) -> list[Pair]:
+        """Pair each science frame of a split with darks of the same split."""
+        science, darks = self.science.recipes(which), self.darks.recipes(which)
+        if science and not darks:
+            raise ValueError(f"{len(science)} science frame(s) but no dark in the {which!r} split")
+        times = self.pairs_per_frame if which == "train" else 1
+        rng = random_stream("pairs", self.pairing_seed, SPLITS.index(which))
+        wanted = len(science) * times
+        order = [int(dark) for _ in range(0, wanted, max(1, len(darks))) for dark in rng.permutation(len(darks))]
+        seeds = [[self.pairing_seed, SPLITS.index(which), number] for number in range(wanted)]
+        recipe = with_ring(self.contamination) if which == "test" else self.contamination
+        return [self._pair(science[i % len(science)], darks[order[i]], recipe, seed) for i, seed in enumerate(seeds)]
+
+    def _pair(self, science: Recipe, dark: Recipe, recipe: Contamination, seed: list[int]) -> Pair:
+        key = digest([science.ingredients, dark.ingredients, recipe, seed])
+        return Pair(science, dark, recipe, seed, self.root / "contaminated" / f"{science.name}-{key}")
+
+    def prepare_data(self) -> None:
+        """Make the frames of all splits that are missing on disk; resume after an interruption."""
+        self._prepare(SPLITS)
+
+    def prepare_test(self) -> None:
+        """Make the missing test frames alone: an evaluation reads no others."""
+        self._prepare(("test",))
+
+    def _prepare(self, splits: Sequence[Split]) -> None:
+        remove_stale_temp_files(
+            *(self.root / name for name in ("frames", "contaminated", *(e.name for e in self.also)))
+        )
+        missing = [(which, p) for which in splits for p in self.pairs(which) if not p.folder.is_dir()]
+        for which, pair in with_progress(missing, self.name, "made"):
+            self._contaminate(pair, test=which == "test")
+        for extra in self.also:
+            for recipe, truth in extra.labelled():
+                folder = self._extra_folder(extra, recipe)
+                if not folder.is_dir():
+                    save_labelled(recipe.make(), truth, {"name": recipe.name}, folder)
+
+    def _contaminate(self, pair: Pair, test: bool) -> None:
+        frames = self.root / "frames"
+        science, dark = cached_frame(pair.science, frames), cached_frame(pair.dark, frames)
+        image, truth = pair.contamination(science, dark, random_stream("contamination", *pair.seed))
+        if test:
+            _expect_ring(truth, pair)
+        facts = {
+            "name": pair.science.name,
+            "dark": pair.dark.name,
+            "dark_exptime": dark.exptime,
+            "contamination": type(pair.contamination).__name__,
+            "settings": _settings(pair.contamination),
+            "dilated": getattr(pair.contamination, "ring", True),
+        }
+        save_labelled(image, truth, facts, pair.folder)
+
+    def _extra_folder(self, extra: FlaggedCutouts, recipe: Recipe) -> Path:
+        return self.root / extra.name / f"{recipe.name}-{recipe.key}"
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the training and validation frames."""
+        if stage not in (None, "fit", "validate"):
+            return
+        self.train = PatchDataset(self.split("train"), self.windows, self.transforms, self.seed)
+        self._check_sky()
+        self.validation = PatchDataset(self.split("validation"), GridSampler(self.patch), (), self.seed)
+
+    def _check_sky(self) -> None:
+        """Warn of training frames without a sky level, which sky augmentation cannot change."""
+        if not any(isinstance(transform, SkyAugmentation) for transform in self.transforms):
+            return
+        without = [frame.facts["name"] for frame in self.train.frames if not SkyAugmentation.has_sky(frame.image)]
+        if without:
+            log.warning(
+                "%s: SkyAugmentation changes nothing in %d of %d training frames, whose sky has been subtracted "
+                "(their median is below their noise): %s",
+                *(self.name, len(without), len(self.train.frames), ", ".join(map(str, without[:3]))),
+            )
+
+    def split(self, which: Split) -> list[Path]:
+        """List the folders of a split's labelled frames."""
+        folders = [pair.folder for pair in self.pairs(which)]
+        if not folders:
+            raise ValueError(f"no frame in the {which!r} split: give it at least one science frame and one dark")
+        return folders
+
+    def folders(self) -> list[Path]:
+        """List the folders of the labelled frames of all splits."""
+        return [pair.folder for which in SPLITS for pair in self.pairs(which)]
+
+    def test_sets(self) -> list[TestSet]:
+        """List the test sets that are scored after training."""
+        sets = [TestSet(self.name, self.provenance, tuple(self.split("test")), self.benchmark)]
+        for extra in self.also:
+            folders = tuple(self._extra_folder(extra, recipe) for recipe, _ in extra.labelled())
+            sets.append(TestSet(extra.name, extra.provenance, folders))
+        return sets
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Load the training patches in an order that depends on (seed, epoch) alone."""
+        return make_loader(self.train, self.batch_size, self.num_workers, self.trainer, self.seed)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Load the validation patches in a fixed order."""
+        return make_loader(self.validation, self.batch_size, self.num_workers, self.trainer)
+
+
+def training_data(node: Any, scaling: str = "none") -> pl.LightningDataModule:
+    """Build a data set to train on.
+
+    Parameters
+    ----------
+    node : mapping
+        The configuration's ``data`` node.
+    scaling : str
+        The network's input scaling (``model.scaling``). With "robust", sky augmentation has no effect: a warning is
+        logged.
+
+    Raises
+    ------
+    ConfigError
+        If the data set is for tests alone.
+    """
+    data = build(node)
+    if not isinstance(data, pl.LightningDataModule):
+        raise ConfigError(f"data: {node['name']} is a test set, nothing trains on it; train on data=decam, say")
+    if scaling == "robust" and SkyAugmentation.__name__ in str(node):
+        log.warning(
+            "data: SkyAugmentation changes nothing for a network with model.scaling=robust, which subtracts each "
+            "patch's median; leave it out of the transforms"
+        )
+    return data
+
+
+def _expect_ring(truth: NDArray[np.uint8], pair: Pair) -> None:
+    """Raise ValueError if sky touches the core of a hit in a test frame's truth (H, W)."""
+    if bare := int((dilate(truth == CORE) & (truth == SKY)).sum()):
+        raise ValueError(
+            f"{pair.science.name}: {bare} pixels beside the core of a hit are sky in the truth that "
+            f"{type(pair.contamination).__name__} made, expected a ring there: a test frame needs one"
+        )
+
+
+def _settings(contamination: Any) -> Any:
+    try:
+        return asdict(contamination)
+    except TypeError:
+        return repr(contamination)

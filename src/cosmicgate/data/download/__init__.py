@@ -1,0 +1,27 @@
+"""Download real data from archives, with checksums and resuming: ``python -m cosmicgate.data.download --help``.
+
+``client`` makes HTTP requests, ``manifest`` records the requested files and their state, ``resume`` downloads one file,
+``unpack`` unpacks zip and tar files, ``fetch`` downloads all missing files. ``noirlab``, with ``search``, and
+``zenodo`` implement the two archives.
+"""
+
+from cosmicgate.extras import extra
+
+with extra("train"):
+    from cosmicgate.data.download.client import DEFAULT_RETRY, FetchError, RetryPolicy
+    from cosmicgate.data.download.manifest import Manifest, Remote
+    from cosmicgate.data.download.noirlab import NOIRLAB, Query, fetch_decam
+    from cosmicgate.data.download.zenodo import ZENODO, fetch_lco
+
+__all__ = [
+    "DEFAULT_RETRY",
+    "NOIRLAB",
+    "ZENODO",
+    "FetchError",
+    "Manifest",
+    "Query",
+    "Remote",
+    "RetryPolicy",
+    "fetch_decam",
+    "fetch_lco",
+]

@@ -1,0 +1,99 @@
+"""Download real data:  python -m cosmicgate.data.download decam --kind science dqmask darks --dry-run"""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from cosmicgate.data.download.client import DEFAULT_RETRY, FetchError, RetryPolicy
+from cosmicgate.data.download.fetch import check_space, complete, readable, space
+from cosmicgate.data.download.manifest import Manifest, missing
+from cosmicgate.data.download.noirlab import NOIRLAB, PRODUCTS, Query, list_decam
+from cosmicgate.data.download.search import FILTERS
+from cosmicgate.data.download.zenodo import LCO_RECORD, ZENODO, fetch_lco, list_lco
+
+
+def parser() -> ArgumentParser:
+    """Make the parser of the command line."""
+    common = ArgumentParser(add_help=False)
+    common.add_argument("--dry-run", action="store_true", help="say how many files and bytes, write nothing")
+    common.add_argument(
+        "--verify", action="store_true", help="compute the md5 of what is there; fetch again what is bad"
+    )
+    common.add_argument("--connections", type=int, default=DEFAULT_RETRY.connections, help="files at a time")
+    top = ArgumentParser(prog="python -m cosmicgate.data.download", description="Fetch real data; resumes, checks.")
+    archives = top.add_subparsers(dest="archive", required=True)
+
+    lco = archives.add_parser("lco", parents=[common], help="the LCO cosmic-ray data set, from Zenodo")
+    lco.add_argument("--root", type=Path, default=Path("data/lco"), help="where it goes")
+    lco.add_argument("--base", default=ZENODO, help="the server")
+
+    decam = archives.add_parser("decam", parents=[common], help="DECam frames, from the NOIRLab archive")
+    decam.add_argument("--root", type=Path, default=Path("data/noirlab"), help="where they go")
+    decam.add_argument("--base", default=NOIRLAB, help="the server")
+    decam.add_argument("--kind", nargs="+", choices=list(PRODUCTS), default=list(PRODUCTS))
+    decam.add_argument("--bands", nargs="+", default=["g", "r", "i", "z"], help=f"some of {' '.join(FILTERS)}")
+    decam.add_argument("--exptime", nargs=2, type=float, metavar=("SHORTEST", "LONGEST"), help="seconds")
+    decam.add_argument("--dates", nargs=2, metavar=("FIRST", "LAST"), help="nights: 2012-11-01 2013-02-28")
+    decam.add_argument("--limit", type=int, help="exposures, of science frames in each band")
+    decam.add_argument(
+        "--hdus", nargs="+", type=int, default=[], help="HDUs to cut out: 0 35; whole files if not given"
+    )
+    return top
+
+
+def main(arguments: Sequence[str] | None = None, manners: RetryPolicy = DEFAULT_RETRY) -> int:
+    """Run the command; return its exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        run(options, RetryPolicy(**(vars(manners) | {"connections": options.connections})))
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the same command resumes where it stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def run(options: Namespace, manners: RetryPolicy) -> None:
+    """List the files, print their sizes, and download them. All kinds are listed before the first download."""
+    root = options.root.expanduser()
+    if options.archive == "lco":
+        manifests = {str(LCO_RECORD): list_lco(root, options.base, manners)}
+    else:
+        given = {k: getattr(options, k) for k in ("bands", "exptime", "dates", "limit", "hdus")}
+        queries = [Query(kind=kind, **given) for kind in options.kind]
+        manifests = {query.name: list_decam(root, query, options.base, manners) for query in queries}
+    needed = sum(tell(name, manifest, root) for name, manifest in manifests.items())
+    check_space(root, needed)
+    if options.dry_run:
+        return
+    failed = []
+    for name, manifest in manifests.items():
+        try:
+            complete(manifest, root, name, manners, options.verify)
+        except FetchError as error:
+            failed.append(str(error))
+    if failed:
+        raise FetchError("; ".join(failed))
+    where = fetch_lco(root, options.base, manners) if options.archive == "lco" else root
+    print(f"all there: {where}")
+
+
+def tell(name: str, manifest: Manifest, root: Path) -> int:
+    """Print a summary of the files to download; return the disk space that they need, bytes."""
+    wanted = missing(manifest, root)
+    total, needed = sum(file.size for file in manifest.files), space(wanted, root)
+    about = "about " if any(file.part for file in manifest.files) else ""
+    left = "".join(f"; {number} left out, {reason}" for reason, number in manifest.left_out.items())
+    print(
+        f"{name}: {len(manifest.files)} file(s), {about}{readable(total)}; {len(wanted)} to fetch, "
+        f"{readable(needed)} of disk{left}",
+        flush=True,
+    )
+    return needed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

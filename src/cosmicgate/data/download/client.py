@@ -1,0 +1,189 @@
+"""HTTP client with few connections, retries and exponential back-off, as archives ask for.
+
+httpx transfers the bytes (streams, redirects, timeouts, pools), and tenacity retries. Existing downloaders do not fit:
+pooch does not resume, downloads one file at a time, and needs every checksum beforehand, which is unknown for a part of
+a file; astroquery reads whole files of hundreds of megabytes into memory, without resuming or checksums.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from threading import Event
+from typing import Any, Self
+
+import httpx
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_exponential,
+    wait_random,
+)
+from tenacity.nap import sleep_using_event
+
+RETRYABLE = {408, 425, 429, 500, 502, 503, 504}  # status codes after which another attempt may succeed
+
+logging.getLogger("httpx").setLevel(logging.WARNING)  # one line per request would break up the progress bar
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """Limits on connections, retries and waiting times.
+
+    Attributes
+    ----------
+    connections : int
+        Number of simultaneous downloads.
+    attempts : int
+        Number of consecutive attempts without progress after which a file is given up.
+    delay, longest : float
+        Seconds before the second attempt, doubled with each further one up to ``longest``; a random time of up to
+        ``delay`` is added. A server's Retry-After is respected, unless it exceeds ``patience``.
+    patience, timeout : float
+        Maximum Retry-After, and maximum time without data from the server, seconds.
+    """
+
+    connections: int = 4
+    attempts: int = 6
+    delay: float = 1.0
+    longest: float = 60.0
+    patience: float = 600.0
+    timeout: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.connections < 1 or self.attempts < 1:
+            raise ValueError(f"expected at least 1 connection and 1 attempt, got {self.connections}, {self.attempts}")
+
+
+DEFAULT_RETRY = RetryPolicy()
+
+
+class FetchError(OSError):
+    """Raised if a request or download fails for good."""
+
+
+class RetryableError(FetchError):
+    """Raised if another attempt, after ``wait`` seconds or more, may succeed."""
+
+    def __init__(self, reason: str, wait: float = 0.0) -> None:
+        super().__init__(reason)
+        self.wait = wait
+
+
+class Session:
+    """A pool of connections, used as a context manager.
+
+    Attributes
+    ----------
+    stop : Event
+        Set it to end all waiting, retries and downloads.
+    """
+
+    def __init__(self, manners: RetryPolicy = DEFAULT_RETRY) -> None:
+        self.manners, self.stop = manners, Event()
+        self.answers: dict[str, Any] = {}
+        self.http = httpx.Client(
+            timeout=manners.timeout,
+            limits=httpx.Limits(max_connections=manners.connections),
+            headers={"User-Agent": "cosmicgate", "Accept-Encoding": "identity"},  # bytes exactly as in the archive
+            follow_redirects=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
+
+    def ask(self, method: str, url: str, **body: Any) -> Any:
+        """Request a URL and decode its JSON response; responses to requests without a body are cached.
+
+        Raises
+        ------
+        FetchError
+            If the request fails, or the response is not JSON.
+        """
+        if not body and url in self.answers:
+            return self.answers[url]
+
+        def once() -> httpx.Response:
+            with self.passing(url):
+                response = self.http.request(method, url, **body)
+                self.check(response)
+            return response
+
+        response = self.patient()(once)
+        try:
+            answer = response.json()
+        except ValueError as error:
+            raise FetchError(f"{url}: expected JSON, got {response.text[:60]!r}") from error
+        if not body:
+            self.answers[url] = answer
+        return answer
+
+    def patient(self) -> Retrying:
+        """Make a retrying caller with exponential back-off, which also respects the server's Retry-After."""
+        manners = self.manners
+        backoff = wait_exponential(multiplier=manners.delay, max=manners.longest) + wait_random(0, manners.delay)
+
+        def wait(state: RetryCallState) -> float:
+            error = state.outcome.exception() if state.outcome else None
+            return max(backoff(state), error.wait if isinstance(error, RetryableError) else 0.0)
+
+        return Retrying(
+            stop=stop_after_attempt(manners.attempts),
+            wait=wait,
+            retry=retry_if_exception_type(RetryableError),
+            sleep=sleep_using_event(self.stop),
+            reraise=True,
+        )
+
+    @contextmanager
+    def passing(self, url: str) -> Iterator[None]:
+        """Convert httpx errors: failures of the connection to RetryableError, all others to FetchError."""
+        try:
+            yield
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            lasting = not isinstance(error, httpx.TransportError) or isinstance(error, httpx.UnsupportedProtocol)
+            kind = FetchError if lasting else RetryableError
+            raise kind(f"{url}: {str(error) or type(error).__name__}") from error
+
+    def check(self, response: httpx.Response) -> None:
+        """Raise RetryableError or FetchError if the response is an error."""
+        if response.status_code < 400:
+            return
+        response.read()
+        reason = f"{response.url}: HTTP {response.status_code}{_said(response)}"
+        if response.status_code not in RETRYABLE:
+            raise FetchError(reason)
+        wait = _retry_after(response.headers.get("Retry-After", ""))
+        if wait > self.manners.patience:
+            raise FetchError(f"{reason}, asks to come back in {wait:.0f} s: try again then")
+        raise RetryableError(reason, wait)
+
+
+def _said(response: httpx.Response) -> str:
+    """Extract the server's error message from a response, in parentheses; empty if there is none."""
+    try:
+        content = response.json()
+    except ValueError:
+        return ""
+    known = content if isinstance(content, dict) else {}
+    words = [known[k] for k in ("errorMessage", "message", "detail") if k in known]
+    return f" ({str(words[0]).splitlines()[0]})" if words and words[0] else ""
+
+
+def _retry_after(value: str) -> float:
+    """Parse a Retry-After header, in seconds or as a date, into seconds; 0 if it is missing or invalid."""
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return 0.0

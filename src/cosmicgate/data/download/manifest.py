@@ -1,0 +1,175 @@
+"""Manifest of a query: the query, the files that the archive listed, and their state on disk; stored as JSON."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from cosmicgate.io.atomic import atomic_write
+from cosmicgate.io.fits.hdus import opened
+
+BY_MD5 = "md5 of the archive"
+BY_STRUCTURE = "FITS structure only: the service cut this part out of a file whose md5 says nothing about it"
+
+
+class SpoiledError(OSError):
+    """Raised for a file that differs from what the archive listed."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file from an unpacked archive: its path below the root, its size in bytes, and its md5."""
+
+    path: str
+    size: int
+    md5: str
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file to download.
+
+    Attributes
+    ----------
+    path : str
+        Path below the root.
+    url : str
+        URL of the file.
+    size : int
+        Listed size in bytes, 0 if the archive gives none; for a part, an estimate until it is downloaded.
+    md5 : str
+        Listed md5; for a part, empty until it is downloaded.
+    part : bool
+        Whether the server cuts single CCDs out of a larger file, so that its checksum is not known beforehand.
+    facts : mapping
+        The archive's metadata: night, filter, exposure.
+    checked : str
+        How the file on disk was verified; empty until then.
+    unpacked : tuple of Member
+        Files unpacked from it, if it is a zip or tar file, which is then no longer needed.
+    """
+
+    path: str
+    url: str
+    size: int
+    md5: str
+    part: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    checked: str = ""
+    unpacked: tuple[Member, ...] = ()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The files that match a query, and their state; while it is on disk, the query is not sent again.
+
+    Attributes
+    ----------
+    archive, citation, licence : str
+        Source of the data, reference to cite, and terms of use.
+    query : mapping
+        The query, in the archive's terms.
+    date : str
+        Date of the query (ISO 8601, UTC).
+    files : tuple of Remote
+        The files.
+    left_out : mapping of str to int
+        Number of files that were left out, by reason.
+    provenance : str
+        Data origin of the pixels.
+    """
+
+    archive: str
+    citation: str
+    licence: str
+    query: Mapping[str, Any]
+    date: str
+    files: tuple[Remote, ...]
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    provenance: str = "real"
+
+    def write(self, path: Path) -> None:
+        """Write the manifest atomically."""
+        atomic_write(path, json.dumps(asdict(self), indent=1) + "\n")
+
+    def having(self, file: Remote) -> "Manifest":
+        """Return a copy of the manifest with a new state of one file."""
+        return replace(self, files=tuple(file if f.path == file.path else f for f in self.files))
+
+
+def read_manifest(path: Path) -> Manifest | None:
+    """Read the manifest at ``path``; return None if there is none.
+
+    Raises
+    ------
+    ValueError
+        If the file is not a manifest.
+    """
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text())
+        files = [
+            Remote(**(f | {"path": safe(f["path"]), "unpacked": tuple(Member(**m) for m in f["unpacked"])}))
+            for f in content.pop("files")
+        ]
+        return Manifest(files=tuple(files), **content)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path} is not a manifest ({error}): delete it to ask the archive again") from error
+
+
+def safe(name: str) -> str:
+    """Normalise a relative path to forward slashes; raise ValueError if it leads out of its folder."""
+    path = PurePosixPath(name)
+    if not path.parts or path.is_absolute() or ".." in path.parts or any(c in name for c in "\\:\0"):
+        raise ValueError(f"unsafe file name {name!r}: expected a path that stays in its folder")
+    return path.as_posix()
+
+
+def missing(manifest: Manifest, root: Path, verify: bool = False) -> list[Remote]:
+    """List the files that are not on disk with the right size or, with ``verify``, the right md5."""
+    return [file for file in manifest.files if not _present(file, root, verify)]
+
+
+def _present(file: Remote, root: Path, verify: bool) -> bool:
+    if not file.checked:
+        return False
+    parts: Sequence[Member | Remote] = file.unpacked or (file,)
+    paths = [root / part.path for part in parts]
+    if not all(path.is_file() and path.stat().st_size == part.size for path, part in zip(paths, parts, strict=True)):
+        return False
+    return not verify or all(md5_of(path) == part.md5 for path, part in zip(paths, parts, strict=True))
+
+
+def md5_of(path: Path) -> str:
+    """Compute the md5 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def checked(file: Remote, path: Path) -> Remote:
+    """Verify the downloaded file at ``path``; return ``file`` with its true size and md5.
+
+    The md5 must match. It is not known beforehand for a part, which must be a complete FITS file with all its HDUs.
+
+    Raises
+    ------
+    SpoiledError
+        If the file is incomplete, or differs from the listed one.
+    """
+    size, md5 = path.stat().st_size, md5_of(path)
+    if not file.part:
+        if md5 != file.md5:
+            raise SpoiledError(f"came as {size} bytes with md5 {md5}, the archive lists {file.size} with {file.md5}")
+        return replace(file, size=size, checked=BY_MD5)
+    wanted = len(file.facts["hdus"])
+    try:
+        with opened(path) as hdus:
+            found = len(hdus)  # reads every header, and compares the size of the data with that of the file
+    except ValueError as error:
+        raise SpoiledError(f"came as {size} bytes: {error}") from error
+    if found < wanted:
+        raise SpoiledError(f"came with {found} HDUs, {wanted} were asked for")
+    return replace(file, size=size, md5=md5, checked=BY_STRUCTURE)

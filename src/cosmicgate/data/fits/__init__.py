@@ -1,1 +1,0 @@
-"""FITS files: ``hdus`` opens, ``images`` and ``masks`` choose, ``headers`` knows numbers, ``frames`` has it all."""

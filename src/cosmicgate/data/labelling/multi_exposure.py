@@ -1,0 +1,234 @@
+"""Label your own telescope's data: make masks of hits by comparing three or more exposures of one field.
+
+    python -m cosmicgate.data.labelling.multi_exposure FRAME FRAME FRAME [-o OUT_masks.fits] [--seed 5 --grow 2.5 ...]
+
+Stars are in all exposures, a hit is in one. Each frame keeps its own pixels: the other frames are resampled to them
+and combined into an expected image, and pixels that exceed it are hits. The output has the format of the LCO data set.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from cosmicgate.config import report_user_errors
+from cosmicgate.data.background import KERNEL_3X3
+from cosmicgate.data.labelling.alignment import Alignment, How
+from cosmicgate.data.labelling.reference_frame import Level, expectation, find_sources, flux_ratio
+from cosmicgate.data.labelling.same_camera import check_same_camera, with_names
+from cosmicgate.data.labelling.trails import Optics, broad_things, trails
+from cosmicgate.data.lco.io import (
+    ENDING,
+    HOT,
+    NO_DATA,
+    SOURCE,
+    TRAIL,
+    Exposure,
+    MaskedSequence,
+    border,
+    write_sequence,
+)
+from cosmicgate.io.fits.frames import read_frame
+from cosmicgate.io.fits.hdus import opened, stem
+from cosmicgate.io.fits.images import select_image
+from cosmicgate.io.fits.instruments import KEYWORDS
+
+Mask = NDArray[np.bool_]
+MAX_FLAGGED_FRACTION = 0.02  # a larger fraction of hit pixels means that the frames do not match
+
+
+@dataclass(frozen=True, eq=False)
+class ExposureResidual:
+    """A frame compared with the others; all arrays are (H, W).
+
+    ``signal`` is the sky-subtracted image (electrons), ``excess`` its difference from the expected image in sigma.
+    ``unknown`` and ``source`` mark pixels without enough data and pixels of sources.
+    """
+
+    signal: NDArray[np.float32]
+    excess: NDArray[np.float32]
+    unknown: Mask
+    source: Mask
+    optics: Optics
+    catalogue: NDArray[np.void]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Find hits as pixels that are bright in one exposure only.
+
+    Attributes
+    ----------
+    seed : float
+        Detection threshold: a pixel that exceeds the expected image by more than this many sigma is a hit.
+    grow : float
+        Lower threshold, in sigma, for pixels near one above ``seed``.
+    dilation : int
+        Distance within which ``grow`` applies, pixels.
+    min_size : int
+        Minimum number of pixels of a hit. Smaller ones cannot be distinguished from flickering hot pixels, and are
+        marked in IGNORE.
+    sources : float
+        Threshold of sources in the median of the frames, in sigma of the sky. Pixels of sources are not labelled.
+    margin : int
+        Width of the border around sources that is not labelled either, pixels.
+    edge : int
+        Width of the image border that is not labelled, pixels; 100 in the LCO data set.
+    allowance : float
+        Fraction of a source's light that may vary with the seeing; it is added to the noise.
+    align : {"auto", "wcs", "stars"}
+        Method of alignment, as in :class:`~cosmicgate.data.labelling.alignment.Alignment`.
+    """
+
+    seed: float = 5.0
+    grow: float = 2.5
+    dilation: int = 1
+    min_size: int = 2
+    sources: float = 2.0
+    margin: int = 2
+    edge: int = 10
+    allowance: float = 0.2
+    align: How = "auto"
+
+    def __post_init__(self) -> None:
+        if not self.seed >= self.grow > 0:
+            raise ValueError(f"seed={self.seed}, grow={self.grow}: expected seed >= grow > 0")
+        for name, least in {"dilation": 0, "min_size": 1, "sources": 1, "margin": 0, "edge": 0, "allowance": 0}.items():
+            if not getattr(self, name) >= least:
+                raise ValueError(f"{name}={getattr(self, name)}: expected {least} or more")
+
+    def __call__(self, exposures: Sequence[Exposure]) -> MaskedSequence:
+        """Make the masks of the hits of each exposure.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than three exposures, they differ too much, or they cannot be aligned; the message names
+            the exposure.
+        """
+        check_same_camera(exposures := with_names(exposures))
+        frames = [exposure.frame for exposure in exposures]
+        levels = [Level.of(frame) for frame in frames]
+        signals, names = [level.signal for level in levels], [frame.name for frame in frames]
+        noises, headers = [level.noise for level in levels], [exposure.header for exposure in exposures]
+        align = Alignment(signals, noises, headers, names, self.align)
+        times = [frame.exptime for frame in frames]
+        views = [self._view(levels, align, times, number) for number in range(len(levels))]
+        # A hot pixel is bright in every frame, at the same position on the detector.
+        excess = np.stack([view.excess for view in views])
+        hot = np.asarray((excess > self.grow).all(axis=0) & (excess > self.seed).any(axis=0))
+        masks = [self._masks(view, hot, name) for view, name in zip(views, names, strict=True)]
+        hits, ignore, found = zip(*masks, strict=True)
+        notes = (_agreement(align), *(note for one in found for note in one))
+        return MaskedSequence(tuple(exposures), hits, ignore, views[len(views) // 2].catalogue, notes)
+
+    def _view(self, levels: Sequence[Level], align: Alignment, times: Sequence[float], to: int) -> ExposureResidual:
+        """Compare a frame with the others, which are resampled to its pixels and scaled to its brightness."""
+        mine = levels[to]
+        stack, variances = [], []
+        for number, level in enumerate(levels):
+            if number != to:
+                moved = align(number, to)
+                ratio = flux_ratio(mine.signal, moved, mine.noise, times[to] / times[number])
+                stack.append(moved * np.float32(ratio))
+                variances.append(level.variance * np.float32(ratio**2))
+        expected, variance, number_known = expectation(np.stack(stack), np.stack(variances))
+        light = np.maximum(expected, 0)
+        seeing = self.allowance * ndimage.maximum_filter(light, 3)
+        noise = np.sqrt(variance + mine.variance + light + seeing**2)
+        unknown = (number_known < 2) | ~np.isfinite(mine.signal)
+        excess = np.where(unknown, 0, (mine.signal - expected) / noise)
+        middle = np.median(np.nan_to_num(np.stack([mine.signal, *stack])), axis=0)  # the median removes hits
+        of_middle = np.sqrt(mine.variance * np.float32(1.5 / len(levels)))  # noise of a median of several frames
+        source, catalogue = find_sources(np.where(unknown, 0, middle).astype(np.float32), of_middle, self.sources)
+        if self.margin:
+            source = ndimage.binary_dilation(source, KERNEL_3X3, iterations=self.margin)
+        optics = Optics.of(np.where(unknown, 0, middle).astype(np.float32), of_middle)
+        return ExposureResidual(mine.signal, excess.astype(np.float32), unknown, source, optics, catalogue)
+
+    def _masks(self, view: ExposureResidual, hot: Mask, name: str) -> tuple[Mask, NDArray[np.uint8], list[str]]:
+        """Make the masks CR and IGNORE (H, W) of a frame, and notes on trails and broad objects."""
+        free = ~(view.source | view.unknown | hot)
+        ignore = border(free.shape, self.edge)
+        lines = trails(view.excess, free, view.optics)
+        trail = np.zeros(free.shape, bool)
+        for line in lines:
+            trail |= line.covers(free.shape)
+        seeds = (view.excess > self.seed) & free & ~trail
+        near = ndimage.binary_dilation(seeds, KERNEL_3X3, iterations=self.dilation) if self.dilation else seeds
+        hits = near & (view.excess > self.grow) & free & ~trail
+        if hits.mean() > MAX_FLAGGED_FRACTION:
+            most = f"{MAX_FLAGGED_FRACTION:.0%}"
+            found = f"{hits.mean():.1%} of its pixels stand out from the others, expected less than {most}"
+            raise ValueError(f"{name}: {found}: are they of one field, is the WCS right?")
+        broad = broad_things(hits, view.excess, view.signal, view.source, view.optics)
+        hits &= ~broad
+        labels, count = ndimage.label(hits, KERNEL_3X3)
+        small = hits & (np.bincount(labels.ravel(), minlength=count + 1) < self.min_size)[labels]
+        trail |= ndimage.binary_dilation(broad, KERNEL_3X3, iterations=max(1, self.margin))
+        for bit, where in ((NO_DATA, view.unknown), (SOURCE, view.source), (HOT, hot | small), (TRAIL, trail)):
+            ignore[where] |= bit
+        notes = [f"{name}: {line} is ignored" for line in lines]
+        if number := int(ndimage.label(broad, KERNEL_3X3)[1]):
+            notes.append(f"{name}: {number} thing(s) as broad as stars, in this exposure only, are ignored")
+        return hits & (ignore == 0), ignore, notes
+
+
+def _agreement(align: Alignment) -> str:
+    """Describe the quality of the alignment, for the notes."""
+    by = {"wcs": "their WCS", "stars": "their stars"}[align.how]
+    if align.check is None:
+        return f"aligned by {by}; too few stars to check it by"
+    worst = f"at worst {align.check.pairs} stars in two exposures, {align.check.residual:.2f} px apart (median)"
+    return f"aligned by {by}: {worst}"
+
+
+def read_exposure(path: Path, **known: Any) -> Exposure:
+    """Read a frame and the header of its image; ``known`` fields (``gain=4.0``) override the header."""
+    frame = read_frame(path, name=stem(path), **known)
+    with opened(path) as hdus:
+        header, primary = (part.copy() for part in select_image(path, hdus).headers)
+    for card in primary.cards:  # add cards that the extension's header lacks
+        if card.keyword and card.keyword not in header:
+            header.append(card)
+    return Exposure(frame, header)
+
+
+@report_user_errors()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line: label the given frames, and write the masks."""
+    parser = argparse.ArgumentParser(
+        prog="python -m cosmicgate.data.labelling.multi_exposure",
+        description="Masks of cosmic-ray hits from three or more exposures of one field, in the LCO data set's layout.",
+    )
+    parser.add_argument("frames", nargs="+", type=Path, metavar="FRAME", help="FITS images, in the order of time")
+    parser.add_argument("-o", "--output", type=Path, metavar=f"OUT{ENDING}", help="default: beside the first frame")
+    for field in fields(Comparison):
+        of_type: dict[str, Any] = {"choices": get_args(How)} if field.name == "align" else {"type": type(field.default)}
+        option = f"--{field.name.replace('_', '-')}"
+        parser.add_argument(option, default=field.default, help=f"default: {field.default}", **of_type)
+    for key in KEYWORDS:
+        parser.add_argument(f"--{key.replace('_', '-')}", type=float, help="where the headers lack it")
+    given = parser.parse_args(arguments)
+    known = {key: value for key in KEYWORDS if (value := getattr(given, key)) is not None}
+    comparison = Comparison(**{field.name: getattr(given, field.name) for field in fields(Comparison)})
+    masked = comparison([read_exposure(path, **known) for path in given.frames])
+    for note in masked.notes:
+        print(note)  # noqa: T201 (a command line)
+    first, n = given.frames[0], len(given.frames)
+    output = given.output or first.with_name(f"{stem(first)}_{n}frms{ENDING}")
+    write_sequence(masked, output, {"ORIGIN": ("CosmicGate", "labels by comparison")})
+    for exposure, hits, ignore in zip(masked.exposures, masked.hits, masked.ignore, strict=True):
+        count = ndimage.label(hits, KERNEL_3X3)[1]
+        shares = f"{hits.sum()} px of {count} hits, {np.mean(ignore > 0):.1%} of the pixels ignored"
+        print(f"{exposure.frame.name}: {shares}")  # noqa: T201
+    print(output)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Check that exposures can be compared: same filter, shape and exposure time, and no exposure given twice."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from cosmicgate.data.lco.io import Exposure
+from cosmicgate.io.fits.frames import Frame
+from cosmicgate.io.fits.hdus import header_value
+
+MAX_EXPTIME_DIFFERENCE = 0.05  # maximum relative difference of exposure times, as in the LCO data set
+ONE_NOISE = 0.8  # correlation of the noise of two frames above which they are the same frame
+TIMES = ("TIME-OBS", "UTSTART", "UT", "TIME-BEG")  # cards with the time if DATE-OBS has only the date
+
+
+def check_same_camera(exposures: Sequence[Exposure]) -> None:
+    """Raise ValueError for exposures that cannot be compared.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than three, they differ in shape, filter or exposure time, or one is given twice; the message
+        names them.
+    """
+    if len(exposures) < 3:
+        raise ValueError(f"expected three exposures of one field or more, got {len(exposures)}")
+    filters = [str(exposure.header.get("FILTER", exposure.frame.band)).strip() for exposure in exposures]
+    first, *others = [exposure.frame for exposure in exposures]
+    for frame in (first, *others):
+        if not frame.exptime > 0:
+            raise ValueError(f"{frame.name}: expected an exposure of some seconds, got {frame.exptime:g} s")
+    for frame, filter_ in zip(others, filters[1:], strict=True):
+        pair = f"{first.name} and {frame.name}"
+        if frame.shape != first.shape:
+            raise ValueError(f"{pair}: expected frames of one shape, got {first.shape} and {frame.shape}")
+        if filter_ != filters[0]:
+            raise ValueError(f"{pair}: expected one filter, got {filters[0]!r} and {filter_!r}")
+        if abs(frame.exptime - first.exptime) > MAX_EXPTIME_DIFFERENCE * first.exptime:
+            raise ValueError(f"{pair}: expected like exposures, got {first.exptime:g} s and {frame.exptime:g} s")
+    check_distinct(exposures)
+
+
+def check_distinct(exposures: Sequence[Exposure]) -> None:
+    """Raise ValueError for a frame that is given twice: the same pixels, the same noise, or the same start.
+
+    Names are not compared: frames of two nights may have the same name, and a copy may have another.
+    """
+    hashes = [hashlib.sha256(e.frame.image.tobytes()).digest() for e in exposures]
+    starts = [started(e.header) for e in exposures]
+    noises = [_fine_structure(e.frame) for e in exposures]
+    for later, exposure in enumerate(exposures):
+        for earlier in range(later):
+            pair = f"{exposures[earlier].frame.name} and {exposure.frame.name}"
+            start = starts[later]
+            why = ""
+            if hashes[earlier] == hashes[later]:
+                why = "their pixels are the same"
+            elif start and start == starts[earlier] and exposure.frame.exptime > _resolution(start):
+                why = f"both began at {start}"
+            elif _correlation(noises[earlier], noises[later]) > ONE_NOISE:
+                why = "their noise is the same"
+            if why:
+                raise ValueError(f"{pair}: {why}: a frame is given twice, expected exposures that differ")
+
+
+def started(header: fits.Header) -> str:
+    """Read the date and time at which an exposure began; empty if the header has no time."""
+    day = str(header_value(header, "DATE-OBS") or "").strip()
+    if "T" in day or ":" in day:
+        return day
+    if day:
+        time = next((str(value).strip() for word in TIMES if (value := header_value(header, word))), "")
+        return f"{day}T{time}" if ":" in time else ""
+    mjd = header_value(header, "MJD-OBS")
+    return f"MJD {mjd:.6f}" if isinstance(mjd, float) else ""
+
+
+def _resolution(start: str) -> float:
+    """Return the resolution, in seconds, to which a time is written."""
+    seconds = start.rsplit(":", 1)[-1]
+    return 1.0 if "." not in seconds else 10.0 ** -min(len(seconds.split(".")[1]), 6)
+
+
+def _fine_structure(frame: Frame) -> NDArray[np.float32]:
+    """Sample the differences of neighbouring pixels, in sigma, clipped to three; they identify the noise of a frame."""
+    rows = frame.image[:: max(1, frame.shape[0] // 128)]
+    steps = np.diff(rows[:, : 2 * (frame.shape[1] // 2)], axis=1)[:, ::2].ravel()
+    steps = steps - np.median(steps)
+    scale = 1.4826 * float(np.median(np.abs(steps)))
+    return np.asarray(np.clip(steps / (scale or 1.0), -3, 3), np.float32)
+
+
+def _correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    norm = float(np.sqrt((one @ one) * (other @ other)))
+    return float(one @ other) / norm if norm else 0.0
+
+
+def with_names(exposures: Sequence[Exposure]) -> list[Exposure]:
+    """Append a number to the names of exposures that share a name, so that messages are unambiguous."""
+    counts = Counter(exposure.frame.name for exposure in exposures)
+    named = []
+    for number, exposure in enumerate(exposures, 1):
+        name = exposure.frame.name
+        new = f"{name} (exposure {number})" if counts[name] > 1 else name
+        named.append(replace(exposure, frame=replace(exposure.frame, name=new)))
+    return named

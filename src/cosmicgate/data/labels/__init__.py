@@ -1,1 +1,0 @@
-"""Masks of hits from several exposures of one field (``comparison``), and how good they are (``agreement``)."""

@@ -1,0 +1,53 @@
+"""Test sets of real frames, which are scored and never trained on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cosmicgate.data.cache import LabelledRecipe, save_labelled
+from cosmicgate.data.datamodule import TestSet
+from cosmicgate.data.sources import FlaggedCutouts, FramesWithTruth, InjectedHits
+from cosmicgate.io.atomic import remove_stale_temp_files
+from cosmicgate.io.messages import with_progress
+
+
+@dataclass(frozen=True)
+class RealTest:
+    """A test set of real frames, for ``evaluate.py``; training on it is refused.
+
+    Attributes
+    ----------
+    root : str
+        Cache folder.
+    frames : FlaggedCutouts, FramesWithTruth or InjectedHits
+        The frames that are scored.
+    name : str
+        Name of the data configuration, for messages.
+    """
+
+    root: str
+    frames: FlaggedCutouts | FramesWithTruth | InjectedHits
+    name: str
+
+    def prepare_data(self) -> None:
+        """Make the frames that are missing on disk."""
+        remove_stale_temp_files(self._home)
+        missing = [recipe for recipe in self.frames.labelled_recipes() if not self._folder(recipe).is_dir()]
+        for recipe in with_progress(missing, self.frames.name, "made"):
+            frame, truth, facts = recipe.make()
+            save_labelled(frame, truth, facts, self._folder(recipe))
+
+    def prepare_test(self) -> None:
+        """Make the frames that are missing on disk: all are test frames."""
+        self.prepare_data()
+
+    def test_sets(self) -> list[TestSet]:
+        """List the one test set that is scored."""
+        folders = tuple(self._folder(recipe) for recipe in self.frames.labelled_recipes())
+        return [TestSet(self.frames.name, self.frames.provenance, folders)]
+
+    @property
+    def _home(self) -> Path:
+        return Path(self.root).expanduser() / self.frames.name
+
+    def _folder(self, recipe: LabelledRecipe) -> Path:
+        return self._home / f"{recipe.name}-{recipe.key}"

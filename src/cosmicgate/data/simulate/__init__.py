@@ -1,1 +1,0 @@
-"""Simulated CCD frames: the sky, the particles, and the electronics that read both out."""

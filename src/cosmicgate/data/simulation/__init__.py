@@ -1,0 +1,1 @@
+"""Simulation of CCD frames: the sky, the particles, and the electronics that read both out."""

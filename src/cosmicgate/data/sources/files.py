@@ -1,0 +1,168 @@
+"""FITS files as sources of frames, and file helpers for the other sources."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, is_dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cosmicgate.data.cache import Recipe
+from cosmicgate.data.sources.simulated import Provenance
+from cosmicgate.data.splits import Split, split
+from cosmicgate.io.fits.cameras import detector_of
+from cosmicgate.io.fits.frames import Frame, read_frame, read_mask
+from cosmicgate.io.fits.hdus import opened, stem
+from cosmicgate.io.fits.images import Ext, select_image
+from cosmicgate.io.fits.instruments import KEYWORDS
+
+FRACTIONS = {"train": 0.6, "validation": 0.1, "test": 0.3}
+
+
+@dataclass(frozen=True)
+class Masked:
+    """Image reader that adds the bad pixels of a mask file.
+
+    Attributes
+    ----------
+    read : callable
+        Reader of the image alone.
+    mask : str
+        FITS file with a mask of the image's EXTNAME, or a single mask.
+    facts : tuple
+        Name, size and modification time of the mask file (:func:`identity`).
+    """
+
+    read: Callable[..., Frame]
+    mask: str
+    facts: tuple[str | int, ...] = ()
+
+    def __call__(self, path: Path, ext: Ext | None = None, **known: Any) -> Frame:
+        """Read the frame, and add the mask's bad pixels to its own."""
+        frame = self.read(path, ext=ext, **known)
+        with opened(path) as hdus:
+            place = select_image(path, hdus, ext, raw=True)
+        return replace(frame, bad=frame.bad | read_mask(existing(self.mask), place, frame.shape, frame.telescope))
+
+
+@dataclass(frozen=True)
+class Files:
+    """FITS images, science frames or darks, split file by file; no two files may have the same name.
+
+    Put files that share sky (dithers of a field, CCDs of an exposure) into one folder, and set ``by_folder``.
+
+    Attributes
+    ----------
+    files : str, or sequence of str
+        One or several glob patterns.
+    fractions : mapping of split to float
+        Fractions of the files, or of their folders, in each split.
+    header : mapping
+        Values to use in place of the headers': gain, read_noise, saturation, exptime.
+    exts : sequence of str or int
+        EXTNAMEs or numbers of the images to use in each file; if empty, its only image.
+    read : callable
+        Reader, called with a path, ``ext`` and the ``header`` values: :func:`~cosmicgate.io.fits.frames.read_frame`,
+        or a dataclass of settings such as :class:`cosmicgate.data.sources.raw_darks.reduction.Reduction`.
+    by_folder : bool
+        Whether all files of a folder are kept in one split.
+    mask : str, mapping of str to str, or None
+        File of known bad pixels, or one file per camera name (:mod:`cosmicgate.io.fits.cameras`).
+    """
+
+    files: str | Sequence[str]
+    fractions: Mapping[str, float] = field(default_factory=lambda: dict(FRACTIONS))
+    header: Mapping[str, float] = field(default_factory=dict)
+    seed: int = 0
+    provenance: Provenance = "real"
+    exts: Sequence[str | int] = ()
+    read: Callable[..., Frame] = read_frame
+    by_folder: bool = False
+    mask: str | Mapping[str, str] | None = None
+
+    @property
+    def camera(self) -> str:
+        """Name of the camera according to the headers, for tables; several are joined by "+"."""
+        ext = next(iter(self.exts), None)
+        return "+".join(sorted({detector(path, ext, *identity(path))[0] for path in self.paths()}))
+
+    def recipes(self, which: Split) -> list[Recipe]:
+        """List the recipes of a split."""
+        groups: dict[Path, list[Path]] = {}
+        for path in self.paths():
+            groups.setdefault(path.parent if self.by_folder else path, []).append(path)
+        dealt = split(list(groups.values()), self.fractions, np.random.default_rng(self.seed))[which]
+        return [recipe for group in dealt for path in group for recipe in self.recipes_of(path)]
+
+    def paths(self) -> list[Path]:
+        """List the files, sorted; raise ValueError if two have the same name."""
+        patterns = [self.files] if isinstance(self.files, str) else self.files
+        paths = sorted({path for pattern in patterns for path in matching(pattern)})
+        twins = [name for name, files in Counter(map(stem, paths)).items() if files > 1]
+        if twins:
+            raise ValueError(f"{self.files}: expected a name for each file, found more than one {twins[0]!r}")
+        return paths
+
+    def recipes_of(self, path: Path) -> list[Recipe]:
+        """List a recipe for each image of a file that is used."""
+        unknown = sorted(set(self.header) - set(KEYWORDS))
+        if unknown:
+            raise ValueError(f"header: unknown key {unknown[0]!r}, expected some of {', '.join(KEYWORDS)}")
+        return [self._recipe(path, ext) for ext in self.exts or (None,)]
+
+    def _recipe(self, path: Path, ext: str | int | None) -> Recipe:
+        name, known = stem(path) + (f"-{ext}" if ext is not None else ""), dict(self.header)
+        read = self._reader(path, ext)
+        settings: list[Any] = [self.read] if is_dataclass(self.read) else []
+        settings += [read.mask, *read.facts] if isinstance(read, Masked) else []
+        ingredients = ["FITS file", *identity(path), known, *([ext] if ext is not None else []), *settings]
+        return Recipe(name, ingredients, lambda: read(path, ext=ext, **known, name=name))
+
+    def _reader(self, path: Path, ext: str | int | None) -> Callable[..., Frame]:
+        """Choose the reader of an image; it adds the camera's mask if there is one."""
+        mask = self.mask
+        if mask is not None and not isinstance(mask, str):
+            camera = detector(path, ext, *identity(path))[0]
+            mask = next((file for name, file in mask.items() if name.strip().lower() == camera), None)
+            if mask is None:
+                raise ValueError(
+                    f"{path}: expected a mask of camera {camera!r}, got some of {', '.join(self.mask or ())}"
+                )
+        return self.read if mask is None else Masked(self.read, mask, tuple(identity(existing(mask))))
+
+
+@cache
+def detector(path: Path, ext: Ext | None, *facts: str | int) -> tuple[str, ...]:  # noqa: ARG001 (part of the key)
+    """Identify the detector that took an image, its camera first; ``facts`` renew the cached result of a changed file.
+
+    See :func:`identity` for ``facts``.
+    """
+    with opened(path) as hdus:
+        place = select_image(path, hdus, ext, raw=True)
+        return detector_of(place.headers, path, place.shape)
+
+
+def matching(pattern: str) -> list[Path]:
+    """List the files that match a glob pattern, sorted; raise FileNotFoundError if there are none."""
+    path = Path(pattern).expanduser()
+    fixed = next((p for p in path.parents if not any(c in str(p) for c in "*?[")), Path())
+    files = sorted(p for p in fixed.glob(str(path.relative_to(fixed))) if p.is_file())
+    if not files:
+        raise FileNotFoundError(f"no file matches {pattern!r}")
+    return files
+
+
+def existing(name: str) -> Path:
+    """Return the path of a file; raise FileNotFoundError if it does not exist."""
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file: {name!r}")
+    return path
+
+
+def identity(path: Path) -> list[str | int]:
+    """Return name, size and modification time of a file, by which a cache notices that it has changed."""
+    facts = path.stat()
+    return [path.name, facts.st_size, facts.st_mtime_ns]

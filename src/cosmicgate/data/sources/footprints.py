@@ -1,0 +1,136 @@
+"""Simulate darks from a table of real hits."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from cosmicgate.data.cache import Recipe
+from cosmicgate.data.simulation.ccd import CCD
+from cosmicgate.data.simulation.readout import dark, read_out
+from cosmicgate.data.sources.files import FRACTIONS, existing, identity
+from cosmicgate.data.sources.simulated import DARK_EXPTIMES, Provenance, chosen_ccd
+from cosmicgate.data.splits import SPLITS, Split, check_splits, split
+from cosmicgate.io.fits.frames import Frame
+from cosmicgate.io.fits.hdus import opened
+
+
+@dataclass(frozen=True)
+class Footprints:
+    """Simulated darks with real hits from a table, at random positions and in eight random orientations.
+
+    Each hit is assigned to one split, so that the same hit is never used for both training and testing.
+
+    Attributes
+    ----------
+    file : str
+        FITS table with one row per run of pixels in an image row: fp_id, x0, y0, pixel_values (electrons).
+    shape : sequence of int
+        Rows and columns of the darks.
+    frames : mapping of split to int
+        Number of darks.
+    fractions : mapping of split to float
+        Fractions of the hits in each split.
+    rate : float
+        Hits per second on a whole CCD.
+    min_pixels : int
+        Minimum number of pixels of a hit; smaller ones are taken for noise.
+    min_charge : float
+        Minimum charge of a hit, electrons; fainter ones are taken for noise.
+    ccd : str or CCD
+        Detector whose dark current and electronics are simulated.
+    """
+
+    file: str
+    shape: Sequence[int] = (2048, 2560)
+    frames: Mapping[str, int] = field(default_factory=lambda: {"train": 8, "validation": 4, "test": 4})
+    fractions: Mapping[str, float] = field(default_factory=lambda: dict(FRACTIONS))
+    rate: float = 0.57
+    min_pixels: int = 3
+    min_charge: float = 400.0
+    ccd: str | CCD = "decam"
+    seed: int = 0
+    provenance: Provenance = "semi-real"
+
+    def hits(self, which: Split) -> list[int]:
+        """List the identifiers (fp_id) of the hits of a split."""
+        known = stamps(existing(self.file), self.min_pixels, self.min_charge)
+        return split(sorted(known), self.fractions, np.random.default_rng(self.seed))[which]
+
+    def recipes(self, which: Split) -> list[Recipe]:
+        """List the recipes of a split.
+
+        Exposure times cycle through :data:`~cosmicgate.data.sources.simulated.DARK_EXPTIMES`.
+        """
+        check_splits(self.frames)
+        return [self._recipe(which, number) for number in range(self.frames.get(which, 0))]
+
+    def _recipe(self, which: Split, number: int) -> Recipe:
+        path = existing(self.file)
+        name = f"{which}-footprints-{number:03d}"
+        exptime = float(DARK_EXPTIMES[number % len(DARK_EXPTIMES)])
+        seed = [self.seed, 4, SPLITS.index(which), number]
+        rows, columns = self.shape
+        ingredients = ["footprints", *identity(path), rows, columns, dict(self.fractions), self.rate, exptime]
+
+        def make() -> Frame:
+            rng = np.random.default_rng(seed)
+            known = stamps(path, self.min_pixels, self.min_charge)
+            hits = scatter(self._draw(which, exptime, rng), known, (rows, columns), rng)
+            ccd = chosen_ccd(self.ccd, self.shape)
+            return replace(read_out(dark(ccd, exptime, rng, name), rng, hits), hits=hits)
+
+        return Recipe(name, [*ingredients, self.min_pixels, self.min_charge, self.ccd, seed], make)
+
+    def _draw(self, which: Split, exptime: float, rng: np.random.Generator) -> list[int]:
+        whole, part = chosen_ccd(self.ccd), chosen_ccd(self.ccd, self.shape)
+        number = rng.poisson(self.rate * exptime * part.area / whole.area)
+        hits = self.hits(which)
+        if not hits:
+            raise ValueError(f"{self.file}: no hit is dealt to the {which!r} split, which wants some")
+        return [int(hit) for hit in rng.choice(hits, number)]
+
+
+def scatter(
+    numbers: Sequence[int], stamps: Mapping[int, NDArray[np.float32]], shape: tuple[int, int], rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Add hits (electrons) to an empty image (H, W), rotated and mirrored at random, cut off at the edges."""
+    image = np.zeros(shape, np.float32)
+    for number in numbers:
+        stamp = np.rot90(stamps[number], int(rng.integers(4)))
+        stamp = np.fliplr(stamp) if rng.integers(2) else stamp
+        top, left = (int(rng.integers(1 - size, side)) for size, side in zip(stamp.shape, shape, strict=True))
+        rows, columns = slice(max(top, 0), top + stamp.shape[0]), slice(max(left, 0), left + stamp.shape[1])
+        part = image[rows, columns]
+        above, before = rows.start - top, columns.start - left
+        part += stamp[above : above + part.shape[0], before : before + part.shape[1]]
+    return image
+
+
+@cache
+def stamps(path: Path, min_pixels: int, min_charge: float) -> dict[int, NDArray[np.float32]]:
+    """Read a table's hits as small images (h, w), electrons, keyed by fp_id; small and faint hits are left out."""
+    wanted = ("fp_id", "x0", "y0", "pixel_values")
+    with opened(path) as hdus:
+        tables = [h for h in hdus if isinstance(h, fits.BinTableHDU) and set(wanted) <= set(h.columns.names)]
+        columns = [list(tables[0].data[name]) for name in wanted] if tables else []
+    if not columns:
+        raise ValueError(f"{path}: expected a table with the columns {', '.join(wanted)}")
+    lines: dict[int, list[tuple[int, int, NDArray[Any]]]] = {}
+    for hit, x, y, values in zip(*columns, strict=True):
+        lines.setdefault(int(hit), []).append((int(x), int(y), np.asarray(values, np.float32)))
+    large = {}
+    for hit, parts in lines.items():
+        left, top = min(x for x, _, _ in parts), min(y for _, y, _ in parts)
+        width, height = max(x + v.size for x, _, v in parts) - left, max(y for _, y, _ in parts) - top + 1
+        stamp = np.zeros((height, width), np.float32)
+        for x, y, values in parts:
+            stamp[y - top, x - left : x - left + values.size] = values
+        if np.count_nonzero(stamp) >= min_pixels and stamp.sum() >= min_charge:
+            large[hit] = stamp
+    return large

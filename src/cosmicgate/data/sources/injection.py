@@ -1,0 +1,146 @@
+"""Test set of real exposures with real hits added at known positions, so that noise, stars and hits are all real."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cosmicgate.data.background import dilate
+from cosmicgate.data.cache import LabelledRecipe
+from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
+from cosmicgate.data.random_streams import random_stream
+from cosmicgate.data.simulation.readout import read_out
+from cosmicgate.data.sources.exposures import Exposures
+from cosmicgate.data.sources.files import existing, identity
+from cosmicgate.data.sources.footprints import Footprints, scatter, stamps
+from cosmicgate.data.sources.simulated import Provenance
+from cosmicgate.data.splits import Split
+from cosmicgate.io.fits.frames import Frame
+from cosmicgate.io.fits.hdus import stem
+
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class AddHits:
+    """Add charge to a frame that is read out, and label the pixels in which it is visible, with a 3x3 ring.
+
+    As in :class:`~cosmicgate.data.contamination.PhysicalRecipe`, a hit is visible if it exceeds the noise of its pixel
+    (photons and read noise). Subtracted sky is not estimated, because a crowded cutout would look as if it had some.
+
+    Attributes
+    ----------
+    n_sigma : float
+        Minimum charge of a core pixel, in sigma of that pixel's own noise.
+    ignore_sigma : float
+        Fainter pixels down to this many sigma are ignored: neither hit nor sky. So are pixels that the charge
+        saturates.
+    """
+
+    n_sigma: float = 3.0
+    ignore_sigma: float = 1.0
+
+    def __call__(
+        self, frame: Frame, hits: NDArray[np.float32], ignored: NDArray[np.bool_]
+    ) -> tuple[Frame, NDArray[np.uint8]]:
+        """Add hits (H, W), electrons, to a frame; return it with its truth (H, W). ``ignored`` pixels are not scored.
+
+        Raises
+        ------
+        ValueError
+            If the frame is not read out.
+        """
+        if not frame.read_out:
+            raise ValueError(f"{frame.name}: expected a frame that is read out, with the noise that it has")
+        noise = np.sqrt(np.maximum(frame.image * frame.gain, 0) + frame.read_noise**2)
+        exposed = read_out(frame, np.random.default_rng(0), hits)  # draws nothing for a frame that is read out
+        full = exposed.image >= 0.99 * frame.saturation
+        core = (hits > self.n_sigma * noise) & ~full & ~ignored
+        faint = hits > self.ignore_sigma * noise
+        truth = np.select([ignored, core, dilate(core), faint], [IGNORED, CORE, RING, IGNORED], SKY)
+        return exposed, truth.astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class InjectedHits:
+    """Test set that repeats every exposure ``draws`` times, each time with other hits at other positions.
+
+    A frame's fact ``field`` names its exposure: draws of one exposure share its sky, so the bootstrap for confidence
+    intervals resamples exposures, not frames.
+
+    Attributes
+    ----------
+    exposures : Exposures
+        Real frames.
+    hits : Footprints
+        Table of real hits, placed at random positions in eight random orientations. Its ``frames`` and ``rate`` are not
+        used.
+    contamination : AddHits
+        Recipe that adds the hits to a frame.
+    name : str
+        Name of the test set in tables.
+    draws : int
+        Number of frames made from each exposure.
+    density : float
+        Mean number of hits per megapixel. Most false positives lie next to a hit: the more hits there are, the lower
+        is the TPR at a given false-positive rate.
+    split : str
+        Split whose hits are used. The hits of ``test`` have not trained a network that used the same footprints,
+        fractions and seed.
+    seed : int
+        Seed of the choice and the positions of the hits.
+    """
+
+    exposures: Exposures
+    hits: Footprints
+    contamination: AddHits
+    name: str
+    draws: int = 5
+    density: float = 50.0
+    split: Split = "test"
+    seed: int = 0
+    provenance: Provenance = "semi-real"
+
+    def __post_init__(self) -> None:
+        if self.draws < 1 or not self.density > 0:
+            raise ValueError(f"expected one draw or more and some hits, got draws {self.draws}, density {self.density}")
+
+    def labelled_recipes(self) -> list[LabelledRecipe]:
+        """List a recipe for every draw of every exposure."""
+        paths = self.exposures.paths()
+        return [self._recipe(path, draw) for draw in range(self.draws) for path in paths]
+
+    def _recipe(self, path: Path, draw: int) -> LabelledRecipe:
+        table = self._table()
+        hits = [*identity(table), dict(self.hits.fractions), self.hits.min_pixels, self.hits.min_charge, self.hits.seed]
+        stream = (f"hits in {stem(path)}", self.seed, draw)  # by name, so that other files do not change it
+        ingredients = ["injected", self.exposures.ingredients(path), hits, asdict(self.contamination)]
+        name = f"{stem(path)}-draw{draw}"
+
+        def make() -> tuple[Frame, NDArray[np.uint8], Facts]:
+            rng = random_stream(*stream)
+            frame, ignored = self.exposures.read(path)
+            numbers = self._numbers(frame, rng)
+            charge = scatter(numbers, stamps(table, self.hits.min_pixels, self.hits.min_charge), frame.shape, rng)
+            exposed, truth = self.contamination(frame, charge, ignored)
+            facts = {"name": name, "field": stem(path), "draw": draw, "hits": numbers, "dilated": True}
+            return replace(exposed, name=name), truth, facts
+
+        return LabelledRecipe(name, [*ingredients, self.density, self.split, stream], make)
+
+    def _table(self) -> Path:
+        try:
+            return existing(self.hits.file)
+        except FileNotFoundError as error:
+            what = "a table of real hits, data/cosmic_rays_itl_2017.fits.gz of LSSTDESC/imSim"
+            raise FileNotFoundError(f"{error}; needed: {what}. real=DIR names the folder that holds cr/") from error
+
+    def _numbers(self, frame: Frame, rng: np.random.Generator) -> list[int]:
+        """Draw the identifiers of the hits that are added to a frame."""
+        known = self.hits.hits(self.split)
+        if not known:
+            raise ValueError(f"{self.hits.file}: no hit is dealt to the {self.split!r} split")
+        number = rng.poisson(self.density * frame.image.size / 1e6)
+        return [int(hit) for hit in rng.choice(known, number)]

@@ -1,0 +1,127 @@
+"""DECam frames, downloaded from the NOIRLab archive when needed; once they are on disk, no network is needed."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from astropy import units
+from astropy.coordinates import SkyCoord
+from scipy.sparse.csgraph import connected_components
+
+from cosmicgate.data.cache import Recipe
+from cosmicgate.data.download import DEFAULT_RETRY, NOIRLAB, Query, Remote, fetch_decam
+from cosmicgate.data.download.search import exposure
+from cosmicgate.data.sources.raw_darks import RawDarks
+from cosmicgate.data.sources.simulated import Provenance
+from cosmicgate.data.splits import Split, split
+from cosmicgate.io.fits.frames import Frame, read_frame
+from cosmicgate.io.fits.instruments import KEYWORDS
+
+FIELD = 2.2 * units.deg  # width of DECam's field: exposures whose centres are closer may share sky
+FRACTIONS = {"train": 0.65, "validation": 0.07, "test": 0.28}
+
+
+@dataclass(frozen=True)
+class Noirlab:
+    """CCD images of science exposures or of darks; all CCDs of an exposure are in one split.
+
+    All science exposures of one field are in one split too, whatever their band and night. If the archive has no
+    pointings, the exposures of one night are kept together instead.
+
+    Attributes
+    ----------
+    kind : str
+        ``science``, with their quality masks, or ``darks``: raw frames, which are reduced when they are read; frames
+        that prove to be no darks are left out (:class:`~cosmicgate.data.sources.raw_darks.RawDarks`).
+    root : str
+        Folder of the files and their manifests; several sources may share it.
+    ccds : sequence of str
+        Names of the extensions to use.
+    bands, exptime, dates, limit, hdus
+        As in :class:`cosmicgate.data.download.Query`.
+    fractions : mapping of split to float
+        Fractions of the fields, or darks, in each split.
+    header : mapping
+        Values to use in place of the headers': gain, read_noise, saturation.
+    connections : int
+        Number of simultaneous downloads.
+    base : str
+        URL of the server.
+    """
+
+    kind: Literal["science", "darks"]
+    root: str
+    ccds: Sequence[str] = ("N4", "S4")
+    bands: Sequence[str] = ("g", "r", "i", "z")
+    exptime: Sequence[float] | None = None
+    dates: Sequence[str] | None = None
+    limit: int | None = None
+    hdus: Sequence[int] = ()
+    fractions: Mapping[str, float] = field(default_factory=lambda: dict(FRACTIONS))
+    header: Mapping[str, float] = field(default_factory=dict)
+    connections: int = 4
+    base: str = NOIRLAB
+    seed: int = 0
+    provenance: Provenance = "real"
+
+    @property
+    def camera(self) -> str:
+        """Name of the camera, for tables."""
+        return "decam"
+
+    @property
+    def benchmark(self) -> str:
+        """Published data set to which the frames belong; other sources have none."""
+        return "decam"
+
+    def recipes(self, which: Split) -> list[Recipe]:
+        """List a recipe for each CCD image of a split, after downloading missing files."""
+        unknown = sorted(set(self.header) - set(KEYWORDS))
+        if unknown:
+            raise ValueError(f"header: unknown key {unknown[0]!r}, expected some of {', '.join(KEYWORDS)}")
+        query = Query(self.kind, self.bands, self.exptime, self.dates, self.limit, self.hdus)
+        files = self._fetched(query)
+        if self.kind == "darks":
+            return self._darks(files).recipes(which)
+        masks = self._fetched(replace(query, kind="dqmask"))
+        mask_of = {mask.facts["science"]: mask for mask in masks}
+        groups = by_field(files)
+        try:
+            dealt = split(groups, self.fractions, np.random.default_rng(self.seed))[which]
+        except ValueError as error:
+            what = f"{len(files)} exposure(s) in {len(groups)} group(s) that share no sky"
+            raise ValueError(f"{self.root}: {what}: {error}") from error
+        return [self._recipe(f, mask_of.get(f.path), ccd) for group in dealt for f in group for ccd in self.ccds]
+
+    def _darks(self, files: Sequence[Remote]) -> RawDarks:
+        root = Path(self.root).expanduser()
+        paths = [str(root / file.path) for file in files]
+        return RawDarks(paths, str(root / "raw_darks.json"), self.ccds, self.fractions, self.header, seed=self.seed)
+
+    def _fetched(self, query: Query) -> Sequence[Remote]:
+        manners = replace(DEFAULT_RETRY, connections=self.connections)
+        return fetch_decam(self.root, query, self.base, manners).files
+
+    def _recipe(self, file: Remote, mask: Remote | None, ccd: str) -> Recipe:
+        name = f"{exposure(file.facts)}-{ccd}"
+        known = dict(self.header)
+        root = Path(self.root).expanduser()
+
+        def make() -> Frame:
+            return read_frame(root / file.path, ext=ccd, mask=root / mask.path if mask else None, **known, name=name)
+
+        return Recipe(name, ["noirlab", self.kind, file.md5, mask.md5 if mask else None, ccd, known], make)
+
+
+def by_field(files: Iterable[Remote]) -> list[list[Remote]]:
+    """Group exposures that may share sky; group by night if not all pointings are known."""
+    ordered = sorted(files, key=lambda file: file.path)
+    places = [(file.facts.get("ra_center"), file.facts.get("dec_center")) for file in ordered]
+    if all(ra is not None and dec is not None for ra, dec in places):
+        sky = SkyCoord(places, unit="deg")
+        labels = connected_components(sky[:, None].separation(sky[None, :]) < FIELD)[1]
+    else:
+        labels = np.unique([str(file.facts.get("caldat")) for file in ordered], return_inverse=True)[1]
+    return [[file for file, own in zip(ordered, labels, strict=True) if own == label] for label in np.unique(labels)]

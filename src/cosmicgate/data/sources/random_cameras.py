@@ -1,0 +1,187 @@
+"""Simulated frames of randomised cameras: silicon, electronics, telescope and sky are drawn anew for each frame.
+
+This is domain randomisation: a network that is trained on one camera adapts to that camera; one that sees a new camera
+in every frame has to learn what all hits have in common, namely that they have not passed through the optics. The
+ranges cover the CCDs in use, from thin front-illuminated ones behind small telescopes to DECam's; they are our own
+choice, and deliberately wide.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cosmicgate.data.cache import Recipe
+from cosmicgate.data.simulation.ccd import CCD
+from cosmicgate.data.simulation.cosmic_rays import cosmic_rays
+from cosmicgate.data.simulation.readout import dark, read_out
+from cosmicgate.data.simulation.sky import Band, draw
+from cosmicgate.data.simulation.smear import Smear
+from cosmicgate.data.sources.simulated import Provenance
+from cosmicgate.data.splits import SPLITS, Split, check_splits
+from cosmicgate.io.fits.frames import Frame
+
+Range = tuple[float, float]
+
+THICKNESS: Range = (8.0, 300.0)  # um of silicon that collects charge
+PIXEL: Range = (9.0, 18.0)  # um
+DIFFUSION: Range = (0.5, 2.5)  # um, sigma of the charge cloud at the gates; up to DIFFUSION_DEEP more on the far side
+DIFFUSION_DEEP = 6.0
+SUBSTRATE = 300.0  # um, maximum, behind thin front-illuminated CCDs
+GAIN: Range = (0.4, 6.0)  # electrons per ADU
+READ_NOISE: Range = (2.0, 15.0)  # electrons
+FULL_WELL: Range = (2.5e4, 2.0e5)  # electrons
+CONVERTER = 65_000.0  # ADU, limit of a 16-bit converter
+PIXEL_SCALE: Range = (0.15, 1.2)  # arcseconds
+SEEING: Range = (1.2, 6.0)  # full width at half maximum in pixels, the pixel included
+SKY: Range = (30.0, 1.0e4)  # electrons
+EXPTIME: Range = (10.0, 1200.0)  # seconds
+ZERO_POINT: Range = (20.5, 26.0)  # magnitude of one ADU per second
+STARS: Range = (0.7, 50.0)  # number of stars, in units of that towards the Galactic pole
+TRAIL: Range = (1.5, 40.0)  # pixels, length of star trails: no tracking, or tracking of a moving object
+DEFOCUS: Range = (2.0, 12.0)  # pixels, radius of the rings of defocused stars
+HOLE: Range = (0.2, 0.5)  # inner radius of the ring, in units of that radius
+DARK_EXPTIME: Range = (1200.0, 7200.0)  # seconds; long, because crops are taken at hits and need many of them
+
+
+@dataclass(frozen=True)
+class RandomScience:
+    """Simulated scenes, each of a randomised camera, telescope and sky; not yet read out.
+
+    Attributes
+    ----------
+    frames : mapping of split to int
+        Number of frames.
+    shape : sequence of int
+        Rows and columns.
+    smeared : float
+        Fraction of the frames whose stars are trailed (two thirds of them) or defocused (one third).
+    seeing : sequence of float
+        Minimum and maximum width of a star, pixels, as :data:`SEEING`.
+    """
+
+    frames: Mapping[str, int]
+    shape: Sequence[int] = (512, 512)
+    seed: int = 0
+    smeared: float = 0.0
+    seeing: Sequence[float] = SEEING
+    provenance: Provenance = "simulated"
+
+    def recipes(self, split: Split) -> list[Recipe]:
+        """List the recipes of a split."""
+        check_splits(self.frames)
+        if not 0 <= self.smeared <= 1:
+            raise ValueError(f"smeared = {self.smeared}: expected a part of the telescopes, 0 to 1")
+        if len(self.seeing) != 2 or not 1 <= self.seeing[0] <= self.seeing[1]:
+            raise ValueError(f"seeing = {list(self.seeing)}: expected the least and the largest, from 1 pixel on")
+        return [self._recipe(split, number) for number in range(self.frames.get(split, 0))]
+
+    def _recipe(self, split: Split, number: int) -> Recipe:
+        name = f"{split}-camera-{number:04d}"
+        seed = [self.seed, 3, SPLITS.index(split), number]
+        seeing = (float(self.seeing[0]), float(self.seeing[1]))
+
+        def make() -> Frame:
+            rng = np.random.default_rng(seed)
+            ccd, exptime = draw_camera(self.shape, rng), _log_uniform(EXPTIME, rng)
+            band = draw_telescope(ccd, exptime, rng, seeing)
+            band = replace(band, smear=draw_smear(self.smeared, np.random.default_rng([*seed, 1])))
+            frame = draw(ccd, band, exptime, rng, name)
+            # Bad columns are labelled sky, because not every user has a mask of them.
+            return replace(frame, bad=np.zeros_like(frame.bad))
+
+        smears = [[self.smeared, TRAIL, DEFOCUS, HOLE]] if self.smeared else []
+        widths = [["seeing", seeing]] if seeing != SEEING else []
+        return Recipe(name, ["random cameras", list(self.shape), _ranges(), seed, *smears, *widths], make)
+
+
+@dataclass(frozen=True)
+class RandomDarks:
+    """Simulated long darks with many hits, each of a randomised camera.
+
+    Attributes
+    ----------
+    frames : mapping of split to int
+        Number of darks.
+    shape : sequence of int
+        Rows and columns.
+    """
+
+    frames: Mapping[str, int]
+    shape: Sequence[int] = (512, 512)
+    seed: int = 0
+    provenance: Provenance = "simulated"
+
+    def recipes(self, split: Split) -> list[Recipe]:
+        """List the recipes of a split."""
+        check_splits(self.frames)
+        return [self._recipe(split, number) for number in range(self.frames.get(split, 0))]
+
+    def _recipe(self, split: Split, number: int) -> Recipe:
+        name = f"{split}-camera-dark-{number:04d}"
+        seed = [self.seed, 4, SPLITS.index(split), number]
+
+        def make() -> Frame:
+            rng = np.random.default_rng(seed)
+            ccd, exptime = draw_camera(self.shape, rng), _log_uniform(DARK_EXPTIME, rng)
+            hits = cosmic_rays(ccd, exptime, rng)
+            return replace(read_out(dark(ccd, exptime, rng, name), rng, hits), hits=hits)
+
+        return Recipe(name, ["random darks", list(self.shape), _ranges(), seed], make)
+
+
+def draw_camera(shape: Sequence[int], rng: np.random.Generator) -> CCD:
+    """Draw a random CCD of the given shape (rows, columns)."""
+    if len(shape) != 2 or min(shape) < 1:
+        raise ValueError(f"expected a shape of rows and columns, got {list(shape)}")
+    thickness = _log_uniform(THICKNESS, rng)
+    gain = _log_uniform(GAIN, rng)
+    near = rng.uniform(*DIFFUSION)
+    from_the_front = thickness < 30 and rng.random() < 0.5
+    return CCD(
+        shape=(shape[0], shape[1]),
+        pixel=rng.uniform(*PIXEL),
+        thickness=thickness,
+        diffusion_min=near,
+        diffusion_max=near + DIFFUSION_DEEP * rng.random() * math.sqrt(thickness / THICKNESS[1]),
+        gain=gain,
+        read_noise=_log_uniform(READ_NOISE, rng),
+        saturation=min(_log_uniform(FULL_WELL, rng) / gain, CONVERTER),
+        pixel_scale=_log_uniform(PIXEL_SCALE, rng),
+        substrate=rng.uniform(0, SUBSTRATE) if from_the_front else 0.0,
+        dark_current=0.001,
+    )
+
+
+def draw_telescope(ccd: CCD, exptime: float, rng: np.random.Generator, seeing: Range = SEEING) -> Band:
+    """Draw a random telescope and field: zero point, seeing, sky level and number of stars."""
+    level = _log_uniform(SKY, rng) / (ccd.gain * exptime)  # ADU per second and pixel
+    return Band(
+        zero_point=rng.uniform(*ZERO_POINT),
+        sky=(level, level),
+        sky_scale=ccd.pixel_scale,
+        seeing=_log_uniform(seeing, rng) * ccd.pixel_scale,
+        colour=0.0,
+        scatter=0.0,
+        stars=STARS,
+    )
+
+
+def draw_smear(chance: float, rng: np.random.Generator) -> Smear | None:
+    """Draw a trail or a defocus with probability ``chance``; None otherwise."""
+    if rng.random() >= chance:
+        return None
+    if rng.random() < 2 / 3:
+        return Smear(trail=_log_uniform(TRAIL, rng), angle=rng.uniform(0, np.pi))
+    return Smear(defocus=_log_uniform(DEFOCUS, rng), hole=rng.uniform(*HOLE))
+
+
+def _log_uniform(limits: Range, rng: np.random.Generator) -> float:
+    return float(np.exp(rng.uniform(*np.log(limits))))
+
+
+def _ranges() -> list[Range | float]:
+    """List the ranges that a recipe of this module depends on, for its cache key."""
+    ranges = [THICKNESS, PIXEL, DIFFUSION, GAIN, READ_NOISE, FULL_WELL, PIXEL_SCALE, SEEING, SKY, EXPTIME]
+    return [*ranges, ZERO_POINT, STARS, DARK_EXPTIME, DIFFUSION_DEEP, SUBSTRATE, CONVERTER]
