@@ -1,1 +1,1 @@
-"""Around a training: its processes, their memory, and the jobs of a sweep."""
+"""Train networks: the LightningModule, losses, callbacks, loggers, resuming, sweeps."""

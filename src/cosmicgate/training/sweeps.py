@@ -1,4 +1,4 @@
-"""The jobs of a sweep: one that is finished is left alone, one that fails leaves its traceback and stops no other."""
+"""Run the jobs of a sweep: skip finished ones, and continue after one that fails."""
 
 import json
 import logging
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import wandb
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
@@ -17,34 +17,50 @@ from hydra.types import RunMode
 from pytorch_lightning.utilities import rank_zero_only
 
 from cosmicgate.config import ConfigError, as_written, cause_of
-from cosmicgate.detectors.network import read_checkpoint
-from cosmicgate.files import write_whole
+from cosmicgate.io.atomic import atomic_write
+from cosmicgate.pretrained.checkpoint import read_checkpoint
+from cosmicgate.pretrained.renamed_targets import with_current_targets
+from cosmicgate.training.run_lock import refuse_if_held
 
-# Keys of a configuration that decide on its results.
-DECIDE = ("seed", "start", "data", "model", "module", "trainer", "callbacks", "threshold")
-# Keys below them that say where and how fast it is done; another machine may finish a sweep.
-HOW = (
-    *("default_root_dir", "root", "workers", "accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar"),
+# Keys of a configuration that determine the results.
+RESULT_KEYS = ("seed", "start", "data", "model", "module", "trainer", "callbacks", "threshold")
+# Keys below them that may differ, as they concern only place and speed: another machine may finish a sweep.
+MACHINE_KEYS = (
+    *(
+        "default_root_dir",
+        "root",
+        "num_workers",
+        "accelerator",
+        "devices",
+        "num_nodes",
+        "strategy",
+        "enable_progress_bar",
+    ),
     *("use_distributed_sampler", "sync_batchnorm", "plugins", "dirpath"),
 )
-SHOW = ("callbacks.curves", "callbacks.rate")  # whole paths of what only draws and logs
+DISPLAY_KEYS = ("callbacks.curves", "callbacks.rate")  # full paths of callbacks that only draw and log
 FAILED = "failed.txt"
 LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
 
 log = logging.getLogger(__name__)
 
 
-def finished(run: Path, config: Mapping[str, Any]) -> bool:
-    """Say whether a run folder has the results of this configuration already.
+def is_finished(run: Path, config: Mapping[str, Any]) -> bool:
+    """Check whether a run folder already has the results of this configuration.
 
     Raises
     ------
     ConfigError
-        If it has those of another one, or a training of another one that could go on; names the first key that differs.
+        If the folder has a finished or resumable training of another configuration; names the first key that differs.
     """
     record, last = run / "provenance.json", run / LAST
     if (run / "results.json").is_file():
-        _refuse_another(json.loads(record.read_text())["config"] if record.is_file() else {}, config, run, "a finished")
+        _refuse_another(
+            with_current_targets(json.loads(record.read_text())["config"]) if record.is_file() else {},
+            config,
+            run,
+            "a finished",
+        )
         log.info("%s is finished, nothing to do", run)
         return True
     if last.is_file():
@@ -53,8 +69,8 @@ def finished(run: Path, config: Mapping[str, Any]) -> bool:
 
 
 def _refuse_another(before: Mapping[str, Any], config: Mapping[str, Any], run: Path, kind: str) -> None:
-    before, now = (json.loads(json.dumps(one)) for one in (before, config))  # lists and keys as JSON keeps them
-    for key in DECIDE:
+    before, now = (json.loads(json.dumps(one)) for one in (before, config))  # the same types of lists and keys
+    for key in RESULT_KEYS:
         if differs := _first_difference(before.get(key), now.get(key), key):
             raise ConfigError(
                 f"{differs}, but {run} is {kind} run of another configuration: choose another hydra.run.dir, or "
@@ -63,25 +79,27 @@ def _refuse_another(before: Mapping[str, Any], config: Mapping[str, Any], run: P
 
 
 @rank_zero_only
-def forget(run: Path) -> None:
-    """Remove what would let a new training in a run folder seem to be the one before, or go on from it."""
+def clear_run(run: Path) -> None:
+    """Remove results, metrics and checkpoints of an earlier training, so that a new one starts from nothing."""
     for name in ("results.json", "scored.json", "metrics.csv", "wandb_id", LAST, BEST):
         (run / name).unlink(missing_ok=True)
+    for requeued in run.glob("hpc_ckpt_*.ckpt"):  # written by Lightning when SLURM requeues a job
+        requeued.unlink(missing_ok=True)
     shutil.rmtree(run / "report", ignore_errors=True)
 
 
 def _first_difference(before: Any, now: Any, path: str) -> str:
-    """Return where two configurations differ and what is there, or nothing."""
+    """Describe the first key in which two configurations differ; empty if there is none."""
     if not (isinstance(before, dict) and isinstance(now, dict)):
         return "" if before == now else f"{path} is {now!r} and was {before!r}"
-    keys = [key for key in {**now, **before} if key not in HOW and f"{path}.{key}" not in SHOW]
+    keys = [key for key in {**now, **before} if key not in MACHINE_KEYS and f"{path}.{key}" not in DISPLAY_KEYS]
     return next((d for key in keys if (d := _first_difference(before.get(key), now.get(key), f"{path}.{key}"))), "")
 
 
-def made_small(best: Path) -> float:
-    """Return what a search makes small: the validation score by which ``best.ckpt`` was chosen, never one of the test.
+def objective(best: Path) -> float:
+    """Read the value that a hyperparameter search minimises: the validation score by which ``best.ckpt`` was chosen.
 
-    A score that ``callbacks.best`` makes as large as it can comes with a minus.
+    A score that ``callbacks.best`` maximises is negated. Scores of the test set are never used.
     """
     checkpoint = read_checkpoint(best)
     chosen = checkpoint["config"]["callbacks"]["best"]
@@ -90,34 +108,36 @@ def made_small(best: Path) -> float:
     return -score if chosen.get("mode") == "max" else score
 
 
-class KeepGoing(Callback):
-    """Let a sweep go on behind a job that fails; when all are done it ends with an error that names each of them.
+class ContinueOnJobFailure(Callback):
+    """Continue a sweep after a job fails, and end it with an error that names the failed jobs.
 
-    The job's folder gets ``failed.txt`` and its log the traceback; both are gone, or new, when the job runs again::
+    The folder of a failed job gets ``failed.txt`` with the traceback, which is removed when the job runs again::
 
         hydra:
           callbacks:
-            keep_going: {_target_: cosmicgate.training.sweeps.KeepGoing}
+            keep_going: {_target_: cosmicgate.training.sweeps.ContinueOnJobFailure}
     """
 
     def __init__(self) -> None:
         self.before: dict[Path, int] = {}
 
     def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
-        """Refuse jobs that would share a folder; remember the failures of earlier attempts."""
+        """Refuse jobs that would share a folder, and remember the failures of earlier attempts."""
         if unnamed := _unnamed(config):
             sys.exit(
                 f"error: {unnamed} differs between the jobs, but not their folders: name it in hydra.sweep.subdir, "
-                f"as in 'hydra.sweep.subdir=\"{unnamed.split('.')[-1]}=${{{unnamed}}}\"'"
+                f"as in 'hydra.sweep.subdir={unnamed.split('.')[-1]}-${{{unnamed}}}'"
             )
         self.before = _failures(config)
 
     def on_job_start(self, config: Any, **kwargs: Any) -> None:
-        """Forget that this job failed before."""
+        """Remove the record of an earlier failure of this job."""
         (Path(config.hydra.runtime.output_dir) / FAILED).unlink(missing_ok=True)
 
     def on_job_end(self, config: Any, job_return: JobReturn, **kwargs: Any) -> None:
-        """Record a failure in the job's own folder, and hide it from the launcher."""
+        """Record a failure in the job's own folder, and report the job as completed to the launcher."""
+        if job_return.status == JobStatus.COMPLETED:  # a second copy of the command may have failed on the held folder
+            (Path(config.hydra.runtime.output_dir) / FAILED).unlink(missing_ok=True)
         if config.hydra.mode != RunMode.MULTIRUN or job_return.status != JobStatus.FAILED:
             return
         error: BaseException = job_return._return_value  # the property raises it
@@ -125,21 +145,39 @@ class KeepGoing(Callback):
         reason = f"{type(cause).__name__}: {cause}"
         log.error("%s failed: %s", run, reason)
         log.debug("traceback", exc_info=error)
-        write_whole(run / FAILED, f"{reason}\n\n{''.join(traceback.format_exception(error))}")
-        if wandb.run is not None:  # or the next job would go on in it
+        atomic_write(run / FAILED, f"{reason}\n\n{''.join(traceback.format_exception(error))}")
+        wandb = sys.modules.get("wandb")  # W&B is optional
+        if wandb is not None and wandb.run is not None:  # otherwise the next job would log to the same W&B run
             wandb.finish(exit_code=1)
         job_return.status, job_return.return_value = JobStatus.COMPLETED, None
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
-        """End with an error if a job failed."""
+        """Exit with an error if a job failed in this attempt."""
         failed = [path for path, when in _failures(config).items() if self.before.get(path) != when]
         if failed:
             reasons = "; ".join(f"{path.parent.name}: {path.read_text().splitlines()[0]}" for path in failed)
             sys.exit(f"error: {len(failed)} job(s) failed, the others are finished: {reasons}")
 
 
+class RefuseHeldFolder(Callback):
+    """Refuse a run folder that another command holds, before Hydra writes ``.hydra`` into it::
+
+    hydra:
+      callbacks:
+        held: {_target_: cosmicgate.training.sweeps.RefuseHeldFolder}
+    """
+
+    def on_run_start(self, config: Any, **kwargs: Any) -> None:
+        """Exit with an error if another command holds the folder."""
+        HydraConfig.instance().set_config(config)
+        try:
+            refuse_if_held(Path(config.hydra.run.dir))
+        except ConfigError as error:
+            sys.exit(f"error: {error}")
+
+
 def _unnamed(config: Any) -> str:
-    """Return the first key that the command line sweeps over and the jobs' folders are not named by, or nothing."""
+    """Find the first swept key that the names of the jobs' folders do not contain; empty if there is none."""
     folder = as_written(config.hydra.sweep, "subdir")
     if "job.num" in folder or "override_dirname" in folder:
         return ""

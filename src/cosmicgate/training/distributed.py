@@ -1,6 +1,7 @@
-"""A training in several processes: who does what only one may do, and where they all write."""
+"""Prepare the run folder of a training, in one process or several."""
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,30 +12,35 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from cosmicgate.config import ConfigError
-from cosmicgate.tracking import provenance, write_json
-from cosmicgate.training.memory import keep_memory
+from cosmicgate.io.atomic import short, write_json
+from cosmicgate.provenance import provenance
+from cosmicgate.training.malloc import keep_memory
 from cosmicgate.training.sweeps import LAST
 
 FOLDER = "hydra.run.dir="
 RECORD = "provenance.json"
-# What of the record may change when a training is resumed.
-OF_AN_ATTEMPT = ("command", "started", "commit", "uncommitted", "python", "packages", "device")
+log = logging.getLogger(__name__)
+# Keys of provenance.json that may change when a training is resumed; kept for each attempt.
+ATTEMPT_KEYS = ("command", "started", "commit", "uncommitted", "python", "packages", "device")
 
 
-def begin(trainer: pl.Trainer, run: Path, seed: int, data: Any, config: Mapping[str, Any]) -> None:
-    """Make the data and write where the run comes from: in the first process, for which the others wait to train.
+def prepare_run(trainer: pl.Trainer, run: Path, seed: int, data: Any, config: Mapping[str, Any]) -> None:
+    """Prepare the data and write ``provenance.json``, both in the first process only.
 
-    Each process keeps the memory of a step for the next one.
+    Each process also keeps freed memory for the next training step (:func:`keep_memory`).
 
     Raises
     ------
     ConfigError
-        Several processes in a sweep, whose jobs they would each run; or started by torchrun without the name of a
-        folder, for then each takes one by the time of day.
+        If there are several processes in a sweep, because each would run all jobs; or if torchrun started them
+        without ``hydra.run.dir``, because each would use a folder named by its own start time.
     """
     _check(trainer)
     keep_memory()
     if trainer.is_global_zero:
+        epochs = f"{trainer.max_epochs} epochs" if (trainer.max_epochs or 0) > 0 else "a training"
+        what = f"{config['title']} on {config['trained_on']}: {epochs}, then a test, in {short(run)}"
+        log.info("training %s; each epoch says how much time is left", what)
         data.prepare_data()
         tested = [folder for test_set in data.test_sets() for folder in test_set.folders]
         record = provenance(seed, list(dict.fromkeys(data.folders() + tested)), config)
@@ -42,11 +48,11 @@ def begin(trainer: pl.Trainer, run: Path, seed: int, data: Any, config: Mapping[
 
 
 def _attempts(run: Path) -> dict[str, Any]:
-    """Return under what the training that is resumed ran before, attempt by attempt."""
+    """Collect the records of the earlier attempts of a training that is being resumed."""
     if not ((run / LAST).is_file() and (run / RECORD).is_file()):
         return {}
     before = json.loads((run / RECORD).read_text())
-    return {"attempts": [*before.pop("attempts", []), {key: before.get(key) for key in OF_AN_ATTEMPT}]}
+    return {"attempts": [*before.pop("attempts", []), {key: before.get(key) for key in ATTEMPT_KEYS}]}
 
 
 def _check(trainer: pl.Trainer) -> None:

@@ -1,0 +1,68 @@
+"""Log the progress of a training, one line per epoch."""
+
+import logging
+import time
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+
+from cosmicgate.io.messages import duration, on_terminal
+
+log = logging.getLogger(__name__)
+# Logged score -> name, format and unit factor in the line.
+SCORES = {
+    "train/loss_epoch": ("training loss", "{:.4g}", 1),
+    "val/loss": ("validation loss", "{:.4g}", 1),
+    "val/tpr_at_fpr_0.01pct": ("validation TPR at 0.01 % FPR", "{:.1f} %", 100),
+}
+
+
+class EpochLines(Callback):
+    """Write a line for each epoch: losses, TPR, duration, and time left.
+
+    In a terminal the line appears above Lightning's progress bar, elsewhere in place of it. The log file always has it.
+    """
+
+    def __init__(self) -> None:
+        self.began = self.last = 0.0  # monotonic clock, s: start of this attempt, time of the previous line
+        self.first = 0  # first epoch of this attempt
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Disable the progress bar outside a terminal."""
+        if trainer.progress_bar_callback is not None and not on_terminal():
+            trainer.progress_bar_callback.disable()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self.first, self.began = trainer.current_epoch, time.monotonic()
+        self.last = self.began
+        if self.first:
+            self._say(trainer, f"goes on with epoch {self.first + 1}{_of(trainer)}")
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the line."""
+        epoch, now = trainer.current_epoch, time.monotonic()
+        mean = (now - self.began) / (epoch + 1 - self.first)
+        parts = [
+            f"{name} {form.format(factor * float(trainer.callback_metrics[key]))}"
+            for key, (name, form, factor) in SCORES.items()
+            if key in trainer.callback_metrics
+        ]
+        parts.append(duration(now - self.last))
+        if (left := (trainer.max_epochs or 0) - epoch - 1) > 0:
+            parts.append(f"{duration(mean * left)} left")
+        self._say(trainer, f"epoch {epoch + 1}{_of(trainer)}: {', '.join(parts)}")
+        self.last = now
+
+    def _say(self, trainer: pl.Trainer, line: str) -> None:
+        """Write a line to the log file, and to the terminal without breaking the bar."""
+        bar = trainer.progress_bar_callback if on_terminal() else None
+        if trainer.is_global_zero:
+            log.log(logging.DEBUG if bar else logging.INFO, line)  # the terminal handler shows INFO and above
+            if bar:
+                bar.print(line)
+
+
+def _of(trainer: pl.Trainer) -> str:
+    """Format the total number of epochs, or an empty string if it is unknown."""
+    return f" of {trainer.max_epochs}" if (trainer.max_epochs or 0) > 0 else ""
