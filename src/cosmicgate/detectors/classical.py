@@ -1,10 +1,9 @@
-"""Detectors without a network: L.A.Cosmic (van Dokkum 2001) as two packages have it.
+"""Detectors without a network: L.A.Cosmic (van Dokkum 2001) in the implementations of two packages.
 
-Each point of a sweep is a call of its own. Neither package lets go of anything between the image and the mask, and
-from its second iteration on every sigclip works on an image of its own, in which its own hits have been replaced:
-only the first of four iterations could be shared, which is a quarter of Astro-SCRAPPY's time and a seventh of
-lacosmic's. What is made once for a frame is what stands before it: the image as the package wants it, bad pixels,
-saturated stars.
+Each sigclip of a sweep is a separate call of the package. Neither package exposes intermediate results, and from the
+second iteration on every sigclip works on a different image, in which its own hits have been replaced: only the first
+of four iterations could be shared, which is a quarter of Astro-SCRAPPY's time and a seventh of lacosmic's. The inputs
+are prepared once per frame: the image in the type that the package needs, bad pixels and saturated stars.
 """
 
 from abc import ABC, abstractmethod
@@ -13,100 +12,125 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
-import astroscrappy
 import numpy as np
 from astropy import log
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, median_filter
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
-from cosmicgate.data.fits.frames import Frame
-from cosmicgate.detectors import Detection
-from cosmicgate.detectors.inputs import installed, usable
+from cosmicgate.detectors.base import Detection, Setting, for_telescope
+from cosmicgate.detectors.optional_packages import installed_version
+from cosmicgate.inference.preprocessing import to_native_float32
+from cosmicgate.io.fits.frames import Frame
+from cosmicgate.io.messages import on_terminal
 
-# The sweep of the paper: sigclip from 1 to 20, closer where the curve bends.
-SIGCLIPS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 13.0, 16.0, 20.0)
+# The paper's sweep: sigclip from 1 to 20, denser where the curve bends.
+SIGCLIPS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0)
 OBJLIM = {"decam": 1.0, "0m4": 0.5, "1m0": 2.0, "2m0": 2.0, "other": 1.0}
+SIGCLIP = {"decam": 3.0, "0m4": 15.0, "1m0": 15.0, "2m0": 15.0, "other": 3.0}
+
+NOISE = ("gain", "read_noise", "saturation")
 
 Mask = NDArray[np.bool_]
-Setting = float | Mapping[str, float]  # one for all, or one for each telescope and, under "other", for the rest
 
 
 @dataclass(frozen=True)
 class LACosmicFamily(ABC):
-    """What both packages have in common, at the paper's settings.
+    """Base class of the two implementations; the defaults are the paper's settings.
 
     Attributes
     ----------
     objlim, sigfrac : float, or mapping of telescope to float
-        Limits against the fine structure of stars, and for the neighbours of a hit (a part of sigclip).
-    threshold : float
-        The sigclip at which F1, IoU and FDR are taken.
+        Minimum contrast to the fine structure of stars, and threshold for the neighbours of a hit as a fraction of
+        sigclip.
+    threshold : float, or mapping of telescope to float
+        Sigclip at which F1, IoU and FDR are computed.
     sweep : sequence of float
-        The sigclips that trace its curves.
+        Values of sigclip that trace its curves.
     grow : bool
-        Its masks are dilated by 3x3 where the truth is.
+        Whether its masks are dilated by 3x3 where the truth is.
     niter : int
-        Iterations at most.
+        Maximum number of iterations.
+    gain, read_noise, saturation : float, optional
+        Values in e-/ADU, e- and ADU that replace those of the frame. The paper's rows have Astro-SCRAPPY's defaults, 1,
+        6.5 and 65536.
     """
 
     objlim: Setting = field(default_factory=lambda: dict(OBJLIM))
     sigfrac: Setting = 0.1
-    threshold: float = 3.0
+    threshold: Setting = field(default_factory=lambda: dict(SIGCLIP))
     sweep: Sequence[float] = SIGCLIPS
     grow: bool = True
     niter: int = 4
-    title: str = ""
+    gain: float | None = None
+    read_noise: float | None = None
+    saturation: float | None = None
+    model: str = ""
+    variant: str = ""
     trained_on: str | None = None
     package: ClassVar[str]
 
     def __post_init__(self) -> None:
-        installed(self.package, self.title)
-        for name in ("objlim", "sigfrac", "threshold", "sweep", "niter"):
+        installed_version(self.package, self.model)
+        for name in ("objlim", "sigfrac", "threshold", "sweep", "niter", *NOISE):
             value = getattr(self, name)
+            if value is None:
+                continue
             values = list(value.values()) if isinstance(value, Mapping) else np.ravel(value).tolist()
             if wrong := [v for v in values if not v > 0]:
-                raise ValueError(f"{self.title}: {name} is {wrong[0]}, expected a number above 0")
+                raise ValueError(f"{self.model}: {name} is {wrong[0]}, expected a number above 0")
 
     @property
     def identity(self) -> Any:
-        """Its settings and the version of the library."""
-        settings = {key: value for key, value in asdict(self).items() if key not in ("title", "trained_on")}
-        return [self.package, installed(self.package, self.title), settings]
+        """Settings of the detector and version of the package."""
+        settings = {key: value for key, value in asdict(self).items() if key not in ("model", "variant", "trained_on")}
+        return [self.package, installed_version(self.package, self.model), settings]
 
     def detect(self, frame: Frame) -> Detection:
-        """Return a mask for each sigclip; no bad pixel is in it."""
+        """Compute a mask for each sigclip; bad pixels are never in it."""
         find, bad = self._finder(frame)
-        points = sorted({float(sigclip) for sigclip in self.sweep} | {float(self.threshold)})
-        progress = tqdm(points, desc=f"{self.title}, sigclip", unit="point", leave=False, delay=2)
+        at = [for_telescope(self.threshold, frame.telescope, f"{self.model}: threshold")]
+        if self.sweep and isinstance(self.threshold, Mapping):
+            at = list(self.threshold.values())  # the curve of a test set has the same points for every telescope
+        points = sorted({float(sigclip) for sigclip in (*self.sweep, *at)})
+        hidden = not on_terminal()
+        progress = tqdm(points, desc=f"{self.model}, sigclip", unit="point", leave=False, delay=2, disable=hidden)
         return Detection(masks={sigclip: find(sigclip) & ~bad for sigclip in progress})
 
     def _settings(self, telescope: str) -> tuple[float, float]:
-        return chosen(self.objlim, telescope, "objlim"), chosen(self.sigfrac, telescope, "sigfrac")
+        return for_telescope(self.objlim, telescope, "objlim"), for_telescope(self.sigfrac, telescope, "sigfrac")
+
+    def _noise(self, frame: Frame) -> tuple[float, float, float]:
+        """Choose gain (e-/ADU), read noise (e-) and saturation (ADU): those of the detector if set, or the frame's."""
+        gain, read_noise, saturation = (getattr(self, name) or getattr(frame, name) for name in NOISE)
+        return gain, read_noise, saturation
 
     @abstractmethod
     def _finder(self, frame: Frame) -> tuple[Callable[[float], Mask], Mask]:
-        """Return what gives a mask (H, W) for a sigclip, and the bad pixels (H, W)."""
+        """Make the function that computes a mask (H, W) for a sigclip, and return it with the bad pixels (H, W)."""
 
 
 @dataclass(frozen=True)
 class AstroScrappy(LACosmicFamily):
-    """Astro-SCRAPPY, the optimised L.A.Cosmic (McCully). It finds saturated stars by itself and leaves them out."""
+    """Astro-SCRAPPY (McCully), an optimised L.A.Cosmic, which finds and excludes saturated stars itself."""
 
-    title: str = "Astro-SCRAPPY"
+    model: str = "Astro-SCRAPPY"
     package: ClassVar[str] = "astroscrappy"
 
     def _finder(self, frame: Frame) -> tuple[Callable[[float], Mask], Mask]:
-        image, bad = usable(frame.image, frame.bad)
+        from astroscrappy import detect_cosmics  # imported here: a training whose frames are cached does not need it
+
+        image, bad = to_native_float32(frame.image, frame.bad)
         objlim, sigfrac = self._settings(frame.telescope)
+        gain, read_noise, saturation = self._noise(frame)
 
         def find(sigclip: float) -> Mask:
-            mask, _ = astroscrappy.detect_cosmics(
+            mask, _ = detect_cosmics(
                 image,
                 inmask=bad,
-                gain=frame.gain,
-                readnoise=frame.read_noise,
-                satlevel=frame.saturation * frame.gain,
+                gain=gain,
+                readnoise=read_noise,
+                satlevel=saturation * gain,
                 sigclip=sigclip,
                 sigfrac=sigfrac,
                 objlim=objlim,
@@ -119,17 +143,18 @@ class AstroScrappy(LACosmicFamily):
 
 @dataclass(frozen=True)
 class LACosmic(LACosmicFamily):
-    """L.A.Cosmic to the letter, as the package ``lacosmic`` has it. Saturated stars are masked, as its authors ask."""
+    """The original L.A.Cosmic in the package ``lacosmic``; saturated stars are masked, as its authors recommend."""
 
-    title: str = "LACosmic"
+    model: str = "LACosmic"
     package: ClassVar[str] = "lacosmic"
 
     def _finder(self, frame: Frame) -> tuple[Callable[[float], Mask], Mask]:
         from lacosmic import remove_cosmics  # optional: requirements-baselines.txt
 
-        image, bad = usable(frame.image, frame.bad)
-        left_out = bad | saturated_stars(image, frame.saturation)
+        image, bad = to_native_float32(frame.image, frame.bad)
         objlim, sigfrac = self._settings(frame.telescope)
+        gain, read_noise, saturation = self._noise(frame)
+        left_out = bad | saturated_stars(image, saturation)
 
         def find(sigclip: float) -> Mask:
             with _silent():
@@ -139,8 +164,8 @@ class LACosmic(LACosmicFamily):
                     cr_threshold=sigclip,
                     neighbor_threshold=sigfrac * sigclip,
                     mask=left_out,
-                    effective_gain=frame.gain,
-                    readnoise=frame.read_noise,
+                    effective_gain=gain,
+                    readnoise=read_noise,
                     maxiter=self.niter,
                 )
             return np.asarray(mask, bool)
@@ -148,20 +173,11 @@ class LACosmic(LACosmicFamily):
         return find, bad
 
 
-def chosen(setting: Setting, telescope: str, name: str) -> float:
-    """Return the value of a setting for a telescope; that of "other" where there is none."""
-    if not isinstance(setting, Mapping):
-        return setting
-    key = telescope if telescope in setting else "other"
-    if key not in setting:
-        raise ValueError(f"{name}: expected a value for {telescope!r} or for 'other', got {dict(setting)}")
-    return setting[key]
-
-
 def saturated_stars(image: NDArray[np.float32], saturation: float) -> Mask:
-    """Mark full pixels (H, W) in bright surroundings, and 4 px around them. A hit that saturates stands alone.
+    """Mark saturated pixels (H, W) in bright surroundings, and 4 px around them.
 
-    ``image`` and ``saturation`` in one unit. The rule is Astro-SCRAPPY's: the 5x5 median above a tenth of saturation.
+    ``image`` and ``saturation`` have the same unit. As in Astro-SCRAPPY, surroundings are bright if the 5x5 median is
+    above a tenth of saturation; around a saturated cosmic-ray hit they are not.
     """
     full = image >= saturation
     if not full.any():
@@ -171,7 +187,7 @@ def saturated_stars(image: NDArray[np.float32], saturation: float) -> Mask:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Keep ``lacosmic`` from printing its counts: it does so through astropy's log."""
+    """Silence the messages of ``lacosmic``, which prints its counts through astropy's logger."""
     level = log.level
     log.setLevel("WARNING")
     try:

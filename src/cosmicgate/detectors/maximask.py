@@ -1,13 +1,13 @@
-"""MaxiMask (Paillassa, Bertin & Bouy 2020, A&A 634, A48) in PyTorch, its cosmic-ray channel alone.
+"""MaxiMask (Paillassa, Bertin & Bouy 2020, A&A 634, A48) in PyTorch, with its cosmic-ray channel only.
 
-Its published weights come from ``scripts/convert_maximask.py``. What is described here, oddities too, is version 1.4.1.
+``scripts/convert_maximask.py`` converts its published weights. This reproduces version 1.4.1, including its quirks.
 """
 
 import math
-from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from textwrap import shorten
 
 import numpy as np
 import torch
@@ -17,37 +17,42 @@ from scipy.interpolate import RectBivariateSpline
 from scipy.ndimage import median_filter
 from torch import Tensor, nn
 
-from cosmicgate.data.fits.frames import Frame
-from cosmicgate.detectors import NEVER, Detection, Unavailable
-from cosmicgate.detectors.inputs import BRIDGED, bridged
-from cosmicgate.detectors.packaged.unpacking import ready
-from cosmicgate.tracking import tree_hash
+from cosmicgate.detectors.base import MissingDependency
+from cosmicgate.detectors.network import INTERPOLATED, NetworkDetector
+from cosmicgate.inference.predictor import Predictor
+from cosmicgate.io.atomic import tree_hash
+from cosmicgate.pretrained.registry import prepare_for_inference
 
-WINDOW, STEP = 400, 200  # px: the network sees a window; of it the inner half counts, and the image's own edges
-MESH = 200  # px
-RANGE = (-500.0, 80000.0)  # ADU
-TRAINING_PRIOR = 0.010  # the share of hit pixels in its training
-# Sides that MaxiMask refuses (400 px and less) are mirrored to so many px: 400 would do for the network, but the sky of
-# 2x2 meshes is off everywhere (see `normalised`). Under 3300 ADU of sky a cut-out of the tests' scene keeps 146 of the
-# 267 px that are found in the whole frame, and with 600 px 236.
-SMALLEST = 600
+# px: size and spacing of the network's windows; the inner half of a window is kept, and its outer part at the edges of
+# the image.
+WINDOW, STEP = 400, 200
+MESH = 200  # px: side of the meshes in which the sky is measured
+RANGE = (-500.0, 80000.0)  # ADU: values are clipped to this range
+TRAINED_ON = "many imagers, DECam among them, real (MaxiMask 1.4.1)"
+TRAINING_PRIOR = 0.010  # fraction of hit pixels in its training set
+# Sides of up to 400 px, which MaxiMask refuses, are extended by reflection to this size, px. 400 would be enough for
+# the network, but the sky of 2x2 meshes is wrong everywhere (see `normalised`). With a sky of 3300 ADU, a cut-out of
+# the tests' scene then keeps 146 of the 267 px that are found in the whole frame; with 600 px it keeps 236.
+MIN_SIDE = 600
 
-# Levels 0 to 4 hold pixels of 1, 2, 4, 8, 16 px. Channels into and out of the decoder's levels:
+# Levels 0 to 4 have pixels of 1, 2, 4, 8 and 16 px. Channels into and out of the levels of the decoder:
 WIDE, NARROW = (32, 64, 128, 256, 256), (14, 32, 64, 128, 256)
-CUT = 3  # from this level to level 0 the decoder works on what is kept of the window,
-HALO = 12  # and on so many px around it: 1 for the head and 1 x 1, 1 x 2, 2 x 4 for the convolutions of levels 0, 1, 2
+# From level CUT to level 0, the decoder computes only the part of the window that is kept, and HALO px around it: 1 for
+# the head, and 1 x 1, 1 x 2 and 2 x 4 for the convolutions of levels 0, 1 and 2.
+CUT = 3
+HALO = 12
 
 
 def convolutions(*channels: int) -> nn.Sequential:
-    """Return 3x3 convolutions at constant size, each with its ReLU."""
+    """Make 3x3 convolutions at constant image size, each followed by ReLU."""
     layers = [(nn.Conv2d(a, b, 3, padding=1), nn.ReLU(inplace=True)) for a, b in pairwise(channels)]
     return nn.Sequential(*(part for layer in layers for part in layer))
 
 
 class MaxiMaskNet(nn.Module):
-    """A SegNet with added skips, whose every level is also brought to full size and has a say in the last layer.
+    """SegNet with additive skip connections; every decoder level is also upsampled to full size for the last layer.
 
-    Layers stand in the order in which an image goes through them, which is also that of the published file.
+    Layers are listed in the order in which an image passes through them, which is also that of the published file.
     """
 
     def __init__(self) -> None:
@@ -63,9 +68,9 @@ class MaxiMaskNet(nn.Module):
         self.head = nn.Conv2d(5 * NARROW[0], 1, 3, padding=1)
 
     def forward(self, image: Tensor, rows: slice = slice(0, WINDOW), columns: slice = slice(0, WINDOW)) -> Tensor:
-        """Return the logits (N, 1, rows, columns) of ``image`` (N, 1, 400, 400), in sigmas above the sky.
+        """Compute the logits (N, 1, rows, columns) of ``image`` (N, 1, 400, 400), in sigma above the sky.
 
-        The logits are those of the whole window; the decoder's fine levels compute no more than they need.
+        The logits are those of the whole window, but the fine levels of the decoder compute only the part needed.
         """
         cut = _outwards(rows), _outwards(columns)
         x = image.asinh()
@@ -94,7 +99,7 @@ class MaxiMaskNet(nn.Module):
 
 
 def _outwards(part: slice) -> slice:
-    """Return ``part`` with its halo, on whole pixels of the level where the window is cut, inside the window."""
+    """Extend ``part`` by the halo to whole pixels of level :data:`CUT`, within the window."""
     grid = 2**CUT
     return slice(max(0, (part.start - HALO) // grid * grid), min(WINDOW, -(-(part.stop + HALO) // grid) * grid))
 
@@ -105,16 +110,16 @@ def _cut(x: Tensor, level: int, cut: tuple[slice, slice]) -> Tensor:
 
 
 def _unpooled(x: Tensor, origin: Tensor) -> Tensor:
-    """Put each value where its maximum came from (``origin`` is 1 there), and 0 around it."""
+    """Unpool: put each value at the position of its maximum (``origin`` is 1 there), and 0 elsewhere."""
     height, width = origin.shape[-2:]
     return F.interpolate(x, scale_factor=2)[..., :height, :width] * origin
 
 
 def normalised(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return ``image`` (H, W), ADU, in sigmas above the sky, both from a spline through meshes of 200 px.
+    """Normalise ``image`` (H, W), ADU, to sigma above the sky; both are splines through meshes of 200 px.
 
-    As in MaxiMask the median filter of the meshes counts zeros beyond the image, so that sky and sigma are too low
-    within 100 px of its four corners (in the last pixel by 9 %; 14 % in an image of 2x2 meshes, off everywhere).
+    As in MaxiMask, the median filter of the meshes assumes zeros outside the image, so that sky and sigma are too low
+    within 100 px of its four corners (by 9 % in the last pixel; in an image of 2x2 meshes by 14 %, and everywhere).
     """
     clipped: NDArray[np.float32] = np.clip(np.nan_to_num(image), *RANGE)
     offsets = [size % MESH // 2 for size in image.shape]
@@ -125,7 +130,7 @@ def normalised(image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def sky_and_sigma(mesh: NDArray[np.float32]) -> tuple[float, float]:
-    """Return the sky and its noise after clipping at 3 sigma until nothing more goes; crowded meshes get the mode."""
+    """Measure sky and noise of a mesh by iterative clipping at 3 sigma; in a crowded mesh the sky is the mode."""
     if not mesh.any():
         return 0.0, 1.0
     values = mesh.ravel()
@@ -142,7 +147,7 @@ def sky_and_sigma(mesh: NDArray[np.float32]) -> tuple[float, float]:
 
 
 def _map(grid: NDArray[np.float64], shape: tuple[int, ...], offsets: list[int]) -> NDArray[np.float32]:
-    """Spread the values of the meshes over the image, without those that stand out."""
+    """Interpolate the values of the meshes over the image by a spline, after replacing outliers."""
     outlying = np.zeros(grid.shape, bool)
     for _ in range(5):
         rest = grid[~outlying]
@@ -160,15 +165,35 @@ def _map(grid: NDArray[np.float64], shape: tuple[int, ...], offsets: list[int]) 
 
 
 def windows(size: int) -> list[tuple[int, slice]]:
-    """Return where the windows along a side of ``size`` px start, and the part of the side that each decides."""
+    """List the start of each window along a side of ``size`` px, and the part of the side that is kept from it."""
     starts = sorted({*range(0, size - WINDOW + 1, STEP), size - WINDOW})
     edges = [0, *(start + WINDOW // 4 for start in starts[1:]), size]
     return [(start, slice(*part)) for start, part in zip(starts, pairwise(edges), strict=True)]
 
 
 @torch.inference_mode()
-def logits(network: nn.Module, sigmas: NDArray[np.float32]) -> Tensor:
-    """Return the logits (H, W) of a normalised image (H, W) of at least 400 px a side."""
+def maximask_logits(network: nn.Module, image: Tensor, prior: float) -> Tensor:
+    """Compute the logits (H, W) of an image (H, W), ADU, as MaxiMask's command does.
+
+    Parameters
+    ----------
+    network : Module
+        :class:`MaxiMaskNet` with the published weights.
+    image : Tensor (H, W), float32, ADU
+        Frame of any size; sides of up to 400 px are extended by reflection.
+    prior : float
+        Expected fraction of hit pixels, for which the probabilities are corrected.
+    """
+    missing = [MIN_SIDE - size if size <= WINDOW else 0 for size in image.shape]
+    padded = np.pad(image.numpy(), [(n // 2, n - n // 2) for n in missing], "symmetric")
+    odds = (1 - TRAINING_PRIOR) / TRAINING_PRIOR * prior / (1 - prior)
+    logits = windowed_logits(network, normalised(padded)) + math.log(odds)
+    top, left = (n // 2 for n in missing)
+    return logits[top : top + image.shape[0], left : left + image.shape[1]]
+
+
+def windowed_logits(network: nn.Module, sigmas: NDArray[np.float32]) -> Tensor:
+    """Compute the logits (H, W) of a normalised image (H, W) with sides of at least 400 px."""
     device = next(network.parameters()).device
     result = torch.empty(sigmas.shape)
     for y, rows in windows(sigmas.shape[0]):
@@ -179,60 +204,37 @@ def logits(network: nn.Module, sigmas: NDArray[np.float32]) -> Tensor:
     return result
 
 
-@dataclass(frozen=True)
-class MaxiMask:
-    """MaxiMask's cosmic rays, as its command finds them; its mask is not dilated.
+def load(weights: str, threshold: float = 0.43, prior: float = 0.0005) -> NetworkDetector:
+    """Load MaxiMask with the weights that ``scripts/convert_maximask.py`` wrote; its mask is not dilated.
 
-    Attributes
+    Parameters
     ----------
-    network : Module
-        A :class:`MaxiMaskNet` with the published weights.
-    identity : object
-        Hash of the weights, and the prior.
+    weights : str
+        File of the weights.
     threshold : float
-        Probability, after the prior, above which a pixel is called hit.
+        Probability, corrected for the prior, from which a pixel is classified as a hit; the default is MaxiMask's.
     prior : float
-        The share of pixels that are hit; MaxiMask's own default.
-    """
-
-    network: nn.Module
-    identity: Any
-    threshold: float = 0.43
-    prior: float = 0.0005
-    grow: bool = False
-    title: str = "MaxiMask"
-    trained_on: str | None = "many imagers, DECam among them, real (MaxiMask 1.4.1)"
-
-    def detect(self, frame: Frame) -> Detection:
-        """Return the logits, ``prior`` included, of a frame, whose bad pixels are never called hit."""
-        image, bad = bridged(frame.image, frame.bad)
-        height, width = image.shape
-        missing = [SMALLEST - size if size <= WINDOW else 0 for size in image.shape]
-        top, left = (number // 2 for number in missing)
-        image = np.pad(image, [(n // 2, n - n // 2) for n in missing], "symmetric")
-        odds = (1 - TRAINING_PRIOR) / TRAINING_PRIOR * self.prior / (1 - self.prior)
-        found = logits(self.network, normalised(image)) + math.log(odds)
-        found = found[top : top + height, left : left + width]
-        return Detection(logits=found.masked_fill(torch.from_numpy(bad), NEVER))
-
-
-def load(weights: str, threshold: float = 0.43, prior: float = 0.0005) -> MaxiMask:
-    """Return MaxiMask with the weights that ``scripts/convert_maximask.py`` wrote.
+        Expected fraction of hit pixels; the default is MaxiMask's.
 
     Raises
     ------
-    Unavailable
+    MissingDependency
         There is no such file.
     ValueError
-        The file holds something else, or a probability is not between 0 and 1.
+        The file holds something else, or prior or threshold is not between 0 and 1.
     """
     if not (0 < prior < 1 and 0 < threshold < 1):
         raise ValueError(f"expected a prior and a threshold between 0 and 1, got {prior} and {threshold}")
     if not Path(weights).is_file():
         make = "pip install --no-deps -r requirements-maximask.txt && python scripts/convert_maximask.py"
-        raise Unavailable(f"MaxiMask: its weights are not at {weights!r}; to make them: {make}")
+        raise MissingDependency(f"MaxiMask: its weights are not at {weights!r}; to make them: {make}")
     try:
-        network = ready(MaxiMaskNet(), torch.load(weights, map_location="cpu", weights_only=True))
-    except Exception as error:  # torch raises many kinds: zip, pickle, runtime
-        raise ValueError(f"{weights}: not the weights of MaxiMask ({error.__class__.__name__})") from error
-    return MaxiMask(network, ["maximask", tree_hash(Path(weights)), prior, BRIDGED], threshold, prior)
+        network = prepare_for_inference(
+            MaxiMaskNet(), torch.load(weights, map_location="cpu", weights_only=True), "the file"
+        )
+    except Exception as error:  # torch raises many types: zip, pickle and runtime errors
+        reason = shorten(f"{error.__class__.__name__}: {error}", 300)
+        raise ValueError(f"{weights}: not the weights of MaxiMask ({reason})") from error
+    identity = ["maximask", tree_hash(Path(weights)), prior, INTERPOLATED]
+    predictor = Predictor(network, procedure=partial(maximask_logits, prior=prior))
+    return NetworkDetector(predictor, "MaxiMask", TRAINED_ON, identity, threshold)

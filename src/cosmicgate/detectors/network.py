@@ -1,100 +1,82 @@
-"""Our networks as detectors."""
+"""Networks as detectors: those of a training run, and the pretrained ones."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from pkgutil import resolve_name
-from textwrap import shorten
 from typing import Any
 
-import torch
 from torch import nn
 
-from cosmicgate.config import build, cause_of
-from cosmicgate.data.fits.frames import Frame
-from cosmicgate.detectors import NEVER, Detection
-from cosmicgate.detectors.inputs import BRIDGED, bridged
-from cosmicgate.detectors.packaged.cards import pack
-from cosmicgate.detectors.packaged.unpacking import ready, screen_of, unpacked
-from cosmicgate.models import UNet
-from cosmicgate.models.inference import frame_logits
-from cosmicgate.models.screening import Screen, screened_logits
-from cosmicgate.tracking import facts_of, tree_hash
+from cosmicgate.detectors.base import Detection
+from cosmicgate.inference.predictor import Predictor
+from cosmicgate.io.atomic import tree_hash
+from cosmicgate.io.fits.frames import Frame
+from cosmicgate.pretrained.card import serialize
+from cosmicgate.pretrained.checkpoint import build_network, checkpoint_file, expect_keys, has_ring, read_checkpoint
+from cosmicgate.pretrained.registry import cascade_of, load_pretrained
+from cosmicgate.provenance import run_metadata
 
-PREFIX = "network."  # of the network's weights in a checkpoint
+# Versions of the preparation of images, which are part of a detector's identity because they change its results: sky
+# measured without bad pixels and corrected for quantisation; bad pixels interpolated. Results are cached under these
+# words, so they stay as they are.
+GOOD_SKY = "good sky"
+INTERPOLATED = "bridged"
 
 
 @dataclass(frozen=True)
-class Network:
-    """A network and how it is applied.
+class NetworkDetector:
+    """Detector that applies a network to a frame.
 
     Attributes
     ----------
-    network : Module
-        Logits of images in ADU.
-    threshold : float
-        Probability from which a pixel is called hit.
-    tile, halo : int, optional
-        As in :func:`cosmicgate.models.inference.frame_logits`; 256 and 0 are the paper's patches, None the whole frame.
-    grow : bool
-        It learned from a truth without a ring: its masks are dilated where the truth is.
+    predictor : Predictor
+        Network, and how it is applied to a frame.
+    model : str
+        Name of the network.
+    trained_on : str or None
+        Training data set and its data origin.
     identity : object
-        Hash of its weights, say.
-    screen : Screen, optional
-        Look with it first, at the whole frame.
+        Plain values that determine its results, such as the hash of its weights.
+    threshold : float
+        Probability from which a pixel is classified as a hit.
+    grow : bool
+        Whether the truth of its training had no ring, so that its masks are dilated where the truth is.
     facts : mapping
-        What its training is told apart by (:func:`cosmicgate.tracking.facts_of`); empty for foreign weights.
+        Metadata of its training (:func:`cosmicgate.provenance.run_metadata`); empty for weights of other origin.
+    variant : str
+        Origin or recipe that distinguishes it from other networks of the same name in the tables.
+    seed : int, optional
+        Seed of its training, where it is known.
     """
 
-    network: nn.Module
-    title: str
+    predictor: Predictor
+    model: str
     trained_on: str | None
     identity: Any
     threshold: float = 0.5
-    tile: int | None = None
-    halo: int = 0
     grow: bool = False
-    screen: Screen | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    variant: str = ""
+    seed: int | None = None
 
     def __post_init__(self) -> None:
-        """Check the threshold."""
+        """Raise ValueError if the threshold is not a probability."""
         if not 0 < self.threshold < 1:
-            raise ValueError(f"{self.title}: threshold = {self.threshold}: expected a probability between 0 and 1")
+            raise ValueError(f"{self.model}: threshold = {self.threshold}: expected a probability between 0 and 1")
 
     @property
     def weights(self) -> str:
-        """SHA-256 of its weights, whatever file they were in."""
-        return hash_of(self.network)
+        """SHA-256 of its weights, independent of the file that they come from."""
+        return weights_sha256_of(self.predictor.network)
 
-    @torch.inference_mode()
     def detect(self, frame: Frame) -> Detection:
-        """Return the logits of a frame, whose bad pixels are never called hit."""
-        image, bad = bridged(frame.image, frame.bad)
-        if self.screen is not None:
-            assert isinstance(self.network, UNet)
-            logits, _ = screened_logits(self.network, self.screen, torch.from_numpy(image))
-        else:
-            logits = frame_logits(self.network, torch.from_numpy(image), self.tile, self.halo)
-        return Detection(logits=logits.masked_fill_(torch.from_numpy(bad), NEVER))
+        """Compute the logits of a frame; bad pixels are never hits."""
+        return Detection(logits=self.predictor.logits(frame.image, frame.bad))
 
 
-def hash_of(network: nn.Module) -> str:
-    """Return the SHA-256 of a network's weights, as rows of results and cards tell them apart."""
-    return pack({name: value.cpu() for name, value in network.state_dict().items()})[1]
-
-
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint of ours: tensors and plain values only, so that no code in it can run."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no such checkpoint: {str(path)!r}")
-    try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds: zip, pickle, runtime
-        raise ValueError(f"{path} is not a readable checkpoint ({error.__class__.__name__}: {error})") from error
-    if not {"state_dict", "config"} <= set(checkpoint):
-        raise ValueError(f"{path} has no 'state_dict' and 'config': it is not a checkpoint of train.py")
-    return checkpoint
+def weights_sha256_of(network: nn.Module) -> str:
+    """Compute the SHA-256 of a network's weights, by which result rows and model cards identify them."""
+    return serialize({name: value.cpu() for name, value in network.state_dict().items()})[1]
 
 
 def load(
@@ -102,111 +84,86 @@ def load(
     threshold: float | None = None,
     tile: int | None = None,
     halo: int = 0,
-    title: str | None = None,
-) -> Network:
-    """Return the detector that a run of ``train.py`` made, from its checkpoint alone.
+    variant: str | None = None,
+    trust: Sequence[str] = (),
+) -> NetworkDetector:
+    """Load the detector of a training run of ``train.py`` from its checkpoint alone.
 
     Parameters
     ----------
     path : str or Path
-        The checkpoint.
+        Checkpoint, or run folder (its best weights).
     threshold : float, optional
-        Probability from which a pixel is called hit; None: that of its training.
+        Probability from which a pixel is classified as a hit; None for that of the training.
     tile, halo : int, optional
-        As in :class:`Network`.
-    title : str, optional
-        Its row in the tables; None: that of its training.
+        Tile size and overlap, px, as in :class:`~cosmicgate.inference.predictor.Predictor`; None: whole frames.
+    variant : str, optional
+        Variant of the network in the tables; None for that of the training.
+    trust : sequence of str
+        Modules whose networks may be instantiated, in addition to this package.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        No path is given, the file is not a checkpoint of ``train.py``, or its network cannot be built.
     """
     if path is None:
-        raise ValueError("detector=checkpoint: give checkpoint=FILE")
-    checkpoint = read_checkpoint(path)
+        raise ValueError("detector=checkpoint: give checkpoint=RUN, a run folder or a checkpoint")
+    file = checkpoint_file(path)
+    checkpoint = read_checkpoint(file)
     config = checkpoint["config"]
-    return Network(
-        network=rebuilt(checkpoint, Path(path)),
-        title=title or config["title"],
+    expect_keys(config, file)
+    version = [INTERPOLATED, GOOD_SKY, *_frozen_group_norm(config["model"], tile)]
+    return NetworkDetector(
+        predictor=Predictor(build_network(checkpoint, file, trust), tile, halo),
+        model=config["title"],
         trained_on=config["trained_on"],
-        identity=["checkpoint", tree_hash(Path(path)), tile, halo, BRIDGED, *_settled(config["model"], tile)],
+        identity=["checkpoint", tree_hash(file), tile, halo, *version],
         threshold=config["threshold"] if threshold is None else threshold,
-        tile=tile,
-        halo=halo,
         grow=not has_ring(config.get("data", {})),
-        facts=facts_of(config),
+        facts=run_metadata(config),
+        variant=config.get("variant", "") if variant is None else variant,
+        seed=config["seed"],
     )
 
 
-def rebuilt(checkpoint: Mapping[str, Any], path: Path) -> Any:
-    """Return the network of a checkpoint, ready for use.
-
-    Raises
-    ------
-    ValueError
-        It cannot be made here; says why.
-    """
-    weights = {k.removeprefix(PREFIX): v for k, v in checkpoint["state_dict"].items() if k.startswith(PREFIX)}
-    try:
-        _expect_networks(checkpoint["config"]["model"])
-        return ready(build(checkpoint["config"]["model"]), weights)
-    except Exception as error:  # the class may be anybody's
-        raise ValueError(f"{path}: its network cannot be made: {shorten(str(cause_of(error)), 300)}") from error
-
-
-def _expect_networks(node: Any) -> None:
-    """Refuse the configuration of a network that calls anything else: a checkpoint may come from anywhere.
-
-    Raises
-    ------
-    ValueError, ImportError, AttributeError
-        A ``_target_`` is no subclass of ``torch.nn.Module``, or is not found.
-    """
-    if isinstance(node, str) and "${" in node:  # could become a node with a target
-        raise ValueError(f"expected a configuration without interpolations, found {node!r}")
-    if isinstance(node, Mapping):
-        if "_target_" in node:
-            target = resolve_name(node["_target_"])
-            if not (isinstance(target, type) and issubclass(target, nn.Module)):
-                raise ValueError(f"expected a subclass of torch.nn.Module, found {node['_target_']!r}")
-        node = node.values()
-    if not isinstance(node, str) and isinstance(node, Iterable):
-        for below in node:
-            _expect_networks(below)
-
-
-def packaged(
-    name: str, threshold: float | None = None, tile: int | None = None, halo: int = 0, fast: bool = False
-) -> Network:
-    """Return a packaged network as a row of tables.
+def pretrained(
+    name: str, threshold: float | None = None, tile: int | None = None, halo: int = 0, cascade: bool = False
+) -> NetworkDetector:
+    """Load a pretrained network as a detector.
 
     Parameters
     ----------
     name : str
-        One of :func:`cosmicgate.detectors.packaged.cards.names`, or a file of weights with its card beside it.
-    threshold, tile, halo
-        As in :func:`load`; None: those of its card.
-    fast : bool
-        Look with its screen first.
+        One of :func:`cosmicgate.pretrained.card.names`, or a file of weights with its card beside it.
+    threshold : float, optional
+        Probability from which a pixel is classified as a hit; None for that of its card.
+    tile, halo : int, optional
+        Tile size and overlap, px, as in :class:`~cosmicgate.inference.predictor.Predictor`; None: whole frames.
+    cascade : bool
+        Whether the coarse stage that comes with it selects the cells that the network searches.
     """
-    network, card, tensors = unpacked(name)
-    identity = ["packaged", card.sha256, tile, halo, BRIDGED, *_settled(card.network, tile)]
-    return Network(
-        network=network,
-        title=f"{card.title}, fast" if fast else card.title,
+    network, card, tensors = load_pretrained(name)
+    identity = ["packaged", card.sha256, tile, halo, INTERPOLATED, GOOD_SKY, *_frozen_group_norm(card.network, tile)]
+    return NetworkDetector(
+        predictor=Predictor(network, tile, halo, cascade=cascade_of(card, tensors) if cascade else None),
+        model=card.title,
         trained_on=card.trained_on,
-        identity=identity + [card.screen] * fast,
-        screen=screen_of(card, tensors) if fast else None,
+        identity=identity + [_as_cached(card.cascade or {})] * cascade,
         threshold=card.threshold if threshold is None else threshold,
-        tile=tile,
-        halo=halo,
         grow=not card.ring,
+        variant="cascade" if cascade else "pretrained",
+        seed=card.seed,
     )
 
 
-def has_ring(data: Mapping[str, Any]) -> bool:
-    """Say whether the truth of a training, by its configuration, had a ring around each hit."""
-    parts = data.get("parts", {"all": data}).values()
-    recipes = [part.get("contamination", {}) for part in parts]
-    return all(recipe.get("first", recipe).get("ring", True) for recipe in recipes)  # of two recipes, both have one
-
-
-def _settled(model: Mapping[str, Any], tile: int | None) -> list[str]:
-    """Return what tells whole frames under group norm from those of earlier versions, which went by tiles."""
+def _frozen_group_norm(model: Mapping[str, Any], tile: int | None) -> list[str]:
+    """Distinguish, in the identity, group norm on whole frames from that of earlier versions, which used tiles."""
     return ["settled"] if model.get("norm") == "group" and tile is None else []
+
+
+def _as_cached(cascade: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe a cascade for the identity with the key that its card had when the first results were cached."""
+    return {"looked" if key == "searched" else key: value for key, value in cascade.items()}
