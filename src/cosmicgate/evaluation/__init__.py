@@ -1,1 +1,1 @@
-"""Detectors judged: which of them, what is counted of each frame, and the scores of a row with their intervals."""
+"""Score detectors: count pixels and hits of each frame, then compute scores and bootstrap intervals of test sets."""

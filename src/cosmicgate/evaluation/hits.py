@@ -1,4 +1,4 @@
-"""Hits are counted one by one, whatever their size: what a pixel score cannot say."""
+"""Score hit by hit: count true hits found and false detections, each once whatever its size."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,34 +7,32 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cosmicgate.truth import CORE, SKY
+from cosmicgate.data.pixel_labels import CORE, SKY
 
 EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
-# Where each class of hits begins; it ends where the next one does.
+# Lower limit of each class of hits; the upper one is where the next class begins.
 LENGTHS = (1, 3, 6, 11, 21)  # pixels
 SNRS = (-np.inf, 5.0, 10.0, 20.0, 50.0, 100.0)
+FOUND_FRACTION = 0.5  # fraction of its core that must be predicted for a hit to be found
 SKY_TILE = 32  # pixels: small against the gradients of a sky, large against a hit
 
 
 @dataclass(frozen=True, eq=False)
 class HitTable:
-    """The hits of one frame, a row each, and the predictions that are none.
+    """The N true hits of one frame, and the number of false detections.
 
     Attributes
     ----------
-    pixels : ndarray (N,), int64
-        Core pixels.
     length : ndarray (N,), int64
         Longer side of the bounding box of the core, pixels.
     found : ndarray (N,), bool
-        Enough of the core is predicted.
+        True where enough of the core is predicted.
     snr : ndarray (N,), float64
-        Highest signal-to-noise ratio in the core; NaN where no map was given.
+        Highest signal-to-noise ratio in the core; NaN if no map was given.
     false_hits : int
-        Connected components of the prediction that lie on no hit, beside no hit, and at no ignored pixel.
+        Number of connected components of the prediction that touch neither a hit nor an ignored pixel.
     """
 
-    pixels: NDArray[np.int64]
     length: NDArray[np.int64]
     found: NDArray[np.bool_]
     snr: NDArray[np.float64]
@@ -44,43 +42,38 @@ class HitTable:
 def match_hits(
     truth: NDArray[np.uint8],
     predicted_mask: NDArray[np.bool_],
-    found_fraction: float = 0.5,
     snr: NDArray[np.floating] | None = None,
 ) -> HitTable:
-    """Take the hits of ``truth`` one by one and see which of them a mask finds.
+    """Check for each hit of ``truth`` whether a mask finds it, and count false detections.
 
-    A hit is a connected component (8 neighbours) of core pixels; two that cross are one, one that an ignored
-    column cuts is two.
+    A hit is a connected component (8 neighbours) of core pixels: two tracks that cross are one hit, and a track that an
+    ignored column cuts is two.
 
     Parameters
     ----------
     truth : ndarray (H, W), uint8
-        See :mod:`cosmicgate.truth`.
+        Codes of :mod:`cosmicgate.data.pixel_labels`.
     predicted_mask : ndarray (H, W), bool
-        True where the detector says cosmic ray.
-    found_fraction : float
-        A hit is found when at least this part of its core is predicted; above 0, at most 1.
+        True where the detector predicts a cosmic ray.
     snr : ndarray (H, W), float, optional
         Signal-to-noise ratio of each pixel.
 
     Raises
     ------
     ValueError
-        Shapes or dtypes are wrong, or ``found_fraction`` is out of range.
+        If shapes or dtypes are wrong.
     """
     shapes = {a.shape for a in (truth, predicted_mask, snr) if a is not None}
     if len(shapes) > 1 or truth.ndim != 2:
         raise ValueError(f"expected images of one shape (H, W), got {sorted(shapes)}")
     if truth.dtype != np.uint8 or predicted_mask.dtype != np.bool_:
         raise ValueError(f"expected uint8 truth and a bool mask, got {truth.dtype} and {predicted_mask.dtype}")
-    if not 0 < found_fraction <= 1:
-        raise ValueError(f"found_fraction {found_fraction}: expected above 0, at most 1")
     false_hits = _count_false_hits(truth, predicted_mask)
     labels, hits = ndimage.label(truth == CORE, EIGHT_NEIGHBOURS)
     if hits == 0:
         none = np.zeros(0, np.int64)
-        return HitTable(none, none, np.zeros(0, bool), np.zeros(0), false_hits)
-    # Core pixels are few: list them hit after hit, and reduce each stretch of the list.
+        return HitTable(none, np.zeros(0, bool), np.zeros(0), false_hits)
+    # Core pixels are few: sort their list by hit and reduce each segment, which is faster than a pass per hit.
     y, x = np.nonzero(labels)
     order = np.argsort(labels[y, x], kind="stable")
     y, x = y[order], x[order]
@@ -89,27 +82,34 @@ def match_hits(
     height, width = (np.maximum.reduceat(c, start) - np.minimum.reduceat(c, start) + 1 for c in (y, x))
     predicted = np.add.reduceat(predicted_mask[y, x].astype(np.int64), start)
     return HitTable(
-        pixels=pixels,
         length=np.maximum(height, width),
-        found=predicted / pixels >= found_fraction,
+        found=predicted / pixels >= FOUND_FRACTION,
         snr=np.full(hits, np.nan) if snr is None else np.maximum.reduceat(snr[y, x], start).astype(np.float64),
         false_hits=false_hits,
     )
 
 
 def snr_map(image: NDArray[np.float32], gain: float, read_noise: float) -> NDArray[np.float32]:
-    """Return the signal-to-noise ratio of each pixel, as of charge on an empty sky.
+    """Compute the signal-to-noise ratio of each pixel, as if its charge lay on empty sky.
 
-    The signal is what lies above the sky, the median of the pixel's tile of 32 x 32; the noise is that of this sky
-    and of the read-out, sqrt(max(sky, 0) gain + read_noise^2) / gain, and at least one electron. A star below the
-    hit is part of the signal and not of the noise; a sky that was subtracted before is missing from the noise.
+    The signal is the excess over the sky level, the median of the pixel's tile of 32 x 32. The noise is that of this
+    sky and of the read-out, sqrt(max(sky, 0) gain + read_noise^2) / gain, and at least one electron. A star under the
+    hit therefore adds to the signal but not to the noise, and a sky that was subtracted before is missing from the
+    noise.
 
     Parameters
     ----------
     image : ndarray (H, W), float32
-        ADU.
-    gain, read_noise : float
-        Electrons per ADU, electrons.
+        Image, ADU.
+    gain : float
+        Electrons per ADU.
+    read_noise : float
+        Read noise, electrons.
+
+    Returns
+    -------
+    ndarray (H, W), float32
+        Signal-to-noise ratio.
     """
     height, width = image.shape
     padded = np.pad(image, ((0, -height % SKY_TILE), (0, -width % SKY_TILE)), mode="symmetric")
@@ -122,7 +122,7 @@ def snr_map(image: NDArray[np.float32], gain: float, read_noise: float) -> NDArr
 
 
 def tally(values: NDArray[np.number], found: NDArray[np.bool_], starts: Sequence[float]) -> NDArray[np.int64]:
-    """Count hits by class: (classes, 2), int64, hits and those found; ``starts`` is LENGTHS or SNRS."""
+    """Count hits, and hits found, by class: (classes, 2), int64; ``starts`` is LENGTHS or SNRS."""
     place = np.searchsorted(starts, values, side="right") - 1
     counts = [np.bincount(place[chosen], minlength=len(starts)) for chosen in (np.full(found.shape, True), found)]
     return np.stack(counts, axis=1).astype(np.int64)

@@ -1,4 +1,4 @@
-"""ROC and precision-recall curves, and the scores on them, from counts of pixels."""
+"""ROC and precision-recall curves, and scores at their points, from counts of pixels."""
 
 from dataclasses import dataclass
 from typing import get_args
@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from scipy.special import logit
 from torch import Tensor
 
+from cosmicgate.data.pixel_labels import CORE, RING, SKY, Convention
 from cosmicgate.metrics.counts import LOGIT_LIMIT
-from cosmicgate.truth import CORE, RING, SKY, Convention
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of one mask; each in [0, 1], NaN where it would divide by zero."""
+    """Scores of one mask, each in [0, 1], or NaN if its denominator is zero."""
 
     precision: float
     recall: float
@@ -26,20 +26,20 @@ class Scores:
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """ROC and PR curves from counts. A pixel is predicted at a threshold when its logit is not below it.
+    """ROC and precision-recall curves from counts; a pixel is predicted positive if its logit >= the threshold.
 
-    Between thresholds, true and false positives change linearly, one against the other, as with
-    ``np.interp`` on ``sklearn.metrics.roc_curve``; on a vertical or horizontal stretch the better end is taken.
-    Without positives every TPR, without negatives every FPR, and all that follows from them, is NaN.
+    Between thresholds, true positives are interpolated linearly in false positives and vice versa, as with
+    ``np.interp`` on ``sklearn.metrics.roc_curve``; on a vertical or horizontal stretch of the curve, the better end is
+    taken. Without positives every TPR is NaN, without negatives every FPR, and so are the scores that depend on them.
 
     Attributes
     ----------
     thresholds : ndarray (bins + 1,), float64
-        Logits, falling from inf (nothing is predicted) to -inf (everything is).
+        Logits, descending from inf (no pixel is predicted) to -inf (every pixel is).
     tp, fp : ndarray (bins + 1,), int64
-        True and false positives at each threshold.
+        Numbers of true and false positives at each threshold.
     positives, negatives : int
-        Pixels that count.
+        Numbers of pixels that are positive and negative by the truth.
     """
 
     thresholds: NDArray[np.float64]
@@ -50,7 +50,20 @@ class Curves:
 
     @classmethod
     def from_counts(cls, counts: Tensor | NDArray[np.int64], convention: Convention = "dilated") -> "Curves":
-        """Make the curves from counts (3, bins): a :class:`~cosmicgate.metrics.LogitHistogram`, or a sum of such."""
+        """Make the curves from counts (3, bins), those of a :class:`~cosmicgate.metrics.LogitHistogram` or a sum.
+
+        Parameters
+        ----------
+        counts : Tensor or ndarray (3, bins), integer
+            Numbers of sky, core and ring pixels by logit.
+        convention : {"dilated", "core"}
+            Pixels that are positives: core and ring, or the core alone, where the ring is not counted at all.
+
+        Raises
+        ------
+        ValueError
+            The counts have another shape or type, or the convention is unknown.
+        """
         table = counts.numpy(force=True) if isinstance(counts, Tensor) else counts
         if table.ndim != 2 or table.shape[0] != 3 or not np.issubdtype(table.dtype, np.integer):
             raise ValueError(f"expected integer counts (3, bins), got {table.dtype} {table.shape}")
@@ -59,7 +72,7 @@ class Curves:
         positive = table[CORE] + table[RING] if convention == "dilated" else table[CORE]
         tp, fp = (np.concatenate([[0], np.cumsum(row[::-1])]) for row in (positive, table[SKY]))
         thresholds = np.linspace(LOGIT_LIMIT, -LOGIT_LIMIT, table.shape[1] + 1)
-        thresholds[[0, -1]] = np.inf, -np.inf  # the end bins hold all that lies beyond
+        thresholds[[0, -1]] = np.inf, -np.inf  # the end bins hold all logits beyond the range
         return cls(thresholds, tp, fp, int(tp[-1]), int(fp[-1]))
 
     @property
@@ -74,32 +87,24 @@ class Curves:
 
     @property
     def precision(self) -> NDArray[np.float64]:
-        """Precision at each threshold (bins + 1,); 1 where nothing is predicted, as in scikit-learn's curve."""
+        """Precision at each threshold (bins + 1,); 1 where no pixel is predicted, as in scikit-learn's curve."""
         predicted = self.tp + self.fp
         return np.where(predicted > 0, _divide(self.tp, predicted), 1.0)
 
     def tpr_at_fpr(self, fpr: float) -> float:
-        """TPR where the false-positive rate is ``fpr``."""
+        """Interpolate the TPR at a false-positive rate of ``fpr``."""
         tp = np.interp(_rate(fpr), self.fpr, self.tp)
         return _ratio(float(tp), self.positives) if self.negatives > 0 else float("nan")
 
-    def fpr_at_tpr(self, tpr: float) -> float:
-        """FPR where the true-positive rate is ``tpr``."""
-        return _ratio(self._fp_at_tpr(tpr), self.negatives)
-
     def precision_at_tpr(self, tpr: float) -> float:
-        """Precision where the true-positive rate is ``tpr`` (for 0, that of no prediction: NaN)."""
-        tp = tpr * self.positives
-        return _ratio(tp, tp + self._fp_at_tpr(tpr))
-
-    def _fp_at_tpr(self, tpr: float) -> float:
-        """False positives where the true-positive rate is ``tpr``."""
-        # Mirrored, because np.interp takes the last of equal abscissae and the fewest are wanted.
+        """Interpolate the precision at a true-positive rate of ``tpr``; NaN at 0, where no pixel is predicted."""
+        # Mirrored: of equal abscissae np.interp takes the last, and here the fewest false positives are wanted.
         fp = np.interp(-_rate(tpr), -self.tpr[::-1], self.fp[::-1])
-        return float(fp) if self.positives > 0 else float("nan")
+        tp = tpr * self.positives
+        return _ratio(tp, tp + float(fp)) if self.positives > 0 else float("nan")
 
     def at_threshold(self, probability: float) -> Scores:
-        """Scores of the mask ``sigmoid(logit) >= probability``, to the nearest edge of a bin (0.5 is one)."""
+        """Compute the scores of the mask ``sigmoid(logit) >= probability``, at the nearest bin edge (0.5 is one)."""
         bins = len(self.thresholds) - 1
         edge = np.rint((LOGIT_LIMIT - logit(_rate(probability))) / (2 * LOGIT_LIMIT) * bins)
         k = int(np.clip(edge, 0, bins))
@@ -114,25 +119,25 @@ class Curves:
         )
 
     def roc(self, points: int = 2000) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """FPR and TPR, both rising, of at most ``points`` thresholds."""
+        """Return FPR and TPR, both ascending, at no more than ``points`` thresholds, for a plot."""
         kept = self._thin(points)
         return self.fpr[kept], self.tpr[kept]
 
     def pr(self, points: int = 2000) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Recall, rising, and precision of at most ``points`` thresholds."""
+        """Return recall, ascending, and precision at no more than ``points`` thresholds, for a plot."""
         kept = self._thin(points)
         return self.tpr[kept], self.precision[kept]
 
     def roc_auc(self) -> float:
-        """Area under the ROC curve, by trapezia."""
+        """Compute the area under the ROC curve by the trapezoidal rule."""
         return float(np.trapezoid(self.tpr, self.fpr))
 
     def average_precision(self) -> float:
-        """Area under the PR curve by steps, ``sum((R_n - R_(n-1)) * P_n)``, as in scikit-learn."""
+        """Compute the area under the PR curve by steps, ``sum((R_n - R_(n-1)) * P_n)``, as scikit-learn does."""
         return float(np.sum(np.diff(self.tpr) * self.precision[1:]))
 
     def _thin(self, points: int) -> NDArray[np.int64]:
-        """Indices of both ends, evenly spaced TPR and, for low FPR, both sides of evenly spaced log FPR."""
+        """Choose indices: both ends, evenly spaced TPR and, for low FPR, both sides of evenly spaced log FPR."""
         if points < 5:
             raise ValueError(f"a curve of {points} points; expected at least 5")
         third = (points - 2) // 3
@@ -145,7 +150,7 @@ class Curves:
 
 
 def _divide(numerator: NDArray[np.int64], denominator: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Divide element by element; NaN, and no warning, where the denominator is zero."""
+    """Divide element by element; NaN, without a warning, where the denominator is zero."""
     quotient = np.full(numerator.shape, np.nan)
     np.divide(numerator, denominator, out=quotient, where=denominator > 0)
     return quotient

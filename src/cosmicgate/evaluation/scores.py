@@ -1,4 +1,4 @@
-"""From the counts of frames to the scores of a table's row, and how far they would move with other frames."""
+"""Compute scores of a test set from the counts of its frames, with bootstrap intervals."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,59 +8,73 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cosmicgate.data.pixel_labels import CORE, RING, SKY, Convention
 from cosmicgate.evaluation.bootstrap import above_zero, interval, resamples, sums
+from cosmicgate.evaluation.frame_results import Counts, FrameResult
 from cosmicgate.evaluation.hits import LENGTHS, SNRS
-from cosmicgate.evaluation.judging import Counts, FrameResult
 from cosmicgate.metrics import Curves
-from cosmicgate.truth import CORE, RING, SKY, Convention
 
 CONVENTIONS: tuple[Convention, ...] = ("dilated", "core")
 Values = dict[str, dict[str, float]]  # "dilated", "core" or "per_hit" -> score -> value
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
-    """A detector on a test set.
+class TestSetScores:
+    """Scores of one detector on one test set.
 
     Attributes
     ----------
     content : dict
-        Scores, their intervals and curves as plain values: the part of a row of ``results.json`` that is counted.
+        Scores, intervals and curves as plain values, for a row of ``results.json``.
     values : mapping
-        The scores again, NaN for those that could not be computed.
-    draws : mapping of the same form, to ndarray (draws,)
-        Each score in each draw of the frames.
+        The same scores, NaN where undefined.
+    draws : mapping of the same keys to ndarray (draws,)
+        Each score in each bootstrap draw of the frames, or of their fields.
     """
+
+    __test__ = False  # keeps pytest from collecting this class
 
     content: dict[str, Any]
     values: Values
     draws: dict[str, dict[str, NDArray[np.float64]]]
 
 
-def score(results: Sequence[FrameResult]) -> Scored:
-    """Add up the frames and score the sum; then the frames of each draw, likewise."""
+def score(results: Sequence[FrameResult], fields: Sequence[str] | None = None) -> TestSetScores:
+    """Compute the scores of the summed counts of all frames, and of those of each bootstrap draw.
+
+    Parameters
+    ----------
+    results : sequence of FrameResult
+        Counts of each frame.
+    fields : sequence of str, optional
+        Name of the field of each frame: frames of one field share their sky and are drawn together. None makes each
+        frame its own field.
+    """
     if len({r.settings.tobytes() for r in results}) != 1:
         raise ValueError(f"expected frames that were run at the same settings, got {len(results)} frames of several")
     swept = results[0].settings.size > 0
-    counts = np.stack([r.counts for r in results])
-    if not swept:  # bins that are empty in every frame make no step in a curve
+    number = {name: n for n, name in enumerate(dict.fromkeys(fields or range(len(results))))}
+    place = np.array([number[name] for name in fields or range(len(results))])
+    counts = _by_field([r.counts for r in results], place)
+    if not swept:  # bins that are empty in every frame do not change the curves
         used = np.flatnonzero(counts.any(axis=(0, 1)))
         counts = counts[..., used if used.size else [0]]
-    at_threshold = np.stack([r.at_threshold for r in results])
-    by_length, by_snr = (np.stack([getattr(r, name) for r in results]) for name in ("by_length", "by_snr"))
-    false_hits = np.stack([r.false_hits for r in results])
+    at_threshold = _by_field([r.at_threshold for r in results], place)
+    by_length, by_snr = (_by_field([getattr(r, name) for r in results], place) for name in ("by_length", "by_snr"))
+    false_hits = _by_field([r.false_hits for r in results], place)
     parts = (counts, at_threshold, by_length, false_hits)
 
     values = _values(swept, *(part.sum(axis=0) for part in parts))
-    weights = resamples(len(results))
+    weights = resamples(len(number))
     drawn = [_values(swept, *totals) for totals in zip(*(sums(weights, part) for part in parts), strict=True)]
     draws = {part: {key: np.array([d[part][key] for d in drawn]) for key in values[part]} for part in values}
 
     content: dict[str, Any] = {
         "frames": len(results),
+        **({"fields": len(number)} if len(number) < len(results) else {}),
         "pixels": int(at_threshold.sum()),
         "hits": int(by_length[..., 0].sum()),
-        **{part: plain(scores) for part, scores in values.items()},
+        **{part: to_json(scores) for part, scores in values.items()},
     }
     content["per_hit"] |= {
         "by_length": _classes(by_length, weights, [(a, b and b - 1) for a, b in _spans(LENGTHS)]),
@@ -69,30 +83,37 @@ def score(results: Sequence[FrameResult]) -> Scored:
     content["intervals"] = {part: {key: interval(d) for key, d in draws[part].items()} for part in draws}
     content["intervals"]["draws"] = len(weights)
     content["curves"] = {name: _curves(swept, counts.sum(axis=0), name) for name in CONVENTIONS}
-    return Scored(content, values, draws)
+    return TestSetScores(content, values, draws)
 
 
-def difference(a: Scored, b: Scored) -> dict[str, Any]:
-    """Return how much better ``a`` scores than ``b`` on the same frames, draw by draw of the same draws."""
+def _by_field(parts: Sequence[Counts], place: NDArray[np.intp]) -> Counts:
+    """Sum the counts of the frames of each field: (fields, ...)."""
+    totals = np.zeros((int(place.max()) + 1, *parts[0].shape), np.int64)
+    np.add.at(totals, place, np.stack(parts))
+    return totals
+
+
+def difference(a: TestSetScores, b: TestSetScores) -> dict[str, Any]:
+    """Compute the differences of scores, ``a`` minus ``b``, with intervals by paired bootstrap on the same frames."""
     parts: dict[str, Any] = {}
     for part, scores in a.values.items():
         parts[part] = {}
         for key, value in scores.items():
             drawn = a.draws[part][key] - b.draws[part][key]
-            parts[part][key] = plain({"difference": value - b.values[part][key]}) | {
+            parts[part][key] = to_json({"difference": value - b.values[part][key]}) | {
                 "interval": interval(drawn),
                 "above_zero": above_zero(drawn),
             }
     return parts
 
 
-def plain(values: Mapping[str, float]) -> dict[str, Any]:
-    """Return the values as JSON has them: None for what could not be computed."""
+def to_json(values: Mapping[str, float]) -> dict[str, Any]:
+    """Replace NaN and infinity by None, which JSON can represent."""
     return {key: value if math.isfinite(value) else None for key, value in values.items()}
 
 
 def _values(swept: bool, counts: Counts, at_threshold: Counts, by_length: Counts, false_hits: Counts) -> Values:
-    """Every score of a sum of frames."""
+    """Compute every score from the summed counts of frames."""
     scores: Values = {}
     for name in CONVENTIONS:
         scores[name] = (_swept if swept else _scored)(counts, name)
@@ -107,7 +128,7 @@ def _values(swept: bool, counts: Counts, at_threshold: Counts, by_length: Counts
 
 
 def _scored(counts: Counts, convention: Convention) -> dict[str, float]:
-    """Scores of a detector that says something of every pixel."""
+    """Compute the scores of a detector that gives a logit for every pixel."""
     curves = Curves.from_counts(counts, convention)
     return {
         "tpr_at_fpr_0.01pct": curves.tpr_at_fpr(1e-4),
@@ -119,7 +140,7 @@ def _scored(counts: Counts, convention: Convention) -> dict[str, float]:
 
 
 def _swept(counts: Counts, convention: Convention) -> dict[str, float]:
-    """Scores of a detector that was run at several settings: straight lines between them, nothing beyond."""
+    """Compute the scores of a detector run at several settings, by linear interpolation without extrapolation."""
     fpr, tpr, precision = _points(counts, convention)
     by_tpr = np.lexsort((precision, tpr))
     return {
@@ -132,7 +153,7 @@ def _swept(counts: Counts, convention: Convention) -> dict[str, float]:
 
 
 def _points(counts: Counts, convention: Convention) -> tuple[NDArray[np.float64], ...]:
-    """Operating points (P, 3, 2) -> their FPR, rising, TPR and precision (P,); none without positives or negatives."""
+    """Compute FPR (ascending), TPR and precision (P,) of operating points (P, 3, 2); empty if a class is missing."""
     positive = counts[:, CORE] + counts[:, RING] if convention == "dilated" else counts[:, CORE]
     sky, (tp, fp) = counts[:, SKY], (positive[:, 1], counts[:, SKY, 1])
     if not (positive.sum() and sky.sum()):
@@ -148,7 +169,7 @@ def _between(x: float, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> floa
 
 
 def _curves(swept: bool, counts: Counts, convention: Convention) -> dict[str, list[float | None]]:
-    """At most 500 points of the ROC and of the precision-recall curve."""
+    """Compute ROC and precision-recall curves: at most 500 points each, or one for each setting."""
     if swept:
         fpr, tpr, precision = _points(counts, convention)
         recall = tpr
@@ -160,7 +181,7 @@ def _curves(swept: bool, counts: Counts, convention: Convention) -> dict[str, li
 
 
 def _spans(starts: Sequence[float]) -> list[tuple[float | None, float | None]]:
-    """Where classes begin and end; None where nothing limits them."""
+    """List lower and upper limits of the classes; None for an open end."""
     ends = [*starts[1:], math.inf]
     return [
         (a if math.isfinite(a) else None, b if math.isfinite(b) else None) for a, b in zip(starts, ends, strict=True)
@@ -170,7 +191,7 @@ def _spans(starts: Sequence[float]) -> list[tuple[float | None, float | None]]:
 def _classes(
     counts: Counts, weights: NDArray[np.float64], spans: Sequence[tuple[float | None, float | None]]
 ) -> list[dict[str, Any]]:
-    """Hits and hits found (frames, classes, 2) -> an entry for each class, with the interval of its recall."""
+    """Sum hits and hits found (frames, classes, 2) to an entry for each class, with the interval of its recall."""
     total = counts.sum(axis=0)
     drawn = np.array([_recall(c) for c in sums(weights, counts)]).reshape(-1, len(total))
     return [

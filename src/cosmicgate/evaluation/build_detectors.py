@@ -1,0 +1,181 @@
+"""Build the detectors of an evaluation from their configs, leaving out those with missing dependencies."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cosmicgate.config import ConfigError, build, cause_of, detector_nodes, in_sweep
+from cosmicgate.detectors import Detector, MissingDependency
+from cosmicgate.evaluation.records import DetectorRecord, with_variant
+from cosmicgate.io.atomic import tree_hash
+from cosmicgate.pretrained.checkpoint import BEST, checkpoint_file, data_config, expect_keys, read_checkpoint
+
+Given = str | Sequence[str] | None  # a checkpoint, a run folder, a glob pattern of these, or several of them
+# Keys of a data node that affect training only, not the test frames: they may differ between the jobs of a sweep.
+TRAINING_ONLY_KEYS = ("seed", "transforms", "windows", "patch", "batch_size", "num_workers", "shares", "count")
+
+
+def check_request(config: Mapping[str, Any], run: Path) -> None:
+    """Refuse an evaluation that has no test data, or whose folder ``run`` is that of a training.
+
+    Raises
+    ------
+    ConfigError
+        If one of these is so; names the key.
+    """
+    if config["data"] is None and not config["checkpoint"]:
+        raise ConfigError("data: nothing to score; give checkpoint=RUN (its test data) or data=NAME")
+    if (run / "checkpoints").is_dir():
+        raise ConfigError(f"hydra.run.dir: {run} is a training's folder, whose results these would replace")
+
+
+def build_detectors(nodes: Mapping[str, Any], checkpoint: Given) -> tuple[list[Detector], list[dict[str, str]]]:
+    """Build every detector whose dependencies are available.
+
+    Parameters
+    ----------
+    nodes : mapping of str to node
+        Name -> node of ``conf/detector``. The node named ``checkpoint`` is built once for each checkpoint.
+    checkpoint : str, sequence of str, or None
+        Checkpoints, run folders and glob patterns of them.
+
+    Returns
+    -------
+    detectors : list of Detector
+        Available detectors, in the order of ``nodes``.
+    unavailable : list of dict
+        ``detector`` and ``reason`` of those that lack an optional package or a file.
+
+    Raises
+    ------
+    ValueError
+        If no detector is available (the message gives every reason), or if two cannot be told apart in a table.
+    """
+    detectors, unavailable = _available(nodes, checkpoint)
+    if not detectors:
+        raise ValueError("no detector: " + "; ".join(f"{u['detector']}: {u['reason']}" for u in unavailable))
+    return detectors, unavailable
+
+
+def beside_training(names: Sequence[str], model: str, variant: str) -> tuple[list[Detector], list[dict[str, str]]]:
+    """Build the detectors of ``conf/detector`` that are tested beside a new training of a model in a variant.
+
+    In a sweep none are built, because each job would score them again on the same frames.
+    """
+    return _available({} if in_sweep() else detector_nodes(names), None, DetectorRecord(model, variant).name)
+
+
+def _available(
+    nodes: Mapping[str, Any], checkpoint: Given, reserved: str = ""
+) -> tuple[list[Detector], list[dict[str, str]]]:
+    """Build detectors, none of them named ``reserved``, and list those that are unavailable."""
+    detectors: list[Detector] = []
+    unavailable = []
+    for name, node in nodes.items():
+        try:
+            several = _each(checkpoint) if name == "checkpoint" else [{}]
+            detectors += [_distinct(build(node, **one), name, detectors, reserved) for one in several]
+        except Exception as error:  # Hydra wraps what the target raises; only MissingDependency is handled
+            cause = cause_of(error)
+            if not isinstance(cause, MissingDependency):
+                raise
+            unavailable.append({"detector": name, "reason": str(cause)})
+    return detectors, unavailable
+
+
+def _distinct(detector: Detector, node: str, before: Sequence[Detector], reserved: str) -> Detector:
+    """Add the node's name to the variant of a detector whose row could not be told from one before."""
+    taken = [_fields(other) for other in before]
+    record = DetectorRecord.of(detector)
+    if _fields(detector) not in taken and record.name != reserved:
+        return detector
+    if is_dataclass(detector) and not isinstance(detector, type) and hasattr(detector, "variant"):
+        other: Detector = replace(detector, variant=with_variant(record, node).variant)
+        if _fields(other) not in taken:
+            return other
+    raise ValueError(f"detector.{node}: two rows would be called {record.name!r}: leave one out")
+
+
+def _fields(detector: Detector) -> DetectorRecord:
+    return replace(DetectorRecord.of(detector), weights=None)
+
+
+def checkpoints(given: Given) -> list[Path]:
+    """List checkpoint files: glob patterns are expanded, and a run folder stands for its best weights.
+
+    Raises
+    ------
+    MissingDependency
+        If a pattern matches neither a checkpoint nor a run folder that has one.
+    FileNotFoundError
+        If a folder is not a run folder with weights.
+    """
+    paths: list[Path] = []
+    for entry in [given] if isinstance(given, str) else given or ():
+        path = Path(entry).expanduser()
+        if any(c in entry for c in "*?[") and not path.exists():
+            fixed = next(p for p in path.parents if not any(c in str(p) for c in "*?["))
+            named = sorted(fixed.glob(str(path.relative_to(fixed))))
+            found = [checkpoint_file(one) for one in named if one.suffix == ".ckpt" or (one / BEST).is_file()]
+            if not found:
+                raise MissingDependency(
+                    f"no file matches {entry!r}, and no run folder: train first, or give checkpoint=RUN or FILE"
+                )
+            paths += found
+        elif path.is_dir() and not (path / BEST).is_file():
+            raise FileNotFoundError(f"checkpoint={entry}: no run folder of train.py, it has no {BEST}")
+        else:
+            paths.append(checkpoint_file(path))
+    return list(dict.fromkeys(paths))
+
+
+def hashes(given: Given) -> dict[str, str]:
+    """Compute the SHA-256 of each checkpoint that exists, by its path."""
+    try:
+        return {str(path): tree_hash(path) for path in checkpoints(given) if path.is_file()}
+    except MissingDependency:
+        return {}
+
+
+def data_of(given: Given, trust: Sequence[str] = ()) -> Any:
+    """Read the data node that the checkpoints were trained on.
+
+    Raises
+    ------
+    ValueError
+        If the checkpoints have different test frames, since a table has one test set for all its rows; or if the node
+        names a class outside this package and the modules in ``trust``.
+    """
+    nodes = {str(path): data_config(path, trust) for path in checkpoints(given)}
+    first = next(iter(nodes))
+    if other := next((path for path in nodes if _tested(nodes[path]) != _tested(nodes[first])), None):
+        raise ValueError(f"{first} and {other} were trained on different data: give data=NAME to score them on")
+    return nodes[first]
+
+
+def _tested(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep the keys of a data node that determine its test frames."""
+    kept = {key: value for key, value in node.items() if key not in TRAINING_ONLY_KEYS}
+    parts = {"parts": {name: _tested(part) for name, part in node["parts"].items()}} if "parts" in node else {}
+    return kept | parts
+
+
+def _each(given: Given) -> list[dict[str, str | None]]:
+    """List the path of each checkpoint, and a variant that tells apart those of one network and seed: its folder."""
+    paths = checkpoints(given)
+    if len(paths) < 2:
+        return [{"path": str(paths[0]) if paths else None}]
+    configs = [read_checkpoint(path)["config"] for path in paths]
+    for config, path in zip(configs, paths, strict=True):
+        expect_keys(config, path)
+    records = [
+        DetectorRecord(config["title"], config.get("variant", ""), config["seed"], trained_on=config["trained_on"])
+        for config in configs
+    ]
+    folders = [path.parent.parent for path in paths]
+    for more in ([folder.name for folder in folders], [str(folder) for folder in folders]):
+        times = Counter(records)
+        records = [with_variant(r, name) if times[r] > 1 else r for r, name in zip(records, more, strict=True)]
+    return [{"path": str(path), "variant": record.variant} for path, record in zip(paths, records, strict=True)]
