@@ -1,1 +1,1 @@
-"""Results shown: the tables and figures of an evaluation, a page of finished runs, a dashboard."""
+"""Present results: tables, figures, a page of finished runs, W&B."""

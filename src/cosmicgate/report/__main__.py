@@ -1,21 +1,21 @@
-"""Results as tables and figures, on a command line.
+"""Command line that writes results as tables and figures.
 
     python -m cosmicgate.report RESULTS.json [RESULTS.json ...] -o FOLDER
 
-puts the results of several evaluations into one report; a test set's rows stay a table of their own.
+puts the results of several evaluations into one report, with separate tables for each test set.
 """
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from cosmicgate.config import one_sentence
-from cosmicgate.report.writing import write_report
+from cosmicgate.config import report_user_errors
+from cosmicgate.report.write_report import write_report
 
 
-@one_sentence()
+@report_user_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the report of the results files that the command line names."""
+    """Write the report of the results files given on the command line."""
     parser = argparse.ArgumentParser(prog="python -m cosmicgate.report", description="Tables and figures of results.")
     parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS", help="results.json of an evaluation")
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="FOLDER", help="where the report goes")

@@ -1,56 +1,57 @@
-"""A W&B workspace and a W&B report that compare the runs of a project: tables 1 and 2, curves, hits, sweeps.
+"""Make a W&B workspace and a W&B report that compare the runs of a project: Tables 1 and 2, curves, hits, sweeps.
 
     python -m cosmicgate.report.dashboard RUN [RUN ...]
 
-The finished runs on this machine (RUN: a run's folder, or one with several below it) tell which test sets and sweeps
-there are, and fill the tables of the report; its panels show what the runs have logged. Without a login the
-definitions of both are written to a file.
+RUN is the folder of a finished run, or a folder with several below it. These local runs determine the test sets and
+sweeps, and fill the tables of the report; its panels show what the runs have logged to W&B.
 """
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import wandb
-import wandb_workspaces.reports.v2 as wr
-import wandb_workspaces.workspaces as ws
-from wandb_workspaces import expr
-
-from cosmicgate.config import one_sentence
-from cosmicgate.report.boards import key_of
-from cosmicgate.report.results import AREA, OF_MASK, PER_CENT, PER_HIT, by_test_set, heading
+from cosmicgate.config import ConfigError, report_user_errors
+from cosmicgate.extras import extra
+from cosmicgate.report.results import AREA, OF_MASK, PER_CENT, PER_HIT, by_test_set, heading, set_name
 from cosmicgate.report.runs import Run, find_runs, together
 from cosmicgate.report.tables import markdown
-from cosmicgate.report.writing import chapters_of
-from cosmicgate.tracking import logged_in, write_json
+from cosmicgate.report.wandb_charts import key_of
+from cosmicgate.report.write_report import chapters_of
+
+with extra("wandb"):
+    import wandb
+    import wandb_workspaces.reports.v2 as wr
+    import wandb_workspaces.workspaces as ws
+    from wandb_workspaces import expr
+
+    from cosmicgate.report.wandb_login import logged_in
 
 PROJECT = "cosmicgate"  # as in conf/logger/wandb.yaml
 TITLE = "CosmicGate baselines"
 TABLES = {"Table 1": PER_CENT | AREA, "Table 2": OF_MASK}
 CURVES = {"roc": ("log10_fpr", "tpr", "ROC"), "pr": ("recall", "precision", "Precision-recall")}
 HITS = {"recall_by_length": "length", "recall_by_snr": "snr"}
-# What runs are told apart by, where W&B keeps it: cosmicgate.tracking.describe puts it under "about".
+# Key in W&B's config that distinguishes runs; cosmicgate.training.loggers.log_run_metadata logs it under "about".
 DETECTOR = "about.detector"
-COMPARED = ("tpr_at_fpr_0.01pct", "f1")  # scores of a sweep
+COMPARED = ("tpr_at_fpr_0.01pct", "f1")  # scores by which a sweep is compared
 
 
 def sets_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the names of the test sets, each once."""
+    """List the names of the test sets, each once."""
     return list(dict.fromkeys(row["test_set"] for row in rows))
 
 
 def sweeps_of(runs: Sequence[Run]) -> list[str]:
-    """Return the groups that several trainings share."""
+    """List the groups with more than one training."""
     configs = [run.facts.get("config", {}) for run in runs]
-    groups = Counter(config.get("group") for config in configs if "model" in config)  # an evaluation has none
+    groups = Counter(config.get("group") for config in configs if "model" in config)  # evaluations have no model
     return [group for group, members in groups.items() if group and members > 1]
 
 
 def workspace(test_sets: Sequence[str], sweeps: Sequence[str], entity: str, project: str) -> ws.Workspace:
-    """Return the saved view of the project: a section for each test set, the trainings and the sweeps."""
+    """Make the saved view of the project, with sections for each test set, the trainings and the sweeps."""
     sections = [
         ws.Section(name=f"{name}: {part}", panels=panels, is_open=True)
         for name in test_sets
@@ -74,12 +75,12 @@ def workspace(test_sets: Sequence[str], sweeps: Sequence[str], entity: str, proj
 
 
 def report(content: Mapping[str, Any], sweeps: Sequence[str], entity: str, project: str) -> wr.Report:
-    """Return the report: of each test set its tables as they were counted here and panels of all runs, then sweeps."""
+    """Make the report: for each test set the tables of local runs and panels of all runs, then trainings and sweeps."""
     rows = content["rows"]
     blocks: list[Any] = [wr.P(_how_to_read()), wr.TableOfContents()]
     for members in by_test_set(rows):
         name = members[0]["test_set"]
-        blocks += [wr.H1(f"{name} ({members[0]['provenance']})"), wr.P(heading(members[0]))]
+        blocks += [wr.H1(set_name(members[0])), wr.P(heading(members[0]))]
         for chapter, tables in chapters_of({**content, "rows": members, "differences": []}).items():
             blocks += [wr.H2(chapter), wr.MarkdownBlock("\n".join(markdown(table) for table in tables))]
         panels = [panel for part in _panels(name).values() for panel in part]
@@ -103,7 +104,7 @@ def _how_to_read() -> str:
 
 
 def _panels(test_set: str) -> dict[str, list[Any]]:
-    """Return the panels of a test set, by section."""
+    """Make the panels of a test set, by section."""
     found: dict[str, list[Any]] = {
         table: [
             wr.BarPlot(title=head, metrics=[key_of(test_set, score)], max_bars_to_show=30)
@@ -150,12 +151,12 @@ def _training() -> list[Any]:
 
 
 def _sweep_panels(test_sets: Sequence[str]) -> list[Any]:
-    """Return bars of the mean over seeds, with the range between them, and the search's parallel coordinates."""
+    """Make bar charts of the mean and range over seeds, and parallel coordinates of a hyperparameter search."""
     bars = [
         wr.BarPlot(
             title=f"{name}: {(PER_CENT | OF_MASK)[score]}, mean and range over seeds",
             metrics=[key_of(name, score)],
-            groupby=wr.Config(DETECTOR),  # its title has what was swept, and no seed
+            groupby=wr.Config(DETECTOR),  # network and variant, without the seed
             groupby_aggfunc="mean",
             groupby_rangefunc="minmax",
         )
@@ -173,7 +174,7 @@ def _sweep_panels(test_sets: Sequence[str]) -> list[Any]:
 def _runset(
     entity: str, project: str, title: str, test_set: str | None = None, job: str | None = None, group: str | None = None
 ) -> wr.Runset:
-    """Return the runs of a job type or a group; their table has the scores of a test set."""
+    """Select the runs of a job type or a group; their table shows the scores of a test set."""
     wanted = [expr.Metric("JobType") == job] if job else []
     wanted += [expr.Metric("Group") == group] if group else []
     scores = [f"summary:{key_of(test_set, score)}" for score in (*PER_CENT, *AREA, *OF_MASK)] if test_set else []
@@ -189,21 +190,9 @@ def _runset(
     )
 
 
-def definition(
-    test_sets: Sequence[str], content: Mapping[str, Any], sweeps: Sequence[str], project: str
-) -> dict[str, Any]:
-    """Return workspace and report as plain values, for nobody's account yet."""
-    # wandb-workspaces sends these models and has no public way to see them.
-    models = {
-        "workspace": workspace(test_sets, sweeps, "", project)._to_model(),
-        "report": report(content, sweeps, "", project)._to_model(),
-    }
-    return {name: json.loads(model.model_dump_json(by_alias=True, exclude_none=True)) for name, model in models.items()}
-
-
-@one_sentence()
+@report_user_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Save the workspace and the report, or without a login write down what they would be."""
+    """Save the workspace and the report to W&B."""
     parser = argparse.ArgumentParser(
         prog="python -m cosmicgate.report.dashboard", description="A W&B workspace and report of runs."
     )
@@ -212,19 +201,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--project", default=PROJECT, help="as in conf/logger/wandb.yaml")
     parser.add_argument("--entity", help="team; default: that of the login")
-    parser.add_argument(
-        "-o", "--output", type=Path, default=Path("dashboard.json"), metavar="FILE", help="without a login"
-    )
     given = parser.parse_args(arguments)
     runs = find_runs(given.runs)
     content, sweeps = together(runs), sweeps_of(runs)
     test_sets = sets_of(content["rows"])
     if not logged_in():
-        write_json(given.output, definition(test_sets, content, sweeps, given.project))
-        says = f"Not logged in to W&B. {given.output} has the definitions of the workspace and the report {TITLE!r}"
-        where = f"after `wandb login` the same command saves them in the project {given.project!r}"
-        print(f"{says} ({len(test_sets)} test set(s), {len(sweeps)} sweep(s)); {where}.")  # noqa: T201 (a command line)
-        return
+        raise ConfigError("not logged in to W&B: run `wandb login`, then this command again")
     entity = str(given.entity or wandb.Api().default_entity)
     for made in (workspace(test_sets, sweeps, entity, given.project), report(content, sweeps, entity, given.project)):
         made.save()

@@ -1,4 +1,4 @@
-"""Finished runs as one page, ``report.html``: it needs no server, no network and no script.
+"""Write finished runs as one HTML page that needs no server, network or JavaScript.
 
     python -m cosmicgate.report.pages RUN [RUN ...] -o report.html
 
@@ -9,10 +9,9 @@ import argparse
 import base64
 import os
 import shlex
-import struct
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -20,176 +19,141 @@ from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, StrictUndefined
+from matplotlib.image import imread
 
 import cosmicgate
-from cosmicgate.config import one_sentence
-from cosmicgate.files import write_whole
-from cosmicgate.report.pictures.figures import draw_curves, draw_history, draw_recall, tells_hits
-from cosmicgate.report.pictures.panels import file_name
-from cosmicgate.report.results import CONVENTIONS, Row, by_test_set, heading, label
+from cosmicgate.config import report_user_errors
+from cosmicgate.data.pixel_labels import Convention
+from cosmicgate.evaluation.records import labels
+from cosmicgate.io.atomic import atomic_write
+from cosmicgate.report.figures.curves import draw_curves, draw_history, draw_recall, has_recall
+from cosmicgate.report.results import CONVENTIONS, Row, by_test_set, heading
 from cosmicgate.report.runs import Run, best_epoch, find_runs, together
-from cosmicgate.report.tables import class_tables, difference_tables, hit_tables, number, tables_of
-from cosmicgate.report.tables.grids import Grid, grid_of
-from cosmicgate.report.tables.rankings import ranking_tables
-from cosmicgate.truth import Convention
+from cosmicgate.report.tables import (
+    Table,
+    class_tables,
+    difference_tables,
+    hit_tables,
+    number,
+    parameter_tables,
+    seconds_tables,
+    tables_of,
+)
+from cosmicgate.report.write_report import left_out
+
+PICTURES = {  # figures that a run drew itself: kind -> what they show
+    "masks": "Part of a frame: the image, its truth, and what each detector finds, misses and falsely marks.",
+    "attention": "Part of a frame with its truth outlined, and the weights of each attention gate on it.",
+}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of the page: its data, and in words what it shows."""
+    """A figure of the page, with its caption and alternative text."""
 
     path: Path
     alt: str
     caption: str
-    link: str = ""  # to the file, where there is one beside the page
+    link: str = ""  # to the file on disk; empty if the figure is only in the page
 
     @property
     def uri(self) -> str:
-        """The picture itself, as an address."""
+        """The PNG as a data URI."""
         return "data:image/png;base64," + base64.b64encode(self.path.read_bytes()).decode()
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height, pixels, of a PNG."""
-        with self.path.open("rb") as file:
-            width, height = struct.unpack(">II", file.read(24)[16:])
+        """Width and height of the PNG, pixels."""
+        height, width = imread(self.path).shape[:2]
         return width, height
 
 
 @dataclass(frozen=True)
 class Chapter:
-    """What there is of one test set."""
+    """Tables and figures of one test set."""
 
     name: str
-    provenance: str
+    data_origin: str
     about: str
-    tables: Mapping[str, Sequence[Grid]]  # convention, "hits", "places" or "differences" -> tables
-    figures: Mapping[str, Sequence[Picture]]  # convention, "recall" or "masks" -> figures
-    anchor: str = field(default="")
+    tables: Mapping[str, Sequence[Table]]  # convention, "hits" or "differences" -> tables
+    figures: Mapping[str, Sequence[Picture]]  # convention or "recall" -> figures
+    anchor: str
 
 
 def write_page(runs: Sequence[Run], path: Path) -> None:
-    """Write the page of these runs; links in it to their files are relative to where it stands.
+    """Write the page of these runs; links to their files are relative to the folder of the page.
 
     Parameters
     ----------
     runs : sequence of Run
-        In the order in which they are shown.
+        Runs, in the order in which they are shown.
     path : Path
-        The file, which is replaced.
+        HTML file to write or replace.
     """
     content = together(runs)
+    text = resources.files("cosmicgate.report").joinpath("page.html.j2").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     with tempfile.TemporaryDirectory(prefix="cosmicgate-") as drawn:
-        history = _history(runs, Path(drawn))
-        page = _template().render(
-            chapters=_chapters(runs, content, Path(drawn), path),
-            classes=[grid_of(table, "", marked=False) for table in class_tables(content["rows"])],
-            history=history,
+        page = environment.from_string(text).render(
+            chapters=_chapters(content, Path(drawn)),
+            classes=class_tables(content["rows"]),
+            costs=parameter_tables(content["parameters"]) + seconds_tables(content["seconds"]),
+            history=_history(runs, Path(drawn)),
             runs=[_about(run, path) for run in runs],
-            failed=content["failed"],
-            unavailable=content["unavailable"],
+            left_out=left_out(content),
             conventions=CONVENTIONS,
             version=cosmicgate.__version__,
             written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         )
-    write_whole(path, page)
+    atomic_write(path, page)
 
 
-def _template() -> Any:
-    text = resources.files("cosmicgate.report").joinpath("page.html.j2").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(text)
-
-
-def _chapters(runs: Sequence[Run], content: Mapping[str, Any], drawn: Path, page: Path) -> list[Chapter]:
+def _chapters(content: Mapping[str, Any], drawn: Path) -> list[Chapter]:
     rows = content["rows"]
     curves: dict[Convention, list[Path]] = {name: draw_curves(rows, drawn, name) for name in CONVENTIONS}
     recall = iter(draw_recall(rows, drawn))
     chapters = []
-    for number_of_set, members in enumerate(by_test_set(rows)):
-        name, provenance, frames = (members[0][key] for key in ("test_set", "provenance", "frames"))
-        here = [
-            d
-            for d in content["differences"]
-            if (d["test_set"], d["provenance"], d["frames"]) == (name, provenance, frames)
-        ]
-        about = heading(members[0])
-        tables: dict[str, list[Grid]] = {
-            c: [grid_of(table, about) for table in tables_of(members, c)] for c in CONVENTIONS
-        }
-        tables["hits"] = [grid_of(table, about) for table in hit_tables(members)]
-        tables["places"] = [grid_of(table, about, marked=False) for table in ranking_tables(members)]
-        tables["differences"] = [grid_of(table, about, marked=False) for table in difference_tables(here)]
+    for place, members in enumerate(by_test_set(rows)):
+        same = ("test_set", "data_origin", "frames")
+        here = [d for d in content["differences"] if all(d[key] == members[0][key] for key in same)]
+        tables: dict[str, list[Table]] = {c: tables_of(members, c) for c in CONVENTIONS}
+        tables |= {"hits": hit_tables(members), "differences": difference_tables(here)}
         figures: dict[str, list[Picture]] = {
-            c: [Picture(paths[number_of_set], _curves_alt(members, c), f"ROC and precision-recall, {c} truth.")]
+            c: [Picture(paths[place], _curves_alt(members, c), f"ROC and precision-recall, {c} truth.")]
             for c, paths in curves.items()
         }
-        if any(tells_hits(row) for row in members):
+        if any(has_recall(row) for row in members):
             caption = "Hits found, by length and brightness."
             figures["recall"] = [Picture(next(recall), _recall_alt(members), caption)]
-        figures["masks"] = _masks(runs, members, page)
-        chapters.append(Chapter(name, provenance, about, tables, figures, f"set-{number_of_set}"))
+        name, data_origin = members[0]["test_set"], members[0]["data_origin"]
+        chapters.append(Chapter(name, data_origin, heading(members[0]), tables, figures, f"set-{place}"))
     return chapters
 
 
 def _curves_alt(members: Sequence[Row], convention: Convention) -> str:
-    key = "tpr_at_fpr_0.01pct"
-    ranked = _ranked(members, lambda row: row[convention][key])
     return (
         f"Four panels of curves, ROC and precision-recall, each whole and zoomed, of {len(members)} detectors on "
-        f"{heading(members[0])}; {CONVENTIONS[convention]}. "
-        f"True-positive rate at a false-positive rate of 0.01 %: {ranked}."
+        f"{heading(members[0])}; {CONVENTIONS[convention]}. True-positive rate at a false-positive rate of 0.01 %: "
+        f"{_ranked(members, convention, 'tpr_at_fpr_0.01pct')}."
     )
 
 
 def _recall_alt(members: Sequence[Row]) -> str:
-    ranked = _ranked(members, lambda row: row["per_hit"]["recall"])
     return (
-        f"Two panels: the part of the hits that each detector finds, by length and by peak signal-to-noise ratio, on "
-        f"{heading(members[0])}. Of all hits: {ranked}."
+        f"Two panels: the fraction of the hits that each detector finds, by length and by peak signal-to-noise ratio, "
+        f"on {heading(members[0])}. Of all hits: {_ranked(members, 'per_hit', 'recall')}."
     )
 
 
-def _ranked(members: Sequence[Row], score: Any) -> str:
-    known = sorted((row for row in members if score(row) is not None), key=score, reverse=True)
-    unknown = [f"{label(row, members)} unknown" for row in members if score(row) is None]
-    return ", ".join([*(f"{label(row, members)} {number(score(row), '.1f', 100)} %" for row in known), *unknown])
-
-
-def _masks(runs: Sequence[Run], members: Sequence[Row], page: Path) -> list[Picture]:
-    """Return the pictures of masks and of attention that runs drew of this test set."""
-    name, provenance = members[0]["test_set"], members[0]["provenance"]
-    found = []
-    for run in runs:
-        rows = [row for row in run.content["rows"] if (row["test_set"], row["provenance"]) == (name, provenance)]
-        names = ", ".join(row["detector"] for row in rows)
-        others = {row["test_set"] for row in run.content["rows"] if row["test_set"] != name}
-        for path in run.pictures("masks") if rows else []:
-            if (band := _of_set(path, "masks", name, others)) is not None:
-                where = f"{name} ({provenance}){f', {band} band' if band else ''}"
-                alt = (
-                    f"Part of a frame of {where}: the image, its truth, and what these find, miss and invent: {names}."
-                )
-                found.append(Picture(path, alt, f"Masks on {where}; {run.name}.", _link(path, page)))
-        for path in run.pictures("attention") if rows else []:
-            if (behind := _of_set(path, "attention", name, others)) is not None:
-                network = next((row["detector"] for row in rows if file_name(row["detector"]) == behind), behind)
-                what = f"how much each gate of {network} lets through"
-                alt = f"Part of a frame of {name} ({provenance}), its truth, and {what}."
-                found.append(Picture(path, alt, f"Gates of {network} on {name}; {run.name}.", _link(path, page)))
-    return found
-
-
-def _of_set(path: Path, kind: str, name: str, others: set[str]) -> str | None:
-    """Return what a picture's file name has behind the test set, None if it is of another."""
-    stem = path.stem
-    starts = [f"{kind}_{file_name(one)}" for one in (name, *others)]
-    mine = max((start for start in starts if stem == start or stem.startswith(f"{start}_")), key=len, default="")
-    return stem.removeprefix(mine).lstrip("_") if mine == starts[0] else None
+def _ranked(members: Sequence[Row], part: str, key: str) -> str:
+    """List the detectors and their scores, the best first."""
+    shown = labels(row["detector"] for row in members)
+    ranked = sorted(members, key=lambda row: -1 if row[part][key] is None else row[part][key], reverse=True)
+    return ", ".join(f"{shown[row['detector']]} {number(row[part][key], '.1f', 100)} %" for row in ranked)
 
 
 def _history(runs: Sequence[Run], drawn: Path) -> list[Picture]:
-    """Return the figure of the trainings whose validation is on record."""
+    """Draw the validation history of the trainings that have one; an empty list if there are none."""
     trained = {run.name: run.history for run in runs if run.history.get("val/loss")}
     if not trained:
         return []
@@ -201,7 +165,7 @@ def _history(runs: Sequence[Run], drawn: Path) -> list[Picture]:
 
 
 def _about(run: Run, page: Path) -> dict[str, Any]:
-    """Return what the page says of one run."""
+    """Collect what the page shows of one run."""
     facts = run.facts
     known = {
         "Command": shlex.join(("python", *facts["command"])) if facts.get("command") else "",
@@ -213,27 +177,29 @@ def _about(run: Run, page: Path) -> dict[str, Any]:
         "Packages": ", ".join(f"{name} {version}" for name, version in facts.get("packages", {}).items()),
         "Inputs": f"{len(facts['inputs'])}, each with its SHA-256 in provenance.json" if facts.get("inputs") else "",
     }
+    files = [*run.files, *run.pictures("features")]
     return {
         "name": run.name,
-        "detectors": list(dict.fromkeys(row["detector"] for row in run.content["rows"])),
+        "detectors": list(labels(row["detector"] for row in run.content["rows"]).values()),
         "facts": {key: value for key, value in known.items() if value},
         "uncommitted": facts.get("uncommitted") or "",
         "config": run.config,
-        "files": {path.relative_to(run.folder).as_posix(): _link(path, page) for path in _files(run)},
+        "files": {path.relative_to(run.folder).as_posix(): _link(path, page) for path in files},
+        "pictures": [
+            Picture(path, f"{shows} File: {path.name}", f"{path.stem}: {shows}", _link(path, page))
+            for kind, shows in PICTURES.items()
+            for path in run.pictures(kind)
+        ],
     }
-
-
-def _files(run: Run) -> list[Path]:
-    return [*run.files, *run.pictures("features")]
 
 
 def _link(path: Path, page: Path) -> str:
     return quote(Path(os.path.relpath(path, page.resolve().parent)).as_posix())
 
 
-@one_sentence()
+@report_user_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the page of the runs that the command line names."""
+    """Write the page of the runs given on the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m cosmicgate.report.pages", description="Finished runs as one HTML page."
     )

@@ -1,20 +1,21 @@
-"""``results.json`` read and checked: the rows that tables and figures show."""
+"""Read and validate ``results.json``, whose rows tables and figures show."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cosmicgate.truth import Convention
+from cosmicgate.data.pixel_labels import Convention
+from cosmicgate.evaluation.records import DetectorRecord, with_records
 
-Row = dict[str, Any]  # one detector on one test set
+Row = dict[str, Any]  # one detector, a DetectorRecord, on one test set
 
 CONVENTIONS: dict[Convention, str] = {
-    "dilated": "core and dilation ring count as hit (the paper's convention)",
-    "core": "core pixels count as hit, the dilation ring is left out",
+    "dilated": "core and dilation ring are positives (the paper's convention)",
+    "core": "core pixels are positives, the dilation ring is left out",
 }
-PROVENANCES = ("simulated", "semi-real", "real")
-TEST_SET = ("test_set", "provenance", "frames", "pixels", "hits")
+DATA_ORIGINS = ("simulated", "semi-real", "real")
+TEST_SET = ("test_set", "data_origin", "frames", "pixels", "hits")
 PER_CENT = {
     "tpr_at_fpr_0.01pct": "TPR at FPR 0.01 % (%)",
     "tpr_at_fpr_0.1pct": "TPR at FPR 0.1 % (%)",
@@ -22,25 +23,25 @@ PER_CENT = {
 }
 AREA = {"roc_auc": "ROC AUC", "average_precision": "AP"}
 OF_MASK = {"f1": "F1", "iou": "IoU", "fdr": "FDR"}
-PER_HIT = {"recall": "Hits found (%)", "false_per_megapixel": "False per megapixel"}
-CURVES = ("fpr", "tpr", "recall", "precision")
-LISTS = ("rows", "differences", "failed", "unavailable")
+PER_HIT = {"recall": "Hits found (%)", "false_per_megapixel": "False hits per megapixel"}
+PARTS: dict[str, dict[str, str]] = {**dict.fromkeys(CONVENTIONS, PER_CENT | AREA | OF_MASK), "per_hit": PER_HIT}
+LISTS = ("rows", "differences", "failed", "unavailable", "parameters", "seconds")
 
 
 def read_results(paths: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
-    """Read results files and put them together: rows, differences, failed, unavailable, any of them empty.
+    """Read results files of this or an earlier version and concatenate their LISTS; a list that no file has is empty.
 
     Raises
     ------
     ValueError
-        Names the file and what it lacks, or two that disagree on one row.
+        If a file is invalid (names it and what it lacks), or if two files differ in one row.
     """
     merged: dict[str, list[dict[str, Any]]] = {name: [] for name in LISTS}
     seen: dict[tuple[Any, ...], tuple[Row, Path, int]] = {}
     for path in dict.fromkeys(paths):
         content = _read(path)
         for number, row in enumerate(content["rows"]):
-            key = tuple(row[name] for name in (*TEST_SET, "detector", "trained_on"))
+            key = key_of_row(row)
             if key not in seen:
                 seen[key] = row, path, number
                 merged["rows"].append(row)
@@ -48,77 +49,72 @@ def read_results(paths: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
             before, where, first = seen[key]
             if where == path or before != row:
                 twice = f"row {first} of {where} and row {number} of {path}"
-                raise ValueError(f"{twice} are both {row['detector']!r} on {heading(row)!r}")
+                raise ValueError(f"{twice} are both {row['detector'].name!r} on {heading(row)!r}")
         for name in LISTS[1:]:
             merged[name] += [entry for entry in content.get(name, []) if entry not in merged[name]]
     return merged
+
+
+def key_of_row(row: Row) -> tuple[Any, ...]:
+    """Return what identifies a row: its test set and its detector."""
+    return tuple(row[name] for name in (*TEST_SET, "detector"))
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
     except ValueError as error:
-        raise ValueError(f"{path} is not a results file: it is no JSON ({error})") from error
-    rows = content.get("rows") if isinstance(content, dict) else None
-    if not isinstance(rows, list) or not rows:
+        raise ValueError(f"{path} is not a results file: it is not JSON ({error})") from error
+    if not isinstance(content, dict) or not isinstance(content.get("rows"), list) or not content["rows"]:
         raise ValueError(f'{path} is not a results file: expected {{"rows": [...]}} with at least one row')
-    for number, row in enumerate(rows):
+    try:
+        content = with_records(content)
+    except TypeError as error:
+        raise ValueError(f"{path} is not a results file: a detector has other fields ({error})") from error
+    for number, row in enumerate(content["rows"]):
         if fault := _fault(row):
             raise ValueError(f"{path} is not a results file: row {number} {fault}")
-    return dict(content)
+    return content
 
 
 def _fault(row: object) -> str:
-    """Say what is wrong with a row, or nothing."""
+    """Describe what is wrong with a row; empty if it is valid."""
     if not isinstance(row, dict):
         return f"is {row!r}, expected an object"
-    scores = (*PER_CENT, *AREA, *OF_MASK)
-    parts = {"dilated": scores, "core": scores, "per_hit": tuple(PER_HIT)}
-    if missing := [key for key in (*TEST_SET, "detector", "trained_on", "threshold", *parts) if key not in row]:
+    if missing := [key for key in (*TEST_SET, "detector", "threshold", *PARTS) if key not in row]:
         return f"lacks {', '.join(missing)}"
-    if row["provenance"] not in PROVENANCES:
-        return f"has the provenance {row['provenance']!r}, expected one of {', '.join(PROVENANCES)}"
-    numbers = {key: row[key] for key in ("frames", "pixels", "hits", "threshold")}
-    for part, keys in parts.items():
-        found = row[part] if isinstance(row[part], dict) else {}
-        if missing := [key for key in keys if key not in found]:
-            return f"({row['detector']}) lacks {', '.join(missing)} in {part!r}"
-        numbers |= {f"{part}.{key}": found[key] for key in keys}
-    for name, value in numbers.items():
-        if not isinstance(value, int | float) and (value is not None or name in TEST_SET):
-            return (
-                f"({row['detector']}) has {name} = {value!r}, expected a number{'' if name in TEST_SET else ' or null'}"
-            )
-    if not isinstance(row.get("curves"), dict | None):
-        return f"({row['detector']}) has curves that are {type(row['curves']).__name__}, expected an object or null"
-    for convention, curves in (row.get("curves") or {}).items():
-        lengths = {key: len(curves.get(key) or ()) for key in CURVES} if curves else {}
-        if curves and not (lengths["fpr"] == lengths["tpr"] and lengths["recall"] == lengths["precision"]):
-            return f"({row['detector']}) has {convention} curves of {lengths} points, expected pairs of equal length"
+    if row["data_origin"] not in DATA_ORIGINS:
+        return f"has the data origin {row['data_origin']!r}, expected one of {', '.join(DATA_ORIGINS)}"
+    if not isinstance(row["detector"], DetectorRecord):
+        return f"has the detector {row['detector']!r}, expected an object"
+    for part, keys in PARTS.items():
+        for key in keys:
+            value = row[part].get(key, "") if isinstance(row[part], dict) else ""
+            if not isinstance(value, int | float | None):
+                return f"({row['detector'].name}) has {part}.{key} = {value!r}, expected a number or null"
     return ""
 
 
 def by_test_set(rows: Sequence[Row]) -> list[list[Row]]:
-    """Return the rows that were scored on the same pixels, together."""
+    """Group the rows that were scored on the same pixels."""
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple(row[key] for key in TEST_SET), []).append(row)
     return list(groups.values())
 
 
+def set_name(row: Mapping[str, Any]) -> str:
+    """Format the test set of a row and its data origin."""
+    return f"{row['test_set']} ({row['data_origin']})"
+
+
 def heading(row: Row) -> str:
-    """Return the test set, its provenance and its size."""
+    """Format the test set of a row, its data origin and its size."""
     frames, pixels, hits = (f"{row[key]:,}" for key in ("frames", "pixels", "hits"))
-    return f"{row['test_set']} ({row['provenance']}): {frames} frames, {pixels} pixels, {hits} hits"
-
-
-def label(row: Row, rows: Sequence[Row]) -> str:
-    """Return the detector, and what it was trained on where the report has it trained on several things."""
-    several = len({other["trained_on"] for other in rows if other["detector"] == row["detector"]}) > 1
-    return f"{row['detector']} [{row['trained_on']}]" if several else str(row["detector"])
+    return f"{set_name(row)}: {frames} frames, {pixels} pixels, {hits} hits"
 
 
 def interval_of(row: Row, part: str, score: str) -> list[float] | None:
-    """Return the 95 % interval of a score, None if there is none."""
+    """Look up the 95 % interval of a score; None if there is none."""
     found: list[float] | None = row.get("intervals", {}).get(part, {}).get(score)
     return found

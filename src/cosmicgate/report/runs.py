@@ -1,4 +1,4 @@
-"""Finished run folders, read: results, provenance, configuration, training curves, pictures."""
+"""Read finished run folders: results, provenance, configuration, training curves, figures."""
 
 import csv
 import json
@@ -6,36 +6,39 @@ import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cosmicgate.report.results import LISTS, TEST_SET, Row, read_results
+from cosmicgate.evaluation.records import with_variant
+from cosmicgate.report.results import LISTS, Row, key_of_row, read_results
 
-HISTORY = ("val/loss", "val/tpr_at_fpr_0.01pct")  # what is drawn of a training, by epoch
-# Files of a run that a reader may want to open, in this order, where they exist.
+HISTORY = ("val/loss", "val/tpr_at_fpr_0.01pct")  # scores of a training that are drawn by epoch
+# Files of a run that are linked on the page, in this order, if they exist.
 FILES = (
-    *("results.json", "report/tables.md", "report/tables.csv", "report/tables.tex", "report/differences.csv"),
+    *("results.json", "report/tables.md", "report/tables.csv", "report/differences.csv"),
     *("provenance.json", ".hydra/config.yaml", "train.log", "evaluate.log", "metrics.csv", "checkpoints/best.ckpt"),
 )
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run of ``train.py`` or ``evaluate.py``, as its files tell it.
+    """A finished run of ``train.py`` or ``evaluate.py``.
 
     Attributes
     ----------
+    folder : Path
+        Run folder.
     name : str
-        Its folder, as far as it differs from those of the other runs.
+        The folder relative to the common parent of all runs.
     content : dict
-        Of ``results.json``, checked.
+        Validated content of ``results.json``.
     facts : dict
-        Of ``provenance.json``; empty without one.
+        Content of ``provenance.json``; empty without this file.
     config : str
-        The configuration, YAML; empty without one.
+        Configuration, YAML; empty without one.
     history : mapping of str to list of (int, float)
-        Score of the validation -> epoch and value, from ``metrics.csv``; empty without one.
+        Validation score -> (epoch, value), from ``metrics.csv``; empty without this file.
     """
 
     folder: Path
@@ -47,21 +50,21 @@ class Run:
 
     @property
     def files(self) -> list[Path]:
-        """Files that a reader may want to open."""
+        """The files of FILES that exist."""
         return [self.folder / name for name in FILES if (self.folder / name).is_file()]
 
     def pictures(self, kind: str) -> list[Path]:
-        """Return the pictures of a kind (masks, attention, features) in its report."""
+        """List the figures of a kind (masks, attention, features) in the run's report."""
         return sorted((self.folder / "report").glob(f"{kind}_*.png"))
 
 
 def find_runs(given: Sequence[Path]) -> list[Run]:
-    """Read the runs that paths name: a results file, the folder of a run, or a folder with runs below it.
+    """Read the runs given as paths: a results file, the folder of a run, or a folder with runs below it.
 
     Raises
     ------
     ValueError
-        If a path leads to no results file, or to one that is none.
+        If a path leads to no results file, or to an invalid one.
     """
     files = [file for path in given for file in _results_below(path)]
     if not files:
@@ -81,11 +84,11 @@ def _results_below(path: Path) -> list[Path]:
 
 
 def _all_failed(results: Path) -> bool:
-    """Say whether an evaluation has no row, because all its detectors failed; tell who did."""
+    """Check whether an evaluation has no row because all its detectors failed, and warn of it."""
     try:
         content = json.loads(results.read_text(encoding="utf-8"))
     except ValueError:
-        return False  # who reads it says what is wrong
+        return False  # read_results reports the error
     if not isinstance(content, dict) or content.get("rows") != [] or not content.get("failed"):
         return False
     logging.getLogger(__name__).warning("left out: %s: all of its %d row(s) failed", results, len(content["failed"]))
@@ -109,42 +112,39 @@ def _history(metrics: Path) -> dict[str, list[tuple[int, float]]]:
     with metrics.open(newline="") as file:
         for line in csv.DictReader(file):
             for key in HISTORY:
-                if line.get(key) and line.get("epoch"):  # a run that went on wrote some epochs twice
+                if line.get(key) and line.get("epoch"):  # a resumed run may have an epoch twice: keep the last
                     found.setdefault(key, {})[int(line["epoch"])] = float(line[key])
     return {key: sorted(values.items()) for key, values in found.items()}
 
 
 def together(runs: Sequence[Run]) -> dict[str, list[dict[str, Any]]]:
-    """Put the results of runs together, as :func:`cosmicgate.report.results.read_results` does those of files.
+    """Merge the results of runs, as :func:`cosmicgate.report.results.read_results` does those of files.
 
-    Rows of one name that differ (several seeds, say) get behind it what tells their runs apart: the seed, or the name.
+    Different rows of one detector get the seed of their training (results up to version 0.1.3 have none), or else the
+    name of their run as a variant.
     """
     merged: dict[str, list[dict[str, Any]]] = {name: [] for name in LISTS}
     groups: dict[tuple[Any, ...], list[tuple[Run, Row]]] = {}
     for run in runs:
         for row in run.content["rows"]:
-            known = groups.setdefault(tuple(row[key] for key in (*TEST_SET, "detector", "trained_on")), [])
+            known = groups.setdefault(key_of_row(row), [])
             if all(row != other for _, other in known):
                 known.append((run, row))
         for name in LISTS[1:]:
             merged[name] += [entry for entry in run.content[name] if entry not in merged[name]]
     for members in groups.values():
-        seeds = [_seed_of(run) for run, _ in members]
+        seeds = [run.facts.get("seed") if "model" in run.facts.get("config", {}) else None for run, _ in members]
         by_seed = None not in seeds and len(set(seeds)) == len(seeds)
         for (run, row), seed in zip(members, seeds, strict=True):
-            behind = f", seed {seed}" if by_seed else f", {run.name}"
-            named = row if len(members) == 1 else row | {"detector": f"{row['detector']}{behind}"}
-            if named not in merged["rows"]:  # an evaluation of several seeds named them so itself
+            record = row["detector"]
+            if len(members) > 1:
+                record = replace(record, seed=seed) if by_seed else with_variant(record, run.name)
+            named = row | {"detector": record}
+            if named not in merged["rows"]:  # an evaluation may have scored the trainings as well
                 merged["rows"].append(named)
     return merged
 
 
-def _seed_of(run: Run) -> int | None:
-    """Return the seed of a training; that of an evaluation is not its networks'."""
-    seed: int | None = run.facts.get("seed") if "model" in run.facts.get("config", {}) else None
-    return seed
-
-
 def best_epoch(history: Sequence[tuple[int, float]]) -> tuple[int, float]:
-    """Return the epoch of the smallest value, and the value."""
+    """Find the epoch of the smallest value; return epoch and value."""
     return min(history, key=lambda point: point[1] if math.isfinite(point[1]) else math.inf)

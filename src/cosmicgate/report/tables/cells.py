@@ -1,28 +1,31 @@
-"""The text of a table's cells: scores in the paper's units, their intervals, and what the paper published."""
+"""Format the cells of tables: scores in the paper's units, their intervals, and the paper's published scores."""
 
 import csv
-import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from typing import Any
 
+from cosmicgate.evaluation.records import DetectorRecord
 from cosmicgate.report.results import AREA, OF_MASK, PER_CENT, Row, interval_of
+from cosmicgate.report.tables.table import Cell
 
-# Score -> its format and the factor to its unit: the paper's, per cent in Table 1 and fractions in Table 2.
+# Score -> format and factor to the paper's unit: per cent in Table 1, fractions in Table 2.
 UNITS: dict[str, tuple[str, float]] = {
     **dict.fromkeys(PER_CENT, (".2f", 100)),
     **dict.fromkeys((*AREA, *OF_MASK), (".4f", 1)),
     "recall": (".2f", 100),
     "false_per_megapixel": (".2f", 1),
 }
-# Endings of a title that leave its detector the paper's: its own weights, one of several seeds.
-OF_THE_PAPER = r" \(released\)$|, seed \d+$|, mean of \d+ seeds$"
+LOWER_IS_BETTER = ("fdr", "false_per_megapixel")
+# Variants that are compared with the paper's numbers of their model: its own settings or weights, trainings as in the
+# paper, and the networks of this package.
+COMPARABLE_VARIANTS = ("", "as published", "released", "pretrained", "checkpoint")
 
 
 @cache
 def _published() -> dict[str, dict[str, dict[str, float]]]:
-    """Data set -> detector -> score -> value, in the paper's units."""
+    """Read the paper's scores: data set -> detector -> score -> value, in the paper's units."""
     text = resources.files("cosmicgate.report.tables").joinpath("published.csv").read_text(encoding="utf-8")
     values: dict[str, dict[str, dict[str, float]]] = {}
     for line in csv.DictReader(line for line in text.splitlines() if not line.startswith("#")):
@@ -31,38 +34,48 @@ def _published() -> dict[str, dict[str, dict[str, float]]]:
     return values
 
 
+def paper_name(record: DetectorRecord) -> str:
+    """Return the name under which the paper lists a detector, if it lists it."""
+    return record.model if record.variant in COMPARABLE_VARIANTS else record.name
+
+
 def published(row: Row) -> dict[str, float]:
-    """Return the paper's scores of this detector on data of this name (``decam...``, ``lco_0m4...``), its units."""
-    data = next((values for name, values in _published().items() if row["test_set"].startswith(name)), {})
-    return data.get(row["detector"]) or data.get(re.sub(OF_THE_PAPER, "", row["detector"])) or {}
+    """Look up the paper's scores of a row's detector, in its units, if the row has the paper's data (``benchmark``).
+
+    The name of a test set is not used, as a user's files may have any name. Rows of versions without ``benchmark`` have
+    no published scores.
+    """
+    return _published().get(row.get("benchmark", ""), {}).get(paper_name(row["detector"]), {})
 
 
-def cell(row: Row, part: str, key: str) -> str:
-    """A score and, behind it, its interval and of a mean the lowest and the highest seed: 97.69 [97.10, 98.04]."""
+def cell(row: Row, part: str, key: str) -> Cell:
+    """Format a score with its interval, 97.69 [97.10, 98.04]; for a mean, also the lowest and the highest seed."""
     form, factor = UNITS[key]
-    limits, ends = interval_of(row, part, key), row.get("spread", {}).get(part, {}).get(key)
-    text = number(row[part][key], form, factor)
-    if row[part][key] is None:
-        return text
-    if limits is not None:
-        text += f" [{', '.join(number(limit, form, factor) for limit in limits)}]"
-    if ends is None:
-        return text
-    seeds = f"seeds {' to '.join(number(end, form, factor) for end in ends)}"
-    return f"{text} ({seeds})" if limits is None else f"{text}, {seeds}"
+    value, limits, ends = row[part][key], interval_of(row, part, key), row.get("spread", {}).get(part, {}).get(key)
+    text = number(value, form, factor)
+    if value is None:
+        return Cell(text)
+    interval = f"[{', '.join(number(limit, form, factor) for limit in limits)}]" if limits is not None else ""
+    seeds = f"seeds {' to '.join(number(end, form, factor) for end in ends)}" if ends is not None else ""
+    note = f"{interval}, {seeds}" if interval and seeds else interval or (f"({seeds})" if seeds else "")
+    return Cell(text, note, float(text))
 
 
-def difference_cell(entry: Mapping[str, Any], key: str) -> str:
-    """A difference, its interval and how often it was above zero: +0.0120 [+0.0021, +0.0219], 99 %."""
+def difference_cell(entry: Mapping[str, Any], key: str) -> Cell:
+    """Format a difference, its interval and the share of draws above zero: +0.0120 [+0.0021, +0.0219], 99 %."""
     form, factor = UNITS[key]
     text = number(entry["difference"], "+" + form, factor)
+    note = ""
     if entry["interval"]:
-        text += f" [{', '.join(number(limit, '+' + form, factor) for limit in entry['interval'])}]"
-    return text if entry["above_zero"] is None else f"{text}, {100 * entry['above_zero']:.0f} %"
+        note = f"[{', '.join(number(limit, '+' + form, factor) for limit in entry['interval'])}]"
+    if entry["above_zero"] is None:
+        return Cell(text, note)
+    above = f"{100 * entry['above_zero']:.0f} %"
+    return Cell(text, f"{note}, {above}") if note else Cell(f"{text},", above)
 
 
 def span(entry: Mapping[str, Any]) -> str:
-    """Return a class of hits as text: 1-2, <5, >20."""
+    """Format the limits of a class of hits: 1-2, <5, ≥20."""
     start, end = entry["from"], entry["to"]
     if start is None:
         return f"<{end:g}"
@@ -70,5 +83,5 @@ def span(entry: Mapping[str, Any]) -> str:
 
 
 def number(value: float | None, form: str, factor: float = 1) -> str:
-    """Return a number as text, a dash for what could not be computed."""
+    """Format a number, or a dash for None."""
     return "—" if value is None else format(factor * value, form)

@@ -1,9 +1,9 @@
-"""What a network sees inside: the feature maps of each layer, and where its attention gates look."""
+"""Record and draw the feature maps of a network's layers, and the weights of its attention gates."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -14,29 +14,31 @@ from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cosmicgate.data.fits.frames import Frame
-from cosmicgate.models.blocks import AttentionGate
-from cosmicgate.models.tiling import GRID
+from cosmicgate.data.pixel_labels import CORE, RING
+from cosmicgate.detectors.network import NetworkDetector
+from cosmicgate.inference.tiling import GRID
+from cosmicgate.io.fits.frames import Frame
+from cosmicgate.models.layers import AttentionGate
 from cosmicgate.models.unet import UNet
-from cosmicgate.report.pictures.panels import LOOK, stretch
-from cosmicgate.truth import CORE, RING
+from cosmicgate.report.figures.mask_figures import LOOK
+from cosmicgate.report.figures.stretch import stretch
 
 Maps = NDArray[np.float32]
-COLUMNS = 6  # channels that are shown of each layer, those with most contrast
+COLUMNS = 6  # channels shown of each layer: those with the highest standard deviation
 
 
 @dataclass
 class FeatureMaps:
-    """Maps of one image, level 1 at full resolution, each further level at half of the one before.
+    """Feature maps of one image: level 1 at full resolution, each further level at half of the one before.
 
     Attributes
     ----------
     layers : dict of str to ndarray (C, h, w), float32
-        Layer -> what it hands on, in the order in which the image passes them.
+        Layer -> its output, in the order of the forward pass.
     attention : dict of int to ndarray (h, w), float32
-        Level -> the weights, 0 to 1, by which its gate multiplies the encoder's maps; empty without gates.
+        Level -> weights, 0 to 1, by which its gate multiplies the encoder's maps; empty without gates.
     logits : ndarray (H, W), float32
-        What the detector makes of it all.
+        Output of the detector.
     """
 
     layers: dict[str, Maps] = field(default_factory=dict)
@@ -44,21 +46,22 @@ class FeatureMaps:
     logits: Maps = field(default_factory=lambda: np.zeros((0, 0), np.float32))
 
 
-def has_features(detector: object) -> bool:
-    """Say whether a detector has a U-Net of ours inside."""
-    return isinstance(getattr(detector, "network", None), UNet)
+def has_features(detector: object) -> TypeGuard[NetworkDetector]:
+    """Check whether the network of a detector is a :class:`~cosmicgate.models.unet.UNet`."""
+    return isinstance(detector, NetworkDetector) and isinstance(detector.predictor.network, UNet)
 
 
-def feature_maps(detector: Any, frame: Frame) -> FeatureMaps:
-    """Run a detector on a frame of one tile and return the maps of its network, cut to the frame.
+def feature_maps(detector: NetworkDetector, frame: Frame) -> FeatureMaps:
+    """Run a detector on a frame of one tile and record the maps of its network, cropped to the frame.
 
-    Whatever the detector does to an image first, scaling or padding below and to the right, is done here as well. One
-    that takes a frame in bands of rows gets it in one piece: a layer has one map of an image, not one of each band.
+    The predictor's preparation (scaling, padding below and to the right) is included. A predictor that streams a frame
+    in bands of rows, or searches cells of it, processes it in one piece here, so that each layer has a single map.
     """
-    if getattr(detector, "tile", 0) is None:
-        detector = replace(detector, tile=-(-max(frame.shape) // GRID) * GRID)
-    with _recorded(detector.network) as maps:
-        maps.logits = detector.detect(frame).logits.numpy()
+    predictor = detector.predictor
+    if predictor.tile is None and predictor.procedure is None:
+        predictor = replace(predictor, cascade=None, tile=-(-max(frame.shape) // GRID) * GRID)
+    with _recorded(predictor.network) as maps:
+        maps.logits = predictor.logits(frame.image, frame.bad).numpy()
     maps.layers = {name: _cut(m, frame.shape, int(name.rsplit(maxsplit=1)[-1])) for name, m in maps.layers.items()}
     maps.attention = {level: _cut(m, frame.shape, level) for level, m in maps.attention.items()}
     return maps
@@ -66,7 +69,7 @@ def feature_maps(detector: Any, frame: Frame) -> FeatureMaps:
 
 @contextmanager
 def _recorded(network: nn.Module) -> Iterator[FeatureMaps]:
-    """Note what the blocks and gates of a U-Net hand on in its first pass; its hooks are gone afterwards."""
+    """Record the outputs of a U-Net's blocks and gates in its first pass, by hooks that are removed afterwards."""
     maps = FeatureMaps()
     hooks = []
 
@@ -95,13 +98,13 @@ def _recorded(network: nn.Module) -> Iterator[FeatureMaps]:
 
 
 def _cut(maps: Maps, shape: tuple[int, int], level: int) -> Maps:
-    """Cut maps (..., h, w) of a level of resolution to the image."""
+    """Crop maps (..., h, w) of a level to the image, removing the padding."""
     height, width = (-(-side // 2 ** (level - 1)) for side in shape)
     return maps[..., :height, :width]
 
 
 def features_figure(image: NDArray[np.float32], truth: NDArray[np.uint8], maps: FeatureMaps, title: str) -> Figure:
-    """Draw image, truth and probability, then a row for each layer: the mean of its channels, and the liveliest.
+    """Draw image, truth and probability, then a row for each layer: mean and most variable channels.
 
     Every map has its own scale, from its 1st to its 99.5th percentile.
     """
@@ -125,7 +128,7 @@ def features_figure(image: NDArray[np.float32], truth: NDArray[np.uint8], maps: 
 
 
 def attention_figure(image: NDArray[np.float32], truth: NDArray[np.uint8], maps: FeatureMaps, title: str) -> Figure:
-    """Draw the image with its truth outlined, and each gate's attention laid over it."""
+    """Draw the image with its truth outlined, and the attention of each gate overlaid on it."""
     with style.context(["default", LOOK, {"axes.grid": False}]):
         figure = Figure(figsize=(7.2, 2.75), layout="constrained")
         panels = figure.subplots(1, 1 + len(maps.attention), squeeze=False)[0]

@@ -1,4 +1,4 @@
-"""How real the simulated hits are: hits cut out one by one, measured, drawn beside real ones."""
+"""Compare simulated with real hits: cut them out one by one, measure and draw them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,19 +9,19 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cosmicgate.data.simulate.ccd import ITL
-from cosmicgate.data.simulate.cosmic_rays import Rates, cosmic_rays
+from cosmicgate.data.simulation.ccd import ITL
+from cosmicgate.data.simulation.cosmic_rays import Rates, cosmic_rays
 from cosmicgate.evaluation.hits import EIGHT_NEIGHBOURS
 
-Stamp = NDArray[np.float32]  # a hit in its bounding box (h, w), electrons, zero where it is not
+Stamp = NDArray[np.float32]  # a hit in its bounding box (h, w), electrons, zero outside the hit
 
-SEGMENTS = (2, 8)  # of the ITL sensor, each 2000 x 509 px, read and searched on its own
-ITL_EXPTIME = 500.0  # s: the table of real hits adds up three
-ITL_THRESHOLDS = np.linspace(50, 56, 16)  # electrons, of the segments: where the table's pixel values set in
-ITL_NOISE = float(ITL_THRESHOLDS.mean()) / 7  # electrons, dark current included: the table was made at 7 sigma
-# A sensor that looks sideways from its test dewar meets fewer muons, at a slant; concrete walls give more gamma rays.
-# The angle and the share of the Compton recoils are fitted, the muons then follow from the rate. It is one sensor, and
-# calibrated: no scatter from frame to frame.
+SEGMENTS = (2, 8)  # rows and columns of the ITL sensor's segments, each 2000 x 509 px, read and searched separately
+ITL_EXPTIME = 500.0  # s; the table of real hits is the sum of three such exposures
+ITL_THRESHOLDS = np.linspace(50, 56, 16)  # electrons, by segment: the lowest pixel values in the table
+ITL_NOISE = float(ITL_THRESHOLDS.mean()) / 7  # electrons, with dark current; the table was made at 7 sigma
+# A sensor facing sideways in its test dewar is hit by fewer muons, at a slant; concrete walls give more gamma rays.
+# The angle and the share of Compton recoils are fitted; the muon rate then follows from the total rate. There is no
+# scatter from frame to frame, as this is one calibrated sensor.
 LABORATORY: dict[str, Any] = {
     "rates": Rates(muons=0.6, compton=2.5),
     "zenith_angle": 75.0,
@@ -29,7 +29,7 @@ LABORATORY: dict[str, Any] = {
     "charge_scatter": 0.0,
     "diffusion_scatter": 0.0,
 }
-MIN_PIXELS, MIN_CHARGE = 3, 400.0  # smaller footprints are near the noise, or X-rays and hot pixels
+MIN_PIXELS, MIN_CHARGE = 3, 400.0  # px, electrons: smaller footprints are near the noise, or X-rays and hot pixels
 QUANTITIES = {
     "pixels": "pixels per hit",
     "charge": "charge per hit (e$^-$)",
@@ -37,14 +37,14 @@ QUANTITIES = {
     "length": "length (px)",
 }
 REAL_COLOUR, SIMULATED_COLOUR = "#0072B2", "#D55E00"  # blue and vermilion of Okabe & Ito
-COLUMNS, SIDE = 14, 24  # of the gallery: hits in a row, and pixels on a side of each
+COLUMNS, SIDE = 14, 24  # of the gallery: hits in a row, and side of each in pixels
 
 
 def find_hits(image: NDArray[np.floating[Any]], threshold: float) -> list[Stamp]:
-    """Return the groups of touching pixels above ``threshold`` in ``image`` (H, W), both in electrons.
+    """Find connected groups of pixels above ``threshold`` in ``image`` (H, W), both in electrons.
 
-    Charges are cut to whole electrons, as those of the table of real hits are. Groups that are too small to say
-    anything (``MIN_PIXELS``, ``MIN_CHARGE``) are left out.
+    Charges are truncated to whole electrons, as in the table of real hits. Groups below ``MIN_PIXELS`` or
+    ``MIN_CHARGE`` are left out.
     """
     labels, _ = ndimage.label(image > threshold, EIGHT_NEIGHBOURS)
     boxes = enumerate(ndimage.find_objects(labels), start=1)
@@ -60,13 +60,14 @@ def simulate_hits(
     Parameters
     ----------
     frames : int
-        How many, of 500 s each.
+        Number of frames, of 500 s each.
     rng : numpy.random.Generator
-        Draws everything.
+        Source of all random numbers.
     shape : tuple of int
-        Rows and columns; a part of the sensor is quicker.
+        Rows and columns; a part of the sensor is faster to simulate.
     **conditions
-        Of :func:`~cosmicgate.data.simulate.cosmic_rays.cosmic_rays`: none for a telescope's, or ``LABORATORY``.
+        Arguments of :func:`~cosmicgate.data.simulation.cosmic_rays.cosmic_rays`: none for the conditions at a
+        telescope, or ``LABORATORY``.
     """
     hits = []
     for _ in range(frames):
@@ -80,10 +81,10 @@ def simulate_hits(
 
 
 def features(stamp: Stamp) -> dict[str, float]:
-    """Return what can be measured of a hit: pixels, electrons, lengths in pixels, and ratios of them."""
+    """Measure a hit: number of pixels, charges in electrons, lengths in pixels, and ratios of these."""
     rows, columns = np.nonzero(stamp)
     charge = stamp[rows, columns].astype(float)
-    covariance = np.cov(rows, columns, bias=True) + np.eye(2) / 12  # a pixel's own width
+    covariance = np.cov(rows, columns, bias=True) + np.eye(2) / 12  # plus the variance of one pixel's width
     minor, major = np.sqrt(12 * np.linalg.eigvalsh(covariance))
     total = float(charge.sum())
     return {
@@ -101,7 +102,7 @@ def features(stamp: Stamp) -> dict[str, float]:
 
 
 def features_of(hits: Sequence[Stamp]) -> dict[str, NDArray[np.float64]]:
-    """Return the features of all hits, an array (N,) each."""
+    """Measure all hits: feature -> array (N,)."""
     rows = [features(hit) for hit in hits]
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
@@ -111,16 +112,16 @@ def hits_figure(
     rng: np.random.Generator,
     quantities: Sequence[str] = ("pixels", "charge", "elongation"),
 ) -> Figure:
-    """Draw histograms of what the hits measure, and a row of each sample's hits, drawn at random by ``rng``.
+    """Draw histograms of measured features, and a row of random hits of each sample.
 
     Parameters
     ----------
     samples : mapping of str to sequence of ndarray (h, w), electrons
         Kind -> hits. The kind "real" is drawn filled and blue, any other as a vermilion line.
     rng : numpy.random.Generator
-        Chooses the hits that are shown.
+        Source of random numbers, by which the hits shown are chosen.
     quantities : sequence of str
-        Keys of ``QUANTITIES``.
+        Features to draw, keys of ``QUANTITIES``.
     """
     figure = Figure(figsize=(11, 3.6 + 0.8 * len(samples)), dpi=110, layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=(3.6, 0.8 * len(samples)), squeeze=False)[:, 0]
@@ -153,6 +154,6 @@ def hits_figure(
 
 
 def _framed(stamp: Stamp) -> Stamp:
-    """Return a hit in the middle of a square of ``SIDE`` pixels."""
+    """Pad a hit to a centred square of ``SIDE`` pixels."""
     before = [(SIDE - length) // 2 for length in stamp.shape]
     return np.pad(stamp, [(b, SIDE - length - b) for b, length in zip(before, stamp.shape, strict=True)])

@@ -1,4 +1,4 @@
-"""Pictures of an image, its truth and what detectors make of it; the look that all figures share."""
+"""Draw an image with its truth and the masks of detectors; define the style that all figures share."""
 
 import io
 import math
@@ -15,11 +15,12 @@ from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.evaluation.hits import EIGHT_NEIGHBOURS
-from cosmicgate.files import write_whole
-from cosmicgate.truth import CORE, IGNORED, RING, SKY
+from cosmicgate.io.atomic import atomic_write
+from cosmicgate.report.figures.stretch import stretch
 
-# Steps in lightness as well as in hue: they differ in grey print and for colour-blind readers.
+# Colours differ in lightness as well as in hue, for greyscale print and colour-blind readers.
 MASK_COLOURS = {
     "core, found": "#909090",
     "ring, found": "#D0D0D0",
@@ -52,26 +53,26 @@ def masks_figure(
     title: str,
     window: int = 256,
 ) -> Figure:
-    """Draw an image, its truth and each detector's mask, every pixel a square of whole PNG pixels.
+    """Draw an image, its truth and each detector's mask, every pixel as a square of whole PNG pixels.
 
     Parameters
     ----------
     image : ndarray (H, W)
-        Any unit: stretched by asinh from the sky's noise up, bright is dark.
+        Image in any unit. It is stretched by asinh, scaled to the sky noise, and shown inverted (bright is dark).
     truth : ndarray (H, W), uint8
-        SKY, CORE, RING or IGNORED of :mod:`cosmicgate.truth`.
+        SKY, CORE, RING or IGNORED of :mod:`cosmicgate.data.pixel_labels`.
     masks : mapping of str to ndarray (H, W), bool
-        Detector -> pixels that it calls a hit.
+        Detector -> predicted hit pixels.
     title : str
-        Above the panels; should say the frame and its provenance.
+        Title above the panels; should name the frame and its data origin.
     window : int
-        Of a larger image the window of this many pixels a side is shown in which there is most to see: hits, and
-        mistakes of each detector.
+        Side, in pixels, of the part shown of a larger image: the window with the most hits and mistakes of detectors
+        (:func:`busiest`).
 
     Raises
     ------
     ValueError
-        If truth or a mask has not the shape of the image.
+        If truth or a mask differs in shape from the image.
     """
     for name, array in {"truth": truth, **masks}.items():
         if array.shape != image.shape:
@@ -85,15 +86,15 @@ def masks_figure(
 
 
 def _wrong(truth: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Core pixels that are missed, and sky that is called a hit (H, W)."""
+    """Mark missed core pixels and sky pixels predicted as a hit (H, W)."""
     return np.asarray((mask & (truth == SKY)) | (~mask & (truth == CORE)))
 
 
 def busiest(marks: Sequence[NDArray[np.bool_]], window: int) -> tuple[slice, slice]:
-    """Return the window with the most connected components of ``marks`` (H, W), each counted at its first pixel.
+    """Find the window with the most connected components of ``marks`` (H, W), each counted at its first pixel.
 
-    Components of one of them weigh the less the more it has in all: a detector with thousands of mistakes decides no
-    more than one with few.
+    The components of each mask are weighted by the inverse of their number, so that a detector with thousands of
+    mistakes has no more influence than one with few.
     """
     shape = marks[0].shape
     height, width = (min(window, side) for side in shape)
@@ -109,18 +110,8 @@ def busiest(marks: Sequence[NDArray[np.bool_]], window: int) -> tuple[slice, sli
     return slice(y, y + height), slice(x, x + width)
 
 
-def stretch(image: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """(H, W) -> (H, W, 3) in [0, 1], sky nearly white; what is not finite is white."""
-    values = np.where(np.isfinite(image), image, np.nan).astype(float)
-    sky = np.nanmedian(values)
-    noise = 1.4826 * np.nanmedian(np.abs(values - sky)) or 1.0
-    bright = np.arcsinh(np.nan_to_num((values - sky) / noise, nan=-2) / 3)
-    low, high = math.asinh(-2 / 3), max(math.asinh(20 / 3), float(np.percentile(bright, 99.8)))
-    return np.repeat(1 - np.clip((bright - low) / (high - low), 0, 1)[..., None], 3, axis=2)
-
-
 def _verdict(truth: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(H, W), (H, W) -> (H, W, 3): found, missed and false pixels in MASK_COLOURS, sky white."""
+    """Colour found, missed and false pixels by MASK_COLOURS, sky white: (H, W, 3)."""
     colours = {name: [int(code[i : i + 2], 16) / 255 for i in (1, 3, 5)] for name, code in MASK_COLOURS.items()}
     picture = np.ones((*truth.shape, 3))
     picture[mask] = colours["false"]
@@ -132,7 +123,7 @@ def _verdict(truth: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.fl
 
 
 def _panels_figure(panels: Mapping[str, NDArray[np.float64]], title: str, ignored: bool) -> Figure:
-    """Lay the panels (h, w, 3) out in rows of at most five, names above, legend below; lengths in PNG pixels."""
+    """Lay out the panels (h, w, 3) in rows of at most five, names above, legend below; lengths in PNG pixels."""
     height, width = next(iter(panels.values())).shape[:2]
     scale = math.ceil(512 / max(height, width))
     wide, high, gap = scale * width, scale * height, 18
@@ -161,18 +152,18 @@ def _panels_figure(panels: Mapping[str, NDArray[np.float64]], title: str, ignore
 
 
 def _lines(texts: Sequence[str]) -> int:
-    """Height that the tallest of the texts needs, PNG pixels."""
+    """Compute the height of the tallest of the texts, PNG pixels."""
     return 14 + 40 * (1 + max(text.count("\n") for text in texts))
 
 
 def file_name(*parts: str) -> str:
-    """Return the parts joined by underscores, what no file name should have replaced."""
-    return re.sub(r"[^\w.,-]+", "-", "_".join(parts))
+    """Join parts by underscores, replacing characters unsuitable in file names by hyphens."""
+    return re.sub(r"[^\w.,-]+", "-", "_".join(parts)).rstrip("-")
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
-    """Write a figure as PNG, the same bytes whoever draws it."""
+    """Write a figure as PNG without metadata, so that the bytes are reproducible."""
     picture = io.BytesIO()
     figure.savefig(picture, format="png", metadata={"Software": None})
-    write_whole(path, picture.getvalue())
+    atomic_write(path, picture.getvalue())
     return path

@@ -1,10 +1,10 @@
-"""The figures of a report: ROC and precision-recall curves, recall by length and brightness of the hits."""
+"""Draw ROC and precision-recall curves, recall by length and brightness of the hits, and training history."""
 
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib import style
@@ -12,104 +12,117 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from cosmicgate.report.pictures.panels import LOOK, file_name, save_figure
-from cosmicgate.report.results import CONVENTIONS, CURVES, Row, by_test_set, heading, label
+from cosmicgate.data.pixel_labels import Convention
+from cosmicgate.evaluation.records import DetectorRecord, labels
+from cosmicgate.report.figures.mask_figures import LOOK, file_name, save_figure
+from cosmicgate.report.results import CONVENTIONS, Row, by_test_set, heading
 from cosmicgate.report.tables import span
-from cosmicgate.truth import Convention
 
-SWEPT = 64  # a curve of at most so many points was swept setting by setting, and shows each of them
-# Okabe and Ito's palette; its yellow is lost on white paper.
+SWEPT = 64  # a curve of at most this many points comes from a sweep over settings, each of which gets a marker
+# Okabe and Ito's palette without its yellow, which is hardly visible on white paper.
 COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 MARKERS = "osD^vPX*"
+CURVES = ("fpr", "tpr", "recall", "precision")
+
+
+class Look(NamedTuple):
+    """Legend label of a detector, and its index in the report, which determines colour, dashes and marker."""
+
+    label: str
+    place: int
 
 
 def draw_curves(rows: Sequence[Row], folder: Path, convention: Convention = "dilated") -> list[Path]:
-    """Draw a PNG for each test set, ``curves_<convention>_<test set>_<provenance>.png``.
+    """Draw a PNG for each test set, ``curves_<convention>_<test set>_<data origin>.png``.
 
-    A detector looks the same in all of them.
+    A detector has the same colour and dashes in all of them.
     """
-    return _draw(rows, rows, folder, f"curves_{convention}", lambda m, places: curves_figure(m, convention, places))
+    return _draw(
+        rows, rows, folder, f"curves_{convention}", lambda members, looks: curves_figure(members, convention, looks)
+    )
 
 
 def draw_recall(rows: Sequence[Row], folder: Path) -> list[Path]:
-    """Draw a PNG for each test set whose rows tell hits apart, ``recall_<test set>_<provenance>.png``.
+    """Draw a PNG for each test set with recall by class of hits, ``recall_<test set>_<data origin>.png``.
 
-    A detector looks as it does in the curves.
+    A detector has the same colour and dashes as in the curves.
     """
-    return _draw(rows, [row for row in rows if tells_hits(row)], folder, "recall", recall_figure)
+    return _draw(rows, [row for row in rows if has_recall(row)], folder, "recall", recall_figure)
 
 
-def tells_hits(row: Row) -> bool:
-    """Say whether a row has the hits that are found by length and brightness."""
+def has_recall(row: Row) -> bool:
+    """Check whether a row has recall by length and by brightness of the hits."""
     return bool(row["per_hit"].get("by_length") and row["per_hit"].get("by_snr"))
 
 
 def _draw(rows: Sequence[Row], shown: Sequence[Row], folder: Path, kind: str, figure: Any) -> list[Path]:
-    labels = [label(row, rows) for row in rows]
-    places = {text: place for place, text in enumerate(dict.fromkeys(labels))}
+    looks = {
+        record: Look(text, place) for place, (record, text) in enumerate(labels(r["detector"] for r in rows).items())
+    }
     made: list[Path] = []
     for members in by_test_set(shown):
-        path = folder / f"{file_name(kind, members[0]['test_set'], members[0]['provenance'])}.png"
-        if path in made:  # the same test set, of other frames
+        path = folder / f"{file_name(kind, members[0]['test_set'], members[0]['data_origin'])}.png"
+        if path in made:  # a test set of the same name with other frames
             path = path.with_stem(f"{path.stem}_{len(made)}")
         with style.context(["default", LOOK]):
-            made.append(save_figure(figure([(label(row, rows), row) for row in members], places), path))
+            made.append(save_figure(figure(members, looks), path))
     return made
 
 
-def curves_figure(members: Sequence[tuple[str, Row]], convention: Convention, places: Mapping[str, int]) -> Figure:
-    """Return the four panels of one test set: ROC and precision-recall, wide and zoomed.
+def curves_figure(members: Sequence[Row], convention: Convention, looks: Mapping[DetectorRecord, Look]) -> Figure:
+    """Draw the four panels of one test set: ROC and precision-recall, wide and zoomed.
 
     Parameters
     ----------
-    members : sequence of (str, row)
-        Label in the legend, and row; all of one test set. A row without curves is in the legend only.
+    members : sequence of row
+        Rows of one test set. One without curves appears in the legend only.
     convention : {"dilated", "core"}
-        Which truth.
-    places : mapping of str to int
-        Label -> its place in the whole report, which decides on colour, dashes and marker.
+        Positives: core and ring, or core alone.
+    looks : mapping of DetectorRecord to Look
+        Label and place in the whole report of each detector.
     """
-    rows = [row for _, row in members]
     figure = Figure(figsize=(7.2, 7.4), layout="constrained")
     panels = figure.subplots(2, 2)
     handles = []
-    for text, row in members:
+    for row in members:
+        text, place = looks[row["detector"]]
         curves = (row.get("curves") or {}).get(convention) or {}
         if not curves.get("fpr"):
             handles.append(Line2D([], [], linestyle="none", label=f"{text} (no curve)"))
             continue
-        look = _look(places[text])
+        look = _look(place)
         if len(curves["fpr"]) <= SWEPT:
-            look |= dict(marker=MARKERS[places[text] % len(MARKERS)], markerfacecolor="white", linewidth=0.8)
+            look |= dict(marker=MARKERS[place % len(MARKERS)], markerfacecolor="white", linewidth=0.8)
         points = {key: np.array(curves[key], float) for key in CURVES}  # null becomes NaN, a gap in the line
         for roc, pr in panels.T:
             handle = roc.plot(points["fpr"], points["tpr"], label=text, **look)[0]
             pr.plot(points["recall"], points["precision"], **look)
         handles.append(handle)
-    low_tpr = _zoom([row[convention]["tpr_at_fpr_0.01pct"] for row in rows], 0.5)
-    low_precision = _zoom([row[convention]["precision_at_tpr_95pct"] for row in rows], 0.8)
+    low_tpr = _zoom([row[convention]["tpr_at_fpr_0.01pct"] for row in members], 0.5)
+    low_precision = _zoom([row[convention]["precision_at_tpr_95pct"] for row in members], 0.8)
     _roc_axes(panels[0, 0], "ROC", (1e-6, 1), (0, 1.02))
     _roc_axes(panels[0, 1], "ROC, zoomed", (1e-5, 1e-2), (low_tpr, 1 + 0.02 * (1 - low_tpr)))
     _pr_axes(panels[1, 0], "Precision-recall", (0, 1.02), (0, 1.02))
     _pr_axes(panels[1, 1], "Precision-recall, zoomed", (0.8, 1.004), (low_precision, 1 + 0.02 * (1 - low_precision)))
-    figure.suptitle(f"{heading(rows[0])}\n{convention} truth: {CONVENTIONS[convention]}", fontsize=9)
+    figure.suptitle(f"{heading(members[0])}\n{convention} truth: {CONVENTIONS[convention]}", fontsize=9)
     _legend(figure, handles)
     return figure
 
 
-def recall_figure(members: Sequence[tuple[str, Row]], places: Mapping[str, int]) -> Figure:
-    """Return two panels of one test set: the part of the hits that is found, by their length and by their peak SNR.
+def recall_figure(members: Sequence[Row], looks: Mapping[DetectorRecord, Look]) -> Figure:
+    """Draw two panels of one test set: the fraction of hits found, by length and by peak signal-to-noise ratio.
 
-    Bars are 95 % intervals by bootstrap over frames; below each class stands how many hits it has. Parameters as
-    of :func:`curves_figure`.
+    Error bars are 95 % intervals by bootstrap over frames; the tick label of each class has its number of hits.
+    Parameters are those of :func:`curves_figure`.
     """
     figure = Figure(figsize=(7.2, 3.8), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     handles = []
-    for number, (text, row) in enumerate(members):
-        look = _look(places[text]) | dict(marker=MARKERS[places[text] % len(MARKERS)], linewidth=1.0)
-        aside = 0.5 * ((number + 0.5) / len(members) - 0.5)  # beside each other, for the bars' sake
+    for number, row in enumerate(members):
+        text, place = looks[row["detector"]]
+        look = _look(place) | dict(marker=MARKERS[place % len(MARKERS)], linewidth=1.0)
+        aside = 0.5 * ((number + 0.5) / len(members) - 0.5)  # offset, so that error bars do not overlap
         for axes, key in zip(panels, ("by_length", "by_snr"), strict=True):
             classes = row["per_hit"][key]
             recall = np.array([100 * c["found"] / c["hits"] if c["hits"] else math.nan for c in classes])
@@ -119,20 +132,20 @@ def recall_figure(members: Sequence[tuple[str, Row]], places: Mapping[str, int])
             axes.vlines(x, *np.transpose(limits), color=look["color"], linewidth=0.8)
         handles.append(handle)
     for axes, key, name in zip(panels, ("by_length", "by_snr"), ("Length (px)", "Peak SNR"), strict=True):
-        classes = members[0][1]["per_hit"][key]
+        classes = members[0]["per_hit"][key]
         axes.set_xticks(range(len(classes)), [f"{span(c)}\n({c['hits']:,})" for c in classes], fontsize=7.5)
         axes.set(xlabel=f"{name}; in brackets: hits", ylim=(-2, 102))
         axes.grid(axis="x", visible=False)
     panels[0].set_ylabel("Hits found (%)")
-    figure.suptitle(heading(members[0][1]), fontsize=9)
+    figure.suptitle(heading(members[0]), fontsize=9)
     _legend(figure, handles)
     return figure
 
 
 def draw_history(trained: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]], path: Path) -> Path:
-    """Draw the validation of trainings by epoch into a PNG: its loss, and its TPR at a false-positive rate of 0.01 %.
+    """Draw validation loss, and TPR at a false-positive rate of 0.01 %, by epoch into a PNG.
 
-    ``trained`` is run -> ``val/loss`` and ``val/tpr_at_fpr_0.01pct`` -> epochs and values.
+    ``trained`` maps run -> ``val/loss`` and ``val/tpr_at_fpr_0.01pct`` -> (epoch, value).
     """
     with style.context(["default", LOOK]):
         figure = Figure(figsize=(7.2, 3.8), layout="constrained")
@@ -172,7 +185,7 @@ def _pr_axes(axes: Axes, title: str, x: tuple[float, float], y: tuple[float, flo
 
 
 def _mark(axes: Axes, title: str, rules: Mapping[float, str]) -> None:
-    """Mark, with names above the frame, where the published numbers are read off."""
+    """Draw labelled vertical lines where the paper's tables read off the curves."""
     axes.set_title(title, loc="left", pad=14, fontweight="bold")
     for x, text in rules.items():
         axes.axvline(x, color="0.45", linewidth=0.8, zorder=1)
@@ -180,6 +193,6 @@ def _mark(axes: Axes, title: str, rules: Mapping[float, str]) -> None:
 
 
 def _zoom(scores: Sequence[float | None], otherwise: float) -> float:
-    """Lower end of a zoomed axis: the median, so that one detector which fails does not flatten the others."""
+    """Compute the lower end of a zoomed axis from the median score, so that a failing detector does not set it."""
     known = [score for score in scores if score is not None]
     return min(0.9, math.floor(10 * statistics.median(known)) / 10) if known else otherwise
