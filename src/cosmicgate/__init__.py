@@ -1,20 +1,27 @@
-"""CosmicGate: cosmic-ray hits in astronomical CCD images, found by attention-gated U-Nets."""
+"""CosmicGate: find cosmic-ray hits in astronomical CCD images with attention-gated U-Nets."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.3"
-__all__ = ["Masker", "clean", "load"]
-MODULES = {"Masker": "masking.masker", "clean": "masking.inpainting", "load": "masking.loading"}
+__version__ = "0.2.0"
+__all__ = ["CosmicRayMasker", "clean", "cosmicray_unet", "detect_cosmics", "load"]
+MODULES = {
+    "CosmicRayMasker": "masking.masker",
+    "clean": "masking.inpainting",
+    "cosmicray_unet": "masking.drop_in",
+    "detect_cosmics": "masking.drop_in",
+    "load": "masking.load",
+}
 
 if TYPE_CHECKING:
+    from cosmicgate.masking.drop_in import cosmicray_unet, detect_cosmics
     from cosmicgate.masking.inpainting import clean
-    from cosmicgate.masking.loading import load
-    from cosmicgate.masking.masker import Masker
+    from cosmicgate.masking.load import load
+    from cosmicgate.masking.masker import CosmicRayMasker
 
 
 def __getattr__(name: str) -> Any:
-    """Import what astronomers use when it is asked for: torch takes seconds that ``import cosmicgate`` does not."""
+    """Import the public names on first use: importing torch takes seconds, ``import cosmicgate`` should not."""
     if name in MODULES:
         return getattr(import_module(f"cosmicgate.{MODULES[name]}"), name)
     raise AttributeError(f"module 'cosmicgate' has no attribute {name!r}")

@@ -1,31 +1,132 @@
-"""What a command may be told: the top-level keys as dataclasses, and a check of every node behind them.
+"""Define the configuration keys of ``train.py`` and ``evaluate.py``, and validate configurations.
 
-A misspelt key, in a file or as ``+key=``, and a value of a wrong type stop here with their name, before anything runs.
+Top-level keys are dataclass fields; nodes with a ``_target_`` are checked against its signature. A misspelt key, in a
+file or as ``+key=``, and a value of a wrong type raise an error that names the key, before anything runs.
 """
 
+import collections.abc
 import inspect
 import logging
+import re
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field, is_dataclass
+from fnmatch import fnmatch
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 import torch
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
-from hydra.types import RunMode
-from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+
+from cosmicgate.extras import extra
+
+with extra("train"):
+    from hydra import compose
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import HydraException, InstantiationException
+    from hydra.types import RunMode
+    from hydra.utils import get_object, instantiate
+    from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
 HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 PLAIN = (bool, int, float, str)
+# Type -> its name in error messages, for one value and for several.
+WORDS = {
+    bool: ("true or false", "true or false"),
+    int: ("a whole number", "whole numbers"),
+    float: ("a number", "numbers"),
+    str: ("a text", "texts"),
+    type(None): ("null", "nulls"),
+    Any: ("anything", "anything"),
+    object: ("anything", "anything"),
+}
+# Keys that take values of several types, which OmegaConf's structured configs do not support.
+SEVERAL_TYPES: dict[str, Any] = {
+    "checkpoint": str | list[str] | None,
+    "timing": tuple[int, int] | None,
+    "features": bool | list[str],
+}
+# Keys and choices by the names that other programs, or earlier versions, give them -> the name here, or what to type.
+KNOWN_AS = {
+    "ckpt_path": "start=CHECKPOINT for the first weights of train.py, hydra.run.dir=RUN to resume a run, "
+    "checkpoint=RUN of evaluate.py",
+    "resume_from_checkpoint": "hydra.run.dir=RUN, that of the run to resume",
+    "trainer.resume_from_checkpoint": "hydra.run.dir=RUN, that of the run to resume",
+    "trainer.fast_dev_run": "debug=default, one batch of everything",
+    "debug=fdr": "debug=default",
+    "debug=limit": "trainer.limit_train_batches=0.01",
+    "hparams_search": "python scripts/search.py, another command",
+    "sweep=search": "python scripts/search.py, another command",
+    "train": "python evaluate.py checkpoint=RUN, which tests without training",
+    "test": "python evaluate.py checkpoint=RUN; a training is always tested",
+    "task_name": "name",
+    "experiment_name": "name",
+    "run_name": "name",
+    "output_dir": "hydra.run.dir",
+    "paths.output_dir": "hydra.run.dir",
+    "data_dir": "data.root",
+    "data.data_dir": "data.root",
+    "paths.data_dir": "data.root",
+    "datamodule": "data",
+    "dataset": "data",
+    "batch_size": "data.batch_size",
+    "num_workers": "data.num_workers",
+    "workers": "data.num_workers",
+    "data.workers": "data.num_workers",
+    "net": "model",
+    "model.net": "model",
+    "optimizer": "module.optimizer",
+    "model.optimizer": "module.optimizer",
+    "scheduler": "module.scheduler",
+    "lr_scheduler": "module.scheduler",
+    "model.scheduler": "module.scheduler",
+    "loss": "module.loss",
+    "model.loss": "module.loss",
+    "lr": "module.optimizer.lr",
+    "learning_rate": "module.optimizer.lr",
+    "model.lr": "module.optimizer.lr",
+    "module.lr": "module.optimizer.lr",
+    "module.optimizer.learning_rate": "module.optimizer.lr",
+    "epochs": "trainer.max_epochs",
+    "max_epochs": "trainer.max_epochs",
+    "accelerator": "trainer.accelerator",
+    "devices": "trainer.devices",
+    "gpus": "trainer.devices",
+    "trainer.gpus": "trainer.devices",
+    "precision": "trainer.precision",
+    "wandb": "logger",
+    "logger.wandb": "logger",
+    "logger.csv": "logger",
+    "logger.tensorboard": "logger",
+    "data.split": "data.part",
+    "detector=packaged": "detector=pretrained",
+    "detector=packaged_fast": "detector=pretrained_cascade",
+    "detector=packaged_four": "detector=pretrained_paper",
+    "beside=packaged": "beside=[pretrained]",
+    "data=sealed": "data=held_out",
+    "data=lco_zenodo": "data=lco",
+    "data/size=none": "~data/size",
+    "experiment=decam_trained": "experiment=decam",
+    "experiment=narrow": "experiment=ablations/width_8",
+    "experiment=small_8": "experiment=ablations/unet_2_8",
+    "experiment=small_16": "experiment=ablations/unet_2_16",
+    **{
+        f"experiment={name}": f"experiment=ablations/{name}"
+        for name in ("ema", "loss_dice", "loss_focal", "loss_median", "physical_hits", "raw_input", "raw_input_no_sky")
+    },
+    **{
+        f"experiment={name}": "pretrained=general"
+        for name in ("cameras", "general", "smeared", "faint", "longer", "trails", "sharp")
+    },
+    **{f"experiment={name}": "pretrained=general_cascade" for name in ("screen", "squares")},
+    **{f"experiment={name}": f"evaluation={name}" for name in ("paper_tables", "paper_tables_quick", "variants")},
+}
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be meant; the message names the key."""
+    """Error of an invalid configuration; the message names the key."""
 
 
 @dataclass
@@ -42,10 +143,12 @@ class Train:
     name: str
     title: str
     real: str
+    variant: str = ""
     group: str | None = None
     resume: bool = True
     start: str | None = None
     threshold: float = 0.5
+    beside: list[str] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
 
 
@@ -56,50 +159,58 @@ class Evaluate:
     detector: Any
     seed: int
     real: str
-    checkpoint: Any = None  # a path, a glob pattern, or a list of both
+    checkpoint: Any = None  # a checkpoint, a run folder, a glob pattern, or a list of these
+    trust: list[str] = field(default_factory=list)
     weights: str | None = None
     data: Any = None
+    networks: Any = field(default_factory=dict)  # name -> node of conf/model
+    timing: Any = None  # rows and columns of the frame on which detectors are timed
     compare: list[list[str]] = field(default_factory=list)
     picture: bool = True
-    features: bool = False
+    features: Any = False
     logger: Any = None
     group: str | None = None
     tags: list[str] = field(default_factory=list)
 
 
 @contextmanager
-def one_sentence() -> Iterator[None]:
-    """Turn an error of the user's input into one sentence and exit code 1; its traceback goes to the log file.
+def report_user_errors() -> Iterator[None]:
+    """Report an error of the user's input in one sentence and exit with code 1; the traceback goes to the log file.
 
-    In a sweep the error goes on: :class:`cosmicgate.training.sweeps.KeepGoing` keeps it, and the next job runs.
+    In a sweep the error is raised again: :class:`~cosmicgate.training.sweeps.ContinueOnJobFailure` records it, and the
+    next job runs.
     """
     try:
         yield
     except (ValueError, OSError, ImportError, InstantiationException) as error:
         cause = cause_of(error)
-        sweeping = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-        if sweeping or not isinstance(cause, (ValueError, OSError, ImportError)):
+        if in_sweep() or not isinstance(cause, (ValueError, OSError, ImportError)):
             raise
         logging.getLogger(__name__).debug("traceback", exc_info=error)
         sys.exit(f"error: {cause}")
 
 
+def in_sweep() -> bool:
+    """Check whether this command is one of a sweep's jobs."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
 def cause_of(error: BaseException) -> BaseException:
-    """Return what a config's target raised: Hydra wraps it."""
+    """Unwrap the exception that a config's target raised from Hydra's InstantiationException."""
     while isinstance(error, InstantiationException) and error.__cause__:
         error = error.__cause__
     return error
 
 
 def precision() -> str:
-    """Return Lightning's name for the fastest safe precision of this machine."""
+    """Choose the fastest safe precision of this machine, by Lightning's name."""
     if not torch.cuda.is_available():
         return "32-true"
     return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
 
 
 def gpu() -> bool:
-    """Say whether there is a GPU to train on."""
+    """Check whether there is a GPU to train on."""
     return torch.cuda.is_available()
 
 
@@ -112,55 +223,144 @@ TITLES = {
 
 
 def title(name: str) -> str:
-    """Return the paper's name of a network."""
+    """Look up the paper's name of a network."""
     return TITLES.get(name, name)
 
 
+def path_name(name: str) -> str:
+    """Replace characters in a name that Hydra or shells need quoted (``=``, commas, spaces), for use in a path."""
+    return re.sub(r"[^\w./+-]+", "-", str(name)).strip("-/") or "unnamed"
+
+
+def stem(choice: str | None) -> str | None:
+    """Cut the folder off a choice: ``ablations/ema`` becomes ``ema``."""
+    return choice and choice.rpartition("/")[2]
+
+
+def choices(*names: str) -> str:
+    """List the options of config groups, a line each, for ``--help``.
+
+    Parameters
+    ----------
+    names : str
+        Groups; their subgroups are listed too. ``-NAME`` leaves out an option, ``-real_*`` several; ``_NAME`` is never
+        listed.
+    """
+    loader = GlobalHydra.instance().config_loader()
+    left_out = ["_*", *(name[1:] for name in names if name.startswith("-"))]
+
+    def options(group: str) -> list[str]:
+        return [o for o in loader.get_group_options(group) if not any(fnmatch(o, pattern) for pattern in left_out)]
+
+    lines, groups = [], [name for name in names if not name.startswith("-")]
+    while groups:
+        group, below = groups[0], loader.list_groups(groups[0])
+        inside = [f"{folder}/{o}" for folder in below for o in options(f"{group}/{folder}")]
+        lines.append(f"{group}: {', '.join(options(group) + (inside if group == 'experiment' else []))}")
+        groups = [*(f"{group}/{folder}" for folder in below if group != "experiment"), *groups[1:]]
+    return "\n".join(lines)
+
+
+OmegaConf.register_new_resolver("choices", choices, replace=True)
+OmegaConf.register_new_resolver("stem", stem, replace=True)
+OmegaConf.register_new_resolver("path_name", path_name, replace=True)
 OmegaConf.register_new_resolver("model_title", title, replace=True)
 OmegaConf.register_new_resolver("gpu", gpu, replace=True)
 OmegaConf.register_new_resolver("auto_precision", precision, replace=True)
 
 
-def checked(cfg: DictConfig, schema: type[Train] | type[Evaluate]) -> DictConfig:
-    """Return ``cfg`` after a check of its keys and types.
+def validate(cfg: DictConfig, schema: type[Train] | type[Evaluate]) -> DictConfig:
+    """Check the keys and types of ``cfg`` and return it merged with the defaults of ``schema``.
 
     Raises
     ------
     ConfigError
-        Names the first key that is unknown, missing or of a wrong type, and what was expected.
+        If a key is unknown, missing or of a wrong type; names the first such key and what was expected.
     """
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), cfg)
     except OmegaConfBaseException as error:
+        hints, key = get_type_hints(schema), re.split(r"[.\[]", error.full_key or "")[0]
+        if key in hints:
+            found = OmegaConf.to_container(cfg, resolve=False)
+            raise ConfigError(f"{key}: got {found[key]!r}, expected {readable(hints[key])}") from error  # type: ignore
         reason = str(error).splitlines()[0].removesuffix(".")
         known = ", ".join(schema.__dataclass_fields__)
-        raise ConfigError(f"{error.full_key or 'configuration'}: {reason} (known keys: {known})") from error
+        hint = name_here(error.full_key or "") or f"known keys: {known}"
+        raise ConfigError(f"{error.full_key or 'configuration'}: {reason} ({hint})") from error
     missing = sorted(OmegaConf.missing_keys(merged))
     if missing:
         raise ConfigError(f"{missing[0]}: needs a value")
     values: Any = OmegaConf.to_container(merged, resolve=True)
     if not 0 < values.get("threshold", 0.5) < 1:
         raise ConfigError(f"threshold: got {values['threshold']}, expected a probability between 0 and 1")
+    for key, hint in SEVERAL_TYPES.items():
+        if key in values and not matches_type(values[key], hint):
+            raise ConfigError(f"{key}: got {values[key]!r}, expected {readable(hint)}")
     for pair in values.get("compare", []):
         if len(pair) != 2:
-            raise ConfigError(f"compare: got {pair}, expected pairs of rows' titles, as in [[Att deepCR, deepCR]]")
+            raise ConfigError(f"compare: got {pair}, expected pairs of models, as in [[Att deepCR, deepCR]]")
     for key, value in values.items():
         check_node(value, key)
     return cast(DictConfig, merged)
 
 
+def name_here(key: str) -> str:
+    """Translate a key, or a choice (``group=name``), of another program or an earlier version into a hint for errors.
+
+    Empty for a key that is not in :data:`KNOWN_AS`; a key below one that is (``model.optimizer.lr``) keeps its end.
+    """
+    for known, here in KNOWN_AS.items():
+        if key == known or (key.startswith(f"{known}.") and " " not in here):
+            return f"you may know this as {known}: here it is {here}{key.removeprefix(known)}"
+    return ""
+
+
 def as_written(node: Any, key: str) -> str:
-    """Return the text of a node under a key with what it refers to left unresolved."""
+    """Read the text of a key of a node with its interpolations (``${...}``) unresolved."""
     return str(OmegaConf.to_container(node, resolve=False)[key])  # type: ignore[call-overload, index]
 
 
 def build(node: Any, **more: Any) -> Any:
-    """Instantiate a node with plain lists and dicts: Hydra's own containers would turn dataclasses into nodes again."""
-    return instantiate(node, _convert_="all", **more)
+    """Instantiate a node with plain lists and dicts, as Hydra's own containers would turn dataclasses into nodes again.
+
+    Further arguments are passed as values, not as configuration, so that ``${...}`` in them is not interpolated: a
+    title may come from another person's file.
+    """
+    return instantiate(node, _convert_="all", _partial_=True)(**more) if more else instantiate(node, _convert_="all")
+
+
+def detector_nodes(names: Sequence[str]) -> dict[str, Any]:
+    """Compose nodes of ``conf/detector`` by name, as ``python evaluate.py detector=[...]`` does.
+
+    Raises
+    ------
+    ConfigError
+        If there is no file of a name.
+    """
+    if not names:
+        return {}
+    try:
+        node = compose("evaluate", [f"detector=[{','.join(names)}]"])["detector"]
+    except HydraException as error:
+        known = "names of files in conf/detector, without .yaml"
+        raise ConfigError(f"beside: got {list(names)}, expected {known} ({str(error).splitlines()[0]})") from error
+    return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
+
+
+def modules_named(node: Any) -> list[str]:
+    """List the modules of the classes that the user's own configuration names, in order to trust its checkpoints."""
+    if isinstance(node, Mapping):
+        target = node.get("_target_")
+        own = [target.rpartition(".")[0], get_object(target).__module__] if isinstance(target, str) else []
+        return [*own, *(module for value in node.values() for module in modules_named(value))]
+    if isinstance(node, Sequence) and not isinstance(node, str):
+        return [module for value in node for module in modules_named(value)]
+    return []
 
 
 def check_node(node: Any, path: str) -> None:
-    """Compare each node that has a ``_target_`` with the arguments of what it names, and so on below it."""
+    """Check each node with a ``_target_``, at any depth, against the signature of that target."""
     if isinstance(node, Mapping):
         if "_target_" in node:
             _check_call(node, path)
@@ -182,7 +382,8 @@ def _check_call(node: Mapping[str, Any], path: str) -> None:
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         for key in given:
             if key not in parameters:
-                raise ConfigError(f"{path}.{key}: unknown key; {node['_target_']} takes {', '.join(parameters)}")
+                taken = name_here(f"{path}.{key}") or f"{node['_target_']} takes {', '.join(parameters)}"
+                raise ConfigError(f"{path}.{key}: unknown key; {taken}")
     if not node.get("_partial_", False):
         for name, parameter in parameters.items():
             needed = parameter.default is parameter.empty and parameter.kind not in (2, 4)
@@ -190,37 +391,86 @@ def _check_call(node: Mapping[str, Any], path: str) -> None:
                 raise ConfigError(f"{path}.{name}: {node['_target_']} needs a value")
     hints = _hints(target)
     for key, value in given.items():
-        if key in hints and not fits(value, hints[key]):
-            raise ConfigError(f"{path}.{key}: got {value!r}, expected {_readable(hints[key])}")
+        if key in hints and not matches_type(value, hints[key]):
+            raise ConfigError(f"{path}.{key}: got {value!r}, expected {readable(hints[key])}")
 
 
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:
     try:
         return get_type_hints(target.__init__ if inspect.isclass(target) else target)
-    except (NameError, TypeError):  # annotations of a library that cannot be resolved are not ours to judge
+    except (NameError, TypeError):  # a library's annotations may not be resolvable: skip the check
         return {}
 
 
-def fits(value: Any, hint: Any) -> bool:
-    """Say whether a value of a YAML file can be meant by a type hint; what is not plain is left to the call itself."""
-    origin = get_origin(hint)
+def matches_type(value: Any, hint: Any) -> bool:
+    """Check whether a value of a YAML file matches a type hint.
+
+    Plain values are checked, and the items of lists and mappings. A node with a ``_target_`` always matches, as only
+    instantiating it would show its type.
+    """
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return matches_type(value, parts[0])
     if origin is Literal:
-        return value in get_args(hint)
+        return any(value == part and type(value) is type(part) for part in parts)
     if origin in (Union, types.UnionType):
-        return any(fits(value, part) for part in get_args(hint))
-    if hint is type(None) or value is None:
-        return value is None and hint in (type(None), Any)
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+        return any(matches_type(value, part) for part in parts)
+    if hint in (Any, object) or not inspect.isclass(wanted := origin or hint):
+        return True
+    if value is None or wanted is type(None):
+        return value is None and wanted is type(None)
+    if isinstance(value, Mapping) and "_target_" in value:
+        return True
+    if isinstance(value, PLAIN):
+        numeric = wanted is float and isinstance(value, int) and not isinstance(value, bool)
+        return numeric or (wanted in PLAIN and type(value) is wanted)
+    if wanted in (*PLAIN, collections.abc.Callable) or is_dataclass(wanted):
+        return False
+    if isinstance(value, Mapping):
+        keys, values = parts if len(parts) == 2 and issubclass(wanted, Mapping) else (Any, Any)
+        return not issubclass(wanted, list | tuple) and all(
+            matches_type(key, keys) and matches_type(one, values) for key, one in value.items()
+        )
+    if not isinstance(value, Sequence):
+        return True
+    if wanted is tuple and parts and parts[-1] is not Ellipsis:
+        return len(value) == len(parts) and all(map(matches_type, value, parts))
+    of = parts[0] if parts and not issubclass(wanted, Mapping) else Any
+    return not issubclass(wanted, Mapping) and all(matches_type(one, of) for one in value)
+
+
+def readable(hint: Any) -> str:
+    """Describe a type hint for error messages in terms of YAML: "a number or null", "one of batch, group"."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return readable(parts[0])
+    if hint in WORDS:
+        return WORDS[hint][0]
+    if origin is Literal:
+        return ("one of " if len(parts) > 1 else "") + ", ".join(_as_yaml(part) for part in parts)
+    if origin in (Union, types.UnionType):
+        ordered = sorted(parts, key=lambda part: part is type(None))  # null comes last
+        several = list(dict.fromkeys(readable(part) for part in ordered if part is not int or float not in parts))
+        return " or ".join([", ".join(several[:-1]), several[-1]] if len(several) > 1 else several)
     wanted = origin or hint
-    if isinstance(value, PLAIN) and inspect.isclass(wanted):
-        return wanted in PLAIN and isinstance(value, wanted)
-    return True
+    if wanted is collections.abc.Callable:
+        return "a function or class to call, a node with _target_ and _partial_: true"
+    if not inspect.isclass(wanted):
+        return str(hint).replace("typing.", "")
+    if issubclass(wanted, Mapping):
+        return "a mapping" + (f" of {_plural(parts[0])} to {_plural(parts[1])}" if len(parts) == 2 else "")
+    if wanted is tuple and parts and parts[-1] is not Ellipsis:
+        return f"a list of {len(parts)}: " + ", ".join(map(readable, parts))
+    if wanted in (list, tuple, set, frozenset) or wanted.__module__ == "collections.abc":
+        return "a list" + (f" of {_plural(parts[0])}" if parts else "")
+    return f"a node with the _target_ of a {wanted.__module__}.{wanted.__qualname__}"
 
 
-def _readable(hint: Any) -> str:
-    if get_origin(hint) is Literal:
-        return "one of " + ", ".join(str(a) for a in get_args(hint))
-    return getattr(hint, "__name__", None) or str(hint).replace("typing.", "")
+def _plural(hint: Any) -> str:
+    """Describe the type hint of a list's values."""
+    return WORDS[hint][1] if hint in WORDS else f"({readable(hint)})"
+
+
+def _as_yaml(value: Any) -> str:
+    """Format a plain value as in YAML."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
