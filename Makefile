@@ -5,30 +5,38 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := outputs/demo
 RUNS ?= outputs
+PRETRAINED := outputs/pretrained$(if $(SIZE),_$(SIZE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report dashboard sync test test-quick lint format hits bench data-lco data-decam clean
+.PHONY: help setup demo report dashboard sync test test-quick lint format pretrained hits bench data-lco data-decam docs docs-links docs-tables clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make .venv with all that is needed
-$(READY): requirements.txt requirements-dev.txt pyproject.toml
+$(READY): requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; choose one: make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
-demo: setup ## Simulate, train att_cosmic_conn, evaluate, draw: under 10 minutes on 2 cores
+demo: setup ## Simulate, train att_cosmic_conn, evaluate it beside two others, draw: under 10 minutes on 2 cores
 	$(BIN)/python train.py experiment=demo hydra.run.dir=$(DEMO)
-	$(BIN)/python evaluate.py checkpoint=$(DEMO)/checkpoints/best.ckpt 'detector=[checkpoint,astroscrappy]' hydra.run.dir=$(DEMO)/evaluation
-	@echo "Look at $(DEMO)/evaluation/report: tables.md, curves_dilated_decam_simulated.png, masks_decam_r.png"
+
+# Calibration, and the tuning of the cascade, are part of packaging. To use the files: cosmicgate mask -m FILE, or copy
+# them to src/cosmicgate/pretrained/weights.
+CHOICES = $(if $(REAL),real=$(REAL)) $(if $(SIZE),pretrained/size=$(SIZE)) $(ARGS)
+pretrained: setup ## Train the network for any camera and its cascade, calibrate, package: REAL=DIR (SIZE=demo: minutes)
+	$(BIN)/python train.py pretrained=general $(CHOICES) hydra.run.dir=$(PRETRAINED)/general
+	$(BIN)/python train.py pretrained=general_cascade $(CHOICES) hydra.run.dir=$(PRETRAINED)/general_cascade
+	$(BIN)/python -m cosmicgate.release $(PRETRAINED)/general --name general --command 'make pretrained $(CHOICES)' \
+		--coarse $(PRETRAINED)/general_cascade --coarse-command 'make pretrained $(CHOICES)' --folder $(PRETRAINED)/package
 
 report: setup ## Put finished runs into one page, report.html: RUNS="outputs/demo outputs/sweeps"
 	$(BIN)/python -m cosmicgate.report.pages $(RUNS) -o report.html
 
-dashboard: setup ## Save a W&B workspace and report of finished runs, or write down what they would be: RUNS=outputs
+dashboard: setup ## Save a W&B workspace and report of finished runs (wandb login first): RUNS=outputs
 	$(BIN)/python -m cosmicgate.report.dashboard $(RUNS)
 
 sync: setup ## Send offline W&B runs below RUNS=outputs, once you are logged in
@@ -55,18 +63,33 @@ format: setup ## Put the code into its form
 hits: setup ## Compare simulated with real hits: REAL=itl_cosmic_rays.fits.gz
 	$(BIN)/python scripts/compare_hits.py --real $(REAL)
 
-bench: setup ## Measure this machine: simulation, metric, training, masking, its first look
+bench: setup ## Measure this machine: simulation, metric, training, masking, its cascade, what replaces hits
 	$(BIN)/python benchmarks/simulation.py
 	$(BIN)/python benchmarks/metric.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/masking.py
-	$(BIN)/python benchmarks/screening.py
+	$(BIN)/python benchmarks/cascade.py
+	$(BIN)/python benchmarks/cleaning.py
 
 data-lco: setup ## Fetch the LCO cosmic-ray data set into data/lco (ARGS=--dry-run tells how large it is)
-	$(BIN)/python -m cosmicgate.data.archives lco $(ARGS)
+	$(BIN)/python -m cosmicgate.data.download lco $(ARGS)
 
 data-decam: setup ## Fetch 4 DECam exposures a band, their masks and 14 darks into data/noirlab (ARGS as above)
-	$(BIN)/python -m cosmicgate.data.archives decam --kind science dqmask darks $(ARGS)
+	$(BIN)/python -m cosmicgate.data.download decam --kind science dqmask darks $(ARGS)
 
-clean: ## Remove what the demo and the tests made (not data/, not other outputs)
-	rm -rf $(DEMO) .pytest_cache .mypy_cache .ruff_cache
+SPHINX := $(BIN)/python -m sphinx -W --keep-going -n -d docs/_build/doctrees
+$(VENV)/.docs: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	touch $@
+
+docs: $(VENV)/.docs ## Build the documentation site into docs/_build/html; a warning is an error
+	$(SPHINX) -b html docs docs/_build/html
+
+docs-links: $(VENV)/.docs ## Try the links of the documentation that leave it
+	$(SPHINX) -b linkcheck docs docs/_build/links
+
+docs-tables: setup ## Write the tables of docs/*.md again, from docs/results/*.csv
+	$(BIN)/python docs/tables.py
+
+clean: ## Remove what the demo, the tests and the documentation made (not data/, not other outputs)
+	rm -rf $(DEMO) docs/_build docs/api/generated docs/repository .pytest_cache .mypy_cache .ruff_cache
