@@ -1,26 +1,24 @@
 """Fixtures that every test may use: the real data where they are, the user's commands."""
 
-import json
 import os
-import struct
-import subprocess
-import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from replay import Replay
-from wandb.proto import wandb_internal_pb2
 
-ROOT = Path(__file__).parents[1]
+from helpers.replay_server import Replay
+from helpers.repository import ROOT
+from helpers.train_command import Command
+
 REAL = Path(os.environ.get("COSMICGATE_REAL", ROOT.parent / "shared" / "real"))
 
 
 @pytest.fixture
 def real() -> Callable[[str], Path]:
-    """Return the path of a piece of the small real data; skip where they are not on this machine."""
+    """Find a file of the small real data; skip the test where they are not on this machine."""
 
     def find(name: str) -> Path:
         if not (REAL / name).exists():
@@ -32,17 +30,29 @@ def real() -> Callable[[str], Path]:
 
 @pytest.fixture
 def replay(monkeypatch) -> Iterator[Replay]:
-    """Serve what the archives would answer, on the loopback interface."""
+    """Start a server on the loopback interface that answers as the archives do."""
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")
     with Replay() as server:
         yield server
 
 
+@pytest.fixture
+def lco(tmp_path) -> dict[str, bytes]:
+    """Make the archives of the LCO record, with arbitrary bytes in place of frames."""
+    from helpers.archive_files import BODY, taped, zipped  # slow to import: only where it is needed
+
+    name = "LCO_CR_dataset/test_set/masked_fits/coj0m403-kb24-20190101-0147-e91_3frms_masks.fits"
+    other = "LCO_CR_dataset/train_set/0m4_2019/masked_fits/coj0m403-kb24-20190101-0150-e91_3frms_masks.fits"
+    test = zipped({name: BODY}, tmp_path / "test.zip", zipfile.ZIP_STORED).read_bytes()
+    train = taped({other: BODY}, tmp_path / "train.tar.gz").read_bytes()
+    return {"test_set.zip": test, "train_set.tar.gz": train, "README.txt": b"read me"}
+
+
 @pytest.fixture(scope="session")
 def lco_archive(tmp_path_factory) -> Path:
-    """Simulated files of the three classes, as LCO_CR_dataset has them."""
-    from cosmicgate.data.lco.simulated import simulated_archive  # slow to import: only where it is needed
+    """Simulate files of the three telescope classes in the layout of LCO_CR_dataset."""
+    from cosmicgate.data.lco.simulated_archive import simulated_archive  # slow to import: only where it is needed
 
     folder = tmp_path_factory.mktemp("archive")
     return simulated_archive(str(folder), sequences={"0m4": 2, "1m0": 1, "2m0": 1}, shape=(96, 96), rate=300)
@@ -50,83 +60,27 @@ def lco_archive(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def lco_files(lco_archive) -> list[Path]:
-    """Return the files of the data set, sorted: two of a 0m4, one of each other class."""
+    """List the simulated files, sorted: two of a 0m4 telescope, one of each other class."""
     return sorted((lco_archive / "test_set" / "masked_fits").iterdir())
 
 
 @pytest.fixture
 def a_set(tmp_path) -> Callable[..., Any]:
-    """Return a function that makes a test set of so many frames."""
-    from judged import a_test_set  # slow to import: only where it is needed
+    """Make a test set with a given number of frames."""
+    from helpers.fake_detectors import a_test_set  # slow to import: only where it is needed
 
     return partial(a_test_set, tmp_path / "data")
 
 
-TINY = (
-    "data.science.shape=[256,256]",
-    "data.science.bands=[g]",
-    "data.science.frames={train:1,validation:1,test:1}",
-    "data.darks.shape=[256,256]",
-    "data.darks.frames={train:1,validation:1,test:1}",
-    "data.windows.size=64",
-    "data.patch=256",
-    "data.workers=0",
-)
-
-
-class Command:
-    """Runs the user's own commands in a process of their own, without a login of anybody."""
-
-    def __init__(self, home: Path, data: Path) -> None:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
-        self.environment = kept | {
-            "HOME": str(home),
-            "NUMBA_CACHE_DIR": str(data / "numba"),
-            "PYTHONWARNINGS": "default",
-        }
-        self.data = data
-
-    def start(self, script: str, *arguments: str) -> subprocess.Popen:
-        command = [sys.executable, script, *arguments]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=pipe, stderr=pipe, text=True)
-
-    def __call__(self, script: str, *arguments: str) -> subprocess.CompletedProcess:
-        process = self.start(script, *arguments)
-        out, err = process.communicate(timeout=600)
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
-
-    def train(self, run: Path, *arguments: str) -> dict[str, Any]:
-        """Train on tiny simulated frames; return results.json."""
-        done = self("train.py", "trainer=smoke", *TINY, f"data.root={self.data}", f"hydra.run.dir={run}", *arguments)
-        assert done.returncode == 0, done.stderr
-        return json.loads((run / "results.json").read_text())
-
-
 @pytest.fixture(scope="session")
-def command(tmp_path_factory) -> Command:
-    """Return what runs ``train.py`` and ``evaluate.py``; all tests share the data that it makes."""
+def new_interpreter(tmp_path_factory) -> Command:
+    """Run ``train.py`` and ``evaluate.py`` in new interpreters; all tests share the data that they make."""
     return Command(tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("data"))
 
 
-def offline_records(folder: Path) -> list[wandb_internal_pb2.Record]:
-    """Read W&B's own files of offline runs: records in blocks of 32 kB, each part with a header of 7 bytes."""
-    records = []
-    for file in sorted(folder.glob("wandb/offline-run-*/*.wandb")):
-        data, at, parts = file.read_bytes(), 7, b""
-        while at + 7 <= len(data):
-            if 32768 - at % 32768 < 7:
-                at += 32768 - at % 32768
-                continue
-            length, kind = struct.unpack("<HB", data[at + 4 : at + 7])
-            parts += data[at + 7 : at + 7 + length]
-            at += 7 + length
-            if kind in (1, 4):  # a whole record, or the last part of one
-                records.append(wandb_internal_pb2.Record.FromString(parts))
-                parts = b""
-    return records
-
-
-def logged_keys(records: list[wandb_internal_pb2.Record]) -> set[str]:
-    """Return the keys that were logged in an offline run."""
-    return {item.key or ".".join(item.nested_key) for record in records for item in record.history.item}
+@pytest.fixture(scope="session")
+def command(new_interpreter) -> Iterator[Command]:
+    """Run ``train.py`` and ``evaluate.py`` in forks of one interpreter, which saves the time of their imports."""
+    forks = Command(Path(new_interpreter.environment["HOME"]), new_interpreter.data, forks=True)
+    yield forks
+    forks.close()

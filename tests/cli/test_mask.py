@@ -1,0 +1,477 @@
+"""The command as it is typed: what it writes, says and returns, and how it is stopped."""
+
+import errno
+import gzip
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from matplotlib.image import imread
+
+import cosmicgate
+from cosmicgate.cli.show import RED, draw, image_and_hits
+from helpers.checkpoints import WRONG, a_checkpoint
+from helpers.mask_command import DIES, SHAPE, masked, process, run
+from helpers.repository import ROOT
+from helpers.tiny_model import hit, sky, tiny_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def night(tmp_path):
+    """Return a folder with three frames."""
+    (tmp_path / "night").mkdir()
+    for number in range(3):
+        fits.writeto(tmp_path / "night" / f"{number}.fits", sky(SHAPE, number))
+    return tmp_path / "night"
+
+
+# ---------------------------------------------------------------------------------------------------- what it does
+
+
+def test_files_whose_masks_would_have_one_name_are_told_apart_or_refused(night, model):
+    (night / "0.fits.gz").write_bytes(gzip.compress((night / "0.fits").read_bytes()))
+    done = run("mask", night, "-m", model, "-o", night / "masks")
+    assert done.exit_code == 2
+    assert "leave one out, or mask them in separate runs" in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize("kind", [[], ["--append"], ["--clean"]])
+def test_an_output_that_would_not_be_gzipped_is_not_called_so(night, model, kind):
+    done = run("mask", night / "0.fits", "-m", model, *kind, "-o", night / "m.fits.gz")
+    assert done.exit_code == 2
+    assert "cannot be gzipped" in " ".join(done.output.split())
+
+
+def test_an_overscan_that_is_not_searched_is_told(tmp_path, model):
+    fits.writeto(tmp_path / "a.fits", sky(SHAPE), fits.Header({"BIASSEC": "[1:8,1:40]"}))
+    done = run("mask", tmp_path / "a.fits", "-m", model)
+    assert done.exit_code == 0
+    assert "its overscan (BIASSEC = '[1:8,1:40]') is not searched" in " ".join(done.output.split())
+
+
+def test_what_a_mask_calls_bad_is_searched_if_it_is_asked_for_and_much_of_it_is_told(tmp_path, model):
+    hdus = [fits.PrimaryHDU(), fits.ImageHDU(sky(SHAPE), name="SCI"), fits.ImageHDU(hit(SHAPE).astype(int), name="DQ")]
+    hdus[2].data[20:] = 1
+    fits.HDUList(hdus).writeto(tmp_path / "a.fits")
+    done = run("mask", tmp_path / "a.fits", "-m", model)
+    assert "the mask DQ marks 5" in " ".join(done.output.split())
+    assert not masked(tmp_path / "a_crmask.fits", "SCI_CRMASK").any()
+    assert run("mask", tmp_path / "a.fits", "-m", model, "--no-mask").exit_code == 0
+    np.testing.assert_array_equal(masked(tmp_path / "a_crmask.fits", "SCI_CRMASK"), hit(SHAPE))
+
+
+def test_a_night_is_masked_once(night, model, tmp_path):
+    first = run("mask", night, "-m", model, "--json", tmp_path / "s.json")
+    assert first.exit_code == 0, first.output
+    summary = json.loads((tmp_path / "s.json").read_text())
+    assert [Path(row["file"]).name for row in summary["files"]] == ["0.fits", "1.fits", "2.fits"]
+    assert {row["status"] for row in summary["files"]} == {"done"}
+    assert (summary["done"], summary["failed"], summary["hits"]) == (3, 0, 12)
+    assert summary["megapixels"] == pytest.approx(3 * 40 * 56 / 1e6)
+    for number in range(3):
+        np.testing.assert_array_equal(masked(night / f"{number}_crmask.fits"), hit(SHAPE))
+        assert f"{number}.fits: 4 pixels hit (0.179 %)" in first.output
+    before = {path: path.stat().st_mtime_ns for path in night.iterdir()}
+    again = run("mask", night, "-m", model)
+    assert again.exit_code == 0
+    assert again.output.count("up to date") == 3
+    assert {path: path.stat().st_mtime_ns for path in night.iterdir()} == before
+
+
+def test_a_bad_file_is_named_and_the_others_go_on(night, model, tmp_path):
+    (night / "1.fits").write_bytes((night / "1.fits").read_bytes()[:4000])
+    (night / "2.fits").write_text("no FITS")
+    done = run("mask", night, night / "nowhere.fits", "-m", model, "--json", tmp_path / "s.json", "--quiet")
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    errors = done.stderr.splitlines()
+    assert [error.split(":")[0] for error in errors] == ["error"] * 3
+    for name, error in zip(("1.fits", "2.fits", "nowhere.fits"), errors, strict=True):
+        assert name in error
+    summary = json.loads((tmp_path / "s.json").read_text())
+    assert [row["status"] for row in summary["files"]] == ["done", "failed", "failed", "failed"]
+    assert (night / "0_crmask.fits").exists()
+    assert len(list(night.iterdir())) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["-m", "nowhere"], "no network 'nowhere'"),
+        (["--fpr", "0.5"], "calibrated from 1e-05 to 0.01"),
+        (["--fpr", "1e-3", "--threshold", "0.5"], "give one of them"),
+        (["--threshold", "1.5"], "expected a probability between 0 and 1"),
+        (["--grow", "-1"], "Invalid value for '--grow'"),
+        (["--append", "--clean"], "--append"),
+        (["--method", "maskfill"], "--method maskfill has an effect only with --clean"),
+        (["--clean", "--method", "magic"], "--method magic: expected one of median, mean, idw, interpolate, maskfill"),
+        (["--in-place", "-o", "x"], "--in-place"),
+        (["-o", "one.fits"], "would be the output of"),
+        (["-o", "one.fits"], "give a folder with -o"),
+    ],
+)
+def test_wrong_arguments_have_a_sentence_and_exit_code_2(night, model, arguments, sentence):
+    done = run("mask", night, *([] if "-m" in arguments else ["-m", model]), *arguments)
+    assert done.exit_code == 2
+    assert sentence in " ".join(done.output.split())
+    assert len(list(night.iterdir())) == 3
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_wrong_with_a_checkpoint_is_a_sentence_of_each_command(night, tmp_path, wrong):
+    changes, sentence = WRONG[wrong]
+    path = a_checkpoint(tmp_path / "a.ckpt", **changes)
+    for arguments in (("mask", night), ("export", "--onnx", tmp_path / "a.onnx")):
+        done = run(*arguments, "-m", path)
+        assert done.exit_code == 2, done.output
+        assert sentence.replace(" ", "") in "".join(done.output.replace("│", " ").split())
+    assert not (tmp_path / "a.onnx").exists()
+
+
+def test_an_empty_folder_is_a_wrong_argument(tmp_path, model):
+    done = run("mask", tmp_path, "-m", model)
+    assert done.exit_code == 2
+    assert "no FITS file in" in done.output
+
+
+def test_the_threshold_of_a_rate_of_false_alarms_is_the_cards(night, model):
+    assert run("mask", night / "0.fits", "-m", model, "--fpr", "1e-3", "--grow", "1").exit_code == 0
+    header = fits.getheader(night / "0_crmask.fits", "CRMASK")
+    assert (header["CRTHRESH"], header["CRFPR"], header["CRGROW"]) == (0.5, 1e-3, 1)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_cleaning_writes_a_copy_and_changes_the_input_only_when_told(night, model, in_place):
+    before = (night / "0.fits").read_bytes()
+    done = run("mask", night / "0.fits", "-m", model, "--clean", *["--in-place"] * in_place)
+    assert done.exit_code == 0, done.output
+    assert ((night / "0.fits").read_bytes() == before) != in_place
+    with fits.open(night / ("0.fits" if in_place else "0_crclean.fits"), checksum=True) as hdus:
+        assert (hdus[0].data[hit(SHAPE)] < 150).all()
+        np.testing.assert_array_equal(hdus["CRMASK"].data, hit(SHAPE))
+
+
+@pytest.mark.parametrize("method", ["median", "maskfill"])
+def test_the_method_of_cleaning_is_used_and_told_and_another_one_makes_the_copy_anew(night, model, method):
+    command = ("mask", night / "0.fits", "-m", model, "--clean", "--method", method)
+    assert run(*command).exit_code == 0
+    image = fits.getdata(night / "0.fits")
+    cleaned, header = fits.getdata(night / "0_crclean.fits", header=True)
+    np.testing.assert_array_equal(cleaned, cosmicgate.clean(image, hit(SHAPE), method))
+    assert ("maskfill" in "".join(header["HISTORY"])) == (method == "maskfill")
+    assert "up to date" in run(*command).output
+    assert "up to date" not in run(*command[:-1], "mean").output
+    np.testing.assert_array_equal(fits.getdata(night / "0_crclean.fits"), cosmicgate.clean(image, hit(SHAPE), "mean"))
+
+
+def test_an_image_unlike_the_training_is_masked_with_a_warning_in_all_places(night, tmp_path):
+    model = tiny_model(tmp_path / "model", ranges={"background": [1000.0, 2000.0]})
+    done = run("mask", night / "0.fits", "-m", model, "--json", tmp_path / "s.json")
+    assert done.exit_code == 0
+    reason = "its background (counts) is 99.8, tiny learned from 1e+03 to 2e+03"
+    assert reason in done.stderr
+    assert reason in json.loads((tmp_path / "s.json").read_text())["files"][0]["warnings"][0]
+    comments = "".join(fits.getheader(night / "0_crmask.fits", "CRMASK")["COMMENT"])
+    assert reason in comments
+
+
+# ------------------------------------------------------------------------------------------- models, info, show
+
+
+def test_the_card_of_a_network_is_printed(model, monkeypatch):
+    monkeypatch.setattr("cosmicgate.pretrained.card.FOLDER", model.parent)
+    assert "tiny" in run("models").stdout
+    assert json.loads(run("models", "tiny").stdout)["name"] == "tiny"
+    wrong = run("models", "tinny")
+    assert wrong.exit_code == 2
+    assert "no network 'tinny': expected one of tiny" in wrong.output
+
+
+def test_a_file_is_described_by_hdu(tmp_path):
+    image = fits.ImageHDU(sky(SHAPE), fits.Header({"SATURATE": 4e4}), name="SCI")
+    planes = [fits.ImageHDU(np.zeros(SHAPE, np.int16), name="DQ"), fits.ImageHDU(np.ones(SHAPE), name="IVAR")]
+    fits.HDUList([fits.PrimaryHDU(), image, *planes]).writeto(tmp_path / "a.fits")
+    lines = run("info", tmp_path / "a.fits").stdout.splitlines()
+    assert "4 HDUs, 1 images" in lines[0]
+    assert "image; saturated from 40000" in lines[2]
+    assert "mask of SCI" in lines[3]
+    assert "uncertainty of SCI (ivar)" in lines[4]
+    missing = run("info", tmp_path / "b.fits")
+    assert missing.exit_code == 1
+    assert "error: no such FITS file" in missing.output
+
+
+def test_a_picture_outlines_the_hits(night, model):
+    before = run("show", night / "0.fits")
+    assert before.exit_code == 1
+    assert "run cosmicgate mask first" in before.output
+    run("mask", night / "0.fits", "-m", model)
+    done = run("show", night / "0.fits", "-o", night / "a.png")
+    assert done.exit_code == 0, done.output
+    picture = imread(night / "a.png")[::-1]
+    times = picture.shape[0] // SHAPE[0]
+    assert picture.shape[:2] == tuple(times * side for side in SHAPE)
+    red = (picture[..., 0] > 0.8) & (picture[..., 1] < 0.1)
+    blocks = red.reshape(SHAPE[0], times, SHAPE[1], times).any(axis=(1, 3))
+    row, column = np.argwhere(hit(SHAPE))[0]
+    assert blocks[row - 1, column]
+    assert not blocks[hit(SHAPE)].any()
+    assert blocks.sum() < 40
+
+
+@pytest.mark.parametrize("masks", ["night/masks", "masks"], ids=["below the night", "beside the night"])
+def test_a_picture_finds_masks_in_a_folder_or_names_the_option(night, model, tmp_path, masks, monkeypatch):
+    path = night / "0.fits"
+    assert run("mask", night, "-m", model, "-o", tmp_path / masks).exit_code == 0
+    monkeypatch.chdir(tmp_path if masks == "masks" else "/")
+    done = run("show", path, "-o", tmp_path / "a.png")
+    assert done.exit_code == 0, done.output
+    assert f"{tmp_path / 'a.png'}: 4 of 2240 pixels are hit" in done.output
+    (tmp_path / masks).rename(tmp_path / "masks of other nights")
+    monkeypatch.chdir(night)
+    missing = run("show", path)
+    assert missing.exit_code == 1
+    assert "run cosmicgate mask first, or name the file of its masks with --mask" in missing.stderr
+    named = run("show", path, "--mask", tmp_path / "masks of other nights" / "0_crmask.fits")
+    assert named.exit_code == 0, named.output
+
+
+def test_a_picture_takes_no_masks_of_another_file_and_none_of_several(night, model, tmp_path):
+    for folder in ("one", "two"):
+        assert run("mask", night / "0.fits", "-m", model, "-o", night / folder).exit_code == 0
+    several = run("show", night / "0.fits")
+    assert several.exit_code == 1
+    assert "2 files have masks of it" in several.stderr
+    assert "choose one with --mask" in several.stderr
+    (night / "two" / "0_crmask.fits").unlink()
+    fits.writeto(night / "0.fits", sky(SHAPE, 7), overwrite=True)
+    other = run("show", night / "0.fits")
+    assert other.exit_code == 1
+    assert "with --mask" in other.stderr
+    absent = run("show", night / "0.fits", "--mask", tmp_path / "nowhere.fits")
+    assert "no such FITS file" in absent.stderr
+
+
+@pytest.mark.parametrize("append", [False, True])
+def test_a_picture_has_the_hits_of_its_own_image_among_images_of_one_name(tmp_path, model, append):
+    path = tmp_path / "a.fits"
+    amplifiers = [sky(SHAPE, seed) for seed in range(3)]
+    amplifiers[1][5, 6], amplifiers[2][7, 8] = 900, 900
+    fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(one, name="SCI") for one in amplifiers)]).writeto(path)
+    assert run("mask", path, "-m", model, *["--append"] * append).exit_code == 0
+    for number, image in enumerate(amplifiers, start=1):
+        masked = tmp_path / "a_crmasked.fits" if append else path
+        shown, hits, _ = image_and_hits(masked, None, str(number))
+        np.testing.assert_array_equal(shown, image)
+        np.testing.assert_array_equal(hits, image > 500)
+        assert run("show", masked, "--ext", str(number)).exit_code == 0
+    assert len(list(tmp_path.glob("*.png"))) == 3, "each image has a picture of its own"
+    fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(one, name="SCI") for one in amplifiers[:2])]).writeto(
+        tmp_path / "b.fits"
+    )
+    run("mask", tmp_path / "b.fits", "-m", model)
+    other = run("show", path, "--mask", tmp_path / "b_crmask.fits", "--ext", "3")
+    assert other.exit_code == 1
+    assert "b_crmask.fits: it has no mask SCI_CRMASK of SCI" in other.output
+
+
+def test_an_image_whose_name_holds_a_slash_has_a_picture(tmp_path, model):
+    path = tmp_path / "a.fits"
+    fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(sky(SHAPE), name=f"CCD {n}/2") for n in (1, 2))]).writeto(path)
+    run("mask", path, "-m", model)
+    assert run("show", path, "--ext", "1").exit_code == 0
+    assert (tmp_path / "a_crmask.CCD_1_2.png").is_file()
+
+
+def test_a_long_and_narrow_image_is_thinned_out_along_its_long_side_alone_and_keeps_its_hits(tmp_path):
+    hits = np.zeros((9, 12_001), bool)
+    hits[8, 12_000] = hits[0, 5000] = True
+    draw(np.random.default_rng(0).normal(100, 5, hits.shape).astype(np.float32), hits, tmp_path / "a.png")
+    picture = imread(tmp_path / "a.png")[::-1, :, :3]
+    assert picture.shape[:2] == (9, 3001)
+    red = np.abs(picture - RED).max(axis=2) < 0.02
+    assert sorted(map(tuple, np.argwhere(red).tolist())) == [(0, 1249), (0, 1251), (1, 1250), (7, 3000), (8, 2999)]
+
+
+# ---------------------------------------------------------------------------------------------- when it goes wrong
+
+
+@contextmanager
+def nobody():
+    """Do without the rights of the superuser, if the tests have them."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+@pytest.fixture
+def open_folder(model):
+    """Return a folder that everybody may enter, with a frame and the model."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        for path in (model, model.with_suffix(".json")):
+            (folder / path.name).write_bytes(path.read_bytes())
+        fits.writeto(folder / "0.fits", sky(SHAPE))
+        yield folder
+
+
+def test_a_folder_that_may_not_be_written_to_is_named(open_folder):
+    with nobody():
+        open_folder.chmod(0o555) if os.geteuid() == open_folder.stat().st_uid else None
+        done = run("mask", open_folder / "0.fits", "-m", open_folder / "tiny.safetensors")
+    assert done.exit_code == 1
+    assert "0.fits: Permission denied" in done.stderr
+    assert "Traceback" not in done.output
+
+
+def test_a_file_that_may_not_be_read_is_named(open_folder):
+    (open_folder / "0.fits").chmod(0)
+    with nobody():
+        done = run("mask", open_folder / "0.fits", "-m", open_folder / "tiny.safetensors")
+    assert done.exit_code == 1
+    assert f"error: {open_folder / '0.fits'}: Permission denied" in done.stderr
+
+
+@contextmanager
+def full_disk(size):
+    """Let no file grow beyond ``size`` bytes, as on a disk that is full; the system's answer is EFBIG, not ENOSPC."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_full_disk_is_named_and_nothing_half_is_left(night, model, tmp_path):
+    with full_disk(5000):
+        done = run("mask", night / "0.fits", "-m", model, "--clean", "--in-place")
+    assert done.exit_code == 1
+    assert f"0.fits: {os.strerror(errno.EFBIG)}" in done.stderr
+    assert len(list(night.iterdir())) == 3
+    np.testing.assert_array_equal(fits.getdata(night / "0.fits"), sky(SHAPE, 0))
+
+
+def test_help_and_info_do_not_wait_for_torch(tmp_path):
+    fits.writeto(tmp_path / "a.fits", sky(SHAPE))
+    code = "from cosmicgate.cli import app; app(standalone_mode=False); sys.exit('torch' in sys.modules)"
+    for arguments in (("mask", "--help"), ("info", tmp_path / "a.fits")):
+        out, err = (started := process(*arguments, code=code)).communicate()
+        assert started.returncode == 0, err
+        assert out
+
+
+def test_a_killed_run_leaves_nothing_half_and_is_resumed(night, model):
+    killed = process("mask", night, "-m", model, code=DIES.format(signal="SIGKILL"))
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    names = sorted(path.name for path in night.iterdir())
+    assert [name for name in names if not name.startswith(".")] == ["0.fits", "0_crmask.fits", "1.fits", "2.fits"]
+    assert len(names) == 5, "it was not killed while it wrote"
+    again = run("mask", night, "-m", model)
+    assert again.exit_code == 0
+    assert again.output.count("up to date") == 1
+    np.testing.assert_array_equal(masked(night / "1_crmask.fits"), hit(SHAPE))
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_run_that_is_interrupted_cleans_up_and_says_so(night, model, name, tmp_path):
+    stopped = process("mask", night, "-m", model, "--json", tmp_path / "s.json", code=DIES.format(signal=name))
+    _, err = stopped.communicate()
+    assert stopped.returncode == 130
+    assert err.splitlines() == ["stopped; the same command resumes where it stopped"]
+    assert sorted(path.name for path in night.iterdir()) == ["0.fits", "0_crmask.fits", "1.fits", "2.fits"]
+    summary = json.loads((tmp_path / "s.json").read_text())
+    assert (summary["stopped"], summary["done"], summary["not_reached"]) == (True, 1, 2)
+
+
+@pytest.mark.slow
+def test_several_processes_write_the_same_and_stop_together(night, model, tmp_path):
+    (night / "3.fits").write_text("no FITS")
+    assert run("mask", night, "-m", model, "-o", tmp_path / "one").exit_code == 1
+    several = process("mask", night, "-m", model, "-o", tmp_path / "two", "--jobs", 2)
+    out, err = several.communicate()
+    assert several.returncode == 1, err
+    assert err.count("error: ") == 1
+    assert "3.fits" in err
+    assert out.count("pixels hit") == 3
+    one, two = ({p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in ("one", "two"))
+    assert one == two
+    for number in range(4, 20):
+        fits.writeto(night / f"{number}.fits", sky((500, 500), number))
+    stopped = process("mask", night, "-m", model, "-o", tmp_path / "two", "--jobs", 2)
+    while not (tmp_path / "two" / "10_crmask.fits").exists() and stopped.poll() is None:
+        time.sleep(0.02)
+    stopped.send_signal(signal.SIGINT)
+    _, err = stopped.communicate(timeout=60)
+    assert stopped.returncode == 130
+    assert "stopped" in err
+    assert "Traceback" not in err
+    assert not list((tmp_path / "two").glob(".*"))
+    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(stopped.pid)], capture_output=True, text=True).stdout
+    assert not children.strip()
+
+
+# ------------------------------------------------------------------------------------------------------------ docs
+
+
+@pytest.fixture
+def reader(tmp_path, monkeypatch):
+    """Stand where a reader of docs/masking.md stands: a night, a file, and a network that is installed."""
+    folder = tmp_path / "weights"
+    tiny_model(folder, "general")
+    monkeypatch.setattr("cosmicgate.pretrained.card.FOLDER", folder)
+    monkeypatch.chdir(tmp_path)
+    Path("night").mkdir()
+    for path in ("night/a.fits", "night/b.fits", "a.fits"):
+        fits.writeto(path, sky(SHAPE))
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(sky(SHAPE), name="SCI")]).writeto("a.fits.fz")
+    return (ROOT / "docs" / "masking.md").read_text()
+
+
+def test_every_command_of_the_page_does_what_it_says(reader):
+    block = re.search(r"## The command\n+```\n(.*?)```", reader, re.DOTALL)[1]
+    lines = [line.split("#")[0].split()[1:] for line in block.splitlines()]
+    assert len(lines) >= 6
+    run("mask", "a.fits")
+    for arguments in lines:  # in one process: several have a test of their own; without a screen: this network has none
+        done = run(*("1" if one == "2" else one for one in arguments if one != "--fast"))
+        assert done.exit_code == 0, (arguments, done.output)
+    for path in ("night/a_crmask.fits", "masks/b_crmask.fits", "summary.json", "a_crclean.fits.fz", "a_crmask.png"):
+        assert Path(path).exists(), (path, sorted(str(p) for p in Path().rglob("*")))
+    for option in re.findall(r"`(--[a-z-]+)", reader):
+        assert option in run("mask", "--help").stdout
+
+
+def test_the_python_of_the_page_runs(reader):
+    blocks = re.findall(r"```python\n(.*?)```", reader, re.DOTALL)
+    assert len(blocks) == 2
+    names = {}
+    for block in blocks:
+        exec(block, names)  # the page itself, as its reader types it
+    np.testing.assert_array_equal(names["ccd"].mask, hit(SHAPE))
+    assert names["mask"].sum() == 28
+    assert (names["cleaned"][hit(SHAPE)] < 150).all()

@@ -1,0 +1,234 @@
+"""One command makes the paper's tables: every row on every test set, parameters, seconds, pictures; and resumes."""
+
+import json
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from cosmicgate.config import ConfigError, Evaluate, build, validate
+from cosmicgate.data.collection import Collection
+from cosmicgate.data.download import fetch_lco
+from cosmicgate.detectors.classical import AstroScrappy
+from cosmicgate.evaluation.costs import count_parameters, frame_of_shape, time_detectors
+from cosmicgate.evaluation.records import DetectorRecord, with_records
+from cosmicgate.report.tables import costs
+from cosmicgate.report.tables.costs import seconds_tables
+from helpers.archive_files import HASTY
+from helpers.fake_detectors import Brightness, Swept, a_frame, a_test_set
+from helpers.hydra_config import composed
+
+SETS = ["decam", "lco_simulated_0m4", "lco_simulated_1m0", "lco_simulated_2m0"]
+ROWS = ["Astro-SCRAPPY (as published)", "deepCR (pretrained)", "Att deepCR (pretrained)"]
+
+# ---------------------------------------------------------------------------------------------------- the command
+
+
+@pytest.fixture(scope="module")
+def arguments(command) -> list[str]:
+    """The quick experiment on still smaller frames, with a few of its detectors and one that is not here."""
+    detectors = "[astroscrappy_published,maximask,pretrained_paper]"
+    few = [f"detector={detectors}", "~detector.pretrained_cosmic_conn", "~detector.pretrained_att_cosmic_conn"]
+    small = [f"data.parts.{part}" for part in ("decam.science", "decam.darks", "lco.simulated.archive")]
+    return [
+        *("evaluate.py", "evaluation=paper_tables_quick", *few, "detector.maximask.weights=nowhere.pt"),
+        *(f"{part}.shape=[128,128]" for part in small),
+        *("data.parts.decam.science.bands=[g,r]", "timing=[150,140]", "detector.astroscrappy_published.sweep=[5]"),
+        *(f"data.parts.decam.root={command.data}/decam", f"data.parts.lco.simulated.root={command.data}/lco"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def whole(command, arguments, tmp_path_factory) -> Path:
+    """The folder of an evaluation that nothing interrupted."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    done = command(*arguments, f"hydra.run.dir={run}")
+    assert done.returncode == 0, done.stderr
+    assert "left out: maximask: " in done.stderr
+    assert "row 12 of 12: Att deepCR (pretrained) on lco_simulated_2m0" in done.stdout
+    return run
+
+
+def results_of(run: Path) -> dict:
+    return json.loads((run / "results.json").read_text())
+
+
+def kept(run: Path) -> dict[Path, int]:
+    """What an evaluation does not compute again, and when it was written."""
+    return {path: path.stat().st_mtime_ns for path in [*run.glob("frames/*.npz"), *run.glob("seconds/*.json")]}
+
+
+@pytest.mark.slow
+def test_every_row_is_there_on_every_test_set(whole):
+    content = with_records(results_of(whole))
+    assert [(row["test_set"], row["detector"].name) for row in content["rows"]] == [(s, d) for s in SETS for d in ROWS]
+    assert {row["benchmark"] for row in content["rows"]} == {""}, "no published score stands beside simulated frames"
+    assert [entry["detector"] for entry in content["unavailable"]] == ["maximask"]
+    tables = (whole / "report" / "tables.md").read_text()
+    for number in (1, 2):
+        assert all(f"### Table {number}. " in tables and f"{name} (simulated)" in tables for name in SETS)
+    assert "published |" not in tables
+
+
+@pytest.mark.slow
+def test_parameters_and_seconds_have_their_tables(whole):
+    content, tables = with_records(results_of(whole)), (whole / "report" / "tables.md").read_text()
+    assert {e["network"]: e["parameters"] for e in content["parameters"]} == {
+        "deepCR": 467_233,
+        "Att deepCR": 472_499,
+        "Cosmic-CoNN": 467_233,
+        "Att Cosmic-CoNN": 472_499,
+    }
+    assert [entry["detector"].name for entry in content["seconds"]] == ROWS
+    assert all(entry["seconds"] > 0 and entry["shape"] == [150, 140] for entry in content["seconds"])
+    assert "| Cosmic-CoNN | model.norm_affine=false | 467,233 | 465,953 |" in tables
+    assert "### Table 4. Seconds of one frame of 150 x 140 pixels" in tables
+
+
+@pytest.mark.slow
+def test_every_class_and_band_has_its_pictures(whole):
+    made = {path.name for path in (whole / "report").glob("*.png")}
+    assert {"masks_decam_g.png", "masks_decam_r.png", *(f"masks_{name}.png" for name in SETS[1:])} <= made
+    assert {
+        f"features_{name}_{network}.png" for name in SETS for network in ("deepCR-pretrained", "Att-deepCR-pretrained")
+    } <= made
+    assert {f"attention_{name}_Att-deepCR-pretrained.png" for name in SETS} <= made
+
+
+@pytest.mark.slow
+def test_the_log_says_how_long_each_row_took_and_where_the_tables_are(whole):
+    log = (whole / "evaluate.log").read_text()
+    for name in SETS:
+        for detector in ROWS:
+            took = re.search(rf"- {re.escape(detector)} on {name}: ([\d.]+) s, (\d) of \2 frames\n", log)
+            assert took, f"{detector} on {name}"
+            assert float(took[1]) > 0 or name != "decam"
+    assert "report/tables.md" in log
+
+
+@pytest.mark.slow
+def test_a_second_call_computes_nothing_anew(command, arguments, whole):
+    before, content = kept(whole), results_of(whole)
+    assert len(before) == 3 * (2 + 3 * 3) + 3
+    done = command(*arguments, f"hydra.run.dir={whole}")
+    assert done.returncode == 0, done.stderr
+    assert kept(whole) == before
+    assert results_of(whole) == content
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
+def test_a_call_that_was_ended_goes_on_to_the_same_rows(command, arguments, whole, tmp_path, number):
+    run = tmp_path / "run"
+    process = command.start(*arguments, f"hydra.run.dir={run}")
+    while not kept(run) and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=600)
+    assert process.returncode == (143 if number == signal.SIGTERM else -number)
+    assert number == signal.SIGKILL or "stopped; go on with: python evaluate.py" in err
+    before = kept(run)
+    assert 0 < len(before) < len(kept(whole))
+    done = command(*arguments, f"hydra.run.dir={run}")
+    assert done.returncode == 0, done.stderr
+    assert before.items() <= kept(run).items(), "what was finished is not computed again"
+    assert results_of(run)["rows"] == results_of(whole)["rows"]
+
+
+# ------------------------------------------------------------------------------------------------------ the data
+
+
+def config_of(*overrides: str) -> dict:
+    cfg = validate(composed(*overrides, name="evaluate"), Evaluate)
+    return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
+
+
+def test_the_lco_data_set_is_scored_where_it_was_fetched_and_else_simulated_under_its_name(
+    replay,
+    tmp_path,
+    lco,
+    caplog,
+):
+    where = f"data.parts.lco.fetched.root={tmp_path}/lco"
+    choose = lambda *more: build(config_of("evaluation=paper_tables", where, *more)["data"]).parts["lco"]  # noqa: E731
+    assert choose().name == "lco_simulated"
+    assert "simulated sequences are scored instead, as lco_simulated" in caplog.text
+    assert choose("data.parts.lco.fetched.folder=elsewhere").folder == "elsewhere"
+    replay.add_record(5034763, lco)
+    folder = fetch_lco(tmp_path / "lco", replay.base, HASTY)
+    assert (choose().name, choose().archive()) == ("lco", folder)
+    assert choose("data.parts.lco.fetched=null").name == "lco_simulated"
+    next(folder.rglob("*.fits")).unlink()
+    assert choose().name == "lco_simulated", "the data set is not whole"
+
+
+def test_two_test_sets_of_one_name_are_refused(tmp_path):
+    part = type("Part", (), {"test_sets": lambda _: [a_test_set(tmp_path, 1)]})()
+    with pytest.raises(ValueError, match="two test sets of data=both are called 'decam'"):
+        Collection({"one": part, "two": part}, "both").test_sets()
+
+
+def test_the_quick_experiment_differs_in_size_alone():
+    quick, paper = config_of("evaluation=paper_tables_quick"), config_of("evaluation=paper_tables")
+    for config in (quick, paper):
+        del config["data"], config["timing"]
+    assert quick == paper
+
+
+@pytest.mark.parametrize("value", ["[4096]", "true", "[4096,many]"])
+def test_a_frame_to_time_has_rows_and_columns(value):
+    with pytest.raises(ConfigError, match=r"timing: got .*, expected a list of 2: a whole number, a whole number"):
+        config_of(f"timing={value}")
+
+
+# ------------------------------------------------------------------------------------------------- tables 3 and 4
+
+
+@pytest.mark.parametrize("network", ["deepcr", "att_deepcr", "cosmic_conn", "att_cosmic_conn"])
+def test_the_switches_of_table_3_give_the_papers_number(network):
+    (ours,) = count_parameters({network: composed(f"model={network}").model})
+    name = ours["network"]
+    switches = [word for word in costs.SWITCHES[name].replace(":", " ").replace(";", " ").split() if "=" in word]
+    (theirs,) = count_parameters({network: composed(f"model={network}", *switches).model})
+    expected = 472_695 if name == "Att deepCR" else costs.PARAMETERS[name]
+    assert theirs["parameters"] == expected
+    assert (expected == costs.PARAMETERS[name]) != (name == "Att deepCR"), "no switch gives this one's"
+
+
+def a_time(detector: str, shape: tuple[int, int]) -> dict:
+    about = {"seconds": 12.345, "cpu_seconds": 9.87, "runs": 1, "machine": "an abacus"}
+    return {"detector": DetectorRecord.from_title(detector), "shape": list(shape)} | about
+
+
+def test_the_papers_seconds_stand_beside_frames_of_its_size_alone():
+    names = ("MaxiMask", "deepCR (released)", "Astro-SCRAPPY (fair)")
+    same, other = seconds_tables([a_time(name, shape) for shape in [(4096, 2048), (512, 512)] for name in names])
+    assert [line[-1] for line in same.lines] == ["250.9", "25.0", "—"]
+    assert [line[2:4] for line in same.lines] == [["12.3", "9.87"]] * 3
+    assert {line[-1] for line in other.lines} == {"—"}
+    assert "an abacus" in same.caption
+
+
+def test_each_detector_is_timed_once_on_the_same_frame_and_one_that_raises_is_named(tmp_path):
+    frame, broken = a_frame(tmp_path, 0), Brightness("Broken", fail={1: RuntimeError("no ink")})
+    detectors = [Swept(), broken, Brightness()]
+    measured, failed = time_detectors(detectors, frame, (200, 100), tmp_path / "seconds")
+    assert [entry["detector"].model for entry in measured] == ["LACosmic", "deepCR"]
+    assert failed == [{"test_set": "timing", "detector": DetectorRecord.of(broken), "reason": "no ink"}]
+    seen = len(detectors[-1].seen)
+    assert time_detectors(detectors[:1] + detectors[2:], frame, (200, 100), tmp_path / "seconds") == (measured, [])
+    assert len(detectors[-1].seen) == seen, "it was measured before"
+    assert frame_of_shape(frame, (200, 100)).image.shape == (200, 100)
+
+
+def test_of_a_swept_detector_one_setting_is_timed(tmp_path, monkeypatch):
+    asked = []
+    find = AstroScrappy._finder
+    monkeypatch.setattr(
+        AstroScrappy, "_finder", lambda self, frame: asked.append((self.sweep, self.threshold)) or find(self, frame)
+    )
+    time_detectors([AstroScrappy()], a_frame(tmp_path, 0), (64, 64), tmp_path / "seconds")
+    assert set(asked) == {((), 3.0)}

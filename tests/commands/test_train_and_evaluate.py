@@ -1,0 +1,276 @@
+"""The commands do what the README says, and say what is wrong with what they are given."""
+
+import json
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.utils import get_object
+from pytorch_lightning import LightningDataModule
+
+from helpers.hydra_config import choices, composed
+from helpers.repository import ROOT
+from helpers.train_command import TINY
+from helpers.wandb_files import logged_keys, offline_records
+
+NETWORKS = ("deepcr", "att_deepcr", "cosmic_conn", "att_cosmic_conn")
+
+
+@pytest.fixture(scope="module")
+def run(new_interpreter, tmp_path_factory) -> Path:
+    """A finished training of the default network, with the default logger."""
+    folder = tmp_path_factory.mktemp("runs") / "first"
+    new_interpreter.train(folder)
+    return folder
+
+
+def test_a_run_folder_is_the_record(run):
+    names = {p.relative_to(run).as_posix() for p in run.rglob("*") if p.is_file()}
+    assert {
+        ".hydra/config.yaml",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "metrics.csv",
+        "provenance.json",
+        "report/tables.csv",
+        "report/tables.md",
+        "results.json",
+        "train.log",
+    } <= names
+    facts = json.loads((run / "provenance.json").read_text())
+    assert facts["seed"] == 0
+    assert facts["command"][0] == "train.py"
+    assert facts["packages"]["torch"].startswith("2.13")
+    assert len(facts["inputs"]) == 4
+    assert all(len(digest) == 64 for digest in facts["inputs"].values())
+    assert facts["config"]["model"]["gate"] is True
+    (row,) = json.loads((run / "results.json").read_text())["rows"]
+    assert (row["test_set"], row["data_origin"], row["detector"]["model"]) == ("decam", "simulated", "Att Cosmic-CoNN")
+
+
+def test_an_offline_run_holds_curves_rates_pictures_and_the_config(run):
+    records = offline_records(run)
+    logged = logged_keys(records)
+    wanted = {
+        "val/tpr_at_fpr_0.01pct",
+        "val/precision_at_tpr_95pct",
+        "val/f1",
+        "val/loss",
+        "lr-Adam",
+        "train/loss_step",
+    }
+    assert wanted <= logged
+    assert any(key.startswith("val/roc") for key in logged)
+    assert any(key.startswith("val/pr") for key in logged)
+    assert any(key.startswith("val/masks") for key in logged)
+    assert {"test/decam/roc_auc", "test/decam/core_roc_auc", "test/decam/hit_false_per_megapixel"} <= logged
+    for shown in ("roc", "pr", "recall_by_length", "recall_by_snr", "masks"):
+        assert any(key.startswith(f"test/decam/{shown}") for key in logged), shown
+    config = {i.key for r in records for i in r.run.config.update} | {
+        i.key or i.nested_key[0] for r in records for i in r.config.update
+    }
+    assert {"model", "data", "trainer"} <= {key.split("/")[0] for key in config}
+    tables = sorted(run.glob("wandb/offline-run-*/files/media/table/val/roc_table_*.json"))
+    assert len(json.loads(tables[-1].read_text())["data"]) > 10
+    tags = {tag for r in records for tag in r.run.tags}
+    assert {"model=att_cosmic_conn", "norm=group", "gate=true", "data=decam", "contamination=random", "seed=0"} <= tags
+    assert {r.run.job_type for r in records if r.HasField("run")} == {"train"}
+    assert not any(r.HasField("artifact") and r.artifact.type == "model" for r in records), "only when online"
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_on_stays_the_same_run_of_wandb(command, run, tmp_path):
+    again = tmp_path / "again"
+    shutil.copytree(run, again)
+    (again / "results.json").unlink()  # as if it had been stopped in its test
+    assert command.train(again) == json.loads((run / "results.json").read_text())
+    folders = sorted(again.glob("wandb/offline-run-*"))
+    assert len(folders) == 2
+    assert {r.run.run_id for r in offline_records(again) if r.HasField("run")} == {(again / "wandb_id").read_text()}
+
+
+def test_a_finished_run_is_left_alone(command, run):
+    before = {path: path.stat().st_mtime_ns for path in run.glob("checkpoints/*")}
+    arguments = ("trainer=smoke", *TINY, f"data.root={command.data}", f"hydra.run.dir={run}")
+    done = command("train.py", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "is finished, nothing to do" in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in run.glob("checkpoints/*")} == before
+    other = command("train.py", *arguments, "module.optimizer.lr=0.001")
+    assert other.returncode == 1
+    assert "module.optimizer.lr is 0.001 and was 0.003" in other.stderr
+
+
+def test_evaluate_repeats_the_test_of_training_exactly(new_interpreter, run, tmp_path):
+    done = new_interpreter("evaluate.py", f"checkpoint={run}", f"hydra.run.dir={tmp_path}/again", "logger=csv")
+    assert done.returncode == 0, done.stderr
+    assert "test/decam/f1" in (tmp_path / "again" / "metrics.csv").read_text().splitlines()[0]
+    first, again = (json.loads((folder / "results.json").read_text()) for folder in (run, tmp_path / "again"))
+    assert first == again
+    drawn = {p.name for p in (tmp_path / "again" / "report").iterdir()}
+    assert {"tables.md", "tables.csv", "masks_decam.png", "curves_dilated_decam_simulated.png"} <= drawn
+
+
+def test_an_evaluation_does_not_write_into_the_folder_of_a_training(command, run):
+    before = (run / "results.json").read_bytes(), (run / "provenance.json").read_bytes()
+    done = command("evaluate.py", f"checkpoint={run}/checkpoints/best.ckpt", f"hydra.run.dir={run}")
+    assert done.returncode == 1
+    assert "is a training's folder, whose results these would replace" in done.stderr
+    assert before == ((run / "results.json").read_bytes(), (run / "provenance.json").read_bytes())
+
+
+def test_evaluate_puts_astroscrappy_beside_the_network(command, run, tmp_path):
+    arguments = (f"checkpoint={run}/checkpoints/best.ckpt", "detector=[checkpoint,astroscrappy]")
+    done = command("evaluate.py", *arguments, f"hydra.run.dir={tmp_path}/both", "picture=false", "logger=wandb")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "both" / "results.json").read_text())["rows"]
+    assert [row["detector"]["model"] for row in rows] == ["Att Cosmic-CoNN", "Astro-SCRAPPY"]
+    assert len({(row["frames"], row["pixels"], row["hits"]) for row in rows}) == 1
+    assert len(rows[1]["curves"]["dilated"]["fpr"]) == 12
+    trained = logged_keys(offline_records(run))
+    boards = sorted((tmp_path / "both" / "wandb_rows").iterdir())
+    assert [folder.name for folder in boards] == [
+        "Astro-SCRAPPY-fair-_validation-frames-settings",
+        "Att-Cosmic-CoNN_decam,-simulated",
+    ]
+    for folder in boards:
+        records = offline_records(folder)
+        assert {(r.run.job_type, r.run.run_group) for r in records if r.HasField("run")} == {("evaluate", "evaluation")}
+        logged = {key for key in logged_keys(records) if key.startswith("test/")}
+        assert {"test/decam/hit_recall", "test/decam/hit_false_per_megapixel", "test/decam/core_iou"} <= logged
+        for shown in ("roc", "pr", "recall_by_length", "masks"):
+            assert any(key.startswith(f"test/decam/{shown}") for key in logged), shown
+    assert {key for key in logged if "masks" not in key} <= trained, "a training logs under the same keys"
+
+
+def test_the_csv_logger_needs_no_wandb(command, tmp_path):
+    command.train(tmp_path / "run", "logger=csv")
+    assert not (tmp_path / "run" / "wandb").exists()
+    header = (tmp_path / "run" / "metrics.csv").read_text().splitlines()[0]
+    assert {"val/loss", "val/f1", "lr-Adam", "test/decam/hit_recall"} <= set(header.split(","))
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_same_result(command, run, tmp_path):
+    folder, last = tmp_path / "run", tmp_path / "run" / "checkpoints" / "last.ckpt"
+    arguments = (*TINY, "trainer=smoke", f"data.root={command.data}", f"hydra.run.dir={folder}", "logger=csv")
+    process = command.start("train.py", *arguments, "trainer.limit_val_batches=1")
+    while not last.exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    reached = torch.load(last, weights_only=True)["epoch"]
+    done = command("train.py", *arguments)
+    assert done.returncode == 0, done.stderr
+    resumed = json.loads((folder / "results.json").read_text())
+    record = json.loads((folder / "provenance.json").read_text())
+    (before,) = record["attempts"]
+    assert "trainer.limit_val_batches=1" in before["command"]
+    assert before["started"] < record["started"]
+    assert reached == 0, "the run was killed in the middle"
+    assert resumed == json.loads((run / "results.json").read_text())
+
+
+@pytest.mark.slow
+def test_multirun_gives_four_folders_and_four_wandb_runs(command, tmp_path):
+    arguments = (*TINY, "trainer=smoke", f"data.root={command.data}", f"hydra.sweep.dir={tmp_path}/sweep")
+    done = command("train.py", "-m", f"model={','.join(NETWORKS)}", *arguments)
+    assert done.returncode == 0, done.stderr
+    folders = sorted(p.parent for p in tmp_path.glob("sweep/*/results.json"))
+    assert [f.name for f in folders] == sorted(f"{name}_seed-0" for name in NETWORKS)
+    names = {r.run.display_name for f in folders for r in offline_records(f) if r.WhichOneof("record_type") == "run"}
+    assert names == set(NETWORKS)
+    rows = [json.loads((f / "results.json").read_text())["rows"][0] for f in folders]
+    assert {row["detector"]["model"] for row in rows} == {"deepCR", "Att deepCR", "Cosmic-CoNN", "Att Cosmic-CoNN"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("choice", choices("experiment", "pretrained"))
+def test_every_experiment_trains_one_batch(command, choice, real, tmp_path):
+    one = "{train:1,validation:1,test:1}"
+    small = ["trainer.max_epochs=1", "trainer.limit_train_batches=1", "trainer.limit_val_batches=1", "logger=csv"]
+    small += ["data.batch_size=2", "beside=[]", f"hydra.run.dir={tmp_path}/run"]
+
+    def simulated(data: str) -> list[str]:
+        sizes = [
+            f"{data}.{kind}.{what}" for kind in ("science", "darks") for what in ("shape=[256,256]", f"frames={one}")
+        ]
+        return [f"{data}.root={command.data}/trained", f"{data}.science.bands=[g]", f"{data}.pairs_per_frame=1", *sizes]
+
+    def semireal(data: str) -> list[str]:
+        strips = "{train:[0,0.1],validation:[0.1,0.19],test:[0.9,1]}"
+        sky = [f"{data}.science.bands=[g]", f"{data}.science.frames={one}", f"{data}.science.strips={strips}"]
+        return [f"real={real('.')}", f"{data}.root={tmp_path}/semireal", *sky]
+
+    if choice.startswith("pretrained="):
+        small += ["pretrained/size=demo", *simulated("data.parts.decam"), *simulated("data.parts.paper")]
+        small += [f"data.parts.{part}.root={command.data}/cameras" for part in ("cameras", "smeared", "sharp")]
+        small += semireal("data.parts.semireal")
+    elif choice == "experiment=decam_semireal":
+        small += semireal("data")
+    elif choice == "experiment=demo":
+        small += [f"data.root={tmp_path}/data"]
+    else:
+        small += simulated("data")
+    done = command("train.py", choice, *small)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "run" / "results.json").read_text())["rows"]
+    assert rows
+    assert all(row["hits"] > 0 for row in rows)
+
+
+def test_help_is_worth_reading(new_interpreter):
+    done = new_interpreter("train.py", "--help")
+    assert done.returncode == 0
+    for promise in ("python train.py model=deepcr", "att_cosmic_conn", "experiment", "max_epochs", "resume"):
+        assert promise in done.stdout
+    listed = groups_of(done.stdout)
+    assert "ablations/ema" in listed["experiment"]
+    assert {"model", "data", "data/science", "pretrained", "sweep", "debug"} <= listed.keys()
+    for name in listed["data"]:
+        node = composed(f"data={name}", "real=nowhere").data
+        assert issubclass(get_object(node["_target_"]), LightningDataModule), f"nothing trains on data={name}"
+
+
+def test_the_help_of_an_evaluation_lists_what_it_takes(command):
+    listed = groups_of(command("evaluate.py", "--help").stdout)
+    assert {key for key in listed if "/" not in key} == {"detector", "data", "logger", "evaluation"}
+    assert set(listed["evaluation"]) == {"paper_tables", "paper_tables_quick", "variants"}
+    assert set(listed["data"]) == {path.stem for path in (ROOT / "conf" / "data").glob("[!_]*.yaml")}
+
+
+def groups_of(text: str) -> dict[str, list[str]]:
+    """Return the options of each group that a help lists."""
+    lines = text.partition("Choices (group=option):\n")[2].partition("\n\nAny value")[0].splitlines()
+    return {group: options.strip().split(", ") for group, _, options in (line.partition(":") for line in lines)}
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "sentence"),
+    [
+        ("train.py", ["+modle=deepcr"], "modle"),
+        ("train.py", ["model=deepcrr"], "deepcrr"),
+        (
+            "train.py",
+            [
+                "data/science=files",
+                "~data/size",
+                "data/darks=files",
+                "data.science.files=nowhere/*.fits",
+                "data.darks.files=x",
+            ],
+            "no file matches 'nowhere/*.fits'",
+        ),
+        ("evaluate.py", ["checkpoint=nowhere.ckpt"], "no such checkpoint: 'nowhere.ckpt'"),
+        ("evaluate.py", [], "give checkpoint=RUN"),
+    ],
+    ids=["misspelt key", "unknown network", "no such files", "no such checkpoint", "nothing to score"],
+)
+def test_a_wrong_command_gets_a_sentence_and_no_traceback(command, script, arguments, sentence, tmp_path):
+    done = command(script, *arguments, f"hydra.run.dir={tmp_path}")
+    assert done.returncode != 0
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,198 @@
+"""DECam from a replayed NOIRLab archive: what is asked, what comes, and which frames a training sees."""
+
+import pytest
+
+from cosmicgate.data.download import FetchError, Query, fetch_decam
+from cosmicgate.data.download.__main__ import main
+from cosmicgate.data.download.manifest import BY_MD5, BY_STRUCTURE, read_manifest
+from helpers.archive_files import HASTY, add_dark, add_night
+from helpers.replay_server import Trouble, exposure, md5
+
+
+@pytest.mark.parametrize("prefix", ["", "file:"], ids=["bare keys", "file: keys"])
+def test_science_frames_their_masks_and_darks_come(replay, tmp_path, prefix):
+    replay.prefix = prefix
+    for day in ("2012-11-10", "2013-01-20"):
+        add_night(replay, day)
+    add_night(replay, "2015-01-01")  # another time
+    add_night(replay, "2013-02-01", exposure=45.0)
+    for number, exptime in ((1, 90.0), (2, 1200.0), (3, 30.0)):
+        add_dark(replay, number, exptime)
+    science = fetch_decam(tmp_path, Query("science", bands=("g", "z")), replay.base, HASTY)
+    masks = fetch_decam(tmp_path, Query("dqmask", bands=("g", "z")), replay.base, HASTY)
+    darks = fetch_decam(tmp_path, Query("darks"), replay.base, HASTY)
+    assert [len(m.files) for m in (science, masks, darks)] == [4, 4, 2]
+    for manifest in (science, masks, darks):
+        for file in manifest.files:
+            assert md5((tmp_path / file.path).read_bytes()) == file.md5 == file.facts["md5sum"]
+            assert file.checked == BY_MD5
+    assert {f.path.replace("dqmask/", "science/").replace("_ood_", "_ooi_") for f in masks.files} == {
+        f.facts["science"] for f in masks.files
+    }
+    assert {f.facts["science"] for f in masks.files} == {f.path for f in science.files}
+    assert science.query["bands"] == ("g", "z")
+    assert read_manifest(tmp_path / f"manifest-{Query('darks').name}.json").files == darks.files
+
+
+def test_what_is_asked_are_the_archives_own_words(replay, tmp_path):
+    add_night(replay, "2012-11-10", ("g",))
+    fetch_decam(tmp_path, Query("science", bands=("g",)), replay.base, HASTY)
+    asked = next(r for r in replay.requests if r.method == "POST")
+    assert asked.path == "/api/adv_search/find/?rectype=file&limit=1000&sort=md5sum"
+    assert asked.body["search"] == [
+        ["instrument", "decam"],
+        ["proc_type", "instcal"],
+        ["prod_type", "image"],
+        ["obs_type", "object"],
+        ["exposure", 90.0, 90.0],
+        ["caldat", "2012-11-01", "2013-02-28"],
+        ["ifilter", "g DECam SDSS c0001 4720.0 1520.0"],
+    ]
+
+
+def test_a_second_run_knows_its_files_without_the_network(replay, tmp_path):
+    add_night(replay, "2012-11-10", ("g",))
+    query = Query("science", bands=("g",))
+    first = fetch_decam(tmp_path, query, replay.base, HASTY)
+    replay.requests.clear()
+    add_night(replay, "2012-12-10", ("g",))
+    assert fetch_decam(tmp_path, query, replay.base, HASTY).files == first.files
+    assert replay.requests == []
+
+
+def test_the_limit_takes_some_of_each_band_always_the_same(replay, tmp_path):
+    for day in range(10, 15):
+        add_night(replay, f"2012-11-{day}", ("g", "r"))
+    query = Query("science", bands=("g", "r"), limit=3)
+    first = fetch_decam(tmp_path / "1", query, replay.base, HASTY)
+    replay.rows.reverse()
+    second = fetch_decam(tmp_path / "2", query, replay.base, HASTY)
+    assert [f.path for f in first.files] == [f.path for f in second.files]
+    assert [f.facts["ifilter"][0] for f in first.files] == ["g"] * 3 + ["r"] * 3
+    assert len({f.facts["caldat"] for f in first.files}) > 2
+
+
+def test_files_that_are_not_released_are_left_out_and_counted(replay, tmp_path):
+    add_night(replay, "2012-11-10", ("g",))
+    add_night(replay, "2012-11-11", ("g",), release_date="2199-01-01")
+    manifest = fetch_decam(tmp_path, Query("science", bands=("g",)), replay.base, HASTY)
+    assert [f.facts["caldat"] for f in manifest.files] == ["2012-11-10"]
+    assert manifest.left_out == {"not yet released": 1}
+    with pytest.raises(FetchError, match=r"no public instcal object frame in g .*: 1 are not yet released"):
+        fetch_decam(tmp_path, Query("science", ("g",), dates=("2012-11-11", "2012-11-12")), replay.base, HASTY)
+
+
+def test_one_version_of_an_exposure_is_taken(replay, tmp_path):
+    row = add_night(replay, "2012-11-10", ("g",))[0]
+    facts = {k: row[k] for k in ("caldat", "exposure", "obs_type", "proc_type", "prod_type", "ifilter")}
+    replay.add_row("c4d_121110_001500_ooi_g_v1.fits.fz", b"a later version", **facts)
+    manifest = fetch_decam(tmp_path, Query("science", bands=("g",)), replay.base, HASTY)
+    assert len(manifest.files) == 1
+    assert manifest.left_out == {"another version of an exposure": 1}
+
+
+def test_single_ccds_come_unchecked_by_md5_and_the_manifest_says_so(replay, tmp_path):
+    add_night(replay, "2012-11-10", ("g",))
+    query = Query("science", bands=("g",), hdus=(2,))
+    file = fetch_decam(tmp_path, query, replay.base, HASTY).files[0]
+    assert file.path.endswith("c4d_121110_001500_ooi_g_d2.hdus-0-2.fits.fz")
+    assert replay.downloads()[0].path.endswith("/?hdus=0,2")
+    assert file.checked == BY_STRUCTURE
+    content = (tmp_path / file.path).read_bytes()
+    assert (file.size, file.md5) == (len(content), md5(content))
+    (tmp_path / file.path).write_bytes(content[:-2880])
+    fetch_decam(tmp_path, query, replay.base, HASTY)
+    assert (tmp_path / file.path).read_bytes() == content
+
+
+def test_a_part_that_is_no_whole_fits_file_is_refused(replay, tmp_path, monkeypatch):
+    row = add_night(replay, "2012-11-10", ("g",))[0]
+    whole = exposure("instcal", 1)
+    for bad, reason in (
+        (whole[:-2880], "not a whole FITS file"),
+        (b"<html>", "not a whole FITS file"),
+        (whole, "came with 4 HDUs"),
+    ):
+        monkeypatch.setattr("helpers.replay_server.cut", lambda content, numbers, bad=bad: bad)
+        hdus = tuple(range(10)) if bad is whole else (2,)
+        with pytest.raises(FetchError, match=rf"{row['archive_filename'][-30:-8]}.*{reason}"):
+            fetch_decam(tmp_path, Query("science", ("g",), hdus=hdus), replay.base, HASTY)
+
+
+def test_a_server_without_ifilter_has_its_rows_read(replay, tmp_path):
+    add_night(replay, "2012-11-10")
+    del replay.fields["ifilter"]
+    manifest = fetch_decam(tmp_path, Query("science", bands=("r",)), replay.base, HASTY)
+    assert ["_r_" in f.path for f in manifest.files] == [True]
+
+
+def test_a_field_that_the_server_does_not_know_is_named(replay, tmp_path):
+    del replay.fields["obs_type"]
+    with pytest.raises(FetchError, match=r"knows no field obs_type, only AIRMASS, EXPNUM, archive_filename"):
+        fetch_decam(tmp_path, Query("science"), replay.base, HASTY)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"bands": ("g", "gg")}, "unknown band 'gg': expected some of u, g, r, i, z, Y, VR"),
+        ({"bands": ()}, "unknown band ''"),
+        ({"kind": "flats"}, "unknown kind 'flats': expected one of science, dqmask, darks"),
+        ({"exptime": (90, 30)}, r"expected a shortest and a longest exposure in seconds, got \[90"),
+        ({"dates": ("2012-11-31", "2012-12-01")}, "expected two nights like 2012-11-01, got"),
+        ({"dates": ("2013-11-01", "2012-12-01")}, "expected a first and a last night"),
+        ({"limit": 0}, "expected a limit from 1 and HDUs from 0, got 0"),
+        ({"hdus": (-1,)}, r"HDUs from 0, got 4 and \[-1, 0\]"),
+    ],
+)
+def test_a_query_that_cannot_be_meant_is_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        Query(**({"kind": "science"} | given))
+
+
+# ---------------------------------------------------------------------------------------------------------- the command
+
+
+def decam(replay, tmp_path, *more):
+    return ["decam", "--root", str(tmp_path / "noirlab"), "--base", replay.base, *more]
+
+
+def test_the_decam_command_tells_the_size_then_fetches_all_kinds(replay, tmp_path, capsys):
+    add_night(replay, "2012-11-10")
+    add_dark(replay, 1, 90.0)
+    arguments = decam(replay, tmp_path, "--kind", "science", "dqmask", "darks", "--limit", "1")
+    assert main([*arguments, "--dry-run"], HASTY) == 0
+    lines = capsys.readouterr().out.splitlines()
+    size = sum(r["filesize"] for r in replay.rows if r.get("prod_type") == "image" and r["proc_type"] == "instcal")
+    assert [line.split("-")[0] for line in lines] == ["science", "dqmask", "darks"]
+    assert lines[0].endswith(f": 4 file(s), {size / 1000:.0f}kB; 4 to fetch, {size / 1000:.0f}kB of disk")
+    assert not (tmp_path / "noirlab").exists()
+    assert replay.downloads() == []
+    assert main(arguments, HASTY) == 0
+    shown = capsys.readouterr()
+    assert shown.out.splitlines() == [*lines, f"all there: {tmp_path / 'noirlab'}"]
+    assert "4 of 4 file(s): 100%" in shown.err
+    assert len(replay.downloads()) == 9
+    replay.requests.clear()
+    assert main(arguments, HASTY) == 0
+    assert replay.requests == []
+    assert "4 file(s), " in capsys.readouterr().out
+
+
+def test_what_fails_is_named_the_others_come_and_the_exit_code_is_1(replay, tmp_path, capsys):
+    rows = add_night(replay, "2012-11-10")
+    del replay.files[f"/api/retrieve/{rows[1]['md5sum']}/"]
+    replay.troubles["/api/adv_search/find/"] = [Trouble(500), Trouble(429, {"Retry-After": "0"})]
+    assert main(decam(replay, tmp_path, "--kind", "science", "dqmask"), HASTY) == 1
+    err = capsys.readouterr().err.splitlines()[-1]
+    assert err.startswith(
+        "error: 1 of 4 file(s) did not come: science/20121110/ct4m/2012B-0001/c4d_121110_011500_ooi_r"
+    )
+    assert err.endswith("HTTP 404 (Not found.)); run it again to go on")
+    assert len(list((tmp_path / "noirlab").rglob("*.fits.fz"))) == 7  # 3 images, 4 masks
+
+
+def test_a_misspelt_band_is_one_sentence(replay, tmp_path, capsys):
+    assert main(decam(replay, tmp_path, "--bands", "g", "x"), HASTY) == 1
+    assert capsys.readouterr().err == "error: unknown band 'x': expected some of u, g, r, i, z, Y, VR\n"
+    assert replay.requests == []

@@ -1,0 +1,461 @@
+"""Labels by comparison: the hits of a frame are what the other exposures of the field do not have."""
+
+import gzip
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from cosmicgate.data.labelling.agreement import Agreement, agreement
+from cosmicgate.data.labelling.alignment import celestial
+from cosmicgate.data.labelling.multi_exposure import Comparison, main, read_exposure
+from cosmicgate.data.labelling.reference_frame import expectation, flux_ratio
+from cosmicgate.data.lco.io import (
+    BOUNDARY,
+    HOT,
+    NO_DATA,
+    SOURCE,
+    TRAIL,
+    Exposure,
+    read_sequence,
+    science_header,
+    write_sequence,
+)
+from cosmicgate.data.lco.simulation import TELESCOPES, simulate_triple
+from cosmicgate.io.fits.frames import Frame, write_frame
+
+RATES = {"0m4": 120, "1m0": 40, "2m0": 20}  # so that a small frame has some hits
+
+
+@pytest.fixture(scope="module")
+def fields():
+    """Two simulated fields of each class."""
+    return {
+        name: [simulate_triple(name, [seed, 11], (300, 300), rate=RATES[name]) for seed in (0, 1)] for name in RATES
+    }
+
+
+@pytest.fixture(scope="module")
+def triple(fields):
+    return fields["1m0"][0]
+
+
+@pytest.fixture(scope="module")
+def masked(triple):
+    return Comparison()(exposures(triple))
+
+
+def exposures(triple) -> list[Exposure]:
+    return [e.exposure for e in triple.exposures]
+
+
+def test_all_classes_are_tried(fields):
+    assert list(fields) == list(TELESCOPES)
+
+
+@pytest.mark.parametrize("telescope", list(RATES))
+def test_labels_of_a_simulated_field_agree_with_its_known_charge(fields, telescope):
+    total = sum((agreement(Comparison()(exposures(t)), t) for t in fields[telescope]), Agreement())
+    assert total.found > 150
+    assert total.recall >= 0.9
+    assert total.precision >= 0.95
+    hit = total.found + total.missed + total.on_sources + total.too_small + total.elsewhere
+    assert total.on_sources < 0.25 * hit  # not by leaving most of them out
+
+
+def test_single_pixels_can_be_labelled_too(triple, masked):
+    whole, single = (agreement(labels, triple) for labels in (Comparison(min_size=1)(exposures(triple)), masked))
+    assert whole.too_small == 0
+    assert whole.found > single.found
+    assert whole.precision >= 0.95
+
+
+def test_stars_align_frames_without_a_wcs(fields):
+    rich = fields["1m0"][1]  # of eleven stars; three are the least
+    blind = [replace(e, header=without_wcs(e.header)) for e in exposures(rich)]
+    assert celestial(blind[0].header) is None
+    found = agreement(Comparison()(blind), rich)
+    assert found.recall >= 0.9
+    assert found.precision >= 0.95
+
+
+def test_each_frame_keeps_its_own_pixels(triple, masked):
+    for given, kept in zip(exposures(triple), masked.exposures, strict=True):
+        assert np.array_equal(given.frame.image, kept.frame.image)
+        assert given.header["CRPIX1"] == kept.header["CRPIX1"]
+
+
+def test_a_hit_is_labelled_in_its_own_frame_alone(triple):
+    given = exposures(triple)
+    place = quiet_place(triple)
+    image = given[1].frame.image.copy()
+    image[place] += 3000
+    image[place[0] + 1, place[1]] += 2000
+    given[1] = replace(given[1], frame=replace(given[1].frame, image=image))
+    masked = Comparison()(given)
+    around = slice(place[0] - 10, place[0] + 11), slice(place[1] - 10, place[1] + 11)
+    assert masked.hits[1][place]
+    assert masked.hits[1][place[0] + 1, place[1]]
+    assert [int(hits[around].sum()) for hits in masked.hits] == [0, 2, 0]
+
+
+def test_a_pixel_that_is_hot_in_all_frames_is_no_hit(triple):
+    place = quiet_place(triple)
+    given = []
+    for e in exposures(triple):
+        image = e.frame.image.copy()
+        image[place[0], place[1] : place[1] + 2] += 1500
+        given.append(replace(e, frame=replace(e.frame, image=image)))
+    masked = Comparison()(given)
+    for hits, ignore in zip(masked.hits, masked.ignore, strict=True):
+        assert not hits[place]
+        assert ignore[place] & HOT
+
+
+def test_the_bits_of_ignore_say_why(triple, masked):
+    for e, ignore in zip(triple.exposures, masked.ignore, strict=True):
+        edge = np.ones(ignore.shape, bool)
+        edge[10:-10, 10:-10] = False
+        assert np.array_equal((ignore & BOUNDARY) > 0, edge)
+        assert (ignore[e.light > 10 * e.noise] & SOURCE).all()
+        assert 0 < np.mean((ignore & NO_DATA) > 0) < 0.1  # the dither moves a few rows and columns out of the others
+    assert not any((hits & (ignore > 0)).any() for hits, ignore in zip(masked.hits, masked.ignore, strict=True))
+
+
+def test_what_a_frame_does_not_know_is_no_data(triple):
+    first, *others = exposures(triple)
+    bad = np.zeros(first.frame.shape, bool)
+    bad[100:110, 150] = True
+    masked = Comparison()([replace(first, frame=replace(first.frame, bad=bad)), *others])
+    assert (masked.ignore[0][bad] & NO_DATA).all()
+
+
+def test_more_than_three_frames_are_compared_too():
+    triple = simulate_triple("2m0", [4, 11], (160, 160), frames=4, rate=20)
+    masked = Comparison()(exposures(triple))
+    assert len(masked.hits) == 4
+    assert agreement(masked, triple).recall > 0.9
+
+
+def test_an_expectation_leaves_out_the_hit_of_another_frame():
+    stack = np.array([[[10.0, 10]], [[500, 12]], [[np.nan, 14]]], np.float32)
+    mean, variance, known = expectation(stack, np.full(stack.shape, 9, np.float32))
+    assert mean.tolist() == [[10, 12]]
+    assert known.tolist() == [[2, 3]]
+    assert variance[0, 1] == pytest.approx((9 + 12) / 3)
+
+
+def test_the_ratio_of_two_frames_is_that_of_their_sources():
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:120, :120]
+    stars = sum(3000 * np.exp(-((x - a) ** 2 + (y - b) ** 2) / 8) for a, b in rng.uniform(15, 105, (8, 2)))
+    one, other = (scale * stars + rng.normal(0, 5, stars.shape) for scale in (1.0, 0.7))
+    ratio = flux_ratio(one.astype(np.float32), other.astype(np.float32), 5.0, guess=1.0)
+    assert ratio == pytest.approx(1 / 0.7, rel=0.02)
+    empty = rng.normal(0, 5, (2, 120, 120)).astype(np.float32)
+    assert flux_ratio(*empty, 5.0, guess=1.25) == 1.25
+
+
+def quiet_place(triple) -> tuple[int, int]:
+    """A pixel with no hit and no source near it in any frame."""
+    busy = np.any([(e.charge > 0) | (e.light > 0.5 * e.noise) for e in triple.exposures], axis=0)
+    for row in range(60, 240, 7):
+        for column in range(60, 240, 7):
+            if not busy[row - 12 : row + 13, column - 12 : column + 13].any():
+                return row, column
+    raise AssertionError("a field without a quiet place")
+
+
+def without_wcs(header):
+    bare = header.copy()
+    for word in ("CTYPE1", "CTYPE2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "PC1_1", "PC2_2", "CDELT1", "CDELT2"):
+        bare.remove(word, ignore_missing=True)
+    return bare
+
+
+# ------------------------------------------------------------------------------------------------- what is refused
+
+
+def blank(name: str, shape=(100, 100), **changes) -> Exposure:
+    rng = np.random.default_rng(len(name) + ord(name[-1]))
+    known = dict(gain=1.0, read_noise=5.0, saturation=1e5, exptime=120.0, band="r") | changes
+    image = rng.normal(200, 15, shape).astype(np.float32)
+    return Exposure(Frame(image=image, name=name, **known), fits.Header())
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ([blank("a"), blank("b")], "expected three exposures of one field or more, got 2"),
+        (
+            [blank("a"), blank("b"), blank("c", (100, 90))],
+            r"a and c: expected frames of one shape, got \(100, 100\) and",
+        ),
+        ([blank("a"), blank("b", band="g"), blank("c")], "a and b: expected one filter, got 'r' and 'g'"),
+        ([blank("a"), blank("b", exptime=60.0), blank("c")], "a and b: expected like exposures, got 120 s and 60 s"),
+        ([blank("a", exptime=0.0), blank("b"), blank("c")], "a: expected an exposure of some seconds, got 0 s"),
+        ([blank("a"), blank("b"), blank("a")], r"a \(exposure 1\) and a \(exposure 3\): their pixels are the same"),
+        ([blank("a"), blank("b"), blank("c")], "a: its header has no solved WCS, and a: fewer than three stars"),
+    ],
+)
+def test_frames_that_cannot_be_compared_are_refused_in_a_sentence(given, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Comparison()(given)
+
+
+def test_frames_of_other_fields_are_refused(fields):
+    mixed = [exposures(t)[0] for t in (*fields["1m0"], fields["2m0"][0])]
+    for k, e in enumerate(mixed):
+        header = e.header.copy()
+        header["FILTER"] = "rp"
+        mixed[k] = replace(e, header=header, frame=replace(e.frame, exptime=100.0, name=f"n{k}"))
+    with pytest.raises(ValueError, match="are they of one field"):
+        Comparison(align="stars")(mixed)
+
+
+# ------------------------------------------------------------------------------------------ alignment and its check
+
+
+def nominal(triple, offset):
+    """Exposures whose WCS is off by so many pixels more from one to the next."""
+    moved = []
+    for number, e in enumerate(exposures(triple)):
+        header = e.header.copy()
+        header["CRPIX1"] += offset * number
+        header["CRPIX2"] -= offset * number / 2
+        moved.append(replace(e, header=header))
+    return moved
+
+
+@pytest.mark.parametrize("offset", [1.5, 4, 8, 15])
+@pytest.mark.parametrize(("telescope", "seed"), [("1m0", 1), ("2m0", 0)])
+def test_a_nominal_wcs_is_found_out_and_the_stars_align(fields, caplog, telescope, seed, offset):
+    triple = fields[telescope][seed]
+    masked = Comparison()(nominal(triple, offset))
+    found = agreement(masked, triple)
+    assert found.recall >= 0.9
+    assert found.precision >= 0.95
+    assert masked.notes[0].startswith("aligned by their stars: at worst ")
+    assert "the WCS does not fit; the exposures are aligned by their stars" in caplog.text
+
+
+def test_a_wcs_that_fits_is_kept_and_how_well_is_said(masked):
+    assert masked.notes[0].startswith(("aligned by their WCS: at worst ", "aligned by their WCS; too few stars"))
+
+
+def test_a_nominal_wcs_that_is_insisted_on_is_refused(fields):
+    with pytest.raises(ValueError, match=r"bright stars lie \d+\.\d px from where they should be"):
+        Comparison(align="wcs")(nominal(fields["1m0"][1], 8))
+
+
+def test_a_nominal_wcs_and_too_few_stars_stop_with_the_reason(fields):
+    with pytest.raises(ValueError, match="the WCS does not fit, and "):
+        Comparison()(nominal(fields["0m4"][0], 8))
+
+
+def test_a_meridian_flip_is_aligned_by_the_stars(fields):
+    rich = fields["1m0"][1]
+    given = exposures(rich)
+    given[1] = replace(given[1], frame=replace(given[1].frame, image=given[1].frame.image[::-1, ::-1].copy()))
+    masked = Comparison()([replace(e, header=without_wcs(e.header)) for e in given])
+    turned = replace(masked, hits=(masked.hits[0], masked.hits[1][::-1, ::-1], masked.hits[2]))
+    ignore = (masked.ignore[0], masked.ignore[1][::-1, ::-1], masked.ignore[2])
+    assert agreement(replace(turned, ignore=ignore), rich).precision >= 0.95
+
+
+def test_a_wcs_that_leads_elsewhere_is_no_field_in_common(fields):
+    with pytest.raises(ValueError, match="they share no sky"):
+        Comparison(align="wcs")(nominal(fields["1m0"][1], 5000))
+
+
+# -------------------------------------------------------------------------------------------- what is given twice
+
+
+def test_one_name_in_two_folders_is_no_error(triple):
+    given = [replace(e, frame=replace(e.frame, name="a")) for e in exposures(triple)]
+    assert [e.frame.name for e in Comparison()(given).exposures] == [f"a (exposure {n})" for n in (1, 2, 3)]
+
+
+def test_the_same_frame_is_found_wherever_it_stands(triple, tmp_path):
+    paths = [tmp_path / str(n) / "frame.fits" for n in range(3)]
+    for path, e in zip(paths, exposures(triple), strict=True):
+        path.parent.mkdir()
+        write_image(e, path)
+    main([*map(str, paths), "-o", str(tmp_path / "x_masks.fits")])
+    link, copy, packed = tmp_path / "link.fits", tmp_path / "copy.fits", tmp_path / "packed.fits.gz"
+    link.symlink_to(paths[0])
+    shutil.copy(paths[0], copy)
+    packed.write_bytes(gzip.compress(paths[0].read_bytes()))
+    for again in (paths[0], link, copy, packed):
+        with pytest.raises(SystemExit, match="their pixels are the same: a frame is given twice"):
+            main([*map(str, paths), str(again)])
+
+
+def test_another_reduction_of_a_frame_is_the_same_frame(triple):
+    given = exposures(triple)
+    scaled = replace(given[0].frame, image=given[0].frame.image * np.float32(1.01) + np.float32(3), name="b")
+    with pytest.raises(ValueError, match="their noise is the same: a frame is given twice"):
+        Comparison()([*given, replace(given[0], frame=scaled)])
+    headers = [e.header.copy() for e in given]
+    for header, second in zip(headers, (1, 2, 1), strict=True):
+        header["DATE-OBS"] = f"2019-01-01T10:00:0{second}.25"
+    with pytest.raises(ValueError, match=r"both began at 2019-01-01T10:00:01\.25: a frame is given twice"):
+        Comparison()([replace(e, header=h) for e, h in zip(given, headers, strict=True)])
+
+
+# ------------------------------------------------------------------------------ in one exposure, and yet no hits
+
+
+def drawn(shape, start, end, sigma, peak, period=0.0):
+    """A straight thing from one place (x, y) to another, broken into dashes where there is a period."""
+    y, x = np.indices(shape).astype(float)
+    length = np.hypot(end[0] - start[0], end[1] - start[1])
+    along, across = np.subtract(end, start) / length, (y - start[1], x - start[0])
+    t = across[1] * along[0] + across[0] * along[1]
+    d = across[0] * along[0] - across[1] * along[1]
+    beyond = np.maximum(0, np.maximum(-t, t - length))
+    light = peak * np.exp(-(d**2 + beyond**2) / 2 / sigma**2)
+    return light * (np.sin(2 * np.pi * t / period) > 0) if period else light
+
+
+def with_light(triple, light, number=1):
+    given = exposures(triple)
+    lit = given[number].frame.image + np.random.default_rng(1).poisson(light)
+    given[number] = replace(given[number], frame=replace(given[number].frame, image=lit.astype(np.float32)))
+    return given
+
+
+@pytest.fixture(scope="module")
+def wide():
+    return simulate_triple("1m0", [1, 11], (400, 400), rate=20)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [((-10, 60), (410, 340), 20)],
+        [((-10, 60), (410, 340), 4)],
+        [((200, -10), (200, 410), 8)],
+        [((150, 180), (410, 220), 8)],
+        [((-10, 60), (410, 340), 15, 70)],
+        [((-10, 60), (410, 340), 10), ((-10, 80), (410, 360), 10)],
+        [((330, -10), (410, 70), 10)],
+    ],
+    ids=["bright", "faint", "along a column", "ends inside", "dashed", "two in parallel", "across a corner"],
+)
+def test_a_satellites_trail_is_named_and_ignored(wide, lines):
+    noise = float(np.median(wide.exposures[1].noise))
+    light = sum(drawn((400, 400), a, b, 2.2, peak * noise, *period) for a, b, peak, *period in lines)
+    masked = Comparison()(with_light(wide, light))
+    alone = (light > noise) & (wide.exposures[1].charge < noise)
+    assert (masked.hits[1] & alone).sum() <= 2
+    assert (masked.ignore[1] & TRAIL).any()
+    assert not (masked.ignore[0] & TRAIL).any()
+    assert sum("a trail from" in note and "is ignored" in note for note in masked.notes) >= len(lines)
+    assert agreement(masked, wide).recall >= 0.9, "hits beside it stay"
+
+
+@pytest.mark.parametrize(("start", "end"), [((60, 60), (140, 110)), ((100, 300), (100, 360)), ((250, 60), (320, 190))])
+def test_a_particles_long_track_is_a_hit(wide, start, end):
+    noise = wide.exposures[1].noise
+    track = drawn((400, 400), start, end, 0.5, 20 * float(np.median(noise)))
+    masked = Comparison()(with_light(wide, track))
+    core = (track > 5 * noise) & ((masked.ignore[1] & ~np.uint8(TRAIL)) == 0)
+    assert (masked.hits[1] & core).sum() > 0.95 * core.sum()
+    assert not any("a trail from" in note for note in masked.notes)
+
+
+@pytest.mark.parametrize("step", [0.7, 2.0, 4.0, 30.0])
+def test_an_asteroid_that_moves_little_or_much_is_no_hit(wide, step):
+    noise = float(np.median(wide.exposures[1].noise))
+    place = np.array(quiet_place(wide)[::-1], float)
+    given = exposures(wide)
+    lights = []
+    for n in range(3):
+        here = np.add(place, (step * (n - 1), 0))
+        lights.append(drawn((400, 400), here, np.add(here, (0.01, 0)), 2.2, 30 * noise))
+        given[n] = with_light(wide, lights[n], n)[n]
+    masked = Comparison()(given)
+    wrong = [int((m & (light > noise)).sum()) for m, light in zip(masked.hits, lights, strict=True)]
+    assert max(wrong) <= 2, wrong
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"seed": 2.0}, "seed=2.0, grow=2.5: expected seed >= grow > 0"),
+        ({"min_size": 0}, "min_size=0: expected 1 or more"),
+        ({"allowance": float("nan")}, "allowance=nan: expected 0 or more"),
+    ],
+)
+def test_impossible_settings_are_refused(settings, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Comparison(**settings)
+
+
+# --------------------------------------------------------------------------------------------------- the command
+
+
+def test_the_command_labels_fits_files(triple, masked, tmp_path, capsys):
+    paths = [tmp_path / f"{e.frame.name}.fits" for e in exposures(triple)]
+    for path, e in zip(paths, exposures(triple), strict=True):
+        write_image(e, path)
+    main([str(path) for path in paths])
+    output = tmp_path / f"{paths[0].stem}_3frms_masks.fits"
+    assert capsys.readouterr().out.splitlines()[-1] == str(output)
+    found = read_sequence(output)
+    assert found.provenance == "simulated"  # the headers of the frames say so
+    assert [e.frame.name for e in found.exposures] == [p.stem for p in paths]
+    for a, b, c, d in zip(found.hits, masked.hits, found.ignore, masked.ignore, strict=True):
+        assert np.array_equal(a, b)
+        assert np.array_equal(c, d)
+
+
+def test_the_command_says_what_is_wrong_in_a_sentence(triple, tmp_path):
+    path = tmp_path / "one.fits"
+    write_image(exposures(triple)[0], path)
+    with pytest.raises(SystemExit, match=r"^error: expected three exposures of one field or more, got 1$"):
+        main([str(path)])
+    with pytest.raises(SystemExit, match=r"^error: no such FITS file: "):
+        main([str(tmp_path / name) for name in ("a.fits", "b.fits", "c.fits")])
+
+
+def write_image(exposure: Exposure, path):
+    fits.PrimaryHDU(exposure.frame.image, science_header(exposure)).writeto(path)
+
+
+def test_a_header_without_a_gain_needs_a_value(triple, tmp_path):
+    frame = exposures(triple)[0].frame
+    write_frame(frame, tmp_path / "a.fits")
+    assert read_exposure(tmp_path / "a.fits", gain=2.0).frame.gain == 2.0
+
+
+def test_the_header_of_an_exposure_is_that_of_the_image_that_is_read(triple, tmp_path):
+    """Not that of a mask which stands before it, and of an image of one plane too."""
+    exposure = exposures(triple)[0]
+    header, data = science_header(exposure), exposure.frame.image[None]
+    header["CRPIX1"] = 77.0
+    mask = fits.ImageHDU(np.zeros(data.shape[1:], np.uint8), name="BPM")
+    both = tmp_path / "both.fits"
+    fits.HDUList([fits.PrimaryHDU(), mask, fits.ImageHDU(data, header, name="SCI")]).writeto(both)
+    exposure = read_exposure(both)
+    assert exposure.header["CRPIX1"] == 77
+    assert exposure.frame.shape == data.shape[1:]
+
+
+@pytest.mark.parametrize("blank", [1, -32768])
+def test_a_blank_of_whole_numbers_does_not_blank_the_masks_that_are_written(triple, masked, tmp_path, blank):
+    header = masked.exposures[0].header.copy()
+    header["BLANK"] = blank
+    sequence = replace(masked, exposures=tuple(replace(e, header=header) for e in masked.exposures))
+    write_sequence(sequence, tmp_path / "a_masks.fits")
+    again = read_sequence(tmp_path / "a_masks.fits")
+    for before, after in zip(masked.hits + masked.ignore, again.hits + again.ignore, strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_a_wcs_flag_that_cannot_be_read_means_no_wcs():
+    header = fits.Header.fromstring("WCSERR  =                  nan".ljust(80) + "END".ljust(80))
+    assert celestial(header) is None

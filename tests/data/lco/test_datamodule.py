@@ -1,0 +1,271 @@
+"""The LCO data set: a test set for each class, ignored pixels left out, a table by class."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from cosmicgate.config import ConfigError, build
+from cosmicgate.data.background import dilate
+from cosmicgate.data.cache import load_labelled
+from cosmicgate.data.lco.datamodule import LCO, masked_files
+from cosmicgate.data.lco.io import read_sequence
+from cosmicgate.data.patches import CropSampler
+from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
+from cosmicgate.data.splits import SPLITS
+from cosmicgate.detectors import Detection
+from cosmicgate.evaluation.frame_results import score_frame
+from cosmicgate.io.fits.frames import Frame
+from cosmicgate.metrics import Curves
+from cosmicgate.report.results import PER_CENT, read_results
+from cosmicgate.report.tables import class_tables
+from helpers.fits_files import changed
+from helpers.repository import ROOT
+
+SIDE = 96
+
+
+@pytest.fixture(scope="module")
+def data(lco_archive, tmp_path_factory) -> LCO:
+    data = LCO(root=str(tmp_path_factory.mktemp("root")), folder=str(lco_archive))
+    data.prepare_test()
+    return data
+
+
+# -------------------------------------------------------------------------------------------------- the test sets
+
+
+def test_there_is_a_test_set_for_each_class(data):
+    sets = data.test_sets()
+    assert [(s.name, s.provenance, len(s.folders)) for s in sets] == [
+        ("lco_0m4", "simulated", 6),
+        ("lco_1m0", "simulated", 3),
+        ("lco_2m0", "simulated", 3),
+    ]
+    for test_set in sets:
+        for folder in test_set.folders:
+            labelled = load_labelled(folder)
+            assert labelled.facts["telescope"] == test_set.name[-3:]
+            assert labelled.image.shape == (SIDE, SIDE)
+
+
+def test_the_truth_is_cr_and_what_ignore_marks_is_left_out(data, lco_files):
+    folders = {load_labelled(f).facts["name"]: f for s in data.test_sets() for f in s.folders}
+    sequences = [read_sequence(path) for path in lco_files]
+    masks = [one for s in sequences for one in zip(s.exposures, s.hits, s.ignore, strict=True)]
+    assert len(masks) == len(folders) == 12
+    for exposure, hits, ignore in masks:
+        folder = folders[exposure.frame.name]
+        truth = load_labelled(folder).truth
+        assert np.array_equal(truth == IGNORED, ignore > 0)
+        assert np.array_equal(truth == CORE, hits & (ignore == 0))
+        assert np.array_equal(truth == RING, dilate(hits) & ~hits & (ignore == 0)), "the paper's test is dilated"
+        assert not load_labelled(folder).bad.any()  # a detector is not told
+
+
+class Shouter:
+    """Says of every pixel that it is hit, as a network (``logits``) or as masks."""
+
+    model, trained_on, threshold, identity = "Shouter", None, 3.0, "shouter"
+
+    def __init__(self, logits: bool = False) -> None:
+        self.logits, self.threshold = logits, 0.5 if logits else 3.0
+
+    def detect(self, frame: Frame) -> Detection:
+        if self.logits:
+            return Detection(logits=torch.full(frame.shape, 4.0))
+        return Detection(masks={3.0: np.ones(frame.shape, bool)})
+
+
+@pytest.mark.parametrize("logits", [True, False])
+def test_ignored_pixels_are_left_out_or_count_as_true_negatives(data, lco_archive, lco_files, tmp_path, logits):
+    data = replace(data, dilate=False, root=str(tmp_path / "left_out"))
+    theirs = replace(data, ignored="negative", root=str(tmp_path))
+    sequence = read_sequence(lco_files[0])
+    for number, (hits, ignore) in enumerate(zip(sequence.hits, sequence.ignore, strict=True)):
+        kept = ignore == 0
+        expected = {  # by the data set's own rule: prediction and truth times (1 - ignore), every pixel counted
+            "leave_out": (int((hits & kept).sum()), int((~hits & kept).sum()), int(kept.sum())),
+            "negative": (int((hits & kept).sum()), int((~hits & kept).sum()), ignore.size),
+        }
+        for way in (data, theirs):
+            result, mask = score_frame(Shouter(logits), load_labelled(way.test_sets()[0].folders[number]))
+            counts = result.at_threshold
+            tp, fp = int(counts[CORE, 1]), int(counts[SKY, 1])
+            assert (tp, fp, int(counts.sum())) == expected[way.ignored]
+            curves = Curves.from_counts(result.counts if logits else result.counts[0], "core")
+            assert curves.positives + curves.negatives == expected[way.ignored][2]
+            assert mask.sum() == (kept.sum() if way.ignored == "negative" else mask.size)
+        assert fp / (expected["negative"][2] - tp) < 1  # their false-positive rate of this detector is not 1, ours is
+
+
+def test_the_other_convention_is_another_frame_on_disk(data, tmp_path):
+    root = replace(data, root=str(tmp_path))
+    names = {
+        f.parent.name for way in ("leave_out", "negative") for f in replace(root, ignored=way).test_sets()[0].folders
+    }
+    assert len(names) == 4
+
+
+def test_the_data_sets_own_truth_without_a_ring_can_be_had(data, tmp_path):
+    plain, ringed = replace(data, dilate=False, root=str(tmp_path)), data
+    for a, b in zip(plain.test_sets()[2].folders, ringed.test_sets()[2].folders, strict=True):
+        truth, dilated = (np.asarray(load_labelled(folder).truth) for folder in (a, b))
+        assert np.array_equal(truth == CORE, dilated == CORE)
+        assert np.array_equal(dilated == RING, dilate(truth == CORE) & (truth == SKY))
+
+
+@pytest.mark.parametrize("dilated", [False, True])
+def test_thin_masks_are_dilated_only_if_the_truth_is(data, tmp_path, dilated):
+    lco = replace(data, dilate=dilated, root=str(tmp_path))
+    said = {load_labelled(folder).facts["dilated"] for s in lco.test_sets() for folder in s.folders}
+    assert said == {
+        dilated
+    }  # by which cosmicgate.detectors.detect_for_truth grows the masks of a detector that says grow
+
+
+def test_a_second_run_reads_no_file(data, monkeypatch):
+    def refuse(path):
+        raise AssertionError(f"{path} is read again")
+
+    monkeypatch.setattr("cosmicgate.data.lco.datamodule.read_sequence", refuse)
+    again = replace(data)
+    again.prepare_test()
+    assert again.test_sets() == data.test_sets()
+
+
+def test_the_summary_counts_frames_and_pixels_by_class(data, lco_files):
+    summary = json.loads((Path(data.root) / "summary.json").read_text())
+    sequences = [read_sequence(path) for path in lco_files if path.name.startswith("coj0m4")]
+    assert summary["provenance"] == "simulated"
+    assert (summary["read"], summary["skipped"]) == (4, [])
+    assert summary["classes"]["0m4"] == {
+        "sequences": 2,
+        "frames": 6,
+        "pixels": 6 * SIDE**2,
+        "hit_pixels": sum(int(h.sum()) for s in sequences for h in s.hits),
+        "ignored_pixels": sum(int((i > 0).sum()) for s in sequences for i in s.ignore),
+    }
+
+
+def test_another_telescopes_masks_are_a_test_set_of_their_own(lco_files, tmp_path):
+    def rename(hdus):
+        for number in (1, 2, 3):
+            hdus[number].header["TELID"], hdus[number].header["INSTRUME"] = "wise", "Wise Cam"
+
+    changed(lco_files[0], tmp_path, rename, name="mine_masks.fits")
+    assert [s.name for s in LCO(root=str(tmp_path / "root"), folder=str(tmp_path)).test_sets()] == ["wise-cam"]
+
+
+def test_both_parts_of_the_data_set_can_be_chosen(lco_files, tmp_path):
+    for part, file in (("test_set/masked_fits", lco_files[0]), ("train_set/0m4_2019/masked_fits", lco_files[1])):
+        (tmp_path / part).mkdir(parents=True)
+        shutil.copy(file, tmp_path / part)
+    (tmp_path / "test_set" / "aligned_fits").mkdir()
+    (tmp_path / "test_set" / "aligned_fits" / "a_3frms_aligned.fits").touch()
+    for split, file in (("test", lco_files[0]), ("train", lco_files[1])):
+        assert [p.name for p in masked_files(tmp_path, split)] == [file.name]
+
+
+def test_simulated_data_are_an_archive_that_is_made_first(tmp_path):
+    few = ["data.archive.sequences={0m4:1,1m0:1,2m0:0}", "data.archive.shape=[64,64]", f"data.root={tmp_path}"]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = OmegaConf.to_container(compose("evaluate", ["data=lco_simulated", *few]), resolve=True)
+    data = build(config["data"])
+    assert [s.name for s in data.test_sets()] == ["lco_simulated_0m4", "lco_simulated_1m0"]
+    assert data.provenance == "simulated"
+    assert not any(s.benchmark for s in data.test_sets())
+
+
+def test_fewer_simulated_sequences_are_scored_where_more_were_made_before_and_none_is_made_again(tmp_path, monkeypatch):
+    def sets(number):
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            few = [f"data.archive.sequences={{0m4:{number},1m0:1,2m0:0}}", "data.archive.shape=[64,64]"]
+            config = compose("evaluate", ["data=lco_simulated", *few, f"data.root={tmp_path}"])
+        return {s.name: s.folders for s in build(OmegaConf.to_container(config, resolve=True)["data"]).test_sets()}
+
+    more = sets(2)
+    monkeypatch.setattr("cosmicgate.data.lco.simulated_archive.simulate_triple", None)
+    monkeypatch.setattr("cosmicgate.data.lco.datamodule.read_sequence", None)
+    fewer = sets(1)
+    assert {name: len(folders) for name, folders in more.items()} == {"lco_simulated_0m4": 6, "lco_simulated_1m0": 3}
+    assert fewer == more | {"lco_simulated_0m4": more["lco_simulated_0m4"][:3]}
+
+
+# ------------------------------------------------------------------------------------------------------- the commands
+
+
+@pytest.mark.slow
+def test_evaluate_gives_one_table_by_class(command, lco_archive, tmp_path):
+    arguments = [
+        "data=lco",
+        f"data.folder={lco_archive}",
+        f"data.root={tmp_path}/data",
+        "detector=astroscrappy_published",
+    ]
+    arguments += ["detector.astroscrappy_published.sweep=[3,6]", "picture=false", f"hydra.run.dir={tmp_path}/run"]
+    done = command("evaluate.py", *arguments)
+    assert done.returncode == 0, done.stderr
+    rows = read_results([tmp_path / "run" / "results.json"])["rows"]
+    assert [(row["test_set"], row["data_origin"]) for row in rows] == [
+        ("lco_0m4", "simulated"),
+        ("lco_1m0", "simulated"),
+        ("lco_2m0", "simulated"),
+    ]
+    (table,) = class_tables(rows)
+    assert table.title == "By class of telescope: lco (simulated)"
+    assert [line[:2] for line in table.lines] == [
+        [name, "Astro-SCRAPPY (as published)"] for name in ("0m4", "1m0", "2m0")
+    ]
+    assert table.heads[3:6] == list(PER_CENT.values())
+    assert [row["threshold"] for row in rows] == [15.0, 15.0, 15.0], "the paper's sigclip on LCO"
+    assert table.title in (tmp_path / "run" / "report" / "tables.md").read_text()
+
+
+def test_training_on_the_test_set_stops_with_a_sentence(lco_archive, tmp_path):
+    alone = LCO(root=str(tmp_path), folder=str(lco_archive))
+    with pytest.raises(ConfigError, match=r"^data: there is no .*train_set, nothing is left to train on"):
+        alone.folders()
+    with pytest.raises(ConfigError, match=r"^data: train_set is scored, nothing is left to train on"):
+        replace(alone, part="train").setup("fit")
+
+
+@pytest.fixture
+def whole_set(lco_files, tmp_path) -> Path:
+    """A data set with two sequences to train and validate on, and two to test."""
+    for number, file in enumerate(lco_files):
+        part = tmp_path / "LCO_CR_dataset" / ("train_set/0m4" if number < 2 else "test_set") / "masked_fits"
+        part.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, part)
+    return tmp_path / "LCO_CR_dataset"
+
+
+def test_sequences_to_train_on_are_of_the_train_set_and_each_is_in_one_split(whole_set, tmp_path):
+    data = LCO(root=str(tmp_path / "root"), folder=str(whole_set), windows=CropSampler(32, 8), patch=32, num_workers=0)
+    data.prepare_data()
+    data.setup("fit")
+    splits = {which: {folder.parent for folder in data.split(which)} for which in SPLITS}
+    assert [len(splits[which]) for which in SPLITS] == [1, 1, 2]
+    assert len(set.union(*splits.values())) == 4
+    assert {folder.parent for s in data.test_sets() for folder in s.folders} == splits["test"]
+    assert next(iter(data.train_dataloader()))["image"].shape == (8, 1, 32, 32)
+    assert sum(len(batch["truth"]) for batch in data.val_dataloader()) == 3 * (SIDE // 32) ** 2
+
+
+@pytest.mark.slow
+def test_a_network_is_trained_on_the_data_set_and_tested_by_class(command, whole_set, tmp_path):
+    small = ("data.windows.size=64", "data.patch=96", "data.num_workers=0", "trainer=smoke", "logger=csv")
+    where = (f"data.folder={whole_set}", f"data.root={tmp_path}/root", f"hydra.run.dir={tmp_path}/run")
+    done = command("train.py", "data=lco", *small, *where)
+    assert done.returncode == 0, done.stderr
+    again = command("evaluate.py", f"checkpoint={tmp_path}/run", "picture=false", f"hydra.run.dir={tmp_path}/again")
+    assert again.returncode == 0, again.stderr
+    rows = [json.loads((tmp_path / name / "results.json").read_text())["rows"] for name in ("run", "again")]
+    assert rows[0] == rows[1]
+    assert [row["test_set"] for row in rows[0]] == ["lco_1m0", "lco_2m0"]

@@ -1,0 +1,78 @@
+"""A telescope that does not follow the sky makes lines of its stars, one out of focus rings; no light is lost."""
+
+import numpy as np
+import pytest
+
+from cosmicgate.data.simulation.smear import Smear
+from cosmicgate.data.sources.random_cameras import DEFOCUS, HOLE, TRAIL, RandomScience, draw_smear
+
+SHAPE = (64, 96)
+
+
+def moments(kernel):
+    """Return the variances along rows, along columns, and of both together."""
+    places = np.arange(len(kernel)) - len(kernel) // 2
+    y, x = np.meshgrid(places, places, indexing="ij")
+    return [(kernel * product).sum() for product in (x * x, y * y, x * y)]
+
+
+def test_a_telescope_that_follows_and_is_in_focus_changes_nothing():
+    light = np.random.default_rng(0).uniform(0, 100, SHAPE).astype(np.float32)
+    np.testing.assert_allclose(Smear()(light), light, atol=1e-4)
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.6, 2.0])
+def test_a_trail_is_as_long_as_it_is_told_and_in_its_direction(angle):
+    x, y, both = moments(Smear(trail=20.0, angle=angle).kernel())
+    assert x + y == pytest.approx(20.0**2 / 12, rel=0.05)  # the variance of a uniform line; pixels add a little
+    assert 0.5 * np.arctan2(2 * both, x - y) % np.pi == pytest.approx(angle, abs=0.02)
+
+
+def test_a_star_out_of_focus_is_a_ring_with_a_shadow():
+    kernel = Smear(defocus=10.0, hole=0.5).kernel()
+    middle = len(kernel) // 2
+    assert kernel[middle, middle] == 0
+    assert kernel[middle, middle + 7] > 0
+    assert kernel[middle, middle + 12 :].sum() == 0
+    assert kernel.sum() == pytest.approx(1)
+
+
+def test_light_away_from_the_edge_is_kept():
+    light = np.zeros(SHAPE, np.float32)
+    light[30, 40] = 1000
+    smeared = Smear(trail=9.0, angle=1.0)(light)
+    assert smeared.sum() == pytest.approx(1000, rel=1e-4)
+    assert smeared.max() < 200
+
+
+def test_a_part_of_the_telescopes_smears_within_the_ranges():
+    drawn = [draw_smear(0.4, np.random.default_rng(seed)) for seed in range(400)]
+    assert 0.3 < np.mean([one is not None for one in drawn]) < 0.5
+    for one in drawn:
+        if one is not None and one.trail:
+            assert TRAIL[0] <= one.trail <= TRAIL[1]
+        elif one is not None:
+            assert DEFOCUS[0] <= one.defocus <= DEFOCUS[1]
+            assert HOLE[0] <= one.hole <= HOLE[1]
+
+
+def test_a_smeared_scene_has_the_sky_and_sources_of_the_sharp_one():
+    sharp, smeared = (
+        next(r.make().image for r in RandomScience({"train": 1}, SHAPE, smeared=part).recipes("train"))
+        for part in (0.0, 1.0)
+    )
+    assert np.median(smeared) == pytest.approx(np.median(sharp), rel=0.1)
+    assert smeared.max() < sharp.max()
+
+
+def test_scenes_without_smear_keep_their_recipes():
+    plain, other, smeared = (
+        RandomScience({"train": 1}, SHAPE, **told).recipes("train")[0].key
+        for told in ({}, {"smeared": 0.0}, {"smeared": 0.3})
+    )
+    assert plain == other != smeared
+
+
+def test_a_part_that_is_none_is_refused():
+    with pytest.raises(ValueError, match=r"smeared = 1\.5"):
+        RandomScience({"train": 1}, SHAPE, smeared=1.5).recipes("train")

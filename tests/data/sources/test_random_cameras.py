@@ -1,0 +1,116 @@
+"""Every frame of the random cameras is of another one, within the ranges that the docs tell."""
+
+import numpy as np
+import pytest
+
+from cosmicgate.data.sources import random_cameras
+from cosmicgate.data.sources.random_cameras import RandomDarks, RandomScience, draw_camera, draw_smear, draw_telescope
+
+COUNTS = {"train": 3, "validation": 1, "test": 1}
+SHAPE = (64, 96)
+
+
+def test_a_camera_lies_within_the_ranges():
+    for seed in range(200):
+        ccd = draw_camera(SHAPE, np.random.default_rng(seed))
+        deepest = ccd.diffusion_min + random_cameras.DIFFUSION_DEEP
+        for value, limits in (
+            (ccd.thickness, random_cameras.THICKNESS),
+            (ccd.pixel, random_cameras.PIXEL),
+            (ccd.diffusion_min, random_cameras.DIFFUSION),
+            (ccd.diffusion_max, (ccd.diffusion_min, deepest)),
+            (ccd.gain, random_cameras.GAIN),
+            (ccd.read_noise, random_cameras.READ_NOISE),
+            (ccd.saturation, (random_cameras.FULL_WELL[0] / ccd.gain, random_cameras.CONVERTER)),
+            (ccd.saturation * ccd.gain, (0, random_cameras.FULL_WELL[1])),
+            (ccd.pixel_scale, random_cameras.PIXEL_SCALE),
+            (ccd.substrate, (0, random_cameras.SUBSTRATE)),
+        ):
+            assert limits[0] * 0.999 <= value <= limits[1] * 1.001
+        assert ccd.substrate == 0 or ccd.thickness < 30
+        assert ccd.shape == SHAPE
+
+
+def test_thin_and_thick_silicon_come_alike():
+    drawn = [draw_camera(SHAPE, np.random.default_rng(seed)).thickness for seed in range(400)]
+    assert 0.4 < np.mean(np.array(drawn) < np.sqrt(np.prod(random_cameras.THICKNESS))) < 0.6
+
+
+def test_the_sky_of_a_telescope_lies_within_its_range_of_electrons():
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        ccd = draw_camera(SHAPE, rng)
+        band = draw_telescope(ccd, 100.0, rng)
+        low, high = random_cameras.SKY
+        assert low * 0.999 <= band.sky[0] * 100 * ccd.gain <= high * 1.001
+        assert random_cameras.SEEING[0] * 0.999 <= band.seeing / ccd.pixel_scale <= random_cameras.SEEING[1] * 1.001
+        assert random_cameras.ZERO_POINT[0] <= band.zero_point <= random_cameras.ZERO_POINT[1]
+        assert band.stars == random_cameras.STARS
+
+
+def test_a_smeared_telescope_trails_or_is_out_of_focus_within_the_ranges():
+    drawn = [draw_smear(0.5, np.random.default_rng(seed)) for seed in range(300)]
+    some = [one for one in drawn if one is not None]
+    assert 120 < len(some) < 180
+    trails = [one for one in some if one.trail]
+    assert 0.55 < len(trails) / len(some) < 0.78
+    for one in some:
+        if one.trail:
+            assert random_cameras.TRAIL[0] * 0.999 <= one.trail <= random_cameras.TRAIL[1] * 1.001
+            assert not one.defocus
+        else:
+            assert random_cameras.DEFOCUS[0] * 0.999 <= one.defocus <= random_cameras.DEFOCUS[1] * 1.001
+            assert random_cameras.HOLE[0] <= one.hole <= random_cameras.HOLE[1]
+    assert not any(draw_smear(0, np.random.default_rng(seed)) for seed in range(20))
+
+
+@pytest.mark.parametrize("source", [RandomScience, RandomDarks])
+def test_every_frame_is_of_another_camera_and_in_one_split(source):
+    recipes = [r for split in COUNTS for r in source(COUNTS, SHAPE).recipes(split)]
+    assert len({r.name for r in recipes}) == len({r.key for r in recipes}) == 5
+    gains = {r.make().gain for r in recipes}
+    assert len(gains) == 5
+
+
+@pytest.mark.parametrize("source", [RandomScience, RandomDarks])
+def test_the_same_recipe_gives_the_same_pixels(source):
+    first, again = (source(COUNTS, SHAPE).recipes("train")[1].make() for _ in range(2))
+    np.testing.assert_array_equal(first.image, again.image)
+    assert first.shape == SHAPE
+
+
+def test_a_dark_knows_its_hits_and_a_scene_calls_nothing_bad():
+    dark = RandomDarks({"train": 1}, (256, 256)).recipes("train")[0].make()
+    assert (dark.hits > 0).any()
+    scenes = [r.make() for r in RandomScience({"train": 4}, SHAPE).recipes("train")]
+    assert not any(scene.bad.any() for scene in scenes)
+    assert not any(scene.read_out for scene in scenes)
+
+
+def test_stars_can_be_hardly_wider_than_a_pixel_and_what_is_drawn_else_stays():
+    wide, narrow = (
+        RandomScience({"train": 1}, (256, 256), **told).recipes("train")[0] for told in ({}, {"seeing": (1.2, 1.3)})
+    )
+    assert wide.key != narrow.key, "frames of other telescopes are other frames"
+    assert (
+        wide.key == RandomScience({"train": 1}, (256, 256), seeing=list(random_cameras.SEEING)).recipes("train")[0].key
+    )
+    for seed in range(50):
+        ccd = draw_camera(SHAPE, np.random.default_rng(seed))
+        usual = draw_telescope(ccd, 100.0, np.random.default_rng(seed))
+        band = draw_telescope(ccd, 100.0, np.random.default_rng(seed), (1.2, 1.8))
+        assert 1.2 * 0.999 <= band.seeing / ccd.pixel_scale <= 1.8 * 1.001
+        assert (band.sky, band.zero_point) == (usual.sky, usual.zero_point)
+    a, b = wide.make(), narrow.make()
+    assert (a.gain, a.read_noise, a.exptime) == (b.gain, b.read_noise, b.exptime)
+
+
+@pytest.mark.parametrize("seeing", [(0.5, 2.0), (3.0, 2.0), (2.0,)])
+def test_stars_narrower_than_a_pixel_are_refused(seeing):
+    with pytest.raises(ValueError, match="from 1 pixel on"):
+        RandomScience({"train": 1}, SHAPE, seeing=seeing).recipes("train")
+
+
+def test_a_shape_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="rows and columns"):
+        draw_camera([64], np.random.default_rng(0))

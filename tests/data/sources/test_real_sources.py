@@ -1,0 +1,248 @@
+"""Real sky and real hits: a coadd exposed again, the footprints of a table, cutouts with a pipeline's flags."""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from scipy import ndimage
+
+from cosmicgate.data.background import background
+from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
+from cosmicgate.data.simulation.readout import read_out
+from cosmicgate.data.simulation.sky import BANDS
+from cosmicgate.data.sources import Coadd, Files, FlaggedCutouts, Footprints
+from cosmicgate.data.sources.footprints import scatter
+from cosmicgate.data.splits import SPLITS
+from cosmicgate.io.fits.frames import read_frame
+from helpers.fits_files import write_cutout
+
+
+@pytest.fixture
+def footprints(real):
+    return Footprints(str(real("cr/itl_cosmic_rays.fits.gz")), (256, 256))
+
+
+@pytest.fixture
+def table(real):
+    """The pixels of each hit of the table, read here by hand: number -> electrons."""
+    with fits.open(real("cr/itl_cosmic_rays.fits.gz")) as hdus:
+        rows = hdus[1].data
+        lines = [(int(n), np.asarray(v, float)) for n, v in zip(rows["fp_id"], rows["pixel_values"], strict=True)]
+    return {n: np.concatenate([v for number, v in lines if number == n]) for n in {number for number, _ in lines}}
+
+
+@pytest.fixture
+def cutouts(real):
+    return FlaggedCutouts(str(real("decam/cutouts") / "*.fits"))
+
+
+# --------------------------------------------------------------------------------------------------------- the coadd
+
+
+@pytest.mark.parametrize("band", ["g", "z"])
+def test_a_coadd_exposed_again_has_the_sky_and_the_noise_that_were_asked_for(real, monkeypatch, band):
+    monkeypatch.setitem(BANDS, band, replace(BANDS[band], sky=(5.0, 5.0)))
+    source = Coadd(str(real("decam/des_coadd_g.fits.fz")), frames={"validation": 1}, bands=(band,))
+    scene = source.recipes("validation")[0].make()
+    level, deviation = background(read_out(scene, np.random.default_rng(0)))
+    assert level == pytest.approx(5.0 * 90, rel=0.02)
+    photons = level * scene.gain + scene.read_noise**2
+    excess = (deviation * scene.gain) ** 2 / photons
+    assert 1.0 < excess < 1.25  # faint sources, and the noise of the coadd itself
+    assert scene.image.dtype == np.float32
+
+
+def test_a_coadd_keeps_the_light_of_its_stars(real):
+    path = real("decam/des_coadd_g.fits.fz")
+    source = Coadd(str(path), frames={"validation": 1}, bands=("g",))
+    scene = source.recipes("validation")[0].make()
+    coadd = read_frame(path, gain=1.0, read_noise=0.0, exptime=1.0).image
+    start = round(0.6 * coadd.shape[1]) + source.gap // 2
+    part = coadd[:, start : start + scene.shape[1]]
+    with fits.open(path) as hdus:
+        masked = np.asarray(hdus["MASK"].data)[:, start : start + scene.shape[1]] != 0
+    bright = (part > 100) & ~masked
+    ratio = (scene.image - np.median(scene.image))[bright].sum() / part[bright].sum()
+    assert ratio == pytest.approx(90 * 10 ** (0.4 * (25.001 - 30)), rel=0.02)  # ADU of an exposure for a count
+
+
+# ------------------------------------------------------------------------------------------------------ the footprints
+
+
+def test_the_table_has_1059_hits_and_each_is_on_one_side(footprints):
+    everything = replace(footprints, min_pixels=0, min_charge=-np.inf)
+    numbers = [hit for which in SPLITS for hit in everything.hits(which)]
+    assert len(numbers) == len(set(numbers)) == 1059
+
+
+def test_small_hits_are_dropped(footprints, table):
+    kept = {hit for which in SPLITS for hit in footprints.hits(which)}
+    large = {n for n, v in table.items() if np.count_nonzero(v) >= 3 and v.sum() >= 400}
+    assert kept == large
+    assert len(kept) == 668
+
+
+def test_a_hit_keeps_its_pixels_and_its_charge_wherever_it_is_laid(footprints, table):
+    # A dark of one split, hit by hit: each connected patch of charge that is alone and inside is one of the table's.
+    hits = np.concatenate([recipe.make().hits for recipe in footprints.recipes("test")], axis=1)
+    known = sorted(table[n].sum() for n in footprints.hits("test"))
+    labels, number = ndimage.label(hits != 0, np.ones((3, 3)))
+    charges = ndimage.sum(hits, labels, range(1, number + 1))
+    nearest = np.min(np.abs(charges[:, None] - np.array(known)), axis=1)
+    assert np.mean(nearest < 1) > 0.7  # the others cross each other or an edge
+
+
+def test_scatter_keeps_the_charge_of_hits_that_lie_inside_and_cuts_the_others():
+    stamp = np.arange(1, 7, dtype=np.float32).reshape(2, 3)
+    rng = np.random.default_rng(0)
+    whole, cut, ways = 0, 0, set()
+    for _ in range(300):
+        image = scatter([7], {7: stamp}, (8, 9), rng)
+        edge = image.copy()
+        edge[1:-1, 1:-1] = 0
+        if edge.any():
+            cut += image.sum() < stamp.sum()
+        else:
+            whole += 1
+            assert image.sum() == stamp.sum()
+            ways.add(image[image > 0].tobytes())
+    assert image.shape == (8, 9)
+    assert whole > 50
+    assert cut > 50
+    assert len(ways) == 8  # turned and mirrored
+    assert scatter([7, 7], {7: np.full((1, 1), 5, np.float32)}, (1, 1), rng) == 10  # one hit on the other
+
+
+def test_a_dark_of_footprints_has_the_rate_that_was_asked_for(footprints):
+    recipes = replace(footprints, frames={"train": 4}, rate=20.0).recipes("train")
+    counted = [ndimage.label(r.make().hits > 0, np.ones((3, 3)))[1] for r in recipes]
+    expected = [20.0 * exptime * 256 * 256 / (4096 * 2048) for exptime in (1200, 800, 720, 600)]
+    assert 0.7 < sum(counted) / sum(expected) < 1.1  # hits that cross count as one
+
+
+# ----------------------------------------------------------------------------------------------------------- the files
+
+
+def test_files_of_one_folder_are_in_one_split_if_it_is_asked_for(tmp_path):
+    for number in range(24):
+        path = tmp_path / f"field-{number % 4}" / f"{number}.fits"
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    source = Files(str(tmp_path / "*" / "*.fits"), by_folder=True)
+    dealt = {which: [int(recipe.name) for recipe in source.recipes(which)] for which in SPLITS}
+    assert sorted(number for own in dealt.values() for number in own) == list(range(24))
+    fields = [{number % 4 for number in own} for own in dealt.values()]
+    assert all(fields)
+    assert sum(len(own) for own in fields) == 4
+
+
+# --------------------------------------------------------------------------------------------------------- the cutouts
+
+
+def test_the_31_cutouts_of_29_exposures_have_449_flagged_pixels_of_5_hits_in_4_of_them(cutouts):
+    labelled = cutouts.labelled()
+    assert len({recipe.name for recipe, _ in labelled}) == len(labelled) == 31
+    assert len({recipe.name[: len("150110_053718")] for recipe, _ in labelled}) == 29
+    cores = [truth == CORE for _, truth in labelled]
+    assert sum(int(core.sum()) for core in cores) == 449
+    assert sum(core.any() for core in cores) == 4
+    assert sum(ndimage.label(core, np.ones((3, 3)))[1] for core in cores) == 5
+    for recipe, truth in labelled:
+        frame = recipe.make()
+        assert frame.shape == truth.shape
+        assert frame.name == recipe.name
+        assert 3 < frame.gain < 5
+        assert 4 < frame.read_noise < 12
+        assert 45 <= frame.exptime <= 209
+        assert frame.band in {"g", "r", "z"}
+
+
+def test_the_flagged_hits_are_brighter_than_their_ring(cutouts):
+    for recipe, truth in cutouts.labelled():
+        if (truth == CORE).any():
+            image = recipe.make().image
+            assert np.median(image[truth == CORE]) > np.median(image[truth == RING])
+
+
+def test_both_ways_of_writing_flags_are_known(real):
+    older = FlaggedCutouts(str(real("decam/cutouts") / "*_V3.5.3.fits"))
+    truths = {recipe.name: truth for recipe, truth in older.labelled()}
+    bits = "150110_053718_S4_100x101_V3.5.3"  # 2: saturated, 64: bleeding
+    with fits.open(real(f"decam/cutouts/{bits}.fits")) as hdus:
+        assert set(np.unique(hdus["DQ"].data)) == {0, 2, 64}
+    assert set(np.unique(truths[bits])) == {SKY}
+    codes = "150110_053718_S11_100x101_V3.5.3"  # of the same night and version, 3: saturated, 4: bleeding
+    assert set(np.unique(truths[codes])) == {SKY}
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ([0, 1, 2, 3, 4, 5], [SKY, IGNORED, IGNORED, SKY, SKY, CORE]),  # codes: bad, no value, saturated, bleeding, hit
+        ([0, 1, 2, 16, 64, 18], [SKY, IGNORED, SKY, CORE, SKY, CORE]),  # bits: bad, saturated, hit, bleeding, two
+    ],
+)
+def test_flags_become_truth(tmp_path, flags, expected):
+    quality = np.zeros((9, 9 * len(flags)), np.int32)
+    quality[4, 4::9] = flags
+    write_cutout(tmp_path / "a.fits", quality)
+    truth = FlaggedCutouts(str(tmp_path / "*.fits")).labelled()[0][1]
+    assert truth[4, 4::9].tolist() == expected
+    around = truth[3, 4::9]
+    assert around.tolist() == [RING if code == CORE else SKY for code in expected]
+
+
+PLACE = {"MJD-OBS": 57032.2, "CCDNUM": 28, "PLVER": "V4.8.2", "CRPIX1": 1854.2, "CRPIX2": -1024.0}
+
+
+@pytest.mark.parametrize(
+    ("cards", "kept"),
+    [
+        ({"CRPIX1": 1855.2, "CRPIX2": -1023.0}, ["a"]),  # the real ones: one pixel apart
+        ({"PLVER": "V4.8.2a"}, ["b"]),
+        ({"PLVER": "V4.10"}, ["b"]),
+        ({"CRPIX2": -1016.0}, ["a"]),  # a row in common
+        ({"CRPIX2": -1015.0}, ["a", "b"]),  # side by side
+        ({"CCDNUM": 22}, ["a", "b"]),
+        ({"MJD-OBS": 57032.3}, ["a", "b"]),
+        ({"PLVER": "V4.8.2"}, ["a", "b"]),  # neither is newer
+        ({"CCDNUM": None}, ["a", "b"]),
+    ],
+)
+def test_of_pixels_that_were_reduced_twice_the_newest_version_counts(tmp_path, caplog, cards, kept):
+    for name, own in (("a", PLACE), ("b", PLACE | {"PLVER": "V3.9"} | cards)):
+        own = {word: value for word, value in own.items() if value is not None}
+        write_cutout(tmp_path / f"{name}.fits", np.zeros((9, 9), np.int32), **own)
+    with caplog.at_level(logging.INFO):
+        assert [recipe.name for recipe, _ in FlaggedCutouts(str(tmp_path / "*.fits")).labelled()] == kept
+    said = [record.getMessage() for record in caplog.records]
+    left = {"a", "b"} - set(kept)
+    path = f"{tmp_path}/{{}}.fits is left out: a newer pipeline reduced the same pixels, {kept[0]}.fits"
+    assert said == [path.format(name) for name in left]
+    assert [recipe.name for recipe, _ in FlaggedCutouts(str(tmp_path / "*.fits")).labelled()] == kept
+    assert len(caplog.records) == len(said), "it is said once"
+
+
+def test_a_cutout_without_flags_is_refused_by_name(tmp_path):
+    write_cutout(tmp_path / "a.fits", np.zeros((9, 9), np.int32), name="OTHER")
+    with pytest.raises(ValueError, match=r"a\.fits: no HDU named DQ among PRIMARY, SCI, OTHER"):
+        FlaggedCutouts(str(tmp_path / "*.fits")).labelled()
+
+
+def test_the_masked_core_of_a_coadds_star_rises_until_it_saturates_and_is_not_bad(tmp_path):
+    image, mask = np.full((60, 60), 2_000.0, np.float32), np.zeros((60, 60), np.uint8)
+    mask[20:41, 20:41] = 1
+    hdus = [fits.PrimaryHDU(image, fits.Header({"SATURATE": 30_000.0})), fits.ImageHDU(mask, name="MASK")]
+    fits.HDUList(hdus).writeto(tmp_path / "coadd.fits")
+    scene = (
+        Coadd(str(tmp_path / "coadd.fits"), {"train": (0, 1)}, frames={"train": 1}, bands=("z",))
+        .recipes("train")[0]
+        .make()
+    )
+    assert not scene.bad.any()
+    assert scene.image[30, 30] > scene.saturation > scene.image[30, 20] > 1.2 * scene.image[30, 19]
+    exposed = read_out(scene, np.random.default_rng(0))
+    column = exposed.image[:, 30] > 0.99 * exposed.saturation
+    assert column.sum() > (scene.image[:, 30] > scene.saturation).sum(), "it bleeds along its column"

@@ -1,0 +1,112 @@
+"""Real frames with truth planes as a test set, on tiny files in the layout of the real ones."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from cosmicgate.data.cache import load_labelled
+from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
+from cosmicgate.data.real_tests import RealTest
+from cosmicgate.data.sources import FramesWithTruth
+
+SHAPE = (40, 30)
+HEADER = {"GAIN": 2.0, "RDNOISE": 6.0, "SATURATE": 5e4, "EXPTIME": 60.0, "FILTER": "g", "DAY-OBS": "20170817"}
+
+
+def write(path, image, **header):
+    plane = fits.ImageHDU(image, fits.Header(HEADER | header), name="SCI")
+    fits.HDUList([fits.PrimaryHDU(), plane]).writeto(path)
+
+
+@pytest.fixture
+def night(tmp_path):
+    """Two frames of one field and one of another, with truth planes in a folder of their own."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "truth").mkdir()
+    for name, band in [("a", "g"), ("b", "g"), ("c", "r")]:
+        image = rng.normal(500, 20, SHAPE).astype(np.float32)
+        image[0, 0] = np.nan
+        write(tmp_path / f"{name}.fits", image, FILTER=band)
+        truth = np.zeros(SHAPE, np.uint8)
+        truth[9:12, 9:12], truth[10, 10], truth[20], truth[0, 0] = 2, 1, 3, 1
+        fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(truth, name="TRUTH")]).writeto(
+            tmp_path / "truth" / f"{name}_truth.fits.fz"
+        )
+    return tmp_path
+
+
+def source(night, **settings):
+    return FramesWithTruth(str(night / "*.fits"), "night", truth=str(night / "truth"), **settings)
+
+
+def test_codes_of_a_truth_plane_become_labels_and_bad_pixels_are_ignored(night):
+    test = RealTest(str(night / "cache"), source(night, field_keywords=["FILTER", "DAY-OBS"]), "night")
+    test.prepare_data()
+    (test_set,) = test.test_sets()
+    assert (test_set.name, test_set.provenance, len(test_set.folders)) == ("night", "real", 3)
+    frames = [load_labelled(folder) for folder in test_set.folders]
+    truth = frames[0].truth
+    assert truth[10, 10] == CORE
+    assert truth[9, 9] == RING
+    assert (truth[20] == IGNORED).all()
+    assert truth[0, 0] == IGNORED
+    assert (truth == SKY).sum() == truth.size - 9 - SHAPE[1] - 1
+    assert [frame.facts["field"] for frame in frames] == ["g 20170817", "g 20170817", "r 20170817"]
+    assert all(frame.facts["dilated"] for frame in frames)
+
+
+def test_the_median_dark_is_subtracted(night):
+    rng = np.random.default_rng(1)
+    pattern = rng.uniform(100, 200, SHAPE).astype(np.float32)
+    for number in range(3):
+        dark = pattern.copy()
+        dark[number, 5] = 9000  # a hit, in one of the three
+        write(night / f"dark{number}.fit", dark)
+    plain = source(night).labelled_recipes()[0].make()[0]
+    recipe = source(night, darks=str(night / "dark*.fit")).labelled_recipes()[0]
+    frame = recipe.make()[0]
+    good = ~frame.bad
+    np.testing.assert_allclose(frame.image[good], (plain.image - pattern)[good], rtol=1e-4)
+    assert frame.saturation == pytest.approx(5e4 - np.median(pattern))
+    assert recipe.key != source(night).labelled_recipes()[0].key
+
+
+def test_a_frame_may_hold_its_own_truth(tmp_path):
+    truth = np.zeros(SHAPE, np.uint8)
+    truth[3, 4] = 1
+    image = fits.ImageHDU(np.full(SHAPE, 300, np.float32), fits.Header(HEADER), name="SCI")
+    fits.HDUList([fits.PrimaryHDU(), image, fits.ImageHDU(truth, name="TRUTH")]).writeto(tmp_path / "a.fits")
+    frame, labels, facts = FramesWithTruth(str(tmp_path / "a.fits"), "own").labelled_recipes()[0].make()
+    assert np.argwhere(labels == CORE).tolist() == [[3, 4]]
+    assert facts == {"name": "a", "field": "a", "dilated": False}  # no ring: scored by its core alone
+    assert not frame.bad.any()
+
+
+def test_what_is_wrong_is_named(night):
+    with pytest.raises(FileNotFoundError, match=r"no file matches .*none"):
+        FramesWithTruth(str(night / "none*.fits"), "night").labelled_recipes()
+    write(night / "d.fits", np.full(SHAPE, 300, np.float32))
+    with pytest.raises(FileNotFoundError, match=r"d\.fits: no truth plane d_truth\.fits"):
+        source(night).labelled_recipes()
+    write(night / "dark.fit", np.full(SHAPE, 300, np.float32), EXPTIME=30.0)
+    (night / "d.fits").unlink()
+    with pytest.raises(ValueError, match=r"dark\.fit: expected a dark like a, .* and 60 s; got .* and 30 s"):
+        source(night, darks=str(night / "dark.fit")).labelled_recipes()[0].make()
+    with pytest.raises(ValueError, match=r"expected MOON in the header"):
+        source(night, field_keywords=["FILTER", "MOON"]).labelled_recipes()[0].make()
+
+
+@pytest.mark.parametrize(
+    ("plane", "name", "message"),
+    [
+        (np.zeros((8, 8), np.uint8), "TRUTH", r"the truth is \(8, 8\), the image \(40, 30\)"),
+        (np.full(SHAPE, 7, np.uint8), "TRUTH", r"expected the codes .* got \[7\]"),
+        (np.zeros(SHAPE, np.uint8), "MASK", "expected an HDU named TRUTH"),
+    ],
+)
+def test_a_wrong_plane_is_refused(night, plane, name, message):
+    path = night / "truth" / "a_truth.fits.fz"
+    path.unlink()
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(plane, name=name)]).writeto(path)
+    with pytest.raises(ValueError, match=message):
+        source(night).labelled_recipes()[0].make()

@@ -1,0 +1,174 @@
+"""The truth of every test has a ring around each hit: else wider masks would be wrong around all of them."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from cosmicgate.config import build
+from cosmicgate.data.background import dilate
+from cosmicgate.data.cache import load_labelled
+from cosmicgate.data.contamination import PaperRecipe, PhysicalRecipe, RandomRecipe, with_ring
+from cosmicgate.data.datamodule import DecamData
+from cosmicgate.data.patches import GridSampler
+from cosmicgate.data.pixel_labels import CORE, RING, SKY
+from cosmicgate.data.sources.random_cameras import RandomDarks, RandomScience
+from cosmicgate.detectors import Detection
+from cosmicgate.evaluation.frame_results import score_frame
+from cosmicgate.evaluation.scores import score
+from helpers.fits_files import write_cutout
+from helpers.hydra_config import composed
+from helpers.repository import ROOT
+
+DATA = sorted(path.stem for path in (ROOT / "conf" / "data").glob("[!_]*.yaml"))
+SMALL = ("science.frames={test: 1}", "science.shape=[256, 256]", "darks.frames={test: 1}", "darks.shape=[256, 256]")
+REAL = ("science.frames={test: 1}", "science.bands=[g]", "darks.frames={test: 1}", "darks.shape=[300, 300]")
+LCO = ("folder={lco}", "root={root}")
+PLANES = ("frames.files=${real}/frame.fits", "frames.truth=null", "frames.darks=null", "frames.field_keywords=[]")
+LCO_SIMULATED = ("archive.shape=[96, 96]", "archive.rate=300", "archive.sequences={0m4: 1}")
+
+
+def parts(overrides: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(f"parts.{part}.{one}" for part, told in overrides.items() for one in (*told, "root={root}"))
+
+
+# What makes each choice of conf/data small enough for a test; each needs a line.
+TINY = {
+    "decam": (*SMALL, "science.bands=[g]", "root={root}"),
+    "cameras": (*SMALL, "root={root}"),
+    "decam_semireal": (*REAL, "darks.rate=50", "also.0.ignored=null", "root={root}"),
+    "lco": LCO,
+    "lco_simulated": (*LCO_SIMULATED, "root={root}"),
+    "mixture": parts(
+        {
+            **dict.fromkeys(("cameras", "smeared", "sharp"), SMALL),
+            **dict.fromkeys(("decam", "paper"), (*SMALL, "science.bands=[g]")),
+            "semireal": (*REAL, "darks.rate=50"),
+        }
+    ),
+    "paper_tests": (
+        *(f"parts.decam.{one}" for one in (*SMALL, "science.bands=[g]", "root={root}")),
+        *(f"parts.lco.simulated.{one}" for one in (*LCO_SIMULATED, "root={root}")),
+        "parts.lco.fetched=null",
+    ),
+    **dict.fromkeys(("real_arcsat", "real_frames", "real_lco0m4"), (*PLANES, "root={root}")),
+    "real_cutouts": ("frames.ignored=null", "root={root}"),
+    "real_sky": ("frames.exposures.ignored=null", "frames.draws=1", "frames.density=2000", "root={root}"),
+    "real_sky_lco": (
+        *("frames.exposures.files=${real}/decam/cutouts/*.fits", "frames.exposures.ignored=null", "frames.draws=1"),
+        *("frames.density=2000", "root={root}"),
+    ),
+    "held_out": parts({"cameras": SMALL, "decam": (*SMALL, "science.bands=[g]")}),
+}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Return a folder with a coadd, a table of hits and a cutout, which stand for the real ones."""
+    home = tmp_path_factory.mktemp("real")
+    (home / "decam" / "cutouts").mkdir(parents=True)
+    (home / "cr").mkdir()
+    image = np.random.default_rng(0).normal(0, 1, (256, 600)).astype(np.float32)
+    coadd = fits.ImageHDU(image, fits.Header({"SATURATE": 1e6}))
+    fits.HDUList([fits.PrimaryHDU(), coadd]).writeto(home / "decam" / "des_coadd_g.fits.fz")
+    columns = [fits.Column(name, "J", array=np.arange(40)) for name in ("fp_id", "x0", "y0")]
+    columns += [fits.Column("pixel_values", "4J", array=np.full((40, 4), 5000))]
+    fits.BinTableHDU.from_columns(columns).writeto(home / "cr" / "itl_cosmic_rays.fits.gz")
+    flags = np.zeros((40, 40), np.int32)
+    flags[20, 10:15] = 5
+    write_cutout(home / "decam" / "cutouts" / "a.fits", flags)
+    header = fits.Header({"GAIN": 2.0, "RDNOISE": 6.0, "SATURATE": 5e4, "EXPTIME": 60.0, "FILTER": "g"})
+    truth = np.zeros(image.shape, np.uint8)
+    truth[9:12, 9:12], truth[10, 10] = 2, 1  # the codes of a truth plane: ring, core
+    planes = [fits.ImageHDU(image, header, name="SCI"), fits.ImageHDU(truth, name="TRUTH")]
+    fits.HDUList([fits.PrimaryHDU(), *planes]).writeto(home / "frame.fits")
+    return home
+
+
+def expect_rings(folders) -> None:
+    """Check labelled frames together: some have hits, and no sky touches one."""
+    truths = [np.asarray(load_labelled(folder).truth) for folder in folders]
+    assert any((truth == CORE).any() for truth in truths), "a test of rings needs hits"
+    for folder, truth in zip(folders, truths, strict=True):
+        core = truth == CORE
+        assert not (dilate(core) & (truth == SKY)).any(), folder
+        assert (truth == RING).any() >= core.any(), folder
+        assert load_labelled(folder).facts.get("dilated", True), "masks that are as thin as hits are dilated by this"
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_every_choice_of_data_is_tested_on_a_truth_with_a_ring(name, files, lco_archive, tmp_path):
+    assert name in TINY, f"conf/data/{name}.yaml is new: give it a line in TINY"
+    told = ["data." + one.replace("{lco}", str(lco_archive)).replace("{root}", str(tmp_path)) for one in TINY[name]]
+    cfg = composed(f"data={name}", f"real={files}", *told, name="evaluate")
+    data = build(cfg.data)
+    data.prepare_test()
+    for test_set in data.test_sets():
+        expect_rings(test_set.folders)
+
+
+def camera_data(contamination, root) -> DecamData:
+    frames = {"train": 1, "validation": 1, "test": 1}
+    sources = (RandomScience(frames, (256, 256)), RandomDarks(frames, (256, 256)))
+    return DecamData(*sources, contamination, str(root), GridSampler(64))
+
+
+THIN = PhysicalRecipe(ring=False, clean=None)
+
+
+@pytest.mark.parametrize("recipe", [THIN, PaperRecipe(ring=False, clean=None), RandomRecipe(THIN, THIN)])
+def test_a_training_without_a_ring_is_tested_with_one_on_the_same_pixels(recipe, tmp_path):
+    thin, wide = camera_data(recipe, tmp_path), camera_data(with_ring(recipe), tmp_path)
+    for data in (thin, wide):
+        data.prepare_data()
+    expect_rings(thin.split("test"))
+    assert thin.split("test") == wide.split("test"), "what is tested is the same, so it is made once"
+    for which in ("train", "validation"):
+        ours, theirs = (load_labelled(data.split(which)[0]) for data in (thin, wide))
+        truth, ringed = np.asarray(ours.truth), np.asarray(theirs.truth)
+        assert (truth != RING).all()
+        np.testing.assert_array_equal(truth == CORE, ringed == CORE)
+        np.testing.assert_array_equal(ours.image, theirs.image)
+        assert (ours.facts["dilated"], theirs.facts["dilated"]) == (False, True)
+
+
+@dataclass(frozen=True)
+class Own:
+    """A recipe of a user's own, which knows no rings."""
+
+    def __call__(self, science, dark, rng):
+        return replace(THIN)(science, dark, rng)
+
+
+def test_a_recipe_that_cannot_make_a_ring_is_refused_for_a_test(tmp_path):
+    data = camera_data(Own(), tmp_path)
+    with pytest.raises(
+        ValueError, match=r"test-.*: \d+ pixels beside the core .* that Own made, expected a ring there"
+    ):
+        data.prepare_test()
+    assert not any((tmp_path / "contaminated").glob("test-*"))
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """Marks what it is told."""
+
+    mask: np.ndarray
+    model, trained_on, threshold, grow, identity = "oracle", None, 3.0, False, "oracle"
+
+    def detect(self, frame):
+        return Detection(masks={3.0: self.mask})
+
+
+def test_detectors_of_thin_and_of_wide_masks_are_equal_on_the_core_and_the_ring_is_what_is_dilated(tmp_path):
+    data = camera_data(THIN, tmp_path)
+    data.prepare_test()
+    labelled = load_labelled(data.split("test")[0])
+    core = np.asarray(labelled.truth) == CORE
+    thin, wide = (score([score_frame(Oracle(mask), labelled)[0]]).content for mask in (core, dilate(core)))
+    for one in (thin, wide):
+        assert one["core"]["f1"] == 1
+        assert (one["per_hit"]["recall"], one["per_hit"]["false_per_megapixel"]) == (1, 0)
+    assert wide["dilated"]["f1"] == 1
+    assert thin["dilated"]["f1"] < 0.8

@@ -1,0 +1,220 @@
+"""Each system of the paper gives what its authors' program gives, under its own conventions, whatever image it gets."""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from astropy.io import fits
+from hydra import compose, initialize_config_dir
+
+from cosmicgate.config import Evaluate, validate
+from cosmicgate.data.background import dilate
+from cosmicgate.detectors import NO_HIT_LOGIT, Detection, detect_for_truth
+from cosmicgate.detectors.classical import AstroScrappy, LACosmic
+from cosmicgate.detectors.network import NetworkDetector
+from cosmicgate.detectors.published import package_logits
+from cosmicgate.inference.predictor import Predictor
+from cosmicgate.inference.preprocessing import interpolate_bad_pixels, to_native_float32
+from cosmicgate.io.fits.frames import read_frame, write_frame
+from cosmicgate.models import UNet
+from helpers.configured_detectors import a_field, a_frame, configured, detector, original
+from helpers.repository import ROOT
+
+CONFIGS = sorted(p.stem for p in (ROOT / "conf" / "detector").glob("*.yaml"))
+
+
+# Configs
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_detector_config_passes_the_check(name):
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        validate(compose("evaluate", [f"detector={name}"]), Evaluate)
+
+
+@pytest.mark.parametrize("name", ["astroscrappy", "lacosmic", "astroscrappy_published"])
+def test_masks_of_classical_detectors_are_dilated_where_the_truth_is(name):
+    found, frame = replace(detector(name), threshold=5.0, sweep=()), a_frame()
+    plain = detect_for_truth(found, frame, dilated=False).masks[5.0]
+    assert plain.any()
+    assert np.array_equal(detect_for_truth(found, frame, dilated=True).masks[5.0], dilate(plain) & ~frame.bad)
+
+
+@pytest.mark.parametrize(("name", "is_grown"), [("cosmic_conn_lco", True), ("deepcr_decam", False)])
+def test_only_the_pretrained_cosmic_conn_is_dilated_among_networks(name, is_grown):
+    found = detector(name)
+    plain, mask = (
+        detect_for_truth(found, a_frame(), d).logits.sigmoid().numpy() >= found.threshold for d in (False, True)
+    )
+    assert plain.any()
+    assert np.array_equal(mask, dilate(plain) if is_grown else plain)
+
+
+def test_a_network_is_dilated_only_if_it_learned_from_a_truth_without_a_ring():
+    nodes = [yaml.safe_load((ROOT / "conf" / "detector" / f"{n}.yaml").read_text()) for n in ("checkpoint", "released")]
+    assert not any("grow" in node for group in nodes for node in group.values())
+    above = torch.nn.Conv2d(1, 1, 1)  # logits that are positive where the image is above 105
+    above.weight.data.fill_(1)
+    above.bias.data.fill_(-105)
+    image = np.full((9, 9), 100, np.float32)
+    image[4, 4] = 110
+    thin, frame = NetworkDetector(Predictor(above), "thin", None, None, grow=True), a_frame(image)
+    assert (detect_for_truth(thin, frame, dilated=True).logits > 0).sum() == 9
+    assert (detect_for_truth(thin, frame, dilated=False).logits > 0).sum() == 1
+    assert (detect_for_truth(replace(thin, grow=False), frame, dilated=True).logits > 0).sum() == 1
+
+
+def test_growing_the_logits_dilates_the_mask_at_every_threshold():
+    logits = torch.randn(40, 50, generator=torch.Generator().manual_seed(0))
+    for threshold in np.linspace(-2, 2, 9):
+        grown = Detection(logits).grown(np.zeros((40, 50), bool)).logits
+        assert np.array_equal((grown >= threshold).numpy(), dilate((logits >= threshold).numpy()))
+
+
+def test_bad_pixels_beside_a_hit_stay_out_of_a_grown_mask():
+    logits, bad = torch.zeros(5, 5), np.zeros((5, 5), bool)
+    logits[2, 2], logits[2, 3], bad[2, 3] = 5, NO_HIT_LOGIT, True
+    grown = Detection(logits, {3.0: (logits > 1).numpy()}).grown(bad)
+    assert grown.logits[2, 3] == NO_HIT_LOGIT
+    assert grown.masks[3.0].sum() == (grown.logits > 1).sum() == 8
+
+
+# Whatever image
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        a_field().astype(np.uint16),
+        a_field().astype(">f4"),
+        a_field().astype("<f8"),
+        a_field().astype(">i2"),
+        np.asfortranarray(a_field()),
+        np.flip(np.flip(a_field()).copy()),
+    ],
+    ids=["uint16", "big-endian", "float64", "big-endian int16", "column by column", "backwards"],
+)
+def test_an_image_of_any_type_order_and_layout_becomes_the_one_that_libraries_take(image):
+    image.setflags(write=False)
+    ready, bad = to_native_float32(image, np.zeros(image.shape, bool))
+    assert ready.dtype == np.float32
+    assert ready.dtype.isnative
+    assert ready.flags.c_contiguous
+    assert ready.flags.writeable
+    assert not bad.any()
+    assert np.array_equal(ready, a_field().astype(image.dtype).astype(np.float32))
+
+
+def test_a_bad_column_is_interpolated_from_its_good_neighbours_for_networks():
+    image = np.add.outer(np.zeros(6), np.arange(8.0) * 10).astype(np.float32)
+    bad = np.zeros(image.shape, bool)
+    bad[:, 3:5] = bad[0, 0] = bad[5, 7] = bad[2] = True
+    spoiled = np.where(bad, 1e5, image)
+    ready, marked = interpolate_bad_pixels(spoiled, bad)
+    assert np.array_equal(marked, bad)
+    np.testing.assert_allclose(ready[[1, 3, 4]], image[[1, 3, 4]])
+    assert (ready[0, 0], ready[5, 7]) == (10, 60)  # at an edge, the nearest good one
+    assert (ready[2] == np.median(image[~bad])).all()  # a dead row
+    assert spoiled[0, 0] == 1e5
+
+
+@pytest.mark.parametrize("blank", [0, 1, 40])
+def test_rows_without_a_good_pixel_cost_one_median_of_the_image(blank, monkeypatch):
+    image, median, calls = a_field(), np.median, []
+    bad = np.zeros(image.shape, bool)
+    bad[:blank] = bad[:, 7] = True
+    monkeypatch.setattr(np, "median", lambda *a, **k: (calls.append(a), median(*a, **k))[1])
+    ready, _ = interpolate_bad_pixels(image, bad)
+    assert len(calls) == (blank > 0)
+    assert (ready[:blank] == median(image[~bad])).all()
+    np.testing.assert_allclose(ready[blank:, 7], (image[blank:, 6] + image[blank:, 8]) / 2)
+
+
+def test_a_known_hot_column_leaves_no_hits_beside_it(real):
+    found = configured("released", f"weights={real('weights')}")["released_deepcr"]
+    image = np.random.default_rng(0).normal(200, 8, (128, 128)).astype(np.float32)
+    image[40:, 60] = 500
+    bad = np.zeros(image.shape, bool)
+    bad[40:, 60] = True
+    assert (found.detect(a_frame(image)).logits.numpy() > 0).any()
+    assert not (found.detect(a_frame(image, bad=bad)).logits.numpy() > 0).any()
+
+
+def test_an_image_without_a_good_pixel_is_refused():
+    with pytest.raises(ValueError, match="expected an image with a good pixel, got 12 bad ones"):
+        to_native_float32(np.full((3, 4), np.nan, np.float32), np.zeros((3, 4), bool))
+
+
+def every_detector():
+    torch.manual_seed(0)
+    network = UNet(channels=8).eval()
+    ours = NetworkDetector(Predictor(network, tile=64), "ours", None, "ours")
+    procedure = partial(package_logits, tile=64, sky="median")
+    theirs = NetworkDetector(Predictor(network, procedure=procedure), "theirs", None, "theirs", grow=True)
+    return [AstroScrappy(sweep=()), ours, theirs]
+
+
+def answers(detector, frame):
+    detection = detector.detect(frame)
+    return np.stack([*detection.masks.values()]) if detection.masks else detection.logits.numpy()
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_no_detector_changes_its_image_and_none_finds_a_hit_in_a_bad_pixel(number):
+    detectors = [*every_detector(), LACosmic(sweep=())] if number == 3 and original("lacosmic") else every_detector()
+    image, bad = a_field(), np.zeros((96, 128), bool)
+    image[10, 10:14] = [np.nan, np.inf, -np.inf, np.nan]
+    image[70, 20] = np.nan
+    bad[20, 30] = True
+    frame = a_frame(image.copy(), bad=bad.copy())
+    frame.image.setflags(write=False)
+    found = answers(detectors[number], frame)
+    assert np.array_equal(frame.image, image, equal_nan=True)
+    assert np.array_equal(frame.bad, bad)
+    assert np.isfinite(found).all()
+    for y, x in ((10, 10), (10, 11), (70, 20), (20, 30)):
+        assert np.all(found[..., y, x] <= (0 if found.dtype == bool else -30))
+    far = np.s_[..., 30:60, 110:]
+    clean = answers(detectors[number], a_frame(bad=bad))
+    if detectors[number].model != "theirs":  # its median may move by a pixel's rank
+        assert np.array_equal(found[far], clean[far])
+
+
+@pytest.mark.parametrize("stored", ["uint16", ">f4", "<f8", "int16"])
+def test_a_fits_file_of_any_type_gives_the_same_hits(stored, tmp_path):
+    image = np.round(a_field()).astype(stored)
+    header = fits.Header(dict(GAIN=4.0, RDNOISE=6.5, SATURATE=45_000.0, EXPTIME=90.0))
+    fits.PrimaryHDU(image, header).writeto(tmp_path / "image.fits")
+    frame = read_frame(tmp_path / "image.fits")
+    for one in every_detector():
+        assert np.array_equal(answers(one, frame), answers(one, a_frame(np.round(a_field()))))
+
+
+# The telescope
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "telescope"),
+    [
+        ("c4d_130105_065255_ooi_g_v1.fits", {"INSTRUME": "DECam"}, "decam"),
+        ("anything.fits", {"TELID": "0m4a"}, "0m4"),
+        ("coj0m403-kb24-20190101-0147-e91_3frms_masks.fits", {}, "0m4"),
+        ("lsc1m005-fl15-20170614-0130-e91.fits", {"INSTRUME": "fl15"}, "1m0"),
+        ("ogg2m001-fs02-20190101-0147-e91.fits", {"TELID": "2m0a"}, "2m0"),
+        ("anything.fits", {"TELID": "wht", "INSTRUME": "kb24"}, ""),
+        ("m1m000-1.fits", {}, ""),
+    ],
+)
+def test_the_telescope_is_read_from_the_header_or_the_files_name(name, header, telescope, tmp_path):
+    known = dict(GAIN=4.0, RDNOISE=6.5, SATURATE=45_000.0, EXPTIME=90.0)
+    fits.PrimaryHDU(a_field(), fits.Header(known | header)).writeto(tmp_path / name)
+    assert read_frame(tmp_path / name).telescope == telescope
+
+
+@pytest.mark.parametrize("telescope", ["decam", "1m0", ""])
+def test_the_telescope_survives_writing_and_reading(telescope, tmp_path):
+    write_frame(a_frame(telescope=telescope), tmp_path / "frame.fits")
+    assert read_frame(tmp_path / "frame.fits").telescope == telescope

@@ -1,0 +1,118 @@
+"""How far scores and their differences can be trusted."""
+
+import numpy as np
+import pytest
+
+from cosmicgate.data.pixel_labels import CORE, IGNORED, SKY
+from cosmicgate.evaluation.bootstrap import DRAWS, above_zero, interval, resamples, sums
+from cosmicgate.evaluation.records import write_results
+from cosmicgate.evaluation.run import compare, evaluate
+from cosmicgate.report.write_report import write_report
+from helpers.fake_detectors import Brightness, Swept
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say():
+    frames, hits, recall = 25, 30, 0.8
+    weights = resamples(frames)
+    found = np.random.default_rng(0).binomial(hits, recall, (400, frames))
+    covered = 0
+    for counts in found:
+        low, high = interval(weights @ counts / (frames * hits))
+        covered += low <= recall <= high
+        assert high - low == pytest.approx(2 * 1.96 * np.sqrt(recall * (1 - recall) / (frames * hits)), rel=0.6)
+    assert 0.90 < covered / len(found) < 0.98  # 0.95, less a little because frames are few
+
+
+def test_the_same_frames_give_the_same_intervals(a_set, tmp_path):
+    test_set = a_set(6)
+    rows = [evaluate([Brightness()], [test_set], tmp_path / name)[0] for name in "ab"]
+    assert rows[0] == rows[1]
+    intervals = rows[0]["intervals"]
+    assert intervals["draws"] == DRAWS
+    for part in ("dilated", "core", "per_hit"):
+        assert set(intervals[part]) == set(rows[0][part]) - {"by_length", "by_snr"}
+        for key, (low, high) in intervals[part].items():
+            assert low <= rows[0][part][key] <= high
+
+
+def test_the_draws_are_sums_of_whole_frames():
+    counts = np.random.default_rng(0).integers(0, 10**9, (5, 3, 40))
+    weights = resamples(5)
+    assert weights.shape == (DRAWS, 5)
+    assert (weights.sum(axis=1) == 5).all()
+    drawn = list(sums(weights, counts))
+    for k in (0, 7, DRAWS - 1):
+        assert np.array_equal(drawn[k], sum(int(w) * c for w, c in zip(weights[k], counts, strict=True)))
+
+
+def test_a_single_frame_has_scores_and_no_intervals(a_set, tmp_path):
+    (row,) = evaluate([Brightness()], [a_set(1)], tmp_path / "kept")
+    assert row["dilated"]["f1"] > 0
+    assert row["intervals"]["draws"] == 0
+    assert set(row["intervals"]["dilated"].values()) == {None}
+    assert {entry["interval"] for entry in row["per_hit"]["by_length"]} == {None}
+
+
+@pytest.mark.parametrize("detector", [Brightness(), Swept()])
+@pytest.mark.parametrize("everywhere", [SKY, CORE, IGNORED])
+def test_frames_without_hits_or_without_sky_have_nulls_and_no_warning(a_set, tmp_path, detector, everywhere):
+    test_set = a_set(2)
+    for folder in test_set.folders:
+        np.save(folder / "truth.npy", np.full((160, 128), everywhere, np.uint8))
+    results = compare([detector], [test_set], tmp_path / "kept")
+    (row,) = results["rows"]
+    assert row["dilated"]["tpr_at_fpr_0.1pct"] is None
+    assert row["intervals"]["dilated"]["tpr_at_fpr_0.1pct"] is None
+    write_results(tmp_path / "results.json", results)
+    if everywhere == SKY:
+        write_report(tmp_path / "results.json", tmp_path / "report")
+
+
+def test_a_score_that_many_draws_lack_has_no_interval():
+    draws = np.arange(100.0)
+    assert interval(np.where(draws < 4, np.nan, draws)) is not None
+    assert interval(np.where(draws < 6, np.nan, draws)) is None
+    assert above_zero(np.array([-1.0, 0.0, 1.0, 1.0])) == 0.625
+
+
+def test_a_difference_is_taken_on_the_same_frames(a_set, tmp_path):
+    better, worse = Brightness("Att deepCR", blur=1.0), Brightness("deepCR", blur=1.2)
+    results = compare([better, worse], [a_set(8)], tmp_path / "kept", [["Att deepCR", "deepCR"]])
+    (entry,) = results["differences"]
+    assert (entry["a"].model, entry["b"].model, entry["test_set"], entry["frames"]) == (
+        "Att deepCR",
+        "deepCR",
+        "decam",
+        8,
+    )
+    a, b = (row["core"]["f1"] for row in results["rows"])
+    found = entry["core"]["f1"]
+    assert found["difference"] == pytest.approx(a - b)
+    low, high = found["interval"]
+    assert 0 < low < a - b < high
+    assert found["above_zero"] == 1
+    alone = [row["intervals"]["core"]["f1"] for row in results["rows"]]
+    assert alone[0][0] < alone[1][1], "unpaired, their intervals overlap"
+
+
+PAIRS = [["Att deepCR", "deepCR"], ["Att deepCR (Dice loss)", "Att deepCR"], ["Other", "Nobody"]]
+
+
+def test_a_pair_of_models_or_of_names_is_found_with_one_training(a_set, tmp_path, caplog):
+    detectors = [Brightness(model, variant=v) for v in ("", "released") for model in ("deepCR", "Att deepCR")]
+    detectors += [Brightness("Att deepCR", variant="Dice loss"), Brightness("Other")]
+    detectors += [Brightness("deepCR", trained_on="lco"), Brightness("Att deepCR", trained_on="lco")]
+    results = compare(detectors, [a_set(2)], tmp_path / "kept", PAIRS)
+    assert [(e["a"].name, e["b"].name, e["a"].trained_on) for e in results["differences"]] == [
+        ("Att deepCR", "deepCR", "decam, simulated"),
+        ("Att deepCR (released)", "deepCR (released)", "decam, simulated"),
+        ("Att deepCR", "deepCR", "lco"),
+        ("Att deepCR (Dice loss)", "Att deepCR", "decam, simulated"),
+    ]
+    assert all(e["a"].trained_on == e["b"].trained_on for e in results["differences"])
+    assert {d["difference"] for d in results["differences"][0]["core"].values()} == {0}
+    assert results["differences"][0]["core"]["f1"]["above_zero"] == 0.5
+    assert "not compared: 'Other' - 'Nobody': not among the networks here (deepCR, " in caplog.text
+    caplog.clear()
+    compare([Brightness("deepCR"), Brightness("LACosmic", trained_on=None)], [a_set(2)], tmp_path / "two", [["A", "B"]])
+    assert not caplog.text, "with one network there is nothing to compare"

@@ -1,0 +1,133 @@
+"""What is not here is left out and named; each checkpoint is a row of its own."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from cosmicgate.config import ConfigError, Evaluate, Train, validate
+from cosmicgate.detectors import MissingDependency
+from cosmicgate.evaluation import build_detectors
+from cosmicgate.evaluation.records import DetectorRecord
+from cosmicgate.models import UNet
+from helpers.hydra_config import composed
+
+
+def a_checkpoint(path: Path, **config) -> str:
+    path.parent.mkdir(parents=True)
+    made = UNet(channels=4)
+    weights = {f"network.{key}": value for key, value in made.state_dict().items()}
+    config = {
+        "model": {"_target_": "cosmicgate.models.UNet", "channels": 4},
+        **dict(title="deepCR", trained_on="decam", threshold=0.5, seed=0, data={"name": "decam"}),
+        **config,
+    }
+    torch.save({"state_dict": weights, "config": config}, path)
+    return str(path)
+
+
+NODE = {"checkpoint": {"_target_": "cosmicgate.detectors.network.load", "path": "?"}}
+
+
+GONE = {"_target_": f"{__name__}.gone"}
+
+
+LACKS = "the package gone is not installed; to install it: pip install gone"
+
+
+def gone():
+    raise MissingDependency(LACKS)
+
+
+def test_what_is_not_installed_is_left_out_and_named(tmp_path):
+    path = a_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    detectors, unavailable = build_detectors.build_detectors({"gone": GONE} | NODE, path)
+    assert [d.model for d in detectors] == ["deepCR"]
+    assert unavailable == [{"detector": "gone", "reason": LACKS}]
+    with pytest.raises(ValueError, match="no detector: gone: the package gone"):
+        build_detectors.build_detectors({"gone": GONE}, None)
+    _, unavailable = build_detectors.build_detectors(
+        NODE | {"other": NODE["checkpoint"] | {"path": path}}, f"{tmp_path}/*/nothing.ckpt"
+    )
+    assert "no file matches" in unavailable[0]["reason"]
+
+
+def test_several_checkpoints_are_several_rows_of_different_names(tmp_path):
+    for run, config in {
+        "a": dict(title="Att deepCR"),
+        "b": dict(title="deepCR", seed=0),
+        "c": dict(title="deepCR", seed=1),
+        "d": dict(title="deepCR", seed=1),
+        "e": dict(title="deepCR", trained_on="lco"),
+    }.items():
+        a_checkpoint(tmp_path / run / "checkpoints" / "best.ckpt", **config)
+    detectors, _ = build_detectors.build_detectors(NODE, f"{tmp_path}/*/checkpoints/best.ckpt")
+    records = [DetectorRecord.of(detector) for detector in detectors]
+    assert [(one.model, one.variant, one.seed) for one in records] == [
+        ("Att deepCR", "", 0),
+        ("deepCR", "", 0),
+        ("deepCR", "c", 1),
+        ("deepCR", "d", 1),
+        ("deepCR", "", 0),
+    ]
+    assert [one.trained_on for one in records] == ["decam"] * 4 + ["lco"]
+
+
+def test_rows_that_would_have_one_title_are_told_apart_before_anything_is_scored(tmp_path):
+    for sweep in "ab":
+        a_checkpoint(tmp_path / sweep / "run" / "checkpoints" / "best.ckpt", variant="raw input")
+    found = [d.variant for d in build_detectors.build_detectors(NODE, f"{tmp_path}/*/run/checkpoints/best.ckpt")[0]]
+    assert len(set(found)) == 2
+    assert all(variant.startswith("raw input, ") for variant in found)
+    path = str(tmp_path / "a" / "run" / "checkpoints" / "best.ckpt")
+    detectors, _ = build_detectors.build_detectors(NODE | {"mine": NODE["checkpoint"] | {"path": path}}, path)
+    assert [d.variant for d in detectors] == ["raw input", "raw input, mine"]
+
+
+@pytest.mark.parametrize("threshold", [43.0, 0.0, 1.0])
+def test_a_threshold_that_is_no_probability_is_refused_before_anything_is_scored(tmp_path, threshold):
+    path = a_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    with pytest.raises(Exception, match=f"threshold = {threshold}: expected a probability between 0 and 1"):
+        build_detectors.build_detectors({"checkpoint": NODE["checkpoint"] | {"threshold": threshold}}, path)
+    with pytest.raises(ConfigError, match=f"threshold: got {threshold}, expected a probability"):
+        validate(composed(f"threshold={threshold}"), Train)
+
+
+def test_the_experiment_of_the_papers_tables_has_every_row():
+    cfg = validate(composed("evaluation=paper_tables", "real=nowhere", name="evaluate"), Evaluate)
+    config = OmegaConf.to_container(cfg, resolve=True)
+    detectors, unavailable = build_detectors.build_detectors(config["detector"], config["checkpoint"])
+    assert len(config["detector"]) == len(detectors) + len(unavailable) == 16, "pretrained and released are four each"
+    assert {"Astro-SCRAPPY (as published)", "Astro-SCRAPPY (fair)"} <= {
+        DetectorRecord.of(detector).name for detector in detectors
+    }
+    assert {"released_att_deepcr", "checkpoint"} <= {entry["detector"] for entry in unavailable}
+
+
+def test_every_checkpoint_of_an_evaluation_is_on_record_by_its_hash(tmp_path):
+    paths = [a_checkpoint(tmp_path / r / "checkpoints" / "best.ckpt", seed=n) for n, r in enumerate("ab")]
+    found = build_detectors.hashes(f"{tmp_path}/*/checkpoints/best.ckpt")
+    assert list(found) == paths
+    assert len(set(found.values())) == 2
+    assert build_detectors.hashes(f"{tmp_path}/*/none.ckpt") == build_detectors.hashes(None) == {}
+
+
+def test_checkpoints_of_different_data_need_data_to_be_named(tmp_path):
+    paths = [a_checkpoint(tmp_path / r / "checkpoints" / "best.ckpt", data={"name": r}) for r in "ab"]
+    assert build_detectors.data_of(paths[0]) == {"name": "a"}
+    with pytest.raises(ValueError, match=r"a/.* and .*b/.* different data: give data=NAME"):
+        build_detectors.data_of(paths)
+
+
+def test_checkpoints_of_a_sweep_are_scored_on_the_test_that_they_share(tmp_path):
+    def part(seed: int) -> dict:
+        return {"name": "decam", "root": "data/decam", "seed": seed, "transforms": ["flips"] * seed}
+
+    for kind in (part, lambda seed: {"name": "general", "parts": {"one": part(seed)}, "shares": {"one": seed}}):
+        folder = tmp_path / kind(0)["name"]
+        paths = [
+            a_checkpoint(folder / f"seed={seed}" / "checkpoints" / "best.ckpt", seed=seed, data=kind(seed))
+            for seed in (0, 1)
+        ]
+        assert build_detectors.data_of(paths) == kind(0)

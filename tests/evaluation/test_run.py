@@ -1,0 +1,262 @@
+"""Scores are those of the sorted pixels and say how far they can be trusted; no detector can spoil another's row."""
+
+import json
+import logging
+import tracemalloc
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics as sk
+
+from cosmicgate.data.cache import load_labelled
+from cosmicgate.data.datamodule import TestSet
+from cosmicgate.data.pixel_labels import CORE, IGNORED, SKY
+from cosmicgate.detectors import Detection
+from cosmicgate.evaluation.hits import LENGTHS, SNRS, match_hits, snr_map, tally
+from cosmicgate.evaluation.records import DetectorRecord, write_results
+from cosmicgate.evaluation.run import compare, evaluate
+from cosmicgate.inference.tiling import tiled_logits
+from cosmicgate.io.fits.frames import Frame
+from cosmicgate.report.results import read_results
+from cosmicgate.report.tables import tables_of
+from helpers.fake_detectors import Brightness, Swept, a_frame, pixels_of
+from helpers.networks import gated_network
+from helpers.train_command import TINY
+
+# ------------------------------------------------------------------------------------ the tables' numbers
+
+
+@pytest.mark.parametrize("convention", ["dilated", "core"])
+def test_the_tables_numbers_are_scikit_learns(a_set, tmp_path, convention):
+    test_set, detector = a_set(), Brightness()
+    results = compare([detector], [test_set], tmp_path / "kept")
+    write_results(tmp_path / "results.json", results)
+    hit, logits = pixels_of(test_set, detector, convention)
+    fpr, tpr, _ = sk.roc_curve(hit, logits, drop_intermediate=False)
+    precision, recall, _ = sk.precision_recall_curve(hit, logits)
+    mask = logits >= 0
+    expected = {
+        "tpr_at_fpr_0.01pct": np.interp(1e-4, fpr, tpr),
+        "tpr_at_fpr_0.1pct": np.interp(1e-3, fpr, tpr),
+        "precision_at_tpr_95pct": precision[np.searchsorted(-recall, -0.95, side="right") - 1],
+        "roc_auc": sk.roc_auc_score(hit, logits),
+        "average_precision": sk.average_precision_score(hit, logits),
+        "f1": sk.f1_score(hit, mask),
+        "iou": sk.jaccard_score(hit, mask),
+        "fdr": 1 - sk.precision_score(hit, mask),
+    }
+    (row,) = read_results([tmp_path / "results.json"])["rows"]
+    assert row[convention] == {key: pytest.approx(value, abs=2e-3) for key, value in expected.items()}
+    shown = {
+        head: str(cell).split()[0]
+        for t in tables_of([row], convention)
+        for head, cell in zip(t.heads, t.lines[0], strict=True)
+    }
+    assert shown["F1"] == f"{expected['f1']:.4f}"
+    assert shown["IoU"] == f"{expected['iou']:.4f}"
+    assert shown["FDR"] == f"{expected['fdr']:.4f}"
+    assert float(shown["TPR at FPR 0.1 % (%)"]) == pytest.approx(100 * expected["tpr_at_fpr_0.1pct"], abs=0.2)
+
+
+def test_a_swept_detectors_points_are_joined_by_straight_lines_and_not_beyond(a_set, tmp_path):
+    test_set = a_set()
+    (row,) = evaluate([Swept()], [test_set], tmp_path / "kept")
+    labelled = [load_labelled(folder) for folder in test_set.folders]
+    image, truth = (np.concatenate([getattr(f, name).ravel() for f in labelled]) for name in ("image", "truth"))
+    hit, image = truth[truth != IGNORED] != SKY, image[truth != IGNORED]
+    masks = [image >= at for at in (150, 120, 116, 112, 108, 105)]
+    fpr = [mask[~hit].mean() for mask in masks]
+    tpr = [sk.recall_score(hit, mask) for mask in masks]
+    assert row["curves"]["dilated"]["fpr"] == pytest.approx(fpr)
+    assert row["curves"]["dilated"]["tpr"] == pytest.approx(tpr)
+    assert fpr[1] < 1e-3 < fpr[4]
+    assert row["dilated"]["tpr_at_fpr_0.1pct"] == pytest.approx(np.interp(1e-3, fpr, tpr))
+    assert row["dilated"]["f1"] == pytest.approx(sk.f1_score(hit, image >= 120))
+    assert row["dilated"]["precision_at_tpr_95pct"] is None  # no setting gets there
+    assert row["dilated"]["roc_auc"] is None
+
+
+def test_thin_masks_are_grown_by_the_ring_where_the_truth_has_one(a_set, tmp_path):
+    @dataclass
+    class Core(Swept):
+        def detect(self, frame):
+            found = load_labelled(next(f for f in test_set.folders if f.name == frame.name)).truth == CORE
+            return Detection(masks={120.0: found})
+
+    test_set = a_set()
+    (row,) = evaluate([Core(grow=True)], [test_set], tmp_path / "grown")
+    assert row["dilated"]["f1"] > 0.99
+    for folder in test_set.folders:
+        facts = folder / "facts.json"
+        facts.write_text(json.dumps(json.loads(facts.read_text()) | {"dilated": False}))
+    (row,) = evaluate([Core(grow=True)], [test_set], tmp_path / "thin")
+    assert row["dilated"]["f1"] < 0.7
+
+
+def test_the_ring_is_asked_for_or_left_out(a_set, tmp_path):
+    @dataclass
+    class Truth(Swept):
+        """Knows the core of every hit and nothing of the ring."""
+
+        def detect(self, frame):
+            found = load_labelled(next(f for f in test_set.folders if f.name == frame.name)).truth == CORE
+            return Detection(masks={120.0: found})
+
+    test_set = a_set()
+    (row,) = evaluate([Truth()], [test_set], tmp_path / "kept")
+    assert (row["core"]["f1"], row["core"]["fdr"], row["per_hit"]["recall"]) == (1, 0, 1)
+    assert row["dilated"]["fdr"] == 0
+    assert row["dilated"]["f1"] < 0.7
+
+
+# ------------------------------------------------------------------------------------ hits one by one
+
+
+def test_hits_are_told_apart_by_length_and_by_brightness(a_set, tmp_path):
+    test_set, detector = a_set(), Brightness(blur=0.5)
+    (row,) = evaluate([detector], [test_set], tmp_path / "kept")
+    lengths, found = [], []
+    for folder in test_set.folders:
+        labelled = load_labelled(folder)
+        mask = detector.detect(Frame(np.array(labelled.image), 4.0, 7.0, 40000.0, 90.0)).logits.numpy() >= 0
+        hits = match_hits(np.array(labelled.truth), mask)
+        lengths, found = [*lengths, *hits.length], [*found, *hits.found]
+    spans = [(1, 2), (3, 5), (6, 10), (11, 20), (21, 999)]
+    for entry, (low, high) in zip(row["per_hit"]["by_length"], spans, strict=True):
+        inside = [f for length, f in zip(lengths, found, strict=True) if low <= length <= high]
+        assert (entry["from"], entry["to"]) == (low, high if high < 999 else None)
+        assert (entry["hits"], entry["found"]) == (len(inside), sum(inside))
+    for name in ("by_length", "by_snr"):
+        assert sum(entry["hits"] for entry in row["per_hit"][name]) == row["hits"] == len(found)
+        assert sum(entry["found"] for entry in row["per_hit"][name]) == sum(found)
+    faint, *_, bright = (entry["found"] / entry["hits"] for entry in row["per_hit"]["by_snr"] if entry["hits"])
+    assert faint < 0.5 < bright == 1
+
+
+def test_signal_to_noise_is_charge_above_sky_over_sky_and_read_noise():
+    image = np.full((70, 50), 400, np.float32)
+    image[:, 25:] = 0  # the tile's median is that of its greater part, here the first 32 columns' sky
+    image[40, 7] += 100
+    sigma = np.sqrt(400 * 4 + 7**2) / 4
+    assert snr_map(image, 4.0, 7.0)[40, 7] == pytest.approx(100 / sigma)
+    assert snr_map(image, 4.0, 7.0)[40, 40] == pytest.approx(0)
+    assert np.isfinite(snr_map(-image, 4.0, 0.0)).all()  # a sky below zero, no read noise: one electron
+
+
+def test_classes_of_hits_begin_where_they_say():
+    found = np.array([True, False, True, True])
+    assert tally(np.array([1, 2, 3, 400]), found, LENGTHS).tolist() == [[2, 1], [1, 1], [0, 0], [0, 0], [1, 1]]
+    by_snr = tally(np.array([-3.0, 4.99, 5.0, 1e9]), found, SNRS)
+    assert by_snr.tolist() == [[2, 1], [1, 1], [0, 0], [0, 0], [0, 0], [1, 1]]
+
+
+# ------------------------------------------------------------------------------------ failures, resuming, memory
+
+
+def test_a_detector_that_raises_does_not_lose_the_others(a_set, tmp_path, caplog):
+    test_set = a_set(3)
+    broken = Brightness("Broken", blur=9.0, fail={2: RuntimeError("no ink\nin line 2")})
+    with caplog.at_level(logging.DEBUG, "cosmicgate"):
+        results = compare([Brightness(), broken, Swept()], [test_set], tmp_path / "kept")
+    assert results["rows"] == evaluate([Brightness(), Swept()], [test_set], tmp_path / "other")
+    assert results["failed"] == [{"test_set": "decam", "detector": DetectorRecord.of(broken), "reason": "no ink"}]
+    assert any(record.exc_info for record in caplog.records)
+    with pytest.raises(RuntimeError, match="no ink"):  # train.py has one detector and wants to know
+        evaluate([replace(broken, seen=["a frame"])], [test_set], tmp_path / "third")
+
+
+def test_a_resumed_evaluation_equals_an_uninterrupted_one(a_set, tmp_path):
+    test_set = a_set(5)
+    stopped = Brightness(fail={3: KeyboardInterrupt()})
+    with pytest.raises(KeyboardInterrupt):
+        compare([Swept(), stopped], [test_set], tmp_path / "kept")
+    again = Brightness()
+    resumed = compare([Swept(), again], [test_set], tmp_path / "kept")
+    assert again.seen == ["f2", "f3", "f4"], "two frames were finished"
+    assert resumed == compare([Swept(), Brightness()], [test_set], tmp_path / "other")
+
+
+def test_what_is_kept_belongs_to_this_detector_and_these_pixels(a_set, tmp_path):
+    test_set = a_set(2)
+    (first,) = evaluate([Brightness()], [test_set], tmp_path / "kept")
+    for changed in (Brightness(blur=1.0), Brightness(threshold=0.9)):
+        assert evaluate([changed], [test_set], tmp_path / "kept") != [first]
+    np.save(test_set.folders[0] / "truth.npy", np.full((160, 128), SKY, np.uint8))
+    detector = Brightness()
+    (again,) = evaluate([detector], [test_set], tmp_path / "kept")
+    assert detector.seen == ["f0"]
+    assert again["hits"] < first["hits"]
+
+
+def test_memory_does_not_grow_with_the_frames(tmp_path):
+    shape = (1024, 1024)
+    folders = [a_frame(tmp_path / "data", n, shape) for n in range(8)]
+    peaks = []
+    for frames in (2, 8):
+        tracemalloc.start()
+        evaluate([Swept()], [TestSet("decam", "simulated", tuple(folders[:frames]))], tmp_path / str(frames))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    pixels = 6 * shape[0] * shape[1]
+    assert peaks[1] - peaks[0] < 0.1 * pixels, "less than a byte for each ten pixels more"
+
+
+# ------------------------------------------------------------------------------------ tiles
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(
+    ("norm", "halo", "equal"),
+    [
+        ("batch", 24, True),
+        ("batch", 20, False),  # the network sees further
+        ("batch", 0, False),  # the paper's separate patches
+        ("group", 24, False),  # its statistics are the tile's
+    ],
+)
+def test_tiled_equals_whole_image_inference(norm, halo, equal):
+    image = torch.randn(202, 181, generator=torch.Generator().manual_seed(1))
+    image[60:64, 20:160] += 50
+    whole = gated_network(norm)(image[None, None])[0, 0]
+    tiled = tiled_logits(gated_network(norm), image, tile=96, halo=halo)
+    assert torch.allclose(tiled, whole, rtol=0, atol=1e-6) == equal
+
+
+# ------------------------------------------------------------------------------------ the command
+
+
+def test_the_command_writes_what_it_can_and_says_what_it_could_not(command, tmp_path):
+    data = ("data=decam", *TINY, f"data.root={command.data}", "data.seed=0")
+    missing = "+detector.gone={_target_: cosmicgate.detectors.maximask.load, weights: nowhere.pt}"
+    sweep = "detector.astroscrappy.sweep=[3,10]"
+    quick = (*data, "detector=astroscrappy", sweep, missing)
+    done = command("evaluate.py", *quick, f"hydra.run.dir={tmp_path}/whole")
+    assert done.returncode == 0, done.stderr
+    assert "left out: gone: " in done.stderr
+    content = json.loads((tmp_path / "whole" / "results.json").read_text())
+    ((model, variant),) = [(row["detector"]["model"], row["detector"]["variant"]) for row in content["rows"]]
+    assert (model, variant) == ("Astro-SCRAPPY", "fair")
+    assert [entry["detector"] for entry in content["unavailable"]] == ["gone"]
+
+    broken = (
+        "+detector.broken={_target_: cosmicgate.detectors.classical.AstroScrappy, model: Broken, objlim: {moon: 1}}"
+    )
+    done = command("evaluate.py", *quick, broken, f"hydra.run.dir={tmp_path}/partly")
+    assert done.returncode == 1
+    assert "1 row(s) failed, the others are written: Broken on decam: objlim" in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert "Traceback" in (tmp_path / "partly" / "evaluate.log").read_text()
+    assert json.loads((tmp_path / "partly" / "results.json").read_text())["rows"] == content["rows"]
+    merged = command(
+        "-m",
+        "cosmicgate.report",
+        *(f"{tmp_path}/{name}/results.json" for name in ("whole", "partly")),
+        "-o",
+        f"{tmp_path}/merged",
+    )
+    assert merged.returncode == 0, merged.stderr
+    text = (tmp_path / "merged" / "tables.md").read_text()
+    assert text.count("| Astro-SCRAPPY (fair) |") == 5
+    assert "Broken on decam failed: objlim" in text

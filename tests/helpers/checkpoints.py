@@ -1,0 +1,35 @@
+"""Write checkpoints of the tiny network, sound and faulty."""
+
+import torch
+
+from helpers.tiny_model import NETWORK, tiny_network
+
+
+def a_checkpoint(path, without="", **model):
+    """Write a checkpoint of a run with the tiny network; return its path."""
+    state = {f"network.{name}": value for name, value in tiny_network().state_dict().items()}
+    config = {"model": {"_target_": "cosmicgate.models.UNet"} | NETWORK | model, "title": "T", "trained_on": "x"}
+    config |= {"seed": 0, "threshold": 0.4}
+    config.pop(without, None)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"state_dict": state, "config": config}, path)
+    return path
+
+
+WRONG = {  # what differs in a checkpoint: the sentence
+    "a class that is not there": (
+        dict(_target_="nowhere.Plain"),
+        "classes of cosmicgate alone, found nowhere.Plain; if",
+    ),
+    "a class of another name": (
+        dict(_target_="cosmicgate.models.Unet"),
+        "cannot be made: expected a class, cosmicgate.models.Unet is none",
+    ),
+    "an argument that it has not": (dict(colour="red"), "unexpected keyword argument 'colour'"),
+    "weights of another shape": (
+        dict(channels=8),
+        "its weights do not fit its network: Error(s) in loading state_dict for UNet: size",
+    ),
+    "no title": (dict(without="title"), "its configuration has no title: it is not a checkpoint of train.py"),
+    "no threshold": (dict(without="threshold"), "its configuration has no threshold"),
+}

@@ -1,0 +1,70 @@
+"""Build the detectors of the config files, and one field for all of them."""
+
+import importlib
+import warnings
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+
+from cosmicgate.config import build
+from cosmicgate.detectors import MissingDependency
+from cosmicgate.io.fits.frames import Frame
+from helpers.repository import ROOT
+
+CLASSICAL = ("astroscrappy", "lacosmic")
+
+
+PACKAGED = ("cosmic_conn_lco", "deepcr_decam")
+
+
+RELEASED = ("released_deepcr", "released_att_deepcr", "released_cosmic_conn", "released_att_cosmic_conn")
+
+
+def a_field():
+    """Compute sky, a star and three hits (H, W), ADU, to the same digits on every machine."""
+    y, x = np.mgrid[:96, :128]
+    image = 300.0 + (7 * y * y + 13 * x * y + 5 * x) % 61 - 30
+    image += 8000 / (1 + ((y - 60) ** 2 + (x - 90) ** 2) / 6.0) ** 2.5
+    for step in range(14):
+        image[20 + step // 2, 30 + step] += 900
+    image[70, 20] += 1500
+    image[40:43, 100] += 400
+    return image.astype(np.float32)
+
+
+def a_frame(image=None, **fields):
+    image = a_field() if image is None else image
+    known = {"gain": 4.0, "read_noise": 6.5, "saturation": 45_000.0, "exptime": 90.0, "name": "field"}
+    return Frame(image=image, **(known | fields))
+
+
+def configured(name, *overrides):
+    """Build the detectors of a config file as the command does; skip those that miss a package."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("evaluate", [f"detector={name}", *overrides])
+    try:
+        return {key: build(node) for key, node in cfg.detector.items()}
+    except Exception as error:
+        cause = error.__cause__ or error
+        if not isinstance(cause, MissingDependency):
+            raise
+        pytest.skip(str(cause))
+
+
+def detector(name, *overrides):
+    return configured(name, *overrides)[name]
+
+
+def original(module):
+    """Import a package whose results ours are compared with; skip where it cannot be."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # warnings of the imported package
+        try:
+            return importlib.import_module(module)
+        except ImportError as error:
+            pytest.skip(f"the original is not here: {error}")
+
+
+def probabilities(detector, frame):
+    return detector.detect(frame).logits.sigmoid().numpy()

@@ -1,0 +1,50 @@
+"""Write small FITS files, and check that faulty ones are refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from cosmicgate.io.fits.hdus import FitsError
+
+HEADER = {"GAIN": 4.0, "RDNOISE": 6.5, "SATURATE": 45_000.0, "EXPTIME": 90.0, "FILTER": "g DECam SDSS c0001"}
+
+
+SHAPE = (20, 30)
+
+
+def an_image(level=100.0, shape=SHAPE, dtype=np.float32):
+    return np.full(shape, level, dtype)
+
+
+def a_file(path, *hdus, image=None, **cards):
+    """Write a primary HDU with a complete header, changed by ``cards`` (None removes one), and further HDUs."""
+    header = fits.Header({word: value for word, value in (HEADER | cards).items() if value is not None})
+    fits.HDUList([fits.PrimaryHDU(image, header), *hdus]).writeto(path)
+    return path
+
+
+def refusal(call, *arguments, **known):
+    """Check that a file is refused with a message of one line that names it; return the message."""
+    with pytest.raises(FitsError) as caught:
+        call(*arguments, **known)
+    assert "\n" not in str(caught.value)
+    assert str(arguments[0]) in str(caught.value)
+    return str(caught.value)
+
+
+def write_cutout(path, quality, name="DQ", **cards):
+    header = fits.Header({"GAINA": 4.0, "RDNOISEA": 6.5, "SATURATA": 45_000.0, "EXPTIME": 90.0} | cards)
+    image = fits.ImageHDU(np.ones(quality.shape, np.float32), header, name="SCI")
+    fits.HDUList([fits.PrimaryHDU(), image, fits.ImageHDU(quality, name=name)]).writeto(path)
+
+
+def changed(file: Path, folder: Path, change, name: str | None = None) -> Path:
+    """Write a copy of a file whose HDUs were changed by ``change``."""
+    path = folder / (name or file.name)
+    with fits.open(file, lazy_load_hdus=False) as hdus:
+        copies = fits.HDUList([hdu.copy() for hdu in hdus])
+        change(copies)
+        copies.writeto(path, overwrite=True)
+    return path

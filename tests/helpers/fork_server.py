@@ -1,0 +1,144 @@
+"""Run train.py and evaluate.py in forks of an interpreter that has imported what they import.
+
+Imports are most of what a tiny training costs. Each fork is a process of its own, which runs the script from its first
+line to the exit of the interpreter; what has to hold for the imports themselves is tested in new interpreters.
+"""
+
+import importlib
+import json
+import os
+import random
+import runpy
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SCRIPTS = ("train.py", "evaluate.py")
+IMPORTED_LATER = ("wandb", "numba", "astroscrappy", "cosmicgate.training.module")
+
+
+class ForkedProcess:
+    """A script that runs in a fork, with the methods of :class:`subprocess.Popen` that tests use."""
+
+    def __init__(self, folder: Path, args: list[str]) -> None:
+        self.args, self.returncode = args, None
+        self._folder = folder
+        self._pid = int(self._read("pid"))
+
+    def _read(self, name: str, timeout: float = 600.0) -> str:
+        end = time.monotonic() + timeout
+        while not (self._folder / name).exists():
+            if time.monotonic() > end:
+                raise subprocess.TimeoutExpired(self.args, timeout)
+            time.sleep(0.01)
+        return (self._folder / name).read_text()
+
+    def poll(self) -> int | None:
+        """Return the exit code, negative after a signal; None while the script runs."""
+        if self.returncode is None and (self._folder / "status").exists():
+            self.returncode = os.waitstatus_to_exitcode(int(self._read("status")))
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the script if it still runs."""
+        if self.poll() is None:
+            os.kill(self._pid, number)
+
+    def communicate(self, timeout: float = 600.0) -> tuple[str, str]:
+        """Wait for the script; return what it wrote to standard output and to standard error."""
+        try:
+            self._read("status", timeout)
+        except subprocess.TimeoutExpired:
+            self.send_signal(signal.SIGKILL)
+            raise
+        self.poll()
+        return (self._folder / "out").read_text(), (self._folder / "err").read_text()
+
+
+class ForkServer:
+    """Starts the server with an environment, and scripts in forks of it.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the scripts' output.
+    environment : dict
+        Environment of the server and its forks.
+    root : Path
+        Working directory, which holds the scripts.
+    """
+
+    def __init__(self, folder: Path, environment: dict[str, str], root: Path) -> None:
+        self._folder = folder
+        pipe = subprocess.PIPE
+        with (folder / "server.log").open("w") as log:
+            command = [sys.executable, __file__]
+            self._server = subprocess.Popen(command, cwd=root, env=environment, stdin=pipe, stderr=log, text=True)
+
+    def start(self, args: list[str], variables: dict[str, str]) -> ForkedProcess:
+        """Run a script with its arguments and further variables of the environment."""
+        folder = Path(tempfile.mkdtemp(dir=self._folder))
+        self._server.stdin.write(json.dumps({"args": args, "variables": variables, "folder": str(folder)}) + "\n")
+        self._server.stdin.flush()
+        return ForkedProcess(folder, args)
+
+    def close(self) -> None:
+        """End the server."""
+        self._server.communicate()
+
+
+def write(folder: Path, name: str, number: int) -> None:
+    """Write a file that is whole as soon as it is there."""
+    (folder / f".{name}").write_text(str(number))
+    (folder / f".{name}").rename(folder / name)
+
+
+def watched_fork(folder: Path) -> bool:
+    """Fork twice: return True in the process of the script; the one between waits for it and writes its status."""
+    if os.fork():
+        return False
+    if (pid := os.fork()) == 0:
+        return True
+    write(folder, "pid", pid)
+    write(folder, "status", os.waitpid(pid, 0)[1])
+    os._exit(0)
+
+
+def next_job() -> dict[str, Any] | None:
+    """Return a job in a fork that is to run it; return None at the end of the input, in the server."""
+    while line := sys.stdin.readline():
+        job = json.loads(line)
+        if watched_fork(Path(job["folder"])):
+            return job
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    return None
+
+
+def become(args: list[str], variables: dict[str, str], folder: str) -> None:
+    """Set up this process as the shell would have: arguments, environment, standard streams, random numbers."""
+    for number, name, mode in ((0, os.devnull, os.O_RDONLY), (1, "out", os.O_WRONLY), (2, "err", os.O_WRONLY)):
+        os.dup2(os.open(Path(folder) / name, mode | os.O_CREAT), number)
+    os.environ.update(variables)
+    sys.argv = args
+    # W&B makes this folder as it is imported, and each process that ends removes it.
+    importlib.import_module("wandb.sdk.data_types._private").MEDIA_TMP.name = tempfile.mkdtemp("wandb-media")
+    random.seed()
+    np.random.seed()  # noqa: NPY002 (the global generator is the one that a new interpreter seeds)
+
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path.cwd())
+    for script in SCRIPTS:
+        runpy.run_path(script, run_name="imported")
+    for module in IMPORTED_LATER:
+        importlib.import_module(module)
+    if job := next_job():
+        become(**job)
+        runpy.run_path(job["args"][0], run_name="__main__")

@@ -1,0 +1,26 @@
+"""Compose configurations as the commands do."""
+
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from helpers.repository import ROOT
+
+
+def composed(*overrides: str, name: str = "train"):
+    """Compose a configuration as the command does, with its run folder set."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose(name, list(overrides), return_hydra_config=True)
+    OmegaConf.set_readonly(cfg.hydra, False)
+    cfg.hydra.runtime.output_dir = "run"
+    HydraConfig.instance().set_config(cfg)
+    OmegaConf.set_struct(cfg, False)
+    del cfg["hydra"]
+    return cfg
+
+
+def choices(*groups: str) -> list[str]:
+    """List every choice of some config groups as it is typed: experiment=ablations/ema."""
+    files = [(group, path) for group in groups for path in (ROOT / "conf" / group).rglob("*.yaml")]
+    names = [(group, path.relative_to(ROOT / "conf" / group).with_suffix("")) for group, path in files]
+    return sorted(f"{group}={name}" for group, name in names if name.parent.name != "size")

@@ -1,0 +1,128 @@
+"""Every image with bad pixels gets its logits from one predictor, in an evaluation and for an astronomer alike."""
+
+import pickle
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+import cosmicgate
+from cosmicgate.detectors.network import NetworkDetector, pretrained
+from cosmicgate.detectors.published import package_logits
+from cosmicgate.inference import Predictor
+from cosmicgate.inference.cascade import NO_HIT_LOGIT, Cascade
+from cosmicgate.io.fits.frames import Frame
+from cosmicgate.models import UNet
+from cosmicgate.pretrained.card import names
+
+
+def field(*shape: int) -> tuple[np.ndarray, np.ndarray]:
+    """Make an image (H, W) of noise with bright pixels, counts, and its bad pixels."""
+    random = np.random.default_rng(sum(shape))
+    image = random.normal(1000, 10, shape).astype(np.float32)
+    image[random.random(shape) < 0.005] += 500
+    bad = random.random(shape) < 0.02
+    bad[shape[0] // 2], bad[:, shape[1] // 2] = True, True
+    image[bad] = 6e4
+    image[3, 3] = np.nan
+    return image, bad
+
+
+def a_frame(image: np.ndarray, bad: np.ndarray) -> Frame:
+    return Frame(image, gain=1.0, read_noise=5.0, saturation=6e4, exptime=90.0, bad=bad)
+
+
+def raw_network(norm: str = "batch") -> UNet:
+    """Make a network of raw counts, which does not measure the sky."""
+    torch.manual_seed(0)
+    return UNet(channels=8, norm=norm).eval()
+
+
+@pytest.mark.parametrize("shape", [(9, 130), (97, 61)], ids=str)
+@pytest.mark.parametrize(("name", "cascade"), [("general", True), *((name, False) for name in names())])
+def test_an_evaluation_and_a_masker_get_the_same_logits_to_the_last_bit(name, cascade, shape):
+    image, bad = field(*shape)
+    logits = pretrained(name, cascade=cascade).detect(a_frame(image, bad)).logits
+    lost = bad | ~np.isfinite(image)
+    assert (logits[torch.from_numpy(lost)] == NO_HIT_LOGIT).all()
+    probability = cosmicgate.load(name, check=False, fast=cascade).probability(image, bad)
+    np.testing.assert_array_equal(probability, np.where(lost, 0, logits.sigmoid().numpy()))
+
+
+@pytest.mark.parametrize("factor", [1e-42, 1e36])
+def test_a_unit_that_does_not_fit_into_float32_is_none_to_a_network_that_measures_the_sky(factor):
+    image, bad = field(60, 70)
+    network = pretrained("general").predictor
+    expected = network.logits(image, bad)
+    found = network.logits(image.astype(np.float64) * factor, bad)
+    assert torch.allclose(found.sigmoid(), expected.sigmoid(), atol=2e-3)
+
+
+@pytest.mark.parametrize("tile", [None, 64])
+def test_a_pixel_beyond_all_counts_leaves_the_others_alone_in_an_evaluation_too(tile):
+    """Up to version 0.1 only the masker clipped counts: in an evaluation the logits around such a pixel were NaN."""
+    image, bad = np.zeros((64, 70), np.float32), np.zeros((64, 70), bool)
+    image[30, 40] = 3e38
+    network = raw_network()
+    network.encoder[0].conv1.weight.data *= 20
+    detector = NetworkDetector(Predictor(network, tile), "raw", None, "raw")
+    assert detector.detect(a_frame(image, bad)).logits.isfinite().all()
+
+
+def test_the_image_and_the_mask_of_bad_pixels_stay_as_they_are():
+    image, bad = field(40, 50)
+    before = image.copy(), bad.copy()
+    image.flags.writeable = bad.flags.writeable = False
+    for predictor in (Predictor(raw_network()), Predictor(raw_network("group")), pretrained("general").predictor):
+        predictor.logits(image, bad)
+        np.testing.assert_array_equal(image, before[0])
+        np.testing.assert_array_equal(bad, before[1])
+
+
+def test_logits_that_are_nan_are_an_error_unless_the_pixel_is_bad():
+    class Broken(torch.nn.Conv2d):
+        def forward(self, image):
+            return torch.where(image > 50, torch.nan, 0 * super().forward(image))
+
+    image, bad = np.zeros((20, 30), np.float32), np.zeros((20, 30), bool)
+    predictor = Predictor(Broken(1, 1, 1))
+    image[4, 5] = 100
+    with pytest.raises(ValueError, match="the network returned NaN for this image: are its weights damaged"):
+        predictor.logits(image, bad)
+    bad[4, 5] = True
+    assert predictor.logits(image, bad).isfinite().all()
+
+
+def test_ways_to_search_a_frame_that_exclude_each_other_are_refused():
+    network = raw_network()
+    cascade, procedure = Cascade(network, 0.0), partial(package_logits, tile=64)
+    for settings, sentence in (
+        (dict(tile=64, cascade=cascade), "tile and cascade: expected one of them"),
+        (dict(cascade=cascade, procedure=procedure), "cascade and procedure: expected one of them"),
+        (dict(precision="half"), "unknown precision 'half': expected one of float32, bfloat16, float16"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            Predictor(network, **settings)
+
+
+def test_a_copy_for_another_device_or_process_gives_the_same_and_leaves_the_first_alone():
+    image, bad = field(60, 70)
+    first = pretrained("general", cascade=True).predictor
+    for other in (first.to("cpu"), pickle.loads(pickle.dumps(first))):
+        assert other.network is not first.network
+        assert other.cascade.network is not first.cascade.network
+        assert torch.equal(other.logits(image, bad), first.logits(image, bad))
+    assert replace(first, cascade=None).to("cpu").cascade is None
+
+
+def test_a_network_of_another_package_is_a_row_with_the_hash_of_its_weights():
+    procedure = partial(package_logits, tile=32, multiple=16, sky="median")
+    detector = NetworkDetector(Predictor(raw_network(), procedure=procedure), "theirs", None, "theirs")
+    image, bad = field(50, 60)
+    logits = detector.detect(a_frame(image, bad)).logits
+    prepared, lost = detector.predictor.prepare(image, bad)
+    expected = package_logits(detector.predictor.network, torch.from_numpy(prepared), 32, 16, "median")
+    assert torch.equal(logits, expected.masked_fill(torch.from_numpy(lost), NO_HIT_LOGIT))
+    assert len(detector.weights) == 64

@@ -1,0 +1,67 @@
+"""An image of any size is scored as if it were whole, or as the paper's patches."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cosmicgate.inference.tiling import spans, tiled_logits
+from cosmicgate.models import UNet
+
+
+def network(norm: str) -> UNet:
+    torch.manual_seed(0)
+    net = UNet(channels=8, norm=norm, gate=True).train()
+    for _ in range(3):  # running statistics that are not the identity
+        net(torch.randn(2, 1, 64, 64) * 10 + 100)
+    return net.eval()
+
+
+def sky(height: int, width: int) -> torch.Tensor:
+    return torch.randn(height, width, generator=torch.Generator().manual_seed(1)) * 10 + 100
+
+
+@pytest.mark.parametrize("shape", [(160, 192), (161, 203), (97, 300), (40, 51)], ids=str)
+def test_with_a_halo_of_24_batch_norm_gives_the_whole_image(shape):
+    net, image = network("batch"), sky(*shape)
+    with torch.inference_mode():
+        whole = net(image[None, None])[0, 0]
+    assert torch.allclose(tiled_logits(net, image, tile=96, halo=24, batch=3), whole, atol=2e-5)
+    if max(shape) > 96:
+        assert not torch.allclose(tiled_logits(net, image, tile=96, halo=0), whole, atol=2e-5)
+
+
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_without_a_halo_tiles_are_the_papers_patches(norm):
+    net, image = network(norm), sky(128, 192)
+    patches = image.unfold(0, 64, 64).unfold(1, 64, 64).reshape(-1, 1, 64, 64)
+    with torch.inference_mode():
+        alone = net(patches).reshape(2, 3, 64, 64).permute(0, 2, 1, 3).reshape(128, 192)
+    assert torch.allclose(tiled_logits(net, image, tile=64, batch=4), alone, atol=2e-5)
+
+
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_an_image_smaller_than_a_tile_is_scored_alone(norm):
+    net, image = network(norm), sky(41, 51)
+    with torch.inference_mode():
+        assert torch.equal(tiled_logits(net, image, tile=256), net(image[None, None])[0, 0])
+
+
+@given(st.integers(1, 3000), st.integers(2, 64), st.integers(0, 12))
+def test_every_pixel_is_kept_once_and_far_enough_from_inner_sides(length, quarters, halo_quarters):
+    tile, halo = 4 * quarters, 4 * min(halo_quarters, (quarters - 1) // 2)
+    covered = spans(length, tile, halo)
+    kept = [pixel for _, _, first, last in covered for pixel in range(first, last)]
+    assert kept == list(range(length))
+    for start, stop, first, last in covered:
+        assert 0 <= start < stop <= length
+        assert start % 4 == 0
+        assert stop - start <= max(tile + 3, 0)
+        assert start == 0 or first - start >= halo
+        assert stop == length or stop - last >= halo
+
+
+@pytest.mark.parametrize(("tile", "halo"), [(64, 32), (64, 2), (62, 0), (64, -4)])
+def test_impossible_tiles_are_refused_with_their_values(tile, halo):
+    with pytest.raises(ValueError, match=f"tile={tile}, halo={halo}"):
+        tiled_logits(network("batch"), sky(64, 64), tile, halo)

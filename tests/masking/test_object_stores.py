@@ -1,0 +1,171 @@
+"""A night in a bucket: masked from s3:// to s3://, once, and nothing is lost though objects are bad and workers die."""
+
+import json
+import signal
+import tempfile
+from io import BytesIO
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from cosmicgate.io.urls import Url
+from cosmicgate.masking.batch import one_by_one
+from cosmicgate.masking.load import load
+from cosmicgate.masking.options import BatchOptions, MaskOptions
+from cosmicgate.masking.ray_backend import on_ray
+from cosmicgate.masking.temporary_folder import FOLDER
+from helpers.killed_worker import FATAL_PIXEL, MARKER_VARIABLE, KilledMasker
+from helpers.mask_command import DIES, SHAPE, process, run
+from helpers.tiny_model import hit, sky, tiny_model
+
+WHY = "s3:// needs the extra s3, and a server here moto[s3], flask and flask-cors"
+pytest.importorskip("s3fs", reason=WHY)
+moto = pytest.importorskip("moto.server", reason=WHY)
+
+
+@pytest.fixture(scope="module")
+def server():
+    """Serve what S3 would answer, on the loopback interface."""
+    started = moto.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    started.start()
+    yield "http://{}:{}".format(*started.get_host_and_port())
+    started.stop()
+
+
+@pytest.fixture
+def bucket(server, tmp_path, monkeypatch):
+    """Return the objects of a new bucket ``sky``; its address and its owner are where the libraries look for them."""
+    import boto3
+    import s3fs
+
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    for name in ("PROFILE", "SESSION_TOKEN", "ENDPOINT_URL_S3"):
+        monkeypatch.delenv(f"AWS_{name}", raising=False)
+    for name, value in dict(ACCESS_KEY_ID="a", SECRET_ACCESS_KEY="b", DEFAULT_REGION="us-east-1").items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
+    s3fs.S3FileSystem.clear_instance_cache()
+    made = boto3.resource("s3").Bucket("sky")
+    made.create()
+    yield made
+    made.objects.delete()
+    made.delete()
+
+
+def put(bucket, name, image):
+    file = BytesIO()
+    fits.PrimaryHDU(image).writeto(file)
+    bucket.put_object(Key=name, Body=file.getvalue())
+
+
+def contents(bucket, prefix):
+    return {one.key.removeprefix(prefix): one.get()["Body"].read() for one in bucket.objects.filter(Prefix=prefix)}
+
+
+def mask_of(content):
+    with fits.open(BytesIO(content), checksum=True) as hdus:
+        return hdus["CRMASK"].data.astype(bool)
+
+
+def test_a_night_in_a_bucket_is_masked_once(bucket, tmp_path):
+    model = tiny_model(tmp_path / "model")
+    for number in range(2):
+        put(bucket, f"night/{number}.fits", sky(SHAPE, number))
+    first = run("mask", "s3://sky/night/", "-m", model, "-o", "s3://sky/masks", "--json", tmp_path / "s.json")
+    assert first.exit_code == 0, first.output
+    summary = json.loads((tmp_path / "s.json").read_text())
+    assert (summary["done"], summary["failed"], summary["hits"]) == (2, 0, 8)
+    assert [row["output"] for row in summary["files"]] == [f"s3://sky/masks/{n}_crmask.fits" for n in range(2)]
+    made = contents(bucket, "masks/")
+    assert sorted(made) == ["0_crmask.fits", "1_crmask.fits"]
+    for content in made.values():
+        np.testing.assert_array_equal(mask_of(content), hit(SHAPE))
+    before = {one.key: one.last_modified for one in bucket.objects.all()}
+    (tmp_path / "list").write_text("s3://sky/night/0.fits\ns3://sky/night/1.fits\n")
+    again = run("mask", "--list", tmp_path / "list", "-m", model, "-o", "s3://sky/masks")
+    assert again.exit_code == 0, again.output
+    assert again.stdout.count("up to date") == 2
+    assert {one.key: one.last_modified for one in bucket.objects.all()} == before
+
+
+def test_a_bad_object_and_a_missing_bucket_are_named_and_the_others_go_on(bucket, tmp_path):
+    put(bucket, "night/0.fits", sky(SHAPE))
+    bucket.put_object(Key="night/1.fits", Body=b"no FITS")
+    model, nowhere = tiny_model(tmp_path / "model"), ("s3://nowhere/night/", "s3://sky/night/none.fits")
+    done = run("mask", "s3://sky/night/", *nowhere, "-m", model, "-o", "s3://sky/masks", "--quiet")
+    assert done.exit_code == 1
+    errors = done.stderr.splitlines()
+    assert [error.partition(" (")[0] for error in errors] == [
+        "error: s3://sky/night/1.fits: not a whole FITS file",
+        "error: no such FITS file: s3://nowhere/night/",
+        "error: no such FITS file: s3://sky/night/none.fits",
+    ]
+    assert "The specified bucket does not exist" in errors[1]
+    assert list(contents(bucket, "masks/")) == ["0_crmask.fits"]
+    unwritten = run("mask", "s3://sky/night/0.fits", "-m", model, "-o", "s3://nowhere/masks")
+    assert unwritten.exit_code == 1
+    assert "error: s3://sky/night/0.fits: cannot be written: s3://nowhere/masks/0_crmask.fits (The" in unwritten.stderr
+
+
+def test_a_run_that_is_killed_leaves_no_half_object_and_is_resumed(bucket, tmp_path, monkeypatch):
+    model = tiny_model(tmp_path / "model")
+    for number in range(3):
+        put(bucket, f"night/{number}.fits", sky(SHAPE, number))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    killed = process("mask", "s3://sky/night/", "-m", model, code=DIES.format(signal="SIGKILL"))
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    assert sorted(contents(bucket, "night/")) == ["0.fits", "0_crmask.fits", "1.fits", "2.fits"]
+    again = run("mask", "s3://sky/night/", "-m", model)
+    assert again.exit_code == 0, again.output
+    assert (again.stdout.count("up to date"), again.stdout.count("pixels hit")) == (1, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")  # Ray's
+def test_a_worker_that_is_killed_loses_nothing_of_a_bucket(bucket, cluster, tmp_path, monkeypatch):
+    monkeypatch.setenv(MARKER_VARIABLE, str(tmp_path / "note"))
+    monkeypatch.setenv("RAY_TMPDIR", tempfile.gettempdir())
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    for number in range(6):
+        image = sky(SHAPE, number)
+        image[0, 0] = {2: FATAL_PIXEL["once"], 4: FATAL_PIXEL["always"]}.get(number, image[0, 0])
+        put(bucket, f"night/{number}.fits", image)
+    masker, batch = (
+        load(tiny_model(tmp_path / "model")),
+        BatchOptions(MaskOptions(threshold=0.5, fpr=None, kind="mask")),
+    )
+    night, one, two = Url("s3://sky/night"), Url("s3://sky/one"), Url("s3://sky/two")
+    pairs = [(night / f"{number}.fits", one / f"{number}_crmask.fits") for number in range(6)]
+    assert {o.status for o in one_by_one(pairs, masker, batch, lambda _: None)} == {"done"}
+    mortal = KilledMasker(masker.predictor, masker.card)
+    several = [(source, two / target.name) for source, target in pairs]
+    outcomes = sorted(on_ray(several, mortal, batch, "local", 2), key=lambda outcome: outcome.file)
+    assert [outcome.status for outcome in outcomes] == ["done"] * 4 + ["failed", "done"]
+    assert outcomes[4].error.startswith("s3://sky/night/4.fits: 3 workers died while they masked it")
+    expected = contents(bucket, "one/")
+    expected.pop("4_crmask.fits")
+    assert contents(bucket, "two/") == expected
+    assert len(list((tmp_path / "temporary").glob(f"{FOLDER}*"))) == 4, "workers died in the middle of a file"
+
+
+@pytest.mark.slow
+def test_the_command_masks_a_list_of_a_bucket_on_ray(bucket, cluster, tmp_path):
+    model = tiny_model(tmp_path / "model")
+    for number in range(2):
+        put(bucket, f"night/{number}.fits", sky(SHAPE, number))
+    bucket.put_object(Key="night/bad.fits", Body=b"no FITS")
+    (tmp_path / "list").write_text("".join(f"s3://sky/night/{name}.fits\n" for name in (0, 1, "bad")))
+    for said in ("pixels hit", "up to date"):
+        arguments = ("--list", tmp_path / "list", "-m", model, "-o", "s3://sky/masks", "--ray", "local", "--jobs", 2)
+        out, err = (started := process("mask", *arguments)).communicate(timeout=600)
+        assert started.returncode == 1, err
+        assert out.count(said) == 2, out
+        assert err.startswith("error: s3://sky/night/bad.fits: not a whole FITS file"), err
+        assert len(err.splitlines()) == 1
+    assert len(contents(bucket, "masks/")) == 2

@@ -1,0 +1,95 @@
+"""Pictures of frames and of what a network sees inside."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from matplotlib import image as png
+
+from cosmicgate.detectors.network import NetworkDetector
+from cosmicgate.evaluation.records import DetectorRecord
+from cosmicgate.evaluation.run import compare
+from cosmicgate.inference.predictor import Predictor
+from cosmicgate.io.fits.frames import Frame
+from cosmicgate.models import UNet
+from cosmicgate.report.figures import mask_figures
+from cosmicgate.report.figures.feature_maps import feature_maps
+from cosmicgate.report.figures.frames import draw, features, pictures
+from helpers.fake_detectors import Brightness, Swept
+from helpers.networks import gated_network
+
+
+def test_a_frame_of_each_band_is_drawn(a_set, tmp_path, monkeypatch):
+    shown = []
+    figure = mask_figures.masks_figure
+    monkeypatch.setattr("cosmicgate.report.figures.frames.masks_figure", lambda *a: shown.append(a[2:]) or figure(*a))
+    test_set, detectors = a_set(5, bands="gr"), [Brightness(), Swept()]
+    results = compare(detectors, [test_set], tmp_path / "kept")
+    seen = list(detectors[0].seen)
+    made = pictures(detectors, test_set, tmp_path / "kept", tmp_path / "report")
+    assert [path.name for path in made] == ["masks_decam_g.png", "masks_decam_r.png"]
+    assert [list(masks) for masks, _ in shown] == [["deepCR", "LACosmic"]] * 2
+    assert "g band" in shown[0][1]
+    assert "simulated); truth dilated 3x3" in shown[0][1]
+    assert detectors[0].seen == seen, "masks are kept: no detector runs again"
+    failed = [{"test_set": "decam", "detector": DetectorRecord.of(detectors[1]), "reason": "no ink"}]
+    pictures(detectors, test_set, tmp_path / "kept", tmp_path / "report", failed)
+    assert list(shown[-1][0]) == ["deepCR"]
+    assert results["rows"]
+
+
+def test_pictures_say_which_masks_are_dilated_and_whether_the_truth_is(a_set, tmp_path, monkeypatch):
+    shown = []
+    figure = mask_figures.masks_figure
+    monkeypatch.setattr("cosmicgate.report.figures.frames.masks_figure", lambda *a: shown.append(a[2:]) or figure(*a))
+    test_set, detectors = a_set(1), [Brightness(), Swept(grow=True)]
+    pictures(detectors, test_set, tmp_path / "kept", tmp_path / "report")
+    assert list(shown[0][0]) == ["deepCR", "LACosmic, dilated 3x3"]
+    facts = test_set.folders[0] / "facts.json"
+    facts.write_text(json.dumps(json.loads(facts.read_text()) | {"dilated": False}))
+    pictures(detectors, test_set, tmp_path / "kept", tmp_path / "report")
+    assert list(shown[1][0]) == ["deepCR", "LACosmic"]
+    assert "truth not dilated" in shown[1][1]
+
+
+def test_features_are_drawn_of_the_networks_that_are_named(a_set, tmp_path, caplog):
+    network = NetworkDetector(Predictor(UNet(channels=4).eval(), tile=64), "deepCR", None, "x")
+    other = replace(network, model="Other")
+    made = draw([network, other], [a_set(1)], tmp_path, [], masks=False, maps=["deepCR", "Missing"])
+    assert [path.name for path in made] == ["features_decam_deepCR.png"]
+    assert "features: no network here is called 'Missing'; there are deepCR, Other" in caplog.text
+
+
+@pytest.mark.parametrize(("tile", "halo"), [(64, 0), (64, 24), (None, 0)])
+def test_feature_maps_are_what_the_network_computes(tile, halo):
+    gated = gated_network("batch")
+    frame = Frame(np.random.default_rng(0).normal(100, 5, (50, 63)).astype(np.float32), 4.0, 7.0, 4e4, 90.0)
+    detector = NetworkDetector(Predictor(gated, tile, halo), "Att deepCR", None, "x")
+    maps = feature_maps(detector, frame)
+    assert {name: found.shape for name, found in maps.layers.items()} == {
+        "encoder 1": (16, 50, 63),
+        "encoder 2": (32, 25, 32),
+        "encoder 3": (64, 13, 16),
+        "gated skip 2": (32, 25, 32),
+        "decoder 2": (32, 25, 32),
+        "gated skip 1": (16, 50, 63),
+        "decoder 1": (16, 50, 63),
+    }
+    for level, attention in maps.attention.items():
+        assert np.allclose(maps.layers[f"gated skip {level}"], maps.layers[f"encoder {level}"] * attention, atol=1e-6)
+    with torch.inference_mode():
+        logits = gated.head(torch.from_numpy(maps.layers["decoder 1"])[None])[0, 0]
+    assert torch.allclose(logits, detector.detect(frame).logits, atol=1e-5)
+    assert not any(module._forward_hooks for module in gated.modules())
+
+
+def test_features_are_drawn_of_networks_only(a_set, tmp_path):
+    plain = NetworkDetector(Predictor(UNet(channels=4).eval(), tile=64), "deepCR", None, "x")
+    gated = NetworkDetector(Predictor(gated_network("batch")), "Att deepCR", None, "y")  # whole frames, by rows
+    made = features([plain, Brightness("Other"), gated], a_set(1), tmp_path)
+    names = ["features_decam_deepCR.png", "features_decam_Att-deepCR.png", "attention_decam_Att-deepCR.png"]
+    assert [path.name for path in made] == names
+    for path in made:
+        assert np.ptp(png.imread(path)[..., :3]) > 0.9, f"{path.name} is blank"

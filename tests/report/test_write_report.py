@@ -1,0 +1,145 @@
+"""The report shows what the results file says: all of it, apart by test set, whole or not at all."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import image
+from matplotlib.figure import Figure
+
+from cosmicgate.evaluation.records import DetectorRecord, write_results
+from cosmicgate.report.__main__ import main
+from cosmicgate.report.figures import mask_figures
+from cosmicgate.report.figures.curves import draw_curves
+from cosmicgate.report.figures.mask_figures import save_figure
+from cosmicgate.report.results import read_results
+from cosmicgate.report.write_report import write_report
+from helpers.mask_scene import a_scene
+from helpers.result_rows import a_difference, a_row
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Return a function that writes a results file of these rows."""
+
+    def write(*rows) -> Path:
+        path = tmp_path / "results.json"
+        write_results(path, {"rows": rows})
+        return path
+
+    return write
+
+
+@pytest.fixture
+def legends(monkeypatch):
+    """Collect the texts of the legend of every figure that is saved."""
+    found: list[list[str]] = []
+    save = Figure.savefig
+
+    def spy(figure, *args, **kwargs):
+        found.append([text.get_text() for legend in figure.legends for text in legend.get_texts()])
+        return save(figure, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", spy)
+    return found
+
+
+def test_several_evaluations_make_one_report(tmp_path):
+    paths = [tmp_path / name for name in "abc"]
+    gone = {"detector": "maximask", "reason": "no weights"}
+    failed = {"test_set": "decam", "detector": DetectorRecord("LACosmic"), "reason": "no ink"}
+    contents = [
+        {"rows": [a_row()], "unavailable": [gone], "differences": [a_difference()]},
+        {"rows": [a_row(), a_row(data_origin="real")], "unavailable": [gone], "failed": [failed]},
+        {"rows": [a_row(hits=0)]},
+    ]
+    for path, content in zip(paths, contents, strict=True):
+        write_results(path, content)
+    assert len(read_results(paths)["rows"]) == 3, "one row is in two of them"
+    main([*(str(path) for path in paths), "-o", str(tmp_path / "report")])
+    text = (tmp_path / "report" / "tables.md").read_text()
+    assert text.endswith("- LACosmic on decam failed: no ink\n- maximask: no weights\n")
+    assert (tmp_path / "report" / "differences.csv").is_file()
+    write_results(paths[2], {"rows": [a_row(threshold=0.4)]})
+    with pytest.raises(SystemExit, match=r"row 0 of .*a and row 0 of .*c are both 'Att Cosmic-CoNN' on 'decam"):
+        main([*(str(path) for path in paths), "-o", str(tmp_path / "report")])
+
+
+def test_report_has_tables_and_a_figure_for_each_test_set_and_convention(results, tmp_path, legends):
+    swept = a_row("LACosmic", points=20)
+    path = results(swept, a_row(), a_row("deepCR", curves=None), a_row(test_set="lco/0m4", data_origin="real"))
+    made = write_report(path, tmp_path / "report")
+    assert sorted(made) == sorted((tmp_path / "report").iterdir())
+    assert [file.name for file in made] == [
+        "tables.md",
+        "tables.csv",
+        "curves_dilated_decam_simulated.png",
+        "curves_dilated_lco-0m4_real.png",
+        "curves_core_decam_simulated.png",
+        "curves_core_lco-0m4_real.png",
+        "recall_decam_simulated.png",
+        "recall_lco-0m4_real.png",
+    ]
+    for figure in made[3:]:
+        assert np.ptp(image.imread(figure)[..., :3]) == 1, f"{figure.name} is blank"
+    curves = [["LACosmic", "Att Cosmic-CoNN", "deepCR (no curve)"], ["Att Cosmic-CoNN"]]
+    assert legends == [*curves, *curves, ["LACosmic", "Att Cosmic-CoNN", "deepCR"], ["Att Cosmic-CoNN"]]
+
+
+def test_the_same_results_give_the_same_bytes(tmp_path):
+    once, again = (draw_curves([a_row()], tmp_path / name) for name in "ab")
+    assert once[0].read_bytes() == again[0].read_bytes()
+
+
+def test_one_test_set_of_other_frames_gets_its_own_figure(tmp_path, legends):
+    made = draw_curves([a_row(), a_row("deepCR", frames=7)], tmp_path)
+    assert len(set(made)) == 2
+    assert legends == [["Att Cosmic-CoNN"], ["deepCR"]]
+
+
+def test_a_detector_that_was_trained_twice_is_told_apart(tmp_path, legends):
+    draw_curves([a_row(), a_row(trained_on="lco"), a_row("deepCR")], tmp_path)
+    assert legends == [["Att Cosmic-CoNN [decam, simulated]", "Att Cosmic-CoNN [lco]", "deepCR"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("{", "not JSON"),
+        ("[]", "rows"),
+        ('{"rows": []}', "at least one row"),
+        ({"rows": [{"detector": "deepCR"}]}, "row 0 lacks test_set, data_origin"),
+        ({"rows": [a_row(data_origin="made up")]}, "'made up', expected one of simulated"),
+        (
+            {"rows": [a_row(), a_row("deepCR", core={"f1": 1})]},
+            "core.tpr_at_fpr_0.01pct = '', expected a number",
+        ),
+        ({"rows": [a_row(per_hit={"recall": "all", "false_per_megapixel": 1})]}, "per_hit.recall = 'all', expected"),
+        ({"rows": [a_row() | {"detector": 3}]}, "the detector 3, expected an object"),
+        ({"rows": [a_row() | {"detector": {"name": "x"}}]}, "a detector has other fields"),
+        ({"rows": [a_row(), a_row()]}, "are both 'Att Cosmic-CoNN' on 'decam"),
+    ],
+)
+def test_a_broken_results_file_is_refused_by_name(tmp_path, content, complaint):
+    path = tmp_path / "broken.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content, default=asdict))
+    with pytest.raises(ValueError, match=rf"broken\.json.*{complaint}"):
+        write_report(path, tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
+def test_nothing_half_written_remains_when_drawing_fails(results, tmp_path, monkeypatch):
+    def fail(figure, target, **kwargs):
+        target.write(b"half a picture")
+        raise RuntimeError("no ink")
+
+    write_report(results(a_row()), tmp_path / "report")
+    before = {path: path.read_bytes() for path in (tmp_path / "report").iterdir()}
+    monkeypatch.setattr(Figure, "savefig", fail)
+    with pytest.raises(RuntimeError, match="no ink"):
+        write_report(results(a_row("deepCR")), tmp_path / "report")
+    with pytest.raises(RuntimeError, match="no ink"):
+        save_figure(mask_figures.masks_figure(*a_scene(), {}, "a scene"), tmp_path / "report" / "masks.png")
+    assert {path: path.read_bytes() for path in (tmp_path / "report").iterdir()} == before

@@ -1,0 +1,233 @@
+"""``pip install .`` brings what masking needs and no more; a message names the extra that brings the rest."""
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import cosmicgate
+from conftest import ROOT
+from cosmicgate.pretrained.card import names
+
+PACKAGE = ROOT / "src" / "cosmicgate"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+MODULES = {  # package -> what it is imported as, where that is another name
+    "pillow": "PIL",
+    "pytorch-lightning": "pytorch_lightning lightning_fabric",
+    "hydra-core": "hydra",
+    "scikit-image": "skimage",
+    "wandb-workspaces": "wandb_workspaces",
+}
+# Part of the package -> the extra that its imports need; parts that are not named here need none.
+NEEDS = {
+    **dict.fromkeys(("config.py", "pretrained/checkpoint.py", "metrics", "evaluation", "training"), "train"),
+    **dict.fromkeys(("data", "detectors/classical.py", "io/messages.py", "report", "release.py"), "train"),
+    **{"data/simulation": "simulate", "data/labelling": "label", "report/figures/stretch.py": ""},
+    **dict.fromkeys(("report/dashboard.py", "report/wandb_login.py", "report/figures/wandb_media.py"), "all"),
+    **dict.fromkeys(("data/background.py", "data/pixel_labels.py"), ""),
+}
+TRAINING = {
+    *("pytorch_lightning", "lightning_fabric", "hydra", "omegaconf", "torchmetrics", "wandb", "galsim", "numba"),
+    *("astroscrappy", "skimage", "matplotlib", "pandas", "httpx", "tenacity", "sep", "jinja2", "fsspec", "onnx", "ray"),
+}
+
+
+def requirements(extra: str = "") -> dict[str, Requirement]:
+    """Return the requirements of the package, or of the package with an extra, by name."""
+    found = {}
+    for line in [*PROJECT["dependencies"], *(EXTRAS[extra] if extra else ())]:
+        one = Requirement(line)
+        if one.name == "cosmicgate":
+            found |= {name: each for inner in one.extras for name, each in requirements(inner).items()}
+        else:
+            found[canonicalize_name(one.name)] = one
+    return found
+
+
+def modules(extra: str) -> set[str]:
+    """Return the names of the modules that an extra brings, with those of the package without extras."""
+    return {module for name in requirements(extra) for module in MODULES.get(name, name).split()}
+
+
+def test_versions_are_ranges_without_an_upper_end():
+    for extra in ("", *EXTRAS):
+        for one in requirements(extra).values():
+            assert one.specifier, f"{one}: from which version on?"
+            assert {each.operator for each in one.specifier} <= {">=", "!="}, f"{one}: an upper bound"
+
+
+def test_the_research_environment_pins_each_package_within_its_range():
+    lines = (line.partition("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines())
+    pins = {canonicalize_name(one.name): one for one in map(Requirement, filter(None, lines))}
+    wanted = requirements("dev")
+    assert set(pins) == set(wanted)
+    for name, pin in pins.items():
+        (exact,) = pin.specifier
+        assert exact.operator == "=="
+        assert wanted[name].specifier.contains(exact.version), f"{pin} is not in {wanted[name]}"
+
+
+def test_all_is_every_extra_for_users():
+    assert set(requirements("all")) == {name for extra in set(EXTRAS) - {"dev", "docs"} for name in requirements(extra)}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_importing_a_module_needs_only_the_packages_of_its_extra(path):
+    part = path.relative_to(PACKAGE)
+    extra = next((NEEDS[p.as_posix()] for p in (part, *part.parents) if p.as_posix() in NEEDS), "")
+    blocks = [ast.parse(path.read_text()).body]
+    blocks += [node.body for node in blocks[0] if isinstance(node, ast.With)]
+    imports = [node for block in blocks for node in block]
+    roots = {node.module.split(".")[0] for node in imports if isinstance(node, ast.ImportFrom) and node.module}
+    roots |= {a.name.split(".")[0] for node in imports if isinstance(node, ast.Import) for a in node.names}
+    assert roots - sys.stdlib_module_names - {"cosmicgate"} <= modules(extra)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "import cosmicgate; cosmicgate.__version__",
+        "import cosmicgate; cosmicgate.load(check=False)",
+        "import cosmicgate; cosmicgate.detect_cosmics; cosmicgate.cosmicray_unet",
+        "from cosmicgate.cli import app; app(['mask', '--help'], standalone_mode=False)",
+        "from cosmicgate.cli import app; app(['mask', '{frame}'], standalone_mode=False)",
+        "from cosmicgate.cli import app; app(['models'], standalone_mode=False)",
+        "from cosmicgate.cli import app; app(['info', '{frame}'], standalone_mode=False)",
+    ],
+)
+def test_masking_imports_no_package_of_training(told, tmp_path):
+    frame = tmp_path / "a.fits"
+    fits.writeto(frame, sky())
+    run = f"try:\n    {told.format(frame=frame)}\nexcept (SystemExit, RuntimeError): pass\n"  # typer.Exit is one
+    code = f"import sys\n{run}print(*sorted(({TRAINING} | {{'torch'}}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert loaded <= {"torch"}
+    if told.endswith("__version__") or "--help" in told:
+        assert not loaded, "torch takes seconds to import"
+
+
+def test_one_version_is_stated_everywhere():
+    (cited,) = re.findall(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(), re.M)
+    assert cited == cosmicgate.__version__
+    assert PROJECT["dynamic"] == ["version"], "pyproject.toml takes it from cosmicgate.__version__"
+
+
+# ------------------------------------------------------------------------------------------------ a fresh environment
+
+
+def sky() -> np.ndarray:
+    """Return a sky (64, 80) of 100 +- 5 counts with a hit of five pixels, from (20, 30) on; ADU."""
+    image = np.random.default_rng(0).normal(100, 5, (64, 80)).astype(np.float32)
+    image[np.arange(20, 25), np.arange(30, 35)] += 500
+    return image
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """Build the wheel from a copy, as a build leaves files in the tree."""
+    folder = tmp_path_factory.mktemp("wheel")
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    shutil.copytree(ROOT / "src", folder / "source" / "src", ignore=ignored)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder / "source")
+    _pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", str(folder), str(folder / "source"))
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def fresh(wheel, tmp_path_factory) -> Path:
+    """Install the wheel without extras into an environment of its own; return the folder of its programs."""
+    folder = tmp_path_factory.mktemp("fresh")
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    programs = folder / ("Scripts" if sys.platform == "win32" else "bin")
+    pin = next(line for line in (ROOT / "requirements.txt").read_text().splitlines() if line.startswith("torch=="))
+    (folder / "constraints.txt").write_text(pin + "\n")  # the torch that setup has fetched: others are gigabytes
+    _pip(str(programs / "python"), "install", "-c", str(folder / "constraints.txt"), str(wheel))
+    return programs
+
+
+def _pip(python: str, *arguments: str) -> None:
+    """Run pip as it is configured; skip if no index answers."""
+    pip = [python, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    done = run(*pip, *arguments)
+    if done.returncode:
+        answer = run(*pip, "install", "--dry-run", "--ignore-installed", "--no-deps", "setuptools")
+        if answer.returncode:
+            pytest.skip(f"no package index answers: {answer.stderr.strip().splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def run(*words: object, folder: Path | None = None) -> subprocess.CompletedProcess:
+    """Run a program without PYTHONPATH, which would show it the packages of other environments."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(list(map(str, words)), capture_output=True, text=True, cwd=folder, env=environment)
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_every_network_with_its_card(wheel):
+    inside = zipfile.ZipFile(wheel).namelist()
+    for name in names():
+        for suffix in ("safetensors", "json"):
+            assert f"cosmicgate/pretrained/weights/{name}.{suffix}" in inside
+    assert not [path for path in inside if not path.startswith(("cosmicgate/", "cosmicgate-"))]
+
+
+@pytest.mark.slow
+def test_without_extras_nothing_of_training_is_installed(fresh):
+    listed = json.loads(run(fresh / "python", "-m", "pip", "list", "--format", "json", folder=fresh).stdout)
+    installed = {canonicalize_name(one["name"]) for one in listed}
+    assert set(requirements()) <= installed
+    assert "cosmicgate" in installed
+    absent = {"wandb", "hydra-core", "galsim", "numba", "pytorch-lightning", "lightning", "matplotlib", "astroscrappy"}
+    assert not absent & installed
+    assert not (set(requirements("dev")) - set(requirements()) - {"jinja2", "fsspec"}) & installed  # torch's own two
+
+
+@pytest.mark.slow
+def test_without_extras_a_frame_is_masked_shown_and_cleaned(fresh, tmp_path):
+    fits.writeto(tmp_path / "a.fits", sky())
+    for words in ("mask a.fits --clean", "mask a.fits", "show a.fits", "info a.fits", "models"):
+        done = run(fresh / "cosmicgate", *words.split(), folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+    mask = fits.getdata(tmp_path / "a_crmask.fits", 1)
+    assert mask[np.arange(20, 25), np.arange(30, 35)].all()
+    assert (tmp_path / "a_crmask.png").is_file()
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    code = f"import numpy as np\nfrom astropy.io import fits\nimage = fits.getdata('a.fits')\n{code}"
+    done = run(fresh / "python", "-c", f"{code}\nassert hits.any() and cleaned[hits].max() < 200", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "extra"),
+    [
+        (["export", "--onnx", "a.onnx"], "onnx"),
+        (["mask", "a.fits", "--engine", "onnxruntime"], "onnx"),
+        (["mask", "a.fits", "--ray", "local"], "ray"),
+        (["mask", "s3://bucket/a.fits"], "s3"),
+        (["mask", "a.fits", "-m", "run.ckpt"], "train"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else value,
+)
+def test_what_needs_an_extra_says_which(words, extra, fresh, tmp_path):
+    fits.writeto(tmp_path / "a.fits", sky())
+    done = run(fresh / "cosmicgate", *words, folder=tmp_path)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert f"pip install 'cosmicgate[{extra}]'" in " ".join(re.sub("[│╭╰─╮╯]", " ", done.stderr).split())

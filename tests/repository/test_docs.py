@@ -1,0 +1,197 @@
+"""The pages: links lead somewhere, commands are ones that exist, code runs, quoted messages are those of the code."""
+
+import ast
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from itertools import zip_longest
+from pathlib import Path
+
+import pytest
+import typer
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from cosmicgate import release
+from cosmicgate.cli import app
+from cosmicgate.config import Evaluate, Train, validate
+from helpers.doc_pages import anchors, blocks, commands, links, prose
+from helpers.hydra_config import composed
+from helpers.repository import ROOT
+
+PAGES = sorted(
+    path for pattern in ("README.md", "CHANGELOG.md", "data/README.md", "docs/*.md") for path in ROOT.glob(pattern)
+)
+# These pages' python blocks are run by tests of their own, with what they need.
+ELSEWHERE = {
+    "README.md": "pretrained/test_pretrained_networks.py",
+    "docs/masking.md": "cli/test_mask.py",
+    "docs/pipelines.md": "masking/test_drop_in.py",
+}
+SCHEMES = {"train": Train, "evaluate": Evaluate}
+
+
+def name(page):
+    return page.relative_to(ROOT).as_posix()
+
+
+def given(kind, pages=PAGES):
+    """Return (page, words) of every command of some pages that a function accepts, each once."""
+    found = {(name(page), *words): (page, words) for page in pages for words in commands(page) if kind(words)}
+    return [pytest.param(words, id=f"{name(page)}: {' '.join(words)}") for page, words in found.values()]
+
+
+def is_hydra(words):
+    return words[0] == "python" and words[1] in ("train.py", "evaluate.py")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_link_leads_somewhere(page):
+    for link in links(page):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{link}: there is no {target}"
+        assert not anchor or anchor in anchors(target), f"{link}: expected one of {sorted(anchors(target))}"
+
+
+def test_every_page_is_found_from_the_index():
+    index = ROOT / "docs" / "README.md"
+    listed = {(index.parent / link.partition("#")[0]).resolve() for link in links(index)}
+    assert {page for page in (ROOT / "docs").glob("*.md") if page != index} <= listed
+
+
+# ---------------------------------------------------------------------------------------------------------- commands
+
+
+@pytest.mark.parametrize("words", given(is_hydra, [page for page in PAGES if page.name != "CHANGELOG.md"]))
+def test_every_training_and_evaluation_of_the_pages_can_be_composed(words):
+    script = words[1].removesuffix(".py")
+    words = [word for word in words if not re.match(r"\+?hydra[./]launcher", word)]
+    flags = {word for word in words[2:] if word.startswith("-")}
+    assert flags <= {"-m", "--help"}
+    parsed = OverridesParser.create().parse_overrides([word for word in words[2:] if word not in flags])
+    values = [
+        [f"{one.get_key_element()}={value}" for value in one.sweep_string_iterator()]
+        if one.is_sweep_override()
+        else [one.input_line]
+        for one in parsed
+    ]
+    a_sweep = any(one.key_or_group == "sweep" for one in parsed)  # its file says that there are several jobs
+    assert "-m" in flags or a_sweep or all(len(each) == 1 for each in values), "several values without -m"
+    for job in zip_longest(*values):  # every value once
+        overrides = [value or each[0] for value, each in zip(job, values, strict=True)]
+        validate(composed(*overrides, name=script), SCHEMES[script])
+
+
+@pytest.mark.parametrize("words", given(lambda words: words[0] == "cosmicgate" and words[1].isidentifier()))
+def test_every_command_line_of_the_pages_is_understood(words):
+    group = typer.main.get_command(app)
+    with group.make_context("cosmicgate", words[1:]) as context:
+        chosen, command, arguments = group.resolve_command(context, words[1:])
+        if arguments:  # else it is named in a sentence
+            command.make_context(chosen, arguments, parent=context).close()
+
+
+@pytest.mark.parametrize("words", given(lambda words: words[0] == "make"))
+def test_every_target_of_the_pages_is_in_the_makefile(words):
+    known = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert {word for word in words[1:] if "=" not in word and word != "..."} <= known
+
+
+@pytest.mark.parametrize("words", given(lambda words: words[0] == "python" and not is_hydra(words)))
+def test_every_program_of_the_pages_exists(words):
+    if words[1] == "-m":
+        assert importlib.util.find_spec(words[2])
+    else:
+        path = words[1].removeprefix("$COSMICGATE/")
+        assert (ROOT / path).is_file(), path
+
+
+# -------------------------------------------------------------------------------------------------------------- code
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_block_of_python_compiles(page):
+    for block in blocks(page):
+        assert block.language in ("", "python", "sh", "yaml", "text"), "a block that no test knows"
+        if block.language == "python":
+            compile(block.code, name(page), "exec")
+    if name(page) in ELSEWHERE:
+        assert Path(name(page)).name in (ROOT / "tests" / ELSEWHERE[name(page)]).read_text()
+
+
+def runs(page):
+    """Say whether the blocks of a page are run here."""
+    return name(page) not in ELSEWHERE and any(block.language in ("python", "sh") for block in blocks(page))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if runs(page)], ids=name)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of images that are unlike those of the training
+def test_a_page_does_what_it_says(page, command, tmp_path, monkeypatch):
+    """From its top: a block that names a file is written, ``sh`` goes to a shell, ``python`` runs in one namespace."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    home = Path(command.environment["HOME"])
+    if not (home / "cosmicgate").exists():  # where the page says that the clone is
+        (home / "cosmicgate").symlink_to(ROOT)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    names, exports = {}, ""
+    for block in blocks(page):
+        if block.file:
+            Path(block.file).parent.mkdir(parents=True, exist_ok=True)
+            Path(block.file).write_text(block.code)
+        elif block.language == "python" and not block.reason:
+            exec(compile(block.code, name(page), "exec"), names)
+        elif block.language == "sh" and not block.reason:
+            exports += "".join(re.findall(r"^export .*\n", block.code, re.M))
+            shell = ["bash", "-ec", exports + block.code]
+            done = subprocess.run(shell, env=command.environment | {"PATH": path}, capture_output=True, text=True)
+            assert done.returncode == 0, f"{block.code}\n{done.stderr[-3000:]}"
+    if page.stem == "extending":
+        tables = Path("outputs/both/report/tables.md").read_text()
+        assert "| plain | hilltop_sky, simulated |" in tables
+        assert "| Spikes |" in tables
+        assert names["mask"].shape == (256, 256)
+        assert len(list(Path("data/hilltop/contaminated").iterdir())) == 7, (
+            "two darks for each of two frames of training, one for the others"
+        )
+        told = ["--name", "plain", "--command", "python train.py model=plain", "--trust", "networks"]
+        with pytest.raises(ValueError, match="expected a UNet, found Plain"):
+            release.main(["outputs/plain", *told])
+
+
+# ---------------------------------------------------------------------------------------------------------- messages
+
+
+def messages():
+    """Return every string of the code, what it fills in as ``...``: an f-string and its continuation are one."""
+    for path in [*(ROOT / "src").rglob("*.py"), ROOT / "train.py", ROOT / "evaluate.py"]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                yield "".join(part.value if isinstance(part, ast.Constant) else "..." for part in node.values)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield re.sub(r"%[sd]|%\.\df", "...", node.value)
+
+
+@pytest.mark.parametrize("page", [ROOT / "docs" / "masking.md", ROOT / "docs" / "troubleshooting.md"], ids=name)
+def test_every_message_that_is_quoted_is_one_of_the_code(page):
+    known = list(messages())
+    tables = re.findall(r"^\| you see \|.*\n((?:\|.*\n)+)", prose(page), re.M)
+    rows = [row for table in tables for row in table.splitlines()]
+    quoted = [said for row in rows for said in re.findall("`(.+?)`", row.split("|")[1])]
+    assert len(quoted) >= 5
+    for said in quoted:
+        part = said.removeprefix("error: ").removesuffix("...").strip()
+        assert len(part) > 8, f"{said!r}: too short to be told from others"
+        assert any(part in message for message in known), f"{said!r}: no string of the code holds it"
+
+
+def test_the_plan_of_surveys_is_what_its_script_computes(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    from plan_survey import BEGIN, END, tables
+
+    page = (ROOT / "docs" / "scale.md").read_text()
+    rate = float(re.search(r"Rate used: ([\d.]+) Mpx/s", page)[1])
+    assert page[page.index(BEGIN) + len(BEGIN) : page.index(END)] == tables(rate, 100.0, 0.2)

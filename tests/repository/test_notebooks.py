@@ -1,0 +1,144 @@
+"""The notebooks run as they are, on small data, and nothing of anybody's machine is kept in them."""
+
+import ast
+import itertools
+import re
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from astropy.io import fits
+from nbclient import NotebookClient
+
+from helpers.repository import ROOT
+from helpers.result_rows import a_difference, a_row, a_run
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def parameters_of(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ())]
+
+
+@pytest.fixture
+def execute(command, tmp_path, monkeypatch):
+    """Return a function that runs a notebook in a fresh kernel with other parameters, and returns what it prints."""
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("MPLCONFIGDIR", str(command.data / "matplotlib"))
+    monkeypatch.setenv("NUMBA_CACHE_DIR", command.environment["NUMBA_CACHE_DIR"])
+    monkeypatch.setenv("PYTHONWARNINGS", "default")
+
+    def run(name: str, **values: object) -> str:
+        notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+        (cell,) = parameters_of(notebook)
+        known = {node.targets[0].id for node in ast.parse(cell.source).body if isinstance(node, ast.Assign)}
+        values["FIGURES"] = str(tmp_path / "figures")
+        assert set(values) <= known
+        cell.source = "\n".join([cell.source, *(f"{key} = {value!r}" for key, value in values.items())])
+        place = {"metadata": {"path": str(ROOT / "notebooks")}}
+        NotebookClient(notebook, timeout=300, resources=place, kernel_name="python3").execute()
+        outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+        complaints = [output.text for output in outputs if output.get("name") == "stderr"]
+        assert not complaints, "a notebook warns of something"
+        return "\n".join(output.get("text") or output.data.get("text/markdown", "") for output in outputs)
+
+    return run
+
+
+def figures(folder: Path) -> set[str]:
+    return {path.stem for path in (folder / "figures").iterdir()}
+
+
+SMALL = {"SHAPE": (200, 200), "DARK_EXPTIME": 8000.0, "ITL_FRAMES": 1, "ITL_SHAPE": (1200, 1600)}
+
+
+def test_the_data_notebook_compares_with_real_hits_where_they_are(execute, tmp_path):
+    (tmp_path / "real" / "cr").mkdir(parents=True)
+    values = np.random.default_rng(0).integers(60, 2000, (40, 4)) * np.arange(1, 41)[:, None]
+    columns = [fits.Column(name, "J", array=np.arange(40)) for name in ("fp_id", "x0", "y0")]
+    columns += [fits.Column("pixel_values", "4J", array=values)]
+    fits.BinTableHDU.from_columns(columns).writeto(tmp_path / "real" / "cr" / "itl_cosmic_rays.fits.gz")
+    printed = execute("01_data", REAL=str(tmp_path / "real"), **SMALL)
+    assert figures(tmp_path) == {"01_ingredients", "01_recipes", "01_truth", "01_hits"}
+    assert "missing" not in printed
+    for name in ("paper", "physical"):
+        core = re.search(rf"{name}: .*core (\d+) px", printed)
+        assert core, f"the {name} recipe says how many pixels are core"
+        assert int(core[1]) > 0
+
+
+def test_the_data_notebook_says_which_real_hits_are_missing(execute, tmp_path):
+    printed = execute("01_data", REAL="", **SMALL)
+    assert "The real hits are missing" in printed
+    assert "itl_cosmic_rays.fits.gz" in printed
+    assert "01_hits" in figures(tmp_path)
+
+
+@pytest.mark.parametrize("convention", ["dilated", "core"])
+def test_the_results_notebook_shows_what_the_results_files_say(execute, tmp_path, convention):
+    a_run(tmp_path / "runs" / "att", a_row("Att deepCR"), seed=0)
+    a_run(tmp_path / "runs" / "evaluation", a_row("deepCR"), a_row("LACosmic"), differences=[a_difference()])
+    printed = execute("02_results", RUNS=[str(tmp_path / "runs")], CONVENTION=convention)
+    curves = f"curves_{convention}_decam_simulated"
+    assert figures(tmp_path) == {curves, "recall_decam_simulated", "02_history"}
+    for detector in ("Att deepCR", "deepCR", "LACosmic"):
+        assert f"| {detector} |" in printed
+    assert ("97.69 [97.00, 98.00]" in printed) == (convention == "dilated"), "the interval stands behind the score"
+    assert "+0.0125 [-0.0010, +0.0200]" in printed
+
+
+def test_the_results_notebook_says_what_makes_a_run_where_there_is_none(execute, tmp_path):
+    (tmp_path / "figures").mkdir()
+    printed = execute("02_results", RUNS=[str(tmp_path)])
+    assert "No finished run below" in printed
+    assert "make demo" in printed
+    assert not figures(tmp_path)
+
+
+def test_the_attention_notebook_shows_both_gates_and_masks_by_threshold(execute, tmp_path):
+    printed = execute("03_attention", SIDE=128, DARK_EXPTIME=8000.0)
+    assert figures(tmp_path) == {"03_attention", "03_masks"}
+    assert "gates: 2" in printed
+    medians = dict(re.findall(r"attention at level (\d) \| (\S+ \| \S+ \| \S+) \|", printed))
+    assert set(medians) == {"1", "2"}
+    core, _, sky = medians["2"].split(" | ")
+    assert 0 < float(sky) < float(core) <= 1, "the gate of level 2 opens at hits"
+    found = [float(value) for value in re.findall(r"\| FPR \S+ \| \S+ \| (\S+) \|", printed)]
+    assert len(found) == 3
+    assert found == sorted(found, reverse=True), "a higher threshold finds no more"
+    assert found[0] > 50
+
+
+@every_notebook
+def test_what_a_notebook_showed_is_not_kept(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    for cell in notebook.cells:
+        assert not cell.get("outputs"), "strip it: nbstripout notebooks/*.ipynb"
+        assert cell.get("execution_count") is None, "strip it: nbstripout notebooks/*.ipynb"
+
+
+@every_notebook
+def test_a_notebook_begins_with_what_is_learned_and_one_cell_of_parameters(path):
+    notebook = nbformat.read(path, as_version=4)
+    assert notebook.cells[0].cell_type == "markdown"
+    assert "You will learn" in notebook.cells[0].source
+    assert parameters_of(notebook) == [notebook.cells[1]]
+    assert notebook.cells[1].cell_type == "code"
+
+
+@every_notebook
+def test_a_notebook_names_no_place_of_a_machine(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        assert not re.search(r"""["'(\s](/\w|~/|[A-Z]:\\)""", cell.source), "paths are relative to the repository"
+
+
+@every_notebook
+def test_every_figure_says_what_to_look_for(path):
+    cells = nbformat.read(path, as_version=4).cells
+    for before, cell in itertools.pairwise(cells):
+        draws = re.search(r"\b(show|Image)\(", cell.source) and "def show" not in cell.source
+        assert not draws or "*Look for:*" in before.source

@@ -1,0 +1,139 @@
+"""Several processes train as one does: the same patches, the same scores, one folder, one W&B run."""
+
+import csv
+import json
+import math
+import socket
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from pytorch_lightning.accelerators import CPUAccelerator
+
+from cosmicgate.config import ConfigError
+from cosmicgate.data.patches import DistributedSequentialSampler, EpochSampler, GridSampler, PatchDataset, make_loader
+from helpers.fake_detectors import a_frame
+from helpers.repository import ROOT
+from helpers.train_command import TINY
+from helpers.wandb_files import offline_records
+
+# Validation has nine patches and the test three frames: neither can be halved.
+ODD = ("data.science.frames={train:1,validation:1,test:3}", "data.patch=80", "data.batch_size=4")
+SHORT = (*TINY, *ODD, "trainer.max_epochs=2", "trainer.log_every_n_steps=1", "trainer.accelerator=cpu", "beside=[]")
+TWO = (*SHORT, "trainer.devices=2")
+
+
+def batches(length, size, rank, world, epoch=0):
+    sampler = EpochSampler(length, 3, rank, world)
+    sampler.set_epoch(epoch)
+    order = list(sampler)
+    assert len(order) == len(sampler)
+    return [order[i : i + size] for i in range(0, len(order), size)]
+
+
+@pytest.mark.parametrize("world", [2, 3, 4])
+@pytest.mark.parametrize("length", [48, 49, 53])
+def test_a_step_of_several_processes_has_the_patches_of_one(length, world):
+    whole = batches(length, 12, 0, 1, epoch=2)
+    parts = [batches(length, 12 // world, rank, world, epoch=2) for rank in range(world)]
+    for number, batch in enumerate(whole):
+        together = [key for part in parts for key in (part[number] if number < len(part) else [])]
+        assert sorted(together) == sorted(batch)
+
+
+@pytest.mark.parametrize("length", [8, 9, 1])
+def test_shares_hold_each_patch_once(length):
+    shares = [list(DistributedSequentialSampler(length, rank, 2)) for rank in range(2)]
+    assert sorted(shares[0] + shares[1]) == list(range(length))
+
+
+def test_patches_that_cannot_be_dealt_are_refused_with_their_number(tmp_path):
+    patches = PatchDataset([a_frame(tmp_path, 0, (96, 96))], GridSampler(32))  # nine of them
+    two = SimpleNamespace(global_rank=1, world_size=2, accelerator=CPUAccelerator())
+    with pytest.raises(ConfigError, match=r"data.batch_size=5: 2 processes share a batch"):
+        make_loader(patches, 5, 0, two)
+    with pytest.raises(ConfigError, match="the last step of 9 patches has 1, too few for 2 processes"):
+        make_loader(patches, 4, 0, two, seed=0)
+    assert [len(batch["image"]) for batch in make_loader(patches, 4, 0, two)] == [2, 2]
+    assert [len(batch["image"]) for batch in make_loader(patches, 6, 0, two, seed=0)] == [3, 1]
+
+
+# ----------------------------------------------------------------------------------------------------- the command
+
+
+@pytest.fixture(scope="module")
+def one(command, tmp_path_factory):
+    """A training in one process."""
+    folder = tmp_path_factory.mktemp("one") / "run"
+    command.train(folder, *SHORT, "trainer.limit_train_batches=1.0", "trainer.limit_val_batches=1.0", "logger=csv")
+    return folder
+
+
+def lightning(command, folder):
+    """Lightning starts the second process."""
+    return [command.start("train.py", "trainer=ddp", *TWO, f"data.root={command.data}", f"hydra.run.dir={folder}")]
+
+
+def torchrun(command, folder):
+    """Start both by torchrun."""
+    several = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    line = ("train.py", "trainer=ddp", *TWO, f"data.root={command.data}", f"hydra.run.dir={folder}")
+    return [command.start(several[0], *several[1:], *line)]
+
+
+def slurm(command, folder):
+    """Start both in the environment that srun gives them; there is no SLURM here."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = []
+    for rank in range(2):
+        job = dict(JOB_ID="7", JOB_NAME="cosmicgate", NTASKS="2", NTASKS_PER_NODE="2", NNODES="1", NODELIST="127.0.0.1")
+        job |= dict(PROCID=str(rank), LOCALID=str(rank), NODEID="0")
+        environment = command.environment | {f"SLURM_{k}": v for k, v in job.items()} | {"MASTER_PORT": str(port)}
+        environment |= {"MASTER_ADDR": "127.0.0.1"}
+        line = [sys.executable, str(ROOT / "train.py"), "trainer=slurm", *SHORT, f"data.root={command.data}"]
+        line += [f"hydra.run.dir={folder}"]
+        pipe = subprocess.PIPE
+        started.append(subprocess.Popen(line, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True))
+    return started
+
+
+def history(folder):
+    """Return the validation's scores by epoch."""
+    with (folder / "metrics.csv").open() as lines:
+        rows = [row for row in csv.DictReader(lines) if row["val/loss"]]
+    return [{key: float(value) for key, value in row.items() if key.startswith("val/") and value} for row in rows]
+
+
+def pixels(row):
+    return {key: row[key] for key in ("frames", "pixels", "hits")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", [lightning, torchrun, slurm])
+def test_two_processes_give_the_scores_of_one_in_one_folder(new_interpreter, one, tmp_path, start):
+    started = start(new_interpreter, folder := tmp_path / "run")
+    for process in started:
+        _, err = process.communicate(timeout=600)
+        assert process.returncode == 0, err
+    first, second = ((json.loads((f / "results.json").read_text())["rows"]) for f in (one, folder))
+    assert [pixels(row) for row in first] == [pixels(row) for row in second]
+    for a, b in zip(first, second, strict=True):
+        assert b["dilated"]["roc_auc"] == pytest.approx(a["dilated"]["roc_auc"], abs=0.01)
+    for a, b in zip(history(one), history(folder), strict=True):
+        assert b.keys() == a.keys()
+        assert all(math.isclose(a[key], b[key], rel_tol=0.02, abs_tol=1e-3) for key in a), (a, b)
+    assert len(list((folder / "frames").glob("*.npz"))) == 3
+    assert len(list(folder.glob("wandb/offline-run-*"))) == 1
+    assert len({r.run.run_id for r in offline_records(folder) if r.HasField("run")}) == 1
+    command_line = json.loads((folder / "provenance.json").read_text())["command"]
+    assert not any(word.startswith("hydra.job.name") for word in command_line), "the first process writes"
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_several_processes_in_a_sweep_are_refused(command, tmp_path):
+    done = command("train.py", "-m", "trainer=ddp", *TWO, f"data.root={command.data}", f"hydra.sweep.dir={tmp_path}")
+    assert done.returncode == 1
+    assert "trainer: 2 processes in a sweep would each run all its jobs" in done.stderr

@@ -1,0 +1,117 @@
+"""What people know from other programs and earlier versions works, or the error says what it is called here."""
+
+import json
+
+import pytest
+from omegaconf import OmegaConf
+
+from cosmicgate.config import KNOWN_AS, ConfigError, Evaluate, Train, validate
+from cosmicgate.training.stopping import renamed
+from helpers.hydra_config import composed
+from helpers.train_command import TINY
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["trainer=cpu"],
+        ["trainer=gpu"],
+        ["callbacks=early_stopping", "callbacks.early_stopping.patience=5"],
+        ["debug=default"],
+        ["debug=profiler"],
+        ["trainer.limit_train_batches=0.1", "trainer.limit_val_batches=2", "trainer.gradient_clip_val=1.0"],
+        ["data.num_workers=2", "data.batch_size=8"],
+        ["logger=wandb", "logger.project=mine"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_typed_elsewhere_is_understood(words):
+    cfg = validate(composed(*words), Train)
+    for word in words:
+        key, _, value = word.partition("=")
+        if "." in key:
+            assert str(OmegaConf.select(cfg, key)) == value
+
+
+@pytest.mark.parametrize(
+    ("word", "here"),
+    [
+        ("ckpt_path=a.ckpt", "start=CHECKPOINT"),
+        ("trainer.fast_dev_run=true", "debug=default"),
+        ("+trainer.fast_dev_run=true", "debug=default"),
+        ("model.optimizer.lr=0.1", "module.optimizer.lr"),
+        ("hparams_search=optuna", "python scripts/search.py"),
+        ("sweep=search", "python scripts/search.py"),
+        ("logger.wandb.project=mine", "here it is logger.project"),
+        ("data.workers=4", "data.num_workers"),
+        ("debug=fdr", "debug=default"),
+        ("experiment=sharp", "pretrained=general"),
+        ("experiment=decam,narrow", "experiment=ablations/width_8"),
+        ("experiment=paper_tables", "evaluation=paper_tables"),
+        ("data=sealed", "data=held_out"),
+        ("detector=[checkpoint, packaged_four]", "detector=pretrained_paper"),
+        ("data=lco_zenodo", "data=lco"),
+        ("data/size=none", "~data/size"),
+        ("data/size@data.parts.decam=none", "~data/size"),
+    ],
+)
+def test_another_name_is_answered_by_the_one_here(word, here):
+    assert here in renamed(word)
+    assert "you may know this as" in renamed(word)
+
+
+@pytest.mark.parametrize(
+    "word", ["experiment=decam", "data=lco", "data.batch_size=8", "trainer.max_epochs=3", "seed=1"]
+)
+def test_a_name_of_ours_is_let_through(word):
+    assert renamed(word) == ""
+
+
+def test_every_answer_is_a_key_or_a_choice_that_exists():
+    train, evaluate = composed(), composed(name="evaluate")
+    for here in KNOWN_AS.values():
+        if " " in here or here.startswith(("~", "hydra.", "debug=")):
+            continue
+        if "=" in here:
+            name = "evaluate" if here.startswith(("evaluation=", "detector=")) else "train"
+            composed(here, "real=nowhere", name=name)
+        elif here == "data.part":
+            assert "part" in composed("data=lco").data
+        else:
+            assert OmegaConf.select(train, here, default=evaluate) is not evaluate, here
+
+
+@pytest.mark.parametrize(
+    ("override", "schema", "message"),
+    [
+        ("+ckpt_path=x", Train, r"^ckpt_path: .*start=CHECKPOINT"),
+        ("+trainer.gpus=2", Train, r"^trainer\.gpus: unknown key; .*here it is trainer\.devices"),
+        ("+data.workers=2", Train, r"^data\.workers: unknown key; .*here it is data\.num_workers"),
+        ("+ckpt_path=x", Evaluate, r"^ckpt_path: .*checkpoint=RUN"),
+    ],
+)
+def test_an_unknown_key_of_a_file_is_answered_too(override, schema, message):
+    with pytest.raises(ConfigError, match=message):
+        validate(composed(override, name=schema.__name__.lower()), schema)
+
+
+def test_the_command_answers_in_one_sentence(command):
+    done = command("train.py", "experiment=sharp")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: experiment=sharp: you may know this as experiment=sharp: here it is pretrained=general\n"
+    )
+
+
+@pytest.mark.slow
+def test_a_debug_run_is_a_whole_run(command, tmp_path):
+    choices = ("debug=profiler", "trainer=cpu", "callbacks=early_stopping", "trainer.gradient_clip_val=1")
+    where = (f"data.root={command.data}", f"hydra.run.dir={tmp_path}")
+    done = command("train.py", *choices, *TINY, *where, "data.batch_size=2")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "results.json").read_text())["rows"]
+    assert "optimizer_step" in (tmp_path / "fit-profile.txt").read_text()
+    gpu = command("train.py", "trainer=gpu", *TINY, f"data.root={command.data}", f"hydra.run.dir={tmp_path}/gpu")
+    if gpu.returncode:
+        assert gpu.stderr.startswith("error: trainer: ")
+        assert "Traceback" not in gpu.stderr

@@ -1,0 +1,267 @@
+"""A run folder has one command at a time, which says how to go on when it is stopped, and a name to type back."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from functools import partial
+
+import pytest
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from cosmicgate.config import ConfigError, path_name
+from cosmicgate.training import run_lock
+from cosmicgate.training.run_lock import NOTE, alone, refuse_if_held
+from cosmicgate.training.stopping import typed, unquoted
+from helpers.hydra_config import composed
+from helpers.repository import ROOT
+
+APP = """
+import sys, time
+import hydra
+from cosmicgate.training.stopping import explain_arguments, in_run_folder
+
+@explain_arguments
+@hydra.main(config_path=".", config_name="app", version_base="1.3")
+@in_run_folder()
+def main(cfg):
+    print("ready", flush=True)
+    time.sleep(cfg.seconds)
+    print("done", flush=True)
+
+main()
+"""
+CONFIG = """
+seconds: 0
+resume: true
+path: null
+hydra:
+  callbacks: {held: {_target_: cosmicgate.training.sweeps.RefuseHeldFolder}}
+  job: {chdir: false}
+  run: {dir: "outputs/seed-0/run"}
+  job_logging: {root: {handlers: [file]}}
+"""
+
+
+@pytest.fixture
+def app(tmp_path):
+    """Return what starts a small program that works in a run folder."""
+    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "app.yaml").write_text(CONFIG)
+    started = []
+
+    def begin(*words: str, ready: bool = True) -> subprocess.Popen:
+        pipe = subprocess.PIPE
+        line = [sys.executable, "app.py", *words]
+        # Pytest in the background of a shell ignores Ctrl-C, and so would what it starts.
+        heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        started.append(subprocess.Popen(line, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True, preexec_fn=heard))
+        if ready:
+            assert started[-1].stdout.readline() == "ready\n"
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["TERM", "Ctrl-C"])
+def test_a_stopped_command_says_so_by_its_exit_code_and_how_to_go_on(app, tmp_path, number, code):
+    process = app("seconds=60", "resume=false", "path='a, b'")
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    said = err.strip().splitlines()[-1]
+    command = "python app.py seconds=60 'path='\"'\"'a, b'\"'\"'' hydra.run.dir=outputs/seed-0/run"
+    assert said == f"stopped; go on with: {command}"
+    assert "Traceback" not in err
+    assert not list((tmp_path / "outputs/seed-0/run").glob(".in_use.json*"))
+    again = shlex.split(said.partition(": ")[2].replace("seconds=60", "seconds=0"))
+    done = subprocess.run([sys.executable, *again[1:]], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "done", done.stderr
+
+
+@pytest.mark.slow
+def test_a_second_command_in_a_run_folder_is_refused_until_the_first_is_gone(app, tmp_path):
+    folder = tmp_path / "outputs/seed-0/run"
+    first = app("seconds=60")
+    written = (folder / ".hydra" / "overrides.yaml").read_bytes()
+    second = app("seconds=0", ready=False)
+    _, err = second.communicate(timeout=60)
+    assert second.returncode == 1
+    note = json.loads((folder / NOTE).read_text())
+    assert f"is in use by app.py, process {first.pid} of {note['user']} on {note['host']}, since {note['since']}" in err
+    assert "Traceback" not in err
+    assert (folder / ".hydra" / "overrides.yaml").read_bytes() == written
+    first.kill()
+    first.wait()
+    third = app("seconds=0")
+    assert third.wait(60) == 0, "a killed command holds nothing"
+    assert not (folder / NOTE).exists()
+
+
+@pytest.mark.slow
+def test_an_older_folder_is_told_how_it_is_typed(app):
+    process = app("path=outputs/a/seed=0/best.ckpt", ready=False)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert err.strip() == (
+        "error: path=outputs/a/seed=0/best.ckpt: a value with '=' in it has to be in quotes of its own: "
+        "'path=\"outputs/a/seed=0/best.ckpt\"'"
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------ lock
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Have a minute pass in less than a second."""
+    monkeypatch.setattr(run_lock, "WATCH", 0.5)
+    monkeypatch.setattr(run_lock, "HEARTBEAT", 0.05)
+    monkeypatch.setattr(run_lock, "SETTLE", 0.1)
+
+
+def held_by(folder, **facts) -> None:
+    about = run_lock._about_me() | facts
+    folder.mkdir(exist_ok=True)
+    (folder / NOTE).write_text(json.dumps(about))
+
+
+def test_a_folder_is_held_once_and_free_afterwards(tmp_path):
+    with alone(tmp_path):
+        with (
+            pytest.raises(ConfigError, match=f"is in use by .*, process {os.getpid()} of .*, since 20"),
+            alone(tmp_path),
+        ):
+            pass
+        with pytest.raises(ConfigError, match="is in use by"):
+            refuse_if_held(tmp_path)
+    refuse_if_held(tmp_path)
+    with alone(tmp_path):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} <= {run_lock.DOOR}
+
+
+@pytest.mark.parametrize(
+    "left",
+    [{"pid": 2**22 + 1}, {"started": "1"}, {"machine": "another", "host": "another"}],
+    ids=["its process is gone", "its number is another process's", "its machine gives no sign of life"],
+)
+def test_what_a_dead_command_left_holds_nothing(tmp_path, quick, left):
+    held_by(tmp_path, **left)
+    with alone(tmp_path):
+        assert json.loads((tmp_path / NOTE).read_text())["pid"] == os.getpid()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}'])
+def test_a_note_that_was_never_finished_holds_nothing(tmp_path, quick, content):
+    (tmp_path / NOTE).write_text(content)
+    with alone(tmp_path):
+        assert json.loads((tmp_path / NOTE).read_text())["pid"] == os.getpid()
+
+
+def test_a_living_command_of_another_machine_holds_its_folder(tmp_path, quick):
+    held_by(tmp_path, machine="another", host="node7", user="eve")
+    done = threading.Event()
+    mine = json.loads((tmp_path / NOTE).read_text())
+    beat = threading.Thread(target=run_lock._renew, args=(tmp_path / NOTE, mine, done))
+    beat.start()
+    try:
+        with pytest.raises(ConfigError, match="of eve on node7"), alone(tmp_path):
+            pass
+    finally:
+        done.set()
+        beat.join()
+
+
+def test_of_many_that_find_a_dead_note_one_gets_the_folder(tmp_path, quick):
+    held_by(tmp_path, pid=2**22 + 1)
+    outcomes, together, over = [], threading.Barrier(8), threading.Event()
+
+    def attempt() -> None:
+        together.wait()
+        try:
+            with alone(tmp_path):
+                outcomes.append("held")
+                over.wait(20)
+        except ConfigError:
+            outcomes.append("refused")
+
+    several = [threading.Thread(target=attempt) for _ in range(8)]
+    for thread in several:
+        thread.start()
+    end = time.monotonic() + 20
+    while len(outcomes) < 8 and time.monotonic() < end:
+        time.sleep(0.01)
+    over.set()
+    for thread in several:
+        thread.join()
+    assert sorted(outcomes) == ["held"] + ["refused"] * 7
+
+
+@pytest.mark.parametrize("variable", ["RANK", "LOCAL_RANK", "NODE_RANK"])
+def test_the_other_processes_of_a_training_hold_nothing(tmp_path, variable):
+    code = (
+        "from pathlib import Path; import sys; from cosmicgate.training.run_lock import alone\n"
+        "with alone(Path(sys.argv[1])): print('works', flush=True)"
+    )
+    with alone(tmp_path):
+        line = [sys.executable, "-c", code, str(tmp_path)]
+        done = subprocess.run(line, env=os.environ | {variable: "1"}, capture_output=True, text=True)
+    assert done.stdout == "works\n", done.stderr
+
+
+# ----------------------------------------------------------------------------------------------------------- names
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [[], ["name='a=b, c'"], ["model=deepcr", "seed=3"], ["trainer=slurm"], ["sweep=variants"], ["sweep=sky"]],
+)
+def test_the_folder_of_a_run_can_be_typed_back(choice, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    composed(*choice)
+    hydra = HydraConfig.get()
+    for folder in (hydra.run.dir, f"{hydra.sweep.dir}/{hydra.sweep.subdir}"):
+        for key in ("checkpoint", "start", "hydra.run.dir"):
+            word = f"{key}={folder}/checkpoints/best.ckpt"
+            assert shlex.quote(word) == word
+            parsed = OverridesParser.create().parse_override(word)
+            assert not parsed.is_sweep_override()
+            assert parsed.value() == f"{folder}/checkpoints/best.ckpt"
+
+
+def test_a_name_is_spelled_as_a_path_that_needs_no_quotes():
+    assert path_name("att_deepcr") == "att_deepcr"
+    assert path_name("a=b, c") == "a-b-c"
+    assert path_name("mine/lr 0.1") == "mine/lr-0.1"
+    assert path_name("=") == "unnamed"
+
+
+@pytest.mark.parametrize("folder", ["outputs/a", "a=b", "a, b", 'say "x"', "sky+hits/17", "17", "{x}"])
+def test_a_folder_is_typed_as_hydra_reads_it(folder):
+    parsed = OverridesParser.create().parse_override(typed("hydra.run.dir", folder))
+    assert str(parsed.value()) == folder
+    assert not parsed.is_sweep_override()
+
+
+def test_what_hydra_can_read_is_left_to_it():
+    assert unquoted("checkpoint=a/b.ckpt") == ""
+    assert unquoted('checkpoint="a=b/c.ckpt"') == ""
+    assert unquoted("--config-dir=a=b") == ""
+    assert '["a=b/c"]' in unquoted("checkpoint=[a=b/c.ckpt,d]")
+
+
+def test_no_file_names_a_folder_that_has_to_be_quoted():
+    for path in [*(ROOT / "conf").rglob("*.yaml"), *(ROOT / "docs").glob("*.md"), ROOT / "README.md"]:
+        for line in path.read_text().splitlines():
+            assert "/seed=" not in line, f"{path}: {line}"
+            assert not ("subdir" in line and "=${" in line), f"{path}: {line}"

@@ -1,0 +1,214 @@
+"""Every sweep composes; a finished job is left alone, one that fails stops no other, one that was stopped goes on."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from cosmicgate.config import ConfigError, Train, validate
+from cosmicgate.training.sweeps import FAILED, clear_run, is_finished, objective
+from helpers.hydra_config import composed
+from helpers.repository import ROOT
+from helpers.train_command import TINY
+
+SWEEPS = sorted(path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml"))
+
+
+def values(sweep: str) -> dict[str, list[str]]:
+    """Return the values of each key of a sweep."""
+    params = yaml.safe_load((ROOT / "conf" / "sweep" / f"{sweep}.yaml").read_text())["hydra"]["sweeper"]["params"]
+    found = {}
+    for override in OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()]):
+        several = override.sweep_string_iterator() if override.is_sweep_override() else [override.value()]
+        found[override.key_or_group] = list(several)
+    return found
+
+
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_every_job_of_every_sweep_passes_the_check(sweep):
+    found = values(sweep)
+    first = {key: several[0] for key, several in found.items()}
+    each_value_once = [first, *(first | {key: value} for key, several in found.items() for value in several[1:])]
+    for job in each_value_once:
+        cfg = validate(composed(f"sweep={sweep}", *(f"{key}={value}" for key, value in job.items())), Train)
+        assert cfg.group == sweep
+        assert cfg.data.name.startswith("decam_")
+
+
+def test_the_jobs_of_a_sweep_have_folders_of_their_own():
+    for sweep in SWEEPS:
+        subdir = yaml.safe_load((ROOT / "conf" / "sweep" / f"{sweep}.yaml").read_text())["hydra"]["sweep"].get("subdir")
+        subdir = subdir or yaml.safe_load((ROOT / "conf" / "train.yaml").read_text())["hydra"]["sweep"]["subdir"]
+        for key in values(sweep):
+            assert key in subdir, f"two values of {key} share a folder in sweep={sweep}"
+
+
+APP = """
+import hydra
+from cosmicgate.config import report_user_errors
+
+@hydra.main(config_path=".", config_name="app", version_base="1.3")
+@report_user_errors()
+def main(cfg):
+    print("ran", cfg.x)
+    if cfg.x == 1:
+        raise ValueError("one is no number to us")
+    if cfg.x == 2:
+        raise RuntimeError("a fault of our own")
+    return (cfg.x - 3) ** 2
+
+main()
+"""
+CONFIG = """
+x: 0
+hydra:
+  mode: MULTIRUN
+  callbacks: {keep_going: {_target_: cosmicgate.training.sweeps.ContinueOnJobFailure}}
+  sweep: {dir: jobs, subdir: "x=${x}"}
+  job_logging: {root: {handlers: [file]}, loggers: {cosmicgate: {level: DEBUG}}}
+"""
+
+
+@pytest.fixture
+def app(tmp_path):
+    """Return what runs a small program under the callback of train.py."""
+    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "app.yaml").write_text(CONFIG)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, "app.py", *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    return run
+
+
+def test_a_failed_job_leaves_its_traceback_and_stops_no_other(app, tmp_path):
+    done = app("x=1,2,3")
+    assert [line for line in done.stdout.splitlines() if line.startswith("ran")] == ["ran 1", "ran 2", "ran 3"]
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last == (
+        "error: 2 job(s) failed, the others are finished: x=1: ValueError: one is no number to us; "
+        "x=2: RuntimeError: a fault of our own"
+    )
+    assert "Traceback" not in done.stderr
+    for job, error in (("x=1", "ValueError"), ("x=2", "RuntimeError")):
+        for name in (FAILED, "app.log"):
+            text = (tmp_path / "jobs" / job / name).read_text()
+            assert "Traceback" in text
+            assert error in text
+    assert not (tmp_path / "jobs" / "x=3" / FAILED).exists()
+    again = app("x=3")
+    assert again.returncode == 0, "the failures of an earlier attempt are not those of this one"
+
+
+def test_jobs_that_would_share_a_folder_do_not_begin(app):
+    done = app("x=3,4", "hydra.sweep.subdir=same")
+    assert done.returncode == 1
+    assert "error: x differs between the jobs, but not their folders" in done.stderr
+    assert "ran" not in done.stdout
+
+
+def test_a_search_makes_small_what_the_best_weights_were_chosen_by(tmp_path):
+    best = tmp_path / "best.ckpt"
+    states = {"a": {"monitor": "val/f1", "best_model_score": torch.tensor(0.75)}, "b": {"monitor": None}}
+    for mode, told in (("max", -0.75), ("min", 0.75)):
+        config = {"callbacks": {"best": {"monitor": "val/f1", "mode": mode}}}
+        torch.save({"state_dict": {}, "config": config, "callbacks": states}, best)
+        assert objective(best) == told
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    """A finished run, as far as its files say."""
+    config = {"seed": 0, "data": {"name": "a", "frames": [1, 2]}, "model": {"depth": 3}, "module": {}, "trainer": {}}
+    config |= {"callbacks": {"curves": {"every": 5}}, "threshold": 0.5}
+    (tmp_path / "results.json").write_text("{}")
+    (tmp_path / "provenance.json").write_text(json.dumps({"config": config}))
+    (tmp_path / "wandb_id").write_text("a1b2c3d4")
+    return tmp_path, config
+
+
+def test_a_finished_run_is_known_by_its_results_and_its_configuration(run_folder, tmp_path):
+    run, config = run_folder
+    assert is_finished(run, config | {"logger": "another", "tags": ["also"]})
+    assert not is_finished(tmp_path / "elsewhere", config)
+    with pytest.raises(ConfigError, match=r"^model\.depth is 2 and was 3, but .* is a finished run of another"):
+        is_finished(run, config | {"model": {"depth": 2}})
+    with pytest.raises(ConfigError, match=r"^data\.ring is True and was None"):
+        is_finished(run, config | {"data": config["data"] | {"ring": True}})
+    assert is_finished(run, config | {"data": config["data"] | {"root": "elsewhere", "num_workers": 8}})
+    assert is_finished(run, config | {"callbacks": {"curves": {"every": 1}, "rate": {"logging_interval": "step"}}})
+    for key in ("rate", "curves"):  # names of callbacks that only log, and of settings that decide
+        with pytest.raises(ConfigError, match=rf"^data\.darks is {{'{key}': 5}} and was None"):
+            is_finished(run, config | {"data": config["data"] | {"darks": {key: 5}}})
+    with pytest.raises(ConfigError, match=r"^callbacks\.freeze is {'fraction': 0.2} and was None"):
+        is_finished(run, config | {"callbacks": {"freeze": {"fraction": 0.2}, "curves": {"every": 1}}})
+    with pytest.raises(ConfigError, match=r"^threshold is 0\.3 and was 0\.5"):
+        is_finished(run, config | {"threshold": 0.3})
+    (run / "provenance.json").unlink()
+    with pytest.raises(ConfigError, match=r"^seed is 0 and was None"):
+        is_finished(run, config)
+
+
+def test_a_training_that_was_stopped_goes_on_under_its_own_configuration_alone(run_folder):
+    run, config = run_folder
+    (run / "results.json").unlink()
+    (run / "checkpoints").mkdir()
+    torch.save({"config": config, "state_dict": {}}, run / "checkpoints" / "last.ckpt")
+    assert not is_finished(run, config | {"tags": ["also"]})
+    with pytest.raises(ConfigError, match=r"^module\.lr is 1 and was None, but .* is an unfinished run of another"):
+        is_finished(run, config | {"module": {"lr": 1}})
+
+
+def test_nothing_of_a_training_that_is_to_be_forgotten_is_gone_on_with(run_folder):
+    run, config = run_folder
+    for name in ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "report/tables.md", "scored.json", "metrics.csv"):
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).write_text("of the training before")
+    clear_run(run)
+    assert not is_finished(run, config)
+    assert [path.name for path in run.rglob("*") if path.is_file()] == ["provenance.json"]
+
+
+@pytest.mark.slow
+def test_the_same_command_continues_a_sweep(command, tmp_path):
+    small = (*TINY, "trainer=smoke", f"data.root={command.data}", "logger=csv", "model=deepcr", "model.channels=8")
+    sweep = ("-m", *small, f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=${module.optimizer.lr}")
+    bad, good = tmp_path / "-1", tmp_path / "0.001"
+    done = command("train.py", *sweep, "module.optimizer.lr=-1,0.001")
+    assert done.returncode == 1
+    assert "1 job(s) failed, the others are finished: -1: ValueError: Invalid learning rate: -1" in done.stderr
+    assert "Traceback" in (bad / "train.log").read_text()
+    assert not (bad / "results.json").exists()
+    first = (good / "results.json").read_bytes()
+
+    skipped = command("train.py", *sweep, "module.optimizer.lr=0.001")
+    assert skipped.returncode == 0, skipped.stderr
+    assert "is finished, nothing to do" in skipped.stdout
+
+    (good / "results.json").unlink()  # as if it had been stopped in its test
+    shutil.rmtree(good / "report")
+    done = command("train.py", *sweep, "module.optimizer.lr=-1,0.001")
+    assert done.returncode == 1
+    assert (good / "results.json").read_bytes() == first
+
+
+@pytest.mark.slow
+def test_a_training_whose_report_could_not_be_written_is_not_finished(command, tmp_path):
+    small = (*TINY, "trainer=smoke", f"data.root={command.data}", "logger=csv", "model=deepcr", "model.channels=8")
+    (tmp_path / "report").write_text("in the way")
+    failed = command("train.py", *small, f"hydra.run.dir={tmp_path}")
+    assert failed.returncode != 0
+    assert not (tmp_path / "results.json").exists()
+    (tmp_path / "report").unlink()
+    done = command("train.py", *small, f"hydra.run.dir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert "is finished" not in done.stdout
+    assert (tmp_path / "results.json").is_file()
+    assert (tmp_path / "report" / "tables.md").is_file()

@@ -1,0 +1,501 @@
+"""Training is the paper's, repeats to the bit, and goes on where it was stopped."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
+from torch.utils.data import DataLoader
+
+from cosmicgate.data.cache import save_labelled
+from cosmicgate.data.patches import GridSampler, PatchDataset, make_loader
+from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
+from cosmicgate.data.transforms import SkyAugmentation
+from cosmicgate.detectors.network import load, read_checkpoint
+from cosmicgate.io.fits.frames import Frame
+from cosmicgate.models import UNet
+from cosmicgate.training.batch_norm_freeze import BatchNormFreeze
+from cosmicgate.training.callbacks import ExactResume, SaveConfigInCheckpoint, ValidationCurves
+from cosmicgate.training.module import Segmentation
+
+# Lightning 2.6 asks torch 2.13's tree functions by their old name, and wants more workers than two cores feed.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.*"),
+    pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
+    # A resumed run writes where it wrote before.
+    pytest.mark.filterwarnings("ignore:.*exists and is not empty.*"),
+]
+SIZE, PATCHES = 32, 8
+RELEASED = {"hold": True, "validate_on_batch": True}  # how the authors' code goes through its two phases
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory) -> list[Path]:
+    """Two labelled frames of sky with bright hits."""
+    rng = np.random.default_rng(0)
+    folders = [tmp_path_factory.mktemp("labelled") / f"frame-{i}" for i in range(2)]
+    for folder in folders:
+        image = rng.normal(100, 5, (2 * SIZE, 2 * SIZE)).astype(np.float32)
+        truth = np.zeros(image.shape, np.uint8)
+        for row, column in rng.integers(2, 2 * SIZE - 6, (12, 2)):
+            truth[row - 1 : row + 2, column - 1 : column + 5] = RING
+            truth[row, column : column + 4] = CORE
+        image[truth == CORE] += 300
+        truth[:, 0] = IGNORED
+        save_labelled(Frame(image, 4.0, 6.0, 45_000.0, 90.0), truth, {"name": folder.name}, folder)
+    return folders
+
+
+class Data(pl.LightningDataModule):
+    def __init__(self, frames, workers=0):
+        super().__init__()
+        self.patches = PatchDataset(frames, GridSampler(SIZE), [SkyAugmentation()], seed=3)
+        self.validation = PatchDataset(frames, GridSampler(SIZE))
+        self.workers = workers
+
+    def train_dataloader(self):
+        return make_loader(self.patches, 4, self.workers, self.trainer, seed=3)
+
+    def val_dataloader(self):
+        return DataLoader(self.validation, batch_size=4)
+
+
+class Seen(Callback):
+    """Note what each epoch began with."""
+
+    def __init__(self):
+        self.rates, self.training, self.batches = [], [], []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.batches.append((trainer.current_epoch, float(batch["image"].double().sum())))
+        if batch_idx == 0:
+            norms = [m.training for m in pl_module.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+            self.training.append(all(norms) if norms else None)
+            self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+def small(norm="batch", **optimizer) -> Segmentation:
+    torch.manual_seed(0)
+    return Segmentation(
+        UNet(depth=2, channels=8, norm=norm, gate=True),
+        torch.nn.BCEWithLogitsLoss(),
+        lambda parameters: torch.optim.Adam(parameters, **({"lr": 0.005} | optimizer)),
+        lambda adam: ReduceLROnPlateau(adam, factor=0.1, patience=0, threshold=0.5),
+    )
+
+
+def fit(module, frames, folder, epochs, resume=None, callbacks=(), workers=0, **options) -> tuple[pl.Trainer, Seen]:
+    seen = Seen()
+    best = ModelCheckpoint(folder, "best", monitor="val/loss", enable_version_counter=False)
+    last = ModelCheckpoint(folder, "last", enable_version_counter=False)
+    trainer = pl.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        callbacks=[
+            *callbacks,
+            ValidationCurves(),
+            SaveConfigInCheckpoint({"model": {}, "title": "small"}),
+            ExactResume(),
+            best,
+            last,
+            seen,
+        ],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=folder,
+        **options,
+    )
+    trainer.fit(module, datamodule=Data(frames, workers), ckpt_path=resume)
+    return trainer, seen
+
+
+def same(left, right) -> bool:
+    left, right = left.state_dict(), right.state_dict()
+    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+
+
+def stop_after(epochs):
+    class Stop(Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            if trainer.current_epoch == epochs:
+                raise KeyboardInterrupt
+
+    return Stop()
+
+
+@pytest.mark.parametrize(
+    ("stopped_after", "workers", "released"),
+    [(1, 0, {}), (2, 0, {}), (3, 0, {}), (1, 1, {}), (3, 1, {}), (2, 2, {}), (1, 0, RELEASED), (3, 0, RELEASED)],
+    ids=lambda value: str(value) if isinstance(value, int) else "released" if value else "text",
+)
+def test_resume_equals_an_uninterrupted_run(frames, tmp_path, stopped_after, workers, released):
+    """Weights, running statistics, frozen flag, optimizer, learning rate, best score and the order of the data."""
+
+    def freeze():
+        return BatchNormFreeze(0.4, restart=0.4, **released)
+
+    whole, broken, resumed = small(), small(), small()
+    trainer, seen = fit(whole, frames, tmp_path / "whole", 5, callbacks=[freeze()])
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        fit(broken, frames, tmp_path / "broken", 5, callbacks=[freeze(), stop_after(stopped_after)], workers=workers)
+    last = tmp_path / "broken" / "last.ckpt"
+    again, seen_again = fit(resumed, frames, tmp_path / "broken", 5, resume=last, callbacks=[freeze()], workers=workers)
+    assert again.checkpoint_callback.best_model_score == trainer.checkpoint_callback.best_model_score
+    assert seen_again.batches == [b for b in seen.batches if b[0] >= stopped_after]
+    assert seen_again.rates == seen.rates[stopped_after:]
+    assert seen_again.training == seen.training[stopped_after:]
+    same_state(trainer, again)
+
+
+def same_state(trainer: pl.Trainer, again: pl.Trainer) -> None:
+    """Compare weights, optimizer and scheduler to the bit."""
+    assert same(trainer.lightning_module, again.lightning_module)
+    ours, theirs = trainer.optimizers[0].state_dict(), again.optimizers[0].state_dict()
+    assert ours["param_groups"] == theirs["param_groups"]
+    for key, state in ours["state"].items():
+        assert all(torch.equal(value, theirs["state"][key][name]) for name, value in state.items())
+    one, other = (t.lr_scheduler_configs[0].scheduler.state_dict() for t in (trainer, again))
+    assert one == other
+
+
+def every_step(folder) -> ModelCheckpoint:
+    name = "{epoch}-{step}"
+    return ModelCheckpoint(folder, name, every_n_train_steps=1, save_top_k=-1, save_on_train_epoch_end=False)
+
+
+@pytest.mark.filterwarnings("ignore:.*dataloader is not resumable")  # it is: train.py leaves the warning out
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("step", [3, 5])  # within an epoch of two steps
+def test_a_checkpoint_within_an_epoch_goes_on_with_the_next_batch(frames, tmp_path, step, workers):
+    whole, resumed = small(), small()
+    trainer, seen = fit(whole, frames, tmp_path, 4, callbacks=[every_step(tmp_path)])
+    (begin,) = tmp_path.glob(f"*step={step}.ckpt")
+    again, seen_again = fit(resumed, frames, tmp_path, 4, begin, [every_step(tmp_path)], workers)
+    assert seen_again.batches == seen.batches[step:]
+    same_state(trainer, again)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_a_run_that_is_resumed_twice_and_reloads_its_data_is_the_uninterrupted_one(frames, tmp_path, workers):
+    module = small()
+    trainer, seen = fit(small(), frames, tmp_path / "whole", 4)
+    batches = []
+    for end in (1, 3, 4):
+        resume = tmp_path / "last.ckpt" if batches else None
+        options = dict(workers=workers, reload_dataloaders_every_n_epochs=1)
+        again, part = fit(module, frames, tmp_path, end, resume=resume, **options)
+        batches += part.batches
+        module = small()
+    assert batches == seen.batches
+    same_state(trainer, again)
+
+
+class Dropout(torch.nn.Module):
+    """A network that draws random numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.network, self.dropout = UNet(depth=2, channels=4), torch.nn.Dropout(0.5)
+
+    def forward(self, image):
+        return self.network(self.dropout(image))
+
+
+def test_a_network_that_draws_random_numbers_draws_the_same_after_a_resume(frames, tmp_path):
+    def with_dropout():
+        module = small()
+        module.network = Dropout()
+        return module
+
+    whole, broken, resumed = with_dropout(), with_dropout(), with_dropout()
+    torch.manual_seed(1)
+    fit(whole, frames, tmp_path / "whole", 3)
+    torch.manual_seed(1)
+    fit(broken, frames, tmp_path / "broken", 2)
+    torch.manual_seed(2)
+    fit(resumed, frames, tmp_path / "broken", 3, resume=tmp_path / "broken" / "last.ckpt", workers=1)
+    assert same(whole, resumed)
+
+
+def test_averaged_weights_are_resumed_to_the_bit(frames, tmp_path):
+    def average():
+        return [EMAWeightAveraging(decay=0.9)]
+
+    whole, broken, resumed = small(), small(), small()
+    fit(whole, frames, tmp_path / "whole", 4, callbacks=average())
+    fit(broken, frames, tmp_path / "broken", 2, callbacks=average())
+    fit(resumed, frames, tmp_path / "broken", 4, tmp_path / "broken" / "last.ckpt", average(), workers=1)
+    assert same(whole, resumed)
+    one, other = (torch.load(tmp_path / name / "last.ckpt", weights_only=True) for name in ("whole", "broken"))
+    for key in ("state_dict", "current_model_state"):
+        assert all(torch.equal(value, other[key][name]) for name, value in one[key].items())
+
+
+def test_a_training_that_stopped_early_and_is_resumed_in_its_test_trains_no_further(frames, tmp_path):
+    def early():
+        return [EarlyStopping("val/loss", patience=1, min_delta=100.0)]
+
+    first, _ = fit(small(), frames, tmp_path, 6, callbacks=early())
+    assert first.current_epoch == 2
+    again, seen = fit(small(), frames, tmp_path, 6, resume=tmp_path / "last.ckpt", callbacks=early())
+    assert seen.batches == []
+    same_state(first, again)
+
+
+def test_a_checkpoint_is_whole_or_not_there_whatever_disk_it_is_on(frames, tmp_path, monkeypatch):
+    moved = []
+    monkeypatch.setattr("shutil.move", lambda *paths: moved.append(paths))  # a copy between disks, cut short by a kill
+    fit(small(), frames, tmp_path, 1)
+    assert moved == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.ckpt", "last.ckpt"]
+
+
+def test_a_run_that_was_moved_and_goes_on_remembers_its_best_weights(frames, tmp_path):
+    before, _ = fit(small(), frames, tmp_path / "before", 2)
+    moved = (tmp_path / "before").rename(tmp_path / "after")
+    after, _ = fit(small(), frames, moved, 2, resume=moved / "last.ckpt")
+    best, same_best = (trainer.checkpoint_callback for trainer in (before, after))
+    assert same_best.best_model_score == best.best_model_score
+    assert same_best.best_model_path == str(moved / "best.ckpt")
+
+
+def test_same_seed_same_weights_whatever_the_number_of_workers(frames, tmp_path):
+    first, second, third = small(), small(), small()
+    fit(first, frames, tmp_path / "a", 2)
+    fit(second, frames, tmp_path / "b", 2)
+    fit(third, frames, tmp_path / "c", 2, workers=2)
+    assert same(first, second)
+    assert same(first, third)
+    assert not same(first, small())
+
+
+def test_batch_norm_freezes_at_two_fifths_and_keeps_learning_its_scale(frames, tmp_path):
+    states = {}
+
+    class Keep(Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            norm = pl_module.network.encoder[0].norm1
+            states[trainer.current_epoch] = {k: v.clone() for k, v in norm.state_dict().items()}
+
+    module = small()
+    _, seen = fit(module, frames, tmp_path, 5, callbacks=[BatchNormFreeze(0.4), Keep()])
+    assert seen.training == [True, True, False, False, False]
+    assert not torch.equal(states[0]["running_mean"], states[1]["running_mean"])
+    for name in ("running_mean", "running_var", "num_batches_tracked"):
+        assert torch.equal(states[1][name], states[4][name])
+    assert not torch.equal(states[1]["weight"], states[4]["weight"])
+
+
+def test_phase_two_restarts_the_optimizer_that_the_scheduler_holds(frames, tmp_path):
+    steps = []
+
+    class Steps(Callback):
+        def on_train_batch_end(self, trainer, pl_module, *_):
+            adam = trainer.optimizers[0]
+            steps.append((trainer.current_epoch, int(next(iter(adam.state.values()))["step"])))
+            assert trainer.lr_scheduler_configs[0].scheduler.optimizer is adam
+
+    _, seen = fit(small(), frames, tmp_path, 5, callbacks=[BatchNormFreeze(0.4, restart=0.4), Steps()])
+    assert seen.rates[2] == pytest.approx(0.4 * 0.005)
+    assert [step for epoch, step in steps if epoch == 2] == [1, 2]
+
+
+def test_phase_two_keeps_its_rate_when_told_to(frames, tmp_path):
+    _, falls = fit(small(), frames, tmp_path / "a", 5, callbacks=[BatchNormFreeze(0.4, restart=0.4)])
+    _, held = fit(small(), frames, tmp_path / "b", 5, callbacks=[BatchNormFreeze(0.4, restart=0.4, hold=True)])
+    assert held.rates[:3] == falls.rates[:3]
+    assert falls.rates[4] < 0.002
+    assert held.rates[2:] == pytest.approx([0.002] * 3)
+
+
+def test_a_scheduler_that_cannot_be_held_is_refused_by_name(frames, tmp_path):
+    module = small()
+    module.make_scheduler = lambda adam: StepLR(adam, 1)
+    with pytest.raises(ValueError, match=r"hold=true: expected ReduceLROnPlateau, got StepLR"):
+        fit(module, frames, tmp_path, 3, callbacks=[BatchNormFreeze(0.4, hold=True)])
+
+
+def test_phase_one_can_be_validated_with_the_statistics_of_the_batch(frames, tmp_path):
+    modes, kept, scores = [], [], []
+
+    class Look(Callback):
+        def on_validation_batch_end(self, trainer, pl_module, *_):
+            modes.append((trainer.current_epoch, pl_module.network.encoder[0].norm1.training))
+
+        def on_train_epoch_end(self, trainer, pl_module):  # Lightning validates before it
+            norm = pl_module.network.encoder[0].norm1
+            kept.append((norm.training, norm.momentum, norm.running_var.clone()))
+
+        def on_validation_end(self, trainer, pl_module):
+            scores.append(float(trainer.callback_metrics["val/loss"]))
+
+    on_batch, plain = (BatchNormFreeze(0.4, validate_on_batch=flag) for flag in (True, False))
+    trainer, _ = fit(small(), frames, tmp_path / "a", 5, callbacks=[on_batch, Look()])
+    assert all(training == (epoch < 2) for epoch, training in modes)
+    statistics, on_batch_scores = [k[2] for k in kept[:2]], list(scores)
+    assert [k[:2] for k in kept] == [(True, 0.005)] * 2 + [(False, 0.005)] * 3
+    kept.clear(), scores.clear()
+    fit(small(), frames, tmp_path / "b", 5, callbacks=[plain, Look()])
+    for one, other in zip(statistics, (k[2] for k in kept), strict=False):
+        assert torch.equal(one, other)  # validation leaves them alone
+    assert on_batch_scores[:2] != scores[:2]
+    assert trainer.checkpoint_callback.best_model_score == pytest.approx(min(on_batch_scores[2:]))
+
+
+@pytest.mark.parametrize("restart", [0.0, -0.4])
+def test_no_learning_rate_that_is_not_positive_begins_phase_two(restart):
+    with pytest.raises(ValueError, match=f"restart={restart}"):
+        BatchNormFreeze(0.4, restart=restart)
+
+
+def test_a_network_without_batch_norm_is_left_alone(frames, tmp_path):
+    _, seen = fit(small(norm="group"), frames, tmp_path, 3, callbacks=[BatchNormFreeze(0.4, restart=0.4)])
+    assert seen.rates[0] == 0.005
+    assert 0.4 * 0.005 not in seen.rates
+
+
+def test_the_rate_falls_when_the_validation_loss_does_not(frames, tmp_path):
+    _, seen = fit(small(norm="group", lr=1e-6), frames, tmp_path, 3)
+    assert seen.rates == pytest.approx([1e-6, 1e-6, 1e-7])
+
+
+def test_a_scheduler_that_looks_at_no_loss_steps_each_epoch(frames, tmp_path):
+    module = small(norm="group", lr=1e-3)
+    module.make_scheduler = lambda adam: StepLR(adam, 1, gamma=0.1)
+    _, seen = fit(module, frames, tmp_path, 3)
+    assert seen.rates == pytest.approx([1e-3, 1e-4, 1e-5])
+
+
+def test_ignored_pixels_change_neither_loss_nor_gradient(frames):
+    module = small()
+    batch = torch.utils.data.default_collate([PatchDataset(frames, GridSampler(SIZE))[i] for i in range(2)])
+    for spoiled in (0.0, 1e30, float("nan")):
+        logits = module(batch["image"])
+        logits = torch.where(batch["truth"] == IGNORED, torch.full_like(logits, spoiled), logits)
+        module.zero_grad()
+        loss = module._loss(logits, batch)
+        loss.backward()
+        gradient = module.network.head.weight.grad.clone()
+        if spoiled == 0.0:
+            first = loss.detach(), gradient
+        assert torch.equal(loss.detach(), first[0])
+        assert torch.equal(gradient, first[1])
+
+
+def test_a_batch_in_which_no_pixel_counts_teaches_nothing_and_spoils_no_mean(frames):
+    module = small()
+    batch = torch.utils.data.default_collate([PatchDataset(frames, GridSampler(SIZE))[i] for i in range(2)])
+    batch["truth"] = torch.full_like(batch["truth"], IGNORED)
+    loss = module._loss(module(batch["image"]), batch)
+    loss.backward()
+    assert loss.item() == 0
+    assert not any(parameter.grad.any() for parameter in module.parameters() if parameter.grad is not None)
+    module.log = lambda *_, **__: None  # there is no trainer to log to
+    for module.block_size in (1, 4):
+        batch["truth"][..., ::4, ::4] = IGNORED if module.block_size == 1 else SKY
+        batch["truth"][..., 1::4, 1::4] = IGNORED  # in each square, which then says nothing though a pixel of it does
+        module.validation_step(batch)
+        assert module.validation_loss.update_count == 0
+
+
+def test_weights_are_those_of_sky_pixels_and_hits_weigh_one(frames):
+    module = small()
+    module.loss = torch.nn.BCEWithLogitsLoss(reduction="none")
+    module.weigh = lambda image: torch.full_like(image, 0.25)
+    batch = next(iter(Data(frames).train_dataloader()))
+    logits = torch.randn(batch["truth"].shape, generator=torch.Generator().manual_seed(1))
+    kept, hit = batch["truth"] != IGNORED, (batch["truth"] != SKY) & (batch["truth"] != IGNORED)
+    weights = torch.where(hit, 1.0, 0.25)[kept]
+    each = torch.nn.functional.binary_cross_entropy_with_logits(logits, hit.float(), reduction="none")[kept]
+    assert module._loss(logits, batch).item() == pytest.approx((weights * each).sum().item() / weights.sum().item())
+
+
+def test_the_target_is_core_and_ring(frames):
+    module = small()
+    truth = {"truth": torch.tensor([[[[0, CORE, RING, IGNORED]]]], dtype=torch.uint8)}
+    right = torch.tensor([[[[-50.0, 50.0, 50.0, -50.0]]]])
+    assert module._loss(right, truth) < 1e-6
+    assert module._loss(-right, truth) > 10
+
+
+def test_a_checkpoint_holds_plain_values_and_rebuilds_the_network(frames, tmp_path):
+    module = small()
+    fit(module, frames, tmp_path, 1)
+    checkpoint = read_checkpoint(tmp_path / "best.ckpt")
+    assert checkpoint["config"] == {"model": {}, "title": "small"}
+    config = {
+        "model": {"_target_": "cosmicgate.models.UNet", "depth": 2, "channels": 8, "norm": "batch", "gate": True},
+        "title": "small",
+        "trained_on": "a test",
+        "seed": 0,
+        "threshold": 0.5,
+    }
+    torch.save(checkpoint | {"config": config}, tmp_path / "whole.ckpt")
+    detector = load(tmp_path / "whole.ckpt")
+    assert same(detector.predictor.network, module.network)
+    image = torch.randn(1, 1, 37, 41) * 5 + 100
+    assert torch.allclose(detector.predictor.network(image), module.network.eval()(image))
+
+
+class Spoil(Callback):
+    """Make a weight NaN after the validation of the second epoch."""
+
+    def on_validation_end(self, trainer, pl_module):
+        if trainer.current_epoch == 1:
+            torch.nn.init.constant_(pl_module.network.head.bias, float("nan"))
+
+
+class Nothing(torch.nn.BCEWithLogitsLoss):
+    """Be NaN when nothing is learned."""
+
+    def forward(self, logits, target):
+        return super().forward(logits, target) * (1 if logits.requires_grad else float("nan"))
+
+
+def test_weights_that_become_nan_end_a_training_with_a_sentence_and_are_not_saved(frames, tmp_path):
+    with pytest.raises(
+        ValueError, match=r"epoch 1: .*'head\.bias' are NaN or infinite: training has diverged and is not"
+    ):
+        fit(small(), frames, tmp_path, 3, callbacks=[Spoil()])
+    for name in ("best", "last"):
+        assert read_checkpoint(tmp_path / f"{name}.ckpt")["epoch"] == 0
+
+
+def test_a_validation_loss_of_nan_chooses_no_best_weights(frames, tmp_path):
+    module = small()
+    module.loss = Nothing()
+    with pytest.raises(ValueError, match=r"epoch 0: val/loss is no finite number, has training diverged\?"):
+        fit(module, frames, tmp_path, 1)
+    assert not list(tmp_path.glob("*.ckpt"))
+
+
+def test_averaged_weights_are_checked_by_their_hash_and_go_on(frames, tmp_path):
+    fit(small(), frames, tmp_path, 1, callbacks=[pl.callbacks.EMAWeightAveraging()])
+    assert set(read_checkpoint(tmp_path / "last.ckpt")["weights_sha256"]) == {"state_dict", "current_model_state"}
+    fit(small(), frames, tmp_path, 2, tmp_path / "last.ckpt", callbacks=[pl.callbacks.EMAWeightAveraging()])
+    checkpoint = torch.load(tmp_path / "last.ckpt")
+    checkpoint["current_model_state"]["network.head.bias"] += 1
+    torch.save(checkpoint, tmp_path / "other.ckpt")
+    with pytest.raises(ValueError, match=r"are not those that train\.py saved"):
+        read_checkpoint(tmp_path / "other.ckpt")
+
+
+def test_a_file_that_is_no_checkpoint_is_refused_by_name(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.ckpt"):
+        read_checkpoint(tmp_path / "none.ckpt")
+    (tmp_path / "text.ckpt").write_text("not a checkpoint")
+    with pytest.raises(ValueError, match=r"text\.ckpt is not a readable checkpoint"):
+        read_checkpoint(tmp_path / "text.ckpt")
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    with pytest.raises(ValueError, match=r"not a checkpoint of train\.py"):
+        read_checkpoint(tmp_path / "other.ckpt")
+
+
+def test_no_fraction_outside_zero_and_one_freezes():
+    with pytest.raises(ValueError, match="fraction=40"):
+        BatchNormFreeze(40)
