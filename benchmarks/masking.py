@@ -7,6 +7,7 @@
 Every row in turn in one process, as many times as there are rounds; ratios are those of medians. "Rate" is that of the
 network's multiplications beside the machine's own matrix product, whatever a detector computes twice not counted.
 Peak memory is that of a process of its own, interpreter and libraries included.
+With --busy 2 two processes that compute without end run beside, as on a machine that others use, too.
 """
 
 import argparse
@@ -27,15 +28,15 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from cosmicgate.models import UNet
 
-PAUSE = 0.5  # seconds, in which the threads of the row before stop waiting for more work: they take a core meanwhile
+PAUSE = 0.5  # seconds until the threads of the previous row stop busy-waiting for work, which would take a core
 Job = Callable[[NDArray[np.float32]], object]
 
 
 def ours(model: str, **how: object) -> Callable[[], Job]:
-    """Return what makes one of our detectors."""
+    """Make a factory of one of this package's detectors."""
 
     def make() -> Job:
-        from cosmicgate.masking.loading import load  # here and below: what a row does not need is not in its memory
+        from cosmicgate.masking.load import load  # imported here and below only when needed, for the peak memory
 
         return load(model, check=False, **how).probability
 
@@ -43,24 +44,26 @@ def ours(model: str, **how: object) -> Callable[[], Job]:
 
 
 def plain(model: str) -> Callable[[], Job]:
-    """Return what makes the same network without its gates; its weights are of no account here."""
+    """Make a factory of the same network without its gates, with random weights, as only its speed counts."""
 
     def make() -> Job:
         import torch
 
-        from cosmicgate.masking.loading import load
-        from cosmicgate.masking.masker import Masker
+        from cosmicgate.inference.predictor import Predictor
+        from cosmicgate.masking.load import load
+        from cosmicgate.masking.masker import CosmicRayMasker
         from cosmicgate.models import UNet
 
         known = load(model, check=False)
         network = UNet(**(dict(known.card.network) | {"gate": False})).eval()
-        return Masker(network.to(memory_format=torch.channels_last), known.card, check=False).probability
+        predictor = Predictor(network.to(memory_format=torch.channels_last))
+        return CosmicRayMasker(predictor, known.card, check=False).probability
 
     return make
 
 
 def astroscrappy(niter: int) -> Callable[[], Job]:
-    """Return what makes Astro-SCRAPPY."""
+    """Make a factory of Astro-SCRAPPY."""
 
     def make() -> Job:
         from astroscrappy import detect_cosmics
@@ -71,14 +74,14 @@ def astroscrappy(niter: int) -> Callable[[], Job]:
 
 
 def lacosmic() -> Job:
-    """Return LACosmic, with one iteration."""
+    """Make LACosmic with one iteration."""
     from lacosmic import remove_cosmics
 
     return lambda image: remove_cosmics(image, 0.3, 4.5, 5.0, effective_gain=4.0, readnoise=7.0, maxiter=1)
 
 
 def cosmic_conn(tile: int) -> Callable[[], Job]:
-    """Return what makes the package cosmic-conn."""
+    """Make a factory of the package cosmic-conn, with tiles of ``tile`` px."""
 
     def make() -> Job:
         from cosmic_conn import init_model
@@ -91,7 +94,7 @@ def cosmic_conn(tile: int) -> Callable[[], Job]:
 
 
 def deepcr(tile: int) -> Callable[[], Job]:
-    """Return what makes the package deepCR."""
+    """Make a factory of the package deepCR, with tiles of ``tile`` px."""
 
     def make() -> Job:
         from deepCR import deepCR
@@ -103,7 +106,7 @@ def deepcr(tile: int) -> Callable[[], Job]:
 
 
 def rows(model: str) -> dict[str, Callable[[], Job]]:
-    """Return every row of the table by its name."""
+    """List the factories of all rows of the table, by name."""
     return {
         "CosmicGate": ours(model),
         "CosmicGate, bfloat16": ours(model, precision="bfloat16"),
@@ -122,11 +125,11 @@ def rows(model: str) -> dict[str, Callable[[], Job]]:
 
 
 def frame(shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Return a simulated DECam frame of 90 s with its hits."""
-    from cosmicgate.data.simulate.ccd import DECAM  # GalSim takes memory that is not the detectors'
-    from cosmicgate.data.simulate.cosmic_rays import cosmic_rays
-    from cosmicgate.data.simulate.readout import read_out
-    from cosmicgate.data.simulate.sky import BANDS, draw
+    """Simulate a DECam frame of 90 s with its hits, (H, W) float32."""
+    from cosmicgate.data.simulation.ccd import DECAM  # imported here, as GalSim's memory is not the detectors'
+    from cosmicgate.data.simulation.cosmic_rays import cosmic_rays
+    from cosmicgate.data.simulation.readout import read_out
+    from cosmicgate.data.simulation.sky import BANDS, draw
 
     rng = np.random.default_rng(0)
     ccd = replace(DECAM, shape=shape)
@@ -135,8 +138,8 @@ def frame(shape: tuple[int, int]) -> NDArray[np.float32]:
 
 
 def multiplications(network: "UNet") -> float:
-    """Return multiplications and additions of a pixel."""
-    from cosmicgate.models.blocks import DoubleConv
+    """Count the multiplications and additions of a network per pixel."""
+    from cosmicgate.models.layers import DoubleConv
 
     total, level = 0.0, 0
     for kind in ("encoder", "decoder"):
@@ -151,7 +154,7 @@ def multiplications(network: "UNet") -> float:
 
 
 def matrix_rate(side: int = 2048) -> float:
-    """Return operations a second of a matrix product."""
+    """Measure the operations per second of a matrix product."""
     import torch
 
     a = torch.randn(side, side)
@@ -163,20 +166,20 @@ def matrix_rate(side: int = 2048) -> float:
 
 
 def peak(name: str, model: str, image: Path) -> float:
-    """Return the peak memory, in MB, of a process that does one row on an image in a file."""
+    """Measure the peak memory, MB, of a process that runs one row on an image file."""
     told = ["--only", name, "--model", model, "--image", str(image)]
     done = subprocess.run([sys.executable, __file__, *told], capture_output=True, text=True, check=True)
     return float(done.stdout.split()[-1])
 
 
 def highest() -> float:
-    """Return the most memory that this process has had, MB; Linux tells it (getrusage begins with the parent's)."""
+    """Read the peak memory of this process from Linux, MB; getrusage would start from the parent's peak."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
 def main() -> None:
-    """Measure and print a table."""
+    """Time all detectors in turn and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", type=int, nargs=2, default=(4096, 2048), metavar=("ROWS", "COLUMNS"))
     parser.add_argument("--rounds", type=int, default=3)
@@ -184,10 +187,11 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="of the table these rows alone, beside CosmicGate")
     parser.add_argument("--only", help="one row, once, on --image: prints its peak memory in MB")
     parser.add_argument("--image", type=Path, help="a file .npy instead of a simulated frame")
+    parser.add_argument("--busy", type=int, default=0, metavar="N", help="processes that compute beside")
     parser.add_argument("--no-memory", action="store_true", help="leave the peak memory out; it needs Linux")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    warnings.filterwarnings("error", message=".*imitates it")  # a row that would take hours
+    warnings.filterwarnings("error", message=".*emulates it")  # emulated bfloat16 would take hours: skip the row
     image = np.load(options.image) if options.image else frame(tuple(options.shape))
     if options.only:
         rows(options.model)[options.only]()(image)
@@ -195,7 +199,7 @@ def main() -> None:
         return
     import torch
 
-    from cosmicgate.masking.loading import load
+    from cosmicgate.masking.load import load
 
     every = rows(options.model)
     if unknown := sorted(set(options.rows or ()) - set(every)):
@@ -205,8 +209,9 @@ def main() -> None:
         make = every[name]
         try:
             jobs[name] = make()
-        except (ImportError, ValueError, UserWarning) as error:  # no such package, no screen, a processor without it
+        except (ImportError, ValueError, UserWarning) as error:  # package, coarse stage or native bfloat16 is missing
             absent.append(f"{name}: {error}")
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(options.busy)]
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
     rates = []
     for _ in range(options.rounds):
@@ -216,10 +221,15 @@ def main() -> None:
             start = time.perf_counter()
             job(image)
             seconds[name].append(time.perf_counter() - start)
+    for other in others:
+        other.kill()
     base = statistics.median(seconds["CosmicGate"])
     network = load(options.model, check=False).network
     part = multiplications(network) * image.size / base / statistics.median(rates)
-    print(f"{image.shape[0]} x {image.shape[1]} px, {torch.get_num_threads()} threads, {options.rounds} rounds\n")
+    print(
+        f"{image.shape[0]} x {image.shape[1]} px, {torch.get_num_threads()} threads, {options.rounds} rounds, "
+        f"{options.busy} busy processes beside\n"
+    )
     print("| detector | s, median | range | times as long as CosmicGate | peak MB |\n|---|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "image.npy"

@@ -17,15 +17,15 @@ from sklearn.metrics import roc_curve
 from torch import Tensor
 from torchmetrics.classification import BinaryROC
 
+from cosmicgate.data.pixel_labels import IGNORED, SKY
 from cosmicgate.metrics import Curves, LogitHistogram
-from cosmicgate.truth import IGNORED, SKY
 
 IMAGES = 4
 FPR = 1e-4
 
 
 def pixels(side: int) -> tuple[Tensor, Tensor]:
-    """Logits (float32) and truth (uint8), each (IMAGES, side, side): 0.1 % of hits with their rings, 1 % ignored."""
+    """Draw logits (float32) and truth (uint8), (IMAGES, side, side): 0.1 % core, 0.2 % ring, 1 % ignored."""
     shape = (IMAGES, side, side)
     generator = torch.Generator().manual_seed(1)
     chance = torch.rand(shape, generator=generator)
@@ -36,7 +36,7 @@ def pixels(side: int) -> tuple[Tensor, Tensor]:
 
 
 def fastest(call: Callable[[], None], repeats: int) -> float:
-    """Seconds of the fastest of some repeats, after one that does not count."""
+    """Measure the seconds of the fastest of ``repeats`` calls, after one warm-up call."""
     seconds = []
     for _ in range(repeats + 1):
         start = time.perf_counter()
@@ -46,7 +46,7 @@ def fastest(call: Callable[[], None], repeats: int) -> float:
 
 
 def main() -> None:
-    """Time the two and print the table."""
+    """Time both metrics and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, default=1024, help=f"pixels along each side of {IMAGES} images")
     parser.add_argument("--repeats", type=int, default=5, help="of which the fastest counts")

@@ -16,14 +16,14 @@ from functools import partial
 import galsim
 import numpy as np
 
-from cosmicgate.data.simulate.ccd import DECAM
-from cosmicgate.data.simulate.cosmic_rays import cosmic_rays
-from cosmicgate.data.simulate.readout import read_out
-from cosmicgate.data.simulate.sky import BANDS, scene
+from cosmicgate.data.simulation.ccd import DECAM
+from cosmicgate.data.simulation.cosmic_rays import cosmic_rays
+from cosmicgate.data.simulation.readout import read_out
+from cosmicgate.data.simulation.sky import BANDS, scene
 
 
 def seconds(call: Callable[[np.random.Generator], object], repeats: int) -> list[float]:
-    """Seconds of each of ``repeats`` calls, after one (seed 0) that compiles and does not count."""
+    """Measure the CPU seconds of each of ``repeats`` calls, after a warm-up call (seed 0) that compiles."""
     taken = []
     for seed in range(repeats + 1):
         rng = np.random.default_rng(seed)
@@ -34,12 +34,12 @@ def seconds(call: Callable[[np.random.Generator], object], repeats: int) -> list
 
 
 def row(name: str, taken: list[float]) -> str:
-    """One line of the table."""
+    """Format a line of the table."""
     return f"| {name} | {np.median(taken):.2f} | {min(taken):.2f}-{max(taken):.2f} |"
 
 
 def main() -> None:
-    """Time the steps and print the table."""
+    """Time the steps of the simulation and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5, help="fields for each row (default 5)")
     parser.add_argument("--bands", nargs="+", default=list(BANDS), choices=list(BANDS), help="default: all")

@@ -15,24 +15,24 @@ from hydra import compose, initialize_config_dir
 from pytorch_lightning.callbacks import Callback
 
 from cosmicgate.config import build
-from cosmicgate.tracking import quiet
+from cosmicgate.training.loggers import silence_lightning
 
 CONF = Path(__file__).parents[1] / "conf"
 
 
 class Clock(Callback):
-    """Note when each step ended."""
+    """Record the time at which each step ended."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
 
     def on_train_batch_end(self, *_: object) -> None:
-        """Note the time."""
+        """Record the time."""
         self.ends.append(time.perf_counter())
 
 
 def bare_steps(module: pl.LightningModule, batch: dict[str, torch.Tensor], steps: int) -> list[float]:
-    """Return seconds of each of ``steps`` steps on one batch; the first, slower one is left out."""
+    """Measure the seconds of each of ``steps`` steps on one batch, leaving out the first, slower one."""
     optimizer = module.configure_optimizers()["optimizer"]
     seconds = []
     for _ in range(steps + 1):
@@ -45,7 +45,7 @@ def bare_steps(module: pl.LightningModule, batch: dict[str, torch.Tensor], steps
 
 
 def trained_steps(module: pl.LightningModule, data: pl.LightningDataModule, steps: int) -> list[float]:
-    """Return seconds between the ends of ``steps`` steps of Lightning's loop."""
+    """Measure the seconds between the ends of ``steps`` steps of Lightning's loop."""
     clock = Clock()
     trainer = pl.Trainer(
         max_steps=steps + 1,
@@ -62,14 +62,14 @@ def trained_steps(module: pl.LightningModule, data: pl.LightningDataModule, step
 
 
 def main() -> None:
-    """Measure and print a table."""
+    """Time bare steps, steps of Lightning's loop and the loader, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("overrides", nargs="*", help="as for train.py: model=deepcr data/size=small ...")
     parser.add_argument("--steps", type=int, default=8, help="timed steps of each kind a round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--loader", type=float, default=5.0, help="seconds that the loader is timed alone")
     options = parser.parse_args()
-    quiet()
+    silence_lightning()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", ["experiment=demo", *options.overrides])
     pl.seed_everything(0, verbose=False)

@@ -1,7 +1,7 @@
 """Check labels made by comparing exposures against the known charge of simulated ones, by class of telescope.
 
-Run ``python scripts/check_labels.py``; it prints the table of docs/data.md. The convention of what is scored is that of
-:class:`cosmicgate.data.labels.agreement.Agreement`.
+Run ``python scripts/check_labels.py``; it prints the table of docs/data.md. Which pixels are scored is described in
+:class:`cosmicgate.data.labelling.agreement.Agreement`.
 """
 
 import argparse
@@ -10,23 +10,23 @@ import time
 import numpy as np
 from scipy import ndimage
 
-from cosmicgate.data.clean import SQUARE
-from cosmicgate.data.labels.agreement import Agreement, agreement
-from cosmicgate.data.labels.comparison import Comparison
-from cosmicgate.data.lco.triples import TELESCOPES, Triple, simulate_triple
+from cosmicgate.data.background import KERNEL_3X3
+from cosmicgate.data.labelling.agreement import Agreement, agreement
+from cosmicgate.data.labelling.multi_exposure import Comparison
+from cosmicgate.data.lco.simulation import TELESCOPES, Triple, simulate_triple
 
 HEADS = ("class", "hits", "of 1 or 2 px (%)", "recall (%)", "precision (%)", "hit px scored")
 HEADS += ("on sources (%)", "single or hot (%)", "edges (%)", "s a sequence")
 
 
 def sizes_of(triple: Triple) -> list[int]:
-    """Return the pixels of each hit of all exposures."""
-    labels = [ndimage.label(e.core, SQUARE)[0] for e in triple.exposures]
+    """Count the pixels of each hit in all exposures."""
+    labels = [ndimage.label(e.core, KERNEL_3X3)[0] for e in triple.exposures]
     return [int(n) for label in labels for n in np.bincount(label.ravel())[1:]]
 
 
 def line(telescope: str, fields: int, side: int, rate: float, comparison: Comparison) -> list[str]:
-    """Simulate fields of a class, label them, and return a line of the table."""
+    """Simulate fields of a telescope class, label them, and format a line of the table."""
     total, sizes, seconds = Agreement(), [], 0.0
     for seed in range(fields):
         triple = simulate_triple(telescope, [seed, 17], (side, side), rate=rate)
@@ -44,7 +44,7 @@ def line(telescope: str, fields: int, side: int, rate: float, comparison: Compar
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table for all telescope classes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--fields", type=int, default=6, help="of each class")
     parser.add_argument("--side", type=int, default=768, help="pixels of a frame")

@@ -19,12 +19,12 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-from cosmicgate.data.real.footprints import stamps
-from cosmicgate.data.simulate.ccd import DECAM, ITL
-from cosmicgate.data.simulate.cosmic_rays import cosmic_rays
+from cosmicgate.data.simulation.ccd import DECAM, ITL
+from cosmicgate.data.simulation.cosmic_rays import cosmic_rays
+from cosmicgate.data.sources.footprints import stamps
 from cosmicgate.evaluation.hits import EIGHT_NEIGHBOURS
-from cosmicgate.report.pictures.panels import save_figure
-from cosmicgate.report.pictures.realism import (
+from cosmicgate.report.figures.mask_figures import save_figure
+from cosmicgate.report.figures.realism import (
     ITL_EXPTIME,
     LABORATORY,
     MIN_CHARGE,
@@ -35,18 +35,18 @@ from cosmicgate.report.pictures.realism import (
 )
 
 DECAM_EXPTIME, DECAM_SIGMAS, DECAM_MIN_PIXELS = 1200.0, 20.0, 2
-DECAM_HITS = 682  # in a real dark, per CCD: docs/simulation.md
+DECAM_HITS = 682  # per CCD of a real dark (docs/simulation.md)
 PERCENTILES = (5, 25, 50, 75, 90, 99)
 
 
 def exposure_of(path: Path) -> float:
-    """Return what the table of real hits was exposed for, cm^2 min."""
+    """Compute the exposure (area times time) of the table of real hits, cm^2 min."""
     header = fits.getheader(path, 1)
     return float(header["NUM_PIX"] * (header["PIXSIZE"] * 1e-4) ** 2 * header["EXPTIME"] / 60)
 
 
 def count_decam_hits(darks: int, rng: np.random.Generator) -> list[int]:
-    """Return the number of hits in each of some simulated DECam darks."""
+    """Simulate DECam darks and count the hits in each."""
     counts = []
     for _ in range(darks):
         image = cosmic_rays(DECAM, DECAM_EXPTIME, rng)
@@ -57,7 +57,10 @@ def count_decam_hits(darks: int, rng: np.random.Generator) -> list[int]:
 
 
 def forest_auc(real: dict[str, NDArray[np.float64]], simulated: dict[str, NDArray[np.float64]], seed: int) -> float:
-    """Return how well a random forest tells real from simulated: 0.5 not at all, 1 without fail (5-fold)."""
+    """Compute the AUC of a random forest that separates real from simulated hits, by 5-fold cross-validation.
+
+    0.5 means that they cannot be told apart, 1 that they can without error.
+    """
     rng = np.random.default_rng(seed)
     features = np.column_stack([np.concatenate([real[name], simulated[name]]) for name in real])
     is_real = np.arange(len(features)) < real["pixels"].size
@@ -69,7 +72,7 @@ def forest_auc(real: dict[str, NDArray[np.float64]], simulated: dict[str, NDArra
 
 
 def report(tables: dict[str, dict[str, NDArray[np.float64]]]) -> str:
-    """Return the percentiles as a Markdown table, with Kolmogorov-Smirnov statistics against the first, the real."""
+    """Format percentiles as a Markdown table, with Kolmogorov-Smirnov statistics against the real hits."""
     real = tables["real"]
     lines = [
         "| | " + " | ".join(f"{p} %" for p in PERCENTILES) + " | KS | p |",
@@ -85,7 +88,7 @@ def report(tables: dict[str, dict[str, NDArray[np.float64]]]) -> str:
 
 
 def main() -> None:
-    """Compare, print and write ``hits.md`` and ``hits_realism.png``."""
+    """Compare real and simulated hits; print the tables and write ``hits.md`` and ``hits_realism.png``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--real", type=Path, required=True, help="imSim's table of cosmic rays (FITS)")
     parser.add_argument("--output", type=Path, default=Path("docs/figures"), help="folder for the figure and the text")

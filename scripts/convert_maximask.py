@@ -15,15 +15,15 @@ import numpy as np
 import torch
 
 from cosmicgate.detectors.maximask import MaxiMaskNet
-from cosmicgate.files import whole
+from cosmicgate.io.atomic import atomic_path
 
 NUMBERS = Path("maximask/model/variables/variables.data-00000-of-00001")
 SHA256 = "13e5fed2cdb7abd4535a4e872b4906f380558073d9294c1d5fa2041f620073e5"  # of MaxiMask 1.4.1
-CLASSES, COSMIC_RAY = 14, 0  # the last layer's outputs, and the one that we want
+CLASSES, COSMIC_RAY = 14, 0  # outputs of the last layer, and the index of the one for cosmic rays
 
 
 def package() -> Path:
-    """Return the folder of the installed package, which is not imported."""
+    """Locate the folder of the installed package without importing it."""
     spec = find_spec("maximask_and_maxitrack")
     if spec is None or spec.origin is None:
         sys.exit("error: MaxiMask is not installed: pip install --no-deps -r requirements-maximask.txt")
@@ -31,7 +31,7 @@ def package() -> Path:
 
 
 def convert(file: Path) -> dict[str, torch.Tensor]:
-    """Return the weights in ``file`` under the names of :class:`MaxiMaskNet`."""
+    """Read the weights in ``file`` as a state dict of :class:`MaxiMaskNet`."""
     content = file.read_bytes()
     found = hashlib.sha256(content).hexdigest()
     if found != SHA256:
@@ -41,7 +41,7 @@ def convert(file: Path) -> dict[str, torch.Tensor]:
         shape = (CLASSES, *ours.shape[1:]) if name.startswith("head.") else ours.shape
         numbers = np.frombuffer(content, "<f4", count=int(np.prod(shape)), offset=start)
         start += numbers.nbytes
-        if len(shape) == 4:  # TensorFlow: rows, columns, inputs, outputs
+        if len(shape) == 4:  # TensorFlow's order is rows, columns, inputs, outputs
             outputs, inputs, rows, columns = shape
             numbers = numbers.reshape(rows, columns, inputs, outputs).transpose(3, 2, 0, 1)
         wanted = numbers[COSMIC_RAY : COSMIC_RAY + 1] if name.startswith("head.") else numbers
@@ -50,7 +50,7 @@ def convert(file: Path) -> dict[str, torch.Tensor]:
 
 
 def main() -> None:
-    """Read, check, write."""
+    """Read TensorFlow's weights, check their hash, and write a state dict."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--package", type=Path, help="folder maximask_and_maxitrack, if another environment has it")
     parser.add_argument("--out", type=Path, default=Path("data/weights/maximask.pt"))
@@ -58,7 +58,7 @@ def main() -> None:
     file = (options.package or package()) / NUMBERS
     if not file.is_file():
         sys.exit(f"error: no such file: {file}")
-    with whole(options.out) as partial:
+    with atomic_path(options.out) as partial:
         torch.save(convert(file), partial)
     print(options.out)
 

@@ -11,19 +11,19 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-FLOP = 193e3  # for each pixel, UNet-3-32, one forward pass
+FLOP = 193e3  # floating-point operations per pixel of one forward pass of a UNet-3-32
 BEGIN, END = "<!-- plan -->\n", "<!-- end of plan -->\n"
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What a telescope takes."""
+    """Data volume of a survey."""
 
     name: str
-    exposures: int  # a night
-    ccds: int  # an exposure
-    pixels: int  # a CCD
-    files: int  # an exposure
+    exposures: int  # per night
+    ccds: int  # per exposure
+    pixels: int  # per CCD
+    files: int  # per exposure
     nights: int  # of the whole survey
 
 
@@ -34,7 +34,19 @@ SURVEYS = (
 
 
 def row(survey: Survey, nights: int, rate: float, flops: float) -> str:
-    """Return a line of the table."""
+    """Format a line of the table.
+
+    Parameters
+    ----------
+    survey : Survey
+        Survey of the line.
+    nights : int
+        Number of nights.
+    rate : float
+        Throughput of one core, Mpx/s.
+    flops : float
+        Sustained operations of the GPU, 1/s.
+    """
     pixels = survey.exposures * survey.ccds * survey.pixels * nights
     cores = pixels / (rate * 1e6) / 3600
     gpus = pixels * FLOP / flops / 3600
@@ -46,13 +58,13 @@ def row(survey: Survey, nights: int, rate: float, flops: float) -> str:
 
 
 def short(number: float) -> str:
-    """Return a number with three digits that count, and a comma between thousands."""
+    """Format a number with three significant digits and a comma between thousands."""
     rounded = float(f"{number:.3g}")
     return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:g}"
 
 
 def tables(rate: float, tflops: float, used: float) -> str:
-    """Return the tables, Markdown."""
+    """Format the tables as Markdown, for a core's rate in Mpx/s and a GPU's peak and the fraction of it used."""
     head = (
         "| | files | Tpx | TB, 16 bits | TB, float32 | core hours | cores, to be done in 10 h | GPU hours (estimate) |"
     )
@@ -71,7 +83,7 @@ def tables(rate: float, tflops: float, used: float) -> str:
 
 
 def main() -> None:
-    """Print the tables or put them into a page."""
+    """Print the tables, or write them into a page between its two marks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rate", type=float, default=0.38, help="Mpx/s of one core (default: %(default)s)")
     parser.add_argument("--tflops", type=float, default=100.0, help="peak of the GPU (default: %(default)s)")

@@ -1,7 +1,7 @@
 """Draw real LCO frames with what two detectors find in them: docs/figures/lco_real.png.
 
-Run ``python scripts/show_lco.py FOLDER --weights DIR``: a folder with the three small frames of ``real/lco``, and the
-folder of the four networks that the paper's authors released. No masks come with these frames: nothing is scored.
+Run ``python scripts/show_lco.py FOLDER --weights DIR``, where FOLDER has the three small frames of ``real/lco`` and
+DIR the four networks that the paper's authors released. These frames have no masks, so nothing is scored.
 """
 
 import argparse
@@ -14,25 +14,26 @@ from matplotlib import style
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from cosmicgate.data.fits.frames import Frame, read_frame
-from cosmicgate.data.fits.hdus import opened
 from cosmicgate.data.lco.amplifiers import read_amplifiers
-from cosmicgate.data.lco.masked_fits import exposure_of
+from cosmicgate.data.lco.io import exposure_of
 from cosmicgate.detectors.classical import AstroScrappy
 from cosmicgate.detectors.published import released
-from cosmicgate.evaluation.judging import mask_at
+from cosmicgate.evaluation.frame_results import mask_at
+from cosmicgate.io.fits.frames import Frame, read_frame
+from cosmicgate.io.fits.hdus import opened
 from cosmicgate.models import UNet
-from cosmicgate.report.pictures.panels import LOOK, busiest, save_figure, stretch
+from cosmicgate.report.figures.mask_figures import LOOK, busiest, save_figure
+from cosmicgate.report.figures.stretch import stretch
 
-WINDOW = 200  # pixels a side
+WINDOW = 200  # side of the part shown, pixels
 MARK = (0.84, 0.37, 0.0)  # vermilion of Okabe and Ito
-OBJLIM = {"0m4": 0.5, "1m0": 2.0}  # the paper's
+OBJLIM = {"0m4": 0.5, "1m0": 2.0}  # as in the paper
 
 
 def frames_of(folder: Path) -> dict[str, Frame]:
-    """Return what is shown: a caption and a frame each. There is no frame of a 2m0."""
+    """Read the frames to show, by caption. There is no frame of a 2m0 telescope."""
     cropped = folder / "1m0_lsc1m005-fl15-20170614-0130-e91_cropped.fits.gz"
-    with opened(cropped) as hdus:  # its bad-pixel map is that of the whole CCD, so only the image is taken
+    with opened(cropped) as hdus:  # only the image: the bad-pixel map in the file is that of the whole CCD
         header, data = hdus[0].header.copy(), np.array(hdus[0].data)
     return {
         "0m4, reduced (2x2 binned)": read_frame(
@@ -44,7 +45,7 @@ def frames_of(folder: Path) -> dict[str, Frame]:
 
 
 def marked(image: NDArray[np.float32], mask: NDArray[np.bool_] | None) -> NDArray[np.float64]:
-    """Return the picture (H, W, 3) of an image, with a mask in colour."""
+    """Convert an image (H, W) to RGB (H, W, 3), with a mask in colour."""
     picture = stretch(image)
     if mask is not None:
         picture[mask] = MARK
@@ -52,7 +53,7 @@ def marked(image: NDArray[np.float32], mask: NDArray[np.bool_] | None) -> NDArra
 
 
 def figure_of(rows: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> Figure:
-    """Lay pictures out: a row for each frame, a column for each detector."""
+    """Lay out pictures with a row for each frame and a column for each detector."""
     columns = len(next(iter(rows.values())))
     figure = Figure(figsize=(2.2 * columns, 2.45 * len(rows) + 0.3), layout="constrained")
     axes = figure.subplots(len(rows), columns)
@@ -67,7 +68,7 @@ def figure_of(rows: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> Figure:
 
 
 def main() -> None:
-    """Mask the frames and draw them."""
+    """Run the detectors on the frames and draw image and masks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--weights", required=True, help="folder of the released networks")

@@ -1,72 +1,87 @@
-"""Choose sigclip, sigfrac and objlim by F1 on validation frames:
+"""Choose sigclip, sigfrac and objlim by F1 on frames that no test has, for each telescope among them:
 
-python scripts/tune_classical.py astroscrappy conf/detector/astroscrappy_tuned.yaml experiment=decam_semireal real=DIR
+python scripts/tune_classical.py astroscrappy conf/detector/astroscrappy.yaml experiment=decam_semireal real=DIR
+python scripts/tune_classical.py astroscrappy conf/detector/astroscrappy.yaml \\
+    data=lco_simulated data.archive.seed=1 data.root=data/lco_tuning
 
-Prints a table and writes a detector config. The frames are those of the validation split of the data config that the
-overrides of train.py name; F1 is the paper's (dilated masks against the dilated truth), of all frames together.
+Prints a table and writes a detector config; what it says of other telescopes stays. The frames are those of the
+validation split of the data config that the overrides of train.py name. A data set that is all test (LCO) has none:
+name its training part (data.part=train), or simulate with another seed. F1 is the paper's (dilated masks against the
+dilated truth), of all frames of a telescope together.
 """
 
 import argparse
 import itertools
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from hydra import compose, initialize_config_dir
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
-from cosmicgate.config import build, one_sentence
-from cosmicgate.data.store import Labelled, load_labelled
-from cosmicgate.detectors import seen
+from cosmicgate.config import build, report_user_errors
+from cosmicgate.data.cache import LabelledFrame, load_labelled
+from cosmicgate.detectors import detect_for_truth
 from cosmicgate.detectors.classical import AstroScrappy, LACosmic, LACosmicFamily
-from cosmicgate.evaluation.judging import frame_of
-from cosmicgate.files import write_whole
+from cosmicgate.evaluation.frame_results import frame_of
+from cosmicgate.io.atomic import atomic_write
 from cosmicgate.metrics import Curves, Scores, counts_from_mask
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 DETECTORS: dict[str, type[LACosmicFamily]] = {"astroscrappy": AstroScrappy, "lacosmic": LACosmic}
-SWEEPS = {  # of the config: LACosmic takes ten times as long at sigclip 1, where it marks two pixels of five
-    "astroscrappy": [1, 1.5, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20],
-    "lacosmic": [2, 3, 4, 5, 7, 10, 14, 20],
+SWEEPS = {  # sigclip values written to the config
+    "astroscrappy": [1, 1.5, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20],
+    "lacosmic": [1, 2, 3, 4, 5, 7, 10, 15, 20],
 }
 Point = tuple[float, float, float]  # sigclip, sigfrac, objlim
 
 
-def validation_frames(overrides: Sequence[str]) -> tuple[list[Labelled], str]:
-    """Return the validation frames of a data config, and its name and provenance."""
+def frames_by_telescope(overrides: Sequence[str]) -> tuple[dict[str, list[LabelledFrame]], str]:
+    """Load the validation frames of a data config by telescope; return them with the data set's name and origin."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", list(overrides))
     data = build(cfg.data)
-    data.prepare_data()
-    return [load_labelled(pair.folder) for pair in data.pairs("validation")], f"{cfg.data.name}, {data.provenance}"
+    data.prepare_data() if hasattr(data, "pairs") else data.prepare_test()
+    folders = (
+        [pair.folder for pair in data.pairs("validation")]
+        if hasattr(data, "pairs")
+        else [folder for test_set in data.test_sets() for folder in test_set.folders]
+    )
+    frames: dict[str, list[LabelledFrame]] = {}
+    for folder in folders:
+        labelled = load_labelled(folder)
+        frames.setdefault(labelled.facts.get("telescope") or "other", []).append(labelled)
+    return frames, f"{data.name}, {data.provenance}"
 
 
-def scores(detector: LACosmicFamily, frames: Sequence[Labelled]) -> Iterator[tuple[float, Scores]]:
-    """Yield each sigclip of the detector's sweep with the scores of all frames together."""
+def scores(detector: LACosmicFamily, frames: Sequence[LabelledFrame]) -> Iterator[tuple[float, Scores]]:
+    """Yield each sigclip of the detector's sweep with its scores over all frames."""
     totals: dict[float, Any] = {}
     for labelled in frames:
         truth = np.array(labelled.truth)
-        for sigclip, mask in seen(detector, frame_of(labelled), dilated=True).masks.items():
+        for sigclip, mask in detect_for_truth(detector, frame_of(labelled), dilated=True).masks.items():
             totals[sigclip] = totals.get(sigclip, 0) + counts_from_mask(mask, truth)
     for sigclip, counts in totals.items():
         yield sigclip, Curves.from_counts(counts, "dilated").at_threshold(0.5)
 
 
 def search(
-    detector: LACosmicFamily, frames: Sequence[Labelled], sigfracs: Sequence[float], objlims: Sequence[float]
+    detector: LACosmicFamily, frames: Sequence[LabelledFrame], sigfracs: Sequence[float], objlims: Sequence[float]
 ) -> dict[Point, Scores]:
-    """Return the scores of every point of the grid; the sigclips are those of the detector's sweep."""
+    """Score every point of the grid; the sigclips are those of the detector's sweep."""
     found = {}
-    for sigfrac, objlim in tqdm(list(itertools.product(sigfracs, objlims)), desc=detector.title, unit="setting"):
+    for sigfrac, objlim in tqdm(list(itertools.product(sigfracs, objlims)), desc=detector.model, unit="setting"):
         for sigclip, score in scores(replace(detector, sigfrac=sigfrac, objlim=objlim), frames):
             found[sigclip, sigfrac, objlim] = score
     return found
 
 
 def table(found: dict[Point, Scores], rows: int) -> str:
-    """Return the best points as a Markdown table."""
+    """Format the best points as a Markdown table."""
     lines = ["| sigclip | sigfrac | objlim | F1 | precision | recall |", "|---:|---:|---:|---:|---:|---:|"]
     for point, s in list(found.items())[:rows]:
         settings = " | ".join(f"{value:g}" for value in point)
@@ -74,29 +89,48 @@ def table(found: dict[Point, Scores], rows: int) -> str:
     return "\n".join(lines)
 
 
-def config(name: str, best: Point, f1: float, frames: int, data: str, tried: int) -> str:
-    """Return the detector config as YAML."""
-    sigclip, sigfrac, objlim = best
+def config(name: str, best: Mapping[str, Point], notes: Mapping[str, str]) -> str:
+    """Format the detector config as YAML: the settings and how they were found, by telescope."""
     kind = DETECTORS[name]
+    values = {
+        key: "{" + ", ".join(f"{telescope}: {point[place]:g}" for telescope, point in best.items()) + "}"
+        for place, key in enumerate(("threshold", "sigfrac", "objlim"))
+    }
+    found = "\n".join(f"#   {telescope}: {note}" for telescope, note in notes.items())
     return f"""\
-# {kind().title} with the settings of the best F1, {f1:.3f}, among {tried} on the validation split
-# of {data}: {frames} frames. Written by scripts/tune_classical.py.
-{name}_tuned:
+# {kind().model}, fair: each frame's own gain and read noise, and the settings of the best F1 on frames of no test.
+# Written by scripts/tune_classical.py.
+{found}
+{name}:
   _target_: {kind.__module__}.{kind.__name__}
-  title: {kind().title} (tuned)
-  trained_on: {data} (settings)
-  objlim: {objlim:g}
-  sigfrac: {sigfrac:g}
-  threshold: {sigclip:g} # sigclip of F1, IoU and FDR
+  model: {kind().model}
+  variant: fair
+  trained_on: validation frames (settings)
+  objlim: {values["objlim"]}
+  sigfrac: {values["sigfrac"]}
+  threshold: {values["threshold"]} # sigclip of F1, IoU and FDR
   sweep: {SWEEPS[name]}
   grow: true # by 3x3, where the truth is dilated
   niter: 4
 """
 
 
-@one_sentence()
+def earlier(name: str, output: Path) -> tuple[dict[str, Point], dict[str, str]]:
+    """Read the settings of an existing config, and how they were found, by telescope."""
+    if not output.is_file():
+        return {}, {}
+    text = output.read_text()
+    node = yaml.safe_load(text)[name]
+    settings = [node[key] for key in ("threshold", "sigfrac", "objlim")]
+    if not all(isinstance(setting, dict) for setting in settings):
+        raise ValueError(f"{output}: expected a value for each telescope, as this script writes it")
+    notes = dict(re.findall(r"^#   (\w+): (.+)$", text, re.MULTILINE))
+    return {telescope: tuple(setting[telescope] for setting in settings) for telescope in settings[0]}, notes
+
+
+@report_user_errors()
 def main() -> None:
-    """Search, print, write."""
+    """Search the grid for each telescope, print the best points and write the config."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("detector", choices=DETECTORS)
     parser.add_argument("output", type=Path, help="the detector config to write")
@@ -107,14 +141,19 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=10, help="of the table, best first")
     options = parser.parse_args()
 
+    best, notes = earlier(options.detector, options.output)
     detector = DETECTORS[options.detector](sweep=options.sigclip, threshold=options.sigclip[0])
-    frames, data = validation_frames(options.overrides)
-    found = search(detector, frames, options.sigfrac, options.objlim)
-    found = dict(sorted(found.items(), key=lambda item: (-np.nan_to_num(item[1].f1), item[0])))
-    best = next(iter(found))
-    print(f"{len(frames)} validation frames of {data}\n\n{table(found, options.rows)}")
-    write_whole(options.output, config(options.detector, best, found[best].f1, len(frames), data, len(found)))
-    print(f"\n{options.output}")
+    telescopes, data = frames_by_telescope(options.overrides)
+    for telescope, frames in telescopes.items():
+        found = search(detector, frames, options.sigfrac, options.objlim)
+        found = dict(sorted(found.items(), key=lambda item: (-np.nan_to_num(item[1].f1), item[0])))
+        best[telescope], score = next(iter(found.items()))
+        notes[telescope] = f"F1 {score.f1:.3f}, best of {len(found)} on {len(frames)} frames of {data}"
+        print(f"{telescope}: {len(frames)} frames of {data}\n\n{table(found, options.rows)}\n")
+    if "other" not in notes:  # settings for telescopes that no frame is from
+        best["other"] = best.get("decam", next(iter(best.values())))
+    atomic_write(options.output, config(options.detector, best, notes))
+    print(options.output)
 
 
 if __name__ == "__main__":
