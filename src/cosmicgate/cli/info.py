@@ -7,7 +7,7 @@ import numpy as np
 import typer
 from astropy.io import fits
 
-from cosmicgate.io.fits.defects import collect_astropy_warnings, find_defects
+from cosmicgate.io.fits.file_defects import collect_astropy_warnings, find_defects
 from cosmicgate.io.fits.hdus import HIT, NETWORK, FitsError, opened, pixels
 from cosmicgate.io.fits.images import ImageExtension, masks_beside, science
 from cosmicgate.io.fits.instruments import telescope_of

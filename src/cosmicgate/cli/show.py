@@ -10,7 +10,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from cosmicgate.io.atomic import sha256_of
-from cosmicgate.io.fits.defects import collect_astropy_warnings
+from cosmicgate.io.fits.file_defects import collect_astropy_warnings
 from cosmicgate.io.fits.hdus import FitsError, opened, pixels
 from cosmicgate.io.fits.images import ImageExtension
 from cosmicgate.masking.output_paths import name_of, side_file

@@ -11,7 +11,7 @@ from typing import IO, Any, Literal
 from astropy.io import fits
 
 from cosmicgate import __version__
-from cosmicgate.io.fits.defects import collect_astropy_warnings
+from cosmicgate.io.fits.file_defects import collect_astropy_warnings
 from cosmicgate.io.fits.hdus import GZIP, FitsError, opened
 from cosmicgate.io.object_stores import fetch, inspect_remote
 from cosmicgate.io.urls import Address

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cosmicgate.io.atomic import file_state, sha256_of
-from cosmicgate.io.fits.defects import find_defects
+from cosmicgate.io.fits.file_defects import find_defects
 from cosmicgate.io.fits.hdus import FitsError, missing
 from cosmicgate.io.object_stores import fetch, remote_info, version
 from cosmicgate.io.urls import Address, Url

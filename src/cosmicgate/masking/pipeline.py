@@ -13,7 +13,7 @@ from typing import IO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cosmicgate.io.fits.defects import collect_astropy_warnings
+from cosmicgate.io.fits.file_defects import collect_astropy_warnings
 from cosmicgate.io.fits.hdus import FitsError
 from cosmicgate.io.fits.patch import Patch
 from cosmicgate.io.object_stores import remote_info, send, version

@@ -9,8 +9,17 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from cosmicgate.io.fits.hdus import NETWORK, FitsError, header_value, opened, pixels, precise_pixels, section
-from cosmicgate.io.fits.headers import first_header_value, header_number
+from cosmicgate.io.fits.hdus import (
+    NETWORK,
+    FitsError,
+    first_header_value,
+    header_value,
+    opened,
+    pixels,
+    precise_pixels,
+    section,
+)
+from cosmicgate.io.fits.headers import header_number
 from cosmicgate.io.fits.images import ImageExtension, all_images, masks_beside, planes_beside, science, select_image
 from cosmicgate.io.fits.instruments import telescope_of
 from cosmicgate.io.fits.masks import bad_pixels, words_of

@@ -14,8 +14,7 @@ from astropy.io import fits
 from cosmicgate.data.sources import Files
 from cosmicgate.data.splits import SPLITS
 from cosmicgate.io.fits.frames import read_frame, read_frames
-from cosmicgate.io.fits.hdus import FitsError, opened
-from cosmicgate.io.fits.headers import first_header_value
+from cosmicgate.io.fits.hdus import FitsError, first_header_value, opened
 from cosmicgate.io.fits.images import extensions
 from helpers.fits_files import SHAPE, a_file, an_image, refusal
 

@@ -26,7 +26,7 @@ from cosmicgate.data.sources.simulated import Provenance
 from cosmicgate.data.splits import SPLITS, Split, split
 from cosmicgate.data.transforms import Transform
 from cosmicgate.io.atomic import write_json
-from cosmicgate.io.fits.cameras import camera_name
+from cosmicgate.io.fits.instruments import camera_name
 from cosmicgate.io.messages import with_progress
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cosmicgate.data.simulation.ccd import CCDS
 from cosmicgate.data.sources.simulated import Provenance
 from cosmicgate.io.atomic import atomic_path
-from cosmicgate.io.fits.defects import defects_logged
+from cosmicgate.io.fits.file_defects import defects_logged
 from cosmicgate.io.fits.frames import Frame
 from cosmicgate.io.fits.hdus import header_value, opened
 

@@ -17,8 +17,7 @@ from cosmicgate.data.sources.files import identity, matching
 from cosmicgate.data.sources.ignored_objects import IgnoreList
 from cosmicgate.data.sources.simulated import Provenance
 from cosmicgate.io.fits.frames import Frame, read_frame
-from cosmicgate.io.fits.hdus import opened, stem
-from cosmicgate.io.fits.headers import first_header_value
+from cosmicgate.io.fits.hdus import first_header_value, opened, stem
 from cosmicgate.io.fits.masks import decam_flags
 from cosmicgate.io.messages import log_once
 

@@ -12,11 +12,10 @@ import numpy as np
 from cosmicgate.data.cache import Recipe
 from cosmicgate.data.sources.simulated import Provenance
 from cosmicgate.data.splits import Split, split
-from cosmicgate.io.fits.cameras import detector_of
 from cosmicgate.io.fits.frames import Frame, read_frame, read_mask
 from cosmicgate.io.fits.hdus import opened, stem
 from cosmicgate.io.fits.images import Ext, select_image
-from cosmicgate.io.fits.instruments import KEYWORDS
+from cosmicgate.io.fits.instruments import KEYWORDS, detector_of
 
 FRACTIONS = {"train": 0.6, "validation": 0.1, "test": 0.3}
 
@@ -69,7 +68,7 @@ class Files:
     by_folder : bool
         Whether all files of a folder are kept in one split.
     mask : str, mapping of str to str, or None
-        File of known bad pixels, or one file per camera name (:mod:`cosmicgate.io.fits.cameras`).
+        File of known bad pixels, or one file per camera name (:mod:`cosmicgate.io.fits.instruments`).
     """
 
     files: str | Sequence[str]

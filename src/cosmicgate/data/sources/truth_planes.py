@@ -13,8 +13,7 @@ from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.data.sources.files import identity, matching
 from cosmicgate.data.sources.simulated import Provenance
 from cosmicgate.io.fits.frames import Frame, read_frame
-from cosmicgate.io.fits.hdus import opened, stem
-from cosmicgate.io.fits.headers import first_header_value
+from cosmicgate.io.fits.hdus import first_header_value, opened, stem
 
 NOT_KNOWN = 3  # code of a truth plane; 255, the code of this package, means the same
 CODES = {SKY: SKY, CORE: CORE, RING: RING, NOT_KNOWN: IGNORED, IGNORED: IGNORED}

@@ -11,9 +11,9 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from cosmicgate.io.atomic import atomic_path
-from cosmicgate.io.fits.defects import astropy_warnings_logged, defects_logged
-from cosmicgate.io.fits.hdus import FitsError, opened, pixels
-from cosmicgate.io.fits.headers import first_header_value, frame_fields
+from cosmicgate.io.fits.file_defects import astropy_warnings_logged, defects_logged
+from cosmicgate.io.fits.hdus import FitsError, first_header_value, opened, pixels
+from cosmicgate.io.fits.headers import frame_fields
 from cosmicgate.io.fits.images import Ext, ImageExtension, all_images, masks_beside, select_image, side_mask, whole_ccds
 from cosmicgate.io.fits.masks import bad_pixels
 from cosmicgate.io.fits.saturation import check_saturation

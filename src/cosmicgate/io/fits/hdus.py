@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from io import BufferedReader
 from pathlib import Path
@@ -39,7 +39,7 @@ def opened(path: Path, packed: bool = False) -> Iterator[fits.HDUList]:
 
     All headers are read at once, pixels on access. With ``packed``, compressed images are returned as the tables in
     which they are stored. Defects that cost no pixel are not reported here but by
-    :func:`~cosmicgate.io.fits.defects.find_defects`.
+    :func:`~cosmicgate.io.fits.file_defects.find_defects`.
 
     Raises
     ------
@@ -188,6 +188,11 @@ def header_value(header: fits.Header, word: str) -> Any:
         return header.get(word)
     except fits.VerifyError:
         return None
+
+
+def first_header_value(headers: Sequence[fits.Header], word: str) -> Any:
+    """Look up a keyword in the first header that has it; None if none has."""
+    return next((found for header in headers if (found := header_value(header, word)) is not None), None)
 
 
 def is_flat(hdu: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from astropy.io import fits
 
-from cosmicgate.io.fits.hdus import FitsError, header_value, stem
+from cosmicgate.io.fits.hdus import FitsError, first_header_value, header_value, stem
 from cosmicgate.io.fits.instruments import KEYWORDS, instrument_defaults, telescope_of
 
 log = logging.getLogger(__name__)
@@ -68,11 +68,6 @@ def frame_fields(path: Path, headers: Sequence[fits.Header], known: Mapping[str,
     # Only False counts: some cameras write the speed of the read-out under this keyword.
     values["read_out"] = first_header_value(headers, "READOUT") is not False
     return values | dict(known), factor
-
-
-def first_header_value(headers: Sequence[fits.Header], word: str) -> Any:
-    """Look up a keyword in the first header that has it; None if none has."""
-    return next((found for header in headers if (found := header_value(header, word)) is not None), None)
 
 
 def header_number(path: Path, headers: Sequence[fits.Header], key: str) -> float | None:

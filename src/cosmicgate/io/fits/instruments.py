@@ -1,4 +1,4 @@
-"""Tables of header keywords and of default values for instruments whose headers lack them."""
+"""Identify telescope, camera and detector of an image; keywords and default values of their headers."""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from astropy.io import fits
 
-from cosmicgate.io.fits.hdus import header_value
+from cosmicgate.io.fits.hdus import first_header_value, header_value
 
 # Header keywords of each field; the first one found is used. Two joined by + belong to the two amplifiers of one CCD:
 # the mean of their gains and read noises is used, and the lower of their saturations.
@@ -21,6 +21,12 @@ KEYWORDS: dict[str, tuple[str, ...]] = {
 TELESCOPES = ("decam", "0m4", "1m0", "2m0")  # the last three are LCO's telescope classes
 # LCO's cameras by the first letters of their names. kb is missing: these SBIGs were used at both the 0m4 and the 1m0.
 CAMERAS = {"fl": "1m0", "fa": "1m0", "fs": "2m0"}
+CAMERA_KEYWORDS = ("INSTRUME", "CAMERA", "DETECTOR", "TELESCOP")  # the first with a meaningful value names the camera
+DETECTOR_KEYWORDS = ("DETECTID", "DETECTOR", "CCDNAME", "CCDNUM", "EXTNAME", "DETSERNO", "SERIALNO")
+BINNING_KEYWORDS = ("XBINNING", "YBINNING", "CCDSUM", "BINNING")
+WINDOW_KEYWORDS = ("XORGSUBF", "YORGSUBF", "CCDSEC", "DETSEC", "TRIMSEC", "ROI", "SUBRECT", "LTV1", "LTV2")
+MEANINGLESS = {"", "unknown", "none", "n/a", "ccd", "camera", "image"}
+RESERVED = ("decam", "lco")  # names of data sets with published scores
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,26 @@ def instrument_defaults(telescope: str, headers: Sequence[fits.Header]) -> Instr
     return Instrument(instrument.name, None, instrument.read_noise, instrument.saturation, instrument.source)
 
 
+def camera_name(headers: Sequence[fits.Header], path: Path) -> str:
+    """Derive a camera's name from the headers or else the folder: lower-case letters, digits, ``.``, ``-`` and ``_``.
+
+    Only DECam's name begins with ``decam``, and none with ``lco``, so that tables cannot confuse a camera with these.
+    """
+    if telescope_of(headers, path) == "decam":
+        return "decam"
+    texts = [str(first_header_value(headers, word) or "") for word in CAMERA_KEYWORDS] + [path.absolute().parent.name]
+    names = [re.sub(r"[^a-z0-9._-]+", "-", text.strip().lower()).strip("-._") for text in texts]
+    name = next((name for name in names if name not in MEANINGLESS), "camera")
+    return f"camera-{name}" if name.startswith(RESERVED) else name
+
+
+def detector_of(headers: Sequence[fits.Header], path: Path, shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Build a key of detector, binning and window; pixels of images with the same key can be compared."""
+    words = (*DETECTOR_KEYWORDS, *BINNING_KEYWORDS, *WINDOW_KEYWORDS)
+    return (camera_name(headers, path), str(tuple(shape)), *(_text(headers, word) for word in words))
+
+
 def _text(headers: Sequence[fits.Header], word: str) -> str:
     """Look up a keyword as lower-case text in the first header that has it; empty if none has."""
-    return next((str(found).strip().lower() for h in headers if (found := header_value(h, word)) is not None), "")
+    found = first_header_value(headers, word)
+    return "" if found is None else str(found).strip().lower()

@@ -6,8 +6,7 @@ from typing import Any
 
 from astropy.io import fits
 
-from cosmicgate.io.fits.hdus import FitsError, header_value
-from cosmicgate.io.fits.headers import first_header_value
+from cosmicgate.io.fits.hdus import FitsError, first_header_value, header_value
 
 # Keywords of the pattern, as camera software writes them: BAYERPAT, BAYRPAT, BAYERTYP, CFAPAT, CFA-PATTERN, COLORTYP.
 WORD = re.compile(r"(BAYE?R?|CFA)([-_ ]?(PAT(T|TERN)?|TYPE?|MAT|MATRIX|MASK))?|COLOU?R?[-_ ]?(TYPE?|PAT(T|TERN)?)")

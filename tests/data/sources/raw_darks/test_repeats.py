@@ -18,8 +18,8 @@ from cosmicgate.data.sources.raw_darks import repeats as module
 from cosmicgate.data.sources.raw_darks.repeats import repeating
 from cosmicgate.data.sources.simulated import SimulatedDarks, SimulatedScience
 from cosmicgate.data.splits import SPLITS
-from cosmicgate.io.fits.cameras import camera_name
 from cosmicgate.io.fits.frames import Frame
+from cosmicgate.io.fits.instruments import camera_name
 
 SHAPE, NOISE, PEDESTAL = (160, 160), 8.0, 1300.0
 FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from cosmicgate.data.sources.raw_darks.defects import Defects
 from cosmicgate.data.sources.raw_darks.quality import Limits, NotDark
-from cosmicgate.io.fits.defects import defects_logged
+from cosmicgate.io.fits.file_defects import defects_logged
 from cosmicgate.io.fits.frames import Frame, read_mask
-from cosmicgate.io.fits.hdus import FitsError, opened, pixels, section, stem
-from cosmicgate.io.fits.headers import fill_with_defaults, first_header_value, header_number, validated_positive
+from cosmicgate.io.fits.hdus import FitsError, first_header_value, opened, pixels, section, stem
+from cosmicgate.io.fits.headers import fill_with_defaults, header_number, validated_positive
 from cosmicgate.io.fits.images import Ext, ImageExtension, select_image
 
 Section = tuple[slice, slice]  # rows and columns

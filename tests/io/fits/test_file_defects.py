@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import cosmicgate
 from cosmicgate.cli import app
-from cosmicgate.io.fits.defects import find_defects
+from cosmicgate.io.fits.file_defects import find_defects
 from cosmicgate.io.fits.frames import read_frame
 from cosmicgate.io.fits.hdus import FitsError
 from cosmicgate.io.fits.raw_hdus import spans
