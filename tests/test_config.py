@@ -13,14 +13,14 @@ from cosmicgate.config import ConfigError, Evaluate, Train, build, matches_type,
 from cosmicgate.data.background import AstroScrappyCleaner
 from cosmicgate.data.datamodule import training_data
 from cosmicgate.data.splits import Split
-from helpers.hydra_config import choices, composed
+from helpers.hydra_config import composed_config, config_choices
 
 NETWORKS = ("deepcr", "att_deepcr", "cosmic_conn", "att_cosmic_conn")
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_every_network_is_built_from_its_config(network):
-    cfg = composed(f"model={network}")
+    cfg = composed_config(f"model={network}")
     model = build(cfg.model)
     assert bool(model.gates) == network.startswith("att_")
     assert cfg.model.norm == ("batch" if "deepcr" in network else "group")
@@ -53,31 +53,31 @@ def test_every_network_is_built_from_its_config(network):
 )
 def test_a_misspelt_key_or_a_wrong_type_stops_with_its_name(override, key):
     with pytest.raises(ConfigError, match=f"^{key}"):
-        validate(composed(override), Train)
+        validate(composed_config(override), Train)
 
 
 def test_a_typo_in_an_experiment_file_stops_with_its_name(tmp_path):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "typo.yaml").write_text("# @package _global_\ntrainer:\n  max_epoch: 3\n")
-    cfg = composed("experiment=typo", f"hydra.searchpath=[file://{tmp_path}]")
+    cfg = composed_config("experiment=typo", f"hydra.searchpath=[file://{tmp_path}]")
     with pytest.raises(ConfigError, match=r"^trainer\.max_epoch: unknown key.*max_epochs"):
         validate(cfg, Train)
 
 
 def test_a_forgotten_value_is_asked_for_by_name():
     with pytest.raises(ConfigError, match=r"^data\.science\.files: needs a value"):
-        validate(composed("data/science=files", "~data/size"), Train)
+        validate(composed_config("data/science=files", "~data/size"), Train)
 
 
 @pytest.mark.parametrize("name", ["train", "evaluate"])
 def test_the_shipped_configs_pass_their_own_check(name):
-    validate(composed(name=name), {"train": Train, "evaluate": Evaluate}[name])
+    validate(composed_config(name=name), {"train": Train, "evaluate": Evaluate}[name])
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_the_paper_experiment_is_the_paper_to_the_letter(network):
     """Numbers of Bhavanam et al. 2022; nothing that a default of ours may change later."""
-    cfg = OmegaConf.to_container(validate(composed("experiment=paper", f"model={network}"), Train), resolve=True)
+    cfg = OmegaConf.to_container(validate(composed_config("experiment=paper", f"model={network}"), Train), resolve=True)
     data, module, model = cfg["data"], cfg["module"], cfg["model"]
     assert data["science"]["frames"] == {"train": 36, "validation": 4, "test": 16}  # a band
     assert data["science"]["bands"] == ["g", "r", "i", "z"]
@@ -102,7 +102,7 @@ def test_the_paper_experiment_is_the_paper_to_the_letter(network):
 @pytest.mark.parametrize("size", ["demo", "small", "medium"])
 def test_one_override_makes_the_paper_experiment_smaller(size):
     whole, small = (
-        OmegaConf.to_container(composed("experiment=paper", *more), resolve=True)
+        OmegaConf.to_container(composed_config("experiment=paper", *more), resolve=True)
         for more in ([], [f"data/size={size}"])
     )
     for kind in ("science", "darks"):
@@ -115,7 +115,7 @@ def test_one_override_makes_the_paper_experiment_smaller(size):
 def test_the_short_form_of_the_paper_differs_from_it_in_what_the_docs_list():
     """The fewest departures that learn: docs/training.md has a line on each."""
     paper, short = (
-        OmegaConf.to_container(composed(f"experiment={name}", "data/size=small", "model=deepcr"), resolve=True)
+        OmegaConf.to_container(composed_config(f"experiment={name}", "data/size=small", "model=deepcr"), resolve=True)
         for name in ("paper", "paper_short")
     )
     for cfg in (paper, short):
@@ -134,23 +134,23 @@ def test_the_short_form_of_the_paper_differs_from_it_in_what_the_docs_list():
     assert short == paper
 
 
-@pytest.mark.parametrize("choice", choices("experiment", "pretrained"))
+@pytest.mark.parametrize("choice", config_choices("experiment", "pretrained"))
 def test_no_experiment_augments_a_sky_that_its_network_does_not_see(choice):
-    cfg = OmegaConf.to_container(composed(choice), resolve=False)
+    cfg = OmegaConf.to_container(composed_config(choice), resolve=False)
     augmented = "SkyAugmentation" in repr(cfg.get("data"))
     assert not (augmented and (cfg.get("model") or {}).get("scaling") == "robust")
 
 
 @pytest.mark.parametrize(("scaling", "warned"), [("none", False), ("robust", True)])
 def test_sky_augmentation_under_robust_scaling_is_told_to_be_idle(scaling, warned, caplog):
-    cfg = composed("experiment=paper", "data/size=demo", f"model.scaling={scaling}")
+    cfg = composed_config("experiment=paper", "data/size=demo", f"model.scaling={scaling}")
     training_data(cfg.data, cfg.model.scaling)
     assert ("SkyAugmentation changes nothing for a network with model.scaling=robust" in caplog.text) is warned
 
 
 @pytest.mark.parametrize("group", ["optimizer", "scheduler"])
 def test_the_partials_can_be_called(group):
-    cfg = composed()
+    cfg = composed_config()
     parameters = [torch.nn.Parameter(torch.zeros(1))]
     optimizer = build(cfg.module.optimizer)(parameters)
     assert optimizer.param_groups[0]["lr"] == 0.003
@@ -196,7 +196,7 @@ def test_types_are_compared_as_a_reader_means_them(value, hint, right):
 
 def test_what_is_compared_are_pairs():
     with pytest.raises(ConfigError, match=r"compare: got \['a'\], expected pairs"):
-        validate(composed("compare=[[a]]", name="evaluate"), Evaluate)
+        validate(composed_config("compare=[[a]]", name="evaluate"), Evaluate)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_what_was_expected_is_said_in_words(hint, words):
 )
 def test_an_error_of_a_type_names_what_was_expected_in_words(override, sentence):
     with pytest.raises(ConfigError) as caught:
-        validate(composed(override), Train)
+        validate(composed_config(override), Train)
     assert sentence in str(caught.value)
     assert not any(
         word in str(caught.value) for word in ("Optional", "Union", "typing", "NoneType", "<class", "Integer")
@@ -257,4 +257,4 @@ def test_an_error_of_a_type_names_what_was_expected_in_words(override, sentence)
 @pytest.mark.parametrize("value", ["3", "[1]", "{a: b}"])
 def test_a_checkpoint_is_a_path_or_several(value):
     with pytest.raises(ConfigError, match=r"^checkpoint: got .*, expected a text, a list of texts or null$"):
-        validate(composed(f"checkpoint={value}", name="evaluate"), Evaluate)
+        validate(composed_config(f"checkpoint={value}", name="evaluate"), Evaluate)

@@ -18,7 +18,7 @@ from cosmicgate.masking import load
 from cosmicgate.models import UNet
 from cosmicgate.pretrained.card import find, read_card
 from cosmicgate.training import warm_start
-from helpers.hydra_config import composed
+from helpers.hydra_config import composed_config
 from helpers.train_command import TINY
 
 SMALL = ("model=deepcr", "model.channels=4", "model.depth=2", "model.scaling=robust")
@@ -52,7 +52,7 @@ def test_weights_of_another_form_are_no_start_and_the_overrides_that_it_wants_ar
     mine = ["model=cosmic_conn" if told.get("norm") == "group" else "model=deepcr"]
     mine += [f"++model.{key}={str(value).lower()}" for key, value in told.items() if key != "norm"]
     given = [one for one in mine if one.split("=")[0].lstrip("+") not in ("model", "model.gate")]
-    cfg = validate(composed(*given, *typed), Train)
+    cfg = validate(composed_config(*given, *typed), Train)
     assert warm_start.load_initial_weights(build(cfg.model), "general"), "what is typed back is right"
 
 

@@ -20,8 +20,8 @@ from matplotlib.image import imread
 
 import cosmicgate
 from cosmicgate.cli.show import RED, draw, image_and_hits
-from helpers.checkpoints import WRONG, a_checkpoint
-from helpers.mask_command import DIES, SHAPE, masked, process, run
+from helpers.checkpoints import FAULTY_CHECKPOINTS, write_checkpoint
+from helpers.mask_command import SELF_SIGNAL, SHAPE, read_mask, run, start_process
 from helpers.repository import ROOT
 from helpers.tiny_model import hit, sky, tiny_model
 
@@ -70,9 +70,9 @@ def test_what_a_mask_calls_bad_is_searched_if_it_is_asked_for_and_much_of_it_is_
     fits.HDUList(hdus).writeto(tmp_path / "a.fits")
     done = run("mask", tmp_path / "a.fits", "-m", model)
     assert "the mask DQ marks 5" in " ".join(done.output.split())
-    assert not masked(tmp_path / "a_crmask.fits", "SCI_CRMASK").any()
+    assert not read_mask(tmp_path / "a_crmask.fits", "SCI_CRMASK").any()
     assert run("mask", tmp_path / "a.fits", "-m", model, "--no-mask").exit_code == 0
-    np.testing.assert_array_equal(masked(tmp_path / "a_crmask.fits", "SCI_CRMASK"), hit(SHAPE))
+    np.testing.assert_array_equal(read_mask(tmp_path / "a_crmask.fits", "SCI_CRMASK"), hit(SHAPE))
 
 
 def test_a_night_is_masked_once(night, model, tmp_path):
@@ -84,7 +84,7 @@ def test_a_night_is_masked_once(night, model, tmp_path):
     assert (summary["done"], summary["failed"], summary["hits"]) == (3, 0, 12)
     assert summary["megapixels"] == pytest.approx(3 * 40 * 56 / 1e6)
     for number in range(3):
-        np.testing.assert_array_equal(masked(night / f"{number}_crmask.fits"), hit(SHAPE))
+        np.testing.assert_array_equal(read_mask(night / f"{number}_crmask.fits"), hit(SHAPE))
         assert f"{number}.fits: 4 pixels hit (0.179 %)" in first.output
     before = {path: path.stat().st_mtime_ns for path in night.iterdir()}
     again = run("mask", night, "-m", model)
@@ -132,10 +132,10 @@ def test_wrong_arguments_have_a_sentence_and_exit_code_2(night, model, arguments
     assert len(list(night.iterdir())) == 3
 
 
-@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("wrong", FAULTY_CHECKPOINTS)
 def test_what_is_wrong_with_a_checkpoint_is_a_sentence_of_each_command(night, tmp_path, wrong):
-    changes, sentence = WRONG[wrong]
-    path = a_checkpoint(tmp_path / "a.ckpt", **changes)
+    changes, sentence = FAULTY_CHECKPOINTS[wrong]
+    path = write_checkpoint(tmp_path / "a.ckpt", **changes)
     for arguments in (("mask", night), ("export", "--onnx", tmp_path / "a.onnx")):
         done = run(*arguments, "-m", path)
         assert done.exit_code == 2, done.output
@@ -379,13 +379,13 @@ def test_help_and_info_do_not_wait_for_torch(tmp_path):
     fits.writeto(tmp_path / "a.fits", sky(SHAPE))
     code = "from cosmicgate.cli import app; app(standalone_mode=False); sys.exit('torch' in sys.modules)"
     for arguments in (("mask", "--help"), ("info", tmp_path / "a.fits")):
-        out, err = (started := process(*arguments, code=code)).communicate()
+        out, err = (started := start_process(*arguments, code=code)).communicate()
         assert started.returncode == 0, err
         assert out
 
 
 def test_a_killed_run_leaves_nothing_half_and_is_resumed(night, model):
-    killed = process("mask", night, "-m", model, code=DIES.format(signal="SIGKILL"))
+    killed = start_process("mask", night, "-m", model, code=SELF_SIGNAL.format(signal="SIGKILL"))
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
     names = sorted(path.name for path in night.iterdir())
@@ -394,12 +394,14 @@ def test_a_killed_run_leaves_nothing_half_and_is_resumed(night, model):
     again = run("mask", night, "-m", model)
     assert again.exit_code == 0
     assert again.output.count("up to date") == 1
-    np.testing.assert_array_equal(masked(night / "1_crmask.fits"), hit(SHAPE))
+    np.testing.assert_array_equal(read_mask(night / "1_crmask.fits"), hit(SHAPE))
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_run_that_is_interrupted_cleans_up_and_says_so(night, model, name, tmp_path):
-    stopped = process("mask", night, "-m", model, "--json", tmp_path / "s.json", code=DIES.format(signal=name))
+    stopped = start_process(
+        "mask", night, "-m", model, "--json", tmp_path / "s.json", code=SELF_SIGNAL.format(signal=name)
+    )
     _, err = stopped.communicate()
     assert stopped.returncode == 130
     assert err.splitlines() == ["stopped; the same command resumes where it stopped"]
@@ -412,7 +414,7 @@ def test_a_run_that_is_interrupted_cleans_up_and_says_so(night, model, name, tmp
 def test_several_processes_write_the_same_and_stop_together(night, model, tmp_path):
     (night / "3.fits").write_text("no FITS")
     assert run("mask", night, "-m", model, "-o", tmp_path / "one").exit_code == 1
-    several = process("mask", night, "-m", model, "-o", tmp_path / "two", "--jobs", 2)
+    several = start_process("mask", night, "-m", model, "-o", tmp_path / "two", "--jobs", 2)
     out, err = several.communicate()
     assert several.returncode == 1, err
     assert err.count("error: ") == 1
@@ -422,7 +424,7 @@ def test_several_processes_write_the_same_and_stop_together(night, model, tmp_pa
     assert one == two
     for number in range(4, 20):
         fits.writeto(night / f"{number}.fits", sky((500, 500), number))
-    stopped = process("mask", night, "-m", model, "-o", tmp_path / "two", "--jobs", 2)
+    stopped = start_process("mask", night, "-m", model, "-o", tmp_path / "two", "--jobs", 2)
     while not (tmp_path / "two" / "10_crmask.fits").exists() and stopped.poll() is None:
         time.sleep(0.02)
     stopped.send_signal(signal.SIGINT)

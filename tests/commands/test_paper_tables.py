@@ -17,9 +17,9 @@ from cosmicgate.evaluation.costs import count_parameters, frame_of_shape, time_d
 from cosmicgate.evaluation.records import DetectorRecord, with_records
 from cosmicgate.report.tables import costs
 from cosmicgate.report.tables.costs import seconds_tables
-from helpers.archive_files import HASTY
-from helpers.fake_detectors import Brightness, Swept, a_frame, a_test_set
-from helpers.hydra_config import composed
+from helpers.archive_files import FAST_RETRY
+from helpers.fake_detectors import BrightnessLogits, BrightnessMasks, make_test_set, save_frame
+from helpers.hydra_config import composed_config
 
 SETS = ["decam", "lco_simulated_0m4", "lco_simulated_1m0", "lco_simulated_2m0"]
 ROWS = ["Astro-SCRAPPY (as published)", "deepCR (pretrained)", "Att deepCR (pretrained)"]
@@ -142,7 +142,7 @@ def test_a_call_that_was_ended_goes_on_to_the_same_rows(command, arguments, whol
 
 
 def config_of(*overrides: str) -> dict:
-    cfg = validate(composed(*overrides, name="evaluate"), Evaluate)
+    cfg = validate(composed_config(*overrides, name="evaluate"), Evaluate)
     return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
 
 
@@ -158,7 +158,7 @@ def test_the_lco_data_set_is_scored_where_it_was_fetched_and_else_simulated_unde
     assert "simulated sequences are scored instead, as lco_simulated" in caplog.text
     assert choose("data.parts.lco.fetched.folder=elsewhere").folder == "elsewhere"
     replay.add_record(5034763, lco)
-    folder = fetch_lco(tmp_path / "lco", replay.base, HASTY)
+    folder = fetch_lco(tmp_path / "lco", replay.base, FAST_RETRY)
     assert (choose().name, choose().archive()) == ("lco", folder)
     assert choose("data.parts.lco.fetched=null").name == "lco_simulated"
     next(folder.rglob("*.fits")).unlink()
@@ -166,7 +166,7 @@ def test_the_lco_data_set_is_scored_where_it_was_fetched_and_else_simulated_unde
 
 
 def test_two_test_sets_of_one_name_are_refused(tmp_path):
-    part = type("Part", (), {"test_sets": lambda _: [a_test_set(tmp_path, 1)]})()
+    part = type("Part", (), {"test_sets": lambda _: [make_test_set(tmp_path, 1)]})()
     with pytest.raises(ValueError, match="two test sets of data=both are called 'decam'"):
         Collection({"one": part, "two": part}, "both").test_sets()
 
@@ -189,10 +189,10 @@ def test_a_frame_to_time_has_rows_and_columns(value):
 
 @pytest.mark.parametrize("network", ["deepcr", "att_deepcr", "cosmic_conn", "att_cosmic_conn"])
 def test_the_switches_of_table_3_give_the_papers_number(network):
-    (ours,) = count_parameters({network: composed(f"model={network}").model})
+    (ours,) = count_parameters({network: composed_config(f"model={network}").model})
     name = ours["network"]
     switches = [word for word in costs.SWITCHES[name].replace(":", " ").replace(";", " ").split() if "=" in word]
-    (theirs,) = count_parameters({network: composed(f"model={network}", *switches).model})
+    (theirs,) = count_parameters({network: composed_config(f"model={network}", *switches).model})
     expected = 472_695 if name == "Att deepCR" else costs.PARAMETERS[name]
     assert theirs["parameters"] == expected
     assert (expected == costs.PARAMETERS[name]) != (name == "Att deepCR"), "no switch gives this one's"
@@ -213,8 +213,8 @@ def test_the_papers_seconds_stand_beside_frames_of_its_size_alone():
 
 
 def test_each_detector_is_timed_once_on_the_same_frame_and_one_that_raises_is_named(tmp_path):
-    frame, broken = a_frame(tmp_path, 0), Brightness("Broken", fail={1: RuntimeError("no ink")})
-    detectors = [Swept(), broken, Brightness()]
+    frame, broken = save_frame(tmp_path, 0), BrightnessLogits("Broken", fail={1: RuntimeError("no ink")})
+    detectors = [BrightnessMasks(), broken, BrightnessLogits()]
     measured, failed = time_detectors(detectors, frame, (200, 100), tmp_path / "seconds")
     assert [entry["detector"].model for entry in measured] == ["LACosmic", "deepCR"]
     assert failed == [{"test_set": "timing", "detector": DetectorRecord.of(broken), "reason": "no ink"}]
@@ -230,5 +230,5 @@ def test_of_a_swept_detector_one_setting_is_timed(tmp_path, monkeypatch):
     monkeypatch.setattr(
         AstroScrappy, "_finder", lambda self, frame: asked.append((self.sweep, self.threshold)) or find(self, frame)
     )
-    time_detectors([AstroScrappy()], a_frame(tmp_path, 0), (64, 64), tmp_path / "seconds")
+    time_detectors([AstroScrappy()], save_frame(tmp_path, 0), (64, 64), tmp_path / "seconds")
     assert set(asked) == {((), 3.0)}

@@ -11,7 +11,7 @@ import torch
 from hydra.utils import get_object
 from pytorch_lightning import LightningDataModule
 
-from helpers.hydra_config import choices, composed
+from helpers.hydra_config import composed_config, config_choices
 from helpers.repository import ROOT
 from helpers.train_command import TINY
 from helpers.wandb_files import logged_keys, offline_records
@@ -188,7 +188,7 @@ def test_multirun_gives_four_folders_and_four_wandb_runs(command, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("choice", choices("experiment", "pretrained"))
+@pytest.mark.parametrize("choice", config_choices("experiment", "pretrained"))
 def test_every_experiment_trains_one_batch(command, choice, real, tmp_path):
     one = "{train:1,validation:1,test:1}"
     small = ["trainer.max_epochs=1", "trainer.limit_train_batches=1", "trainer.limit_val_batches=1", "logger=csv"]
@@ -231,7 +231,7 @@ def test_help_is_worth_reading(new_interpreter):
     assert "ablations/ema" in listed["experiment"]
     assert {"model", "data", "data/science", "pretrained", "sweep", "debug"} <= listed.keys()
     for name in listed["data"]:
-        node = composed(f"data={name}", "real=nowhere").data
+        node = composed_config(f"data={name}", "real=nowhere").data
         assert issubclass(get_object(node["_target_"]), LightningDataModule), f"nothing trains on data={name}"
 
 

@@ -6,25 +6,25 @@ import numpy as np
 import pytest
 
 from cosmicgate.data.background import AstroScrappyCleaner, background, dark_mask, dilate
-from helpers.simulated_frames import GAIN, READ_NOISE, SHAPE, a_dark, a_sky, deviation_of, generator, tracks
+from helpers.simulated_frames import GAIN, READ_NOISE, SHAPE, dark_frame, generator, robust_sigma, sky_frame, tracks
 
 
 @pytest.mark.parametrize("gain", [1.0, 4.0])
 def test_cleaning_takes_the_hits_out_and_leaves_the_sky_in_adu(gain):
     # Astro-SCRAPPY works in electrons: a result that is not turned back is wrong by the factor of the gain.
-    sky = a_sky(300.0, gain=gain)
+    sky = sky_frame(300.0, gain=gain)
     hits = tracks(4000.0) / gain
     frame = replace(sky, image=sky.image + hits)
     cleaned = AstroScrappyCleaner()(frame).image
-    noise = deviation_of(sky.image)
+    noise = robust_sigma(sky.image)
     assert np.median(cleaned) == pytest.approx(300, abs=0.5)
-    assert deviation_of(cleaned) == pytest.approx(noise, rel=0.02)
+    assert robust_sigma(cleaned) == pytest.approx(noise, rel=0.02)
     assert np.all(np.abs(cleaned - 300)[hits > 0] < 5 * noise)
     assert (frame.image[hits > 0] > 300 + 5 * noise).all()  # it was there to be found
 
 
 def test_cleaning_leaves_what_is_no_hit():
-    sky, hits = a_sky(300.0), tracks(4000.0)
+    sky, hits = sky_frame(300.0), tracks(4000.0)
     rows, columns = np.indices(SHAPE)
     star = 8000 * np.exp(-((rows - 180) ** 2 + (columns - 20) ** 2) / (2 * 2.0**2))
     frame = replace(sky, image=(sky.image + hits / GAIN + star).astype(np.float32))
@@ -37,7 +37,7 @@ def test_cleaning_leaves_what_is_no_hit():
 
 @pytest.mark.parametrize("gain", [1.0, 4.0])
 def test_cleaning_finds_hits_by_the_noise_of_electrons(gain):
-    sky = a_sky(1200.0 / gain, gain=gain)
+    sky = sky_frame(1200.0 / gain, gain=gain)
     dots = np.zeros(SHAPE, bool)
     dots[20:-20:12, 20:-20:12] = True
     found = []
@@ -49,12 +49,12 @@ def test_cleaning_finds_hits_by_the_noise_of_electrons(gain):
 
 
 def test_cleaning_takes_the_known_hits_off_the_books():
-    frame = replace(a_sky(300.0), hits=tracks(4000.0))
+    frame = replace(sky_frame(300.0), hits=tracks(4000.0))
     assert AstroScrappyCleaner()(frame).hits is None
 
 
 def test_the_background_is_that_of_the_pixels_without_hits_and_defects():
-    sky = a_sky(300.0)
+    sky = sky_frame(300.0)
     bad = np.zeros(SHAPE, bool)
     bad[:, :100] = True
     image = np.where(bad, 30_000, sky.image + tracks(40_000.0))
@@ -65,7 +65,7 @@ def test_the_background_is_that_of_the_pixels_without_hits_and_defects():
 
 def test_the_mask_of_a_dark_lies_three_deviations_above_its_median():
     hits = tracks(4000.0)
-    dark = a_dark(hits)
+    dark = dark_frame(hits)
     inside = np.s_[8:-8, 8:-8]
     threshold = np.median(dark.image[inside]) + 3 * np.std(dark.image[inside])
     assert 50 < threshold < 500  # of all pixels: the hits raise it far above the noise of 2
@@ -78,7 +78,7 @@ def test_the_mask_of_a_dark_lies_three_deviations_above_its_median():
 
 
 def test_with_the_sigma_of_the_background_the_threshold_does_not_depend_on_the_brightest_hits():
-    faint, bright = a_dark(tracks(400.0)), a_dark(tracks(400.0) + 100 * tracks(400.0, number=1))
+    faint, bright = dark_frame(tracks(400.0)), dark_frame(tracks(400.0) + 100 * tracks(400.0, number=1))
     masks = [dark_mask(dark, floor=0, sigma="background") for dark in (faint, bright)]
     np.testing.assert_array_equal(*masks)
     level, deviation = background(faint)
@@ -91,33 +91,33 @@ def test_with_the_sigma_of_the_background_the_threshold_does_not_depend_on_the_b
 
 def test_another_sigma_is_refused_by_name():
     with pytest.raises(ValueError, match="sigma = 'sky': expected one of background, all"):
-        dark_mask(a_dark(tracks(4000.0)), sigma="sky")
+        dark_mask(dark_frame(tracks(4000.0)), sigma="sky")
 
 
 def test_hits_at_the_edges_and_in_bad_columns_of_a_dark_are_left_out():
     hits = tracks(4000.0)
     bad = np.zeros(SHAPE, bool)
     bad[:, 30] = True
-    clean = dark_mask(a_dark(hits * ~bad, bad=bad))
+    clean = dark_mask(dark_frame(hits * ~bad, bad=bad))
     hits[:, 30] = 1e6  # a hot column: were it counted, no hit would lie three deviations above the median
     hits[[0, 7, -8, -1], 120] = 4000
     hits[120, [0, 7, -8, -1]] = 4000
-    mask = dark_mask(a_dark(hits, bad=bad))
+    mask = dark_mask(dark_frame(hits, bad=bad))
     np.testing.assert_array_equal(mask, clean)
     assert clean.any()
     hits[8, 121] = hits[121, -9] = 4000
-    assert dark_mask(a_dark(hits, bad=bad)).sum() == clean.sum() + 2
+    assert dark_mask(dark_frame(hits, bad=bad)).sum() == clean.sum() + 2
 
 
 def test_the_floor_keeps_the_noise_of_a_dark_without_hits_out_of_its_mask():
-    dark = a_dark(np.zeros(SHAPE, np.float32))
+    dark = dark_frame(np.zeros(SHAPE, np.float32))
     assert dark_mask(dark, floor=0).sum() > 20  # 0.13 % of the pixels lie above three deviations
     assert dark_mask(dark).sum() == 0
 
 
 def test_a_dark_that_is_all_edge_is_refused():
     with pytest.raises(ValueError, match=r"dark-1: no pixel is left 8 px from the edge of a dark of \(16, 16\)"):
-        dark_mask(a_dark(np.zeros((16, 16), np.float32)))
+        dark_mask(dark_frame(np.zeros((16, 16), np.float32)))
 
 
 def test_the_truth_is_grown_by_one_pixel_in_all_eight_directions():

@@ -14,19 +14,29 @@ from cosmicgate.data.simulation.cosmic_rays import cosmic_rays
 from cosmicgate.data.simulation.readout import dark, read_out
 from cosmicgate.io.fits.frames import Frame
 from cosmicgate.pretrained.checkpoint import has_ring
-from helpers.simulated_frames import GAIN, READ_NOISE, SHAPE, a_dark, a_frame, a_sky, deviation_of, generator, tracks
+from helpers.simulated_frames import (
+    GAIN,
+    READ_NOISE,
+    SHAPE,
+    dark_frame,
+    generator,
+    make_frame,
+    robust_sigma,
+    sky_frame,
+    tracks,
+)
 
 
 def a_scene(level, shape=SHAPE, **fields):
     """A scene of ``level`` ADU that is not read out yet and has no noise of its own."""
-    return a_frame(np.full(shape, level), read_out=False, **fields)
+    return make_frame(np.full(shape, level), read_out=False, **fields)
 
 
 # ------------------------------------------------------------------------------------------- 3. the paper's frame
 
 
 def test_a_frame_is_u_plus_k_times_the_ratio_of_the_noises_times_the_hits_pixel_by_pixel():
-    U, D = a_sky(300.0), a_dark(tracks(4000.0))
+    U, D = sky_frame(300.0), dark_frame(tracks(4000.0))
     C, truth = PaperRecipe(k=0.125, clean=None)(U, D, generator())
     M = dark_mask(D)
     scale = 0.125 * background(U)[1] / background(D)[1]
@@ -40,7 +50,7 @@ def test_a_frame_is_u_plus_k_times_the_ratio_of_the_noises_times_the_hits_pixel_
 
 
 def test_the_hits_go_into_the_cleaned_frame():
-    U, D = a_sky(300.0), a_dark(np.roll(tracks(4000.0), 31, axis=0))
+    U, D = sky_frame(300.0), dark_frame(np.roll(tracks(4000.0), 31, axis=0))
     own = tracks(4000.0)
     C, truth = PaperRecipe()(replace(U, image=U.image + own / GAIN), D, generator())
     np.testing.assert_array_equal(truth == CORE, dark_mask(D))
@@ -54,7 +64,7 @@ def test_defects_of_the_science_frame_are_ignored_and_those_of_the_dark_add_noth
     column = int(np.argwhere(hits > 0)[0, 1])
     science_bad, dark_bad = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
     science_bad[:, column], dark_bad[:, column + 2] = True, True
-    U, D = replace(a_sky(300.0), bad=science_bad), a_dark(hits + 1e6 * dark_bad, bad=dark_bad)
+    U, D = replace(sky_frame(300.0), bad=science_bad), dark_frame(hits + 1e6 * dark_bad, bad=dark_bad)
     C, truth = PaperRecipe(clean=None)(U, D, generator())
     assert (truth[:, column] == IGNORED).all()
     np.testing.assert_array_equal((truth == IGNORED) & ~science_bad, dilate(truth == CORE) & dark_bad & ~science_bad)
@@ -68,8 +78,8 @@ def test_ring_pixels_on_bad_pixels_of_the_dark_get_no_charge_and_no_label(recipe
     hits, bad = np.zeros(SHAPE, np.float32), np.zeros(SHAPE, bool)
     hits[100, 100:110] = 4000
     bad[101, 104] = bad[50, 50] = True  # in the ring, far from the hit
-    U = a_sky(300.0)
-    C, truth = recipe(U, a_dark(hits + 1e5 * bad, bad=bad), generator())
+    U = sky_frame(300.0)
+    C, truth = recipe(U, dark_frame(hits + 1e5 * bad, bad=bad), generator())
     assert (truth[101, 104], truth[50, 50]) == (IGNORED, SKY)
     assert C.image[101, 104] == U.image[101, 104]
     assert truth[101, 103] == truth[101, 105] == (RING if recipe.ring else SKY)
@@ -79,27 +89,27 @@ def test_a_dark_that_knows_its_hits_knows_them_on_its_bad_pixels_too():
     hits, bad = np.zeros(SHAPE, np.float32), np.zeros(SHAPE, bool)
     hits[100, 100:110] = 4000
     bad[101, 104] = True
-    _, truth = PhysicalRecipe(clean=None)(a_sky(300.0), replace(a_dark(hits, bad=bad), hits=hits), generator())
+    _, truth = PhysicalRecipe(clean=None)(sky_frame(300.0), replace(dark_frame(hits, bad=bad), hits=hits), generator())
     assert truth[101, 104] == RING
 
 
 def test_a_scene_is_read_out_before_it_is_cleaned():
     own = tracks(4000.0)
     U = a_scene(300.0, hits=own)
-    C, truth = PaperRecipe()(U, a_dark(np.roll(tracks(4000.0), 31, axis=0)), generator())
+    C, truth = PaperRecipe()(U, dark_frame(np.roll(tracks(4000.0), 31, axis=0)), generator())
     assert C.read_out
-    assert deviation_of(C.image) == pytest.approx(READ_NOISE / GAIN, rel=0.1)
+    assert robust_sigma(C.image) == pytest.approx(READ_NOISE / GAIN, rel=0.1)
     assert np.all(np.abs(C.image - 300)[(own > 0) & (truth == SKY)] < 50)
 
 
 def test_hits_that_nothing_marks_do_not_get_into_a_frame_that_is_not_cleaned():
     own = tracks(4000.0)
-    C, truth = PaperRecipe(clean=None)(a_scene(300.0, hits=own), a_dark(np.roll(own, 31, axis=0)), generator())
+    C, truth = PaperRecipe(clean=None)(a_scene(300.0, hits=own), dark_frame(np.roll(own, 31, axis=0)), generator())
     assert np.all(np.abs(C.image - 300)[(own > 0) & (truth == SKY)] < 50)
 
 
 def test_without_a_ring_what_is_around_the_core_is_sky_and_the_image_stays():
-    scene, dark = a_scene(300.0), a_dark(tracks(4000.0))
+    scene, dark = a_scene(300.0), dark_frame(tracks(4000.0))
     with_ring, wide = PaperRecipe(clean=None)(scene, dark, generator())
     without, thin = PaperRecipe(clean=None, ring=False)(scene, dark, generator())
     np.testing.assert_array_equal(with_ring.image, without.image)
@@ -110,7 +120,7 @@ def test_without_a_ring_what_is_around_the_core_is_sky_and_the_image_stays():
 
 def test_a_dark_without_any_noise_is_refused_by_name():
     with pytest.raises(ValueError, match="dark frame 'dark-1': its pixels without hits are all alike"):
-        PaperRecipe(clean=None)(a_sky(300.0), a_dark(np.zeros(SHAPE, np.float32), noise=0.0), generator())
+        PaperRecipe(clean=None)(sky_frame(300.0), dark_frame(np.zeros(SHAPE, np.float32), noise=0.0), generator())
 
 
 # ---------------------------------------------------------------------------------------- 3. the physical frame
@@ -120,7 +130,7 @@ def test_the_noise_under_a_hit_is_the_noise_beside_it():
     # A hit of next to no charge, in a dark of great noise: what a pasted cut-out would bring with it.
     hits = np.zeros(SHAPE, np.float32)
     hits[:, :120] = 1e-3
-    dark = replace(a_dark(hits, noise=50.0), hits=hits)
+    dark = replace(dark_frame(hits, noise=50.0), hits=hits)
     frame, _ = PhysicalRecipe()(a_scene(300.0), dark, generator())
     under, beside = frame.image[:, :120].var(), frame.image[:, 120:].var()
     assert under == pytest.approx(beside, rel=0.05)
@@ -129,15 +139,15 @@ def test_the_noise_under_a_hit_is_the_noise_beside_it():
 
 def test_a_known_hit_keeps_its_charge():
     hits = tracks(4000.0)
-    frame, _ = PhysicalRecipe()(a_scene(300.0), replace(a_dark(hits), hits=hits), generator())
+    frame, _ = PhysicalRecipe()(a_scene(300.0), replace(dark_frame(hits), hits=hits), generator())
     added = (frame.image - 300)[hits > 0] * GAIN
     assert added.mean() == pytest.approx(4000, abs=5 * READ_NOISE / np.sqrt(added.size))
 
 
 def test_the_hits_of_a_real_dark_are_its_charge_above_the_median():
     hits = tracks(4000.0)
-    frame, truth = PhysicalRecipe(clean=None)(a_sky(300.0), a_dark(hits), generator())
-    added = (frame.image - a_sky(300.0).image) * GAIN
+    frame, truth = PhysicalRecipe(clean=None)(sky_frame(300.0), dark_frame(hits), generator())
+    added = (frame.image - sky_frame(300.0).image) * GAIN
     assert added[hits > 0].mean() == pytest.approx(4000, abs=4)  # the dark's level is 12
     assert (truth[hits > 0] == CORE).all()
     assert (added[~dilate(hits > 0)] == 0).all()
@@ -148,7 +158,7 @@ def test_a_hit_counts_where_it_can_be_seen(sky, code):
     # 100 electrons over a noise of 9, 40 and 127: eleven, two and a half, and less than one deviation.
     hits = np.zeros(SHAPE, np.float32)
     hits[100, 100] = 100
-    _, truth = PhysicalRecipe()(a_scene(sky), replace(a_dark(hits), hits=hits), generator())
+    _, truth = PhysicalRecipe()(a_scene(sky), replace(dark_frame(hits), hits=hits), generator())
     assert truth[100, 100] == code
     around = truth[99:102, 99:102].ravel()
     assert set(np.delete(around, 4)) == {RING if code == CORE else SKY}
@@ -161,7 +171,7 @@ def test_a_faint_hit_over_a_star_is_not_asked_for():
     hits = np.zeros(SHAPE, np.float32)
     hits[100, 100] = hits[100, 150] = 200
     science = replace(a_scene(10.0), image=image.astype(np.float32))
-    _, truth = PhysicalRecipe()(science, replace(a_dark(hits), hits=hits), generator())
+    _, truth = PhysicalRecipe()(science, replace(dark_frame(hits), hits=hits), generator())
     assert truth[100, 150] == CORE
     assert truth[100, 100] == SKY
 
@@ -169,7 +179,7 @@ def test_a_faint_hit_over_a_star_is_not_asked_for():
 def test_without_a_ring_a_pixel_beside_a_hit_is_what_its_own_charge_makes_it():
     hits = np.zeros(SHAPE, np.float32)
     hits[100, 100:103] = 4000, 25, 0  # electrons, over a noise of 9
-    _, truth = PhysicalRecipe(ring=False)(a_scene(10.0), replace(a_dark(hits), hits=hits), generator())
+    _, truth = PhysicalRecipe(ring=False)(a_scene(10.0), replace(dark_frame(hits), hits=hits), generator())
     assert truth[100, 99:103].tolist() == [SKY, CORE, IGNORED, SKY]
     assert (truth != RING).all()
 
@@ -177,7 +187,7 @@ def test_without_a_ring_a_pixel_beside_a_hit_is_what_its_own_charge_makes_it():
 def test_in_a_ring_a_faint_pixel_is_ring_as_the_empty_ones_beside_it_are():
     hits = np.zeros(SHAPE, np.float32)
     hits[100, 100:103] = 4000, 25, 25  # electrons, over a noise of 9
-    _, truth = PhysicalRecipe()(a_scene(10.0), replace(a_dark(hits), hits=hits), generator())
+    _, truth = PhysicalRecipe()(a_scene(10.0), replace(dark_frame(hits), hits=hits), generator())
     assert truth[100, 98:104].tolist() == [SKY, RING, CORE, RING, IGNORED, SKY]
 
 
@@ -191,7 +201,7 @@ def test_the_same_recipe_with_a_ring_differs_in_nothing_else(recipe):
 @pytest.mark.parametrize(("share", "recipe"), [(1.0, PaperRecipe(clean=None)), (0.0, PhysicalRecipe(clean=None))])
 def test_either_recipe_is_one_of_the_two(share, recipe):
     hits = tracks(4000.0)
-    science, dark = a_scene(300.0), replace(a_dark(hits), hits=hits)
+    science, dark = a_scene(300.0), replace(dark_frame(hits), hits=hits)
     either = RandomRecipe(PaperRecipe(clean=None), PhysicalRecipe(clean=None), share)
     rng = generator()
     rng.random()  # the draw of the recipe
@@ -234,7 +244,7 @@ BY_NAME = {"argvalues": RECIPES, "ids": ["paper", "physical"]}
 @pytest.mark.parametrize("recipe", **BY_NAME)
 def test_the_same_seed_gives_the_same_pixels(recipe):
     hits = tracks(4000.0, (260, 300))
-    science, dark = a_scene(300.0), replace(a_dark(hits), hits=hits)
+    science, dark = a_scene(300.0), replace(dark_frame(hits), hits=hits)
     first, again, other = (recipe(science, dark, generator(seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first[0].image, again[0].image)
     np.testing.assert_array_equal(first[1], again[1])
@@ -245,7 +255,7 @@ def test_the_same_seed_gives_the_same_pixels(recipe):
 @pytest.mark.parametrize("recipe", **BY_NAME)
 def test_neither_frame_is_changed(recipe):
     hits = tracks(4000.0)
-    science, dark = a_sky(300.0), replace(a_dark(hits), hits=hits)
+    science, dark = sky_frame(300.0), replace(dark_frame(hits), hits=hits)
     before = [a.copy() for a in (science.image, science.bad, dark.image, dark.hits)]
     recipe(science, dark, generator())
     for old, new in zip(before, (science.image, science.bad, dark.image, dark.hits), strict=True):
@@ -255,7 +265,7 @@ def test_neither_frame_is_changed(recipe):
 def test_of_a_larger_dark_a_part_is_taken_at_a_random_place():
     charges = np.arange(1, 61 * 71 + 1, dtype=np.float32).reshape(61, 71) * 10
     science = a_scene(0.0, (40, 50), gain=1.0, read_noise=0.0)
-    dark = replace(a_dark(charges), hits=charges)
+    dark = replace(dark_frame(charges), hits=charges)
     places = set()
     for seed in range(5):
         frame, truth = PhysicalRecipe()(science, dark, generator(seed))
@@ -270,7 +280,7 @@ def test_of_a_larger_dark_a_part_is_taken_at_a_random_place():
 def test_a_smaller_dark_is_refused_with_names_and_shapes(recipe):
     expected = r"dark frame 'dark-1' is \(200, 239\), smaller than science frame 'science-1': \(200, 240\)"
     with pytest.raises(ValueError, match=expected):
-        recipe(a_sky(300.0), a_dark(np.zeros((200, 239), np.float32)), generator())
+        recipe(sky_frame(300.0), dark_frame(np.zeros((200, 239), np.float32)), generator())
 
 
 # ---------------------------------------------------------------------------------------- frames of other kinds

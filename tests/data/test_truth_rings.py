@@ -18,7 +18,7 @@ from cosmicgate.detectors import Detection
 from cosmicgate.evaluation.frame_results import score_frame
 from cosmicgate.evaluation.scores import score
 from helpers.fits_files import write_cutout
-from helpers.hydra_config import composed
+from helpers.hydra_config import composed_config
 from helpers.repository import ROOT
 
 DATA = sorted(path.stem for path in (ROOT / "conf" / "data").glob("[!_]*.yaml"))
@@ -101,7 +101,7 @@ def expect_rings(folders) -> None:
 def test_every_choice_of_data_is_tested_on_a_truth_with_a_ring(name, files, lco_archive, tmp_path):
     assert name in TINY, f"conf/data/{name}.yaml is new: give it a line in TINY"
     told = ["data." + one.replace("{lco}", str(lco_archive)).replace("{root}", str(tmp_path)) for one in TINY[name]]
-    cfg = composed(f"data={name}", f"real={files}", *told, name="evaluate")
+    cfg = composed_config(f"data={name}", f"real={files}", *told, name="evaluate")
     data = build(cfg.data)
     data.prepare_test()
     for test_set in data.test_sets():

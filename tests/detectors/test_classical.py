@@ -16,7 +16,7 @@ from cosmicgate.detectors import for_telescope
 from cosmicgate.detectors.classical import AstroScrappy, saturated_stars
 from cosmicgate.evaluation.records import DetectorRecord
 from cosmicgate.report.tables.cells import published
-from helpers.configured_detectors import CLASSICAL, a_field, a_frame, detector, original
+from helpers.configured_detectors import CLASSICAL, detector_of_config, field_image, import_original, make_frame
 from helpers.train_command import TINY
 
 
@@ -42,7 +42,7 @@ def calls(monkeypatch):
 @pytest.mark.parametrize("telescope", ["decam", "0m4", "1m0", "2m0", ""])
 @pytest.mark.parametrize("name", CLASSICAL)
 def test_objlim_of_the_published_row_is_the_telescopes(name, telescope, calls):
-    detector(f"{name}_published").detect(a_frame(telescope=telescope))
+    detector_of_config(f"{name}_published").detect(make_frame(telescope=telescope))
     key = "objlim" if name == "astroscrappy" else "contrast"
     assert {call[key] for call in calls} == {{"0m4": 0.5, "1m0": 2.0, "2m0": 2.0}.get(telescope, 1.0)}
 
@@ -50,36 +50,36 @@ def test_objlim_of_the_published_row_is_the_telescopes(name, telescope, calls):
 @pytest.mark.parametrize(("telescope", "sigclip"), [("decam", 3), ("0m4", 15), ("1m0", 15), ("2m0", 15), ("", 3)])
 @pytest.mark.parametrize("name", CLASSICAL)
 def test_the_published_row_takes_its_mask_at_sigclip_3_on_decam_and_15_on_lco(name, telescope, sigclip):
-    found = detector(f"{name}_published")
+    found = detector_of_config(f"{name}_published")
     assert for_telescope(found.threshold, telescope, "threshold") == sigclip
     assert {1, 3, 15, 20} <= set(found.sweep)
 
 
 @pytest.mark.parametrize("name", CLASSICAL)
 def test_the_published_row_has_the_packages_noise_and_the_fair_row_the_frames(name, calls):
-    frame = a_frame(gain=4.0, read_noise=7.0, saturation=30_000.0)
+    frame = make_frame(gain=4.0, read_noise=7.0, saturation=30_000.0)
     gain = "gain" if name == "astroscrappy" else "effective_gain"
     for row, expected in ((f"{name}_published", (1.0, 6.5)), (name, (4.0, 7.0))):
         calls.clear()
-        detector(row).detect(frame)
+        detector_of_config(row).detect(frame)
         assert {(call[gain], call["readnoise"]) for call in calls} == {expected}
     if name == "astroscrappy":
         assert calls[0]["satlevel"] == 120_000
-        detector(f"{name}_published").detect(frame)
+        detector_of_config(f"{name}_published").detect(frame)
         assert calls[-1]["satlevel"] == 65_536, "the default of the package"
 
 
 @pytest.mark.parametrize("name", CLASSICAL)
 def test_the_published_row_stands_beside_the_papers_scores_and_the_fair_one_does_not(name):
     row = {"test_set": "decam", "data_origin": "real", "benchmark": "decam"}
-    assert published(row | {"detector": DetectorRecord.of(detector(f"{name}_published"))})
-    assert not published(row | {"detector": DetectorRecord.of(detector(name))})
+    assert published(row | {"detector": DetectorRecord.of(detector_of_config(f"{name}_published"))})
+    assert not published(row | {"detector": DetectorRecord.of(detector_of_config(name))})
 
 
 def test_both_packages_are_asked_for_the_same_thing_in_their_own_words(calls):
-    frame = a_frame(gain=3.0, read_noise=7.0, saturation=30_000.0)
+    frame = make_frame(gain=3.0, read_noise=7.0, saturation=30_000.0)
     for name in CLASSICAL:
-        replace(detector(name), sigfrac=0.1, threshold=5.0, sweep=()).detect(frame)
+        replace(detector_of_config(name), sigfrac=0.1, threshold=5.0, sweep=()).detect(frame)
     scrappy, lacosmic = calls
     assert {k: scrappy[k] for k in ("sigclip", "sigfrac", "niter")} == {"sigclip": 5.0, "sigfrac": 0.1, "niter": 4}
     assert {k: scrappy[k] for k in ("gain", "readnoise", "satlevel")} == dict(gain=3.0, readnoise=7.0, satlevel=90_000)
@@ -89,7 +89,7 @@ def test_both_packages_are_asked_for_the_same_thing_in_their_own_words(calls):
 
 def test_a_telescope_without_a_setting_is_refused_by_name():
     with pytest.raises(ValueError, match="objlim: expected a value for '2m0' or for 'other'"):
-        AstroScrappy(objlim={"0m4": 0.5}).detect(a_frame(telescope="2m0"))
+        AstroScrappy(objlim={"0m4": 0.5}).detect(make_frame(telescope="2m0"))
 
 
 @pytest.mark.parametrize(
@@ -116,23 +116,23 @@ def test_every_setting_and_the_version_are_in_the_identity_and_its_names_are_not
 
 @pytest.mark.parametrize("name", CLASSICAL)
 def test_a_point_of_the_sweep_is_the_librarys_own_answer(name):
-    found = replace(detector(name), sweep=(3.0, 6.0), sigfrac=0.1, objlim=1.0, grow=False)
-    frame = a_frame()
+    found = replace(detector_of_config(name), sweep=(3.0, 6.0), sigfrac=0.1, objlim=1.0, grow=False)
+    frame = make_frame()
     masks = found.detect(frame).masks
     for sigclip in (3.0, 6.0):
         if name == "astroscrappy":
             noise = dict(gain=4.0, readnoise=6.5, satlevel=180_000.0)
-            theirs, _ = astroscrappy.detect_cosmics(a_field(), sigclip=sigclip, sigfrac=0.1, objlim=1.0, **noise)
+            theirs, _ = astroscrappy.detect_cosmics(field_image(), sigclip=sigclip, sigfrac=0.1, objlim=1.0, **noise)
         else:
             noise = dict(effective_gain=4.0, readnoise=6.5)
-            _, theirs = original("lacosmic").remove_cosmics(a_field(), 1.0, sigclip, 0.1 * sigclip, **noise)
+            _, theirs = import_original("lacosmic").remove_cosmics(field_image(), 1.0, sigclip, 0.1 * sigclip, **noise)
         assert theirs.any()
         assert np.array_equal(masks[sigclip], theirs)
 
 
 @pytest.mark.parametrize("name", CLASSICAL)
 def test_the_sweep_runs_from_many_pixels_to_few_and_holds_the_threshold(name):
-    found, frame = detector(name), a_frame(a_field()[10:50, 20:70])
+    found, frame = detector_of_config(name), make_frame(field_image()[10:50, 20:70])
     masks = found.detect(frame).masks
     assert tuple(masks) == tuple(float(point) for point in found.sweep)
     assert min(masks) == 1
@@ -148,19 +148,23 @@ def test_the_sweep_runs_from_many_pixels_to_few_and_holds_the_threshold(name):
 
 @pytest.mark.parametrize("name", CLASSICAL)
 def test_the_hits_are_found(name):
-    mask = replace(detector(name), sweep=(6.0,)).detect(a_frame()).masks[6.0]
+    mask = replace(detector_of_config(name), sweep=(6.0,)).detect(make_frame()).masks[6.0]
     assert mask[70, 20]
     assert mask[20:27, 30:44][np.arange(14) // 2, np.arange(14)].all()
 
 
 def test_lacosmic_leaves_saturated_stars_alone_and_finds_a_saturated_hit():
-    image = a_field()
+    image = field_image()
     image[55:66, 85:96] = 45_000.0
     image[70, 20] = 45_000.0
     stars = saturated_stars(image, 45_000.0)
     assert stars[55:66, 85:96].all()
     assert not stars[70, 20]
-    mask = replace(detector("lacosmic"), sweep=(), threshold=3.0, grow=False).detect(a_frame(image)).masks[3.0]
+    mask = (
+        replace(detector_of_config("lacosmic"), sweep=(), threshold=3.0, grow=False)
+        .detect(make_frame(image))
+        .masks[3.0]
+    )
     assert not mask[55:66, 85:96].any()
     assert mask[70, 20]
 

@@ -20,7 +20,13 @@ from cosmicgate.inference.predictor import Predictor
 from cosmicgate.inference.preprocessing import interpolate_bad_pixels, to_native_float32
 from cosmicgate.io.fits.frames import read_frame, write_frame
 from cosmicgate.models import UNet
-from helpers.configured_detectors import a_field, a_frame, configured, detector, original
+from helpers.configured_detectors import (
+    detector_of_config,
+    detectors_of_config,
+    field_image,
+    import_original,
+    make_frame,
+)
 from helpers.repository import ROOT
 
 CONFIGS = sorted(p.stem for p in (ROOT / "conf" / "detector").glob("*.yaml"))
@@ -37,7 +43,7 @@ def test_every_detector_config_passes_the_check(name):
 
 @pytest.mark.parametrize("name", ["astroscrappy", "lacosmic", "astroscrappy_published"])
 def test_masks_of_classical_detectors_are_dilated_where_the_truth_is(name):
-    found, frame = replace(detector(name), threshold=5.0, sweep=()), a_frame()
+    found, frame = replace(detector_of_config(name), threshold=5.0, sweep=()), make_frame()
     plain = detect_for_truth(found, frame, dilated=False).masks[5.0]
     assert plain.any()
     assert np.array_equal(detect_for_truth(found, frame, dilated=True).masks[5.0], dilate(plain) & ~frame.bad)
@@ -45,9 +51,9 @@ def test_masks_of_classical_detectors_are_dilated_where_the_truth_is(name):
 
 @pytest.mark.parametrize(("name", "is_grown"), [("cosmic_conn_lco", True), ("deepcr_decam", False)])
 def test_only_the_pretrained_cosmic_conn_is_dilated_among_networks(name, is_grown):
-    found = detector(name)
+    found = detector_of_config(name)
     plain, mask = (
-        detect_for_truth(found, a_frame(), d).logits.sigmoid().numpy() >= found.threshold for d in (False, True)
+        detect_for_truth(found, make_frame(), d).logits.sigmoid().numpy() >= found.threshold for d in (False, True)
     )
     assert plain.any()
     assert np.array_equal(mask, dilate(plain) if is_grown else plain)
@@ -61,7 +67,7 @@ def test_a_network_is_dilated_only_if_it_learned_from_a_truth_without_a_ring():
     above.bias.data.fill_(-105)
     image = np.full((9, 9), 100, np.float32)
     image[4, 4] = 110
-    thin, frame = NetworkDetector(Predictor(above), "thin", None, None, grow=True), a_frame(image)
+    thin, frame = NetworkDetector(Predictor(above), "thin", None, None, grow=True), make_frame(image)
     assert (detect_for_truth(thin, frame, dilated=True).logits > 0).sum() == 9
     assert (detect_for_truth(thin, frame, dilated=False).logits > 0).sum() == 1
     assert (detect_for_truth(replace(thin, grow=False), frame, dilated=True).logits > 0).sum() == 1
@@ -88,12 +94,12 @@ def test_bad_pixels_beside_a_hit_stay_out_of_a_grown_mask():
 @pytest.mark.parametrize(
     "image",
     [
-        a_field().astype(np.uint16),
-        a_field().astype(">f4"),
-        a_field().astype("<f8"),
-        a_field().astype(">i2"),
-        np.asfortranarray(a_field()),
-        np.flip(np.flip(a_field()).copy()),
+        field_image().astype(np.uint16),
+        field_image().astype(">f4"),
+        field_image().astype("<f8"),
+        field_image().astype(">i2"),
+        np.asfortranarray(field_image()),
+        np.flip(np.flip(field_image()).copy()),
     ],
     ids=["uint16", "big-endian", "float64", "big-endian int16", "column by column", "backwards"],
 )
@@ -105,7 +111,7 @@ def test_an_image_of_any_type_order_and_layout_becomes_the_one_that_libraries_ta
     assert ready.flags.c_contiguous
     assert ready.flags.writeable
     assert not bad.any()
-    assert np.array_equal(ready, a_field().astype(image.dtype).astype(np.float32))
+    assert np.array_equal(ready, field_image().astype(image.dtype).astype(np.float32))
 
 
 def test_a_bad_column_is_interpolated_from_its_good_neighbours_for_networks():
@@ -123,7 +129,7 @@ def test_a_bad_column_is_interpolated_from_its_good_neighbours_for_networks():
 
 @pytest.mark.parametrize("blank", [0, 1, 40])
 def test_rows_without_a_good_pixel_cost_one_median_of_the_image(blank, monkeypatch):
-    image, median, calls = a_field(), np.median, []
+    image, median, calls = field_image(), np.median, []
     bad = np.zeros(image.shape, bool)
     bad[:blank] = bad[:, 7] = True
     monkeypatch.setattr(np, "median", lambda *a, **k: (calls.append(a), median(*a, **k))[1])
@@ -134,13 +140,13 @@ def test_rows_without_a_good_pixel_cost_one_median_of_the_image(blank, monkeypat
 
 
 def test_a_known_hot_column_leaves_no_hits_beside_it(real):
-    found = configured("released", f"weights={real('weights')}")["released_deepcr"]
+    found = detectors_of_config("released", f"weights={real('weights')}")["released_deepcr"]
     image = np.random.default_rng(0).normal(200, 8, (128, 128)).astype(np.float32)
     image[40:, 60] = 500
     bad = np.zeros(image.shape, bool)
     bad[40:, 60] = True
-    assert (found.detect(a_frame(image)).logits.numpy() > 0).any()
-    assert not (found.detect(a_frame(image, bad=bad)).logits.numpy() > 0).any()
+    assert (found.detect(make_frame(image)).logits.numpy() > 0).any()
+    assert not (found.detect(make_frame(image, bad=bad)).logits.numpy() > 0).any()
 
 
 def test_an_image_without_a_good_pixel_is_refused():
@@ -164,12 +170,14 @@ def answers(detector, frame):
 
 @pytest.mark.parametrize("number", range(4))
 def test_no_detector_changes_its_image_and_none_finds_a_hit_in_a_bad_pixel(number):
-    detectors = [*every_detector(), LACosmic(sweep=())] if number == 3 and original("lacosmic") else every_detector()
-    image, bad = a_field(), np.zeros((96, 128), bool)
+    detectors = (
+        [*every_detector(), LACosmic(sweep=())] if number == 3 and import_original("lacosmic") else every_detector()
+    )
+    image, bad = field_image(), np.zeros((96, 128), bool)
     image[10, 10:14] = [np.nan, np.inf, -np.inf, np.nan]
     image[70, 20] = np.nan
     bad[20, 30] = True
-    frame = a_frame(image.copy(), bad=bad.copy())
+    frame = make_frame(image.copy(), bad=bad.copy())
     frame.image.setflags(write=False)
     found = answers(detectors[number], frame)
     assert np.array_equal(frame.image, image, equal_nan=True)
@@ -178,19 +186,19 @@ def test_no_detector_changes_its_image_and_none_finds_a_hit_in_a_bad_pixel(numbe
     for y, x in ((10, 10), (10, 11), (70, 20), (20, 30)):
         assert np.all(found[..., y, x] <= (0 if found.dtype == bool else -30))
     far = np.s_[..., 30:60, 110:]
-    clean = answers(detectors[number], a_frame(bad=bad))
+    clean = answers(detectors[number], make_frame(bad=bad))
     if detectors[number].model != "theirs":  # its median may move by a pixel's rank
         assert np.array_equal(found[far], clean[far])
 
 
 @pytest.mark.parametrize("stored", ["uint16", ">f4", "<f8", "int16"])
 def test_a_fits_file_of_any_type_gives_the_same_hits(stored, tmp_path):
-    image = np.round(a_field()).astype(stored)
+    image = np.round(field_image()).astype(stored)
     header = fits.Header(dict(GAIN=4.0, RDNOISE=6.5, SATURATE=45_000.0, EXPTIME=90.0))
     fits.PrimaryHDU(image, header).writeto(tmp_path / "image.fits")
     frame = read_frame(tmp_path / "image.fits")
     for one in every_detector():
-        assert np.array_equal(answers(one, frame), answers(one, a_frame(np.round(a_field()))))
+        assert np.array_equal(answers(one, frame), answers(one, make_frame(np.round(field_image()))))
 
 
 # The telescope
@@ -210,11 +218,11 @@ def test_a_fits_file_of_any_type_gives_the_same_hits(stored, tmp_path):
 )
 def test_the_telescope_is_read_from_the_header_or_the_files_name(name, header, telescope, tmp_path):
     known = dict(GAIN=4.0, RDNOISE=6.5, SATURATE=45_000.0, EXPTIME=90.0)
-    fits.PrimaryHDU(a_field(), fits.Header(known | header)).writeto(tmp_path / name)
+    fits.PrimaryHDU(field_image(), fits.Header(known | header)).writeto(tmp_path / name)
     assert read_frame(tmp_path / name).telescope == telescope
 
 
 @pytest.mark.parametrize("telescope", ["decam", "1m0", ""])
 def test_the_telescope_survives_writing_and_reading(telescope, tmp_path):
-    write_frame(a_frame(telescope=telescope), tmp_path / "frame.fits")
+    write_frame(make_frame(telescope=telescope), tmp_path / "frame.fits")
     assert read_frame(tmp_path / "frame.fits").telescope == telescope

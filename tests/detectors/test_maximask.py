@@ -23,7 +23,7 @@ from cosmicgate.detectors.network import NetworkDetector
 from cosmicgate.evaluation.frame_results import mask_at
 from cosmicgate.inference.predictor import Predictor
 from cosmicgate.io.fits.frames import Frame
-from helpers.hydra_config import composed
+from helpers.hydra_config import composed_config
 from helpers.repository import ROOT
 
 # Probabilities of MaxiMask 1.4.1 (TensorFlow 2.21) on scene(430, 610): in each of 4x4 parts the one nearest to 1/2,
@@ -99,7 +99,7 @@ def frame(image: np.ndarray, bad: np.ndarray | None = None) -> Frame:
 
 @pytest.fixture(scope="module")
 def weights() -> str:
-    path = ROOT / composed("detector=maximask", name="evaluate").detector.maximask.weights
+    path = ROOT / composed_config("detector=maximask", name="evaluate").detector.maximask.weights
     if not path.is_file():
         pytest.skip(
             f"MaxiMask's weights are not at {path}: run scripts/convert_maximask.py, or set COSMICGATE_MAXIMASK"
@@ -239,7 +239,7 @@ def test_a_frame_stays_as_it_is():
 
 def test_missing_weights_are_unavailable_in_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("COSMICGATE_MAXIMASK", str(tmp_path / "none.pt"))
-    cfg = validate(composed("detector=maximask", name="evaluate"), Evaluate)
+    cfg = validate(composed_config("detector=maximask", name="evaluate"), Evaluate)
     with pytest.raises(Exception, match=r"none\.pt.*scripts/convert_maximask\.py") as caught:
         build(cfg.detector.maximask)
     assert isinstance(caught.value.__cause__ or caught.value, MissingDependency)

@@ -17,13 +17,13 @@ from cosmicgate.detectors.published import package_logits
 from cosmicgate.io.fits.frames import read_frame
 from cosmicgate.models import UNet
 from helpers.configured_detectors import (
-    PACKAGED,
+    PUBLISHED_PACKAGES,
     RELEASED,
-    a_field,
-    a_frame,
-    configured,
-    detector,
-    original,
+    detector_of_config,
+    detectors_of_config,
+    field_image,
+    import_original,
+    make_frame,
     probabilities,
 )
 from helpers.repository import ROOT
@@ -43,7 +43,7 @@ class Recorder(nn.Module):
 
 
 def test_tiles_lie_side_by_side_and_lose_their_own_median():
-    image = torch.from_numpy(a_field()[:48, :64])
+    image = torch.from_numpy(field_image()[:48, :64])
     image[:, 32:] += 1000
     network = Recorder()
     logits = package_logits(network, image, tile=32, multiple=16, sky="median")
@@ -56,7 +56,7 @@ def test_tiles_lie_side_by_side_and_lose_their_own_median():
 
 
 def test_a_tile_at_the_edge_is_cut_to_a_multiple_and_nothing_is_left_out():
-    image = torch.from_numpy(a_field()[:41, :37])
+    image = torch.from_numpy(field_image()[:41, :37])
     network = Recorder()
     assert torch.equal(package_logits(network, image, tile=32, multiple=16), image)
     assert network.seen == [(32, 32), (32, 5), (9, 32), (9, 5)]
@@ -75,9 +75,9 @@ def a_real_frame(request, real):
 
 
 def test_cosmic_conn_gives_the_probabilities_of_its_package(a_real_frame):
-    theirs = original("cosmic_conn.inference_cr").init_model("ground_imaging")
+    theirs = import_original("cosmic_conn.inference_cr").init_model("ground_imaging")
     wanted = theirs.detect_cr(a_real_frame.image.copy())
-    found = probabilities(replace(detector("cosmic_conn_lco"), grow=False), a_real_frame)
+    found = probabilities(replace(detector_of_config("cosmic_conn_lco"), grow=False), a_real_frame)
     searched = np.zeros(wanted.shape, bool)  # the package leaves out the last rows and columns
     searched[tuple(slice(0, n - n % 1024 % 16) for n in wanted.shape)] = True
     assert not wanted[~searched].any()
@@ -85,16 +85,16 @@ def test_cosmic_conn_gives_the_probabilities_of_its_package(a_real_frame):
 
 
 def test_deepcr_gives_the_probabilities_of_its_package(a_real_frame):
-    theirs = original("deepCR").deepCR(mask="decam")
+    theirs = import_original("deepCR").deepCR(mask="decam")
     fours = tuple(slice(0, n - n % 4) for n in a_real_frame.shape)  # the package fills up the others with zeros
     frame = a_real_frame.cut(*fours, name="fours")
-    found = probabilities(detector("deepcr_decam"), frame)
+    found = probabilities(detector_of_config("deepcr_decam"), frame)
     assert np.abs(found - theirs.clean(frame.image, binary=False)).max() <= 1e-6
 
 
-# Made by the original packages, cosmic-conn 0.6.1 and deepcr 0.3.1 on torch 2.13.0, from a_field() above:
-#   cosmic_conn.inference_cr.init_model("ground_imaging").detect_cr(a_field())[rows, columns]
-#   deepCR.deepCR(mask="decam").clean(a_field(), binary=False)[rows, columns]
+# Made by the original packages, cosmic-conn 0.6.1 and deepcr 0.3.1 on torch 2.13.0, from field_image() above:
+#   cosmic_conn.inference_cr.init_model("ground_imaging").detect_cr(field_image())[rows, columns]
+#   deepCR.deepCR(mask="decam").clean(field_image(), binary=False)[rows, columns]
 GOLDEN = {
     "cosmic_conn_lco": (
         [(20, 30), (20, 31), (21, 33), (23, 37), (26, 43), (70, 20), (41, 100), (60, 90)],
@@ -107,14 +107,14 @@ GOLDEN = {
 }
 
 
-@pytest.mark.parametrize("name", PACKAGED)
+@pytest.mark.parametrize("name", PUBLISHED_PACKAGES)
 def test_the_probabilities_are_those_that_the_package_once_gave(name):
     pixels, wanted = GOLDEN[name]
-    found = probabilities(replace(detector(name), grow=False), a_frame())[tuple(np.transpose(pixels))]
+    found = probabilities(replace(detector_of_config(name), grow=False), make_frame())[tuple(np.transpose(pixels))]
     assert found == pytest.approx(wanted, rel=1e-3, abs=1e-7)
 
 
-@pytest.mark.parametrize("name", PACKAGED)
+@pytest.mark.parametrize("name", PUBLISHED_PACKAGES)
 def test_the_package_itself_is_never_imported(name, command):
     code = (
         "import sys; from hydra import compose, initialize_config_dir; from cosmicgate.config import build\n"
@@ -122,25 +122,25 @@ def test_the_package_itself_is_never_imported(name, command):
         f"    cfg = compose('evaluate', ['detector={name}'])\n"
         f"build(cfg.detector.{name}); print({{'cosmic_conn', 'deepCR', 'learned_models'}} & set(sys.modules))"
     )
-    detector(name)
+    detector_of_config(name)
     done = command("-c", code)
     assert done.stdout.strip() == "set()", done.stderr
 
 
 def test_the_four_released_networks_are_rows_of_their_own(real):
-    found = configured("released", f"weights={real('weights')}")
+    found = detectors_of_config("released", f"weights={real('weights')}")
     assert tuple(found) == RELEASED
     assert [one.model for one in found.values()] == ["deepCR", "Att deepCR", "Cosmic-CoNN", "Att Cosmic-CoNN"]
     assert {one.variant for one in found.values()} == {"released"}
     assert len({str(one.identity) for one in found.values()}) == 4
     for one in found.values():
         assert (one.threshold, one.predictor.tile, one.predictor.halo) == (0.5, 256, 0)
-        assert probabilities(one, a_frame()).shape == (96, 128)
+        assert probabilities(one, make_frame()).shape == (96, 128)
 
 
 def test_the_identity_of_a_published_network_holds_its_weights_and_conventions(real):
     weights = real("weights")
-    one = configured("released", f"weights={weights}")["released_deepcr"]
+    one = detectors_of_config("released", f"weights={weights}")["released_deepcr"]
     other = published.released(UNet(), str(weights), "deepCR.pth", "another name", "DECam", tile=128)
     assert one.identity != other.identity
     assert one.identity[1] == other.identity[1]
@@ -157,7 +157,7 @@ def test_a_missing_package_is_one_sentence_that_says_what_to_install(monkeypatch
     )
     with pytest.raises(MissingDependency, match=f"^{sentence}$"):
         LACosmic()
-    for name, package in zip(PACKAGED, ("cosmic-conn", "deepcr"), strict=True):
+    for name, package in zip(PUBLISHED_PACKAGES, ("cosmic-conn", "deepcr"), strict=True):
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             cfg = compose("evaluate", [f"detector={name}"])
         with pytest.raises(Exception, match=f"the package {package} is not installed") as caught:

@@ -7,7 +7,7 @@ import pytest
 
 from conftest import ROOT
 from cosmicgate.report.tables import differences_csv, scores_csv
-from helpers.result_rows import a_difference, a_row
+from helpers.result_rows import difference_entry, result_row
 
 DOCS = ROOT / "docs"
 INTERVAL = re.compile(r"[+-]?[\d.]+ \[[+-]?[\d.]+, [+-]?[\d.]+\]")
@@ -59,8 +59,8 @@ def test_a_replaced_file_replaces_the_table(tmp_path, monkeypatch):
 
 def test_the_files_of_a_report_make_tables(tmp_path, monkeypatch):
     (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "new.csv").write_text(scores_csv([a_row()]))
-    (tmp_path / "results" / "new_differences.csv").write_text(differences_csv([a_difference()]))
+    (tmp_path / "results" / "new.csv").write_text(scores_csv([result_row()]))
+    (tmp_path / "results" / "new_differences.csv").write_text(differences_csv([difference_entry()]))
     monkeypatch.setattr(tables, "DOCS", tmp_path)
     kinds = {"scores": "new.csv", "hits": "new.csv", "differences": "new_differences.csv"}
     page = tables.updated("".join(f"<!-- {kind}: {file} -->\n<!-- end -->\n" for kind, file in kinds.items()))

@@ -8,7 +8,7 @@ from cosmicgate.evaluation.bootstrap import DRAWS, above_zero, interval, resampl
 from cosmicgate.evaluation.records import write_results
 from cosmicgate.evaluation.run import compare, evaluate
 from cosmicgate.report.write_report import write_report
-from helpers.fake_detectors import Brightness, Swept
+from helpers.fake_detectors import BrightnessLogits, BrightnessMasks
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
@@ -23,9 +23,9 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
     assert 0.90 < covered / len(found) < 0.98  # 0.95, less a little because frames are few
 
 
-def test_the_same_frames_give_the_same_intervals(a_set, tmp_path):
-    test_set = a_set(6)
-    rows = [evaluate([Brightness()], [test_set], tmp_path / name)[0] for name in "ab"]
+def test_the_same_frames_give_the_same_intervals(make_test_set, tmp_path):
+    test_set = make_test_set(6)
+    rows = [evaluate([BrightnessLogits()], [test_set], tmp_path / name)[0] for name in "ab"]
     assert rows[0] == rows[1]
     intervals = rows[0]["intervals"]
     assert intervals["draws"] == DRAWS
@@ -45,18 +45,18 @@ def test_the_draws_are_sums_of_whole_frames():
         assert np.array_equal(drawn[k], sum(int(w) * c for w, c in zip(weights[k], counts, strict=True)))
 
 
-def test_a_single_frame_has_scores_and_no_intervals(a_set, tmp_path):
-    (row,) = evaluate([Brightness()], [a_set(1)], tmp_path / "kept")
+def test_a_single_frame_has_scores_and_no_intervals(make_test_set, tmp_path):
+    (row,) = evaluate([BrightnessLogits()], [make_test_set(1)], tmp_path / "kept")
     assert row["dilated"]["f1"] > 0
     assert row["intervals"]["draws"] == 0
     assert set(row["intervals"]["dilated"].values()) == {None}
     assert {entry["interval"] for entry in row["per_hit"]["by_length"]} == {None}
 
 
-@pytest.mark.parametrize("detector", [Brightness(), Swept()])
+@pytest.mark.parametrize("detector", [BrightnessLogits(), BrightnessMasks()])
 @pytest.mark.parametrize("everywhere", [SKY, CORE, IGNORED])
-def test_frames_without_hits_or_without_sky_have_nulls_and_no_warning(a_set, tmp_path, detector, everywhere):
-    test_set = a_set(2)
+def test_frames_without_hits_or_without_sky_have_nulls_and_no_warning(make_test_set, tmp_path, detector, everywhere):
+    test_set = make_test_set(2)
     for folder in test_set.folders:
         np.save(folder / "truth.npy", np.full((160, 128), everywhere, np.uint8))
     results = compare([detector], [test_set], tmp_path / "kept")
@@ -75,9 +75,9 @@ def test_a_score_that_many_draws_lack_has_no_interval():
     assert above_zero(np.array([-1.0, 0.0, 1.0, 1.0])) == 0.625
 
 
-def test_a_difference_is_taken_on_the_same_frames(a_set, tmp_path):
-    better, worse = Brightness("Att deepCR", blur=1.0), Brightness("deepCR", blur=1.2)
-    results = compare([better, worse], [a_set(8)], tmp_path / "kept", [["Att deepCR", "deepCR"]])
+def test_a_difference_is_taken_on_the_same_frames(make_test_set, tmp_path):
+    better, worse = BrightnessLogits("Att deepCR", blur=1.0), BrightnessLogits("deepCR", blur=1.2)
+    results = compare([better, worse], [make_test_set(8)], tmp_path / "kept", [["Att deepCR", "deepCR"]])
     (entry,) = results["differences"]
     assert (entry["a"].model, entry["b"].model, entry["test_set"], entry["frames"]) == (
         "Att deepCR",
@@ -98,11 +98,11 @@ def test_a_difference_is_taken_on_the_same_frames(a_set, tmp_path):
 PAIRS = [["Att deepCR", "deepCR"], ["Att deepCR (Dice loss)", "Att deepCR"], ["Other", "Nobody"]]
 
 
-def test_a_pair_of_models_or_of_names_is_found_with_one_training(a_set, tmp_path, caplog):
-    detectors = [Brightness(model, variant=v) for v in ("", "released") for model in ("deepCR", "Att deepCR")]
-    detectors += [Brightness("Att deepCR", variant="Dice loss"), Brightness("Other")]
-    detectors += [Brightness("deepCR", trained_on="lco"), Brightness("Att deepCR", trained_on="lco")]
-    results = compare(detectors, [a_set(2)], tmp_path / "kept", PAIRS)
+def test_a_pair_of_models_or_of_names_is_found_with_one_training(make_test_set, tmp_path, caplog):
+    detectors = [BrightnessLogits(model, variant=v) for v in ("", "released") for model in ("deepCR", "Att deepCR")]
+    detectors += [BrightnessLogits("Att deepCR", variant="Dice loss"), BrightnessLogits("Other")]
+    detectors += [BrightnessLogits("deepCR", trained_on="lco"), BrightnessLogits("Att deepCR", trained_on="lco")]
+    results = compare(detectors, [make_test_set(2)], tmp_path / "kept", PAIRS)
     assert [(e["a"].name, e["b"].name, e["a"].trained_on) for e in results["differences"]] == [
         ("Att deepCR", "deepCR", "decam, simulated"),
         ("Att deepCR (released)", "deepCR (released)", "decam, simulated"),
@@ -114,5 +114,10 @@ def test_a_pair_of_models_or_of_names_is_found_with_one_training(a_set, tmp_path
     assert results["differences"][0]["core"]["f1"]["above_zero"] == 0.5
     assert "not compared: 'Other' - 'Nobody': not among the networks here (deepCR, " in caplog.text
     caplog.clear()
-    compare([Brightness("deepCR"), Brightness("LACosmic", trained_on=None)], [a_set(2)], tmp_path / "two", [["A", "B"]])
+    compare(
+        [BrightnessLogits("deepCR"), BrightnessLogits("LACosmic", trained_on=None)],
+        [make_test_set(2)],
+        tmp_path / "two",
+        [["A", "B"]],
+    )
     assert not caplog.text, "with one network there is nothing to compare"

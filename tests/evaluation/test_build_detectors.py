@@ -11,7 +11,7 @@ from cosmicgate.detectors import MissingDependency
 from cosmicgate.evaluation import build_detectors
 from cosmicgate.evaluation.records import DetectorRecord
 from cosmicgate.models import UNet
-from helpers.hydra_config import composed
+from helpers.hydra_config import composed_config
 
 
 def a_checkpoint(path: Path, **config) -> str:
@@ -91,11 +91,11 @@ def test_a_threshold_that_is_no_probability_is_refused_before_anything_is_scored
     with pytest.raises(Exception, match=f"threshold = {threshold}: expected a probability between 0 and 1"):
         build_detectors.build_detectors({"checkpoint": NODE["checkpoint"] | {"threshold": threshold}}, path)
     with pytest.raises(ConfigError, match=f"threshold: got {threshold}, expected a probability"):
-        validate(composed(f"threshold={threshold}"), Train)
+        validate(composed_config(f"threshold={threshold}"), Train)
 
 
 def test_the_experiment_of_the_papers_tables_has_every_row():
-    cfg = validate(composed("evaluation=paper_tables", "real=nowhere", name="evaluate"), Evaluate)
+    cfg = validate(composed_config("evaluation=paper_tables", "real=nowhere", name="evaluate"), Evaluate)
     config = OmegaConf.to_container(cfg, resolve=True)
     detectors, unavailable = build_detectors.build_detectors(config["detector"], config["checkpoint"])
     assert len(config["detector"]) == len(detectors) + len(unavailable) == 16, "pretrained and released are four each"

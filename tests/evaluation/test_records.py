@@ -6,7 +6,7 @@ import pytest
 
 from cosmicgate.evaluation.records import DetectorRecord, labels, titles, with_records, write_results
 from cosmicgate.report.results import read_results
-from helpers.result_rows import a_difference, a_row
+from helpers.result_rows import difference_entry, result_row
 
 
 def test_a_title_has_what_distinguishes_a_row_and_no_more():
@@ -52,10 +52,10 @@ def test_titles_of_earlier_versions_become_records(title, record):
 
 
 def test_results_of_earlier_versions_are_read(tmp_path):
-    new = {"rows": [a_row("deepCR (released)")], "differences": [a_difference()]}
+    new = {"rows": [result_row("deepCR (released)")], "differences": [difference_entry()]}
     row = {("provenance" if key == "data_origin" else key): value for key, value in new["rows"][0].items()}
     row |= {"detector": "deepCR (released)", "trained_on": "decam, simulated", "weights": "ab12"}
-    difference = a_difference(a="Att deepCR, seed 1", b="deepCR, seed 1", trained_on=["x", None])
+    difference = difference_entry(a="Att deepCR, seed 1", b="deepCR, seed 1", trained_on=["x", None])
     difference["provenance"] = difference.pop("data_origin")
     failed = {"test_set": "decam", "detector": "LACosmic", "reason": "no ink"}
     seconds = {"detector": "LACosmic", "trained_on": "y", "seconds": 1.0}
@@ -65,7 +65,7 @@ def test_results_of_earlier_versions_are_read(tmp_path):
     assert found["rows"] == [
         new["rows"][0] | {"detector": DetectorRecord("deepCR", "released", None, None, "decam, simulated", "ab12")}
     ]
-    assert found["differences"][0] == a_difference(
+    assert found["differences"][0] == difference_entry(
         a=DetectorRecord("Att deepCR", seed=1, trained_on="x"), b=DetectorRecord("deepCR", seed=1)
     )
     assert found["failed"] == [failed | {"detector": DetectorRecord("LACosmic")}]
@@ -73,7 +73,7 @@ def test_results_of_earlier_versions_are_read(tmp_path):
 
 
 def test_what_is_written_is_what_is_read(tmp_path):
-    content = {"rows": [a_row(DetectorRecord("deepCR", "released", 3, None, "x", "ab"))], "failed": []}
+    content = {"rows": [result_row(DetectorRecord("deepCR", "released", 3, None, "x", "ab"))], "failed": []}
     write_results(tmp_path / "results.json", content)
     assert read_results([tmp_path / "results.json"])["rows"] == content["rows"]
     assert with_records(content) == content

@@ -21,7 +21,7 @@ from cosmicgate.inference.tiling import tiled_logits
 from cosmicgate.io.fits.frames import Frame
 from cosmicgate.report.results import read_results
 from cosmicgate.report.tables import tables_of
-from helpers.fake_detectors import Brightness, Swept, a_frame, pixels_of
+from helpers.fake_detectors import BrightnessLogits, BrightnessMasks, save_frame, scored_pixels
 from helpers.networks import gated_network
 from helpers.train_command import TINY
 
@@ -29,11 +29,11 @@ from helpers.train_command import TINY
 
 
 @pytest.mark.parametrize("convention", ["dilated", "core"])
-def test_the_tables_numbers_are_scikit_learns(a_set, tmp_path, convention):
-    test_set, detector = a_set(), Brightness()
+def test_the_tables_numbers_are_scikit_learns(make_test_set, tmp_path, convention):
+    test_set, detector = make_test_set(), BrightnessLogits()
     results = compare([detector], [test_set], tmp_path / "kept")
     write_results(tmp_path / "results.json", results)
-    hit, logits = pixels_of(test_set, detector, convention)
+    hit, logits = scored_pixels(test_set, detector, convention)
     fpr, tpr, _ = sk.roc_curve(hit, logits, drop_intermediate=False)
     precision, recall, _ = sk.precision_recall_curve(hit, logits)
     mask = logits >= 0
@@ -60,9 +60,9 @@ def test_the_tables_numbers_are_scikit_learns(a_set, tmp_path, convention):
     assert float(shown["TPR at FPR 0.1 % (%)"]) == pytest.approx(100 * expected["tpr_at_fpr_0.1pct"], abs=0.2)
 
 
-def test_a_swept_detectors_points_are_joined_by_straight_lines_and_not_beyond(a_set, tmp_path):
-    test_set = a_set()
-    (row,) = evaluate([Swept()], [test_set], tmp_path / "kept")
+def test_a_swept_detectors_points_are_joined_by_straight_lines_and_not_beyond(make_test_set, tmp_path):
+    test_set = make_test_set()
+    (row,) = evaluate([BrightnessMasks()], [test_set], tmp_path / "kept")
     labelled = [load_labelled(folder) for folder in test_set.folders]
     image, truth = (np.concatenate([getattr(f, name).ravel() for f in labelled]) for name in ("image", "truth"))
     hit, image = truth[truth != IGNORED] != SKY, image[truth != IGNORED]
@@ -78,14 +78,14 @@ def test_a_swept_detectors_points_are_joined_by_straight_lines_and_not_beyond(a_
     assert row["dilated"]["roc_auc"] is None
 
 
-def test_thin_masks_are_grown_by_the_ring_where_the_truth_has_one(a_set, tmp_path):
+def test_thin_masks_are_grown_by_the_ring_where_the_truth_has_one(make_test_set, tmp_path):
     @dataclass
-    class Core(Swept):
+    class Core(BrightnessMasks):
         def detect(self, frame):
             found = load_labelled(next(f for f in test_set.folders if f.name == frame.name)).truth == CORE
             return Detection(masks={120.0: found})
 
-    test_set = a_set()
+    test_set = make_test_set()
     (row,) = evaluate([Core(grow=True)], [test_set], tmp_path / "grown")
     assert row["dilated"]["f1"] > 0.99
     for folder in test_set.folders:
@@ -95,16 +95,16 @@ def test_thin_masks_are_grown_by_the_ring_where_the_truth_has_one(a_set, tmp_pat
     assert row["dilated"]["f1"] < 0.7
 
 
-def test_the_ring_is_asked_for_or_left_out(a_set, tmp_path):
+def test_the_ring_is_asked_for_or_left_out(make_test_set, tmp_path):
     @dataclass
-    class Truth(Swept):
+    class Truth(BrightnessMasks):
         """Knows the core of every hit and nothing of the ring."""
 
         def detect(self, frame):
             found = load_labelled(next(f for f in test_set.folders if f.name == frame.name)).truth == CORE
             return Detection(masks={120.0: found})
 
-    test_set = a_set()
+    test_set = make_test_set()
     (row,) = evaluate([Truth()], [test_set], tmp_path / "kept")
     assert (row["core"]["f1"], row["core"]["fdr"], row["per_hit"]["recall"]) == (1, 0, 1)
     assert row["dilated"]["fdr"] == 0
@@ -114,8 +114,8 @@ def test_the_ring_is_asked_for_or_left_out(a_set, tmp_path):
 # ------------------------------------------------------------------------------------ hits one by one
 
 
-def test_hits_are_told_apart_by_length_and_by_brightness(a_set, tmp_path):
-    test_set, detector = a_set(), Brightness(blur=0.5)
+def test_hits_are_told_apart_by_length_and_by_brightness(make_test_set, tmp_path):
+    test_set, detector = make_test_set(), BrightnessLogits(blur=0.5)
     (row,) = evaluate([detector], [test_set], tmp_path / "kept")
     lengths, found = [], []
     for folder in test_set.folders:
@@ -155,36 +155,36 @@ def test_classes_of_hits_begin_where_they_say():
 # ------------------------------------------------------------------------------------ failures, resuming, memory
 
 
-def test_a_detector_that_raises_does_not_lose_the_others(a_set, tmp_path, caplog):
-    test_set = a_set(3)
-    broken = Brightness("Broken", blur=9.0, fail={2: RuntimeError("no ink\nin line 2")})
+def test_a_detector_that_raises_does_not_lose_the_others(make_test_set, tmp_path, caplog):
+    test_set = make_test_set(3)
+    broken = BrightnessLogits("Broken", blur=9.0, fail={2: RuntimeError("no ink\nin line 2")})
     with caplog.at_level(logging.DEBUG, "cosmicgate"):
-        results = compare([Brightness(), broken, Swept()], [test_set], tmp_path / "kept")
-    assert results["rows"] == evaluate([Brightness(), Swept()], [test_set], tmp_path / "other")
+        results = compare([BrightnessLogits(), broken, BrightnessMasks()], [test_set], tmp_path / "kept")
+    assert results["rows"] == evaluate([BrightnessLogits(), BrightnessMasks()], [test_set], tmp_path / "other")
     assert results["failed"] == [{"test_set": "decam", "detector": DetectorRecord.of(broken), "reason": "no ink"}]
     assert any(record.exc_info for record in caplog.records)
     with pytest.raises(RuntimeError, match="no ink"):  # train.py has one detector and wants to know
         evaluate([replace(broken, seen=["a frame"])], [test_set], tmp_path / "third")
 
 
-def test_a_resumed_evaluation_equals_an_uninterrupted_one(a_set, tmp_path):
-    test_set = a_set(5)
-    stopped = Brightness(fail={3: KeyboardInterrupt()})
+def test_a_resumed_evaluation_equals_an_uninterrupted_one(make_test_set, tmp_path):
+    test_set = make_test_set(5)
+    stopped = BrightnessLogits(fail={3: KeyboardInterrupt()})
     with pytest.raises(KeyboardInterrupt):
-        compare([Swept(), stopped], [test_set], tmp_path / "kept")
-    again = Brightness()
-    resumed = compare([Swept(), again], [test_set], tmp_path / "kept")
+        compare([BrightnessMasks(), stopped], [test_set], tmp_path / "kept")
+    again = BrightnessLogits()
+    resumed = compare([BrightnessMasks(), again], [test_set], tmp_path / "kept")
     assert again.seen == ["f2", "f3", "f4"], "two frames were finished"
-    assert resumed == compare([Swept(), Brightness()], [test_set], tmp_path / "other")
+    assert resumed == compare([BrightnessMasks(), BrightnessLogits()], [test_set], tmp_path / "other")
 
 
-def test_what_is_kept_belongs_to_this_detector_and_these_pixels(a_set, tmp_path):
-    test_set = a_set(2)
-    (first,) = evaluate([Brightness()], [test_set], tmp_path / "kept")
-    for changed in (Brightness(blur=1.0), Brightness(threshold=0.9)):
+def test_what_is_kept_belongs_to_this_detector_and_these_pixels(make_test_set, tmp_path):
+    test_set = make_test_set(2)
+    (first,) = evaluate([BrightnessLogits()], [test_set], tmp_path / "kept")
+    for changed in (BrightnessLogits(blur=1.0), BrightnessLogits(threshold=0.9)):
         assert evaluate([changed], [test_set], tmp_path / "kept") != [first]
     np.save(test_set.folders[0] / "truth.npy", np.full((160, 128), SKY, np.uint8))
-    detector = Brightness()
+    detector = BrightnessLogits()
     (again,) = evaluate([detector], [test_set], tmp_path / "kept")
     assert detector.seen == ["f0"]
     assert again["hits"] < first["hits"]
@@ -192,11 +192,11 @@ def test_what_is_kept_belongs_to_this_detector_and_these_pixels(a_set, tmp_path)
 
 def test_memory_does_not_grow_with_the_frames(tmp_path):
     shape = (1024, 1024)
-    folders = [a_frame(tmp_path / "data", n, shape) for n in range(8)]
+    folders = [save_frame(tmp_path / "data", n, shape) for n in range(8)]
     peaks = []
     for frames in (2, 8):
         tracemalloc.start()
-        evaluate([Swept()], [TestSet("decam", "simulated", tuple(folders[:frames]))], tmp_path / str(frames))
+        evaluate([BrightnessMasks()], [TestSet("decam", "simulated", tuple(folders[:frames]))], tmp_path / str(frames))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     pixels = 6 * shape[0] * shape[1]

@@ -1,11 +1,11 @@
-"""Write checkpoints of the tiny network, sound and faulty."""
+"""Write checkpoints of the tiny network, valid and faulty ones."""
 
 import torch
 
 from helpers.tiny_model import NETWORK, tiny_network
 
 
-def a_checkpoint(path, without="", **model):
+def write_checkpoint(path, without="", **model):
     """Write a checkpoint of a run with the tiny network; return its path."""
     state = {f"network.{name}": value for name, value in tiny_network().state_dict().items()}
     config = {"model": {"_target_": "cosmicgate.models.UNet"} | NETWORK | model, "title": "T", "trained_on": "x"}
@@ -16,16 +16,16 @@ def a_checkpoint(path, without="", **model):
     return path
 
 
-WRONG = {  # what differs in a checkpoint: the sentence
-    "a class that is not there": (
+FAULTY_CHECKPOINTS = {  # fault: (arguments of write_checkpoint, part of the error message)
+    "module that does not exist": (
         dict(_target_="nowhere.Plain"),
         "classes of cosmicgate alone, found nowhere.Plain; if",
     ),
-    "a class of another name": (
+    "class that does not exist": (
         dict(_target_="cosmicgate.models.Unet"),
         "cannot be made: expected a class, cosmicgate.models.Unet is none",
     ),
-    "an argument that it has not": (dict(colour="red"), "unexpected keyword argument 'colour'"),
+    "unknown argument": (dict(colour="red"), "unexpected keyword argument 'colour'"),
     "weights of another shape": (
         dict(channels=8),
         "its weights do not fit its network: Error(s) in loading state_dict for UNet: size",

@@ -1,4 +1,4 @@
-"""Build the detectors of the config files, and one field for all of them."""
+"""Build the detectors of the config files, and a field on which all of them are tested."""
 
 import importlib
 import warnings
@@ -13,15 +13,11 @@ from cosmicgate.io.fits.frames import Frame
 from helpers.repository import ROOT
 
 CLASSICAL = ("astroscrappy", "lacosmic")
-
-
-PACKAGED = ("cosmic_conn_lco", "deepcr_decam")
-
-
+PUBLISHED_PACKAGES = ("cosmic_conn_lco", "deepcr_decam")  # networks in the Python packages of their authors
 RELEASED = ("released_deepcr", "released_att_deepcr", "released_cosmic_conn", "released_att_cosmic_conn")
 
 
-def a_field():
+def field_image():
     """Compute sky, a star and three hits (H, W), ADU, to the same digits on every machine."""
     y, x = np.mgrid[:96, :128]
     image = 300.0 + (7 * y * y + 13 * x * y + 5 * x) % 61 - 30
@@ -33,14 +29,15 @@ def a_field():
     return image.astype(np.float32)
 
 
-def a_frame(image=None, **fields):
-    image = a_field() if image is None else image
+def make_frame(image=None, **fields):
+    """Make a frame of an image (H, W), ADU, by default of :func:`field_image`."""
+    image = field_image() if image is None else image
     known = {"gain": 4.0, "read_noise": 6.5, "saturation": 45_000.0, "exptime": 90.0, "name": "field"}
     return Frame(image=image, **(known | fields))
 
 
-def configured(name, *overrides):
-    """Build the detectors of a config file as the command does; skip those that miss a package."""
+def detectors_of_config(name, *overrides):
+    """Build the detectors of a config file by name; skip the test if a package is not installed."""
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("evaluate", [f"detector={name}", *overrides])
     try:
@@ -52,19 +49,21 @@ def configured(name, *overrides):
         pytest.skip(str(cause))
 
 
-def detector(name, *overrides):
-    return configured(name, *overrides)[name]
+def detector_of_config(name, *overrides):
+    """Build the detector that has the name of its config file."""
+    return detectors_of_config(name, *overrides)[name]
 
 
-def original(module):
-    """Import a package whose results ours are compared with; skip where it cannot be."""
+def import_original(module):
+    """Import the package of a method's authors; skip the test if it is not installed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # warnings of the imported package
         try:
             return importlib.import_module(module)
         except ImportError as error:
-            pytest.skip(f"the original is not here: {error}")
+            pytest.skip(f"the package of the authors is not installed: {error}")
 
 
 def probabilities(detector, frame):
+    """Compute the probability (H, W) that each pixel is hit."""
     return detector.detect(frame).logits.sigmoid().numpy()

@@ -1,4 +1,4 @@
-"""Count pixels in a process of its own, which imports this module instead of a test file."""
+"""Count pixels in a separate process, which imports this module instead of a test file."""
 
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from cosmicgate.data.pixel_labels import CORE, RING, SKY
 from cosmicgate.metrics import LogitHistogram
 
 
-def pixels(n=400_000, positive=0.003, spread=1.0, seed=0):
-    """Logits whose classes overlap about FPR 1e-4, and their truth: hits half core, half ring."""
+def simulated_pixels(n=400_000, positive=0.003, spread=1.0, seed=0):
+    """Simulate logits whose classes overlap at an FPR of about 1e-4, and labels: half of the hits core, half ring."""
     rng = np.random.default_rng(seed)
     truth = np.zeros(n, np.uint8)
     truth[: round(n * positive)] = rng.choice([CORE, RING], round(n * positive)).astype(np.uint8)
@@ -19,11 +19,11 @@ def pixels(n=400_000, positive=0.003, spread=1.0, seed=0):
     return logits.astype(np.float32), truth
 
 
-def count_a_share(rank: int, folder: str) -> None:
-    """Run in each of two processes: one counts a batch, the other three, of different sizes."""
+def count_share(rank: int, folder: str) -> None:
+    """Count one batch in the first of two processes, three batches of other sizes in the second, and save the sum."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    logits, truth = (torch.as_tensor(a) for a in pixels(5000))
+    logits, truth = (torch.as_tensor(a) for a in simulated_pixels(5000))
     parts = [slice(0, 1000)] if rank == 0 else [slice(1000, 1001), slice(1001, 4000), slice(4000, 5000)]
     histogram = LogitHistogram()
     for part in parts:

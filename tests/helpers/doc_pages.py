@@ -13,7 +13,7 @@ COMMANDS = ("python", "cosmicgate", "make")
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block.
+    """Hold a fenced code block of a page.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Block:
     def file(self) -> str:
         named = re.match(
             r"(?:# @package .*\n)?# ([\w/.-]+\.(?:py|yaml))\n", self.code
-        )  # Hydra wants its own line first
+        )  # Hydra requires its own line first
         return named[1] if named else ""
 
 
@@ -67,7 +67,7 @@ def commands(page: Path) -> Iterator[list[str]]:
     for line in lines + re.findall(r"`([^`]+)`", prose(page)):
         try:
             words = shlex.split(re.sub(r"(?<==)\$[A-Z_]+", "0", line), comments=True)  # a number
-        except ValueError:  # half of a quotation: no command
+        except ValueError:  # an unclosed quotation mark: no command
             continue
         while words and re.match(r"[A-Z_]+=", words[0]):
             words = words[1:]

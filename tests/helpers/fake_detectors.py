@@ -1,4 +1,4 @@
-"""Frames with simulated hits, and detectors that threshold their brightness."""
+"""Save frames with simulated hits, and define detectors that threshold the brightness of pixels."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +15,8 @@ from cosmicgate.detectors import Detection
 from cosmicgate.io.fits.frames import Frame
 
 
-def a_frame(folder: Path, number: int, shape=(160, 128), band="g", hits=12) -> Path:
-    """Save a sky of 100 ADU with tracks of up to 24 px and a few bad pixels; return its folder."""
+def save_frame(folder: Path, number: int, shape=(160, 128), band="g", hits=12) -> Path:
+    """Save a labelled frame: a sky of 100 ADU, tracks of up to 24 px, two ignored rows; return its folder."""
     rng = np.random.default_rng(number)
     image = rng.normal(100, 5, shape)
     core = np.zeros(shape, bool)
@@ -32,8 +32,8 @@ def a_frame(folder: Path, number: int, shape=(160, 128), band="g", hits=12) -> P
 
 
 @dataclass
-class Brightness:
-    """Detect bright pixels as hits, with noisy logits; ``fail`` maps a frame's number to the error raised there."""
+class BrightnessLogits:
+    """Give noisy logits of the brightness; ``fail`` maps the number of a call to the error raised in it."""
 
     model: str = "deepCR"
     blur: float = 2.0
@@ -58,8 +58,8 @@ class Brightness:
 
 
 @dataclass
-class Swept:
-    """Detect bright pixels as masks, one for each threshold in ADU."""
+class BrightnessMasks:
+    """Give a mask of the bright pixels for each of several thresholds, ADU."""
 
     model: str = "LACosmic"
     trained_on: str | None = None
@@ -71,8 +71,8 @@ class Swept:
         return Detection(masks={at: frame.image >= at for at in (105.0, 108.0, 112.0, 116.0, 120.0, 150.0)})
 
 
-def pixels_of(test_set, detector, convention):
-    """Collect truth and logit of every scored pixel of a test set."""
+def scored_pixels(test_set, detector, convention):
+    """Collect, for every scored pixel of a test set, whether it is hit, and its logit."""
     truths, logits = [], []
     for folder in test_set.folders:
         labelled = load_labelled(folder)
@@ -83,7 +83,7 @@ def pixels_of(test_set, detector, convention):
     return np.concatenate(truths), np.concatenate(logits)
 
 
-def a_test_set(folder: Path, frames=4, bands="g", **about) -> TestSet:
-    """Save a given number of frames and return the test set of them."""
-    folders = tuple(a_frame(folder, n, band=bands[n % len(bands)], **about) for n in range(frames))
+def make_test_set(folder: Path, frames=4, bands="g", **about) -> TestSet:
+    """Save labelled frames, with the bands in turn, and return the test set of them."""
+    folders = tuple(save_frame(folder, n, band=bands[n % len(bands)], **about) for n in range(frames))
     return TestSet("decam", "simulated", folders)

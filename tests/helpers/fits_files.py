@@ -1,4 +1,4 @@
-"""Write small FITS files, and check that faulty ones are refused."""
+"""Write small FITS files, and check the messages with which faulty ones are refused."""
 
 from pathlib import Path
 
@@ -9,24 +9,23 @@ from astropy.io import fits
 from cosmicgate.io.fits.hdus import FitsError
 
 HEADER = {"GAIN": 4.0, "RDNOISE": 6.5, "SATURATE": 45_000.0, "EXPTIME": 90.0, "FILTER": "g DECam SDSS c0001"}
-
-
 SHAPE = (20, 30)
 
 
-def an_image(level=100.0, shape=SHAPE, dtype=np.float32):
+def constant_image(level=100.0, shape=SHAPE, dtype=np.float32):
+    """Make an image whose pixels all have one value."""
     return np.full(shape, level, dtype)
 
 
-def a_file(path, *hdus, image=None, **cards):
+def write_fits(path, *hdus, image=None, **cards):
     """Write a primary HDU with a complete header, changed by ``cards`` (None removes one), and further HDUs."""
     header = fits.Header({word: value for word, value in (HEADER | cards).items() if value is not None})
     fits.HDUList([fits.PrimaryHDU(image, header), *hdus]).writeto(path)
     return path
 
 
-def refusal(call, *arguments, **known):
-    """Check that a file is refused with a message of one line that names it; return the message."""
+def refusal_message(call, *arguments, **known):
+    """Check that a file is refused with an error of one line that names it; return the message."""
     with pytest.raises(FitsError) as caught:
         call(*arguments, **known)
     assert "\n" not in str(caught.value)
@@ -40,7 +39,7 @@ def write_cutout(path, quality, name="DQ", **cards):
     fits.HDUList([fits.PrimaryHDU(), image, fits.ImageHDU(quality, name=name)]).writeto(path)
 
 
-def changed(file: Path, folder: Path, change, name: str | None = None) -> Path:
+def write_changed_copy(file: Path, folder: Path, change, name: str | None = None) -> Path:
     """Write a copy of a file whose HDUs were changed by ``change``."""
     path = folder / (name or file.name)
     with fits.open(file, lazy_load_hdus=False) as hdus:

@@ -1,7 +1,7 @@
 """Run train.py and evaluate.py in forks of an interpreter that has imported what they import.
 
-Imports are most of what a tiny training costs. Each fork is a process of its own, which runs the script from its first
-line to the exit of the interpreter; what has to hold for the imports themselves is tested in new interpreters.
+Most of the time of a tiny training goes into imports. Each fork is a process of its own, which runs the script from its
+first line to the exit of the interpreter; tests of the imports themselves use new interpreters.
 """
 
 import importlib
@@ -24,7 +24,7 @@ IMPORTED_LATER = ("wandb", "numba", "astroscrappy", "cosmicgate.training.module"
 
 
 class ForkedProcess:
-    """A script that runs in a fork, with the methods of :class:`subprocess.Popen` that tests use."""
+    """Control a script that runs in a fork, by the methods of :class:`subprocess.Popen` that tests use."""
 
     def __init__(self, folder: Path, args: list[str]) -> None:
         self.args, self.returncode = args, None
@@ -62,7 +62,7 @@ class ForkedProcess:
 
 
 class ForkServer:
-    """Starts the server with an environment, and scripts in forks of it.
+    """Start an interpreter that has imported the packages, and scripts in forks of it.
 
     Parameters
     ----------
@@ -94,13 +94,13 @@ class ForkServer:
 
 
 def write(folder: Path, name: str, number: int) -> None:
-    """Write a file that is whole as soon as it is there."""
+    """Write a file atomically."""
     (folder / f".{name}").write_text(str(number))
     (folder / f".{name}").rename(folder / name)
 
 
 def watched_fork(folder: Path) -> bool:
-    """Fork twice: return True in the process of the script; the one between waits for it and writes its status."""
+    """Fork twice: return True in the process of the script; the process between waits for it and writes its status."""
     if os.fork():
         return False
     if (pid := os.fork()) == 0:
@@ -111,7 +111,7 @@ def watched_fork(folder: Path) -> bool:
 
 
 def next_job() -> dict[str, Any] | None:
-    """Return a job in a fork that is to run it; return None at the end of the input, in the server."""
+    """Read jobs and fork for each: return the job in its fork, and None in the server at the end of the input."""
     while line := sys.stdin.readline():
         job = json.loads(line)
         if watched_fork(Path(job["folder"])):
@@ -121,13 +121,13 @@ def next_job() -> dict[str, Any] | None:
     return None
 
 
-def become(args: list[str], variables: dict[str, str], folder: str) -> None:
-    """Set up this process as the shell would have: arguments, environment, standard streams, random numbers."""
+def set_up_process(args: list[str], variables: dict[str, str], folder: str) -> None:
+    """Set up this process as a shell does: arguments, environment, standard streams; and reseed the random numbers."""
     for number, name, mode in ((0, os.devnull, os.O_RDONLY), (1, "out", os.O_WRONLY), (2, "err", os.O_WRONLY)):
         os.dup2(os.open(Path(folder) / name, mode | os.O_CREAT), number)
     os.environ.update(variables)
     sys.argv = args
-    # W&B makes this folder as it is imported, and each process that ends removes it.
+    # W&B makes this folder when it is imported, and every process removes it at its exit.
     importlib.import_module("wandb.sdk.data_types._private").MEDIA_TMP.name = tempfile.mkdtemp("wandb-media")
     random.seed()
     np.random.seed()  # noqa: NPY002 (the global generator is the one that a new interpreter seeds)
@@ -140,5 +140,5 @@ if __name__ == "__main__":
     for module in IMPORTED_LATER:
         importlib.import_module(module)
     if job := next_job():
-        become(**job)
+        set_up_process(**job)
         runpy.run_path(job["args"][0], run_name="__main__")

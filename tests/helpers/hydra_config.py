@@ -1,4 +1,4 @@
-"""Compose configurations as the commands do."""
+"""Compose configurations as train.py and evaluate.py do."""
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
@@ -7,8 +7,8 @@ from omegaconf import OmegaConf
 from helpers.repository import ROOT
 
 
-def composed(*overrides: str, name: str = "train"):
-    """Compose a configuration as the command does, with its run folder set."""
+def composed_config(*overrides: str, name: str = "train"):
+    """Compose the configuration ``name`` with overrides, with the run folder set to ``run``."""
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose(name, list(overrides), return_hydra_config=True)
     OmegaConf.set_readonly(cfg.hydra, False)
@@ -19,8 +19,8 @@ def composed(*overrides: str, name: str = "train"):
     return cfg
 
 
-def choices(*groups: str) -> list[str]:
-    """List every choice of some config groups as it is typed: experiment=ablations/ema."""
+def config_choices(*groups: str) -> list[str]:
+    """List every choice of some config groups as a user types it, such as experiment=ablations/ema."""
     files = [(group, path) for group in groups for path in (ROOT / "conf" / group).rglob("*.yaml")]
     names = [(group, path.relative_to(ROOT / "conf" / group).with_suffix("")) for group, path in files]
     return sorted(f"{group}={name}" for group, name in names if name.parent.name != "size")

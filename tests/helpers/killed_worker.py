@@ -1,4 +1,4 @@
-"""A masker that kills its own process, as a failing machine of a cluster would."""
+"""Define a masker that kills its own process, as a machine of a cluster may fail."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ class KilledMasker(CosmicRayMasker):
         note = Path(os.environ[MARKER_VARIABLE])
         first = image[0, 0] == FATAL_PIXEL["once"] and not note.exists()
         if first:
-            note.touch()  # by this image alone: the other one may come before it
+            note.touch()  # not for the other value, whose image may come first
         if first or image[0, 0] == FATAL_PIXEL["always"]:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().probability(image, bad, mosaic)

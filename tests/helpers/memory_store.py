@@ -1,4 +1,4 @@
-"""A filesystem in memory, as fsspec has it."""
+"""Provide the in-memory filesystem of fsspec, and frames to put into it."""
 
 from io import BytesIO
 
@@ -9,10 +9,11 @@ from helpers.mask_command import SHAPE
 from helpers.tiny_model import sky
 
 fsspec = pytest.importorskip("fsspec", reason="URLs need the extra s3")
-MEMORY = type(fsspec.filesystem("memory"))
+MemoryFileSystem = type(fsspec.filesystem("memory"))
 
 
-def frame(seed=0):
+def frame_bytes(seed=0):
+    """Make the bytes of a FITS file with one simulated image."""
     file = BytesIO()
     fits.PrimaryHDU(sky(SHAPE, seed)).writeto(file)
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""Raw DECam exposures in the archive's layout, made of simulated darks and a bias."""
+"""Write raw DECam exposures in the archive's layout, from simulated darks and a bias."""
 
 from dataclasses import replace
 
@@ -13,8 +13,8 @@ GAINS, NOISES, SATURATIONS = (4.6, 4.2), (7.2, 6.6), (43_266.0, 44_935.0)  # of 
 PRESCAN, OVERSCAN, POSTSCAN = 6, 50, 50  # columns, columns, rows
 
 
-def a_charge(shape, exptime, seed=0):
-    """Simulate a dark (H, W), electrons; return it with its hot pixels, bad columns and hits."""
+def dark_charge(shape, exptime, seed=0):
+    """Simulate the charge of a dark (H, W), electrons; return it with its hot pixels, bad columns and hits."""
     rng = np.random.default_rng(seed)
     ccd = replace(DECAM, shape=shape)
     hits = cosmic_rays(ccd, exptime, rng)

@@ -1,4 +1,4 @@
-"""A server on the loopback interface that answers as the archives do, with faults where a test sets them."""
+"""Serve on the loopback interface what the archives NOIRLab and Zenodo would answer, with faults that tests set."""
 
 import hashlib
 import json
@@ -33,8 +33,8 @@ def md5(content: bytes) -> str:
 
 
 @dataclass
-class Trouble:
-    """Fault of one response: an error status, a cut or a stall after some bytes, then a slow line, other content."""
+class Fault:
+    """Describe a faulty response: an error status, a cut or a stall after some bytes, slow sending, other content."""
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Trouble:
 
 @dataclass
 class Request:
-    """A request, with the number of bytes sent in its response."""
+    """Record a request, with the number of bytes sent in its response."""
 
     method: str
     path: str
@@ -55,19 +55,19 @@ class Request:
     sent: int = 0
 
 
-class Replay:
-    """The server. Its files and rows are what a test puts in; its requests are what a test looks at."""
+class ReplayServer:
+    """Run the server: a test fills its files, rows and records, and inspects its requests."""
 
     def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}  # path -> what is served there
+        self.files: dict[str, bytes] = {}  # path -> content
         self.records: dict[int, dict[str, Any]] = {}  # of Zenodo
         self.rows: list[dict[str, Any]] = []  # of NOIRLab
         self.fields = dict(FIELDS)
         self.prefix = ""  # "file:" in some answers of NOIRLab
         self.ranges = True
-        self.troubles: dict[str, list[Trouble]] = {}  # path -> one for each request to come
+        self.faults: dict[str, list[Fault]] = {}  # path -> faults of the next requests
         self.requests: list[Request] = []
-        self.go_on = threading.Event()
+        self.release = threading.Event()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"replay": self}))
         self.server.daemon_threads = True
         self.base = f"http://127.0.0.1:{self.server.server_port}"
@@ -77,7 +77,7 @@ class Replay:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.go_on.set()
+        self.release.set()
         self.server.shutdown()
         self.server.server_close()
 
@@ -85,7 +85,7 @@ class Replay:
         return [r for r in self.requests if r.path.split("?")[0] in self.files]
 
     def add_row(self, name: str, content: bytes, **facts: Any) -> dict[str, Any]:
-        """Put a file into NOIRLab."""
+        """Add a file to NOIRLab; return its row."""
         row = {
             "md5sum": md5(content),
             "archive_filename": f"/net/archive/pipe/{facts['caldat'].replace('-', '')}/ct4m/2012B-0001/{name}",
@@ -101,7 +101,7 @@ class Replay:
         return row
 
     def add_record(self, number: int, files: dict[str, bytes], new: bool = True) -> None:
-        """Put a record into Zenodo, in its present form or in the older one."""
+        """Add a record to Zenodo, in the present form or in the older one."""
         items = []
         for name, content in files.items():
             path = f"/api/records/{number}/files/{name}/content" if new else f"/api/files/0f1e/{name}"
@@ -151,7 +151,7 @@ class Replay:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    replay: Replay
+    replay: ReplayServer
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: object) -> None:
@@ -169,15 +169,15 @@ class _Handler(BaseHTTPRequestHandler):
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         request = Request(self.command, unquote(self.path), int(wanted[1]) if wanted else None, body)
         replay.requests.append(request)
-        waiting = replay.troubles.get(path, [])
-        trouble = waiting.pop(0) if waiting else Trouble()
+        waiting = replay.faults.get(path, [])
+        trouble = waiting.pop(0) if waiting else Fault()
         query = parse_qs(parts.query)
         if trouble.status:
             self.send_json(trouble.status, {"message": "come back later"}, trouble.headers)
         elif path in replay.files:
             content = replay.files[path] if trouble.content is None else trouble.content
             if "hdus" in query:
-                self.send(cut(content, map(int, query["hdus"][0].split(","))), request, Trouble(), chunked=True)
+                self.send(cut_hdus(content, map(int, query["hdus"][0].split(","))), request, Fault(), chunked=True)
             else:
                 self.send(content, request, trouble)
         else:
@@ -193,7 +193,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text)
 
-    def send(self, content: bytes, request: Request, trouble: Trouble, chunked: bool = False) -> None:
+    def send(self, content: bytes, request: Request, trouble: Fault, chunked: bool = False) -> None:
         start = request.start if self.replay.ranges and not chunked else None
         if start is not None and start >= len(content):
             self.send_json(416, {}, {"Content-Range": f"bytes */{len(content)}"})
@@ -216,13 +216,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(piece)
             self.wfile.flush()
             if trouble.stall is not None:
-                self.replay.go_on.wait(120)
+                self.replay.release.wait(120)
             if trouble.slow:
                 time.sleep(0.1)
         self.close_connection = trouble.cut is not None or trouble.stall is not None
 
 
-def cut(content: bytes, numbers: Iterable[int]) -> bytes:
+def cut_hdus(content: bytes, numbers: Iterable[int]) -> bytes:
     """Cut the given HDUs out of a FITS file, as the archive's service does."""
     with fits.open(BytesIO(content)) as hdus:
         out = BytesIO()
@@ -231,7 +231,9 @@ def cut(content: bytes, numbers: Iterable[int]) -> bytes:
 
 
 @cache
-def exposure(kind: str, seed: int, ccds: tuple[str, ...] = ("S29", "N4", "S4"), side: int = 64, **header: Any) -> bytes:
+def exposure_bytes(
+    kind: str, seed: int, ccds: tuple[str, ...] = ("S29", "N4", "S4"), side: int = 64, **header: Any
+) -> bytes:
     """Make a small multi-extension file in DECam's layout, tile-compressed: 'instcal', 'dqmask' or 'raw'.
 
     A raw CCD has two amplifiers, B left and A right; at the outer side of each are 6 columns without light and 50 of

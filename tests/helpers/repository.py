@@ -1,4 +1,4 @@
-"""Where the repository is."""
+"""Locate the root folder of the repository."""
 
 from pathlib import Path
 

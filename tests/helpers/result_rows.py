@@ -1,4 +1,4 @@
-"""Write rows of results and the folders of finished runs."""
+"""Make rows of results and write the folders of finished runs."""
 
 import json
 from pathlib import Path
@@ -21,8 +21,8 @@ SCORES = {
 PAIR = {"a": "Att deepCR", "b": "deepCR"}
 
 
-def a_row(detector="Att Cosmic-CoNN", test_set="decam", data_origin="simulated", points=200, **changes):
-    """Make a row as results.json has it; ``detector`` is a record, or a title as earlier versions had them."""
+def result_row(detector="Att Cosmic-CoNN", test_set="decam", data_origin="simulated", points=200, **changes):
+    """Make a row of results.json; ``detector`` is a record, or a title as in files of version 0.1."""
     rates = np.geomspace(1e-7, 1, points)
     curve = {
         "fpr": list(rates),
@@ -45,7 +45,8 @@ def a_row(detector="Att Cosmic-CoNN", test_set="decam", data_origin="simulated",
     return row | {"curves": {"dilated": curve, "core": curve}} | changes
 
 
-def a_difference(**changes):
+def difference_entry(**changes):
+    """Make an entry of results.json for the difference between the detectors of PAIR."""
     parts = {"dilated": SCORES, "core": SCORES, "per_hit": {"recall": 0.98, "false_per_megapixel": 3.25}}
     entry = {"test_set": "decam", "data_origin": "simulated", "frames": 8}
     entry |= {side: DetectorRecord(model, trained_on="decam, simulated") for side, model in PAIR.items()}
@@ -53,8 +54,8 @@ def a_difference(**changes):
     return entry | {part: dict.fromkeys(scores, found) for part, scores in parts.items()} | changes
 
 
-def a_run(folder: Path, *rows, seed=None, **more) -> Path:
-    """Write the files of a finished run."""
+def write_run(folder: Path, *rows, seed=None, **more) -> Path:
+    """Write the files of a finished run into a folder; return it."""
     (folder / "report").mkdir(parents=True)
     write_results(folder / "results.json", {"rows": rows} | more)
     if seed is not None:

@@ -1,12 +1,10 @@
-"""Simulate skies, darks and straight tracks with known values."""
+"""Simulate skies, darks and straight tracks with known levels and noise."""
 
 import numpy as np
 
 from cosmicgate.io.fits.frames import Frame
 
 SHAPE = (200, 240)
-
-
 GAIN, READ_NOISE = 4.0, 6.5
 
 
@@ -14,21 +12,22 @@ def generator(seed=0):
     return np.random.default_rng(seed)
 
 
-def a_frame(image, **fields):
+def make_frame(image, **fields):
+    """Make a frame of an image (H, W), ADU."""
     values = {"gain": GAIN, "read_noise": READ_NOISE, "saturation": 45_000.0, "exptime": 90.0, "name": "science-1"}
     return Frame(image=np.asarray(image, np.float32), **(values | fields))
 
 
-def a_sky(level, shape=SHAPE, gain=GAIN, seed=0):
+def sky_frame(level, shape=SHAPE, gain=GAIN, seed=0):
     """Simulate a frame of empty sky of ``level`` ADU with photon and read noise."""
     electrons = generator(seed).poisson(level * gain, shape) + generator(seed + 1).normal(0, READ_NOISE, shape)
-    return a_frame(electrons / gain, gain=gain)
+    return make_frame(electrons / gain, gain=gain)
 
 
-def a_dark(hits, noise=2.0, seed=5, **fields):
-    """Simulate a dark of 3 ADU with Gaussian ``noise`` (ADU) and ``hits`` (H, W), electrons, whose mask is not set."""
+def dark_frame(hits, noise=2.0, seed=5, **fields):
+    """Simulate a dark of 3 ADU with Gaussian ``noise``, ADU, and ``hits`` (H, W), electrons, not recorded in it."""
     image = generator(seed).normal(3, noise, hits.shape) + hits / GAIN
-    return a_frame(image, **({"name": "dark-1"} | fields))
+    return make_frame(image, **({"name": "dark-1"} | fields))
 
 
 def tracks(charge, shape=SHAPE, number=12):
@@ -40,7 +39,7 @@ def tracks(charge, shape=SHAPE, number=12):
     return image
 
 
-def deviation_of(values):
+def robust_sigma(values):
     """Estimate the standard deviation from the quartiles, which hits do not change."""
     low, high = np.percentile(values, [25, 75])
     return (high - low) / 1.349

@@ -1,4 +1,4 @@
-"""A tiny network that detects isolated bright pixels, with its model card."""
+"""Build a tiny network that detects isolated bright pixels, its model card, and images for it."""
 
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,12 @@ def tiny_network() -> UNet:
         for convolution in (first.conv2, last.conv1, last.conv2):
             convolution.weight[0, 0, 1, 1] = 1
         network.head.weight[0, 0] = 12
-        network.head.bias.fill_(-21.6)  # a hit is about nine times the noise above its neighbours
+        network.head.bias.fill_(-21.6)  # a hit is about 9 sigma above its neighbours
     return network.eval()
 
 
 def tiny_model(folder: Path, name: str = "tiny", **more: Any) -> Path:
-    """Write the network and its card into a folder; return the file of weights, for ``-m``."""
+    """Write the network and its card into a folder; return the path of the weights, as option ``-m`` takes it."""
     folder.mkdir(parents=True, exist_ok=True)
     content, sha256 = serialize(tiny_network().state_dict())
     about = dict(title="Tiny", version="0", trained_on="nothing", command="", data_hash="", seed=0, machine="")
@@ -56,7 +56,7 @@ def sky(shape: tuple[int, int] = (64, 80), seed: int = 0, level: float = 100.0, 
 
 
 def hit(shape: tuple[int, int] = (64, 80)) -> np.ndarray:
-    """Mark the hit pixels (H, W) of :func:`sky`."""
+    """Return the mask (H, W), bool, of the hit pixels of :func:`sky`."""
     where = np.zeros(shape, bool)
     for row, column in ((shape[0] // 2, shape[1] // 3), (shape[0] // 4, 2 * shape[1] // 3)):
         where[row, column] = where[row - 1, column + 1] = True

@@ -1,4 +1,4 @@
-"""Run train.py and evaluate.py as a user does."""
+"""Run train.py and evaluate.py as a user does, on tiny simulated data."""
 
 import json
 import os
@@ -25,7 +25,7 @@ TINY = (
 
 
 class Command:
-    """Run the user's own commands in processes of their own, without anybody's login.
+    """Run scripts of the repository in separate processes, without a W&B login.
 
     Parameters
     ----------
@@ -34,8 +34,8 @@ class Command:
     data : Path
         Folder of the frames that they simulate.
     forks : bool
-        Run train.py and evaluate.py in forks of an interpreter that has imported what they import (see fork_server);
-        else, and wherever a test has changed ``environment``, in new interpreters.
+        Run train.py and evaluate.py in forks of an interpreter that has imported their packages (see fork_server);
+        otherwise, and if a test has changed ``environment``, in new interpreters.
     """
 
     def __init__(self, home: Path, data: Path, forks: bool = False) -> None:
@@ -48,7 +48,7 @@ class Command:
         self._server: ForkServer | None = None
 
     def start(self, script: str, *arguments: str, **variables: str) -> subprocess.Popen | ForkedProcess:
-        """Start a script of the repository, with further variables of the environment."""
+        """Start a script of the repository, with further environment variables."""
         if script in SCRIPTS and self.environment == self._served:
             if self._server is None:
                 folder = Path(tempfile.mkdtemp(dir=self.environment["HOME"], prefix="forks"))
@@ -64,12 +64,12 @@ class Command:
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def train(self, run: Path, *arguments: str) -> dict[str, Any]:
-        """Train on tiny simulated frames; return results.json."""
+        """Train on tiny simulated frames; return the content of results.json."""
         done = self("train.py", "trainer=smoke", *TINY, f"data.root={self.data}", f"hydra.run.dir={run}", *arguments)
         assert done.returncode == 0, done.stderr
         return json.loads((run / "results.json").read_text())
 
     def close(self) -> None:
-        """End the server of the forks."""
+        """End the interpreter that is forked."""
         if self._server is not None:
             self._server.close()

@@ -1,4 +1,4 @@
-"""Read W&B's own files of offline runs."""
+"""Read the files that W&B writes for offline runs."""
 
 import struct
 from pathlib import Path
@@ -7,7 +7,7 @@ from wandb.proto import wandb_internal_pb2
 
 
 def offline_records(folder: Path) -> list[wandb_internal_pb2.Record]:
-    """Read W&B's own files of offline runs: records in blocks of 32 kB, each part with a header of 7 bytes."""
+    """Read the records of offline runs: blocks of 32 kB, in which each part of a record has a header of 7 bytes."""
     records = []
     for file in sorted(folder.glob("wandb/offline-run-*/*.wandb")):
         data, at, parts = file.read_bytes(), 7, b""
@@ -18,7 +18,7 @@ def offline_records(folder: Path) -> list[wandb_internal_pb2.Record]:
             length, kind = struct.unpack("<HB", data[at + 4 : at + 7])
             parts += data[at + 7 : at + 7 + length]
             at += 7 + length
-            if kind in (1, 4):  # a whole record, or the last part of one
+            if kind in (1, 4):  # a complete record, or the last part of one
                 records.append(wandb_internal_pb2.Record.FromString(parts))
                 parts = b""
     return records

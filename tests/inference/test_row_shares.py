@@ -12,7 +12,7 @@ from cosmicgate.inference.cascade import NO_HIT_LOGIT, Cascade, cascade_logits
 from cosmicgate.inference.row_shares import RowShares
 from cosmicgate.inference.streaming import MAX_SHARES, reach_of, streamed_logits
 from cosmicgate.inference.threads import for_each, run_in_threads
-from helpers.networks import network, noise
+from helpers.networks import network, noise_image
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def threads():
 @torch.inference_mode()
 @pytest.mark.parametrize("height", [1, 63, 384, 701])
 def test_the_number_of_threads_does_not_change_the_logits(threads, height):
-    made, image = network(), noise(height, 45)
+    made, image = network(), noise_image(height, 45)
     threads(1)
     alone = streamed_logits(made, image)
     for number in (2, 3, 4, 9):
@@ -40,7 +40,7 @@ def test_the_number_of_threads_does_not_change_the_logits(threads, height):
 @torch.inference_mode()
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
 def test_shares_of_networks_of_any_depth_join_without_a_seam(threads, depth):
-    made, image = network(depth=depth), noise(2 * 8 * 64 + 5, 40)
+    made, image = network(depth=depth), noise_image(2 * 8 * 64 + 5, 40)
     threads(2)
     whole = made.logits(image[None, None])[0, 0]
     assert torch.allclose(streamed_logits(made, image), whole, rtol=0, atol=1e-5)
@@ -59,7 +59,7 @@ def test_the_reach_is_as_far_as_a_pixel_is_felt():
 
 @torch.inference_mode()
 def test_a_thread_that_is_held_up_loses_rows_to_the_others_and_the_logits_stay(threads, monkeypatch):
-    made, image = network(), noise(1000, 24)
+    made, image = network(), noise_image(1000, 24)
     threads(1)
     alone = streamed_logits(made, image)
     shares, push, slow = [], streaming.StreamingUNet.push, []
@@ -88,7 +88,7 @@ def test_a_thread_that_is_held_up_loses_rows_to_the_others_and_the_logits_stay(t
 
 @torch.inference_mode()
 def test_the_cascade_gives_the_same_with_any_number_of_threads(threads):
-    made, image = network(scaling="robust"), noise(500, 300)
+    made, image = network(scaling="robust"), noise_image(500, 300)
     cascade = Cascade(network(depth=2, gate=False, scaling="robust"), 0.0)
     threads(1)
     alone = cascade_logits(made, cascade, image)
@@ -99,7 +99,7 @@ def test_the_cascade_gives_the_same_with_any_number_of_threads(threads):
 
 
 def test_the_sky_is_the_same_with_any_number_of_threads(threads):
-    image = noise(900, 500)
+    image = noise_image(900, 500)
     threads(1)
     alone = BackgroundGrid.of(image)
     threads(3)

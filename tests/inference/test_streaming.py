@@ -13,7 +13,7 @@ from cosmicgate.inference.predictor import Predictor
 from cosmicgate.inference.streaming import streamed_logits
 from cosmicgate.models import UNet
 from cosmicgate.models.normalization import asinh_normalize, level_and_noise
-from helpers.networks import network, noise
+from helpers.networks import network, noise_image
 
 
 def frame_logits(made: UNet, image: torch.Tensor, **how: object) -> torch.Tensor:
@@ -25,7 +25,7 @@ def frame_logits(made: UNet, image: torch.Tensor, **how: object) -> torch.Tensor
 @pytest.mark.parametrize("gate", [True, False])
 @pytest.mark.parametrize("rows", [1, 4, 16, 100])
 def test_rows_one_after_the_other_give_the_whole_image(depth, gate, rows):
-    made, image = network(depth=depth, gate=gate), noise(61, 45)
+    made, image = network(depth=depth, gate=gate), noise_image(61, 45)
     assert torch.allclose(streamed_logits(made, image, rows=rows), made(image[None, None])[0, 0], rtol=0, atol=1e-5)
 
 
@@ -33,7 +33,7 @@ def test_rows_one_after_the_other_give_the_whole_image(depth, gate, rows):
 @pytest.mark.parametrize("scaling", ["none", "robust"])
 @pytest.mark.parametrize("norm", ["batch", "group"])
 def test_a_frame_is_not_changed_and_logits_take_the_memory_of_its_copy(scaling, norm):
-    predictor, image = Predictor(network(norm, scaling)), noise(200, 139).numpy()
+    predictor, image = Predictor(network(norm, scaling)), noise_image(200, 139).numpy()
     before = image.copy()
     expected = predictor.logits(image)
     np.testing.assert_array_equal(image, before)
@@ -46,14 +46,14 @@ def test_a_frame_is_not_changed_and_logits_take_the_memory_of_its_copy(scaling, 
 @torch.inference_mode()
 @pytest.mark.parametrize("shape", [(1, 1), (8, 8), (3, 200), (200, 3), (129, 131), (64, 64)], ids=str)
 def test_an_image_of_any_shape_is_scored_as_a_whole(shape):
-    made, image = network(), noise(*shape)
+    made, image = network(), noise_image(*shape)
     assert torch.allclose(frame_logits(made, image), made(image[None, None])[0, 0], rtol=0, atol=1e-5)
 
 
 @torch.inference_mode()
 @pytest.mark.parametrize(("gate", "shared"), [(True, False), (True, True), (False, True)])
 def test_a_folded_network_computes_the_same_without_batch_norm(gate, shared):
-    made, image = network(gate=gate, shared=shared), noise(48, 52)[None, None]
+    made, image = network(gate=gate, shared=shared), noise_image(48, 52)[None, None]
     before = made(image)
     assert torch.allclose(fuse_batch_norm(made)(image), before, rtol=0, atol=1e-5)
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in fuse_batch_norm(made).modules())
@@ -64,15 +64,15 @@ def test_what_cannot_be_folded_or_streamed_is_refused_with_the_reason():
     with pytest.raises(ValueError, match=r"call network\.eval\(\) first"):
         fuse_batch_norm(network().train())
     with pytest.raises(ValueError, match="group norm depends on the whole image"):
-        streamed_logits(network("group"), noise(16, 16))
+        streamed_logits(network("group"), noise_image(16, 16))
     with pytest.raises(ValueError, match=r"expected an image \(H, W\), got \(1, 16, 16\)"):
-        streamed_logits(network(), noise(16, 16)[None])
+        streamed_logits(network(), noise_image(16, 16)[None])
 
 
 @torch.inference_mode()
 @pytest.mark.parametrize(("precision", "within"), [("bfloat16", 0.02), ("float16", 0.003)])
 def test_in_half_precision_probabilities_move_little(precision, within):
-    made, image = network(), noise(64, 64)
+    made, image = network(), noise_image(64, 64)
     exact, quick = frame_logits(made, image).sigmoid(), frame_logits(made, image, precision=precision).sigmoid()
     assert quick.dtype == torch.float32
     assert 0 < (quick - exact).abs().max() < within
@@ -81,13 +81,13 @@ def test_in_half_precision_probabilities_move_little(precision, within):
 @torch.inference_mode()
 @pytest.mark.parametrize("shared", [True, False])
 def test_group_norm_of_a_small_image_has_its_own_statistics(shared):
-    made, image = network("group", shared=shared), noise(100, 120)
+    made, image = network("group", shared=shared), noise_image(100, 120)
     assert torch.allclose(frame_logits(made, image), made(image[None, None])[0, 0], rtol=0, atol=1e-4)
 
 
 @torch.inference_mode()
 def test_frozen_group_norm_depends_on_no_tile():
-    made, image = network("group"), noise(300, 500)
+    made, image = network("group"), noise_image(300, 500)
     whole = with_frozen_group_norm(made, image).logits(image[None, None])[0, 0]
     for rows in (8, 64):
         by_rows = streamed_logits(with_frozen_group_norm(made, image), image, rows=rows)
@@ -97,7 +97,7 @@ def test_frozen_group_norm_depends_on_no_tile():
 
 @torch.inference_mode()
 def test_statistics_of_a_frame_are_those_of_most_of_it():
-    made, image = network("group"), noise(512, 512)
+    made, image = network("group"), noise_image(512, 512)
     star = image.clone()
     star[:100, :100] += 1e4
     ours = [with_frozen_group_norm(made, one).encoder[0].norm1.running_mean for one in (image, star)]
@@ -145,7 +145,7 @@ def test_sky_of_any_level_and_noise_is_made_alike():
 
 
 def test_a_part_is_scaled_as_it_is_in_the_whole():
-    image = noise(300, 400) * 7 + 40
+    image = noise_image(300, 400) * 7 + 40
     levels = BackgroundGrid.of(image)
     whole = levels.scaled(image)
     assert torch.allclose(levels.scaled(image[100:140, 37:90], 100, 37), whole[100:140, 37:90], atol=1e-6)
@@ -153,7 +153,7 @@ def test_a_part_is_scaled_as_it_is_in_the_whole():
 
 @pytest.mark.parametrize("shape", [(BLOCK, BLOCK), (40, 50), (1, 1)], ids=str)
 def test_up_to_one_block_an_image_is_scaled_as_a_crop_of_training(shape):
-    image = noise(*shape) * 7 + 40
+    image = noise_image(*shape) * 7 + 40
     assert torch.allclose(BackgroundGrid.of(image).scaled(image), asinh_normalize(image[None, None])[0, 0], atol=1e-6)
 
 
@@ -228,7 +228,7 @@ def lenient(threshold: float = 0.0, **form) -> Cascade:
 @pytest.mark.parametrize("shape", [(200, 301), (61, 45), (16, 16), (9, 130)], ids=str)
 @pytest.mark.parametrize("scaling", ["none", "robust"])
 def test_in_candidate_cells_logits_are_those_of_the_whole_image(shape, scaling):
-    made, image = network(scaling=scaling), noise(*shape)
+    made, image = network(scaling=scaling), noise_image(*shape)
     dense = frame_logits(made, image)
     logits = cascade_logits(made, lenient(3.0), image)
     seen = logits > NO_HIT_LOGIT
@@ -251,7 +251,7 @@ def test_only_the_coarse_stage_computes_in_bfloat16_where_the_processor_has_it(k
 
     monkeypatch.setattr(cascade, "has_native_bfloat16", lambda: knows)
     monkeypatch.setattr(cascade, "streamed_logits", watched)
-    made, image = network(), noise(61, 45)
+    made, image = network(), noise_image(61, 45)
     logits = cascade_logits(made, lenient(3.0), image)
     seen = logits > NO_HIT_LOGIT
     assert taken == [torch.bfloat16 if knows else torch.float32]
@@ -272,10 +272,10 @@ def test_boxes_hold_every_candidate_cell_and_stay_small(part):
 
 
 def test_a_calm_image_costs_the_network_nothing():
-    logits = cascade_logits(network(), lenient(1e6), noise(64, 64))
+    logits = cascade_logits(network(), lenient(1e6), noise_image(64, 64))
     assert (logits == NO_HIT_LOGIT).all()
 
 
 def test_a_cascade_refuses_group_norm():
     with pytest.raises(ValueError, match="a cascade needs batch norm"):
-        cascade_logits(network("group"), lenient(), noise(64, 64))
+        cascade_logits(network("group"), lenient(), noise_image(64, 64))

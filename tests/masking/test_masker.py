@@ -18,7 +18,7 @@ from cosmicgate.masking.options import MaskOptions
 from cosmicgate.masking.pipeline import mask_file
 from cosmicgate.masking.provenance_cards import short_cards
 from cosmicgate.pretrained.domain_check import FarFromTraining
-from helpers.checkpoints import WRONG, a_checkpoint
+from helpers.checkpoints import FAULTY_CHECKPOINTS, write_checkpoint
 from helpers.tiny_model import hit, sky, tiny_model
 
 SHAPE = (40, 56)
@@ -338,7 +338,7 @@ def test_an_image_unlike_the_training_gets_a_warning_with_the_reason(tmp_path):
 
 
 def test_a_checkpoint_is_a_model_with_a_checksum(tmp_path):
-    path = a_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    path = write_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt")
     for model in (path, tmp_path / "run"):
         loaded = cosmicgate.load(model)
         np.testing.assert_array_equal(loaded.mask(sky(SHAPE)), hit(SHAPE))
@@ -366,17 +366,17 @@ def record(**_):
     ids=str,
 )
 def test_a_checkpoint_calls_nothing_but_classes_of_networks(tmp_path, model):
-    path = a_checkpoint(tmp_path / "a.ckpt", **model)
+    path = write_checkpoint(tmp_path / "a.ckpt", **model)
     with pytest.raises(ValueError, match=r"a\.ckpt: its network cannot be made: expected .*\.record"):
         cosmicgate.load(path)
     assert not CALLED
 
 
-@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("wrong", FAULTY_CHECKPOINTS)
 def test_what_is_wrong_with_a_checkpoint_is_one_sentence(tmp_path, wrong):
-    changes, sentence = WRONG[wrong]
+    changes, sentence = FAULTY_CHECKPOINTS[wrong]
     with pytest.raises(ValueError, match=r"a\.ckpt: its ") as caught:
-        cosmicgate.load(a_checkpoint(tmp_path / "a.ckpt", **changes))
+        cosmicgate.load(write_checkpoint(tmp_path / "a.ckpt", **changes))
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500

@@ -16,7 +16,7 @@ from cosmicgate.masking.options import BatchOptions, MaskOptions
 from cosmicgate.masking.ray_backend import on_ray
 from cosmicgate.masking.temporary_folder import FOLDER
 from helpers.killed_worker import FATAL_PIXEL, MARKER_VARIABLE, KilledMasker
-from helpers.mask_command import DIES, SHAPE, process, run
+from helpers.mask_command import SELF_SIGNAL, SHAPE, run, start_process
 from helpers.tiny_model import hit, sky, tiny_model
 
 WHY = "s3:// needs the extra s3, and a server here moto[s3], flask and flask-cors"
@@ -116,7 +116,7 @@ def test_a_run_that_is_killed_leaves_no_half_object_and_is_resumed(bucket, tmp_p
     for number in range(3):
         put(bucket, f"night/{number}.fits", sky(SHAPE, number))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    killed = process("mask", "s3://sky/night/", "-m", model, code=DIES.format(signal="SIGKILL"))
+    killed = start_process("mask", "s3://sky/night/", "-m", model, code=SELF_SIGNAL.format(signal="SIGKILL"))
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
     assert sorted(contents(bucket, "night/")) == ["0.fits", "0_crmask.fits", "1.fits", "2.fits"]
@@ -163,7 +163,7 @@ def test_the_command_masks_a_list_of_a_bucket_on_ray(bucket, cluster, tmp_path):
     (tmp_path / "list").write_text("".join(f"s3://sky/night/{name}.fits\n" for name in (0, 1, "bad")))
     for said in ("pixels hit", "up to date"):
         arguments = ("--list", tmp_path / "list", "-m", model, "-o", "s3://sky/masks", "--ray", "local", "--jobs", 2)
-        out, err = (started := process("mask", *arguments)).communicate(timeout=600)
+        out, err = (started := start_process("mask", *arguments)).communicate(timeout=600)
         assert started.returncode == 1, err
         assert out.count(said) == 2, out
         assert err.startswith("error: s3://sky/night/bad.fits: not a whole FITS file"), err

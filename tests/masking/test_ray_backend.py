@@ -11,7 +11,7 @@ from cosmicgate.masking.load import load
 from cosmicgate.masking.options import BatchOptions, MaskOptions
 from cosmicgate.masking.ray_backend import on_ray
 from helpers.killed_worker import FATAL_PIXEL, MARKER_VARIABLE, KilledMasker
-from helpers.mask_command import SHAPE, process, run
+from helpers.mask_command import SHAPE, run, start_process
 from helpers.repository import ROOT
 from helpers.tiny_model import sky, tiny_model
 
@@ -78,7 +78,7 @@ def test_the_command_goes_on_with_a_list_on_ray(night, cluster, tmp_path):
     assert run("mask", names[0], "-m", model, "-o", out).exit_code == 0
     (night / "bad.fits").write_text("no FITS")
     (tmp_path / "list").write_text("# a night\n\n" + "".join(f"{path}\n" for path in [*names, night / "bad.fits"]))
-    started = process("mask", "--list", tmp_path / "list", "-m", model, "-o", out, "--ray", "local", "--jobs", 2)
+    started = start_process("mask", "--list", tmp_path / "list", "-m", model, "-o", out, "--ray", "local", "--jobs", 2)
     said, err = started.communicate(timeout=600)
     assert started.returncode == 1, err
     assert said.count("up to date") == 1

@@ -14,7 +14,7 @@ from cosmicgate.io.object_stores import TransportError
 from cosmicgate.io.urls import Url
 from cosmicgate.masking import pipeline, temporary_folder
 from helpers.mask_command import run
-from helpers.memory_store import MEMORY, frame, fsspec
+from helpers.memory_store import MemoryFileSystem, frame_bytes, fsspec
 from helpers.tiny_model import tiny_model
 
 
@@ -30,7 +30,7 @@ def said(done):
 
 def fails(monkeypatch, name, where, error):
     """Let a method of the filesystem fail at a path; return how often it was called there."""
-    calls, before = [], getattr(MEMORY, name)
+    calls, before = [], getattr(MemoryFileSystem, name)
 
     def failing(files, path, *arguments, **more):
         if path.rstrip("/") == where:
@@ -38,7 +38,7 @@ def fails(monkeypatch, name, where, error):
             raise error
         return before(files, path, *arguments, **more)
 
-    monkeypatch.setattr(MEMORY, name, failing)
+    monkeypatch.setattr(MemoryFileSystem, name, failing)
     return calls
 
 
@@ -87,7 +87,7 @@ def test_the_lock_of_a_folder_is_closed_before_it_is_removed(temporary, monkeypa
 
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), PermissionError("Forbidden"), FileNotFoundError()])
 def test_a_night_of_which_a_folder_cannot_be_listed_is_not_masked_in_part(error, memory, model, monkeypatch):
-    memory.pipe("/night/deep/er/2.fits", frame(2))
+    memory.pipe("/night/deep/er/2.fits", frame_bytes(2))
     fails(monkeypatch, "ls", "/night/deep", error)
     done = run("mask", "memory://night/", "--recursive", "-m", model)
     assert done.exit_code == 2
@@ -96,9 +96,9 @@ def test_a_night_of_which_a_folder_cannot_be_listed_is_not_masked_in_part(error,
 
 
 def test_a_folder_that_is_listed_at_the_second_attempt_is_whole(memory, monkeypatch):
-    memory.pipe("/night/deep/er/2.fits", frame(2))
-    memory.pipe("/night/.snapshot/3.fits", frame(3))
-    broken, before = [ConnectionResetError(104, "Connection reset by peer")], MEMORY.ls
+    memory.pipe("/night/deep/er/2.fits", frame_bytes(2))
+    memory.pipe("/night/.snapshot/3.fits", frame_bytes(3))
+    broken, before = [ConnectionResetError(104, "Connection reset by peer")], MemoryFileSystem.ls
 
     def once(files, path, *arguments, **more):
         assert ".snapshot" not in path
@@ -106,7 +106,7 @@ def test_a_folder_that_is_listed_at_the_second_attempt_is_whole(memory, monkeypa
             raise broken.pop()
         return before(files, path, *arguments, **more)
 
-    monkeypatch.setattr(MEMORY, "ls", once)
+    monkeypatch.setattr(MemoryFileSystem, "ls", once)
     found = object_stores.list_files(Url("memory://night/"), recursive=True)
     assert [str(url) for url in found] == [f"memory://night/{name}.fits" for name in (0, 1, "deep/er/2")]
     assert len(object_stores.list_files(Url("memory://night/"), recursive=False)) == 2
@@ -166,7 +166,7 @@ def test_a_reason_has_no_signature_in_it(monkeypatch):
 @pytest.mark.parametrize("ending", ["fits", "fits.gz"])
 def test_science_elsewhere_that_was_masked_in_place_is_replaced_only_when_told(ending, memory, model):
     precious = f"/night/p.{ending}"
-    memory.pipe(precious, gzip.compress(frame(1)) if ending.endswith("gz") else frame(1))
+    memory.pipe(precious, gzip.compress(frame_bytes(1)) if ending.endswith("gz") else frame_bytes(1))
     assert run("mask", f"memory:/{precious}", "-m", model, "--in-place").exit_code == 0
     before = memory.cat(precious)
     arguments = ("mask", "memory://night/0.fits", "-m", model, "-o", f"memory:/{precious}")
@@ -187,11 +187,11 @@ def test_what_came_meanwhile_is_not_overwritten_in_place(memory, model, monkeypa
 
     def detect(*arguments):
         patches = before(*arguments)
-        memory.pipe("/night/0.fits", frame(7))
+        memory.pipe("/night/0.fits", frame_bytes(7))
         return patches
 
     monkeypatch.setattr(pipeline, "detect", detect)
     done = run("mask", "memory://night/0.fits", "-m", model, "--in-place")
     assert done.exit_code == 1
     assert "error: memory://night/0.fits: it changed while it was searched" in done.stderr
-    assert memory.cat("/night/0.fits") == frame(7)
+    assert memory.cat("/night/0.fits") == frame_bytes(7)

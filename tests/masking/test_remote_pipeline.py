@@ -20,8 +20,8 @@ from cosmicgate.io.object_stores import TransportError, version
 from cosmicgate.io.urls import Url, address
 from cosmicgate.masking import temporary_folder
 from cosmicgate.masking.output_paths import inputs_of, output_of
-from helpers.mask_command import DIES, SHAPE, masked, process, run
-from helpers.memory_store import MEMORY, frame
+from helpers.mask_command import SELF_SIGNAL, SHAPE, read_mask, run, start_process
+from helpers.memory_store import MemoryFileSystem, frame_bytes
 from helpers.tiny_model import hit, sky, tiny_model
 
 
@@ -37,8 +37,8 @@ def mask_in(files, path):
 
 def watched(monkeypatch, name):
     """Return the list of what a method of the filesystem was called with from here on."""
-    calls, before = [], getattr(MEMORY, name)
-    monkeypatch.setattr(MEMORY, name, lambda self, *a, **k: (calls.append(a[0]), before(self, *a, **k))[1])
+    calls, before = [], getattr(MemoryFileSystem, name)
+    monkeypatch.setattr(MemoryFileSystem, name, lambda self, *a, **k: (calls.append(a[0]), before(self, *a, **k))[1])
     return calls
 
 
@@ -126,11 +126,11 @@ def test_masks_are_those_of_the_same_file_here(memory, model, tmp_path):
 def test_an_object_that_came_anew_is_fetched_and_masked_only_if_it_changed(memory, model, monkeypatch):
     arguments = ("mask", "memory://night/0.fits", "-m", model)
     assert run(*arguments).exit_code == 0
-    memory.pipe("/night/0.fits", frame(0))
+    memory.pipe("/night/0.fits", frame_bytes(0))
     fetched, sent = watched(monkeypatch, "get_file"), watched(monkeypatch, "put_file")
     assert "up to date" in run(*arguments).stdout
     assert (len(fetched), len(sent)) == (1, 0)
-    memory.pipe("/night/0.fits", frame(7))
+    memory.pipe("/night/0.fits", frame_bytes(7))
     assert "pixels hit" in run(*arguments).stdout
     assert (len(fetched), len(sent)) == (2, 1)
     assert "pixels hit" in run(*arguments, "--grow", 1).stdout, "other settings"
@@ -166,7 +166,7 @@ def test_an_object_is_changed_only_when_told(memory, model, monkeypatch):
     assert "error: memory://night/0.fits: it has masks by cosmicgate already" in other.stderr
 
 
-@pytest.mark.parametrize("content", [b"somebody's notes", frame(), frame()[:2000]])
+@pytest.mark.parametrize("content", [b"somebody's notes", frame_bytes(), frame_bytes()[:2000]])
 def test_what_is_no_product_is_replaced_only_when_told(content, memory, model):
     memory.pipe("/masks/0_crmask.fits", content)
     arguments = ("mask", "memory://night/0.fits", "-m", model, "-o", "memory://masks")
@@ -203,7 +203,7 @@ class Breaking:
     """A connection that breaks so many times in the middle of a file."""
 
     def __init__(self, monkeypatch, name, times):
-        self.tried, before = 0, getattr(MEMORY, name)
+        self.tried, before = 0, getattr(MemoryFileSystem, name)
 
         def breaks(files, source, target, **more):
             before(files, source, target, **more)
@@ -215,7 +215,7 @@ class Breaking:
                 files.store[files._strip_protocol(target)].truncate(3000)
                 raise ConnectionResetError(104, "Connection reset by peer")
 
-        monkeypatch.setattr(MEMORY, name, breaks)
+        monkeypatch.setattr(MemoryFileSystem, name, breaks)
 
 
 @pytest.mark.parametrize("name", ["get_file", "put_file"])
@@ -252,7 +252,9 @@ def test_a_connection_that_stays_broken_is_named_and_leaves_nothing_half(name, s
 )
 def test_what_stays_as_it_is_is_not_tried_again(error, said, memory, monkeypatch):
     url, calls = Url("memory://night/0.fits"), []
-    monkeypatch.setattr(MEMORY, "info", lambda self, path, **_: (_ for _ in ()).throw(calls.append(path) or error))
+    monkeypatch.setattr(
+        MemoryFileSystem, "info", lambda self, path, **_: (_ for _ in ()).throw(calls.append(path) or error)
+    )
     with pytest.raises(TransportError, match=str(url)) as caught:
         object_stores.remote_info(url)
     assert str(caught.value).endswith(said)
@@ -286,7 +288,7 @@ def test_versions_are_told_apart_by_checksum_or_time(told, expected):
 def test_urls_that_cannot_be_meant_are_wrong_arguments(arguments, sentence, memory, model, monkeypatch):
     monkeypatch.setitem(sys.modules, "s3fs", None)
     monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)  # if another test used it
-    monkeypatch.setitem(sys.modules["fsspec.registry"]._registry, "ftp", MEMORY)
+    monkeypatch.setitem(sys.modules["fsspec.registry"]._registry, "ftp", MemoryFileSystem)
     done = run("mask", *arguments, "-m", model)
     assert done.exit_code == 2
     assert sentence in " ".join(done.output.replace("│", " ").split())
@@ -307,7 +309,7 @@ def web(tmp_path):
     """Serve a folder with a night of three frames; return the URL of the night."""
     (tmp_path / "web" / "night").mkdir(parents=True)
     for number in range(3):
-        (tmp_path / "web" / "night" / f"{number}.fits").write_bytes(frame(number))
+        (tmp_path / "web" / "night" / f"{number}.fits").write_bytes(frame_bytes(number))
     handler = partial(type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None}))
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(tmp_path / "web"))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -322,14 +324,14 @@ def test_a_folder_of_the_web_is_read(web, temporary, model, tmp_path):
         assert done.exit_code == 1
         assert done.stdout.count(said) == 3, done.output
         assert done.stderr.startswith(f"error: no such FITS file: {web}none.fits")
-    np.testing.assert_array_equal(masked(tmp_path / "out" / "2_crmask.fits"), hit(SHAPE))
+    np.testing.assert_array_equal(read_mask(tmp_path / "out" / "2_crmask.fits"), hit(SHAPE))
     assert not list(temporary.iterdir())
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
 def test_a_run_that_is_stopped_or_killed_leaves_no_temporary_files(name, web, temporary, model, tmp_path, monkeypatch):
     pytest.importorskip("aiohttp", reason="https:// needs the extra s3")
-    stopped = process("mask", web, "-m", model, "-o", tmp_path / "out", code=DIES.format(signal=name))
+    stopped = start_process("mask", web, "-m", model, "-o", tmp_path / "out", code=SELF_SIGNAL.format(signal=name))
     stopped.communicate()
     assert stopped.returncode == {"SIGTERM": 130, "SIGKILL": -signal.SIGKILL}[name]
     assert [path.name for path in (tmp_path / "out").glob("[!.]*")] == ["0_crmask.fits"]

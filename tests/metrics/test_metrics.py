@@ -12,7 +12,7 @@ from sklearn import metrics as sk
 
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.metrics import BINS, Curves, LogitHistogram, counts_from_mask
-from helpers.counting_process import count_a_share, pixels
+from helpers.counting_process import count_share, simulated_pixels
 
 ALL = (SKY, CORE, RING, IGNORED)
 # Pixels and the part of them that is hit: one hit pixel must be less than the 1e-3 that is asked for.
@@ -31,7 +31,7 @@ def count(logits, truth):
 @pytest.mark.parametrize("spread", [0.3, 2.0])
 @pytest.mark.parametrize(("n", "positive"), MIXES)
 def test_roc_is_that_of_the_sorted_pixels(n, positive, spread):
-    logits, truth = pixels(n, positive, spread)
+    logits, truth = simulated_pixels(n, positive, spread)
     curves = Curves.from_counts(count(logits, truth))
     fpr, tpr, _ = sk.roc_curve(truth != SKY, logits)
     for at in (1e-4, 1e-3):  # those of the paper's tables
@@ -41,7 +41,7 @@ def test_roc_is_that_of_the_sorted_pixels(n, positive, spread):
 
 @pytest.mark.parametrize(("n", "positive"), MIXES)
 def test_precision_at_95_percent_tpr_is_that_of_the_sorted_pixels(n, positive):
-    logits, truth = pixels(n, positive)
+    logits, truth = simulated_pixels(n, positive)
     curves = Curves.from_counts(count(logits, truth))
     precision, recall, _ = sk.precision_recall_curve(truth != SKY, logits)
     exact = precision[np.searchsorted(-recall, -0.95, side="right") - 1]  # the highest threshold that reaches it
@@ -52,7 +52,7 @@ def test_precision_at_95_percent_tpr_is_that_of_the_sorted_pixels(n, positive):
 
 @pytest.mark.parametrize(("probability", "within"), [(0.5, 1e-12), (0.43, 1e-3), (0.99, 1e-3)])
 def test_scores_at_a_threshold_are_those_of_the_mask(probability, within):
-    logits, truth = pixels()
+    logits, truth = simulated_pixels()
     mask = logits >= math.log(probability / (1 - probability))
     scores = Curves.from_counts(count(logits, truth)).at_threshold(probability)
     hit = truth != SKY
@@ -71,7 +71,7 @@ def test_probability_one_half_is_exactly_logit_zero():
 
 
 def test_a_mask_goes_through_the_same_scores():
-    logits, truth = pixels()
+    logits, truth = simulated_pixels()
     truth[::7] = IGNORED
     of_mask = counts_from_mask(logits >= 0, truth)
     for convention in ("dilated", "core"):
@@ -91,7 +91,7 @@ def test_on_equal_rates_the_better_end_counts():
 
 
 def test_thinned_curves_keep_the_low_false_positive_rates():
-    curves = Curves.from_counts(count(*pixels(2_000_000, 0.01)))
+    curves = Curves.from_counts(count(*simulated_pixels(2_000_000, 0.01)))
     fpr, tpr = curves.roc(points=500)
     recall, precision = curves.pr(points=500)
     assert len(fpr) <= 500
@@ -158,7 +158,7 @@ def test_every_logit_is_counted_once_infinite_ones_too():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_half_and_double_precision_count_as_their_values(dtype):
-    logits, truth = (torch.as_tensor(a) for a in pixels(10_000))
+    logits, truth = (torch.as_tensor(a) for a in simulated_pixels(10_000))
     assert torch.equal(count(logits.to(dtype), truth), count(logits.to(dtype).float(), truth))
 
 
@@ -234,7 +234,7 @@ def test_memory_does_not_grow_with_the_pixels():
 
 
 def test_counts_of_batches_add_up():
-    logits, truth = pixels(5000)
+    logits, truth = simulated_pixels(5000)
     assert torch.equal(count(logits, truth), count(logits[:700], truth[:700]) + count(logits[700:], truth[700:]))
 
 
@@ -250,7 +250,7 @@ def test_counts_once_given_stay_as_they_are():
 
 @pytest.mark.slow  # each process imports torch anew
 def test_two_processes_count_what_one_counts(tmp_path):
-    mp.spawn(count_a_share, (str(tmp_path),), nprocs=2)
-    expected = count(*pixels(5000))
+    mp.spawn(count_share, (str(tmp_path),), nprocs=2)
+    expected = count(*simulated_pixels(5000))
     for rank in range(2):
         assert torch.equal(torch.load(tmp_path / f"{rank}.pt", weights_only=True), expected)

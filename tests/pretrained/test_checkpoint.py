@@ -281,7 +281,7 @@ def test_every_configuration_of_data_that_trains_can_be_made_of_its_checkpoint(t
     from omegaconf import OmegaConf
 
     from cosmicgate.config import build
-    from helpers.hydra_config import composed
+    from helpers.hydra_config import composed_config
 
     choices = [(), ("data/contamination=both",), ("data/darks=decam_raw", "data.darks.files=x"), ("data=mixture",)]
     choices += [
@@ -291,7 +291,7 @@ def test_every_configuration_of_data_that_trains_can_be_made_of_its_checkpoint(t
         ("~data/size", "data/science=files", "data.science.files=x", "data/darks=files", "data.darks.files=x"),
     ]
     for number, choice in enumerate(choices):
-        node = OmegaConf.to_container(composed(*choice), resolve=True)["data"]
+        node = OmegaConf.to_container(composed_config(*choice), resolve=True)["data"]
         path = a_checkpoint(tmp_path / f"{number}.ckpt", data=node)
         assert isinstance(build(build_detectors.data_of(str(path))), pl.LightningDataModule), choice
 

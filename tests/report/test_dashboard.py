@@ -17,7 +17,7 @@ from cosmicgate.report import wandb_charts
 from cosmicgate.report.figures.wandb_media import FALSE, FOUND, MISSED, overlay, roc_chart
 from cosmicgate.report.wandb_login import find_writable_folders, logged_in
 from cosmicgate.training.loggers import csv_logger, tensorboard_logger, wandb_logger, with_csv_logger
-from helpers.result_rows import SCORES, a_row, a_run
+from helpers.result_rows import SCORES, result_row, write_run
 from helpers.wandb_files import logged_keys, offline_records
 
 NODE = {
@@ -40,8 +40,8 @@ def test_a_training_is_told_apart_by_what_its_configuration_says():
 
 def test_every_detector_has_the_same_keys_and_no_unknown_score_is_logged():
     network, classical = (
-        wandb_charts.scores(a_row()),
-        wandb_charts.scores(a_row("LACosmic", points=12, trained_on=None)),
+        wandb_charts.scores(result_row()),
+        wandb_charts.scores(result_row("LACosmic", points=12, trained_on=None)),
     )
     assert network.keys() == classical.keys()
     assert network["test/decam/f1"] == 0.97494
@@ -81,8 +81,8 @@ def nobody(monkeypatch, tmp_path):
 
 
 def test_each_row_of_an_evaluation_is_a_run_of_its_own_and_stays_it(nobody, tmp_path):
-    mean = a_row("deepCR, mean of 2 seeds", curves=None)
-    rows = [a_row(), a_row(test_set="cutouts", data_origin="real"), mean]
+    mean = result_row("deepCR, mean of 2 seeds", curves=None)
+    rows = [result_row(), result_row(test_set="cutouts", data_origin="real"), mean]
     for _ in range(2):
         wandb_charts.show_evaluation(NODE, rows, [], [], tmp_path)
     folders = sorted((tmp_path / "wandb_rows").iterdir())
@@ -110,7 +110,7 @@ def test_an_evaluation_names_the_loggers_to_which_it_can_write():
 def test_tensorboard_gets_a_folder_for_each_detector(tmp_path):
     pytest.importorskip("tensorboard")
     node = {"_target_": "cosmicgate.training.loggers.tensorboard_logger", "folder": str(tmp_path)}
-    wandb_charts.show_evaluation(node, [a_row(), a_row("deepCR")], [], [], tmp_path)
+    wandb_charts.show_evaluation(node, [result_row(), result_row("deepCR")], [], [], tmp_path)
     folders = sorted((tmp_path / "tensorboard_rows").iterdir())
     assert [folder.name for folder in folders] == ["Att-Cosmic-CoNN_decam,-simulated", "deepCR_decam,-simulated"]
     assert all(list(folder.glob("events*")) for folder in folders)
@@ -122,12 +122,12 @@ def test_the_dashboard_shows_keys_that_runs_log(nobody, monkeypatch, tmp_path, c
     from cosmicgate.report import dashboard
 
     rows = [
-        a_row(),
-        a_row("deepCR"),
-        a_row(test_set="cutouts", data_origin="real", dilated=SCORES | {"precision_at_tpr_95pct": 1.0}),
+        result_row(),
+        result_row("deepCR"),
+        result_row(test_set="cutouts", data_origin="real", dilated=SCORES | {"precision_at_tpr_95pct": 1.0}),
     ]
-    a_run(tmp_path / "runs" / "a", *rows, seed=0)
-    a_run(tmp_path / "runs" / "b", *rows, seed=1)
+    write_run(tmp_path / "runs" / "a", *rows, seed=0)
+    write_run(tmp_path / "runs" / "b", *rows, seed=1)
     with pytest.raises(SystemExit, match="not logged in to W&B: run `wandb login`, then this command again"):
         dashboard.main([str(tmp_path / "runs")])
     saved = []

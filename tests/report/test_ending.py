@@ -14,7 +14,7 @@ from cosmicgate.evaluation.records import DetectorRecord, write_results
 from cosmicgate.evaluation.run import compare, score_training
 from cosmicgate.masking.load import load
 from cosmicgate.report.ending import log_scores
-from helpers.fake_detectors import Brightness, Swept
+from helpers.fake_detectors import BrightnessLogits, BrightnessMasks
 from helpers.train_command import TINY
 
 FAST = ("trainer=smoke", *TINY, "model=deepcr", "model.channels=4", "beside=[astroscrappy]", "logger=csv")
@@ -129,27 +129,27 @@ def test_a_name_that_is_none_stops_before_anything_is_made(command, tmp_path):
     assert not (tmp_path / "data").exists()
 
 
-def test_a_detector_beside_may_fail_and_the_network_may_not(a_set, tmp_path):
-    frames, missing = [a_set(2)], [{"detector": "gone", "reason": "no ink"}]
-    broken = Brightness("Broken", blur=1.0, fail={1: RuntimeError("no ink")})
-    content = score_training(Brightness(), [broken, Swept()], missing, frames, tmp_path / "kept")
+def test_a_detector_beside_may_fail_and_the_network_may_not(make_test_set, tmp_path):
+    frames, missing = [make_test_set(2)], [{"detector": "gone", "reason": "no ink"}]
+    broken = BrightnessLogits("Broken", blur=1.0, fail={1: RuntimeError("no ink")})
+    content = score_training(BrightnessLogits(), [broken, BrightnessMasks()], missing, frames, tmp_path / "kept")
     assert [row["detector"].model for row in content["rows"]] == ["deepCR", "LACosmic"]
     assert content["unavailable"] == missing
     assert content["failed"] == [{"test_set": "decam", "detector": DetectorRecord.of(broken), "reason": "no ink"}]
     with pytest.raises(RuntimeError, match="no ink"):
-        score_training(Brightness(fail={1: RuntimeError("no ink")}), [], [], frames, tmp_path / "other")
+        score_training(BrightnessLogits(fail={1: RuntimeError("no ink")}), [], [], frames, tmp_path / "other")
 
 
-def test_the_table_says_what_counts_as_hit_and_gives_intervals(a_set, tmp_path, caplog):
+def test_the_table_says_what_counts_as_hit_and_gives_intervals(make_test_set, tmp_path, caplog):
     caplog.set_level(logging.INFO)
-    with_ring = a_set(3)
+    with_ring = make_test_set(3)
     frames = []
     for folder in with_ring.folders:
         labelled = load_labelled(folder)
         frames.append(tmp_path / "thin" / folder.name)
         save_labelled(frame_of(labelled), labelled.truth, {"name": folder.name, "dilated": False}, frames[-1])
     thin = TestSet("thin", "simulated", tuple(frames))
-    rows = compare([Brightness("Att deepCR"), Swept()], [with_ring, thin], tmp_path / "kept")["rows"]
+    rows = compare([BrightnessLogits("Att deepCR"), BrightnessMasks()], [with_ring, thin], tmp_path / "kept")["rows"]
     log_scores(rows, [with_ring, thin], [tmp_path / name for name in ("tables.md", "masks_g.png", "masks_r.png")])
     lines = [record.getMessage() for record in caplog.records]
     heads = [number for number, line in enumerate(lines) if line.startswith(("decam", "thin"))]

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from cosmicgate.evaluation.records import titles
 from cosmicgate.report import pages, tables
 from cosmicgate.report.runs import find_runs, together
-from helpers.result_rows import SCORES, a_difference, a_row, a_run
+from helpers.result_rows import SCORES, difference_entry, result_row, write_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # Of a page that is to be looked at, and of nothing else: no update, no account, no name is looked up.
@@ -34,10 +34,14 @@ def page(tmp_path_factory) -> Path:
     home = tmp_path_factory.mktemp("page")
     better = SCORES | {"f1": 0.99, "fdr": 0.01}
     for seed in (0, 1):
-        a_run(home / "runs" / f"att, seed={seed}", a_row("Att deepCR", dilated=better, threshold=0.5 + seed), seed=seed)
+        write_run(
+            home / "runs" / f"att, seed={seed}",
+            result_row("Att deepCR", dilated=better, threshold=0.5 + seed),
+            seed=seed,
+        )
     gone = [{"detector": "maximask", "reason": "no <weights>"}]
-    rows = [a_row(), a_row("deepCR"), a_row(test_set="decam_g", data_origin="real")]
-    a_run(home / "runs" / "evaluation", *rows, differences=[a_difference()], unavailable=gone)
+    rows = [result_row(), result_row("deepCR"), result_row(test_set="decam_g", data_origin="real")]
+    write_run(home / "runs" / "evaluation", *rows, differences=[difference_entry()], unavailable=gone)
     pages.main([str(home / "runs"), "-o", str(home / "out" / "report.html")])
     return home / "out" / "report.html"
 
@@ -159,8 +163,8 @@ def test_classes_of_telescopes_share_a_table_and_a_detector_its_colour(tmp_path,
         "cosmicgate.report.figures.curves.recall_figure",
         lambda members, looks: drawn.append(list(looks.values())) or Figure(),
     )
-    silent = a_row("deepCR", test_set="lco_1m0", per_hit={"recall": 1.0, "false_per_megapixel": 0.0})
-    a_run(tmp_path / "lco", silent, a_row(test_set="lco_0m4"), a_row(test_set="lco_1m0"))
+    silent = result_row("deepCR", test_set="lco_1m0", per_hit={"recall": 1.0, "false_per_megapixel": 0.0})
+    write_run(tmp_path / "lco", silent, result_row(test_set="lco_0m4"), result_row(test_set="lco_1m0"))
     pages.main([str(tmp_path / "lco"), "-o", str(tmp_path / "report.html")])
     assert "By class of telescope: lco (simulated)" in (tmp_path / "report.html").read_text()
     assert drawn == [[("deepCR", 0), ("Att Cosmic-CoNN", 1)]] * 2, "places of all rows, as in the curves"
@@ -173,7 +177,11 @@ def test_what_runs_say_is_text_and_not_markup(page):
 
 
 def test_the_best_value_is_marked_in_words_and_the_published_is_not_judged():
-    rows = [a_row("deepCR"), a_row("Att deepCR", dilated=SCORES | {"f1": 0.98, "fdr": 0.01}), a_row("No F1")]
+    rows = [
+        result_row("deepCR"),
+        result_row("Att deepCR", dilated=SCORES | {"f1": 0.98, "fdr": 0.01}),
+        result_row("No F1"),
+    ]
     rows[2] |= {"dilated": SCORES | {"f1": None, "fdr": 0.5}}
     table = tables.tables_of(rows, "dilated")[1]
     assert table.heads[3:5] == ["F1", "F1, published"]
@@ -187,7 +195,10 @@ def test_the_best_value_is_marked_in_words_and_the_published_is_not_judged():
 
 def test_a_mean_of_seeds_on_one_frame_has_no_interval_and_a_table_all_the_same():
     spread = {"dilated": {key: [0.97, 0.98] for key in SCORES}}
-    rows = [a_row("deepCR, mean of 2 seeds", spread=spread, intervals={"dilated": {}, "draws": 0}), a_row("Att deepCR")]
+    rows = [
+        result_row("deepCR, mean of 2 seeds", spread=spread, intervals={"dilated": {}, "draws": 0}),
+        result_row("Att deepCR"),
+    ]
     found = tables.tables_of(rows, "dilated")[0].lines[0][2]
     assert found.text == "97.69"
     assert found.note == "(seeds 97.00 to 98.00)"
@@ -195,8 +206,8 @@ def test_a_mean_of_seeds_on_one_frame_has_no_interval_and_a_table_all_the_same()
 
 def test_rows_of_one_name_are_told_apart_by_seed_or_else_by_run(tmp_path):
     for seed in (0, 1):
-        a_run(tmp_path / f"run-{seed}", a_row(threshold=seed), seed=seed)
-    a_run(tmp_path / "twin", a_row(threshold=0))
+        write_run(tmp_path / f"run-{seed}", result_row(threshold=seed), seed=seed)
+    write_run(tmp_path / "twin", result_row(threshold=0))
 
     def names(paths):
         return list(titles(row["detector"] for row in together(find_runs(paths))["rows"]).values())
@@ -204,17 +215,17 @@ def test_rows_of_one_name_are_told_apart_by_seed_or_else_by_run(tmp_path):
     both = [tmp_path / "run-0", tmp_path / "run-1"]
     assert names(both) == ["Att Cosmic-CoNN, seed 0", "Att Cosmic-CoNN, seed 1"]
     assert names([both[0], tmp_path / "twin"]) == ["Att Cosmic-CoNN"], "the same row twice is one"
-    rows = [a_row(f"Att Cosmic-CoNN, seed {seed}", threshold=seed) for seed in (0, 1)]
-    a_run(tmp_path / "evaluation", *rows)
+    rows = [result_row(f"Att Cosmic-CoNN, seed {seed}", threshold=seed) for seed in (0, 1)]
+    write_run(tmp_path / "evaluation", *rows)
     assert names([*both, tmp_path / "evaluation"]) == names(both), "an evaluation of both has them again"
-    a_run(tmp_path / "tiled", a_row(threshold=0.25))
+    write_run(tmp_path / "tiled", result_row(threshold=0.25))
     facts = {"command": ["evaluate.py"], "seed": 0, "config": {"group": "evaluation"}}
     (tmp_path / "tiled" / "provenance.json").write_text(json.dumps(facts))
     one = [both[1], tmp_path / "tiled"]
     assert names(one) == ["Att Cosmic-CoNN (run-1)", "Att Cosmic-CoNN (tiled)"], (
         "the seed of an evaluation is not theirs"
     )
-    a_run(tmp_path / "other", a_row(threshold=3))
+    write_run(tmp_path / "other", result_row(threshold=3))
     assert names([both[0], tmp_path / "other" / "results.json"]) == [
         "Att Cosmic-CoNN (run-0)",
         "Att Cosmic-CoNN (other)",
@@ -222,7 +233,7 @@ def test_rows_of_one_name_are_told_apart_by_seed_or_else_by_run(tmp_path):
 
 
 def test_an_evaluation_of_which_all_failed_is_named_and_hides_no_other(tmp_path, caplog):
-    a_run(tmp_path / "good", a_row())
+    write_run(tmp_path / "good", result_row())
     (tmp_path / "bad").mkdir()
     failed = [{"detector": "a", "test_set": "b", "reason": "c"}]
     (tmp_path / "bad" / "results.json").write_text(json.dumps({"rows": [], "failed": failed}))

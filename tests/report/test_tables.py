@@ -8,13 +8,19 @@ from cosmicgate.evaluation.records import DetectorRecord, titles
 from cosmicgate.report import tables
 from cosmicgate.report.results import by_test_set
 from helpers.repository import ROOT
-from helpers.result_rows import SCORES, a_difference, a_row
+from helpers.result_rows import SCORES, difference_entry, result_row
 
 COSMIC_CONN = {"a": "Att Cosmic-CoNN", "b": "Cosmic-CoNN"}
 
 
 def test_tables_keep_test_sets_and_data_origins_apart():
-    rows = [a_row(), a_row(data_origin="real"), a_row(test_set="lco_0m4"), a_row("deepCR"), a_row("Old", frames=7)]
+    rows = [
+        result_row(),
+        result_row(data_origin="real"),
+        result_row(test_set="lco_0m4"),
+        result_row("deepCR"),
+        result_row("Old", frames=7),
+    ]
     made = tables.tables_of(rows, "dilated")
     assert [table.title.partition(". ")[0] for table in made] == ["Table 1", "Table 2"] * 4
     for table, about, lines in zip(
@@ -43,18 +49,18 @@ def texts(line):
 
 
 def test_tables_have_the_papers_units_its_values_and_a_dash_for_null():
-    one, two = tables.tables_of([a_row()], "dilated")
+    one, two = tables.tables_of([result_row()], "dilated")
     assert one.lines[0][:2] == ["Att Cosmic-CoNN", "decam, simulated"]
     assert texts(one.lines[0])[2:8] == ["97.69 [97.00, 98.00]", "97.69", "99.60", "99.60", "—", "98.99"]
     assert texts(one.lines[0])[8:] == ["0.9999", "0.9900"]
     assert texts(two.lines[0])[2:] == ["0.5", "0.9749", "0.9749", "0.9511", "0.9511", "0.0246", "0.0246"]
     assert "not the same frames" in one.caption
     assert "bootstrap over 8 frames, 1,000 draws; with so few" in one.caption
-    core = tables.tables_of([a_row(trained_on=None, threshold=None)], "core")[1]
+    core = tables.tables_of([result_row(trained_on=None, threshold=None)], "core")[1]
     assert texts(core.lines[0]) == ["Att Cosmic-CoNN", "—", "—", "0.5000", "0.9511", "0.0246"]
     assert "ublished" not in core.caption, "the paper has one convention"
-    assert "need several frames" in tables.tables_of([a_row(intervals={})], "core")[0].caption
-    (hits,) = tables.hit_tables([a_row()])
+    assert "need several frames" in tables.tables_of([result_row(intervals={})], "core")[0].caption
+    (hits,) = tables.hit_tables([result_row()])
     assert shown(hits)["Hits found (%)"] == "98.00"
     assert shown(hits)["1-2 px, of 40"] == "75.0"
     assert shown(hits)["≥3 px, of 0"] == "—"
@@ -74,19 +80,19 @@ def test_tables_have_the_papers_units_its_values_and_a_dash_for_null():
     ],
 )
 def test_published_values_stand_beside_their_own_detector_and_data(detector, test_set, f1):
-    assert tables.published(a_row(detector, test_set)).get("f1") == f1
+    assert tables.published(result_row(detector, test_set)).get("f1") == f1
 
 
 def test_a_users_files_never_stand_beside_published_values_whatever_their_name():
-    assert tables.published(a_row("deepCR", "decam", "semi-real", benchmark="")) == {}
-    assert tables.published(a_row("deepCR", "lco_0m4", "real", benchmark="")) == {}
-    old = a_row("deepCR", "decam", "semi-real")
+    assert tables.published(result_row("deepCR", "decam", "semi-real", benchmark="")) == {}
+    assert tables.published(result_row("deepCR", "lco_0m4", "real", benchmark="")) == {}
+    old = result_row("deepCR", "decam", "semi-real")
     del old["benchmark"]
     assert tables.published(old) == {}, "written before the rows knew what they are of"
 
 
 def test_csv_has_every_score_of_both_conventions_at_full_precision():
-    lines = list(csv.DictReader(tables.scores_csv([a_row(), a_row("deepCR")]).splitlines()))
+    lines = list(csv.DictReader(tables.scores_csv([result_row(), result_row("deepCR")]).splitlines()))
     assert len(lines) == 2 * (8 + 8 + 2 + 2 + 1)
     value = {(line["model"], line["convention"], line["score"]): line for line in lines}
     assert value["deepCR", "dilated", "f1"]["value"] == "0.97494"
@@ -103,8 +109,8 @@ def test_csv_has_every_score_of_both_conventions_at_full_precision():
 
 
 def test_differences_have_their_own_tables():
-    other = a_difference(**{k: DetectorRecord(m, trained_on="decam, simulated") for k, m in COSMIC_CONN.items()})
-    dilated, core, real, _ = tables.difference_tables([a_difference(), other, a_difference(data_origin="real")])
+    other = difference_entry(**{k: DetectorRecord(m, trained_on="decam, simulated") for k, m in COSMIC_CONN.items()})
+    dilated, core, real, _ = tables.difference_tables([difference_entry(), other, difference_entry(data_origin="real")])
     assert dilated.heads[1:] == [
         "Att deepCR - deepCR (trained on decam, simulated)",
         "Att Cosmic-CoNN - Cosmic-CoNN (trained on decam, simulated)",
@@ -113,22 +119,22 @@ def test_differences_have_their_own_tables():
     assert ["F1", *["+0.0125 [-0.0010, +0.0200], 97 %"] * 2] in [texts(line) for line in core.lines]
     assert "(real)" in real.title
     nothing = {"difference": None, "interval": None, "above_zero": None}
-    entry = a_difference(core=dict.fromkeys(SCORES, nothing))
+    entry = difference_entry(core=dict.fromkeys(SCORES, nothing))
     assert str(tables.difference_tables([entry])[1].lines[0][1]) == "—"
     assert len(tables.differences_csv([entry]).splitlines()) == 1 + 8 + 8 + 2
 
 
 def test_a_mean_of_seeds_tells_the_lowest_and_the_highest():
-    row = a_row("deepCR, mean of 2 seeds", spread={"dilated": {"f1": [0.9, 0.95]}})
+    row = result_row("deepCR, mean of 2 seeds", spread={"dilated": {"f1": [0.9, 0.95]}})
     _, two = tables.tables_of([row], "dilated")
     assert shown(two)["F1"].endswith("(seeds 0.9000 to 0.9500)")
     assert "Student's t" in two.caption
-    assert "seeds" not in shown(tables.tables_of([a_row()], "dilated")[1])["F1"]
+    assert "seeds" not in shown(tables.tables_of([result_row()], "dilated")[1])["F1"]
 
 
 def test_the_scores_of_a_csv_are_read_to_the_last_digit(tmp_path):
-    rows = [a_row(DetectorRecord("deepCR", "released", weights="ab12")), a_row("Att deepCR, seed 1")]
-    (tmp_path / "tables.csv").write_text(tables.scores_csv([*rows, a_row(test_set="cutouts")]))
+    rows = [result_row(DetectorRecord("deepCR", "released", weights="ab12")), result_row("Att deepCR, seed 1")]
+    (tmp_path / "tables.csv").write_text(tables.scores_csv([*rows, result_row(test_set="cutouts")]))
     found = tables.read_scores(tmp_path / "tables.csv")
     assert [row["detector"] for row in found[:2]] == [row["detector"] for row in rows]
     assert found[0]["dilated"] == rows[0]["dilated"]

@@ -16,8 +16,8 @@ from cosmicgate.report.figures.curves import draw_curves
 from cosmicgate.report.figures.mask_figures import save_figure
 from cosmicgate.report.results import read_results
 from cosmicgate.report.write_report import write_report
-from helpers.mask_scene import a_scene
-from helpers.result_rows import a_difference, a_row
+from helpers.mask_scene import labelled_scene
+from helpers.result_rows import difference_entry, result_row
 
 
 @pytest.fixture
@@ -51,9 +51,9 @@ def test_several_evaluations_make_one_report(tmp_path):
     gone = {"detector": "maximask", "reason": "no weights"}
     failed = {"test_set": "decam", "detector": DetectorRecord("LACosmic"), "reason": "no ink"}
     contents = [
-        {"rows": [a_row()], "unavailable": [gone], "differences": [a_difference()]},
-        {"rows": [a_row(), a_row(data_origin="real")], "unavailable": [gone], "failed": [failed]},
-        {"rows": [a_row(hits=0)]},
+        {"rows": [result_row()], "unavailable": [gone], "differences": [difference_entry()]},
+        {"rows": [result_row(), result_row(data_origin="real")], "unavailable": [gone], "failed": [failed]},
+        {"rows": [result_row(hits=0)]},
     ]
     for path, content in zip(paths, contents, strict=True):
         write_results(path, content)
@@ -62,14 +62,16 @@ def test_several_evaluations_make_one_report(tmp_path):
     text = (tmp_path / "report" / "tables.md").read_text()
     assert text.endswith("- LACosmic on decam failed: no ink\n- maximask: no weights\n")
     assert (tmp_path / "report" / "differences.csv").is_file()
-    write_results(paths[2], {"rows": [a_row(threshold=0.4)]})
+    write_results(paths[2], {"rows": [result_row(threshold=0.4)]})
     with pytest.raises(SystemExit, match=r"row 0 of .*a and row 0 of .*c are both 'Att Cosmic-CoNN' on 'decam"):
         main([*(str(path) for path in paths), "-o", str(tmp_path / "report")])
 
 
 def test_report_has_tables_and_a_figure_for_each_test_set_and_convention(results, tmp_path, legends):
-    swept = a_row("LACosmic", points=20)
-    path = results(swept, a_row(), a_row("deepCR", curves=None), a_row(test_set="lco/0m4", data_origin="real"))
+    swept = result_row("LACosmic", points=20)
+    path = results(
+        swept, result_row(), result_row("deepCR", curves=None), result_row(test_set="lco/0m4", data_origin="real")
+    )
     made = write_report(path, tmp_path / "report")
     assert sorted(made) == sorted((tmp_path / "report").iterdir())
     assert [file.name for file in made] == [
@@ -89,18 +91,18 @@ def test_report_has_tables_and_a_figure_for_each_test_set_and_convention(results
 
 
 def test_the_same_results_give_the_same_bytes(tmp_path):
-    once, again = (draw_curves([a_row()], tmp_path / name) for name in "ab")
+    once, again = (draw_curves([result_row()], tmp_path / name) for name in "ab")
     assert once[0].read_bytes() == again[0].read_bytes()
 
 
 def test_one_test_set_of_other_frames_gets_its_own_figure(tmp_path, legends):
-    made = draw_curves([a_row(), a_row("deepCR", frames=7)], tmp_path)
+    made = draw_curves([result_row(), result_row("deepCR", frames=7)], tmp_path)
     assert len(set(made)) == 2
     assert legends == [["Att Cosmic-CoNN"], ["deepCR"]]
 
 
 def test_a_detector_that_was_trained_twice_is_told_apart(tmp_path, legends):
-    draw_curves([a_row(), a_row(trained_on="lco"), a_row("deepCR")], tmp_path)
+    draw_curves([result_row(), result_row(trained_on="lco"), result_row("deepCR")], tmp_path)
     assert legends == [["Att Cosmic-CoNN [decam, simulated]", "Att Cosmic-CoNN [lco]", "deepCR"]]
 
 
@@ -111,15 +113,18 @@ def test_a_detector_that_was_trained_twice_is_told_apart(tmp_path, legends):
         ("[]", "rows"),
         ('{"rows": []}', "at least one row"),
         ({"rows": [{"detector": "deepCR"}]}, "row 0 lacks test_set, data_origin"),
-        ({"rows": [a_row(data_origin="made up")]}, "'made up', expected one of simulated"),
+        ({"rows": [result_row(data_origin="made up")]}, "'made up', expected one of simulated"),
         (
-            {"rows": [a_row(), a_row("deepCR", core={"f1": 1})]},
+            {"rows": [result_row(), result_row("deepCR", core={"f1": 1})]},
             "core.tpr_at_fpr_0.01pct = '', expected a number",
         ),
-        ({"rows": [a_row(per_hit={"recall": "all", "false_per_megapixel": 1})]}, "per_hit.recall = 'all', expected"),
-        ({"rows": [a_row() | {"detector": 3}]}, "the detector 3, expected an object"),
-        ({"rows": [a_row() | {"detector": {"name": "x"}}]}, "a detector has other fields"),
-        ({"rows": [a_row(), a_row()]}, "are both 'Att Cosmic-CoNN' on 'decam"),
+        (
+            {"rows": [result_row(per_hit={"recall": "all", "false_per_megapixel": 1})]},
+            "per_hit.recall = 'all', expected",
+        ),
+        ({"rows": [result_row() | {"detector": 3}]}, "the detector 3, expected an object"),
+        ({"rows": [result_row() | {"detector": {"name": "x"}}]}, "a detector has other fields"),
+        ({"rows": [result_row(), result_row()]}, "are both 'Att Cosmic-CoNN' on 'decam"),
     ],
 )
 def test_a_broken_results_file_is_refused_by_name(tmp_path, content, complaint):
@@ -135,11 +140,11 @@ def test_nothing_half_written_remains_when_drawing_fails(results, tmp_path, monk
         target.write(b"half a picture")
         raise RuntimeError("no ink")
 
-    write_report(results(a_row()), tmp_path / "report")
+    write_report(results(result_row()), tmp_path / "report")
     before = {path: path.read_bytes() for path in (tmp_path / "report").iterdir()}
     monkeypatch.setattr(Figure, "savefig", fail)
     with pytest.raises(RuntimeError, match="no ink"):
-        write_report(results(a_row("deepCR")), tmp_path / "report")
+        write_report(results(result_row("deepCR")), tmp_path / "report")
     with pytest.raises(RuntimeError, match="no ink"):
-        save_figure(mask_figures.masks_figure(*a_scene(), {}, "a scene"), tmp_path / "report" / "masks.png")
+        save_figure(mask_figures.masks_figure(*labelled_scene(), {}, "a scene"), tmp_path / "report" / "masks.png")
     assert {path: path.read_bytes() for path in (tmp_path / "report").iterdir()} == before

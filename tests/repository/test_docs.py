@@ -17,7 +17,7 @@ from cosmicgate import release
 from cosmicgate.cli import app
 from cosmicgate.config import Evaluate, Train, validate
 from helpers.doc_pages import anchors, blocks, commands, links, prose
-from helpers.hydra_config import composed
+from helpers.hydra_config import composed_config
 from helpers.repository import ROOT
 
 PAGES = sorted(
@@ -81,7 +81,7 @@ def test_every_training_and_evaluation_of_the_pages_can_be_composed(words):
     assert "-m" in flags or a_sweep or all(len(each) == 1 for each in values), "several values without -m"
     for job in zip_longest(*values):  # every value once
         overrides = [value or each[0] for value, each in zip(job, values, strict=True)]
-        validate(composed(*overrides, name=script), SCHEMES[script])
+        validate(composed_config(*overrides, name=script), SCHEMES[script])
 
 
 @pytest.mark.parametrize("words", given(lambda words: words[0] == "cosmicgate" and words[1].isidentifier()))

@@ -12,7 +12,7 @@ from astropy.io import fits
 from nbclient import NotebookClient
 
 from helpers.repository import ROOT
-from helpers.result_rows import a_difference, a_row, a_run
+from helpers.result_rows import difference_entry, result_row, write_run
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -79,8 +79,10 @@ def test_the_data_notebook_says_which_real_hits_are_missing(execute, tmp_path):
 
 @pytest.mark.parametrize("convention", ["dilated", "core"])
 def test_the_results_notebook_shows_what_the_results_files_say(execute, tmp_path, convention):
-    a_run(tmp_path / "runs" / "att", a_row("Att deepCR"), seed=0)
-    a_run(tmp_path / "runs" / "evaluation", a_row("deepCR"), a_row("LACosmic"), differences=[a_difference()])
+    write_run(tmp_path / "runs" / "att", result_row("Att deepCR"), seed=0)
+    write_run(
+        tmp_path / "runs" / "evaluation", result_row("deepCR"), result_row("LACosmic"), differences=[difference_entry()]
+    )
     printed = execute("02_results", RUNS=[str(tmp_path / "runs")], CONVENTION=convention)
     curves = f"curves_{convention}_decam_simulated"
     assert figures(tmp_path) == {curves, "recall_decam_simulated", "02_history"}

@@ -13,7 +13,7 @@ from pytorch_lightning.accelerators import CPUAccelerator
 
 from cosmicgate.config import ConfigError
 from cosmicgate.data.patches import DistributedSequentialSampler, EpochSampler, GridSampler, PatchDataset, make_loader
-from helpers.fake_detectors import a_frame
+from helpers.fake_detectors import save_frame
 from helpers.repository import ROOT
 from helpers.train_command import TINY
 from helpers.wandb_files import offline_records
@@ -49,7 +49,7 @@ def test_shares_hold_each_patch_once(length):
 
 
 def test_patches_that_cannot_be_dealt_are_refused_with_their_number(tmp_path):
-    patches = PatchDataset([a_frame(tmp_path, 0, (96, 96))], GridSampler(32))  # nine of them
+    patches = PatchDataset([save_frame(tmp_path, 0, (96, 96))], GridSampler(32))  # nine of them
     two = SimpleNamespace(global_rank=1, world_size=2, accelerator=CPUAccelerator())
     with pytest.raises(ConfigError, match=r"data.batch_size=5: 2 processes share a batch"):
         make_loader(patches, 5, 0, two)

@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from cosmicgate.config import KNOWN_AS, ConfigError, Evaluate, Train, validate
 from cosmicgate.training.stopping import renamed
-from helpers.hydra_config import composed
+from helpers.hydra_config import composed_config
 from helpers.train_command import TINY
 
 
@@ -26,7 +26,7 @@ from helpers.train_command import TINY
     ids=" ".join,
 )
 def test_what_is_typed_elsewhere_is_understood(words):
-    cfg = validate(composed(*words), Train)
+    cfg = validate(composed_config(*words), Train)
     for word in words:
         key, _, value = word.partition("=")
         if "." in key:
@@ -68,15 +68,15 @@ def test_a_name_of_ours_is_let_through(word):
 
 
 def test_every_answer_is_a_key_or_a_choice_that_exists():
-    train, evaluate = composed(), composed(name="evaluate")
+    train, evaluate = composed_config(), composed_config(name="evaluate")
     for here in KNOWN_AS.values():
         if " " in here or here.startswith(("~", "hydra.", "debug=")):
             continue
         if "=" in here:
             name = "evaluate" if here.startswith(("evaluation=", "detector=")) else "train"
-            composed(here, "real=nowhere", name=name)
+            composed_config(here, "real=nowhere", name=name)
         elif here == "data.part":
-            assert "part" in composed("data=lco").data
+            assert "part" in composed_config("data=lco").data
         else:
             assert OmegaConf.select(train, here, default=evaluate) is not evaluate, here
 
@@ -92,7 +92,7 @@ def test_every_answer_is_a_key_or_a_choice_that_exists():
 )
 def test_an_unknown_key_of_a_file_is_answered_too(override, schema, message):
     with pytest.raises(ConfigError, match=message):
-        validate(composed(override, name=schema.__name__.lower()), schema)
+        validate(composed_config(override, name=schema.__name__.lower()), schema)
 
 
 def test_the_command_answers_in_one_sentence(command):

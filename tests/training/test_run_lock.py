@@ -18,7 +18,7 @@ from cosmicgate.config import ConfigError, path_name
 from cosmicgate.training import run_lock
 from cosmicgate.training.run_lock import NOTE, alone, refuse_if_held
 from cosmicgate.training.stopping import typed, unquoted
-from helpers.hydra_config import composed
+from helpers.hydra_config import composed_config
 from helpers.repository import ROOT
 
 APP = """
@@ -228,7 +228,7 @@ def test_the_other_processes_of_a_training_hold_nothing(tmp_path, variable):
 )
 def test_the_folder_of_a_run_can_be_typed_back(choice, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "17")
-    composed(*choice)
+    composed_config(*choice)
     hydra = HydraConfig.get()
     for folder in (hydra.run.dir, f"{hydra.sweep.dir}/{hydra.sweep.subdir}"):
         for key in ("checkpoint", "start", "hydra.run.dir"):

@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from cosmicgate.config import ConfigError, Train, validate
 from cosmicgate.training.sweeps import FAILED, clear_run, is_finished, objective
-from helpers.hydra_config import composed
+from helpers.hydra_config import composed_config
 from helpers.repository import ROOT
 from helpers.train_command import TINY
 
@@ -35,7 +35,7 @@ def test_every_job_of_every_sweep_passes_the_check(sweep):
     first = {key: several[0] for key, several in found.items()}
     each_value_once = [first, *(first | {key: value} for key, several in found.items() for value in several[1:])]
     for job in each_value_once:
-        cfg = validate(composed(f"sweep={sweep}", *(f"{key}={value}" for key, value in job.items())), Train)
+        cfg = validate(composed_config(f"sweep={sweep}", *(f"{key}={value}" for key, value in job.items())), Train)
         assert cfg.group == sweep
         assert cfg.data.name.startswith("decam_")
 

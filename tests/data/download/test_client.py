@@ -16,8 +16,8 @@ from cosmicgate.data.download.client import Session
 from cosmicgate.data.download.client import _said as said
 from cosmicgate.data.download.fetch import complete
 from cosmicgate.data.download.manifest import BY_MD5, read_manifest
-from helpers.archive_files import BODY, HASTY, soon
-from helpers.replay_server import Trouble, md5
+from helpers.archive_files import BODY, FAST_RETRY, wait_until
+from helpers.replay_server import Fault, md5
 
 
 def wanted(replay, *names, content=BODY):
@@ -28,7 +28,7 @@ def wanted(replay, *names, content=BODY):
     return Manifest("here", "nobody", "none", {}, "2026-01-01", files)
 
 
-def got(root, manifest, manners=HASTY, **more):
+def got(root, manifest, manners=FAST_RETRY, **more):
     return complete(manifest, root, "test", manners, **more)
 
 
@@ -37,7 +37,7 @@ def got(root, manifest, manners=HASTY, **more):
 
 def test_a_dropped_connection_goes_on_where_it_broke(replay, tmp_path):
     manifest = wanted(replay, "a")
-    replay.troubles["/a"] = [Trouble(cut=100_000), Trouble(cut=50_000)]
+    replay.faults["/a"] = [Fault(cut=100_000), Fault(cut=50_000)]
     got(tmp_path, manifest)
     assert (tmp_path / "a").read_bytes() == BODY
     assert [r.start for r in replay.requests] == [None, 100_000, 150_000]
@@ -45,14 +45,14 @@ def test_a_dropped_connection_goes_on_where_it_broke(replay, tmp_path):
 
 
 def test_a_file_may_break_more_often_than_there_are_attempts_while_it_grows(replay, tmp_path):
-    replay.troubles["/a"] = [Trouble(cut=20_000) for _ in range(10)]
+    replay.faults["/a"] = [Fault(cut=20_000) for _ in range(10)]
     got(tmp_path, wanted(replay, "a"))
     assert (tmp_path / "a").read_bytes() == BODY
 
 
 def test_a_server_that_ignores_range_sends_everything_again(replay, tmp_path):
     replay.ranges = False
-    replay.troubles["/a"] = [Trouble(cut=100_000)]
+    replay.faults["/a"] = [Fault(cut=100_000)]
     got(tmp_path, wanted(replay, "a"))
     assert (tmp_path / "a").read_bytes() == BODY
     assert [r.sent for r in replay.requests] == [100_000, len(BODY)]
@@ -74,7 +74,7 @@ def test_a_whole_partial_needs_no_byte(replay, tmp_path):
 
 @pytest.mark.parametrize("after", [lambda: "0.4", lambda: formatdate(time.time() + 2, usegmt=True)])
 def test_a_429_is_waited_for_as_long_as_it_says(replay, tmp_path, after):
-    replay.troubles["/a"] = [Trouble(429, {"Retry-After": after()})]  # seconds, or a date of whole seconds
+    replay.faults["/a"] = [Fault(429, {"Retry-After": after()})]  # seconds, or a date of whole seconds
     started = time.monotonic()
     got(tmp_path, wanted(replay, "a"))
     assert time.monotonic() - started > 0.35
@@ -82,18 +82,18 @@ def test_a_429_is_waited_for_as_long_as_it_says(replay, tmp_path, after):
 
 
 def test_a_server_that_asks_for_an_hour_is_not_waited_for(replay, tmp_path):
-    replay.troubles["/a"] = [Trouble(429, {"Retry-After": "3600"})]
+    replay.faults["/a"] = [Fault(429, {"Retry-After": "3600"})]
     with pytest.raises(FetchError, match=r"a \(.*HTTP 429 \(come back later\), asks to come back in 3600 s"):
         got(tmp_path, wanted(replay, "a"))
 
 
 def test_a_500_passes_and_six_of_them_are_named(replay, tmp_path):
-    replay.troubles["/a"] = [Trouble(500)]
-    replay.troubles["/b"] = [Trouble(500)] * 9
+    replay.faults["/a"] = [Fault(500)]
+    replay.faults["/b"] = [Fault(500)] * 9
     with pytest.raises(FetchError, match=r"1 of 2 file\(s\) did not come: b \(.*HTTP 500"):
         got(tmp_path, wanted(replay, "a", "b"))
     assert (tmp_path / "a").read_bytes() == BODY
-    assert len([r for r in replay.requests if r.path == "/b"]) == HASTY.attempts
+    assert len([r for r in replay.requests if r.path == "/b"]) == FAST_RETRY.attempts
 
 
 def test_delays_double_and_chance_moves_them():
@@ -107,7 +107,7 @@ def test_delays_double_and_chance_moves_them():
 
 @pytest.mark.parametrize("sent", [BODY[:-1] + b"?", BODY[: len(BODY) // 2]], ids=["wrong md5", "truncated"])
 def test_other_bytes_are_fetched_again_once(replay, tmp_path, sent):
-    replay.troubles["/a"] = [Trouble(content=sent)]
+    replay.faults["/a"] = [Fault(content=sent)]
     got(tmp_path, wanted(replay, "a"))
     assert (tmp_path / "a").read_bytes() == BODY
 
@@ -133,14 +133,14 @@ def test_a_file_that_is_not_there_is_not_asked_for_twice(replay, tmp_path):
 
 
 def test_no_more_connections_than_asked_for(replay, tmp_path):
-    replay.troubles = {f"/{n}": [Trouble(stall=1000)] for n in range(5)}
+    replay.faults = {f"/{n}": [Fault(stall=1000)] for n in range(5)}
     manifest = wanted(replay, *map(str, range(5)))
-    thread = threading.Thread(target=got, args=(tmp_path, manifest, replace(HASTY, connections=2)))
+    thread = threading.Thread(target=got, args=(tmp_path, manifest, replace(FAST_RETRY, connections=2)))
     thread.start()
-    assert soon(lambda: len(replay.requests) >= 2)
+    assert wait_until(lambda: len(replay.requests) >= 2)
     time.sleep(0.2)
     at_once = len(replay.requests)
-    replay.go_on.set()
+    replay.release.set()
     thread.join(60)
     assert at_once == 2
     assert sum((tmp_path / str(n)).read_bytes() == BODY for n in range(5)) == 5

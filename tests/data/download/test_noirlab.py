@@ -5,8 +5,8 @@ import pytest
 from cosmicgate.data.download import FetchError, Query, fetch_decam
 from cosmicgate.data.download.__main__ import main
 from cosmicgate.data.download.manifest import BY_MD5, BY_STRUCTURE, read_manifest
-from helpers.archive_files import HASTY, add_dark, add_night
-from helpers.replay_server import Trouble, exposure, md5
+from helpers.archive_files import FAST_RETRY, add_dark, add_night
+from helpers.replay_server import Fault, exposure_bytes, md5
 
 
 @pytest.mark.parametrize("prefix", ["", "file:"], ids=["bare keys", "file: keys"])
@@ -18,9 +18,9 @@ def test_science_frames_their_masks_and_darks_come(replay, tmp_path, prefix):
     add_night(replay, "2013-02-01", exposure=45.0)
     for number, exptime in ((1, 90.0), (2, 1200.0), (3, 30.0)):
         add_dark(replay, number, exptime)
-    science = fetch_decam(tmp_path, Query("science", bands=("g", "z")), replay.base, HASTY)
-    masks = fetch_decam(tmp_path, Query("dqmask", bands=("g", "z")), replay.base, HASTY)
-    darks = fetch_decam(tmp_path, Query("darks"), replay.base, HASTY)
+    science = fetch_decam(tmp_path, Query("science", bands=("g", "z")), replay.base, FAST_RETRY)
+    masks = fetch_decam(tmp_path, Query("dqmask", bands=("g", "z")), replay.base, FAST_RETRY)
+    darks = fetch_decam(tmp_path, Query("darks"), replay.base, FAST_RETRY)
     assert [len(m.files) for m in (science, masks, darks)] == [4, 4, 2]
     for manifest in (science, masks, darks):
         for file in manifest.files:
@@ -36,7 +36,7 @@ def test_science_frames_their_masks_and_darks_come(replay, tmp_path, prefix):
 
 def test_what_is_asked_are_the_archives_own_words(replay, tmp_path):
     add_night(replay, "2012-11-10", ("g",))
-    fetch_decam(tmp_path, Query("science", bands=("g",)), replay.base, HASTY)
+    fetch_decam(tmp_path, Query("science", bands=("g",)), replay.base, FAST_RETRY)
     asked = next(r for r in replay.requests if r.method == "POST")
     assert asked.path == "/api/adv_search/find/?rectype=file&limit=1000&sort=md5sum"
     assert asked.body["search"] == [
@@ -53,10 +53,10 @@ def test_what_is_asked_are_the_archives_own_words(replay, tmp_path):
 def test_a_second_run_knows_its_files_without_the_network(replay, tmp_path):
     add_night(replay, "2012-11-10", ("g",))
     query = Query("science", bands=("g",))
-    first = fetch_decam(tmp_path, query, replay.base, HASTY)
+    first = fetch_decam(tmp_path, query, replay.base, FAST_RETRY)
     replay.requests.clear()
     add_night(replay, "2012-12-10", ("g",))
-    assert fetch_decam(tmp_path, query, replay.base, HASTY).files == first.files
+    assert fetch_decam(tmp_path, query, replay.base, FAST_RETRY).files == first.files
     assert replay.requests == []
 
 
@@ -64,9 +64,9 @@ def test_the_limit_takes_some_of_each_band_always_the_same(replay, tmp_path):
     for day in range(10, 15):
         add_night(replay, f"2012-11-{day}", ("g", "r"))
     query = Query("science", bands=("g", "r"), limit=3)
-    first = fetch_decam(tmp_path / "1", query, replay.base, HASTY)
+    first = fetch_decam(tmp_path / "1", query, replay.base, FAST_RETRY)
     replay.rows.reverse()
-    second = fetch_decam(tmp_path / "2", query, replay.base, HASTY)
+    second = fetch_decam(tmp_path / "2", query, replay.base, FAST_RETRY)
     assert [f.path for f in first.files] == [f.path for f in second.files]
     assert [f.facts["ifilter"][0] for f in first.files] == ["g"] * 3 + ["r"] * 3
     assert len({f.facts["caldat"] for f in first.files}) > 2
@@ -75,18 +75,18 @@ def test_the_limit_takes_some_of_each_band_always_the_same(replay, tmp_path):
 def test_files_that_are_not_released_are_left_out_and_counted(replay, tmp_path):
     add_night(replay, "2012-11-10", ("g",))
     add_night(replay, "2012-11-11", ("g",), release_date="2199-01-01")
-    manifest = fetch_decam(tmp_path, Query("science", bands=("g",)), replay.base, HASTY)
+    manifest = fetch_decam(tmp_path, Query("science", bands=("g",)), replay.base, FAST_RETRY)
     assert [f.facts["caldat"] for f in manifest.files] == ["2012-11-10"]
     assert manifest.left_out == {"not yet released": 1}
     with pytest.raises(FetchError, match=r"no public instcal object frame in g .*: 1 are not yet released"):
-        fetch_decam(tmp_path, Query("science", ("g",), dates=("2012-11-11", "2012-11-12")), replay.base, HASTY)
+        fetch_decam(tmp_path, Query("science", ("g",), dates=("2012-11-11", "2012-11-12")), replay.base, FAST_RETRY)
 
 
 def test_one_version_of_an_exposure_is_taken(replay, tmp_path):
     row = add_night(replay, "2012-11-10", ("g",))[0]
     facts = {k: row[k] for k in ("caldat", "exposure", "obs_type", "proc_type", "prod_type", "ifilter")}
     replay.add_row("c4d_121110_001500_ooi_g_v1.fits.fz", b"a later version", **facts)
-    manifest = fetch_decam(tmp_path, Query("science", bands=("g",)), replay.base, HASTY)
+    manifest = fetch_decam(tmp_path, Query("science", bands=("g",)), replay.base, FAST_RETRY)
     assert len(manifest.files) == 1
     assert manifest.left_out == {"another version of an exposure": 1}
 
@@ -94,42 +94,42 @@ def test_one_version_of_an_exposure_is_taken(replay, tmp_path):
 def test_single_ccds_come_unchecked_by_md5_and_the_manifest_says_so(replay, tmp_path):
     add_night(replay, "2012-11-10", ("g",))
     query = Query("science", bands=("g",), hdus=(2,))
-    file = fetch_decam(tmp_path, query, replay.base, HASTY).files[0]
+    file = fetch_decam(tmp_path, query, replay.base, FAST_RETRY).files[0]
     assert file.path.endswith("c4d_121110_001500_ooi_g_d2.hdus-0-2.fits.fz")
     assert replay.downloads()[0].path.endswith("/?hdus=0,2")
     assert file.checked == BY_STRUCTURE
     content = (tmp_path / file.path).read_bytes()
     assert (file.size, file.md5) == (len(content), md5(content))
     (tmp_path / file.path).write_bytes(content[:-2880])
-    fetch_decam(tmp_path, query, replay.base, HASTY)
+    fetch_decam(tmp_path, query, replay.base, FAST_RETRY)
     assert (tmp_path / file.path).read_bytes() == content
 
 
 def test_a_part_that_is_no_whole_fits_file_is_refused(replay, tmp_path, monkeypatch):
     row = add_night(replay, "2012-11-10", ("g",))[0]
-    whole = exposure("instcal", 1)
+    whole = exposure_bytes("instcal", 1)
     for bad, reason in (
         (whole[:-2880], "not a whole FITS file"),
         (b"<html>", "not a whole FITS file"),
         (whole, "came with 4 HDUs"),
     ):
-        monkeypatch.setattr("helpers.replay_server.cut", lambda content, numbers, bad=bad: bad)
+        monkeypatch.setattr("helpers.replay_server.cut_hdus", lambda content, numbers, bad=bad: bad)
         hdus = tuple(range(10)) if bad is whole else (2,)
         with pytest.raises(FetchError, match=rf"{row['archive_filename'][-30:-8]}.*{reason}"):
-            fetch_decam(tmp_path, Query("science", ("g",), hdus=hdus), replay.base, HASTY)
+            fetch_decam(tmp_path, Query("science", ("g",), hdus=hdus), replay.base, FAST_RETRY)
 
 
 def test_a_server_without_ifilter_has_its_rows_read(replay, tmp_path):
     add_night(replay, "2012-11-10")
     del replay.fields["ifilter"]
-    manifest = fetch_decam(tmp_path, Query("science", bands=("r",)), replay.base, HASTY)
+    manifest = fetch_decam(tmp_path, Query("science", bands=("r",)), replay.base, FAST_RETRY)
     assert ["_r_" in f.path for f in manifest.files] == [True]
 
 
 def test_a_field_that_the_server_does_not_know_is_named(replay, tmp_path):
     del replay.fields["obs_type"]
     with pytest.raises(FetchError, match=r"knows no field obs_type, only AIRMASS, EXPNUM, archive_filename"):
-        fetch_decam(tmp_path, Query("science"), replay.base, HASTY)
+        fetch_decam(tmp_path, Query("science"), replay.base, FAST_RETRY)
 
 
 @pytest.mark.parametrize(
@@ -161,20 +161,20 @@ def test_the_decam_command_tells_the_size_then_fetches_all_kinds(replay, tmp_pat
     add_night(replay, "2012-11-10")
     add_dark(replay, 1, 90.0)
     arguments = decam(replay, tmp_path, "--kind", "science", "dqmask", "darks", "--limit", "1")
-    assert main([*arguments, "--dry-run"], HASTY) == 0
+    assert main([*arguments, "--dry-run"], FAST_RETRY) == 0
     lines = capsys.readouterr().out.splitlines()
     size = sum(r["filesize"] for r in replay.rows if r.get("prod_type") == "image" and r["proc_type"] == "instcal")
     assert [line.split("-")[0] for line in lines] == ["science", "dqmask", "darks"]
     assert lines[0].endswith(f": 4 file(s), {size / 1000:.0f}kB; 4 to fetch, {size / 1000:.0f}kB of disk")
     assert not (tmp_path / "noirlab").exists()
     assert replay.downloads() == []
-    assert main(arguments, HASTY) == 0
+    assert main(arguments, FAST_RETRY) == 0
     shown = capsys.readouterr()
     assert shown.out.splitlines() == [*lines, f"all there: {tmp_path / 'noirlab'}"]
     assert "4 of 4 file(s): 100%" in shown.err
     assert len(replay.downloads()) == 9
     replay.requests.clear()
-    assert main(arguments, HASTY) == 0
+    assert main(arguments, FAST_RETRY) == 0
     assert replay.requests == []
     assert "4 file(s), " in capsys.readouterr().out
 
@@ -182,8 +182,8 @@ def test_the_decam_command_tells_the_size_then_fetches_all_kinds(replay, tmp_pat
 def test_what_fails_is_named_the_others_come_and_the_exit_code_is_1(replay, tmp_path, capsys):
     rows = add_night(replay, "2012-11-10")
     del replay.files[f"/api/retrieve/{rows[1]['md5sum']}/"]
-    replay.troubles["/api/adv_search/find/"] = [Trouble(500), Trouble(429, {"Retry-After": "0"})]
-    assert main(decam(replay, tmp_path, "--kind", "science", "dqmask"), HASTY) == 1
+    replay.faults["/api/adv_search/find/"] = [Fault(500), Fault(429, {"Retry-After": "0"})]
+    assert main(decam(replay, tmp_path, "--kind", "science", "dqmask"), FAST_RETRY) == 1
     err = capsys.readouterr().err.splitlines()[-1]
     assert err.startswith(
         "error: 1 of 4 file(s) did not come: science/20121110/ct4m/2012B-0001/c4d_121110_011500_ooi_r"
@@ -193,6 +193,6 @@ def test_what_fails_is_named_the_others_come_and_the_exit_code_is_1(replay, tmp_
 
 
 def test_a_misspelt_band_is_one_sentence(replay, tmp_path, capsys):
-    assert main(decam(replay, tmp_path, "--bands", "g", "x"), HASTY) == 1
+    assert main(decam(replay, tmp_path, "--bands", "g", "x"), FAST_RETRY) == 1
     assert capsys.readouterr().err == "error: unknown band 'x': expected some of u, g, r, i, z, Y, VR\n"
     assert replay.requests == []

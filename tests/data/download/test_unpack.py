@@ -6,14 +6,14 @@ import zipfile
 import pytest
 
 from cosmicgate.data.download.unpack import unpack
-from helpers.archive_files import BODY, taped, zipped
+from helpers.archive_files import BODY, write_tar, write_zip
 from helpers.replay_server import md5
 
 
 @pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "a/../../evil", "..\\evil", "C:evil"])
-@pytest.mark.parametrize("pack", [zipped, taped])
+@pytest.mark.parametrize("pack", [write_zip, write_tar])
 def test_no_name_of_an_archive_leaves_the_folder(tmp_path, name, pack):
-    archive = pack({"fine": b"1", name: b"2"}, tmp_path / ("a.zip" if pack is zipped else "a.tar.gz"))
+    archive = pack({"fine": b"1", name: b"2"}, tmp_path / ("a.zip" if pack is write_zip else "a.tar.gz"))
     root = tmp_path / "deep" / "root"
     with pytest.raises(ValueError, match=r"a\.(zip|tar\.gz): unsafe file name '.*evil'"):
         unpack(archive, root)
@@ -23,7 +23,7 @@ def test_no_name_of_an_archive_leaves_the_folder(tmp_path, name, pack):
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE], ids=["symlink", "hard", "fifo"])
 def test_links_in_a_tape_are_refused(tmp_path, kind):
-    archive = taped({"way": (kind, str(tmp_path / "out")), "way/file": b"1"}, tmp_path / "a.tar")
+    archive = write_tar({"way": (kind, str(tmp_path / "out")), "way/file": b"1"}, tmp_path / "a.tar")
     with pytest.raises(ValueError, match=r"a\.tar: holds 'way', which is a link or a device"):
         unpack(archive, tmp_path / "root")
     assert list((tmp_path / "root").iterdir()) == []
@@ -38,18 +38,18 @@ def test_links_in_a_zip_are_refused(tmp_path):
         unpack(tmp_path / "a.zip", tmp_path / "root")
 
 
-@pytest.mark.parametrize("pack", [zipped, taped])
+@pytest.mark.parametrize("pack", [write_zip, write_tar])
 def test_a_broken_archive_leaves_nothing_behind(tmp_path, pack):
-    archive = pack({"a": BODY, "b": BODY}, tmp_path / ("a.zip" if pack is zipped else "a.tar.gz"))
+    archive = pack({"a": BODY, "b": BODY}, tmp_path / ("a.zip" if pack is write_zip else "a.tar.gz"))
     archive.write_bytes(archive.read_bytes()[: 2 * archive.stat().st_size // 3])
     with pytest.raises(ValueError, match=r"a\.(zip|tar\.gz): cannot be unpacked"):
         unpack(archive, tmp_path / "root")
     assert list((tmp_path / "root").iterdir()) == []
 
 
-@pytest.mark.parametrize("pack", [zipped, taped])
+@pytest.mark.parametrize("pack", [write_zip, write_tar])
 def test_two_archives_of_one_folder_become_one_folder(tmp_path, pack):
-    end = ".zip" if pack is zipped else ".tar"
+    end = ".zip" if pack is write_zip else ".tar"
     root = tmp_path / "root"
     first = unpack(pack({"top/train/a": b"1", "top/notes": b"old"}, tmp_path / f"1{end}"), root)
     unpack(pack({"top/test/b": b"2", "top/notes": b"new"}, tmp_path / f"2{end}"), root)

@@ -14,16 +14,16 @@ from cosmicgate.config import build
 from cosmicgate.data.download import FetchError, Manifest, fetch_lco
 from cosmicgate.data.download.__main__ import main, parser
 from cosmicgate.data.download.manifest import read_manifest
-from helpers.archive_files import BODY, HASTY, soon, zipped
-from helpers.hydra_config import composed
-from helpers.replay_server import Trouble
+from helpers.archive_files import BODY, FAST_RETRY, wait_until, write_zip
+from helpers.hydra_config import composed_config
+from helpers.replay_server import Fault
 from helpers.repository import ROOT
 
 
 @pytest.mark.parametrize("new", [True, False], ids=["now", "before"])
 def test_the_lco_record_becomes_its_folder(replay, tmp_path, lco, new):
     replay.add_record(5034763, lco, new)
-    folder = fetch_lco(tmp_path / "lco", replay.base, HASTY)
+    folder = fetch_lco(tmp_path / "lco", replay.base, FAST_RETRY)
     assert folder == tmp_path / "lco" / "LCO_CR_dataset"
     assert sorted(p.name for p in folder.iterdir()) == ["test_set", "train_set"]
     assert sorted(p.name for p in (tmp_path / "lco").iterdir() if p.is_file()) == [
@@ -31,21 +31,21 @@ def test_the_lco_record_becomes_its_folder(replay, tmp_path, lco, new):
     ]
     assert read_manifest(tmp_path / "lco" / "manifest-5034763.json").licence == "cc-by-4.0"
     replay.requests.clear()
-    assert fetch_lco(tmp_path / "lco", replay.base, HASTY) == folder
+    assert fetch_lco(tmp_path / "lco", replay.base, FAST_RETRY) == folder
     assert replay.requests == []
 
 
 def test_a_lost_file_of_an_archive_brings_only_that_archive_again(replay, tmp_path, lco):
     replay.add_record(5034763, lco)
-    folder = fetch_lco(tmp_path / "lco", replay.base, HASTY)
+    folder = fetch_lco(tmp_path / "lco", replay.base, FAST_RETRY)
     for path in (folder / "test_set").rglob("*.fits"):
         path.unlink()
     replay.requests.clear()
-    fetch_lco(tmp_path / "lco", replay.base, HASTY)
+    fetch_lco(tmp_path / "lco", replay.base, FAST_RETRY)
     assert [r.path for r in replay.requests] == ["/api/records/5034763/files/test_set.zip/content"]
     path = next((folder / "test_set").rglob("*.fits"))
     path.write_bytes(BODY[::-1])
-    fetch_lco(tmp_path / "lco", replay.base, HASTY, verify=True)
+    fetch_lco(tmp_path / "lco", replay.base, FAST_RETRY, verify=True)
     assert path.read_bytes() == BODY
 
 
@@ -68,19 +68,19 @@ def test_a_kill_after_an_archive_is_unpacked_fetches_nothing_again(replay, tmp_p
         killed.setattr(Manifest, "write", written)
         killed.setattr(Path, "unlink", deleted if end == "before the archive is deleted" else unlink)
         with pytest.raises(KeyboardInterrupt):
-            fetch_lco(tmp_path, replay.base, HASTY)
+            fetch_lco(tmp_path, replay.base, FAST_RETRY)
     replay.requests.clear()
-    folder = fetch_lco(tmp_path, replay.base, HASTY)
+    folder = fetch_lco(tmp_path, replay.base, FAST_RETRY)
     assert replay.requests == []
     assert [path.read_bytes() for path in folder.rglob("*.fits")] == [BODY]
     assert not (tmp_path / "test_set.zip").exists()
 
 
 def test_an_evil_archive_of_a_record_is_named_and_the_others_come(replay, tmp_path, lco):
-    evil = zipped({"../../evil": b"1"}, tmp_path / "evil.zip").read_bytes()
+    evil = write_zip({"../../evil": b"1"}, tmp_path / "evil.zip").read_bytes()
     replay.add_record(5034763, {**lco, "evil.zip": evil})
     with pytest.raises(FetchError, match=r"1 of 4 file\(s\) did not come: evil\.zip \(.*unsafe file name"):
-        fetch_lco(tmp_path / "a" / "lco", replay.base, HASTY)
+        fetch_lco(tmp_path / "a" / "lco", replay.base, FAST_RETRY)
     assert (tmp_path / "a" / "lco" / "LCO_CR_dataset" / "train_set").is_dir()
     assert not list(tmp_path.rglob("evil"))
 
@@ -90,7 +90,7 @@ def test_room_for_unpacking_counts(replay, tmp_path, lco, monkeypatch):
     total = sum(map(len, lco.values()))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=total + 1000))
     with pytest.raises(OSError, match="are needed"):
-        fetch_lco(tmp_path / "lco", replay.base, HASTY)
+        fetch_lco(tmp_path / "lco", replay.base, FAST_RETRY)
     assert replay.downloads() == []
 
 
@@ -106,7 +106,7 @@ def test_a_record_in_another_form_is_refused(replay, tmp_path, lco, change, mess
     replay.add_record(5034763, lco)
     replay.records[5034763]["files"][0].update(change)
     with pytest.raises((ValueError, OSError), match=message):
-        fetch_lco(tmp_path, replay.base, HASTY)
+        fetch_lco(tmp_path, replay.base, FAST_RETRY)
 
 
 # What is started in the background may ignore SIGINT, and so would all that it starts; the command should not.
@@ -125,12 +125,12 @@ def test_a_command_that_was_stopped_goes_on_where_it_was(replay, tmp_path, lco, 
     replay.add_record(5034763, lco)
     path = "/api/records/5034763/files/test_set.zip/content"
     partial = tmp_path / "lco" / "test_set.zip.partial"
-    replay.troubles[path] = [Trouble(stall=200_000, slow=True)]
+    replay.faults[path] = [Fault(stall=200_000, slow=True)]
     first = command("lco", "--root", tmp_path / "lco", "--base", replay.base)
-    assert soon(lambda: partial.is_file() and partial.stat().st_size == 200_000)
+    assert wait_until(lambda: partial.is_file() and partial.stat().st_size == 200_000)
     first.send_signal(end)
     if end == signal.SIGINT:
-        replay.go_on.set()  # the server speaks again, too slowly to be done before the command hears the signal
+        replay.release.set()  # the server speaks again, too slowly to be done before the command hears the signal
     err = first.communicate(timeout=120)[1]
     kept = partial.stat().st_size
     assert 200_000 <= kept < len(lco["test_set.zip"])
@@ -156,18 +156,18 @@ def test_make_data_lco_from_end_to_end(replay, tmp_path, lco):
 
 
 def test_what_make_data_lco_fetched_is_what_data_lco_scores(replay, tmp_path, lco):
-    configured = composed("data=lco", name="evaluate").data
+    configured = composed_config("data=lco", name="evaluate").data
     assert Path(configured.archive.root) == parser().parse_args(["lco"]).root
     line = next(line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith("data-lco:"))
     assert f" into {configured.archive.root} " in line
     replay.add_record(5034763, lco)
-    assert main(["lco", "--root", str(tmp_path), "--base", replay.base], HASTY) == 0
+    assert main(["lco", "--root", str(tmp_path), "--base", replay.base], FAST_RETRY) == 0
     replay.requests.clear()
     given = ["data=lco", f"data.root={tmp_path}", f"+data.archive.base={replay.base}"]
-    assert build(composed(*given, name="evaluate").data).archive() == tmp_path / "LCO_CR_dataset"
+    assert build(composed_config(*given, name="evaluate").data).archive() == tmp_path / "LCO_CR_dataset"
     assert replay.requests == []
 
 
 def test_an_archive_that_cannot_be_reached_is_one_sentence(replay, tmp_path, capsys):
-    assert main(["lco", "--root", str(tmp_path), "--base", "http://127.0.0.1:9"], HASTY) == 1
+    assert main(["lco", "--root", str(tmp_path), "--base", "http://127.0.0.1:9"], FAST_RETRY) == 1
     assert capsys.readouterr().err.startswith("error: http://127.0.0.1:9/api/records/5034763: ")

@@ -25,7 +25,7 @@ from cosmicgate.io.fits.frames import Frame
 from cosmicgate.metrics import Curves
 from cosmicgate.report.results import PER_CENT, read_results
 from cosmicgate.report.tables import class_tables
-from helpers.fits_files import changed
+from helpers.fits_files import write_changed_copy
 from helpers.repository import ROOT
 
 SIDE = 96
@@ -159,7 +159,7 @@ def test_another_telescopes_masks_are_a_test_set_of_their_own(lco_files, tmp_pat
         for number in (1, 2, 3):
             hdus[number].header["TELID"], hdus[number].header["INSTRUME"] = "wise", "Wise Cam"
 
-    changed(lco_files[0], tmp_path, rename, name="mine_masks.fits")
+    write_changed_copy(lco_files[0], tmp_path, rename, name="mine_masks.fits")
     assert [s.name for s in LCO(root=str(tmp_path / "root"), folder=str(tmp_path)).test_sets()] == ["wise-cam"]
 
 

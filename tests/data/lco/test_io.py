@@ -14,7 +14,7 @@ from cosmicgate.data.lco.datamodule import LCO
 from cosmicgate.data.lco.io import SIMULATED, MaskedSequence, read_sequence, write_sequence
 from cosmicgate.data.lco.simulation import simulate_triple
 from cosmicgate.data.pixel_labels import IGNORED
-from helpers.fits_files import changed
+from helpers.fits_files import write_changed_copy
 
 LAYOUT = ["PRIMARY", "SCI", "SCI", "SCI", "VALID_MASK", "CAT", "CR", "CR", "CR", "IGNORE", "IGNORE", "IGNORE"]
 
@@ -55,7 +55,7 @@ def test_any_number_of_frames_is_read_by_number(tmp_path, n):
 
 
 def test_a_header_without_saturation_gets_that_of_the_class(lco_files, tmp_path):
-    path = changed(lco_files[0], tmp_path, lambda hdus: hdus[2].header.remove("SATURATE"))
+    path = write_changed_copy(lco_files[0], tmp_path, lambda hdus: hdus[2].header.remove("SATURATE"))
     frames = [e.frame for e in read_sequence(path).exposures]
     assert frames[1].saturation == pytest.approx(65_000 * 1.5)
     assert frames[0].saturation != frames[1].saturation
@@ -72,7 +72,7 @@ def test_what_is_not_a_number_is_bad_and_never_scored(lco_files, tmp_path):
     def spoil(hdus):
         hdus[1].data[30:32, 40] = np.nan
 
-    path = changed(lco_files[0], tmp_path, spoil)
+    path = write_changed_copy(lco_files[0], tmp_path, spoil)
     frame = read_sequence(path).exposures[0].frame
     assert frame.bad.sum() == 2
     assert np.isfinite(frame.image).all()
@@ -82,7 +82,7 @@ def test_what_is_not_a_number_is_bad_and_never_scored(lco_files, tmp_path):
 
 def patched(file: Path, folder: Path, word: str) -> Path:
     """Write a copy of a file whose second frame has a value under ``word`` that astropy can neither write nor read."""
-    path = changed(file, folder, lambda hdus: hdus[2].header.set(word, 12345.0))
+    path = write_changed_copy(file, folder, lambda hdus: hdus[2].header.set(word, 12345.0))
     card = f"{word:8}= {12345.0:>20}".encode()
     content = path.read_bytes()
     assert content.count(card) == 1
@@ -97,11 +97,11 @@ def unmark(hdus):
 
 def test_the_header_tells_what_is_simulated_never_the_name(lco_files, tmp_path):
     assert read_sequence(lco_files[0]).provenance == "simulated"
-    assert read_sequence(changed(lco_files[0], tmp_path, unmark)).provenance == "real"
+    assert read_sequence(write_changed_copy(lco_files[0], tmp_path, unmark)).provenance == "real"
 
 
 def test_real_and_simulated_files_in_one_folder_are_refused(lco_files, tmp_path):
-    changed(lco_files[0], tmp_path, unmark)
+    write_changed_copy(lco_files[0], tmp_path, unmark)
     shutil.copy(lco_files[1], tmp_path)
     data = LCO(root=str(tmp_path / "root"), folder=str(tmp_path))
     with pytest.raises(
@@ -123,22 +123,22 @@ def foreign(file, folder):
 
 
 def aligned_only(file, folder):
-    changed(file, folder, lambda hdus: [hdus.pop() for _ in range(6)])
+    write_changed_copy(file, folder, lambda hdus: [hdus.pop() for _ in range(6)])
 
 
 def swapped(file, folder):
-    changed(file, folder, lambda hdus: hdus.insert(1, hdus.pop(4)))
+    write_changed_copy(file, folder, lambda hdus: hdus.insert(1, hdus.pop(4)))
 
 
 def one_mask_smaller(file, folder):
     def cut(hdus):
         hdus[7] = fits.CompImageHDU(hdus[7].data[:-1], name="CR")
 
-    changed(file, folder, cut)
+    write_changed_copy(file, folder, cut)
 
 
 def no_gain(file, folder):
-    changed(file, folder, lambda hdus: hdus[3].header.remove("GAIN"))
+    write_changed_copy(file, folder, lambda hdus: hdus[3].header.remove("GAIN"))
 
 
 BAD = [

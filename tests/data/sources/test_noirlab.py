@@ -10,8 +10,8 @@ from cosmicgate.data.download import Remote
 from cosmicgate.data.download.search import FILTERS
 from cosmicgate.data.sources.noirlab import Noirlab, by_field
 from cosmicgate.data.splits import SPLITS
-from helpers.archive_files import add, add_dark, add_night
-from helpers.hydra_config import composed
+from helpers.archive_files import add_dark, add_exposure, add_night
+from helpers.hydra_config import composed_config
 from helpers.repository import ROOT
 
 
@@ -22,7 +22,7 @@ def science(replay, tmp_path):
         for number in range(first, first + 5):
             name = f"c4d_{night.replace('-', '')[2:]}_0{number}1500_ooi_g_d2.fits.fz"
             place = {"ra_center": 10 + 3.0 * number + (night > "2012-12") * 0.3, "dec_center": -30.0}
-            add(replay, "instcal", name, number, caldat=night, ifilter=FILTERS["g"], **place)
+            add_exposure(replay, "instcal", name, number, caldat=night, ifilter=FILTERS["g"], **place)
     return Noirlab("science", str(tmp_path), bands=("g",), limit=20, base=replay.base)
 
 
@@ -70,7 +70,7 @@ def test_a_ccd_that_the_file_does_not_hold_is_named(science, replay):
 
 
 def test_the_shipped_configs_pass_the_check_of_a_training():
-    cfg = validate(composed("data/science=noirlab", "data/darks=noirlab", "~data/size"), Train)
+    cfg = validate(composed_config("data/science=noirlab", "data/darks=noirlab", "~data/size"), Train)
     assert (cfg.data.science.kind, cfg.data.darks.kind) == ("science", "darks")
 
 
@@ -93,7 +93,7 @@ def test_a_training_set_is_made_of_what_comes(replay, tmp_path):
     kinds = ("science", "darks")
     given = [f"+data.{kind}.base={replay.base}" for kind in kinds] + [f"data.{kind}.root={tmp_path}" for kind in kinds]
     choice = ["data/science=noirlab", "data/darks=noirlab", "~data/size", "data.science.bands=[g]"]
-    data = build(composed(*choice, *given, f"data.root={tmp_path / 'made'}").data)
+    data = build(composed_config(*choice, *given, f"data.root={tmp_path / 'made'}").data)
     data.prepare_data()
     assert len(data.folders()) == 8
     assert all((folder / "truth.npy").is_file() for folder in data.folders())

@@ -9,13 +9,13 @@ from astropy.io import fits
 from cosmicgate.data.simulation.ccd import CCDS
 from cosmicgate.io.fits.frames import read_frame
 from cosmicgate.io.fits.instruments import INSTRUMENTS, KEYWORDS
-from helpers.fits_files import a_file, an_image, refusal
+from helpers.fits_files import constant_image, refusal_message, write_fits
 
 
 @pytest.mark.parametrize(("key", "entry"), [(key, entry) for key, entries in KEYWORDS.items() for entry in entries])
 def test_every_keyword_is_read(tmp_path, key, entry):
     mine = {"gain": "GAIN", "read_noise": "RDNOISE", "saturation": "SATURATE", "exptime": "EXPTIME"}[key]
-    path = a_file(tmp_path / "a.fits", image=an_image(level=10.0), **{mine: None})
+    path = write_fits(tmp_path / "a.fits", image=constant_image(level=10.0), **{mine: None})
     words = entry.split("+")
     for number, word in enumerate(words):
         fits.setval(path, word if " " not in word else f"HIERARCH {word}", value=30.0 + number)
@@ -25,7 +25,7 @@ def test_every_keyword_is_read(tmp_path, key, entry):
 
 def test_of_two_amplifiers_the_mean_counts_and_the_lower_saturation(tmp_path):
     cards = {"GAINA": 4.0, "GAINB": 4.2, "RDNOISEA": 7.0, "RDNOISEB": 6.0, "SATURATA": 43e3, "SATURATB": 42e3}
-    frame = read_frame(a_file(tmp_path / "a.fits", image=an_image(), **cards))
+    frame = read_frame(write_fits(tmp_path / "a.fits", image=constant_image(), **cards))
     assert (frame.gain, frame.read_noise, frame.saturation) == (4.1, 6.5, 42e3)
 
 
@@ -48,7 +48,7 @@ def test_of_two_amplifiers_the_mean_counts_and_the_lower_saturation(tmp_path):
     ],
 )
 def test_units_become_counts_with_their_gain(tmp_path, unit, factor, gain):
-    frame = read_frame(a_file(tmp_path / "a.fits", image=an_image(3), BUNIT=unit))
+    frame = read_frame(write_fits(tmp_path / "a.fits", image=constant_image(3), BUNIT=unit))
     assert frame.image[0, 0] == 3 * factor
     assert frame.gain == gain
     assert frame.saturation == 45_000 * factor
@@ -75,12 +75,14 @@ def test_units_become_counts_with_their_gain(tmp_path, unit, factor, gain):
     ],
 )
 def test_what_a_header_has_wrong_is_named_with_its_card(tmp_path, cards, expected):
-    assert re.search(expected, refusal(read_frame, a_file(tmp_path / "a.fits", image=an_image(), **cards)))
+    assert re.search(
+        expected, refusal_message(read_frame, write_fits(tmp_path / "a.fits", image=constant_image(), **cards))
+    )
 
 
 @pytest.mark.parametrize("known", [{"gain": 2.0}, {"gain": 2.0, "saturation": 7.0}])
 def test_what_is_known_wins_over_unit_and_header(tmp_path, known):
-    frame = read_frame(a_file(tmp_path / "a.fits", image=an_image(3), BUNIT="nJy/s", GAIN="?"), **known)
+    frame = read_frame(write_fits(tmp_path / "a.fits", image=constant_image(3), BUNIT="nJy/s", GAIN="?"), **known)
     assert frame.gain == 2
     assert frame.saturation == known.get("saturation", 45_000 * 90)
 
@@ -98,7 +100,7 @@ def test_what_is_known_wins_over_unit_and_header(tmp_path, known):
 )
 def test_the_instruments_numbers_stand_in_and_the_log_says_so(tmp_path, caplog, cards, expected):
     lacking = {"GAIN": None, "RDNOISE": None, "SATURATE": None}
-    path = a_file(tmp_path / "a.fits", image=an_image(), **lacking, **cards)
+    path = write_fits(tmp_path / "a.fits", image=constant_image(), **lacking, **cards)
     with caplog.at_level(logging.WARNING):
         frame = read_frame(path)
     assert (frame.telescope, frame.gain, frame.read_noise, frame.saturation) == expected

@@ -16,7 +16,7 @@ from cosmicgate.data.splits import SPLITS
 from cosmicgate.io.fits.frames import read_frame, read_frames
 from cosmicgate.io.fits.hdus import FitsError, first_header_value, opened
 from cosmicgate.io.fits.images import extensions
-from helpers.fits_files import SHAPE, a_file, an_image, refusal
+from helpers.fits_files import SHAPE, constant_image, refusal_message, write_fits
 
 
 @pytest.fixture
@@ -28,10 +28,10 @@ def exposure(tmp_path):
         header = fits.Header({"CCDNUM": number, "GAIN": 4 + number / 10})
         hdus.append(fits.CompImageHDU(noise[number] + 100 * number, header, name=name, quantize_level=0))
         hdus.append(fits.CompImageHDU(np.full(SHAPE, number == 3, np.uint8), name="DQ_" + name))
-        hdus.append(fits.CompImageHDU(an_image(1), name="WHT"))
+        hdus.append(fits.CompImageHDU(constant_image(1), name="WHT"))
     hdus[10].data[:, 1:] = 0  # of N4 the first column is bad
     table = fits.BinTableHDU(np.zeros(3, [("x", "f4")]), name="CAT")
-    return a_file(tmp_path / "exposure.fits.fz", *hdus, table, OBJECT="field 7")
+    return write_fits(tmp_path / "exposure.fits.fz", *hdus, table, OBJECT="field 7")
 
 
 # ----------------------------------------------------------------------------------------------------- which image
@@ -57,7 +57,9 @@ def test_an_image_is_found_by_its_name_its_number_or_name_and_version(exposure, 
 
 
 def test_a_name_that_the_file_pads_with_blanks_is_found(tmp_path):
-    path = a_file(tmp_path / "a.fits", fits.ImageHDU(an_image(), name="  Sci  "), fits.ImageHDU(an_image(2), name="B"))
+    path = write_fits(
+        tmp_path / "a.fits", fits.ImageHDU(constant_image(), name="  Sci  "), fits.ImageHDU(constant_image(2), name="B")
+    )
     assert read_frame(path, ext="SCI").image[0, 0] == 100
 
 
@@ -74,15 +76,15 @@ def test_a_name_that_the_file_pads_with_blanks_is_found(tmp_path):
     ],
 )
 def test_an_image_that_is_not_there_or_not_one_is_named(exposure, ext, expected):
-    assert re.search(expected, refusal(read_frame, exposure, ext))
+    assert re.search(expected, refusal_message(read_frame, exposure, ext))
 
 
 def test_images_of_one_name_are_told_apart_by_version(tmp_path):
-    chips = [fits.ImageHDU(an_image(level), name="SCI", ver=ver) for ver, level in ((1, 10), (2, 20))]
+    chips = [fits.ImageHDU(constant_image(level), name="SCI", ver=ver) for ver, level in ((1, 10), (2, 20))]
     masks = [fits.ImageHDU(np.full(SHAPE, ver == 2, np.int16), name="DQ", ver=ver) for ver in (1, 2)]
     masks[1].data[1:] = 0
-    path = a_file(tmp_path / "a.fits", *chips, *masks)
-    assert "found 2 images named SCI" in refusal(read_frame, path)
+    path = write_fits(tmp_path / "a.fits", *chips, *masks)
+    assert "found 2 images named SCI" in refusal_message(read_frame, path)
     assert [image.label for image in extensions(path)] == ["SCI", "SCI_2"]
     one, two = (read_frame(path, ("sci", ver)) for ver in (1, 2))
     assert (one.image[0, 0], two.image[5, 5]) == (10, 20)
@@ -99,7 +101,7 @@ def test_one_ccd_is_read_without_a_look_at_the_others(exposure):
     content[place["datLoc"] : place["datLoc"] + table] = b"\xff" * table  # where its compressed rows are
     exposure.write_bytes(content)
     assert read_frame(exposure, "N4").image.mean() == pytest.approx(300, abs=1)
-    assert "not a whole FITS file" in refusal(read_frame, exposure, "S30")
+    assert "not a whole FITS file" in refusal_message(read_frame, exposure, "S30")
 
 
 def test_all_ccds_come_one_after_the_other_and_one_is_in_memory(tmp_path):
@@ -107,7 +109,7 @@ def test_all_ccds_come_one_after_the_other_and_one_is_in_memory(tmp_path):
 
     def peak(number):
         hdus = [fits.CompImageHDU(noise, name=f"N{n}", quantize_level=0) for n in range(number)]
-        path = a_file(tmp_path / f"{number}.fits.fz", *hdus)
+        path = write_fits(tmp_path / f"{number}.fits.fz", *hdus)
         tracemalloc.start()
         assert [image.name for image, _ in read_frames(path)] == [f"N{n}" for n in range(number)]
         _, most = tracemalloc.get_traced_memory()
@@ -120,17 +122,19 @@ def test_all_ccds_come_one_after_the_other_and_one_is_in_memory(tmp_path):
 
 def test_an_image_of_three_dimensions_is_taken_if_the_first_is_one(tmp_path):
     cube = np.arange(600, dtype=np.float32).reshape(1, *SHAPE)
-    frame = read_frame(a_file(tmp_path / "a.fits", image=cube))
+    frame = read_frame(write_fits(tmp_path / "a.fits", image=cube))
     np.testing.assert_array_equal(frame.image, cube[0])
-    assert "found only PRIMARY (2, 20, 30)" in refusal(read_frame, a_file(tmp_path / "b.fits", image=cube.repeat(2, 0)))
+    assert "found only PRIMARY (2, 20, 30)" in refusal_message(
+        read_frame, write_fits(tmp_path / "b.fits", image=cube.repeat(2, 0))
+    )
 
 
 @pytest.mark.parametrize("number", [1, 4])
 def test_a_raw_image_is_refused_with_what_to_give_instead(tmp_path, number):
     cards = fits.Header({"BIASSEC": "[26:30, 1:20]", "DATASEC": "[1:25,1:20]"})
-    path = a_file(tmp_path / "a.fits", *[fits.ImageHDU(an_image(), cards, name="SCI") for _ in range(number)])
+    path = write_fits(tmp_path / "a.fits", *[fits.ImageHDU(constant_image(), cards, name="SCI") for _ in range(number)])
     for call in (read_frame, extensions):
-        message = refusal(call, path)
+        message = refusal_message(call, path)
         assert "SCI is raw, with its overscan (BIASSEC = '[26:30, 1:20]')" in message
         assert "give a reduced frame" in message
         assert ("one of 4 parts" in message) == (number == 4)
@@ -138,18 +142,18 @@ def test_a_raw_image_is_refused_with_what_to_give_instead(tmp_path, number):
 
 @pytest.mark.parametrize("text", ["[3086:3100,1:2048]", "UNKNOWN", "[1:a]"])
 def test_a_reduced_image_that_keeps_the_card_of_its_overscan_is_no_raw_one(tmp_path, text):
-    assert read_frame(a_file(tmp_path / "a.fits", image=an_image(), BIASSEC=text)).shape == SHAPE
+    assert read_frame(write_fits(tmp_path / "a.fits", image=constant_image(), BIASSEC=text)).shape == SHAPE
 
 
 @pytest.mark.parametrize("word", ["TRIMSEC", "DATASEC"])
 def test_a_trimmed_image_that_keeps_the_card_of_an_overscan_on_its_left_is_no_raw_one(tmp_path, word):
     kept = {"BIASSEC": "[1:5,1:20]", word: f"[6:{SHAPE[1] + 5},1:{SHAPE[0]}]"}
-    assert read_frame(a_file(tmp_path / "a.fits", image=an_image(), **kept)).shape == SHAPE
+    assert read_frame(write_fits(tmp_path / "a.fits", image=constant_image(), **kept)).shape == SHAPE
 
 
 @pytest.mark.parametrize("card", ["SATURATE= nan", "SATLEVEL= 65535 ADU", "TELESCOP= 1m0-05", "BIASSEC = [1:4,1:5]"])
 def test_a_card_that_fits_does_not_allow_is_as_if_it_were_not_there(tmp_path, card):
-    path = a_file(tmp_path / "a.fits", image=an_image(), SPARE1="x")
+    path = write_fits(tmp_path / "a.fits", image=constant_image(), SPARE1="x")
     content = path.read_bytes()
     place = content.index(b"SPARE1")
     path.write_bytes(content[:place] + card.ljust(80).encode() + content[place + 80 :])
@@ -157,21 +161,21 @@ def test_a_card_that_fits_does_not_allow_is_as_if_it_were_not_there(tmp_path, ca
 
 
 def test_a_name_that_fits_does_not_allow_is_said_to_be_the_matter(tmp_path):
-    path = a_file(tmp_path / "a.fits", fits.ImageHDU(an_image(), name="SCI"))
+    path = write_fits(tmp_path / "a.fits", fits.ImageHDU(constant_image(), name="SCI"))
     path.write_bytes(path.read_bytes().replace(b"EXTNAME = 'SCI     '", b"EXTNAME = SCI       "))
-    assert "a card of a header cannot be read (Unparsable card (EXTNAME)" in refusal(read_frame, path)
+    assert "a card of a header cannot be read (Unparsable card (EXTNAME)" in refusal_message(read_frame, path)
 
 
 def test_a_zipped_file_that_is_large_is_unpacked_on_the_disk(tmp_path, monkeypatch):
-    path = a_file(tmp_path / "a.fits.gz", image=an_image())
+    path = write_fits(tmp_path / "a.fits.gz", image=constant_image())
     monkeypatch.setattr("cosmicgate.io.fits.hdus.IN_MEMORY", 100)
     assert read_frame(path).image[0, 0] == 100
 
 
 def test_a_number_of_bits_that_fits_does_not_know_is_refused(tmp_path):
-    path = a_file(tmp_path / "a.fits", image=an_image())
+    path = write_fits(tmp_path / "a.fits", image=constant_image())
     path.write_bytes(path.read_bytes().replace(b"BITPIX  =                  -32", b"BITPIX  =                   12"))
-    assert "expected BITPIX to be one of (8, 16, 32, 64, -32, -64), got 12" in refusal(read_frame, path)
+    assert "expected BITPIX to be one of (8, 16, 32, 64, -32, -64), got 12" in refusal_message(read_frame, path)
 
 
 def test_the_images_of_a_file_are_in_one_split(exposure):
@@ -209,34 +213,34 @@ def test_blank_pixels_of_integers_are_bad(tmp_path, dtype, blank, hdu):
     image[3, 4] = blank + (2**15 if dtype == np.uint16 else 0)
     one = hdu(image, name="SCI")
     one.header["BLANK"] = blank
-    frame = read_frame(a_file(tmp_path / "a.fits", one))
+    frame = read_frame(write_fits(tmp_path / "a.fits", one))
     assert np.argwhere(frame.bad).tolist() == [[3, 4]]
     assert (frame.image == 100).all()
 
 
 def test_maps_and_tables_stored_as_images_are_no_sky(tmp_path):
     names = ("SCI", "D2IMARR", "WCSDVARR", "OBJMASK", "AREA", "WAVELENGTH", "VAR_POISSON", "PSF")
-    path = a_file(tmp_path / "a.fits", *(fits.ImageHDU(np.ones(SHAPE, np.float32), name=name) for name in names))
+    path = write_fits(tmp_path / "a.fits", *(fits.ImageHDU(np.ones(SHAPE, np.float32), name=name) for name in names))
     assert [image.name for image in extensions(path)] == ["SCI"]
 
 
 def test_a_file_that_is_missing_while_another_is_open_is_not_called_broken(tmp_path):
-    path = a_file(tmp_path / "a.fits", fits.ImageHDU(np.ones(SHAPE, np.float32)))
+    path = write_fits(tmp_path / "a.fits", fits.ImageHDU(np.ones(SHAPE, np.float32)))
     with pytest.raises(FileNotFoundError, match=r"nowhere\.fits"), opened(path):
         (tmp_path / "nowhere.fits").stat()
 
 
 def test_a_card_that_breaks_a_rule_is_read_without_a_word(tmp_path):
-    path = a_file(tmp_path / "a.fits", image=an_image())
+    path = write_fits(tmp_path / "a.fits", image=constant_image())
     card = b"FILTER  = 'g DECam SDSS c0001'"
     path.write_bytes(path.read_bytes().replace(card, b"BLANK   = 7".ljust(len(card)), 1))
     assert read_frame(path).shape == SHAPE  # BLANK is for integers; warnings are errors here
 
 
 def test_saturated_pixels_are_kept_and_not_bad(tmp_path):
-    image = an_image()
+    image = constant_image()
     image[5, 5:9] = 50_000
-    frame = read_frame(a_file(tmp_path / "a.fits", image=image))
+    frame = read_frame(write_fits(tmp_path / "a.fits", image=image))
     assert not frame.bad.any()
     assert (frame.image[5, 5:9] > frame.saturation).all()
 
@@ -264,10 +268,10 @@ def test_flags_of_bad_pixels_are_bad_and_those_of_stars_and_hits_are_not(tmp_pat
     mask[4, : len(flags)] = flags
     extra = fits.ImageHDU(mask, name=name)
     if place == "beside":
-        frame = read_frame(a_file(tmp_path / "a.fits", extra, image=an_image(), **cards))
+        frame = read_frame(write_fits(tmp_path / "a.fits", extra, image=constant_image(), **cards))
     else:
-        side = a_file(tmp_path / "mask.fits", extra)
-        frame = read_frame(a_file(tmp_path / "a.fits", image=an_image(), **cards), mask=side)
+        side = write_fits(tmp_path / "mask.fits", extra)
+        frame = read_frame(write_fits(tmp_path / "a.fits", image=constant_image(), **cards), mask=side)
     assert [flag for flag, x in zip(flags, frame.bad[4], strict=False) if x] == bad
     assert frame.bad.sum() == len(bad)
 
@@ -275,18 +279,18 @@ def test_flags_of_bad_pixels_are_bad_and_those_of_stars_and_hits_are_not(tmp_pat
 def test_the_archives_masks_are_matched_by_name_and_are_no_images(tmp_path, exposure):
     masks = [fits.CompImageHDU(np.full(SHAPE, 5, np.int32), name=name) for name in ("N31", "N4", "S29")]
     masks[1].data[2, 3] = 1
-    side = a_file(tmp_path / "ood.fits.fz", *masks, PRODTYPE="dqmask", INSTRUME="DECam")
+    side = write_fits(tmp_path / "ood.fits.fz", *masks, PRODTYPE="dqmask", INSTRUME="DECam")
     frame = read_frame(exposure, "N4", mask=side, telescope="decam")
     assert frame.bad.any()
-    assert "in a dqmask product" in refusal(read_frame, side)
+    assert "in a dqmask product" in refusal_message(read_frame, side)
     with pytest.raises(FitsError, match=r"ood\.fits\.fz: expected one mask for S30, found 0"):
         read_frame(exposure, "S30", mask=side)
 
 
 def test_a_mask_may_be_left_out(tmp_path):
     wrong = fits.ImageHDU(np.ones((3, 4), np.uint8), name="BPM")
-    path = a_file(tmp_path / "a.fits", wrong, image=an_image())
-    assert "mask='none' ignores it" in refusal(read_frame, path)
+    path = write_fits(tmp_path / "a.fits", wrong, image=constant_image())
+    assert "mask='none' ignores it" in refusal_message(read_frame, path)
     assert not read_frame(path, mask="none").bad.any()
 
 
@@ -297,10 +301,12 @@ def test_real_frames_of_lco_open_with_their_class_and_raw_ones_are_refused(real)
     small = read_frame(real("lco/0m4_tfn0m414-kb29-20160625-0060-e91like_banzai_test_frame.fits.fz"))
     assert (small.telescope, small.shape, small.gain, small.read_noise) == ("0m4", (1020, 1523), 1.0, 16.4)
     path = real("lco/1m0_lsc1m005-fl15-20170614-0130-e91_cropped.fits.gz")
-    assert "BPM has shape (4096, 4096), the image (400, 400)" in refusal(read_frame, path)  # only the image was cropped
+    assert "BPM has shape (4096, 4096), the image (400, 400)" in refusal_message(
+        read_frame, path
+    )  # only the image was cropped
     cropped = read_frame(path, mask="none")
     assert (cropped.telescope, cropped.shape, cropped.exptime, cropped.band) == ("1m0", (400, 400), 300.0, "i")
-    message = refusal(read_frame, real("lco/1m0_elp1m008-fa05-20211007-0042-e00_raw_4amp.fits"))
+    message = refusal_message(read_frame, real("lco/1m0_elp1m008-fa05-20211007-0042-e00_raw_4amp.fits"))
     assert "SCI is raw, with its overscan (BIASSEC = '[520:540,1:512]'), one of 4 parts" in message
     assert "give a reduced frame" in message
 

@@ -17,15 +17,15 @@ from cosmicgate.models import UNet
 from cosmicgate.report.figures import mask_figures
 from cosmicgate.report.figures.feature_maps import feature_maps
 from cosmicgate.report.figures.frames import draw, features, pictures
-from helpers.fake_detectors import Brightness, Swept
+from helpers.fake_detectors import BrightnessLogits, BrightnessMasks
 from helpers.networks import gated_network
 
 
-def test_a_frame_of_each_band_is_drawn(a_set, tmp_path, monkeypatch):
+def test_a_frame_of_each_band_is_drawn(make_test_set, tmp_path, monkeypatch):
     shown = []
     figure = mask_figures.masks_figure
     monkeypatch.setattr("cosmicgate.report.figures.frames.masks_figure", lambda *a: shown.append(a[2:]) or figure(*a))
-    test_set, detectors = a_set(5, bands="gr"), [Brightness(), Swept()]
+    test_set, detectors = make_test_set(5, bands="gr"), [BrightnessLogits(), BrightnessMasks()]
     results = compare(detectors, [test_set], tmp_path / "kept")
     seen = list(detectors[0].seen)
     made = pictures(detectors, test_set, tmp_path / "kept", tmp_path / "report")
@@ -40,11 +40,11 @@ def test_a_frame_of_each_band_is_drawn(a_set, tmp_path, monkeypatch):
     assert results["rows"]
 
 
-def test_pictures_say_which_masks_are_dilated_and_whether_the_truth_is(a_set, tmp_path, monkeypatch):
+def test_pictures_say_which_masks_are_dilated_and_whether_the_truth_is(make_test_set, tmp_path, monkeypatch):
     shown = []
     figure = mask_figures.masks_figure
     monkeypatch.setattr("cosmicgate.report.figures.frames.masks_figure", lambda *a: shown.append(a[2:]) or figure(*a))
-    test_set, detectors = a_set(1), [Brightness(), Swept(grow=True)]
+    test_set, detectors = make_test_set(1), [BrightnessLogits(), BrightnessMasks(grow=True)]
     pictures(detectors, test_set, tmp_path / "kept", tmp_path / "report")
     assert list(shown[0][0]) == ["deepCR", "LACosmic, dilated 3x3"]
     facts = test_set.folders[0] / "facts.json"
@@ -54,10 +54,10 @@ def test_pictures_say_which_masks_are_dilated_and_whether_the_truth_is(a_set, tm
     assert "truth not dilated" in shown[1][1]
 
 
-def test_features_are_drawn_of_the_networks_that_are_named(a_set, tmp_path, caplog):
+def test_features_are_drawn_of_the_networks_that_are_named(make_test_set, tmp_path, caplog):
     network = NetworkDetector(Predictor(UNet(channels=4).eval(), tile=64), "deepCR", None, "x")
     other = replace(network, model="Other")
-    made = draw([network, other], [a_set(1)], tmp_path, [], masks=False, maps=["deepCR", "Missing"])
+    made = draw([network, other], [make_test_set(1)], tmp_path, [], masks=False, maps=["deepCR", "Missing"])
     assert [path.name for path in made] == ["features_decam_deepCR.png"]
     assert "features: no network here is called 'Missing'; there are deepCR, Other" in caplog.text
 
@@ -85,10 +85,10 @@ def test_feature_maps_are_what_the_network_computes(tile, halo):
     assert not any(module._forward_hooks for module in gated.modules())
 
 
-def test_features_are_drawn_of_networks_only(a_set, tmp_path):
+def test_features_are_drawn_of_networks_only(make_test_set, tmp_path):
     plain = NetworkDetector(Predictor(UNet(channels=4).eval(), tile=64), "deepCR", None, "x")
     gated = NetworkDetector(Predictor(gated_network("batch")), "Att deepCR", None, "y")  # whole frames, by rows
-    made = features([plain, Brightness("Other"), gated], a_set(1), tmp_path)
+    made = features([plain, BrightnessLogits("Other"), gated], make_test_set(1), tmp_path)
     names = ["features_decam_deepCR.png", "features_decam_Att-deepCR.png", "attention_decam_Att-deepCR.png"]
     assert [path.name for path in made] == names
     for path in made:

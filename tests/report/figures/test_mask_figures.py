@@ -8,11 +8,11 @@ from matplotlib.figure import Figure
 from cosmicgate.data.pixel_labels import CORE
 from cosmicgate.report.figures import mask_figures
 from cosmicgate.report.figures.mask_figures import save_figure
-from helpers.mask_scene import a_scene
+from helpers.mask_scene import labelled_scene
 
 
 def test_masks_show_every_pixel_of_every_kind_in_its_colour(tmp_path):
-    scene, truth = a_scene()
+    scene, truth = labelled_scene()
     mask = np.zeros(truth.shape, bool)
     mask[40:45, 50:55] = mask[10, 10:13] = mask[0, 0] = True
     path = save_figure(
@@ -35,7 +35,7 @@ def test_masks_show_every_pixel_of_every_kind_in_its_colour(tmp_path):
 
 
 def test_of_a_large_image_the_window_with_most_hits_is_shown(tmp_path, monkeypatch):
-    scene, truth = a_scene(300, 400)  # its one hit is large
+    scene, truth = labelled_scene(300, 400)  # its one hit is large
     truth[200:210:3, 300:310:3] = CORE  # these are more
     seen = {}
     monkeypatch.setattr(mask_figures, "_panels_figure", lambda shown, *_, **__: seen.update(shown) or Figure())
@@ -45,7 +45,7 @@ def test_of_a_large_image_the_window_with_most_hits_is_shown(tmp_path, monkeypat
 
 
 def test_the_mistakes_of_a_noisy_detector_do_not_choose_the_window(monkeypatch):
-    scene, truth = a_scene(300, 400)
+    scene, truth = labelled_scene(300, 400)
     noisy = np.zeros(truth.shape, bool)
     noisy[100:300:4, 200::4] = True
     good = truth == CORE
@@ -68,5 +68,6 @@ def test_an_empty_scene_with_bad_pixels_is_drawn(tmp_path):
 def test_a_mask_of_another_shape_is_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match=r"deepCR has the shape \(3, 3\), expected the image's \(60, 80\)"):
         save_figure(
-            mask_figures.masks_figure(*a_scene(), {"deepCR": np.zeros((3, 3), bool)}, "a scene"), tmp_path / "masks.png"
+            mask_figures.masks_figure(*labelled_scene(), {"deepCR": np.zeros((3, 3), bool)}, "a scene"),
+            tmp_path / "masks.png",
         )

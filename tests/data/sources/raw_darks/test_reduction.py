@@ -13,7 +13,7 @@ from cosmicgate.data.sources.raw_darks.quality import NotDark
 from cosmicgate.data.sources.raw_darks.reduction import Reduction, read_dark
 from cosmicgate.io.fits.frames import read_frame
 from cosmicgate.io.fits.hdus import FitsError
-from helpers.raw_decam import GAINS, NOISES, a_charge, raw_hdu, write_raw
+from helpers.raw_decam import GAINS, NOISES, dark_charge, raw_hdu, write_raw
 
 SHAPE = (512, 512)
 GAIN = sum(GAINS) / 2
@@ -27,7 +27,7 @@ def a_raw(path, charge, exptime=300.0, name="S1", seed=0, **cards):
 @pytest.fixture(scope="module")
 def ordinary():
     """The charge of a dark of 600 s: all, its hot pixels, its bad columns, its hits."""
-    return a_charge(SHAPE, 600.0, seed=4)
+    return dark_charge(SHAPE, 600.0, seed=4)
 
 
 # -------------------------------------------------------------------------------------------------- the reduction
@@ -158,7 +158,7 @@ def test_an_edge_that_leaves_nothing_is_refused(tmp_path):
 
 @pytest.mark.parametrize(("exptime", "seed"), [(90.0, 0), (90.0, 1), (400.0, 2), (1200.0, 3), (1200.0, 4)])
 def test_an_ordinary_dark_of_any_length_passes(tmp_path, exptime, seed):
-    charge, _, _, hits = a_charge(SHAPE, exptime, seed)
+    charge, _, _, hits = dark_charge(SHAPE, exptime, seed)
     frame = read_dark(a_raw(tmp_path / "a.fits.fz", charge, exptime, seed=seed))
     found = dark_mask(frame)
     bright = (hits > 60 * NOISES[0]) & ~frame.bad
@@ -169,7 +169,7 @@ def test_an_ordinary_dark_of_any_length_passes(tmp_path, exptime, seed):
 @pytest.mark.parametrize("exptime", [90.0, 1200.0])
 @pytest.mark.parametrize("where", ["across the columns", "along the columns", "everywhere"])
 def test_a_leak_of_a_hundredth_of_the_darkest_sky_is_refused(tmp_path, exptime, where):
-    charge, *_ = a_charge(SHAPE, exptime, seed=5)
+    charge, *_ = dark_charge(SHAPE, exptime, seed=5)
     leak = 0.01 * 134 / 90 * GAIN * exptime  # electrons; 134 ADU in 90 s is a dark sky in g
     rows, columns = np.indices(SHAPE) / SHAPE[0]
     share = {"across the columns": columns, "along the columns": rows, "everywhere": 1.0}[where]
@@ -203,6 +203,6 @@ def test_another_kind_of_exposure_is_refused(tmp_path, kind):
 
 
 def test_a_dark_without_an_exposure_is_refused(tmp_path):
-    charge, *_ = a_charge((256, 256), 90.0)
+    charge, *_ = dark_charge((256, 256), 90.0)
     with pytest.raises(NotDark, match="the exposure is 0 s"):
         read_dark(a_raw(tmp_path / "a.fits.fz", charge, 0.0))

@@ -17,8 +17,8 @@ from cosmicgate.data.sources.raw_darks.quality import Limits
 from cosmicgate.data.sources.raw_darks.reduction import Reduction
 from cosmicgate.data.sources.simulated import SimulatedScience
 from cosmicgate.data.splits import SPLITS
-from helpers.hydra_config import composed
-from helpers.raw_decam import a_charge, raw_hdu, write_raw
+from helpers.hydra_config import composed_config
+from helpers.raw_decam import dark_charge, raw_hdu, write_raw
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def exposures(tmp_path_factory):
     for number in range(6):
         ccds = []
         for name, seed in (("S4", 10 + number), ("N4", 30 + number)):
-            charge, *_ = a_charge((256, 256), 900.0, seed)
+            charge, *_ = dark_charge((256, 256), 900.0, seed)
             ccds.append(raw_hdu(charge + (200 if number == 2 else 0), name, seed))
         write_raw(folder / f"DECam_{number:03d}.fits.fz", ccds, 900.0, kind="object" if number == 4 else "dark")
     return folder
@@ -102,7 +102,7 @@ def test_the_configuration_reads_raw_darks(exposures, tmp_path, size):
     if size == "none":
         numbers[:2] = ["+" + number for number in numbers[:2]]
     cfg = validate(
-        composed(
+        composed_config(
             "~data/size" if size == "none" else f"data/size={size}",
             "data/darks=decam_raw",
             pattern,
