@@ -64,6 +64,22 @@ def lco_files(lco_archive) -> list[Path]:
     return sorted((lco_archive / "test_set" / "masked_fits").iterdir())
 
 
+@pytest.fixture(scope="session")
+def model(tmp_path_factory) -> Path:
+    """Write the tiny network; return the path of its weights, as option ``-m`` takes it."""
+    from helpers.tiny_model import tiny_model  # slow to import
+
+    return tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="session")
+def masker(model):
+    """Load the tiny network as a masker."""
+    import cosmicgate
+
+    return cosmicgate.load(model)
+
+
 @pytest.fixture
 def make_test_set(tmp_path) -> Callable[..., Any]:
     """Return a function that saves labelled frames, as many as it is given, and returns their test set."""

@@ -5,12 +5,11 @@ import warnings
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 
 from cosmicgate.config import build
 from cosmicgate.detectors import MissingDependency
 from cosmicgate.io.fits.frames import Frame
-from helpers.repository import ROOT
+from helpers.hydra_config import composed_config
 
 CLASSICAL = ("astroscrappy", "lacosmic")
 PUBLISHED_PACKAGES = ("cosmic_conn_lco", "deepcr_decam")  # networks in the Python packages of their authors
@@ -38,8 +37,7 @@ def make_frame(image=None, **fields):
 
 def detectors_of_config(name, *overrides):
     """Build the detectors of a config file by name; skip the test if a package is not installed."""
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("evaluate", [f"detector={name}", *overrides])
+    cfg = composed_config(f"detector={name}", *overrides, name="evaluate")
     try:
         return {key: build(node) for key, node in cfg.detector.items()}
     except Exception as error:

@@ -7,6 +7,7 @@ import pytest
 from astropy.io import fits
 
 from cosmicgate.io.fits.hdus import FitsError
+from cosmicgate.io.fits.raw_hdus import spans
 
 HEADER = {"GAIN": 4.0, "RDNOISE": 6.5, "SATURATE": 45_000.0, "EXPTIME": 90.0, "FILTER": "g DECam SDSS c0001"}
 SHAPE = (20, 30)
@@ -33,10 +34,18 @@ def refusal_message(call, *arguments, **known):
     return str(caught.value)
 
 
-def write_cutout(path, quality, name="DQ", **cards):
+def write_cutout(path, quality, name="DQ", image=None, **cards):
+    """Write a cutout in DECam's layout: an image (H, W), by default of ones, and its quality plane (H, W)."""
     header = fits.Header({"GAINA": 4.0, "RDNOISEA": 6.5, "SATURATA": 45_000.0, "EXPTIME": 90.0} | cards)
-    image = fits.ImageHDU(np.ones(quality.shape, np.float32), header, name="SCI")
-    fits.HDUList([fits.PrimaryHDU(), image, fits.ImageHDU(quality, name=name)]).writeto(path)
+    image = np.ones(quality.shape, np.float32) if image is None else image
+    hdus = [fits.ImageHDU(image, header, name="SCI"), fits.ImageHDU(quality, name=name)]
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(path)
+
+
+def hdu_bytes(path):
+    """Return the bytes of each HDU of a file that is not gzipped."""
+    content = path.read_bytes()
+    return [content[one.start : one.end] for one in spans(path)]
 
 
 def write_changed_copy(file: Path, folder: Path, change, name: str | None = None) -> Path:
