@@ -1,4 +1,4 @@
-"""The command as it is typed: what it writes, says and returns, and how it is stopped."""
+"""Test ``cosmicgate mask``, ``models``, ``info`` and ``show``: files, messages, exit codes, interruptions."""
 
 import errno
 import gzip
@@ -21,61 +21,56 @@ from matplotlib.image import imread
 import cosmicgate
 from cosmicgate.cli.show import RED, draw, image_and_hits
 from helpers.checkpoints import FAULTY_CHECKPOINTS, write_checkpoint
-from helpers.mask_command import SELF_SIGNAL, SHAPE, read_mask, run, start_process
+from helpers.mask_command import SELF_SIGNAL, SHAPE, output_text, read_mask, run, start_process
 from helpers.repository import ROOT
 from helpers.tiny_model import hit, sky, tiny_model
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_model(tmp_path_factory.mktemp("model"))
-
-
 @pytest.fixture
 def night(tmp_path):
-    """Return a folder with three frames."""
+    """Write three frames; return their folder."""
     (tmp_path / "night").mkdir()
     for number in range(3):
         fits.writeto(tmp_path / "night" / f"{number}.fits", sky(SHAPE, number))
     return tmp_path / "night"
 
 
-# ---------------------------------------------------------------------------------------------------- what it does
+# ------------------------------------------------------------------------------------------------- cosmicgate mask
 
 
-def test_files_whose_masks_would_have_one_name_are_told_apart_or_refused(night, model):
+def test_inputs_whose_masks_would_have_one_name_are_refused(night, model):
     (night / "0.fits.gz").write_bytes(gzip.compress((night / "0.fits").read_bytes()))
     done = run("mask", night, "-m", model, "-o", night / "masks")
     assert done.exit_code == 2
-    assert "leave one out, or mask them in separate runs" in " ".join(done.output.split())
+    assert "leave one out, or mask them in separate runs" in output_text(done)
 
 
 @pytest.mark.parametrize("kind", [[], ["--append"], ["--clean"]])
-def test_an_output_that_would_not_be_gzipped_is_not_called_so(night, model, kind):
+def test_an_output_that_would_not_be_gzipped_cannot_be_named_gz(night, model, kind):
     done = run("mask", night / "0.fits", "-m", model, *kind, "-o", night / "m.fits.gz")
     assert done.exit_code == 2
-    assert "cannot be gzipped" in " ".join(done.output.split())
+    assert "cannot be gzipped" in output_text(done)
 
 
-def test_an_overscan_that_is_not_searched_is_told(tmp_path, model):
+def test_an_overscan_is_not_searched_and_the_output_says_so(tmp_path, model):
     fits.writeto(tmp_path / "a.fits", sky(SHAPE), fits.Header({"BIASSEC": "[1:8,1:40]"}))
     done = run("mask", tmp_path / "a.fits", "-m", model)
     assert done.exit_code == 0
-    assert "its overscan (BIASSEC = '[1:8,1:40]') is not searched" in " ".join(done.output.split())
+    assert "its overscan (BIASSEC = '[1:8,1:40]') is not searched" in output_text(done)
 
 
-def test_what_a_mask_calls_bad_is_searched_if_it_is_asked_for_and_much_of_it_is_told(tmp_path, model):
+def test_a_mask_of_many_bad_pixels_is_reported_and_no_mask_searches_them(tmp_path, model):
     hdus = [fits.PrimaryHDU(), fits.ImageHDU(sky(SHAPE), name="SCI"), fits.ImageHDU(hit(SHAPE).astype(int), name="DQ")]
     hdus[2].data[20:] = 1
     fits.HDUList(hdus).writeto(tmp_path / "a.fits")
     done = run("mask", tmp_path / "a.fits", "-m", model)
-    assert "the mask DQ marks 5" in " ".join(done.output.split())
+    assert "the mask DQ marks 5" in output_text(done)
     assert not read_mask(tmp_path / "a_crmask.fits", "SCI_CRMASK").any()
     assert run("mask", tmp_path / "a.fits", "-m", model, "--no-mask").exit_code == 0
     np.testing.assert_array_equal(read_mask(tmp_path / "a_crmask.fits", "SCI_CRMASK"), hit(SHAPE))
 
 
-def test_a_night_is_masked_once(night, model, tmp_path):
+def test_a_second_run_leaves_finished_masks_alone(night, model, tmp_path):
     first = run("mask", night, "-m", model, "--json", tmp_path / "s.json")
     assert first.exit_code == 0, first.output
     summary = json.loads((tmp_path / "s.json").read_text())
@@ -93,7 +88,7 @@ def test_a_night_is_masked_once(night, model, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in night.iterdir()} == before
 
 
-def test_a_bad_file_is_named_and_the_others_go_on(night, model, tmp_path):
+def test_a_bad_file_is_named_and_the_others_are_masked(night, model, tmp_path):
     (night / "1.fits").write_bytes((night / "1.fits").read_bytes()[:4000])
     (night / "2.fits").write_text("no FITS")
     done = run("mask", night, night / "nowhere.fits", "-m", model, "--json", tmp_path / "s.json", "--quiet")
@@ -125,38 +120,38 @@ def test_a_bad_file_is_named_and_the_others_go_on(night, model, tmp_path):
         (["-o", "one.fits"], "give a folder with -o"),
     ],
 )
-def test_wrong_arguments_have_a_sentence_and_exit_code_2(night, model, arguments, sentence):
+def test_invalid_arguments_get_a_message_and_exit_code_2(night, model, arguments, sentence):
     done = run("mask", night, *([] if "-m" in arguments else ["-m", model]), *arguments)
     assert done.exit_code == 2
-    assert sentence in " ".join(done.output.split())
+    assert sentence in output_text(done)
     assert len(list(night.iterdir())) == 3
 
 
 @pytest.mark.parametrize("wrong", FAULTY_CHECKPOINTS)
-def test_what_is_wrong_with_a_checkpoint_is_a_sentence_of_each_command(night, tmp_path, wrong):
+def test_mask_and_export_say_what_is_wrong_with_a_checkpoint(night, tmp_path, wrong):
     changes, sentence = FAULTY_CHECKPOINTS[wrong]
     path = write_checkpoint(tmp_path / "a.ckpt", **changes)
     for arguments in (("mask", night), ("export", "--onnx", tmp_path / "a.onnx")):
         done = run(*arguments, "-m", path)
         assert done.exit_code == 2, done.output
-        assert sentence.replace(" ", "") in "".join(done.output.replace("│", " ").split())
+        assert sentence.replace(" ", "") in output_text(done).replace(" ", "")
     assert not (tmp_path / "a.onnx").exists()
 
 
-def test_an_empty_folder_is_a_wrong_argument(tmp_path, model):
+def test_an_empty_folder_is_an_invalid_argument(tmp_path, model):
     done = run("mask", tmp_path, "-m", model)
     assert done.exit_code == 2
     assert "no FITS file in" in done.output
 
 
-def test_the_threshold_of_a_rate_of_false_alarms_is_the_cards(night, model):
+def test_a_false_positive_rate_selects_the_threshold_of_the_model_card(night, model):
     assert run("mask", night / "0.fits", "-m", model, "--fpr", "1e-3", "--grow", "1").exit_code == 0
     header = fits.getheader(night / "0_crmask.fits", "CRMASK")
     assert (header["CRTHRESH"], header["CRFPR"], header["CRGROW"]) == (0.5, 1e-3, 1)
 
 
 @pytest.mark.parametrize("in_place", [False, True])
-def test_cleaning_writes_a_copy_and_changes_the_input_only_when_told(night, model, in_place):
+def test_cleaning_writes_a_copy_and_changes_the_input_only_in_place(night, model, in_place):
     before = (night / "0.fits").read_bytes()
     done = run("mask", night / "0.fits", "-m", model, "--clean", *["--in-place"] * in_place)
     assert done.exit_code == 0, done.output
@@ -167,7 +162,7 @@ def test_cleaning_writes_a_copy_and_changes_the_input_only_when_told(night, mode
 
 
 @pytest.mark.parametrize("method", ["median", "maskfill"])
-def test_the_method_of_cleaning_is_used_and_told_and_another_one_makes_the_copy_anew(night, model, method):
+def test_the_cleaning_method_is_recorded_and_another_method_rewrites_the_copy(night, model, method):
     command = ("mask", night / "0.fits", "-m", model, "--clean", "--method", method)
     assert run(*command).exit_code == 0
     image = fits.getdata(night / "0.fits")
@@ -179,7 +174,7 @@ def test_the_method_of_cleaning_is_used_and_told_and_another_one_makes_the_copy_
     np.testing.assert_array_equal(fits.getdata(night / "0_crclean.fits"), cosmicgate.clean(image, hit(SHAPE), "mean"))
 
 
-def test_an_image_unlike_the_training_is_masked_with_a_warning_in_all_places(night, tmp_path):
+def test_an_image_unlike_the_training_gets_a_warning_in_stderr_json_and_header(night, tmp_path):
     model = tiny_model(tmp_path / "model", ranges={"background": [1000.0, 2000.0]})
     done = run("mask", night / "0.fits", "-m", model, "--json", tmp_path / "s.json")
     assert done.exit_code == 0
@@ -190,10 +185,10 @@ def test_an_image_unlike_the_training_is_masked_with_a_warning_in_all_places(nig
     assert reason in comments
 
 
-# ------------------------------------------------------------------------------------------- models, info, show
+# ------------------------------------------------------------------------------ cosmicgate models, info and show
 
 
-def test_the_card_of_a_network_is_printed(model, monkeypatch):
+def test_models_prints_the_card_of_a_network(model, monkeypatch):
     monkeypatch.setattr("cosmicgate.pretrained.card.FOLDER", model.parent)
     assert "tiny" in run("models").stdout
     assert json.loads(run("models", "tiny").stdout)["name"] == "tiny"
@@ -202,7 +197,7 @@ def test_the_card_of_a_network_is_printed(model, monkeypatch):
     assert "no network 'tinny': expected one of tiny" in wrong.output
 
 
-def test_a_file_is_described_by_hdu(tmp_path):
+def test_info_describes_each_hdu(tmp_path):
     image = fits.ImageHDU(sky(SHAPE), fits.Header({"SATURATE": 4e4}), name="SCI")
     planes = [fits.ImageHDU(np.zeros(SHAPE, np.int16), name="DQ"), fits.ImageHDU(np.ones(SHAPE), name="IVAR")]
     fits.HDUList([fits.PrimaryHDU(), image, *planes]).writeto(tmp_path / "a.fits")
@@ -216,7 +211,7 @@ def test_a_file_is_described_by_hdu(tmp_path):
     assert "error: no such FITS file" in missing.output
 
 
-def test_a_picture_outlines_the_hits(night, model):
+def test_show_outlines_the_hits(night, model):
     before = run("show", night / "0.fits")
     assert before.exit_code == 1
     assert "run cosmicgate mask first" in before.output
@@ -234,8 +229,8 @@ def test_a_picture_outlines_the_hits(night, model):
     assert blocks.sum() < 40
 
 
-@pytest.mark.parametrize("masks", ["night/masks", "masks"], ids=["below the night", "beside the night"])
-def test_a_picture_finds_masks_in_a_folder_or_names_the_option(night, model, tmp_path, masks, monkeypatch):
+@pytest.mark.parametrize("masks", ["night/masks", "masks"], ids=["inside the folder of the input", "beside it"])
+def test_show_finds_masks_in_an_output_folder_or_names_the_option(night, model, tmp_path, masks, monkeypatch):
     path = night / "0.fits"
     assert run("mask", night, "-m", model, "-o", tmp_path / masks).exit_code == 0
     monkeypatch.chdir(tmp_path if masks == "masks" else "/")
@@ -251,7 +246,7 @@ def test_a_picture_finds_masks_in_a_folder_or_names_the_option(night, model, tmp
     assert named.exit_code == 0, named.output
 
 
-def test_a_picture_takes_no_masks_of_another_file_and_none_of_several(night, model, tmp_path):
+def test_show_refuses_masks_of_another_image_and_masks_from_several_runs(night, model, tmp_path):
     for folder in ("one", "two"):
         assert run("mask", night / "0.fits", "-m", model, "-o", night / folder).exit_code == 0
     several = run("show", night / "0.fits")
@@ -268,7 +263,7 @@ def test_a_picture_takes_no_masks_of_another_file_and_none_of_several(night, mod
 
 
 @pytest.mark.parametrize("append", [False, True])
-def test_a_picture_has_the_hits_of_its_own_image_among_images_of_one_name(tmp_path, model, append):
+def test_show_draws_the_hits_of_each_image_among_images_of_one_name(tmp_path, model, append):
     path = tmp_path / "a.fits"
     amplifiers = [sky(SHAPE, seed) for seed in range(3)]
     amplifiers[1][5, 6], amplifiers[2][7, 8] = 900, 900
@@ -280,7 +275,7 @@ def test_a_picture_has_the_hits_of_its_own_image_among_images_of_one_name(tmp_pa
         np.testing.assert_array_equal(shown, image)
         np.testing.assert_array_equal(hits, image > 500)
         assert run("show", masked, "--ext", str(number)).exit_code == 0
-    assert len(list(tmp_path.glob("*.png"))) == 3, "each image has a picture of its own"
+    assert len(list(tmp_path.glob("*.png"))) == 3, "one picture for each image"
     fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(one, name="SCI") for one in amplifiers[:2])]).writeto(
         tmp_path / "b.fits"
     )
@@ -290,7 +285,7 @@ def test_a_picture_has_the_hits_of_its_own_image_among_images_of_one_name(tmp_pa
     assert "b_crmask.fits: it has no mask SCI_CRMASK of SCI" in other.output
 
 
-def test_an_image_whose_name_holds_a_slash_has_a_picture(tmp_path, model):
+def test_show_names_the_picture_of_an_image_with_a_slash_in_its_name(tmp_path, model):
     path = tmp_path / "a.fits"
     fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(sky(SHAPE), name=f"CCD {n}/2") for n in (1, 2))]).writeto(path)
     run("mask", path, "-m", model)
@@ -298,7 +293,7 @@ def test_an_image_whose_name_holds_a_slash_has_a_picture(tmp_path, model):
     assert (tmp_path / "a_crmask.CCD_1_2.png").is_file()
 
 
-def test_a_long_and_narrow_image_is_thinned_out_along_its_long_side_alone_and_keeps_its_hits(tmp_path):
+def test_a_long_and_narrow_image_is_downsampled_along_its_long_side_only_and_keeps_its_hits(tmp_path):
     hits = np.zeros((9, 12_001), bool)
     hits[8, 12_000] = hits[0, 5000] = True
     draw(np.random.default_rng(0).normal(100, 5, hits.shape).astype(np.float32), hits, tmp_path / "a.png")
@@ -308,12 +303,12 @@ def test_a_long_and_narrow_image_is_thinned_out_along_its_long_side_alone_and_ke
     assert sorted(map(tuple, np.argwhere(red).tolist())) == [(0, 1249), (0, 1251), (1, 1250), (7, 3000), (8, 2999)]
 
 
-# ---------------------------------------------------------------------------------------------- when it goes wrong
+# ------------------------------------------------------------------------------------- errors and interruptions
 
 
 @contextmanager
-def nobody():
-    """Do without the rights of the superuser, if the tests have them."""
+def without_root():
+    """Give up the rights of root for a while, if the tests have them."""
     root = os.geteuid() == 0
     if root:
         os.seteuid(65534)
@@ -326,7 +321,7 @@ def nobody():
 
 @pytest.fixture
 def open_folder(model):
-    """Return a folder that everybody may enter, with a frame and the model."""
+    """Make a folder that every user may read, with a frame and the model."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -336,8 +331,8 @@ def open_folder(model):
         yield folder
 
 
-def test_a_folder_that_may_not_be_written_to_is_named(open_folder):
-    with nobody():
+def test_a_folder_without_write_permission_is_reported(open_folder):
+    with without_root():
         open_folder.chmod(0o555) if os.geteuid() == open_folder.stat().st_uid else None
         done = run("mask", open_folder / "0.fits", "-m", open_folder / "tiny.safetensors")
     assert done.exit_code == 1
@@ -345,9 +340,9 @@ def test_a_folder_that_may_not_be_written_to_is_named(open_folder):
     assert "Traceback" not in done.output
 
 
-def test_a_file_that_may_not_be_read_is_named(open_folder):
+def test_a_file_without_read_permission_is_named(open_folder):
     (open_folder / "0.fits").chmod(0)
-    with nobody():
+    with without_root():
         done = run("mask", open_folder / "0.fits", "-m", open_folder / "tiny.safetensors")
     assert done.exit_code == 1
     assert f"error: {open_folder / '0.fits'}: Permission denied" in done.stderr
@@ -355,7 +350,7 @@ def test_a_file_that_may_not_be_read_is_named(open_folder):
 
 @contextmanager
 def full_disk(size):
-    """Let no file grow beyond ``size`` bytes, as on a disk that is full; the system's answer is EFBIG, not ENOSPC."""
+    """Let no file grow beyond ``size`` bytes, as on a full disk; the error is EFBIG instead of ENOSPC."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
@@ -366,7 +361,7 @@ def full_disk(size):
         signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_full_disk_is_named_and_nothing_half_is_left(night, model, tmp_path):
+def test_a_full_disk_is_reported_and_leaves_no_partial_file(night, model, tmp_path):
     with full_disk(5000):
         done = run("mask", night / "0.fits", "-m", model, "--clean", "--in-place")
     assert done.exit_code == 1
@@ -375,7 +370,7 @@ def test_a_full_disk_is_named_and_nothing_half_is_left(night, model, tmp_path):
     np.testing.assert_array_equal(fits.getdata(night / "0.fits"), sky(SHAPE, 0))
 
 
-def test_help_and_info_do_not_wait_for_torch(tmp_path):
+def test_help_and_info_do_not_import_torch(tmp_path):
     fits.writeto(tmp_path / "a.fits", sky(SHAPE))
     code = "from cosmicgate.cli import app; app(standalone_mode=False); sys.exit('torch' in sys.modules)"
     for arguments in (("mask", "--help"), ("info", tmp_path / "a.fits")):
@@ -384,13 +379,13 @@ def test_help_and_info_do_not_wait_for_torch(tmp_path):
         assert out
 
 
-def test_a_killed_run_leaves_nothing_half_and_is_resumed(night, model):
+def test_a_killed_run_leaves_no_partial_mask_and_resumes(night, model):
     killed = start_process("mask", night, "-m", model, code=SELF_SIGNAL.format(signal="SIGKILL"))
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
     names = sorted(path.name for path in night.iterdir())
     assert [name for name in names if not name.startswith(".")] == ["0.fits", "0_crmask.fits", "1.fits", "2.fits"]
-    assert len(names) == 5, "it was not killed while it wrote"
+    assert len(names) == 5, "it was not killed while it wrote a file"
     again = run("mask", night, "-m", model)
     assert again.exit_code == 0
     assert again.output.count("up to date") == 1
@@ -398,7 +393,7 @@ def test_a_killed_run_leaves_nothing_half_and_is_resumed(night, model):
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_a_run_that_is_interrupted_cleans_up_and_says_so(night, model, name, tmp_path):
+def test_an_interrupted_run_cleans_up_and_says_how_to_resume(night, model, name, tmp_path):
     stopped = start_process(
         "mask", night, "-m", model, "--json", tmp_path / "s.json", code=SELF_SIGNAL.format(signal=name)
     )
@@ -411,7 +406,7 @@ def test_a_run_that_is_interrupted_cleans_up_and_says_so(night, model, name, tmp
 
 
 @pytest.mark.slow
-def test_several_processes_write_the_same_and_stop_together(night, model, tmp_path):
+def test_several_processes_write_the_same_files_and_stop_together(night, model, tmp_path):
     (night / "3.fits").write_text("no FITS")
     assert run("mask", night, "-m", model, "-o", tmp_path / "one").exit_code == 1
     several = start_process("mask", night, "-m", model, "-o", tmp_path / "two", "--jobs", 2)
@@ -441,8 +436,8 @@ def test_several_processes_write_the_same_and_stop_together(night, model, tmp_pa
 
 
 @pytest.fixture
-def reader(tmp_path, monkeypatch):
-    """Stand where a reader of docs/masking.md stands: a night, a file, and a network that is installed."""
+def masking_page(tmp_path, monkeypatch):
+    """Write the files and install the network that docs/masking.md takes for granted; return the page's text."""
     folder = tmp_path / "weights"
     tiny_model(folder, "general")
     monkeypatch.setattr("cosmicgate.pretrained.card.FOLDER", folder)
@@ -454,26 +449,26 @@ def reader(tmp_path, monkeypatch):
     return (ROOT / "docs" / "masking.md").read_text()
 
 
-def test_every_command_of_the_page_does_what_it_says(reader):
-    block = re.search(r"## The command\n+```\n(.*?)```", reader, re.DOTALL)[1]
+def test_every_command_of_the_masking_page_runs_and_writes_its_files(masking_page):
+    block = re.search(r"## The command\n+```\n(.*?)```", masking_page, re.DOTALL)[1]
     lines = [line.split("#")[0].split()[1:] for line in block.splitlines()]
     assert len(lines) >= 6
     run("mask", "a.fits")
-    for arguments in lines:  # in one process: several have a test of their own; without a screen: this network has none
+    for arguments in lines:  # --jobs has a test of its own; the tiny network has no cascade for --fast
         done = run(*("1" if one == "2" else one for one in arguments if one != "--fast"))
         assert done.exit_code == 0, (arguments, done.output)
     for path in ("night/a_crmask.fits", "masks/b_crmask.fits", "summary.json", "a_crclean.fits.fz", "a_crmask.png"):
         assert Path(path).exists(), (path, sorted(str(p) for p in Path().rglob("*")))
-    for option in re.findall(r"`(--[a-z-]+)", reader):
+    for option in re.findall(r"`(--[a-z-]+)", masking_page):
         assert option in run("mask", "--help").stdout
 
 
-def test_the_python_of_the_page_runs(reader):
-    blocks = re.findall(r"```python\n(.*?)```", reader, re.DOTALL)
+def test_the_python_code_of_the_masking_page_runs(masking_page):
+    blocks = re.findall(r"```python\n(.*?)```", masking_page, re.DOTALL)
     assert len(blocks) == 2
     names = {}
     for block in blocks:
-        exec(block, names)  # the page itself, as its reader types it
+        exec(block, names)  # the code exactly as the page prints it
     np.testing.assert_array_equal(names["ccd"].mask, hit(SHAPE))
     assert names["mask"].sum() == 28
     assert (names["cleaned"][hit(SHAPE)] < 150).all()
