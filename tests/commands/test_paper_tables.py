@@ -1,4 +1,4 @@
-"""One command makes the paper's tables: every row on every test set, parameters, seconds, pictures; and resumes."""
+"""Test that evaluate.py makes the paper's tables: all rows, parameters, run times, pictures; and that it resumes."""
 
 import json
 import re
@@ -29,7 +29,7 @@ ROWS = ["Astro-SCRAPPY (as published)", "deepCR (pretrained)", "Att deepCR (pret
 
 @pytest.fixture(scope="module")
 def arguments(command) -> list[str]:
-    """The quick experiment on still smaller frames, with a few of its detectors and one that is not here."""
+    """Shrink the quick experiment to smaller frames and a few detectors, one of which is not installed."""
     detectors = "[astroscrappy_published,maximask,pretrained_paper]"
     few = [f"detector={detectors}", "~detector.pretrained_cosmic_conn", "~detector.pretrained_att_cosmic_conn"]
     small = [f"data.parts.{part}" for part in ("decam.science", "decam.darks", "lco.simulated.archive")]
@@ -42,8 +42,8 @@ def arguments(command) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def whole(command, arguments, tmp_path_factory) -> Path:
-    """The folder of an evaluation that nothing interrupted."""
+def uninterrupted(command, arguments, tmp_path_factory) -> Path:
+    """Run the evaluation without an interruption; return its folder."""
     run = tmp_path_factory.mktemp("whole") / "run"
     done = command(*arguments, f"hydra.run.dir={run}")
     assert done.returncode == 0, done.stderr
@@ -56,26 +56,26 @@ def results_of(run: Path) -> dict:
     return json.loads((run / "results.json").read_text())
 
 
-def kept(run: Path) -> dict[Path, int]:
-    """What an evaluation does not compute again, and when it was written."""
+def cached_files(run: Path) -> dict[Path, int]:
+    """Return the files that a resumed evaluation reuses, and the times at which they were written."""
     return {path: path.stat().st_mtime_ns for path in [*run.glob("frames/*.npz"), *run.glob("seconds/*.json")]}
 
 
 @pytest.mark.slow
-def test_every_row_is_there_on_every_test_set(whole):
-    content = with_records(results_of(whole))
+def test_results_have_every_detector_on_every_test_set(uninterrupted):
+    content = with_records(results_of(uninterrupted))
     assert [(row["test_set"], row["detector"].name) for row in content["rows"]] == [(s, d) for s in SETS for d in ROWS]
-    assert {row["benchmark"] for row in content["rows"]} == {""}, "no published score stands beside simulated frames"
+    assert {row["benchmark"] for row in content["rows"]} == {""}, "published scores are of real frames"
     assert [entry["detector"] for entry in content["unavailable"]] == ["maximask"]
-    tables = (whole / "report" / "tables.md").read_text()
+    tables = (uninterrupted / "report" / "tables.md").read_text()
     for number in (1, 2):
         assert all(f"### Table {number}. " in tables and f"{name} (simulated)" in tables for name in SETS)
     assert "published |" not in tables
 
 
 @pytest.mark.slow
-def test_parameters_and_seconds_have_their_tables(whole):
-    content, tables = with_records(results_of(whole)), (whole / "report" / "tables.md").read_text()
+def test_parameters_and_run_times_have_tables(uninterrupted):
+    content, tables = with_records(results_of(uninterrupted)), (uninterrupted / "report" / "tables.md").read_text()
     assert {e["network"]: e["parameters"] for e in content["parameters"]} == {
         "deepCR": 467_233,
         "Att deepCR": 472_499,
@@ -89,8 +89,8 @@ def test_parameters_and_seconds_have_their_tables(whole):
 
 
 @pytest.mark.slow
-def test_every_class_and_band_has_its_pictures(whole):
-    made = {path.name for path in (whole / "report").glob("*.png")}
+def test_each_telescope_class_and_band_has_pictures(uninterrupted):
+    made = {path.name for path in (uninterrupted / "report").glob("*.png")}
     assert {"masks_decam_g.png", "masks_decam_r.png", *(f"masks_{name}.png" for name in SETS[1:])} <= made
     assert {
         f"features_{name}_{network}.png" for name in SETS for network in ("deepCR-pretrained", "Att-deepCR-pretrained")
@@ -99,8 +99,8 @@ def test_every_class_and_band_has_its_pictures(whole):
 
 
 @pytest.mark.slow
-def test_the_log_says_how_long_each_row_took_and_where_the_tables_are(whole):
-    log = (whole / "evaluate.log").read_text()
+def test_the_log_gives_the_time_of_each_row_and_the_path_of_the_tables(uninterrupted):
+    log = (uninterrupted / "evaluate.log").read_text()
     for name in SETS:
         for detector in ROWS:
             took = re.search(rf"- {re.escape(detector)} on {name}: ([\d.]+) s, (\d) of \2 frames\n", log)
@@ -110,59 +110,59 @@ def test_the_log_says_how_long_each_row_took_and_where_the_tables_are(whole):
 
 
 @pytest.mark.slow
-def test_a_second_call_computes_nothing_anew(command, arguments, whole):
-    before, content = kept(whole), results_of(whole)
+def test_a_second_run_computes_nothing_again(command, arguments, uninterrupted):
+    before, content = cached_files(uninterrupted), results_of(uninterrupted)
     assert len(before) == 3 * (2 + 3 * 3) + 3
-    done = command(*arguments, f"hydra.run.dir={whole}")
+    done = command(*arguments, f"hydra.run.dir={uninterrupted}")
     assert done.returncode == 0, done.stderr
-    assert kept(whole) == before
-    assert results_of(whole) == content
+    assert cached_files(uninterrupted) == before
+    assert results_of(uninterrupted) == content
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
-def test_a_call_that_was_ended_goes_on_to_the_same_rows(command, arguments, whole, tmp_path, number):
+def test_a_stopped_or_killed_run_resumes_to_the_same_rows(command, arguments, uninterrupted, tmp_path, number):
     run = tmp_path / "run"
     process = command.start(*arguments, f"hydra.run.dir={run}")
-    while not kept(run) and process.poll() is None:
+    while not cached_files(run) and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(number)
     _, err = process.communicate(timeout=600)
     assert process.returncode == (143 if number == signal.SIGTERM else -number)
     assert number == signal.SIGKILL or "stopped; go on with: python evaluate.py" in err
-    before = kept(run)
-    assert 0 < len(before) < len(kept(whole))
+    before = cached_files(run)
+    assert 0 < len(before) < len(cached_files(uninterrupted))
     done = command(*arguments, f"hydra.run.dir={run}")
     assert done.returncode == 0, done.stderr
-    assert before.items() <= kept(run).items(), "what was finished is not computed again"
-    assert results_of(run)["rows"] == results_of(whole)["rows"]
+    assert before.items() <= cached_files(run).items(), "finished frames are not computed again"
+    assert results_of(run)["rows"] == results_of(uninterrupted)["rows"]
 
 
-# ------------------------------------------------------------------------------------------------------ the data
+# ---------------------------------------------------------------------------------------------------------- data
 
 
-def config_of(*overrides: str) -> dict:
+def evaluation_config(*overrides: str) -> dict:
     cfg = validate(composed_config(*overrides, name="evaluate"), Evaluate)
     return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
 
 
-def test_the_lco_data_set_is_scored_where_it_was_fetched_and_else_simulated_under_its_name(
+def test_the_lco_data_set_is_simulated_under_another_name_unless_it_was_downloaded(
     replay,
     tmp_path,
     lco,
     caplog,
 ):
     where = f"data.parts.lco.fetched.root={tmp_path}/lco"
-    choose = lambda *more: build(config_of("evaluation=paper_tables", where, *more)["data"]).parts["lco"]  # noqa: E731
-    assert choose().name == "lco_simulated"
+    lco_data = lambda *more: build(evaluation_config("evaluation=paper_tables", where, *more)["data"]).parts["lco"]  # noqa: E731
+    assert lco_data().name == "lco_simulated"
     assert "simulated sequences are scored instead, as lco_simulated" in caplog.text
-    assert choose("data.parts.lco.fetched.folder=elsewhere").folder == "elsewhere"
+    assert lco_data("data.parts.lco.fetched.folder=elsewhere").folder == "elsewhere"
     replay.add_record(5034763, lco)
     folder = fetch_lco(tmp_path / "lco", replay.base, FAST_RETRY)
-    assert (choose().name, choose().archive()) == ("lco", folder)
-    assert choose("data.parts.lco.fetched=null").name == "lco_simulated"
+    assert (lco_data().name, lco_data().archive()) == ("lco", folder)
+    assert lco_data("data.parts.lco.fetched=null").name == "lco_simulated"
     next(folder.rglob("*.fits")).unlink()
-    assert choose().name == "lco_simulated", "the data set is not whole"
+    assert lco_data().name == "lco_simulated", "a file of the data set is missing"
 
 
 def test_two_test_sets_of_one_name_are_refused(tmp_path):
@@ -171,48 +171,48 @@ def test_two_test_sets_of_one_name_are_refused(tmp_path):
         Collection({"one": part, "two": part}, "both").test_sets()
 
 
-def test_the_quick_experiment_differs_in_size_alone():
-    quick, paper = config_of("evaluation=paper_tables_quick"), config_of("evaluation=paper_tables")
+def test_the_quick_experiment_differs_in_size_only():
+    quick, paper = evaluation_config("evaluation=paper_tables_quick"), evaluation_config("evaluation=paper_tables")
     for config in (quick, paper):
         del config["data"], config["timing"]
     assert quick == paper
 
 
 @pytest.mark.parametrize("value", ["[4096]", "true", "[4096,many]"])
-def test_a_frame_to_time_has_rows_and_columns(value):
+def test_the_shape_of_the_timed_frame_has_rows_and_columns(value):
     with pytest.raises(ConfigError, match=r"timing: got .*, expected a list of 2: a whole number, a whole number"):
-        config_of(f"timing={value}")
+        evaluation_config(f"timing={value}")
 
 
 # ------------------------------------------------------------------------------------------------- tables 3 and 4
 
 
 @pytest.mark.parametrize("network", ["deepcr", "att_deepcr", "cosmic_conn", "att_cosmic_conn"])
-def test_the_switches_of_table_3_give_the_papers_number(network):
+def test_the_switches_listed_in_table_3_give_the_papers_parameter_count(network):
     (ours,) = count_parameters({network: composed_config(f"model={network}").model})
     name = ours["network"]
     switches = [word for word in costs.SWITCHES[name].replace(":", " ").replace(";", " ").split() if "=" in word]
     (theirs,) = count_parameters({network: composed_config(f"model={network}", *switches).model})
     expected = 472_695 if name == "Att deepCR" else costs.PARAMETERS[name]
     assert theirs["parameters"] == expected
-    assert (expected == costs.PARAMETERS[name]) != (name == "Att deepCR"), "no switch gives this one's"
+    assert (expected == costs.PARAMETERS[name]) != (name == "Att deepCR"), "no switches give the count of Att deepCR"
 
 
-def a_time(detector: str, shape: tuple[int, int]) -> dict:
+def timing_entry(detector: str, shape: tuple[int, int]) -> dict:
     about = {"seconds": 12.345, "cpu_seconds": 9.87, "runs": 1, "machine": "an abacus"}
     return {"detector": DetectorRecord.from_title(detector), "shape": list(shape)} | about
 
 
-def test_the_papers_seconds_stand_beside_frames_of_its_size_alone():
+def test_the_papers_run_times_are_shown_for_frames_of_its_size_only():
     names = ("MaxiMask", "deepCR (released)", "Astro-SCRAPPY (fair)")
-    same, other = seconds_tables([a_time(name, shape) for shape in [(4096, 2048), (512, 512)] for name in names])
+    same, other = seconds_tables([timing_entry(name, shape) for shape in [(4096, 2048), (512, 512)] for name in names])
     assert [line[-1] for line in same.lines] == ["250.9", "25.0", "—"]
     assert [line[2:4] for line in same.lines] == [["12.3", "9.87"]] * 3
     assert {line[-1] for line in other.lines} == {"—"}
     assert "an abacus" in same.caption
 
 
-def test_each_detector_is_timed_once_on_the_same_frame_and_one_that_raises_is_named(tmp_path):
+def test_each_detector_is_timed_once_on_the_same_frame_and_failures_are_recorded(tmp_path):
     frame, broken = save_frame(tmp_path, 0), BrightnessLogits("Broken", fail={1: RuntimeError("no ink")})
     detectors = [BrightnessMasks(), broken, BrightnessLogits()]
     measured, failed = time_detectors(detectors, frame, (200, 100), tmp_path / "seconds")
@@ -220,15 +220,15 @@ def test_each_detector_is_timed_once_on_the_same_frame_and_one_that_raises_is_na
     assert failed == [{"test_set": "timing", "detector": DetectorRecord.of(broken), "reason": "no ink"}]
     seen = len(detectors[-1].seen)
     assert time_detectors(detectors[:1] + detectors[2:], frame, (200, 100), tmp_path / "seconds") == (measured, [])
-    assert len(detectors[-1].seen) == seen, "it was measured before"
+    assert len(detectors[-1].seen) == seen, "the saved time is used"
     assert frame_of_shape(frame, (200, 100)).image.shape == (200, 100)
 
 
-def test_of_a_swept_detector_one_setting_is_timed(tmp_path, monkeypatch):
-    asked = []
+def test_a_detector_with_a_threshold_sweep_is_timed_at_one_setting(tmp_path, monkeypatch):
+    settings = []
     find = AstroScrappy._finder
     monkeypatch.setattr(
-        AstroScrappy, "_finder", lambda self, frame: asked.append((self.sweep, self.threshold)) or find(self, frame)
+        AstroScrappy, "_finder", lambda self, frame: settings.append((self.sweep, self.threshold)) or find(self, frame)
     )
     time_detectors([AstroScrappy()], save_frame(tmp_path, 0), (64, 64), tmp_path / "seconds")
-    assert set(asked) == {((), 3.0)}
+    assert set(settings) == {((), 3.0)}

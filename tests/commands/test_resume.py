@@ -1,4 +1,4 @@
-"""A training that is killed or stopped anywhere goes on to the very same numbers, and says how it is gone on with."""
+"""Test that a killed or stopped training resumes to identical results, and prints the command that resumes it."""
 
 import csv
 import json
@@ -25,18 +25,18 @@ SHORT = (
 
 @pytest.fixture(scope="module")
 def start(command):
-    """Return a function that starts a training, which may be killed at a place."""
+    """Return a function that starts a training, which sends itself a signal if ``at`` is given."""
 
-    def begin(folder: Path, *more: str, at: str = "") -> ForkedProcess:
+    def start_training(folder: Path, *more: str, at: str = "") -> ForkedProcess:
         where = (f"data.root={command.data}", f"hydra.run.dir={folder}")
         return command.start("train.py", *SHORT, *where, *more, **{KILL_VARIABLE: at})
 
-    return begin
+    return start_training
 
 
 @pytest.fixture(scope="module")
-def whole(start, tmp_path_factory) -> Path:
-    """A training that nothing interrupts, without workers."""
+def uninterrupted(start, tmp_path_factory) -> Path:
+    """Train without an interruption and without loader workers; return the run folder."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     done = start(folder, "data.num_workers=0")
     _, err = done.communicate(timeout=600)
@@ -44,23 +44,25 @@ def whole(start, tmp_path_factory) -> Path:
     return folder
 
 
-def rows(folder: Path) -> list[dict[str, str]]:
+def metric_rows(folder: Path) -> list[dict[str, str]]:
     with (folder / "metrics.csv").open(newline="") as lines:
         return list(csv.DictReader(lines))
 
 
-def same_run(folder: Path, whole: Path) -> None:
-    """Compare all that a training leaves, to the bit."""
-    assert rows(folder) == rows(whole)
+def assert_same_run(folder: Path, uninterrupted: Path) -> None:
+    """Check that metrics, checkpoints, results and frame results of two runs are identical to the bit."""
+    assert metric_rows(folder) == metric_rows(uninterrupted)
     for name in ("best", "last"):
-        one, other = (torch.load(f / "checkpoints" / f"{name}.ckpt", weights_only=True) for f in (folder, whole))
+        one, other = (
+            torch.load(f / "checkpoints" / f"{name}.ckpt", weights_only=True) for f in (folder, uninterrupted)
+        )
         assert one["epoch"] == other["epoch"]
         assert all(torch.equal(value, other["state_dict"][key]) for key, value in one["state_dict"].items())
         assert one["lr_schedulers"] == other["lr_schedulers"]
         for key, state in one["optimizer_states"][0]["state"].items():
             assert all(torch.equal(v, other["optimizer_states"][0]["state"][key][n]) for n, v in state.items())
-    assert json.loads((folder / "results.json").read_text()) == json.loads((whole / "results.json").read_text())
-    for one, other in zip(*(sorted((f / "frames").glob("*.npz")) for f in (folder, whole)), strict=True):
+    assert json.loads((folder / "results.json").read_text()) == json.loads((uninterrupted / "results.json").read_text())
+    for one, other in zip(*(sorted((f / "frames").glob("*.npz")) for f in (folder, uninterrupted)), strict=True):
         with np.load(one) as ours, np.load(other) as theirs:
             assert all(np.array_equal(ours[name], theirs[name]) for name in theirs if name != "seconds")
 
@@ -71,38 +73,38 @@ def same_run(folder: Path, whole: Path) -> None:
     [(0, "train 1"), (1, "train 0"), (1, "train 1"), (1, "validation 2"), (2, "train 2"), (2, "end 0")],
     ids=str,
 )
-def test_a_training_that_is_killed_anywhere_goes_on_to_the_same_bits(start, whole, tmp_path, workers, at):
+def test_a_killed_training_resumes_to_identical_results(start, uninterrupted, tmp_path, workers, at):
     killed = start(tmp_path, f"data.num_workers={workers}", at=f"SIGKILL {at}")
     _, err = killed.communicate(timeout=600)
     assert killed.returncode == -signal.SIGKILL, err
     done = start(tmp_path, f"data.num_workers={workers}")
     _, err = done.communicate(timeout=600)
     assert done.returncode == 0, err
-    same_run(tmp_path, whole)
+    assert_same_run(tmp_path, uninterrupted)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("at", ["train 1", "validation 1", "end 0"])
-def test_a_training_that_is_terminated_says_how_it_goes_on_and_does(start, whole, tmp_path, at):
+def test_a_terminated_training_prints_the_command_that_resumes_it(start, uninterrupted, tmp_path, at):
     process = start(tmp_path, "data.num_workers=1", at=f"SIGTERM {at}")
     _, err = process.communicate(timeout=600)
     assert process.returncode == 143, err
-    said = next(line for line in err.splitlines() if line.startswith("stopped; go on with: python train.py "))
+    message = next(line for line in err.splitlines() if line.startswith("stopped; go on with: python train.py "))
     assert "Traceback" not in err
     assert not (tmp_path / "results.json").exists()
     hidden = {path.name for path in tmp_path.rglob(".*") if path.is_file()}
-    assert hidden <= {DOOR}, "nothing half-written, nothing held"
-    typed = shlex.split(said.partition(": ")[2])
+    assert hidden <= {DOOR}, "no partial file, no lock"
+    typed = shlex.split(message.partition(": ")[2])
     assert typed[-1] == "data.num_workers=1"
     assert f"hydra.run.dir={tmp_path}" in typed
     done = start(tmp_path, "data.num_workers=1")
     _, err = done.communicate(timeout=600)
     assert done.returncode == 0, err
-    same_run(tmp_path, whole)
+    assert_same_run(tmp_path, uninterrupted)
 
 
 @pytest.mark.slow
-def test_where_no_home_can_be_written_the_default_training_works(command, tmp_path):
+def test_the_default_training_works_without_a_writable_home(command, tmp_path):
     before = dict(command.environment)
     command.environment |= {"HOME": "/proc/none", "XDG_CACHE_HOME": "/proc/none", "NUMBA_CACHE_DIR": "/proc/none"}
     try:

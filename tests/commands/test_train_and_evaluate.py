@@ -1,4 +1,4 @@
-"""The commands do what the README says, and say what is wrong with what they are given."""
+"""Test train.py and evaluate.py as the README describes them, and the messages for invalid arguments."""
 
 import json
 import shutil
@@ -21,13 +21,13 @@ NETWORKS = ("deepcr", "att_deepcr", "cosmic_conn", "att_cosmic_conn")
 
 @pytest.fixture(scope="module")
 def run(new_interpreter, tmp_path_factory) -> Path:
-    """A finished training of the default network, with the default logger."""
+    """Train the default network with the default logger; return the run folder."""
     folder = tmp_path_factory.mktemp("runs") / "first"
     new_interpreter.train(folder)
     return folder
 
 
-def test_a_run_folder_is_the_record(run):
+def test_a_run_folder_holds_the_complete_record(run):
     names = {p.relative_to(run).as_posix() for p in run.rglob("*") if p.is_file()}
     assert {
         ".hydra/config.yaml",
@@ -51,7 +51,7 @@ def test_a_run_folder_is_the_record(run):
     assert (row["test_set"], row["data_origin"], row["detector"]["model"]) == ("decam", "simulated", "Att Cosmic-CoNN")
 
 
-def test_an_offline_run_holds_curves_rates_pictures_and_the_config(run):
+def test_an_offline_wandb_run_holds_curves_learning_rates_pictures_and_the_config(run):
     records = offline_records(run)
     logged = logged_keys(records)
     wanted = {
@@ -78,21 +78,23 @@ def test_an_offline_run_holds_curves_rates_pictures_and_the_config(run):
     tags = {tag for r in records for tag in r.run.tags}
     assert {"model=att_cosmic_conn", "norm=group", "gate=true", "data=decam", "contamination=random", "seed=0"} <= tags
     assert {r.run.job_type for r in records if r.HasField("run")} == {"train"}
-    assert not any(r.HasField("artifact") and r.artifact.type == "model" for r in records), "only when online"
+    assert not any(r.HasField("artifact") and r.artifact.type == "model" for r in records), (
+        "models are uploaded online only"
+    )
 
 
 @pytest.mark.slow
-def test_a_run_that_goes_on_stays_the_same_run_of_wandb(command, run, tmp_path):
+def test_a_resumed_run_stays_the_same_wandb_run(command, run, tmp_path):
     again = tmp_path / "again"
     shutil.copytree(run, again)
-    (again / "results.json").unlink()  # as if it had been stopped in its test
+    (again / "results.json").unlink()  # as if it had been stopped during the test
     assert command.train(again) == json.loads((run / "results.json").read_text())
     folders = sorted(again.glob("wandb/offline-run-*"))
     assert len(folders) == 2
     assert {r.run.run_id for r in offline_records(again) if r.HasField("run")} == {(again / "wandb_id").read_text()}
 
 
-def test_a_finished_run_is_left_alone(command, run):
+def test_a_finished_run_is_not_repeated_nor_overwritten(command, run):
     before = {path: path.stat().st_mtime_ns for path in run.glob("checkpoints/*")}
     arguments = ("trainer=smoke", *TINY, f"data.root={command.data}", f"hydra.run.dir={run}")
     done = command("train.py", *arguments)
@@ -104,7 +106,7 @@ def test_a_finished_run_is_left_alone(command, run):
     assert "module.optimizer.lr is 0.001 and was 0.003" in other.stderr
 
 
-def test_evaluate_repeats_the_test_of_training_exactly(new_interpreter, run, tmp_path):
+def test_evaluate_gives_exactly_the_test_scores_of_the_training(new_interpreter, run, tmp_path):
     done = new_interpreter("evaluate.py", f"checkpoint={run}", f"hydra.run.dir={tmp_path}/again", "logger=csv")
     assert done.returncode == 0, done.stderr
     assert "test/decam/f1" in (tmp_path / "again" / "metrics.csv").read_text().splitlines()[0]
@@ -114,7 +116,7 @@ def test_evaluate_repeats_the_test_of_training_exactly(new_interpreter, run, tmp
     assert {"tables.md", "tables.csv", "masks_decam.png", "curves_dilated_decam_simulated.png"} <= drawn
 
 
-def test_an_evaluation_does_not_write_into_the_folder_of_a_training(command, run):
+def test_an_evaluation_refuses_the_folder_of_a_training(command, run):
     before = (run / "results.json").read_bytes(), (run / "provenance.json").read_bytes()
     done = command("evaluate.py", f"checkpoint={run}/checkpoints/best.ckpt", f"hydra.run.dir={run}")
     assert done.returncode == 1
@@ -122,7 +124,7 @@ def test_an_evaluation_does_not_write_into_the_folder_of_a_training(command, run
     assert before == ((run / "results.json").read_bytes(), (run / "provenance.json").read_bytes())
 
 
-def test_evaluate_puts_astroscrappy_beside_the_network(command, run, tmp_path):
+def test_evaluate_compares_a_network_with_astroscrappy_on_the_same_pixels(command, run, tmp_path):
     arguments = (f"checkpoint={run}/checkpoints/best.ckpt", "detector=[checkpoint,astroscrappy]")
     done = command("evaluate.py", *arguments, f"hydra.run.dir={tmp_path}/both", "picture=false", "logger=wandb")
     assert done.returncode == 0, done.stderr
@@ -143,10 +145,10 @@ def test_evaluate_puts_astroscrappy_beside_the_network(command, run, tmp_path):
         assert {"test/decam/hit_recall", "test/decam/hit_false_per_megapixel", "test/decam/core_iou"} <= logged
         for shown in ("roc", "pr", "recall_by_length", "masks"):
             assert any(key.startswith(f"test/decam/{shown}") for key in logged), shown
-    assert {key for key in logged if "masks" not in key} <= trained, "a training logs under the same keys"
+    assert {key for key in logged if "masks" not in key} <= trained, "a training logs the same keys"
 
 
-def test_the_csv_logger_needs_no_wandb(command, tmp_path):
+def test_the_csv_logger_does_not_use_wandb(command, tmp_path):
     command.train(tmp_path / "run", "logger=csv")
     assert not (tmp_path / "run" / "wandb").exists()
     header = (tmp_path / "run" / "metrics.csv").read_text().splitlines()[0]
@@ -154,7 +156,7 @@ def test_the_csv_logger_needs_no_wandb(command, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_to_the_same_result(command, run, tmp_path):
+def test_a_killed_run_resumes_to_the_same_result(command, run, tmp_path):
     folder, last = tmp_path / "run", tmp_path / "run" / "checkpoints" / "last.ckpt"
     arguments = (*TINY, "trainer=smoke", f"data.root={command.data}", f"hydra.run.dir={folder}", "logger=csv")
     process = command.start("train.py", *arguments, "trainer.limit_val_batches=1")
@@ -170,12 +172,12 @@ def test_a_killed_run_goes_on_to_the_same_result(command, run, tmp_path):
     (before,) = record["attempts"]
     assert "trainer.limit_val_batches=1" in before["command"]
     assert before["started"] < record["started"]
-    assert reached == 0, "the run was killed in the middle"
+    assert reached == 0, "the run was not killed during the training"
     assert resumed == json.loads((run / "results.json").read_text())
 
 
 @pytest.mark.slow
-def test_multirun_gives_four_folders_and_four_wandb_runs(command, tmp_path):
+def test_a_multirun_has_a_folder_and_a_wandb_run_for_each_job(command, tmp_path):
     arguments = (*TINY, "trainer=smoke", f"data.root={command.data}", f"hydra.sweep.dir={tmp_path}/sweep")
     done = command("train.py", "-m", f"model={','.join(NETWORKS)}", *arguments)
     assert done.returncode == 0, done.stderr
@@ -222,28 +224,28 @@ def test_every_experiment_trains_one_batch(command, choice, real, tmp_path):
     assert all(row["hits"] > 0 for row in rows)
 
 
-def test_help_is_worth_reading(new_interpreter):
+def test_train_help_lists_examples_and_only_choices_that_can_be_trained(new_interpreter):
     done = new_interpreter("train.py", "--help")
     assert done.returncode == 0
-    for promise in ("python train.py model=deepcr", "att_cosmic_conn", "experiment", "max_epochs", "resume"):
-        assert promise in done.stdout
-    listed = groups_of(done.stdout)
+    for text in ("python train.py model=deepcr", "att_cosmic_conn", "experiment", "max_epochs", "resume"):
+        assert text in done.stdout
+    listed = listed_choices(done.stdout)
     assert "ablations/ema" in listed["experiment"]
     assert {"model", "data", "data/science", "pretrained", "sweep", "debug"} <= listed.keys()
     for name in listed["data"]:
         node = composed_config(f"data={name}", "real=nowhere").data
-        assert issubclass(get_object(node["_target_"]), LightningDataModule), f"nothing trains on data={name}"
+        assert issubclass(get_object(node["_target_"]), LightningDataModule), f"data={name} cannot be trained on"
 
 
-def test_the_help_of_an_evaluation_lists_what_it_takes(command):
-    listed = groups_of(command("evaluate.py", "--help").stdout)
+def test_evaluate_help_lists_its_own_choices(command):
+    listed = listed_choices(command("evaluate.py", "--help").stdout)
     assert {key for key in listed if "/" not in key} == {"detector", "data", "logger", "evaluation"}
     assert set(listed["evaluation"]) == {"paper_tables", "paper_tables_quick", "variants"}
     assert set(listed["data"]) == {path.stem for path in (ROOT / "conf" / "data").glob("[!_]*.yaml")}
 
 
-def groups_of(text: str) -> dict[str, list[str]]:
-    """Return the options of each group that a help lists."""
+def listed_choices(text: str) -> dict[str, list[str]]:
+    """Parse the options of each config group from a help text."""
     lines = text.partition("Choices (group=option):\n")[2].partition("\n\nAny value")[0].splitlines()
     return {group: options.strip().split(", ") for group, _, options in (line.partition(":") for line in lines)}
 
@@ -269,7 +271,7 @@ def groups_of(text: str) -> dict[str, list[str]]:
     ],
     ids=["misspelt key", "unknown network", "no such files", "no such checkpoint", "nothing to score"],
 )
-def test_a_wrong_command_gets_a_sentence_and_no_traceback(command, script, arguments, sentence, tmp_path):
+def test_an_invalid_command_gets_a_message_and_no_traceback(command, script, arguments, sentence, tmp_path):
     done = command(script, *arguments, f"hydra.run.dir={tmp_path}")
     assert done.returncode != 0
     assert sentence in done.stderr
