@@ -1,4 +1,4 @@
-"""What is computed is kept: made once, whole or not there, under a name that says what it was made from."""
+"""Test the cache of frames: computed once, written completely or not at all, under a key of all settings."""
 
 import errno
 import json
@@ -21,19 +21,19 @@ from cosmicgate.io.atomic import temporary_owner
 from cosmicgate.io.fits.frames import Frame, write_frame
 
 
-def a_frame(level=100.0, **fields):
+def make_frame(level=100.0, **fields):
     image = np.random.default_rng(0).normal(level, 5, (40, 60)).astype(np.float32)
     return Frame(**({"image": image, "gain": 4.0, "read_noise": 6.5, "saturation": 4e4, "exptime": 90.0} | fields))
 
 
-def a_truth():
+def make_truth():
     truth = np.full((40, 60), SKY, np.uint8)
     truth[20, 10:20] = CORE
     return truth
 
 
-class Counted:
-    """Recipes whose calls are counted; the ``fails``-th one does not end well."""
+class CountedRecipes:
+    """Make recipes that record their calls; the call number ``fails`` is interrupted."""
 
     def __init__(self, fails=None, level=100.0):
         self.made, self.fails, self.level = [], fails, level
@@ -45,16 +45,16 @@ class Counted:
             self.made.append(name)
             if len(self.made) == self.fails:
                 raise KeyboardInterrupt
-            return a_frame(level, name=name, hits=np.zeros((40, 60), np.float32))
+            return make_frame(level, name=name, hits=np.zeros((40, 60), np.float32))
 
         return Recipe(name, ["counted", name, level], make)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Two frames in each split."""
+    """Give two recipes for each split."""
 
-    counted: Counted
+    counted: CountedRecipes
     kind: str
     provenance: str = "simulated"
 
@@ -62,71 +62,71 @@ class Source:
         return [self.counted.recipe(f"{which}-{self.kind}-{number}") for number in range(2)]
 
 
-def data_of(counted, root):
+def decam_data(counted, root):
     science, darks = Source(counted, "science"), Source(counted, "dark")
     return DecamData(science, darks, PhysicalRecipe(clean=None), str(root), GridSampler(20), patch=20)
 
 
-def full(*arguments, **options):
+def raise_disk_full(*arguments, **options):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-# ----------------------------------------------------------------------------------------------------- made once
+# ------------------------------------------------------------------------------------------------- computed once
 
 
-def test_a_frame_is_made_once(tmp_path):
-    counted = Counted()
+def test_a_frame_is_computed_once(tmp_path):
+    counted = CountedRecipes()
     first, again = (cached_frame(counted.recipe("a"), tmp_path) for _ in range(2))
     assert counted.made == ["a"]
     np.testing.assert_array_equal(first.image, again.image)
-    np.testing.assert_array_equal(first.image, a_frame().image)
-    cached_frame(counted.recipe("a", level=200.0), tmp_path)  # the same name, made from something else
+    np.testing.assert_array_equal(first.image, make_frame().image)
+    cached_frame(counted.recipe("a", level=200.0), tmp_path)  # the same name with other settings
     assert counted.made == ["a", "a"]
 
 
-def test_all_data_are_made_once(tmp_path, monkeypatch):
-    counted = Counted()
-    data = data_of(counted, tmp_path)
+def test_all_data_are_computed_once(tmp_path, monkeypatch):
+    counted = CountedRecipes()
+    data = decam_data(counted, tmp_path)
     data.prepare_data()
     assert sorted(counted.made) == sorted(
         f"{w}-{kind}-{n}" for w in SPLITS for kind in ("science", "dark") for n in (0, 1)
     )
     assert all(load_labelled(folder).image.shape == (40, 60) for folder in data.folders())
-    monkeypatch.setattr("cosmicgate.data.datamodule.cached_frame", full)
-    data_of(counted, tmp_path).prepare_data()  # reads and writes nothing
+    monkeypatch.setattr("cosmicgate.data.datamodule.cached_frame", raise_disk_full)
+    decam_data(counted, tmp_path).prepare_data()  # reads and writes nothing
 
 
-def test_for_an_evaluation_frames_of_the_test_alone_are_made(tmp_path):
-    counted = Counted()
-    data = data_of(counted, tmp_path)
+def test_an_evaluation_computes_frames_of_the_test_split_only(tmp_path):
+    counted = CountedRecipes()
+    data = decam_data(counted, tmp_path)
     data.prepare_test()
     assert sorted(counted.made) == ["test-dark-0", "test-dark-1", "test-science-0", "test-science-1"]
     assert all(load_labelled(folder).image.shape == (40, 60) for folder in data.test_sets()[0].folders)
 
 
-def test_data_that_were_stopped_half_way_go_on_where_they_were(tmp_path):
-    counted = Counted(fails=6)
+def test_an_interrupted_preparation_resumes(tmp_path):
+    counted = CountedRecipes(fails=6)
     with pytest.raises(KeyboardInterrupt):
-        data_of(counted, tmp_path).prepare_data()
-    data_of(counted, tmp_path).prepare_data()
-    assert len(counted.made) == 12 + 1  # only the one that failed is made again
-    whole = data_of(Counted(), tmp_path / "at once")
-    whole.prepare_data()
-    for one, other in zip(data_of(counted, tmp_path).folders(), whole.folders(), strict=True):
-        np.testing.assert_array_equal(load_labelled(one).image, load_labelled(other).image)
-        assert one.name == other.name
+        decam_data(counted, tmp_path).prepare_data()
+    decam_data(counted, tmp_path).prepare_data()
+    assert len(counted.made) == 12 + 1  # only the interrupted frame is computed again
+    other = decam_data(CountedRecipes(), tmp_path / "uninterrupted")
+    other.prepare_data()
+    for first, second in zip(decam_data(counted, tmp_path).folders(), other.folders(), strict=True):
+        np.testing.assert_array_equal(load_labelled(first).image, load_labelled(second).image)
+        assert first.name == second.name
 
 
-# ------------------------------------------------------------------------------------------- whole or not there
+# ------------------------------------------------------------------------------------------------- atomic writes
 
 
-def test_a_labelled_frame_comes_back_with_its_facts(tmp_path):
+def test_a_labelled_frame_is_read_as_it_was_saved(tmp_path):
     bad = np.zeros((40, 60), bool)
     bad[:, 3] = True
-    save_labelled(a_frame(band="z", bad=bad, telescope="decam"), a_truth(), {"name": "one"}, tmp_path / "one")
+    save_labelled(make_frame(band="z", bad=bad, telescope="decam"), make_truth(), {"name": "one"}, tmp_path / "one")
     labelled = load_labelled(tmp_path / "one")
-    np.testing.assert_array_equal(labelled.image, a_frame().image)
-    np.testing.assert_array_equal(labelled.truth, np.where(bad, IGNORED, a_truth()))
+    np.testing.assert_array_equal(labelled.image, make_frame().image)
+    np.testing.assert_array_equal(labelled.truth, np.where(bad, IGNORED, make_truth()))
     assert labelled.truth.dtype == np.uint8
     assert isinstance(labelled.image, np.memmap)
     expected = {"name": "one", "band": "z", "gain": 4.0, "read_noise": 6.5, "saturation": 4e4, "exptime": 90.0}
@@ -135,23 +135,23 @@ def test_a_labelled_frame_comes_back_with_its_facts(tmp_path):
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_a_full_disk_leaves_no_folder_and_no_part_of_one(tmp_path, monkeypatch, number):
+def test_a_full_disk_leaves_no_partial_folder(tmp_path, monkeypatch, number):
     calls, save = [], np.save
 
     def until_full(*arguments):
         calls.append(arguments)
-        (full if len(calls) == number else save)(*arguments)
+        (raise_disk_full if len(calls) == number else save)(*arguments)
 
     monkeypatch.setattr(np, "save", until_full)
     with pytest.raises(OSError, match="No space left"):
-        save_labelled(a_frame(), a_truth(), {"name": "one"}, tmp_path / "one")
+        save_labelled(make_frame(), make_truth(), {"name": "one"}, tmp_path / "one")
     assert len(calls) == number
     assert list(tmp_path.iterdir()) == []
 
 
-def test_facts_that_cannot_be_written_leave_no_folder(tmp_path):
+def test_metadata_that_cannot_be_written_leave_no_folder(tmp_path):
     with pytest.raises(TypeError, match="not JSON serializable"):
-        save_labelled(a_frame(), a_truth(), {"name": {1, 2}}, tmp_path / "one")
+        save_labelled(make_frame(), make_truth(), {"name": {1, 2}}, tmp_path / "one")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -169,22 +169,24 @@ save_labelled(frame, np.zeros((8, 8), np.uint8), {"name": "one"}, Path(sys.argv[
 """
 
 
-def test_a_process_that_is_killed_leaves_no_folder_of_that_name(tmp_path):
+def test_a_killed_process_leaves_no_folder_of_that_name(tmp_path):
     subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "one")], env=os.environ | {"OMP_NUM_THREADS": "1"})
-    assert len(list(tmp_path.glob(".partial-*/image.npy"))) == 1  # it had begun
+    assert len(list(tmp_path.glob(".partial-*/image.npy"))) == 1  # it had begun to write
     assert not (tmp_path / "one").exists()
-    save_labelled(a_frame(), a_truth(), {"name": "one"}, tmp_path / "one")
+    save_labelled(make_frame(), make_truth(), {"name": "one"}, tmp_path / "one")
     assert load_labelled(tmp_path / "one").facts["name"] == "one"
 
 
-def test_the_next_run_removes_what_a_killed_process_left_and_nothing_of_a_living_one(tmp_path):
-    data, folder = data_of(Counted(), tmp_path), tmp_path / "contaminated"
+def test_the_next_run_removes_leftovers_of_killed_processes_only(tmp_path):
+    data, folder = decam_data(CountedRecipes(), tmp_path), tmp_path / "contaminated"
     subprocess.run([sys.executable, "-c", KILLED, str(folder / "one")], env=os.environ | {"OMP_NUM_THREADS": "1"})
     (tmp_path / "frames").mkdir()
     dead = next(folder.glob(".partial-*")).name.removeprefix(".partial-")
     (tmp_path / "frames" / f".{dead}.a-0123.fits").touch()
     alive = folder / f".partial-{temporary_owner()}"
-    elsewhere, long_ago = (folder / f".partial-{digits * 32}" for digits in "ab")  # of other machines
+    elsewhere, long_ago = (
+        folder / f".partial-{digits * 32}" for digits in "ab"
+    )  # of other machines, a recent and an old one
     for path in (alive, elsewhere, long_ago):
         path.mkdir()
         (path / "image.npy").touch()
@@ -195,41 +197,41 @@ def test_the_next_run_removes_what_a_killed_process_left_and_nothing_of_a_living
     assert hidden == {alive, elsewhere}
 
 
-def test_two_processes_that_make_the_same_folder_at_once_both_go_on(tmp_path, monkeypatch):
-    save, others = np.save, []
+def test_two_processes_can_write_the_same_folder_at_once(tmp_path, monkeypatch):
+    save, other_processes = np.save, []
 
-    def while_another_does(*arguments):
+    def with_concurrent_writer(*arguments):
         save(*arguments)
-        if not others:
-            others.append("at work")
-            save_labelled(a_frame(), a_truth(), {"name": "other"}, tmp_path / "one")
+        if not other_processes:
+            other_processes.append("at work")
+            save_labelled(make_frame(), make_truth(), {"name": "other"}, tmp_path / "one")
 
-    monkeypatch.setattr(np, "save", while_another_does)
-    save_labelled(a_frame(), a_truth(), {"name": "ours"}, tmp_path / "one")
+    monkeypatch.setattr(np, "save", with_concurrent_writer)
+    save_labelled(make_frame(), make_truth(), {"name": "ours"}, tmp_path / "one")
     assert load_labelled(tmp_path / "one").facts["name"] == "other"
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
 
 
-def test_two_processes_that_make_the_same_frame_at_once_both_go_on(tmp_path):
-    recipe = Counted().recipe("a")
+def test_two_processes_can_write_the_same_frame_at_once(tmp_path):
+    recipe = CountedRecipes().recipe("a")
 
-    def while_another_does():
+    def with_concurrent_writer():
         write_frame(recipe.make(), tmp_path / f"a-{recipe.key}.fits")
         return recipe.make()
 
-    frame = cached_frame(replace(recipe, make=while_another_does), tmp_path)
-    np.testing.assert_array_equal(frame.image, a_frame().image)
+    frame = cached_frame(replace(recipe, make=with_concurrent_writer), tmp_path)
+    np.testing.assert_array_equal(frame.image, make_frame().image)
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_others_may_read_what_one_has_made(tmp_path):
-    save_labelled(a_frame(), a_truth(), {"name": "one"}, tmp_path / "one")
+def test_cached_folders_have_the_default_permissions(tmp_path):
+    save_labelled(make_frame(), make_truth(), {"name": "one"}, tmp_path / "one")
     (tmp_path / "plain").mkdir()
     assert (tmp_path / "one").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-def spoil(folder, name):
-    """Spoil a file of a folder in one of the ways in which files are spoilt."""
+def damage(folder, name):
+    """Damage a file of a folder as its label says: remove, cut, empty or replace it."""
     path = folder / name.removeprefix("cut ").removeprefix("empty ").removeprefix("other ")
     if name.startswith("cut"):
         path.write_bytes(path.read_bytes()[:-20])
@@ -241,13 +243,13 @@ def spoil(folder, name):
         path.unlink()
 
 
-SPOILT = ["image.npy", "facts.json", "cut image.npy", "empty truth.npy", "other truth.npy", "cut facts.json"]
+DAMAGED = ["image.npy", "facts.json", "cut image.npy", "empty truth.npy", "other truth.npy", "cut facts.json"]
 
 
-@pytest.mark.parametrize("what", SPOILT)
-def test_a_folder_that_is_spoilt_is_named(tmp_path, what):
-    save_labelled(a_frame(), a_truth(), {"name": "one"}, tmp_path / "one")
-    spoil(tmp_path / "one", what)
+@pytest.mark.parametrize("what", DAMAGED)
+def test_a_damaged_folder_is_named(tmp_path, what):
+    save_labelled(make_frame(), make_truth(), {"name": "one"}, tmp_path / "one")
+    damage(tmp_path / "one", what)
     with pytest.raises(
         ValueError, match=r"one is not a whole labelled frame \(.+\): delete it and run again"
     ) as caught:
@@ -255,8 +257,8 @@ def test_a_folder_that_is_spoilt_is_named(tmp_path, what):
     assert str(tmp_path / "one") in str(caught.value)
 
 
-def test_a_stored_frame_that_is_spoilt_is_named(tmp_path):
-    recipe = Counted().recipe("a")
+def test_a_damaged_frame_is_named(tmp_path):
+    recipe = CountedRecipes().recipe("a")
     cached_frame(recipe, tmp_path)
     path = next(tmp_path.glob("a-*.fits"))
     path.write_bytes(path.read_bytes()[:5000])
@@ -267,15 +269,15 @@ def test_a_stored_frame_that_is_spoilt_is_named(tmp_path):
 
 def test_a_truth_of_another_shape_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"mine: the truth is \(3, 4\), the image \(40, 60\)"):
-        save_labelled(a_frame(name="mine"), np.zeros((3, 4), np.uint8), {}, tmp_path / "one")
+        save_labelled(make_frame(name="mine"), np.zeros((3, 4), np.uint8), {}, tmp_path / "one")
     assert list(tmp_path.iterdir()) == []
 
 
-# ----------------------------------------------------------------------------------------------------------- keys
+# ------------------------------------------------------------------------------------------------------- metadata
 
 
-def test_the_facts_of_a_pair_say_what_it_was_made_from(tmp_path):
-    data = data_of(Counted(), tmp_path)
+def test_the_metadata_of_a_labelled_frame_record_its_origin(tmp_path):
+    data = decam_data(CountedRecipes(), tmp_path)
     data.prepare_data()
     facts = json.loads((data.folders()[0] / "facts.json").read_text())
     pair = data.pairs("train")[0]
@@ -292,8 +294,8 @@ def test_the_facts_of_a_pair_say_what_it_was_made_from(tmp_path):
     ("level", "transform", "warned"),
     [(0.0, SkyAugmentation(), True), (100.0, SkyAugmentation(), False), (0.0, Flips(), False)],
 )
-def test_sky_augmentation_says_in_which_frames_it_can_change_nothing(tmp_path, caplog, level, transform, warned):
-    data = data_of(Counted(level=level), tmp_path)
+def test_sky_augmentation_warns_of_frames_without_sky(tmp_path, caplog, level, transform, warned):
+    data = decam_data(CountedRecipes(level=level), tmp_path)
     data.transforms = [transform]
     data.prepare_data()
     data.setup("fit")

@@ -1,4 +1,4 @@
-"""Equal settings have equal keys, others have others, in every process."""
+"""Test that cache keys are equal for equal settings, different for others, and the same in every process."""
 
 import os
 import subprocess
@@ -17,8 +17,6 @@ from cosmicgate.data.simulation.ccd import DECAM
 from cosmicgate.data.sources.simulated import SimulatedDarks, SimulatedScience
 
 SCIENCE = SimulatedScience({"train": 2}, shape=(512, 512), bands=("g",))
-
-
 DARKS = SimulatedDarks({"train": 2}, shape=(512, 512))
 
 
@@ -44,7 +42,7 @@ def keys(contamination=None, science=SCIENCE, darks=DARKS, pairing_seed=0):
         {"pairing_seed": 1},
     ],
 )
-def test_other_settings_have_other_keys(change):
+def test_different_settings_have_different_keys(change):
     assert not set(keys(**change)) & set(keys())
 
 
@@ -70,6 +68,6 @@ def test_a_key_is_the_same_in_another_process(seed):
 
 
 @pytest.mark.parametrize("value", [{1, 2}, print, np.zeros(3)])
-def test_what_has_no_lasting_form_is_refused_as_part_of_a_key(value):
+def test_values_without_a_stable_form_are_refused_as_part_of_a_key(value):
     with pytest.raises(TypeError, match="cannot be part of a cache key"):
         digest(["dark", value])

@@ -1,4 +1,4 @@
-"""The recipe of the paper, step by step: clean a frame, find the hits of a dark, put them in, say where they are."""
+"""Test the recipes that add the hits of a dark to a science frame, and the labels that they write."""
 
 from dataclasses import replace
 
@@ -27,15 +27,15 @@ from helpers.simulated_frames import (
 )
 
 
-def a_scene(level, shape=SHAPE, **fields):
-    """A scene of ``level`` ADU that is not read out yet and has no noise of its own."""
+def constant_scene(level, shape=SHAPE, **fields):
+    """Make a scene of ``level`` ADU without noise that is not read out yet."""
     return make_frame(np.full(shape, level), read_out=False, **fields)
 
 
-# ------------------------------------------------------------------------------------------- 3. the paper's frame
+# -------------------------------------------------------------------------------------------- recipe of the paper
 
 
-def test_a_frame_is_u_plus_k_times_the_ratio_of_the_noises_times_the_hits_pixel_by_pixel():
+def test_the_papers_recipe_adds_the_scaled_hits_pixel_by_pixel():
     U, D = sky_frame(300.0), dark_frame(tracks(4000.0))
     C, truth = PaperRecipe(k=0.125, clean=None)(U, D, generator())
     M = dark_mask(D)
@@ -49,7 +49,7 @@ def test_a_frame_is_u_plus_k_times_the_ratio_of_the_noises_times_the_hits_pixel_
     assert truth.dtype == np.uint8
 
 
-def test_the_hits_go_into_the_cleaned_frame():
+def test_hits_are_added_to_the_cleaned_frame():
     U, D = sky_frame(300.0), dark_frame(np.roll(tracks(4000.0), 31, axis=0))
     own = tracks(4000.0)
     C, truth = PaperRecipe()(replace(U, image=U.image + own / GAIN), D, generator())
@@ -59,7 +59,7 @@ def test_the_hits_go_into_the_cleaned_frame():
     assert C.hits is None
 
 
-def test_defects_of_the_science_frame_are_ignored_and_those_of_the_dark_add_nothing():
+def test_bad_pixels_of_the_frame_are_ignored_and_those_of_the_dark_add_no_charge():
     hits = tracks(4000.0)
     column = int(np.argwhere(hits > 0)[0, 1])
     science_bad, dark_bad = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
@@ -74,7 +74,7 @@ def test_defects_of_the_science_frame_are_ignored_and_those_of_the_dark_add_noth
 @pytest.mark.parametrize(
     "recipe", [PaperRecipe(clean=None), PaperRecipe(clean=None, ring=False), PhysicalRecipe(clean=None)]
 )
-def test_ring_pixels_on_bad_pixels_of_the_dark_get_no_charge_and_no_label(recipe):
+def test_ring_pixels_on_bad_pixels_of_the_dark_get_no_charge_and_are_ignored(recipe):
     hits, bad = np.zeros(SHAPE, np.float32), np.zeros(SHAPE, bool)
     hits[100, 100:110] = 4000
     bad[101, 104] = bad[50, 50] = True  # in the ring, far from the hit
@@ -85,7 +85,7 @@ def test_ring_pixels_on_bad_pixels_of_the_dark_get_no_charge_and_no_label(recipe
     assert truth[101, 103] == truth[101, 105] == (RING if recipe.ring else SKY)
 
 
-def test_a_dark_that_knows_its_hits_knows_them_on_its_bad_pixels_too():
+def test_recorded_hits_of_a_dark_count_on_its_bad_pixels_too():
     hits, bad = np.zeros(SHAPE, np.float32), np.zeros(SHAPE, bool)
     hits[100, 100:110] = 4000
     bad[101, 104] = True
@@ -95,21 +95,23 @@ def test_a_dark_that_knows_its_hits_knows_them_on_its_bad_pixels_too():
 
 def test_a_scene_is_read_out_before_it_is_cleaned():
     own = tracks(4000.0)
-    U = a_scene(300.0, hits=own)
+    U = constant_scene(300.0, hits=own)
     C, truth = PaperRecipe()(U, dark_frame(np.roll(tracks(4000.0), 31, axis=0)), generator())
     assert C.read_out
     assert robust_sigma(C.image) == pytest.approx(READ_NOISE / GAIN, rel=0.1)
     assert np.all(np.abs(C.image - 300)[(own > 0) & (truth == SKY)] < 50)
 
 
-def test_hits_that_nothing_marks_do_not_get_into_a_frame_that_is_not_cleaned():
+def test_hits_of_a_scene_are_not_read_out_without_cleaning():
     own = tracks(4000.0)
-    C, truth = PaperRecipe(clean=None)(a_scene(300.0, hits=own), dark_frame(np.roll(own, 31, axis=0)), generator())
+    C, truth = PaperRecipe(clean=None)(
+        constant_scene(300.0, hits=own), dark_frame(np.roll(own, 31, axis=0)), generator()
+    )
     assert np.all(np.abs(C.image - 300)[(own > 0) & (truth == SKY)] < 50)
 
 
-def test_without_a_ring_what_is_around_the_core_is_sky_and_the_image_stays():
-    scene, dark = a_scene(300.0), dark_frame(tracks(4000.0))
+def test_without_a_ring_the_pixels_around_the_core_are_sky_and_the_image_is_the_same():
+    scene, dark = constant_scene(300.0), dark_frame(tracks(4000.0))
     with_ring, wide = PaperRecipe(clean=None)(scene, dark, generator())
     without, thin = PaperRecipe(clean=None, ring=False)(scene, dark, generator())
     np.testing.assert_array_equal(with_ring.image, without.image)
@@ -123,28 +125,28 @@ def test_a_dark_without_any_noise_is_refused_by_name():
         PaperRecipe(clean=None)(sky_frame(300.0), dark_frame(np.zeros(SHAPE, np.float32), noise=0.0), generator())
 
 
-# ---------------------------------------------------------------------------------------- 3. the physical frame
+# -------------------------------------------------------------------------------------------------- physical recipe
 
 
 def test_the_noise_under_a_hit_is_the_noise_beside_it():
-    # A hit of next to no charge, in a dark of great noise: what a pasted cut-out would bring with it.
+    # A hit of almost no charge in a noisy dark: pasting the dark itself would add its noise.
     hits = np.zeros(SHAPE, np.float32)
     hits[:, :120] = 1e-3
     dark = replace(dark_frame(hits, noise=50.0), hits=hits)
-    frame, _ = PhysicalRecipe()(a_scene(300.0), dark, generator())
+    frame, _ = PhysicalRecipe()(constant_scene(300.0), dark, generator())
     under, beside = frame.image[:, :120].var(), frame.image[:, 120:].var()
     assert under == pytest.approx(beside, rel=0.05)
-    assert under == pytest.approx((READ_NOISE / GAIN) ** 2 + 1 / 12, rel=0.05)  # and of the converter
+    assert under == pytest.approx((READ_NOISE / GAIN) ** 2 + 1 / 12, rel=0.05)  # and the rounding to whole ADU
 
 
 def test_a_known_hit_keeps_its_charge():
     hits = tracks(4000.0)
-    frame, _ = PhysicalRecipe()(a_scene(300.0), replace(dark_frame(hits), hits=hits), generator())
+    frame, _ = PhysicalRecipe()(constant_scene(300.0), replace(dark_frame(hits), hits=hits), generator())
     added = (frame.image - 300)[hits > 0] * GAIN
     assert added.mean() == pytest.approx(4000, abs=5 * READ_NOISE / np.sqrt(added.size))
 
 
-def test_the_hits_of_a_real_dark_are_its_charge_above_the_median():
+def test_hits_of_a_real_dark_have_its_charge_above_the_median():
     hits = tracks(4000.0)
     frame, truth = PhysicalRecipe(clean=None)(sky_frame(300.0), dark_frame(hits), generator())
     added = (frame.image - sky_frame(300.0).image) * GAIN
@@ -154,76 +156,76 @@ def test_the_hits_of_a_real_dark_are_its_charge_above_the_median():
 
 
 @pytest.mark.parametrize(("sky", "code"), [(10.0, CORE), (400.0, IGNORED), (4000.0, SKY)])
-def test_a_hit_counts_where_it_can_be_seen(sky, code):
-    # 100 electrons over a noise of 9, 40 and 127: eleven, two and a half, and less than one deviation.
+def test_a_hit_is_labelled_by_its_charge_over_the_noise(sky, code):
+    # 100 electrons over a noise of 9, 40 and 127: 11, 2.5 and less than 1 sigma.
     hits = np.zeros(SHAPE, np.float32)
     hits[100, 100] = 100
-    _, truth = PhysicalRecipe()(a_scene(sky), replace(dark_frame(hits), hits=hits), generator())
+    _, truth = PhysicalRecipe()(constant_scene(sky), replace(dark_frame(hits), hits=hits), generator())
     assert truth[100, 100] == code
     around = truth[99:102, 99:102].ravel()
     assert set(np.delete(around, 4)) == {RING if code == CORE else SKY}
     assert (np.delete(truth.ravel(), 100 * SHAPE[1] + 100) != CORE).all()
 
 
-def test_a_faint_hit_over_a_star_is_not_asked_for():
+def test_a_faint_hit_over_a_star_is_not_a_positive():
     image = np.full(SHAPE, 10.0)
     image[100, 100] = 20_000
     hits = np.zeros(SHAPE, np.float32)
     hits[100, 100] = hits[100, 150] = 200
-    science = replace(a_scene(10.0), image=image.astype(np.float32))
+    science = replace(constant_scene(10.0), image=image.astype(np.float32))
     _, truth = PhysicalRecipe()(science, replace(dark_frame(hits), hits=hits), generator())
     assert truth[100, 150] == CORE
     assert truth[100, 100] == SKY
 
 
-def test_without_a_ring_a_pixel_beside_a_hit_is_what_its_own_charge_makes_it():
+def test_without_a_ring_a_pixel_is_labelled_by_its_own_charge():
     hits = np.zeros(SHAPE, np.float32)
     hits[100, 100:103] = 4000, 25, 0  # electrons, over a noise of 9
-    _, truth = PhysicalRecipe(ring=False)(a_scene(10.0), replace(dark_frame(hits), hits=hits), generator())
+    _, truth = PhysicalRecipe(ring=False)(constant_scene(10.0), replace(dark_frame(hits), hits=hits), generator())
     assert truth[100, 99:103].tolist() == [SKY, CORE, IGNORED, SKY]
     assert (truth != RING).all()
 
 
-def test_in_a_ring_a_faint_pixel_is_ring_as_the_empty_ones_beside_it_are():
+def test_faint_pixels_in_a_ring_are_labelled_ring():
     hits = np.zeros(SHAPE, np.float32)
     hits[100, 100:103] = 4000, 25, 25  # electrons, over a noise of 9
-    _, truth = PhysicalRecipe()(a_scene(10.0), replace(dark_frame(hits), hits=hits), generator())
+    _, truth = PhysicalRecipe()(constant_scene(10.0), replace(dark_frame(hits), hits=hits), generator())
     assert truth[100, 98:104].tolist() == [SKY, RING, CORE, RING, IGNORED, SKY]
 
 
 @pytest.mark.parametrize("recipe", [PaperRecipe(ring=False, k=0.2), PhysicalRecipe(ring=False, n_sigma=2.0)])
-def test_the_same_recipe_with_a_ring_differs_in_nothing_else(recipe):
+def test_with_ring_changes_only_the_ring_of_a_recipe(recipe):
     assert with_ring(recipe) == replace(recipe, ring=True)
     assert with_ring(RandomRecipe(recipe, recipe, 0.25)) == RandomRecipe(with_ring(recipe), with_ring(recipe), 0.25)
     assert with_ring(len) is len
 
 
 @pytest.mark.parametrize(("share", "recipe"), [(1.0, PaperRecipe(clean=None)), (0.0, PhysicalRecipe(clean=None))])
-def test_either_recipe_is_one_of_the_two(share, recipe):
+def test_a_random_recipe_gives_the_result_of_the_drawn_recipe(share, recipe):
     hits = tracks(4000.0)
-    science, dark = a_scene(300.0), replace(dark_frame(hits), hits=hits)
-    either = RandomRecipe(PaperRecipe(clean=None), PhysicalRecipe(clean=None), share)
+    science, dark = constant_scene(300.0), replace(dark_frame(hits), hits=hits)
+    random_recipe = RandomRecipe(PaperRecipe(clean=None), PhysicalRecipe(clean=None), share)
     rng = generator()
-    rng.random()  # the draw of the recipe
-    expected, found = recipe(science, dark, rng), either(science, dark, generator())
+    rng.random()  # the random number that selects the recipe
+    expected, found = recipe(science, dark, rng), random_recipe(science, dark, generator())
     np.testing.assert_array_equal(found[0].image, expected[0].image)
     np.testing.assert_array_equal(found[1], expected[1])
 
 
-def test_both_recipes_get_their_share_of_the_frames():
+def test_a_random_recipe_uses_each_recipe_for_its_share_of_frames():
     names = []
-    either = RandomRecipe(lambda *_: names.append("first"), lambda *_: names.append("second"), 0.25)
+    random_recipe = RandomRecipe(lambda *_: names.append("first"), lambda *_: names.append("second"), 0.25)
     for seed in range(400):
-        either(None, None, generator(seed))
+        random_recipe(None, None, generator(seed))
     assert 0.18 < names.count("first") / 400 < 0.32
 
 
-def test_a_share_that_is_none_is_refused():
+def test_an_invalid_share_is_refused():
     with pytest.raises(ValueError, match=r"share = 1\.5"):
         RandomRecipe(PaperRecipe(), PhysicalRecipe(), 1.5)
 
 
-def test_two_recipes_have_a_ring_or_neither_has():
+def test_both_recipes_must_have_a_ring_or_neither():
     assert RandomRecipe(PaperRecipe(), PhysicalRecipe()).ring
     assert not RandomRecipe(PaperRecipe(ring=False), PhysicalRecipe(ring=False)).ring
     with pytest.raises(ValueError, match="one recipe has a ring, the other has none"):
@@ -234,7 +236,7 @@ def test_two_recipes_have_a_ring_or_neither_has():
     assert has_ring({"contamination": {"first": {"ring": True}, "second": {}}})
 
 
-# ----------------------------------------------------------------------------------------------- in both of them
+# ---------------------------------------------------------------------------------------------------- both recipes
 
 
 RECIPES = [PaperRecipe(clean=None), PhysicalRecipe(clean=None)]
@@ -244,7 +246,7 @@ BY_NAME = {"argvalues": RECIPES, "ids": ["paper", "physical"]}
 @pytest.mark.parametrize("recipe", **BY_NAME)
 def test_the_same_seed_gives_the_same_pixels(recipe):
     hits = tracks(4000.0, (260, 300))
-    science, dark = a_scene(300.0), replace(dark_frame(hits), hits=hits)
+    science, dark = constant_scene(300.0), replace(dark_frame(hits), hits=hits)
     first, again, other = (recipe(science, dark, generator(seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first[0].image, again[0].image)
     np.testing.assert_array_equal(first[1], again[1])
@@ -253,7 +255,7 @@ def test_the_same_seed_gives_the_same_pixels(recipe):
 
 
 @pytest.mark.parametrize("recipe", **BY_NAME)
-def test_neither_frame_is_changed(recipe):
+def test_the_given_frames_are_not_changed(recipe):
     hits = tracks(4000.0)
     science, dark = sky_frame(300.0), replace(dark_frame(hits), hits=hits)
     before = [a.copy() for a in (science.image, science.bad, dark.image, dark.hits)]
@@ -262,9 +264,9 @@ def test_neither_frame_is_changed(recipe):
         np.testing.assert_array_equal(old, new)
 
 
-def test_of_a_larger_dark_a_part_is_taken_at_a_random_place():
+def test_a_random_part_of_a_larger_dark_is_used():
     charges = np.arange(1, 61 * 71 + 1, dtype=np.float32).reshape(61, 71) * 10
-    science = a_scene(0.0, (40, 50), gain=1.0, read_noise=0.0)
+    science = constant_scene(0.0, (40, 50), gain=1.0, read_noise=0.0)
     dark = replace(dark_frame(charges), hits=charges)
     places = set()
     for seed in range(5):
@@ -283,40 +285,44 @@ def test_a_smaller_dark_is_refused_with_names_and_shapes(recipe):
         recipe(sky_frame(300.0), dark_frame(np.zeros((200, 239), np.float32)), generator())
 
 
-# ---------------------------------------------------------------------------------------- frames of other kinds
+# ------------------------------------------------------------------------- simulated darks and sky-subtracted frames
 
 
-def test_the_hits_of_a_simulated_dark_are_where_its_particles_left_charge():
-    """Every connected part: a hot pixel, or a bad column, is none."""
+def test_every_hit_found_in_a_simulated_dark_has_particle_charge():
+    """Check each connected component of the mask: none is a hot pixel or a bad column."""
     ccd = replace(CCDS["decam"], shape=(512, 512))
-    parts = 0
+    components = 0
     for seed in range(6):
         rng = np.random.default_rng(seed)
         charge = cosmic_rays(ccd, 1200, rng)
         truth = dark_mask(read_out(dark(ccd, 1200, rng), rng, charge))
         labels, count = label(truth, np.ones((3, 3)))
-        parts += count
+        components += count
         assert (maximum(charge, labels, range(1, count + 1)) > 0).all()
-    assert parts > 60
+    assert components > 60
 
 
-def subtracted(sky, level=2000.0):
-    """An exposure of an empty sky of which a pipeline left ``sky`` (ADU), gain 4."""
+def exposure_with_sky(sky, level=2000.0):
+    """Simulate an exposure of empty sky from which a pipeline subtracted all but ``sky`` ADU, with a gain of 4."""
     rng = np.random.default_rng(1)
     image = rng.poisson(np.full((256, 256), 4 * level)) / 4 - level + sky + rng.normal(0, 7 / 4, (256, 256))
     return Frame(image.astype(np.float32), gain=4.0, read_noise=7.0, saturation=60_000.0, exptime=90.0, name="s")
 
 
-def test_a_frame_without_its_sky_is_cleaned_and_judged_by_the_noise_that_it_had():
-    whole, without = subtracted(2000.0), subtracted(0.0)
+def test_a_sky_subtracted_frame_is_cleaned_and_labelled_by_its_original_noise():
+    whole, without = exposure_with_sky(2000.0), exposure_with_sky(0.0)
     assert subtracted_sky(whole) == 0
     assert subtracted_sky(without) == pytest.approx(2000, rel=0.06)
     changed = [(AstroScrappyCleaner()(frame).image != frame.image).mean() for frame in (whole, without)]
     assert max(changed) < 0.001
     hits = np.zeros((256, 256), np.float32)
     hits[40, 20:230] = np.linspace(50, 600, 210)
-    shut = Frame(np.zeros((256, 256), np.float32), 4.0, 7.0, 60_000.0, 90.0, name="d", hits=hits, read_out=False)
-    truths = [PhysicalRecipe(clean=None)(frame, shut, np.random.default_rng(2))[1] for frame in (whole, without)]
+    dark_frame_of_hits = Frame(
+        np.zeros((256, 256), np.float32), 4.0, 7.0, 60_000.0, 90.0, name="d", hits=hits, read_out=False
+    )
+    truths = [
+        PhysicalRecipe(clean=None)(frame, dark_frame_of_hits, np.random.default_rng(2))[1] for frame in (whole, without)
+    ]
     cores = [int((truth == CORE).sum()) for truth in truths]
     assert 0 < cores[0] < 3 * 210
     assert cores[1] == pytest.approx(cores[0], rel=0.1)

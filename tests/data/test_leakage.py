@@ -1,4 +1,4 @@
-"""What trains is not what tests: no frame, no sky, no dark, no hit and no noise is on two sides."""
+"""Test that training, validation and test share no frame, sky, dark, hit or noise."""
 
 from collections import Counter
 from dataclasses import replace
@@ -19,19 +19,19 @@ from cosmicgate.data.sources.simulated import SimulatedDarks, SimulatedScience, 
 from cosmicgate.data.splits import SPLITS
 from helpers.repository import ROOT
 
-TWO_EACH = {"train": 3, "validation": 2, "test": 2}
+FRAMES = {"train": 3, "validation": 2, "test": 2}
 
 
-def sides(items_of):
-    """Return the items of each split; each item is once in one split and in no other."""
-    dealt = {name: list(items_of(name)) for name in SPLITS}
-    assert all(dealt.values())
-    together = Counter(item for items in dealt.values() for item in items)
+def check_disjoint(items_of):
+    """Return the items of each split, after a check that each item occurs once, in one split."""
+    splits = {name: list(items_of(name)) for name in SPLITS}
+    assert all(splits.values())
+    together = Counter(item for items in splits.values() for item in items)
     assert set(together.values()) == {1}, together.most_common(3)
-    return dealt
+    return splits
 
 
-# ---------------------------------------------------------------------------------------------------- the sources
+# -------------------------------------------------------------------------------------------------------- sources
 
 
 @pytest.fixture
@@ -46,16 +46,16 @@ def frames_on_disk(tmp_path):
 
 @pytest.fixture
 def coadd(tmp_path):
-    """A coadd of 200 columns, each as bright as its number says."""
+    """Write a coadd of 200 columns, each with a brightness proportional to its number; return the source."""
     image = np.tile(200.0 * np.arange(200, dtype=np.float32), (40, 1))
     fits.PrimaryHDU(image, fits.Header({"SATURATE": 1e6})).writeto(tmp_path / "coadd.fits")
     strips = {"train": (0.0, 0.5), "validation": (0.5, 0.7), "test": (0.7, 1.0)}
-    return Coadd(str(tmp_path / "coadd.fits"), strips, frames=TWO_EACH, bands=("g", "r"), gap=10)
+    return Coadd(str(tmp_path / "coadd.fits"), strips, frames=FRAMES, bands=("g", "r"), gap=10)
 
 
 @pytest.fixture
 def footprints(tmp_path):
-    """Darks of 50 hits, each a line of three pixels whose charge says which hit it is."""
+    """Write a table of 50 hits, each a line of three pixels whose charge identifies it; return the source."""
     columns = [
         fits.Column("fp_id", "J", array=np.arange(50)),
         fits.Column("x0", "J", array=np.full(50, 10)),
@@ -63,38 +63,38 @@ def footprints(tmp_path):
         fits.Column("pixel_values", "3J", array=np.tile(10_000 + np.arange(50)[:, None], (1, 3))),
     ]
     fits.BinTableHDU.from_columns(columns).writeto(tmp_path / "hits.fits")
-    return Footprints(str(tmp_path / "hits.fits"), (256, 256), frames=TWO_EACH, rate=10.0)
+    return Footprints(str(tmp_path / "hits.fits"), (256, 256), frames=FRAMES, rate=10.0)
 
 
-def test_no_simulated_frame_is_on_two_sides_by_name_key_seed_or_pixels():
-    sources = [SimulatedScience(TWO_EACH, shape=(256, 256), bands=("g", "z")), SimulatedDarks(TWO_EACH, (256, 256))]
+def test_splits_share_no_simulated_frame_by_name_key_seed_or_pixels():
+    sources = [SimulatedScience(FRAMES, shape=(256, 256), bands=("g", "z")), SimulatedDarks(FRAMES, (256, 256))]
     recipes = {which: [r for source in sources for r in source.recipes(which)] for which in SPLITS}
-    sides(lambda which: [r.name for r in recipes[which]])
-    sides(lambda which: [r.key for r in recipes[which]])
-    sides(lambda which: [tuple(r.ingredients[-1]) for r in recipes[which]])  # the seeds
+    check_disjoint(lambda which: [r.name for r in recipes[which]])
+    check_disjoint(lambda which: [r.key for r in recipes[which]])
+    check_disjoint(lambda which: [tuple(r.ingredients[-1]) for r in recipes[which]])  # the seeds
     frames = {which: [r.make() for r in recipes[which]] for which in SPLITS}
-    sides(lambda which: [f.image.tobytes() for f in frames[which]])
-    sides(lambda which: [f.hits.tobytes() for f in frames[which] if f.hits.any()])
+    check_disjoint(lambda which: [f.image.tobytes() for f in frames[which]])
+    check_disjoint(lambda which: [f.hits.tobytes() for f in frames[which] if f.hits.any()])
     assert all(f.hits.any() for which in SPLITS for f in frames[which] if f.exptime > 90)
 
 
-def test_no_file_is_on_two_sides(frames_on_disk):
+def test_splits_share_no_file(frames_on_disk):
     source = Files(str(frames_on_disk / "night-*" / "*.fits"))
-    dealt = sides(lambda which: [r.name for r in source.recipes(which)])
-    pixels = sides(lambda which: [float(r.make().image[0, 0]) for r in source.recipes(which)])
+    splits = check_disjoint(lambda which: [r.name for r in source.recipes(which)])
+    pixels = check_disjoint(lambda which: [float(r.make().image[0, 0]) for r in source.recipes(which)])
     assert sorted(n for numbers in pixels.values() for n in numbers) == list(range(20))
-    assert [len(dealt[which]) for which in SPLITS] == [12, 2, 6]
+    assert [len(splits[which]) for which in SPLITS] == [12, 2, 6]
 
 
-def test_two_files_of_one_name_are_refused(frames_on_disk):
-    # They would share a name in the tables and, of one size and date, a file in the cache.
+def test_two_files_of_the_same_name_are_refused(frames_on_disk):
+    # They would share a name in tables and, if size and date are equal, a file in the cache.
     twin = frames_on_disk / "night-0" / "frame-01.fits.fz"
     twin.write_bytes((frames_on_disk / "night-1" / "frame-01.fits").read_bytes())
     with pytest.raises(ValueError, match="expected a name for each file, found more than one 'frame-01'"):
         Files(str(frames_on_disk / "night-*" / "*")).recipes("train")
 
 
-def test_no_column_of_a_coadd_is_on_two_sides_nor_near_one(coadd):
+def test_splits_share_no_column_of_a_coadd_and_keep_a_gap(coadd):
     def columns(which):
         scale = 10 ** (0.4 * (BANDS["g"].zero_point - coadd.zero_point)) * coadd.exptime
         frames = [r.make() for r in coadd.recipes(which) if "-g-" in r.name]
@@ -103,82 +103,82 @@ def test_no_column_of_a_coadd_is_on_two_sides_nor_near_one(coadd):
         assert all((np.rint(f) == np.rint(found[0])).all() for f in found)
         return np.rint(found[0]).astype(int).tolist()
 
-    dealt = sides(columns)
-    assert dealt["train"] == list(range(95))
-    assert dealt["validation"] == list(range(105, 135))
-    assert dealt["test"] == list(range(145, 200))
+    splits = check_disjoint(columns)
+    assert splits["train"] == list(range(95))
+    assert splits["validation"] == list(range(105, 135))
+    assert splits["test"] == list(range(145, 200))
 
 
-def test_no_exposure_of_a_coadd_has_the_noise_of_another(coadd):
-    sides(lambda which: [tuple(r.ingredients[-1]) for r in coadd.recipes(which)])
+def test_exposures_of_a_coadd_have_different_noise(coadd):
+    check_disjoint(lambda which: [tuple(r.ingredients[-1]) for r in coadd.recipes(which)])
     first, second = (r.make() for r in coadd.recipes("train")[:2])
     assert (first.image != second.image).mean() > 0.9
 
 
-def test_no_hit_of_a_table_is_on_two_sides(footprints):
-    listed = sides(footprints.hits)
+def test_splits_share_no_hit_of_a_table(footprints):
+    listed = check_disjoint(footprints.hits)
     assert [len(listed[which]) for which in SPLITS] == [30, 5, 15]
 
-    def laid(which):
+    def placed_hits(which):
         frames = [r.make() for r in footprints.recipes(which)]
         charges = np.concatenate([f.hits[f.hits > 0] for f in frames])
-        return {int(c) - 10_000 for c in charges if c < 20_000}  # more is two hits, one on the other
+        return {int(c) - 10_000 for c in charges if c < 20_000}  # a larger charge is of two overlapping hits
 
     for which in SPLITS:
-        assert laid(which) <= set(listed[which])
-        assert len(laid(which)) > len(listed[which]) / 2
-    sides(lambda which: [tuple(r.ingredients[-1]) for r in footprints.recipes(which)])
+        assert placed_hits(which) <= set(listed[which])
+        assert len(placed_hits(which)) > len(listed[which]) / 2
+    check_disjoint(lambda which: [tuple(r.ingredients[-1]) for r in footprints.recipes(which)])
 
 
-# -------------------------------------------------------------------------------------------------- science with dark
+# ------------------------------------------------------------------------------------------ pairs of science and dark
 
 
-def data_of(science, darks, root="unused", **more):
+def decam_data(science, darks, root="unused", **more):
     return DecamData(science, darks, PhysicalRecipe(clean=None), str(root), GridSampler(), pairs_per_frame=2, **more)
 
 
 @pytest.fixture(params=["simulated", "semi-real"])
 def data(request):
     if request.param == "simulated":
-        return data_of(SimulatedScience(TWO_EACH), SimulatedDarks(TWO_EACH))
-    return data_of(request.getfixturevalue("coadd"), request.getfixturevalue("footprints"))
+        return decam_data(SimulatedScience(FRAMES), SimulatedDarks(FRAMES))
+    return decam_data(request.getfixturevalue("coadd"), request.getfixturevalue("footprints"))
 
 
 @pytest.mark.parametrize("part", ["science", "dark"])
-def test_no_pair_shares_a_frame_with_a_pair_of_another_side(data, part):
-    sides(lambda which: {getattr(pair, part).name for pair in data.pairs(which)})
-    sides(lambda which: {getattr(pair, part).key for pair in data.pairs(which)})
+def test_pairs_of_different_splits_share_no_frame(data, part):
+    check_disjoint(lambda which: {getattr(pair, part).name for pair in data.pairs(which)})
+    check_disjoint(lambda which: {getattr(pair, part).key for pair in data.pairs(which)})
 
 
-def test_each_pair_has_a_folder_and_each_frame_its_pairs(data):
-    sides(lambda which: [pair.folder for pair in data.pairs(which)])
+def test_each_pair_has_a_folder_and_each_frame_its_number_of_pairs(data):
+    check_disjoint(lambda which: [pair.folder for pair in data.pairs(which)])
     for which, times in (("train", 2), ("validation", 1), ("test", 1)):
         science = [pair.science.name for pair in data.pairs(which)]
         assert sorted(science) == sorted([r.name for r in data.science.recipes(which)] * times)
         darks = Counter(pair.dark.name for pair in data.pairs(which))
-        assert max(darks.values()) - min(darks.values()) <= 1  # none is used again before all were used
+        assert max(darks.values()) - min(darks.values()) <= 1  # all darks are used equally often
 
 
-def test_no_read_noise_is_on_two_sides(data):
-    sides(lambda which: [tuple(pair.seed) for pair in data.pairs(which)])
+def test_splits_share_no_read_noise(data):
+    check_disjoint(lambda which: [tuple(pair.seed) for pair in data.pairs(which)])
 
 
-def test_the_same_seed_gives_the_same_pairs_and_another_one_does_not():
+def test_the_pairing_seed_determines_the_pairs():
     def pairs(seed):
-        of = data_of(SimulatedScience(TWO_EACH), SimulatedDarks(TWO_EACH), pairing_seed=seed)
+        of = decam_data(SimulatedScience(FRAMES), SimulatedDarks(FRAMES), pairing_seed=seed)
         return [[(p.science.key, p.dark.key, p.folder) for p in of.pairs(which)] for which in SPLITS]
 
     assert pairs(1) == pairs(1)
     assert pairs(1) != pairs(2)
 
 
-def test_science_without_a_dark_on_its_side_is_refused():
-    data = data_of(SimulatedScience(TWO_EACH), SimulatedDarks({"train": 2, "validation": 1}))
+def test_science_frames_in_a_split_without_darks_are_refused():
+    data = decam_data(SimulatedScience(FRAMES), SimulatedDarks({"train": 2, "validation": 1}))
     with pytest.raises(ValueError, match=r"8 science frame\(s\) but no dark in the 'test' split"):
         data.pairs("test")
 
 
-# --------------------------------------------------------------------------------------------------- the paper's size
+# ------------------------------------------------------------------------------------------------- size of the paper
 
 
 def test_at_the_papers_size_a_tenth_of_the_training_patches_validates():
@@ -201,7 +201,7 @@ def test_at_the_papers_size_a_tenth_of_the_training_patches_validates():
     assert sum(len(data.darks.recipes(which)) for which in SPLITS) == 42
 
 
-# ------------------------------------------------------------------------------------------- what cannot be meant
+# ------------------------------------------------------------------------------------------------- invalid settings
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_at_the_papers_size_a_tenth_of_the_training_patches_validates():
         ({"tset": (0.0, 0.5)}, "unknown split 'tset'"),
     ],
 )
-def test_strips_that_share_sky_or_lie_outside_are_refused(coadd, strips, expected):
+def test_overlapping_or_invalid_strips_are_refused(coadd, strips, expected):
     with pytest.raises(ValueError, match=expected):
         replace(coadd, strips=strips).recipes("train")
 
@@ -230,30 +230,30 @@ def test_an_unknown_split_is_refused_by_name(request, source):
 
 
 def test_an_unknown_band_is_refused_by_name(coadd):
-    for source in (SimulatedScience(TWO_EACH, bands=("g", "y")), replace(coadd, bands=("g", "y"))):
+    for source in (SimulatedScience(FRAMES, bands=("g", "y")), replace(coadd, bands=("g", "y"))):
         with pytest.raises(ValueError, match="unknown band 'y': expected some of g, r, i, z"):
             source.recipes("train")
 
 
 def test_an_unknown_ccd_is_refused_by_name():
-    for source in (SimulatedScience(TWO_EACH, ccd="decma"), SimulatedDarks(TWO_EACH, ccd="decma")):
+    for source in (SimulatedScience(FRAMES, ccd="decma"), SimulatedDarks(FRAMES, ccd="decma")):
         with pytest.raises(ValueError, match="unknown CCD 'decma': expected one of decam, itl"):
             source.recipes("train")
 
 
-def test_a_ccd_of_ones_own_is_described_instead_of_named():
+def test_a_ccd_can_be_described_instead_of_named():
     own = replace(ITL, shape=[32, 48], gain=1.3)  # a list, as a configuration gives it
-    for source in (SimulatedScience(TWO_EACH, ccd=own), SimulatedDarks(TWO_EACH, ccd=own)):
+    for source in (SimulatedScience(FRAMES, ccd=own), SimulatedDarks(FRAMES, ccd=own)):
         frame = source.recipes("train")[0].make()
         assert frame.shape == (32, 48)
         assert frame.gain == pytest.approx(1.3, rel=0.3)
         assert frame.telescope == ""
-    named, described = (SimulatedDarks(TWO_EACH, ccd=ccd).recipes("train")[0].key for ccd in ("itl", ITL))
+    named, described = (SimulatedDarks(FRAMES, ccd=ccd).recipes("train")[0].key for ccd in ("itl", ITL))
     assert named == described
 
 
 @pytest.mark.parametrize("shape", [(512,), (0, 512), (1, 2, 3)])
-def test_a_shape_that_is_none_is_refused(shape):
+def test_an_invalid_shape_is_refused(shape):
     with pytest.raises(ValueError, match="expected a shape of rows and columns, got"):
         chosen_ccd("decam", shape)
 
@@ -263,7 +263,7 @@ def test_a_misspelt_header_key_is_refused_by_name(frames_on_disk):
         Files(str(frames_on_disk / "*" / "*.fits"), header={"gian": 4.0}).recipes("train")
 
 
-def test_a_pattern_or_a_file_that_names_nothing_is_refused(tmp_path, coadd, footprints):
+def test_a_missing_file_or_a_pattern_without_matches_is_refused(tmp_path, coadd, footprints):
     with pytest.raises(FileNotFoundError, match=r"no file matches '.*/\*\.fz'"):
         Files(str(tmp_path / "*.fz")).recipes("train")
     for source in (coadd, footprints):
@@ -271,13 +271,13 @@ def test_a_pattern_or_a_file_that_names_nothing_is_refused(tmp_path, coadd, foot
             replace(source, file=str(tmp_path / "absent.fits")).recipes("train")
 
 
-def test_a_split_that_wants_hits_and_gets_none_is_refused(footprints):
+def test_a_split_without_hits_is_refused(footprints):
     without = replace(footprints, fractions={"train": 0.5, "test": 0.5})
     with pytest.raises(ValueError, match=r"hits\.fits: no hit is dealt to the 'validation' split"):
         without.recipes("validation")[0].make()
 
 
-def test_a_table_of_other_columns_is_refused_by_name(tmp_path, footprints):
+def test_a_table_with_other_columns_is_refused_by_name(tmp_path, footprints):
     fits.BinTableHDU(np.zeros(3, [("x", "f4")])).writeto(tmp_path / "other.fits")
     with pytest.raises(ValueError, match=r"other\.fits: expected a table with the columns fp_id, x0, y0, pixel_values"):
         replace(footprints, file=str(tmp_path / "other.fits")).hits("train")

@@ -1,4 +1,4 @@
-"""The patches that a network sees: whole frames covered, hits where they are asked for, the same whoever cuts them."""
+"""Test training and validation patches: grid, random crops, reproducibility over workers, augmentations."""
 
 import pickle
 
@@ -22,21 +22,21 @@ def generator(seed=0):
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Two labelled frames in which each pixel has a value of its own; the first has three hits, the second none."""
+    """Save two labelled frames whose pixels all have different values; the first has three hits, the second none."""
     root = tmp_path_factory.mktemp("labelled")
     for number, shape in enumerate([(100, 140), (90, 120)]):
         image = 1000 * number + np.arange(np.prod(shape), dtype=np.float32).reshape(shape) / 100
         truth = np.full(shape, SKY, np.uint8)
         if number == 0:
-            for row, column in ((0, 0), (50, 70), (99, 139)):  # in two corners, and in the middle
+            for row, column in ((0, 0), (50, 70), (99, 139)):  # in two corners and in the middle
                 truth[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2] = RING
                 truth[row, column] = CORE
         save_labelled(Frame(image, 4.0, 6.5, 45_000.0, 90.0), truth, {"name": str(number)}, root / str(number))
     return [root / "0", root / "1"]
 
 
-def loaded(patches, epoch, workers):
-    """Return the images and truths of an epoch as a loader of that many workers gives them."""
+def epoch_batches(patches, epoch, workers):
+    """Load the images and labels of an epoch with a number of worker processes."""
     sampler = EpochSampler(len(patches), seed=0)
     sampler.set_epoch(epoch)
     batches = list(DataLoader(patches, batch_size=4, sampler=sampler, num_workers=workers))
@@ -47,7 +47,7 @@ def loaded(patches, epoch, workers):
 
 
 def test_a_grid_covers_a_whole_ccd_with_128_patches(tmp_path):
-    image = np.memmap(tmp_path / "zeros", np.float32, "w+", shape=(4096, 2048))  # a hole in a file: no pixel is stored
+    image = np.memmap(tmp_path / "zeros", np.float32, "w+", shape=(4096, 2048))  # a sparse file
     grid = GridSampler(256).prepare([LabelledFrame(image, np.zeros((1, 1), np.uint8), np.zeros((1, 1), bool), {})])
     assert len(grid) == 128
     seen = np.zeros(image.shape, np.uint8)
@@ -59,19 +59,19 @@ def test_a_grid_covers_a_whole_ccd_with_128_patches(tmp_path):
     assert (seen == 1).all()
 
 
-def test_a_grid_leaves_only_what_does_not_fill_a_patch(folders):
+def test_a_grid_leaves_out_only_incomplete_patches(folders):
     patches = PatchDataset(folders, GridSampler(40))
     assert len(patches) == 2 * 3 + 2 * 3
     assert all(patch["image"].shape == patch["truth"].shape == (1, 40, 40) for patch in patches)
-    assert patches[6]["image"][0, 0, 0] == 1000  # the second frame begins
+    assert patches[6]["image"][0, 0, 0] == 1000  # the first patch of the second frame
 
 
-def test_crops_hold_a_hit_when_asked(folders):
+def test_crops_on_hits_contain_a_hit(folders):
     patches = PatchDataset(folders[:1], CropSampler(size=32, count=300, on_hits=1.0))
     cores = [(patch["truth"] == CORE).nonzero() for patch in patches]
     assert all(len(core) for core in cores)
     assert all(patch["image"].shape == (1, 32, 32) for patch in patches)
-    # The hit lies anywhere in the crop, not always in its middle, and each hit is found.
+    # The hit is at a random position in the crop, and each hit is used.
     rows = torch.cat([core[:, 1] for core in cores]).unique()
     assert len(rows) > 25
     first = {float(patch["image"].min()) for patch in patches}
@@ -79,28 +79,28 @@ def test_crops_hold_a_hit_when_asked(folders):
     assert max(first) > 90
 
 
-def test_crops_go_anywhere_when_hits_are_not_asked_for(folders):
+def test_crops_are_anywhere_without_on_hits(folders):
     patches = PatchDataset(folders, CropSampler(size=32, count=400, on_hits=0.0))
     corners = np.array([float(patch["image"][0, 0, 0]) for patch in patches])
-    assert np.mean(corners >= 1000) == pytest.approx(0.5, abs=0.1)  # frames with equal chance
+    assert np.mean(corners >= 1000) == pytest.approx(0.5, abs=0.1)  # both frames equally often
     rows = (corners[corners < 1000] * 100).round().astype(int) // 140
     assert rows.min() < 5
     assert rows.max() > 100 - 32 - 5
     assert np.mean([(patch["truth"] == CORE).any() for patch in patches]) < 0.3
 
 
-def test_a_frame_without_hits_gives_crops_all_the_same(folders):
+def test_a_frame_without_hits_gives_crops_too(folders):
     patches = PatchDataset(folders[1:], CropSampler(size=32, count=10, on_hits=1.0))
     assert all(patch["image"].shape == (1, 32, 32) for patch in patches)
 
 
 @pytest.mark.parametrize("windows", [GridSampler(128), CropSampler(128)])
-def test_a_patch_that_fits_into_no_frame_is_refused_with_their_shapes(folders, windows):
+def test_a_patch_larger_than_every_frame_is_refused_with_their_shapes(folders, windows):
     with pytest.raises(ValueError, match=r"of 128 px fits into frames of \(100, 140\), \(90, 120\)"):
         PatchDataset(folders, windows)
 
 
-def test_frames_that_are_too_small_for_a_grid_are_counted(folders, caplog):
+def test_frames_too_small_for_a_grid_are_counted(folders, caplog):
     assert len(GridSampler(96).prepare(PatchDataset(folders, CropSampler(32)).frames)) == 1
     assert "1 of 2 frames are smaller than a patch of 96 px: not used" in caplog.text
 
@@ -110,18 +110,18 @@ def test_a_patch_beyond_the_last_is_refused(folders):
         PatchDataset(folders, GridSampler(40))[12]
 
 
-# -------------------------------------------------------------------------------------------------------- repeats
+# ------------------------------------------------------------------------------------------------ reproducibility
 
 
 def test_a_patch_is_the_same_whatever_the_number_of_workers(folders):
     patches = PatchDataset(folders, CropSampler(size=32, count=10), AUGMENTED, seed=3)
-    images, truths = loaded(patches, 5, workers=0)
-    again, truths_again = loaded(patches, 5, workers=2)
+    images, truths = epoch_batches(patches, 5, workers=0)
+    again, truths_again = epoch_batches(patches, 5, workers=2)
     assert torch.equal(images, again)
     assert torch.equal(truths, truths_again)
 
 
-def test_a_patch_depends_on_seed_epoch_and_index_alone(folders):
+def test_a_patch_depends_on_seed_epoch_and_index_only(folders):
     def patch(seed, epoch, index):
         return PatchDataset(folders, CropSampler(size=32, count=10), AUGMENTED, seed=seed)[epoch, index]["image"]
 
@@ -132,7 +132,7 @@ def test_a_patch_depends_on_seed_epoch_and_index_alone(folders):
 
 def test_a_new_epoch_gives_new_draws_and_a_new_order(folders):
     patches = PatchDataset(folders, GridSampler(40), AUGMENTED)
-    first, second = (loaded(patches, epoch, 0)[0] for epoch in (0, 1))
+    first, second = (epoch_batches(patches, epoch, 0)[0] for epoch in (0, 1))
     assert not torch.equal(first, second)
     orders = []
     sampler = EpochSampler(50, seed=0)
@@ -147,11 +147,11 @@ def test_validation_is_the_same_in_every_epoch(folders):
     loader = DataLoader(PatchDataset(folders, GridSampler(40)), batch_size=4)
     first, second = (torch.cat([batch["image"] for batch in loader]) for _ in range(2))
     assert torch.equal(first, second)
-    assert float(first[0, 0, 0, 0]) == 0  # in the order of the grid
+    assert float(first[0, 0, 0, 0]) == 0  # the first patch of the grid
     assert len(first) == 12
 
 
-def test_a_spawned_worker_is_sent_no_pixels(folders):
+def test_the_pickle_for_a_worker_holds_no_pixels(folders):
     patches = PatchDataset(folders, GridSampler(40), AUGMENTED)
     sent = pickle.dumps(patches)
     assert len(sent) < 3000
@@ -160,10 +160,10 @@ def test_a_spawned_worker_is_sent_no_pixels(folders):
     assert isinstance(there.frames[0].image, np.memmap)
 
 
-def test_patches_are_torch_tensors_that_may_be_written_to(tmp_path):
+def test_patches_are_writable_torch_tensors(tmp_path):
     frame = Frame(np.zeros((40, 40), np.float32), 4.0, 6.5, 45_000.0, 90.0)
     save_labelled(frame, np.zeros((40, 40), np.uint8), {"name": "square"}, tmp_path / "square")
-    patches = PatchDataset([tmp_path / "square"], GridSampler(40))  # a patch is all of the file
+    patches = PatchDataset([tmp_path / "square"], GridSampler(40))  # one patch covers the file
     patch = patches[0]
     assert patch["image"].dtype == torch.float32
     assert patch["truth"].dtype == torch.uint8
@@ -175,7 +175,7 @@ def test_patches_are_torch_tensors_that_may_be_written_to(tmp_path):
 # ------------------------------------------------------------------------------------------------- augmentations
 
 
-def test_another_sky_adds_alpha_times_the_median_and_leaves_the_truth():
+def test_sky_augmentation_adds_alpha_times_the_median_and_keeps_the_labels():
     image = generator().normal(200, 10, (32, 32)).astype(np.float32)
     truth = (generator().random((32, 32)) < 0.1).astype(np.uint8)
     before, alphas, rng = image.copy(), [], generator(1)
@@ -193,18 +193,18 @@ def test_another_sky_adds_alpha_times_the_median_and_leaves_the_truth():
 
 
 @pytest.mark.parametrize(("level", "has"), [(100.0, True), (20.0, True), (4.0, False), (0.0, False), (-50.0, False)])
-def test_a_sky_that_was_subtracted_is_told_by_its_noise(level, has):
+def test_a_subtracted_sky_is_recognised_by_level_and_noise(level, has):
     image = generator().normal(level, 10, (700, 400)).astype(np.float32)
-    image[::50] += 30_000  # stars do not make a sky
+    image[::50] += 30_000  # stars are not sky
     assert SkyAugmentation.has_sky(image) is has
 
 
-def test_flips_keep_image_and_truth_aligned_and_take_all_eight_ways():
+def test_flips_keep_image_and_labels_aligned_in_all_eight_orientations():
     image = np.arange(64, dtype=np.float32).reshape(8, 8)
-    truth, before, ways = image.astype(np.uint8), image.copy(), set()
+    truth, before, orientations = image.astype(np.uint8), image.copy(), set()
     for seed in range(100):
         turned, marks = Flips()(image, truth, generator(seed))
         np.testing.assert_array_equal(turned, marks)
-        ways.add(turned.tobytes())
-    assert len(ways) == 8
+        orientations.add(turned.tobytes())
+    assert len(orientations) == 8
     np.testing.assert_array_equal(image, before)

@@ -1,4 +1,4 @@
-"""Hits added to exposures as they are, on tiny made-up frames of the real ones' layout."""
+"""Test the injection of real hits into exposures, on small simulated frames in the layout of the real ones."""
 
 import json
 from pathlib import Path
@@ -18,28 +18,27 @@ from cosmicgate.evaluation.frame_results import FrameResult
 from cosmicgate.evaluation.scores import score
 from cosmicgate.io.fits.frames import Frame
 from cosmicgate.io.fits.hdus import stem
+from helpers.fits_files import write_cutout
 
 SHAPE = (60, 50)
 GAIN = 4.0
 
 
-def exposure(path: Path, seed: int) -> Path:
-    """Write an exposure: sky; row 5 bad, row 10 saturated, row 15 bleeding, a hit of its own at (20, 25)."""
-    header = fits.Header(dict(GAINA=GAIN, RDNOISEA=6.0, SATURATA=40000.0, EXPTIME=90.0, FILTER="g", INSTRUME="DECam"))
+def write_exposure(path: Path, seed: int) -> Path:
+    """Write an exposure: sky; row 5 bad, row 10 saturated, row 15 bleeding, a flagged hit at (20, 25)."""
     image = np.random.default_rng(seed).normal(500, 12, SHAPE).astype(np.float32)
     flags = np.zeros(SHAPE, np.int16)
     flags[5], flags[10], flags[15], flags[20, 25] = 1, 3, 4, 5
     image[10] = 45000
-    science = fits.ImageHDU(image, header, name="SCI")
-    fits.HDUList([fits.PrimaryHDU(), science, fits.ImageHDU(flags, name="DQ")]).writeto(path)
+    write_cutout(path, flags, image=image, RDNOISEA=6.0, SATURATA=40000.0, FILTER="g", INSTRUME="DECam")
     return path
 
 
 @pytest.fixture
 def source(tmp_path):
-    """A test set of two exposures and thirty hits, one as bright as its number says."""
+    """Write two exposures and thirty hits whose charge grows with their number; return the source of the test set."""
     for number in range(2):
-        exposure(tmp_path / f"field-{number}.fits", number)
+        write_exposure(tmp_path / f"field-{number}.fits", number)
     columns = [
         fits.Column("fp_id", "J", array=np.repeat(np.arange(30), 2)),
         fits.Column("x0", "J", array=np.zeros(60)),
@@ -56,7 +55,7 @@ def source(tmp_path):
     )
 
 
-def test_the_electrons_of_the_drawn_hits_arrive_over_the_gain_and_nothing_else_changes(source):
+def test_the_charge_of_injected_hits_is_added_in_adu_and_nothing_else_changes(source):
     known = stamps(Path(source.hits.file), 3, 400.0)
     before = {stem(path): source.exposures.read(path)[0] for path in source.exposures.paths()}
     alone = 0
@@ -64,22 +63,22 @@ def test_the_electrons_of_the_drawn_hits_arrive_over_the_gain_and_nothing_else_c
         frame, truth, facts = recipe.make()
         science = before[facts["field"]]
         added = (frame.image.astype(float) - science.image) * GAIN
-        assert np.array_equal(frame.bad, science.bad)  # a detector knows of bad pixels, not of what is not scored
+        assert np.array_equal(frame.bad, science.bad)  # detectors know the bad pixels, not the ignored ones
         assert not added[truth == SKY].any()
-        spoilt = np.ones(SHAPE, bool)  # edges cut a hit off; the bad and the saturated row take no charge
-        spoilt[1:-1, 1:-1] = False
-        spoilt[[4, 6, 9, 11]] = True
+        unreliable = np.ones(SHAPE, bool)  # hits are cut off at edges; bad and saturated rows take no charge
+        unreliable[1:-1, 1:-1] = False
+        unreliable[[4, 6, 9, 11]] = True
         patches, number = ndimage.label(added != 0, np.ones((3, 3)))
-        for patch in set(range(1, number + 1)) - set(patches[spoilt].tolist()):
+        for patch in set(range(1, number + 1)) - set(patches[unreliable].tolist()):
             expected = [float(known[hit].sum()) for hit in facts["hits"]]
             alone += min(abs(added[patches == patch].sum() - np.array(expected))) < 0.05
-    assert alone > 15  # of about thirty: the others cross each other
+    assert alone > 15  # of about thirty, the others overlap
 
 
-def test_one_hit_on_plain_sky_arrives_whole():
+def test_a_hit_on_empty_sky_keeps_its_charge():
     frame = Frame(np.full((20, 20), 100, np.float32), gain=2.0, read_noise=5.0, saturation=1e4, exptime=1.0)
     charge = np.zeros((20, 20), np.float32)
-    charge[8:11, 8] = [900, 30, 1]  # 900 is seen, 30 is between one and three sigma (15), 1 is nothing
+    charge[8:11, 8] = [900, 30, 1]  # 900 is above 3 sigma (of 15), 30 between 1 and 3, 1 below
     exposed, truth = AddHits()(frame, charge, np.zeros((20, 20), bool))
     assert (exposed.image - frame.image).sum() * frame.gain == pytest.approx(931, rel=1e-4)
     assert truth[8, 8] == CORE
@@ -91,7 +90,7 @@ def test_one_hit_on_plain_sky_arrives_whole():
     assert truth[11, 8] == SKY
 
 
-def test_what_a_crowded_frame_still_has_is_no_subtracted_sky():
+def test_the_sky_of_a_crowded_frame_is_not_taken_for_subtracted():
     image = np.random.default_rng(0).normal(400, 160, (50, 50)).clip(300).astype(np.float32)
     frame = Frame(image, gain=4.0, read_noise=6.0, saturation=4e4, exptime=1.0)
     charge = np.zeros((50, 50), np.float32)
@@ -99,14 +98,14 @@ def test_what_a_crowded_frame_still_has_is_no_subtracted_sky():
     assert AddHits()(frame, charge, np.zeros((50, 50), bool))[1][25, 25] == CORE
 
 
-def test_flagged_pixels_are_ignored_whatever_falls_on_them(source):
+def test_flagged_pixels_are_ignored_under_injected_hits_too(source):
     for recipe in source.labelled_recipes():
         truth = recipe.make()[1]
         assert np.all(truth[[5, 10, 15]] == IGNORED)
-        assert np.all(truth[19:22, 24:27] == IGNORED)  # the pipeline's own hit, and a ring around it
+        assert np.all(truth[19:22, 24:27] == IGNORED)  # the flagged hit and its ring
 
 
-def test_saturated_charge_is_ignored_and_not_asked_for():
+def test_saturated_hits_are_ignored():
     frame = Frame(np.full((20, 20), 100, np.float32), gain=1.0, read_noise=5.0, saturation=1000.0, exptime=1.0)
     charge = np.zeros((20, 20), np.float32)
     charge[5, 5] = 5000.0
@@ -120,7 +119,7 @@ def test_every_core_has_its_ring(source):
         assert np.all(dilate(truth == CORE)[truth == RING])
 
 
-def test_a_draw_is_the_same_for_the_same_seed_and_another_for_another(source):
+def test_the_seed_determines_the_injected_hits(source):
     def images(one):
         return {recipe.name: recipe.make()[0].image for recipe in one.labelled_recipes()}
 
@@ -134,7 +133,7 @@ def test_a_draw_is_the_same_for_the_same_seed_and_another_for_another(source):
     assert all(np.array_equal(first[name], image) for name, image in fewer.items())
 
 
-def test_only_hits_are_used_that_no_training_has(source):
+def test_only_hits_of_the_test_split_are_injected(source):
     held_out = set(source.hits.hits("test"))
     used = {hit for recipe in source.labelled_recipes() for hit in recipe.make()[2]["hits"]}
     assert used
@@ -142,7 +141,7 @@ def test_only_hits_are_used_that_no_training_has(source):
     assert not used & {*source.hits.hits("train"), *source.hits.hits("validation")}
 
 
-def test_files_that_are_not_there_are_told_with_where_they_come_from(tmp_path, source):
+def test_missing_files_are_named_with_their_origin(tmp_path, source):
     missing = Exposures(str(tmp_path / "none-*.fits"), origin="exposures of somewhere")
     one = InjectedHits(missing, source.hits, source.contamination, "sky")
     with pytest.raises(
@@ -154,7 +153,7 @@ def test_files_that_are_not_there_are_told_with_where_they_come_from(tmp_path, s
         without.labelled_recipes()
 
 
-def test_the_frames_are_kept_and_know_their_field(source, tmp_path):
+def test_frames_are_cached_with_the_name_of_their_field(source, tmp_path):
     data = RealTest(str(tmp_path / "made"), source, "sky")
     data.prepare_test()
     (test_set,) = data.test_sets()
@@ -167,8 +166,8 @@ def test_the_frames_are_kept_and_know_their_field(source, tmp_path):
     assert changed == [folder.stat().st_mtime_ns for folder in test_set.folders]
 
 
-def result(found: int) -> FrameResult:
-    """Return the result of a frame with 100 hit pixels, 10 hits and 1000 of sky, ``found`` pixels and hits found."""
+def frame_result(found: int) -> FrameResult:
+    """Make the result of a frame of 1000 sky and 100 hit pixels, of which ``found`` are found, in 10 hits."""
     counts = np.zeros((3, 2), np.int64)
     counts[SKY], counts[CORE] = (1000, 0), (100 - found, found)
     hits = np.zeros((5, 2), np.int64)
@@ -176,25 +175,27 @@ def result(found: int) -> FrameResult:
     return FrameResult(np.array([1.0]), counts[None], counts, hits, np.zeros((6, 2), np.int64), np.array(0))
 
 
-def test_intervals_draw_fields_and_not_the_draws_of_one():
+def test_intervals_resample_fields_instead_of_frames():
     found = [20, 90, 40, 80, 60]
-    fields = score([result(number) for number in found])
-    draws = score([result(number) for number in found for _ in range(5)], [f"f{n}" for n in range(5) for _ in range(5)])
+    fields = score([frame_result(number) for number in found])
+    draws = score(
+        [frame_result(number) for number in found for _ in range(5)], [f"f{n}" for n in range(5) for _ in range(5)]
+    )
     assert draws.content["frames"] == 25
     assert draws.content["fields"] == 5
     assert "fields" not in fields.content
     assert draws.values == fields.values
     assert draws.content["intervals"]["dilated"] == fields.content["intervals"]["dilated"]
-    apart = score([result(number) for number in found for _ in range(5)])
+    apart = score([frame_result(number) for number in found for _ in range(5)])
     width = [np.ptp(one.content["intervals"]["dilated"]["f1"]) for one in (draws, apart)]
     assert width[0] > 1.5 * width[1]
 
 
-# ------------------------------------------------------------------------------------------------------- the commands
+# ----------------------------------------------------------------------------------------------------------- commands
 
 
 @pytest.mark.slow
-def test_evaluate_scores_the_draws_and_says_how_many_fields_they_are_of(command, source, tmp_path):
+def test_evaluate_reports_the_number_of_fields(command, source, tmp_path):
     arguments = [f"data.frames.exposures.files={source.exposures.files}", f"data.frames.hits.file={source.hits.file}"]
     arguments += ["data.frames.exposures.ignored=null", "data.frames.draws=2", "data.frames.density=2000"]
     arguments += ["detector=astroscrappy", "detector.astroscrappy.sweep=[3,5]", f"data.root={tmp_path}/data"]
@@ -208,7 +209,7 @@ def test_evaluate_scores_the_draws_and_says_how_many_fields_they_are_of(command,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("data", ["real_sky", "real_sky_lco", "real_cutouts"])
-def test_where_the_files_are_not_there_the_command_says_what_is_needed(command, tmp_path, data):
+def test_without_the_files_the_command_says_what_is_needed(command, tmp_path, data):
     done = command(
         "evaluate.py", f"data={data}", f"real={tmp_path}", "detector=astroscrappy", f"hydra.run.dir={tmp_path}"
     )

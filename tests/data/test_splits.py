@@ -1,4 +1,4 @@
-"""Items are dealt to the splits each once, by the seed, in the parts that were asked for."""
+"""Test that each item is in one split, by the seed and the given fractions."""
 
 import numpy as np
 import pytest
@@ -12,15 +12,15 @@ def generator(seed=0):
 
 @pytest.mark.parametrize("number", [3, 4, 5, 10, 56, 1059])
 @pytest.mark.parametrize("fractions", [(0.6, 0.1, 0.3), (0.98, 0.01, 0.01), (0.34, 0.33, 0.33)])
-def test_each_item_is_dealt_to_one_split_and_each_split_gets_one(number, fractions):
-    dealt = split(range(number), dict(zip(SPLITS, fractions, strict=True)), generator())
-    assert sorted(item for items in dealt.values() for item in items) == list(range(number))
+def test_each_item_is_in_one_split_and_no_split_is_empty(number, fractions):
+    splits = split(range(number), dict(zip(SPLITS, fractions, strict=True)), generator())
+    assert sorted(item for items in splits.values() for item in items) == list(range(number))
     for name, fraction in zip(SPLITS, fractions, strict=True):
-        assert len(dealt[name]) >= 1
-        assert len(dealt[name]) == pytest.approx(fraction * number, abs=2)
+        assert len(splits[name]) >= 1
+        assert len(splits[name]) == pytest.approx(fraction * number, abs=2)
 
 
-def test_the_same_seed_deals_alike_and_another_one_does_not():
+def test_the_seed_determines_the_splits():
     fractions = {"train": 0.6, "validation": 0.1, "test": 0.3}
     first, again, other = (split(range(50), fractions, generator(seed)) for seed in (1, 1, 2))
     assert first == again
@@ -37,6 +37,6 @@ def test_the_same_seed_deals_alike_and_another_one_does_not():
         ({"train": 0.4, "validation": 0.3, "test": 0.3}, r"2 item\(s\) cannot be dealt to train, validation, test"),
     ],
 )
-def test_a_deal_that_cannot_be_meant_is_refused(fractions, expected):
+def test_invalid_fractions_are_refused(fractions, expected):
     with pytest.raises(ValueError, match=expected):
         split(["a", "b"], fractions, generator())

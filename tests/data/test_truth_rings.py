@@ -1,4 +1,4 @@
-"""The truth of every test has a ring around each hit: else wider masks would be wrong around all of them."""
+"""Test that the truth of every test set has a ring around each hit, so that wide masks are not punished there."""
 
 from dataclasses import dataclass, replace
 
@@ -29,18 +29,19 @@ PLANES = ("frames.files=${real}/frame.fits", "frames.truth=null", "frames.darks=
 LCO_SIMULATED = ("archive.shape=[96, 96]", "archive.rate=300", "archive.sequences={0m4: 1}")
 
 
-def parts(overrides: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
-    return tuple(f"parts.{part}.{one}" for part, told in overrides.items() for one in (*told, "root={root}"))
+def part_overrides(parts: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Prefix the overrides of each part of a mixture with its name."""
+    return tuple(f"parts.{part}.{one}" for part, own in parts.items() for one in (*own, "root={root}"))
 
 
-# What makes each choice of conf/data small enough for a test; each needs a line.
+# Overrides that make each choice of conf/data small enough for a test; each choice needs a line.
 TINY = {
     "decam": (*SMALL, "science.bands=[g]", "root={root}"),
     "cameras": (*SMALL, "root={root}"),
     "decam_semireal": (*REAL, "darks.rate=50", "also.0.ignored=null", "root={root}"),
     "lco": LCO,
     "lco_simulated": (*LCO_SIMULATED, "root={root}"),
-    "mixture": parts(
+    "mixture": part_overrides(
         {
             **dict.fromkeys(("cameras", "smeared", "sharp"), SMALL),
             **dict.fromkeys(("decam", "paper"), (*SMALL, "science.bands=[g]")),
@@ -59,13 +60,13 @@ TINY = {
         *("frames.exposures.files=${real}/decam/cutouts/*.fits", "frames.exposures.ignored=null", "frames.draws=1"),
         *("frames.density=2000", "root={root}"),
     ),
-    "held_out": parts({"cameras": SMALL, "decam": (*SMALL, "science.bands=[g]")}),
+    "held_out": part_overrides({"cameras": SMALL, "decam": (*SMALL, "science.bands=[g]")}),
 }
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Return a folder with a coadd, a table of hits and a cutout, which stand for the real ones."""
+    """Write a small coadd, table of hits, cutout and frame under the names of the real files; return their folder."""
     home = tmp_path_factory.mktemp("real")
     (home / "decam" / "cutouts").mkdir(parents=True)
     (home / "cr").mkdir()
@@ -86,26 +87,28 @@ def files(tmp_path_factory):
     return home
 
 
-def expect_rings(folders) -> None:
-    """Check labelled frames together: some have hits, and no sky touches one."""
+def assert_rings(folders) -> None:
+    """Check that some of the frames have hits, and that no sky pixel touches a core pixel."""
     truths = [np.asarray(load_labelled(folder).truth) for folder in folders]
-    assert any((truth == CORE).any() for truth in truths), "a test of rings needs hits"
+    assert any((truth == CORE).any() for truth in truths), "no frame has a hit"
     for folder, truth in zip(folders, truths, strict=True):
         core = truth == CORE
         assert not (dilate(core) & (truth == SKY)).any(), folder
         assert (truth == RING).any() >= core.any(), folder
-        assert load_labelled(folder).facts.get("dilated", True), "masks that are as thin as hits are dilated by this"
+        assert load_labelled(folder).facts.get("dilated", True), "the record says that the truth is dilated"
 
 
 @pytest.mark.parametrize("name", DATA)
-def test_every_choice_of_data_is_tested_on_a_truth_with_a_ring(name, files, lco_archive, tmp_path):
-    assert name in TINY, f"conf/data/{name}.yaml is new: give it a line in TINY"
-    told = ["data." + one.replace("{lco}", str(lco_archive)).replace("{root}", str(tmp_path)) for one in TINY[name]]
-    cfg = composed_config(f"data={name}", f"real={files}", *told, name="evaluate")
+def test_every_data_config_is_tested_on_a_truth_with_a_ring(name, files, lco_archive, tmp_path):
+    assert name in TINY, f"conf/data/{name}.yaml is new: add it to TINY"
+    overrides = [
+        "data." + one.replace("{lco}", str(lco_archive)).replace("{root}", str(tmp_path)) for one in TINY[name]
+    ]
+    cfg = composed_config(f"data={name}", f"real={files}", *overrides, name="evaluate")
     data = build(cfg.data)
     data.prepare_test()
     for test_set in data.test_sets():
-        expect_rings(test_set.folders)
+        assert_rings(test_set.folders)
 
 
 def camera_data(contamination, root) -> DecamData:
@@ -118,12 +121,12 @@ THIN = PhysicalRecipe(ring=False, clean=None)
 
 
 @pytest.mark.parametrize("recipe", [THIN, PaperRecipe(ring=False, clean=None), RandomRecipe(THIN, THIN)])
-def test_a_training_without_a_ring_is_tested_with_one_on_the_same_pixels(recipe, tmp_path):
+def test_a_recipe_without_a_ring_is_tested_with_one_on_the_same_pixels(recipe, tmp_path):
     thin, wide = camera_data(recipe, tmp_path), camera_data(with_ring(recipe), tmp_path)
     for data in (thin, wide):
         data.prepare_data()
-    expect_rings(thin.split("test"))
-    assert thin.split("test") == wide.split("test"), "what is tested is the same, so it is made once"
+    assert_rings(thin.split("test"))
+    assert thin.split("test") == wide.split("test"), "the cached test frames are the same"
     for which in ("train", "validation"):
         ours, theirs = (load_labelled(data.split(which)[0]) for data in (thin, wide))
         truth, ringed = np.asarray(ours.truth), np.asarray(theirs.truth)
@@ -134,17 +137,17 @@ def test_a_training_without_a_ring_is_tested_with_one_on_the_same_pixels(recipe,
 
 
 @dataclass(frozen=True)
-class Own:
-    """A recipe of a user's own, which knows no rings."""
+class OwnRecipe:
+    """Contaminate frames by a user's own recipe, which writes no rings."""
 
     def __call__(self, science, dark, rng):
         return replace(THIN)(science, dark, rng)
 
 
-def test_a_recipe_that_cannot_make_a_ring_is_refused_for_a_test(tmp_path):
-    data = camera_data(Own(), tmp_path)
+def test_a_recipe_without_rings_is_refused_for_a_test(tmp_path):
+    data = camera_data(OwnRecipe(), tmp_path)
     with pytest.raises(
-        ValueError, match=r"test-.*: \d+ pixels beside the core .* that Own made, expected a ring there"
+        ValueError, match=r"test-.*: \d+ pixels beside the core .* that OwnRecipe made, expected a ring there"
     ):
         data.prepare_test()
     assert not any((tmp_path / "contaminated").glob("test-*"))
@@ -152,7 +155,7 @@ def test_a_recipe_that_cannot_make_a_ring_is_refused_for_a_test(tmp_path):
 
 @dataclass(frozen=True)
 class Oracle:
-    """Marks what it is told."""
+    """Give a fixed mask."""
 
     mask: np.ndarray
     model, trained_on, threshold, grow, identity = "oracle", None, 3.0, False, "oracle"
@@ -161,7 +164,7 @@ class Oracle:
         return Detection(masks={3.0: self.mask})
 
 
-def test_detectors_of_thin_and_of_wide_masks_are_equal_on_the_core_and_the_ring_is_what_is_dilated(tmp_path):
+def test_thin_and_wide_masks_score_the_same_on_the_core_and_differ_by_the_ring(tmp_path):
     data = camera_data(THIN, tmp_path)
     data.prepare_test()
     labelled = load_labelled(data.split("test")[0])

@@ -1,4 +1,4 @@
-"""DECam from a replayed NOIRLab archive: what is asked, what comes, and which frames a training sees."""
+"""Test DECam downloads from a replayed NOIRLab archive: the query, the files, the command."""
 
 import pytest
 
@@ -10,11 +10,11 @@ from helpers.replay_server import Fault, exposure_bytes, md5
 
 
 @pytest.mark.parametrize("prefix", ["", "file:"], ids=["bare keys", "file: keys"])
-def test_science_frames_their_masks_and_darks_come(replay, tmp_path, prefix):
+def test_science_frames_masks_and_darks_are_downloaded(replay, tmp_path, prefix):
     replay.prefix = prefix
     for day in ("2012-11-10", "2013-01-20"):
         add_night(replay, day)
-    add_night(replay, "2015-01-01")  # another time
+    add_night(replay, "2015-01-01")  # outside the dates of the query
     add_night(replay, "2013-02-01", exposure=45.0)
     for number, exptime in ((1, 90.0), (2, 1200.0), (3, 30.0)):
         add_dark(replay, number, exptime)
@@ -34,12 +34,12 @@ def test_science_frames_their_masks_and_darks_come(replay, tmp_path, prefix):
     assert read_manifest(tmp_path / f"manifest-{Query('darks').name}.json").files == darks.files
 
 
-def test_what_is_asked_are_the_archives_own_words(replay, tmp_path):
+def test_the_query_uses_the_field_names_of_the_archive(replay, tmp_path):
     add_night(replay, "2012-11-10", ("g",))
     fetch_decam(tmp_path, Query("science", bands=("g",)), replay.base, FAST_RETRY)
-    asked = next(r for r in replay.requests if r.method == "POST")
-    assert asked.path == "/api/adv_search/find/?rectype=file&limit=1000&sort=md5sum"
-    assert asked.body["search"] == [
+    request = next(r for r in replay.requests if r.method == "POST")
+    assert request.path == "/api/adv_search/find/?rectype=file&limit=1000&sort=md5sum"
+    assert request.body["search"] == [
         ["instrument", "decam"],
         ["proc_type", "instcal"],
         ["prod_type", "image"],
@@ -50,7 +50,7 @@ def test_what_is_asked_are_the_archives_own_words(replay, tmp_path):
     ]
 
 
-def test_a_second_run_knows_its_files_without_the_network(replay, tmp_path):
+def test_a_second_run_needs_no_network(replay, tmp_path):
     add_night(replay, "2012-11-10", ("g",))
     query = Query("science", bands=("g",))
     first = fetch_decam(tmp_path, query, replay.base, FAST_RETRY)
@@ -60,7 +60,7 @@ def test_a_second_run_knows_its_files_without_the_network(replay, tmp_path):
     assert replay.requests == []
 
 
-def test_the_limit_takes_some_of_each_band_always_the_same(replay, tmp_path):
+def test_the_limit_selects_the_same_files_of_each_band_every_time(replay, tmp_path):
     for day in range(10, 15):
         add_night(replay, f"2012-11-{day}", ("g", "r"))
     query = Query("science", bands=("g", "r"), limit=3)
@@ -72,7 +72,7 @@ def test_the_limit_takes_some_of_each_band_always_the_same(replay, tmp_path):
     assert len({f.facts["caldat"] for f in first.files}) > 2
 
 
-def test_files_that_are_not_released_are_left_out_and_counted(replay, tmp_path):
+def test_unreleased_files_are_left_out_and_counted(replay, tmp_path):
     add_night(replay, "2012-11-10", ("g",))
     add_night(replay, "2012-11-11", ("g",), release_date="2199-01-01")
     manifest = fetch_decam(tmp_path, Query("science", bands=("g",)), replay.base, FAST_RETRY)
@@ -82,7 +82,7 @@ def test_files_that_are_not_released_are_left_out_and_counted(replay, tmp_path):
         fetch_decam(tmp_path, Query("science", ("g",), dates=("2012-11-11", "2012-11-12")), replay.base, FAST_RETRY)
 
 
-def test_one_version_of_an_exposure_is_taken(replay, tmp_path):
+def test_one_version_of_each_exposure_is_downloaded(replay, tmp_path):
     row = add_night(replay, "2012-11-10", ("g",))[0]
     facts = {k: row[k] for k in ("caldat", "exposure", "obs_type", "proc_type", "prod_type", "ifilter")}
     replay.add_row("c4d_121110_001500_ooi_g_v1.fits.fz", b"a later version", **facts)
@@ -91,7 +91,7 @@ def test_one_version_of_an_exposure_is_taken(replay, tmp_path):
     assert manifest.left_out == {"another version of an exposure": 1}
 
 
-def test_single_ccds_come_unchecked_by_md5_and_the_manifest_says_so(replay, tmp_path):
+def test_the_manifest_says_that_single_ccds_are_checked_without_md5(replay, tmp_path):
     add_night(replay, "2012-11-10", ("g",))
     query = Query("science", bands=("g",), hdus=(2,))
     file = fetch_decam(tmp_path, query, replay.base, FAST_RETRY).files[0]
@@ -105,7 +105,7 @@ def test_single_ccds_come_unchecked_by_md5_and_the_manifest_says_so(replay, tmp_
     assert (tmp_path / file.path).read_bytes() == content
 
 
-def test_a_part_that_is_no_whole_fits_file_is_refused(replay, tmp_path, monkeypatch):
+def test_an_incomplete_fits_file_of_single_ccds_is_refused(replay, tmp_path, monkeypatch):
     row = add_night(replay, "2012-11-10", ("g",))[0]
     whole = exposure_bytes("instcal", 1)
     for bad, reason in (
@@ -119,14 +119,14 @@ def test_a_part_that_is_no_whole_fits_file_is_refused(replay, tmp_path, monkeypa
             fetch_decam(tmp_path, Query("science", ("g",), hdus=hdus), replay.base, FAST_RETRY)
 
 
-def test_a_server_without_ifilter_has_its_rows_read(replay, tmp_path):
+def test_without_the_field_ifilter_rows_are_filtered_locally(replay, tmp_path):
     add_night(replay, "2012-11-10")
     del replay.fields["ifilter"]
     manifest = fetch_decam(tmp_path, Query("science", bands=("r",)), replay.base, FAST_RETRY)
     assert ["_r_" in f.path for f in manifest.files] == [True]
 
 
-def test_a_field_that_the_server_does_not_know_is_named(replay, tmp_path):
+def test_an_unknown_field_is_named(replay, tmp_path):
     del replay.fields["obs_type"]
     with pytest.raises(FetchError, match=r"knows no field obs_type, only AIRMASS, EXPNUM, archive_filename"):
         fetch_decam(tmp_path, Query("science"), replay.base, FAST_RETRY)
@@ -145,7 +145,7 @@ def test_a_field_that_the_server_does_not_know_is_named(replay, tmp_path):
         ({"hdus": (-1,)}, r"HDUs from 0, got 4 and \[-1, 0\]"),
     ],
 )
-def test_a_query_that_cannot_be_meant_is_refused(given, message):
+def test_an_invalid_query_is_refused(given, message):
     with pytest.raises(ValueError, match=message):
         Query(**({"kind": "science"} | given))
 
@@ -153,14 +153,15 @@ def test_a_query_that_cannot_be_meant_is_refused(given, message):
 # ---------------------------------------------------------------------------------------------------------- the command
 
 
-def decam(replay, tmp_path, *more):
+def decam_arguments(replay, tmp_path, *more):
+    """Return the arguments of a DECam download from the replay server."""
     return ["decam", "--root", str(tmp_path / "noirlab"), "--base", replay.base, *more]
 
 
-def test_the_decam_command_tells_the_size_then_fetches_all_kinds(replay, tmp_path, capsys):
+def test_the_decam_command_prints_the_size_then_downloads_all_kinds(replay, tmp_path, capsys):
     add_night(replay, "2012-11-10")
     add_dark(replay, 1, 90.0)
-    arguments = decam(replay, tmp_path, "--kind", "science", "dqmask", "darks", "--limit", "1")
+    arguments = decam_arguments(replay, tmp_path, "--kind", "science", "dqmask", "darks", "--limit", "1")
     assert main([*arguments, "--dry-run"], FAST_RETRY) == 0
     lines = capsys.readouterr().out.splitlines()
     size = sum(r["filesize"] for r in replay.rows if r.get("prod_type") == "image" and r["proc_type"] == "instcal")
@@ -179,11 +180,11 @@ def test_the_decam_command_tells_the_size_then_fetches_all_kinds(replay, tmp_pat
     assert "4 file(s), " in capsys.readouterr().out
 
 
-def test_what_fails_is_named_the_others_come_and_the_exit_code_is_1(replay, tmp_path, capsys):
+def test_a_failed_file_is_named_the_others_are_downloaded_and_the_exit_code_is_1(replay, tmp_path, capsys):
     rows = add_night(replay, "2012-11-10")
     del replay.files[f"/api/retrieve/{rows[1]['md5sum']}/"]
     replay.faults["/api/adv_search/find/"] = [Fault(500), Fault(429, {"Retry-After": "0"})]
-    assert main(decam(replay, tmp_path, "--kind", "science", "dqmask"), FAST_RETRY) == 1
+    assert main(decam_arguments(replay, tmp_path, "--kind", "science", "dqmask"), FAST_RETRY) == 1
     err = capsys.readouterr().err.splitlines()[-1]
     assert err.startswith(
         "error: 1 of 4 file(s) did not come: science/20121110/ct4m/2012B-0001/c4d_121110_011500_ooi_r"
@@ -192,7 +193,7 @@ def test_what_fails_is_named_the_others_come_and_the_exit_code_is_1(replay, tmp_
     assert len(list((tmp_path / "noirlab").rglob("*.fits.fz"))) == 7  # 3 images, 4 masks
 
 
-def test_a_misspelt_band_is_one_sentence(replay, tmp_path, capsys):
-    assert main(decam(replay, tmp_path, "--bands", "g", "x"), FAST_RETRY) == 1
+def test_a_misspelt_band_gets_an_error_of_one_line(replay, tmp_path, capsys):
+    assert main(decam_arguments(replay, tmp_path, "--bands", "g", "x"), FAST_RETRY) == 1
     assert capsys.readouterr().err == "error: unknown band 'x': expected some of u, g, r, i, z, Y, VR\n"
     assert replay.requests == []

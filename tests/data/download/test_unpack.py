@@ -1,4 +1,4 @@
-"""Archives of files are unpacked whole and nowhere else, or refused."""
+"""Test that zip and tar archives are unpacked completely and only inside their folder, or refused."""
 
 import tarfile
 import zipfile
@@ -12,7 +12,7 @@ from helpers.replay_server import md5
 
 @pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "a/../../evil", "..\\evil", "C:evil"])
 @pytest.mark.parametrize("pack", [write_zip, write_tar])
-def test_no_name_of_an_archive_leaves_the_folder(tmp_path, name, pack):
+def test_no_member_of_an_archive_is_written_outside_the_folder(tmp_path, name, pack):
     archive = pack({"fine": b"1", name: b"2"}, tmp_path / ("a.zip" if pack is write_zip else "a.tar.gz"))
     root = tmp_path / "deep" / "root"
     with pytest.raises(ValueError, match=r"a\.(zip|tar\.gz): unsafe file name '.*evil'"):
@@ -22,14 +22,14 @@ def test_no_name_of_an_archive_leaves_the_folder(tmp_path, name, pack):
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE], ids=["symlink", "hard", "fifo"])
-def test_links_in_a_tape_are_refused(tmp_path, kind):
+def test_links_and_devices_in_a_tar_archive_are_refused(tmp_path, kind):
     archive = write_tar({"way": (kind, str(tmp_path / "out")), "way/file": b"1"}, tmp_path / "a.tar")
     with pytest.raises(ValueError, match=r"a\.tar: holds 'way', which is a link or a device"):
         unpack(archive, tmp_path / "root")
     assert list((tmp_path / "root").iterdir()) == []
 
 
-def test_links_in_a_zip_are_refused(tmp_path):
+def test_links_in_a_zip_archive_are_refused(tmp_path):
     info = zipfile.ZipInfo("way")
     info.external_attr = 0o120777 << 16
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
@@ -39,7 +39,7 @@ def test_links_in_a_zip_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("pack", [write_zip, write_tar])
-def test_a_broken_archive_leaves_nothing_behind(tmp_path, pack):
+def test_a_truncated_archive_leaves_no_files(tmp_path, pack):
     archive = pack({"a": BODY, "b": BODY}, tmp_path / ("a.zip" if pack is write_zip else "a.tar.gz"))
     archive.write_bytes(archive.read_bytes()[: 2 * archive.stat().st_size // 3])
     with pytest.raises(ValueError, match=r"a\.(zip|tar\.gz): cannot be unpacked"):
@@ -48,7 +48,7 @@ def test_a_broken_archive_leaves_nothing_behind(tmp_path, pack):
 
 
 @pytest.mark.parametrize("pack", [write_zip, write_tar])
-def test_two_archives_of_one_folder_become_one_folder(tmp_path, pack):
+def test_two_archives_of_one_folder_are_merged(tmp_path, pack):
     end = ".zip" if pack is write_zip else ".tar"
     root = tmp_path / "root"
     first = unpack(pack({"top/train/a": b"1", "top/notes": b"old"}, tmp_path / f"1{end}"), root)

@@ -1,4 +1,4 @@
-"""The LCO record of Zenodo, replayed: what arrives is whole, and a stopped command goes on."""
+"""Test downloads of the LCO record from a replayed Zenodo: complete files, resumed commands, clear errors."""
 
 import os
 import shutil
@@ -16,12 +16,13 @@ from cosmicgate.data.download.__main__ import main, parser
 from cosmicgate.data.download.manifest import read_manifest
 from helpers.archive_files import BODY, FAST_RETRY, wait_until, write_zip
 from helpers.hydra_config import composed_config
+from helpers.mask_command import RECEIVE_SIGINT
 from helpers.replay_server import Fault
 from helpers.repository import ROOT
 
 
-@pytest.mark.parametrize("new", [True, False], ids=["now", "before"])
-def test_the_lco_record_becomes_its_folder(replay, tmp_path, lco, new):
+@pytest.mark.parametrize("new", [True, False], ids=["present form", "older form"])
+def test_the_lco_record_is_downloaded_and_unpacked(replay, tmp_path, lco, new):
     replay.add_record(5034763, lco, new)
     folder = fetch_lco(tmp_path / "lco", replay.base, FAST_RETRY)
     assert folder == tmp_path / "lco" / "LCO_CR_dataset"
@@ -35,7 +36,7 @@ def test_the_lco_record_becomes_its_folder(replay, tmp_path, lco, new):
     assert replay.requests == []
 
 
-def test_a_lost_file_of_an_archive_brings_only_that_archive_again(replay, tmp_path, lco):
+def test_a_lost_file_downloads_only_its_archive_again(replay, tmp_path, lco):
     replay.add_record(5034763, lco)
     folder = fetch_lco(tmp_path / "lco", replay.base, FAST_RETRY)
     for path in (folder / "test_set").rglob("*.fits"):
@@ -50,23 +51,23 @@ def test_a_lost_file_of_an_archive_brings_only_that_archive_again(replay, tmp_pa
 
 
 @pytest.mark.parametrize("end", ["before the manifest is written", "before the archive is deleted"])
-def test_a_kill_after_an_archive_is_unpacked_fetches_nothing_again(replay, tmp_path, lco, monkeypatch, end):
+def test_a_kill_after_unpacking_downloads_nothing_again(replay, tmp_path, lco, monkeypatch, end):
     replay.add_record(5034763, {name: lco[name] for name in ("test_set.zip",)})
     write, unlink = Manifest.write, Path.unlink
 
-    def written(self, path):
+    def write_or_stop(self, path):
         if end == "before the manifest is written" and any(file.unpacked for file in self.files):
             raise KeyboardInterrupt
         write(self, path)
 
-    def deleted(self, **more):
+    def unlink_or_stop(self, **more):
         if self.name == "test_set.zip":
             raise KeyboardInterrupt
         unlink(self, **more)
 
     with monkeypatch.context() as killed:
-        killed.setattr(Manifest, "write", written)
-        killed.setattr(Path, "unlink", deleted if end == "before the archive is deleted" else unlink)
+        killed.setattr(Manifest, "write", write_or_stop)
+        killed.setattr(Path, "unlink", unlink_or_stop if end == "before the archive is deleted" else unlink)
         with pytest.raises(KeyboardInterrupt):
             fetch_lco(tmp_path, replay.base, FAST_RETRY)
     replay.requests.clear()
@@ -76,7 +77,7 @@ def test_a_kill_after_an_archive_is_unpacked_fetches_nothing_again(replay, tmp_p
     assert not (tmp_path / "test_set.zip").exists()
 
 
-def test_an_evil_archive_of_a_record_is_named_and_the_others_come(replay, tmp_path, lco):
+def test_an_unsafe_archive_is_named_and_the_others_are_downloaded(replay, tmp_path, lco):
     evil = write_zip({"../../evil": b"1"}, tmp_path / "evil.zip").read_bytes()
     replay.add_record(5034763, {**lco, "evil.zip": evil})
     with pytest.raises(FetchError, match=r"1 of 4 file\(s\) did not come: evil\.zip \(.*unsafe file name"):
@@ -85,7 +86,7 @@ def test_an_evil_archive_of_a_record_is_named_and_the_others_come(replay, tmp_pa
     assert not list(tmp_path.rglob("evil"))
 
 
-def test_room_for_unpacking_counts(replay, tmp_path, lco, monkeypatch):
+def test_the_disk_space_for_unpacking_is_counted(replay, tmp_path, lco, monkeypatch):
     replay.add_record(5034763, lco)
     total = sum(map(len, lco.values()))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=total + 1000))
@@ -102,42 +103,39 @@ def test_room_for_unpacking_counts(replay, tmp_path, lco, monkeypatch):
         ({"links": {}}, "expected name, size, checksum and link of each file"),
     ],
 )
-def test_a_record_in_another_form_is_refused(replay, tmp_path, lco, change, message):
+def test_a_record_of_unexpected_form_is_refused(replay, tmp_path, lco, change, message):
     replay.add_record(5034763, lco)
     replay.records[5034763]["files"][0].update(change)
     with pytest.raises((ValueError, OSError), match=message):
         fetch_lco(tmp_path, replay.base, FAST_RETRY)
 
 
-# What is started in the background may ignore SIGINT, and so would all that it starts; the command should not.
-LISTEN = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-
-
-def command(*arguments):
+def start_download(*arguments):
+    """Start ``python -m cosmicgate.data.download`` in a new process."""
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "error"}
-    code = f"{LISTEN}from cosmicgate.data.download.__main__ import main; sys.exit(main())"
+    code = f"{RECEIVE_SIGINT}from cosmicgate.data.download.__main__ import main; sys.exit(main())"
     run = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT], ids=["killed", "Ctrl-C"])
-def test_a_command_that_was_stopped_goes_on_where_it_was(replay, tmp_path, lco, end):
+def test_a_stopped_download_resumes_where_it_stopped(replay, tmp_path, lco, end):
     replay.add_record(5034763, lco)
     path = "/api/records/5034763/files/test_set.zip/content"
     partial = tmp_path / "lco" / "test_set.zip.partial"
     replay.faults[path] = [Fault(stall=200_000, slow=True)]
-    first = command("lco", "--root", tmp_path / "lco", "--base", replay.base)
+    first = start_download("lco", "--root", tmp_path / "lco", "--base", replay.base)
     assert wait_until(lambda: partial.is_file() and partial.stat().st_size == 200_000)
     first.send_signal(end)
     if end == signal.SIGINT:
-        replay.release.set()  # the server speaks again, too slowly to be done before the command hears the signal
+        replay.release.set()  # the server resumes, too slowly to finish before the command receives the signal
     err = first.communicate(timeout=120)[1]
     kept = partial.stat().st_size
     assert 200_000 <= kept < len(lco["test_set.zip"])
     if end == signal.SIGINT:
         assert first.returncode == 130
         assert err.endswith("stopped; the same command resumes where it stopped\n")
-    second = command("lco", "--root", tmp_path / "lco", "--base", replay.base)
+    second = start_download("lco", "--root", tmp_path / "lco", "--base", replay.base)
     out, err = second.communicate(timeout=120)
     assert second.returncode == 0, err
     assert out.endswith(f"all there: {tmp_path / 'lco' / 'LCO_CR_dataset'}\n")
@@ -145,7 +143,7 @@ def test_a_command_that_was_stopped_goes_on_where_it_was(replay, tmp_path, lco, 
     assert (again.start, again.sent) == (kept, len(lco["test_set.zip"]) - kept)
 
 
-def test_make_data_lco_from_end_to_end(replay, tmp_path, lco):
+def test_make_data_lco_downloads_the_data_set(replay, tmp_path, lco):
     replay.add_record(5034763, lco)
     arguments = f"ARGS=--root {tmp_path} --base {replay.base}"
     run = ["make", "-o", "setup", "data-lco", f"BIN={os.path.dirname(sys.executable)}", arguments]  # noqa: PTH120
@@ -155,7 +153,7 @@ def test_make_data_lco_from_end_to_end(replay, tmp_path, lco):
     assert len(list((tmp_path / "LCO_CR_dataset").rglob("*_3frms_masks.fits"))) == 2
 
 
-def test_what_make_data_lco_fetched_is_what_data_lco_scores(replay, tmp_path, lco):
+def test_data_lco_scores_the_data_set_of_make_data_lco(replay, tmp_path, lco):
     configured = composed_config("data=lco", name="evaluate").data
     assert Path(configured.archive.root) == parser().parse_args(["lco"]).root
     line = next(line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith("data-lco:"))
@@ -168,6 +166,6 @@ def test_what_make_data_lco_fetched_is_what_data_lco_scores(replay, tmp_path, lc
     assert replay.requests == []
 
 
-def test_an_archive_that_cannot_be_reached_is_one_sentence(replay, tmp_path, capsys):
+def test_an_unreachable_archive_gets_an_error_of_one_line(replay, tmp_path, capsys):
     assert main(["lco", "--root", str(tmp_path), "--base", "http://127.0.0.1:9"], FAST_RETRY) == 1
     assert capsys.readouterr().err.startswith("error: http://127.0.0.1:9/api/records/5034763: ")

@@ -1,4 +1,4 @@
-"""Labels by comparison: the hits of a frame are what the other exposures of the field do not have."""
+"""Test the labelling of hits as light that is in one exposure of a field and not in the others."""
 
 import gzip
 import shutil
@@ -26,12 +26,12 @@ from cosmicgate.data.lco.io import (
 from cosmicgate.data.lco.simulation import TELESCOPES, simulate_triple
 from cosmicgate.io.fits.frames import Frame, write_frame
 
-RATES = {"0m4": 120, "1m0": 40, "2m0": 20}  # so that a small frame has some hits
+RATES = {"0m4": 120, "1m0": 40, "2m0": 20}  # enough for hits in a small frame
 
 
 @pytest.fixture(scope="module")
 def fields():
-    """Two simulated fields of each class."""
+    """Simulate two fields of each telescope class."""
     return {
         name: [simulate_triple(name, [seed, 11], (300, 300), rate=RATES[name]) for seed in (0, 1)] for name in RATES
     }
@@ -43,7 +43,7 @@ def triple(fields):
 
 
 @pytest.fixture(scope="module")
-def masked(triple):
+def labelled(triple):
     return Comparison()(exposures(triple))
 
 
@@ -51,7 +51,7 @@ def exposures(triple) -> list[Exposure]:
     return [e.exposure for e in triple.exposures]
 
 
-def test_all_classes_are_tried(fields):
+def test_all_telescope_classes_are_tested(fields):
     assert list(fields) == list(TELESCOPES)
 
 
@@ -62,18 +62,18 @@ def test_labels_of_a_simulated_field_agree_with_its_known_charge(fields, telesco
     assert total.recall >= 0.9
     assert total.precision >= 0.95
     hit = total.found + total.missed + total.on_sources + total.too_small + total.elsewhere
-    assert total.on_sources < 0.25 * hit  # not by leaving most of them out
+    assert total.on_sources < 0.25 * hit  # most hits are labelled, not ignored
 
 
-def test_single_pixels_can_be_labelled_too(triple, masked):
-    whole, single = (agreement(labels, triple) for labels in (Comparison(min_size=1)(exposures(triple)), masked))
-    assert whole.too_small == 0
-    assert whole.found > single.found
-    assert whole.precision >= 0.95
+def test_hits_of_single_pixels_can_be_labelled(triple, labelled):
+    every, larger = (agreement(labels, triple) for labels in (Comparison(min_size=1)(exposures(triple)), labelled))
+    assert every.too_small == 0
+    assert every.found > larger.found
+    assert every.precision >= 0.95
 
 
 def test_stars_align_frames_without_a_wcs(fields):
-    rich = fields["1m0"][1]  # of eleven stars; three are the least
+    rich = fields["1m0"][1]  # eleven stars, of at least three
     blind = [replace(e, header=without_wcs(e.header)) for e in exposures(rich)]
     assert celestial(blind[0].header) is None
     found = agreement(Comparison()(blind), rich)
@@ -81,65 +81,65 @@ def test_stars_align_frames_without_a_wcs(fields):
     assert found.precision >= 0.95
 
 
-def test_each_frame_keeps_its_own_pixels(triple, masked):
-    for given, kept in zip(exposures(triple), masked.exposures, strict=True):
+def test_frames_are_not_resampled(triple, labelled):
+    for given, kept in zip(exposures(triple), labelled.exposures, strict=True):
         assert np.array_equal(given.frame.image, kept.frame.image)
         assert given.header["CRPIX1"] == kept.header["CRPIX1"]
 
 
-def test_a_hit_is_labelled_in_its_own_frame_alone(triple):
+def test_a_hit_is_labelled_in_its_own_frame_only(triple):
     given = exposures(triple)
-    place = quiet_place(triple)
+    place = empty_pixel(triple)
     image = given[1].frame.image.copy()
     image[place] += 3000
     image[place[0] + 1, place[1]] += 2000
     given[1] = replace(given[1], frame=replace(given[1].frame, image=image))
-    masked = Comparison()(given)
+    labelled = Comparison()(given)
     around = slice(place[0] - 10, place[0] + 11), slice(place[1] - 10, place[1] + 11)
-    assert masked.hits[1][place]
-    assert masked.hits[1][place[0] + 1, place[1]]
-    assert [int(hits[around].sum()) for hits in masked.hits] == [0, 2, 0]
+    assert labelled.hits[1][place]
+    assert labelled.hits[1][place[0] + 1, place[1]]
+    assert [int(hits[around].sum()) for hits in labelled.hits] == [0, 2, 0]
 
 
-def test_a_pixel_that_is_hot_in_all_frames_is_no_hit(triple):
-    place = quiet_place(triple)
+def test_a_hot_pixel_is_not_a_hit(triple):
+    place = empty_pixel(triple)
     given = []
     for e in exposures(triple):
         image = e.frame.image.copy()
         image[place[0], place[1] : place[1] + 2] += 1500
         given.append(replace(e, frame=replace(e.frame, image=image)))
-    masked = Comparison()(given)
-    for hits, ignore in zip(masked.hits, masked.ignore, strict=True):
+    labelled = Comparison()(given)
+    for hits, ignore in zip(labelled.hits, labelled.ignore, strict=True):
         assert not hits[place]
         assert ignore[place] & HOT
 
 
-def test_the_bits_of_ignore_say_why(triple, masked):
-    for e, ignore in zip(triple.exposures, masked.ignore, strict=True):
+def test_the_bits_of_the_ignore_mask_give_the_reason(triple, labelled):
+    for e, ignore in zip(triple.exposures, labelled.ignore, strict=True):
         edge = np.ones(ignore.shape, bool)
         edge[10:-10, 10:-10] = False
         assert np.array_equal((ignore & BOUNDARY) > 0, edge)
         assert (ignore[e.light > 10 * e.noise] & SOURCE).all()
         assert 0 < np.mean((ignore & NO_DATA) > 0) < 0.1  # the dither moves a few rows and columns out of the others
-    assert not any((hits & (ignore > 0)).any() for hits, ignore in zip(masked.hits, masked.ignore, strict=True))
+    assert not any((hits & (ignore > 0)).any() for hits, ignore in zip(labelled.hits, labelled.ignore, strict=True))
 
 
-def test_what_a_frame_does_not_know_is_no_data(triple):
+def test_bad_pixels_of_a_frame_are_marked_as_no_data(triple):
     first, *others = exposures(triple)
     bad = np.zeros(first.frame.shape, bool)
     bad[100:110, 150] = True
-    masked = Comparison()([replace(first, frame=replace(first.frame, bad=bad)), *others])
-    assert (masked.ignore[0][bad] & NO_DATA).all()
+    labelled = Comparison()([replace(first, frame=replace(first.frame, bad=bad)), *others])
+    assert (labelled.ignore[0][bad] & NO_DATA).all()
 
 
-def test_more_than_three_frames_are_compared_too():
+def test_more_than_three_frames_can_be_compared():
     triple = simulate_triple("2m0", [4, 11], (160, 160), frames=4, rate=20)
-    masked = Comparison()(exposures(triple))
-    assert len(masked.hits) == 4
-    assert agreement(masked, triple).recall > 0.9
+    labelled = Comparison()(exposures(triple))
+    assert len(labelled.hits) == 4
+    assert agreement(labelled, triple).recall > 0.9
 
 
-def test_an_expectation_leaves_out_the_hit_of_another_frame():
+def test_the_expected_image_leaves_out_hits_of_other_frames():
     stack = np.array([[[10.0, 10]], [[500, 12]], [[np.nan, 14]]], np.float32)
     mean, variance, known = expectation(stack, np.full(stack.shape, 9, np.float32))
     assert mean.tolist() == [[10, 12]]
@@ -147,7 +147,7 @@ def test_an_expectation_leaves_out_the_hit_of_another_frame():
     assert variance[0, 1] == pytest.approx((9 + 12) / 3)
 
 
-def test_the_ratio_of_two_frames_is_that_of_their_sources():
+def test_the_flux_ratio_of_two_frames_is_that_of_their_stars():
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:120, :120]
     stars = sum(3000 * np.exp(-((x - a) ** 2 + (y - b) ** 2) / 8) for a, b in rng.uniform(15, 105, (8, 2)))
@@ -158,14 +158,14 @@ def test_the_ratio_of_two_frames_is_that_of_their_sources():
     assert flux_ratio(*empty, 5.0, guess=1.25) == 1.25
 
 
-def quiet_place(triple) -> tuple[int, int]:
-    """A pixel with no hit and no source near it in any frame."""
+def empty_pixel(triple) -> tuple[int, int]:
+    """Find a pixel without a hit or a source near it in any frame."""
     busy = np.any([(e.charge > 0) | (e.light > 0.5 * e.noise) for e in triple.exposures], axis=0)
     for row in range(60, 240, 7):
         for column in range(60, 240, 7):
             if not busy[row - 12 : row + 13, column - 12 : column + 13].any():
                 return row, column
-    raise AssertionError("a field without a quiet place")
+    raise AssertionError("no empty pixel in the field")
 
 
 def without_wcs(header):
@@ -175,10 +175,10 @@ def without_wcs(header):
     return bare
 
 
-# ------------------------------------------------------------------------------------------------- what is refused
+# ------------------------------------------------------------------------------------------------ invalid exposures
 
 
-def blank(name: str, shape=(100, 100), **changes) -> Exposure:
+def sky(name: str, shape=(100, 100), **changes) -> Exposure:
     rng = np.random.default_rng(len(name) + ord(name[-1]))
     known = dict(gain=1.0, read_noise=5.0, saturation=1e5, exptime=120.0, band="r") | changes
     image = rng.normal(200, 15, shape).astype(np.float32)
@@ -188,24 +188,24 @@ def blank(name: str, shape=(100, 100), **changes) -> Exposure:
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ([blank("a"), blank("b")], "expected three exposures of one field or more, got 2"),
+        ([sky("a"), sky("b")], "expected three exposures of one field or more, got 2"),
         (
-            [blank("a"), blank("b"), blank("c", (100, 90))],
+            [sky("a"), sky("b"), sky("c", (100, 90))],
             r"a and c: expected frames of one shape, got \(100, 100\) and",
         ),
-        ([blank("a"), blank("b", band="g"), blank("c")], "a and b: expected one filter, got 'r' and 'g'"),
-        ([blank("a"), blank("b", exptime=60.0), blank("c")], "a and b: expected like exposures, got 120 s and 60 s"),
-        ([blank("a", exptime=0.0), blank("b"), blank("c")], "a: expected an exposure of some seconds, got 0 s"),
-        ([blank("a"), blank("b"), blank("a")], r"a \(exposure 1\) and a \(exposure 3\): their pixels are the same"),
-        ([blank("a"), blank("b"), blank("c")], "a: its header has no solved WCS, and a: fewer than three stars"),
+        ([sky("a"), sky("b", band="g"), sky("c")], "a and b: expected one filter, got 'r' and 'g'"),
+        ([sky("a"), sky("b", exptime=60.0), sky("c")], "a and b: expected like exposures, got 120 s and 60 s"),
+        ([sky("a", exptime=0.0), sky("b"), sky("c")], "a: expected an exposure of some seconds, got 0 s"),
+        ([sky("a"), sky("b"), sky("a")], r"a \(exposure 1\) and a \(exposure 3\): their pixels are the same"),
+        ([sky("a"), sky("b"), sky("c")], "a: its header has no solved WCS, and a: fewer than three stars"),
     ],
 )
-def test_frames_that_cannot_be_compared_are_refused_in_a_sentence(given, sentence):
+def test_frames_that_cannot_be_compared_are_refused(given, sentence):
     with pytest.raises(ValueError, match=sentence):
         Comparison()(given)
 
 
-def test_frames_of_other_fields_are_refused(fields):
+def test_frames_of_different_fields_are_refused(fields):
     mixed = [exposures(t)[0] for t in (*fields["1m0"], fields["2m0"][0])]
     for k, e in enumerate(mixed):
         header = e.header.copy()
@@ -215,11 +215,11 @@ def test_frames_of_other_fields_are_refused(fields):
         Comparison(align="stars")(mixed)
 
 
-# ------------------------------------------------------------------------------------------ alignment and its check
+# ------------------------------------------------------------------------------------------------------- alignment
 
 
-def nominal(triple, offset):
-    """Exposures whose WCS is off by so many pixels more from one to the next."""
+def with_wcs_error(triple, offset):
+    """Shift the WCS of each exposure by ``offset`` pixels more than that of the one before."""
     moved = []
     for number, e in enumerate(exposures(triple)):
         header = e.header.copy()
@@ -231,58 +231,58 @@ def nominal(triple, offset):
 
 @pytest.mark.parametrize("offset", [1.5, 4, 8, 15])
 @pytest.mark.parametrize(("telescope", "seed"), [("1m0", 1), ("2m0", 0)])
-def test_a_nominal_wcs_is_found_out_and_the_stars_align(fields, caplog, telescope, seed, offset):
+def test_an_inaccurate_wcs_is_detected_and_the_stars_align_the_frames(fields, caplog, telescope, seed, offset):
     triple = fields[telescope][seed]
-    masked = Comparison()(nominal(triple, offset))
-    found = agreement(masked, triple)
+    labelled = Comparison()(with_wcs_error(triple, offset))
+    found = agreement(labelled, triple)
     assert found.recall >= 0.9
     assert found.precision >= 0.95
-    assert masked.notes[0].startswith("aligned by their stars: at worst ")
+    assert labelled.notes[0].startswith("aligned by their stars: at worst ")
     assert "the WCS does not fit; the exposures are aligned by their stars" in caplog.text
 
 
-def test_a_wcs_that_fits_is_kept_and_how_well_is_said(masked):
-    assert masked.notes[0].startswith(("aligned by their WCS: at worst ", "aligned by their WCS; too few stars"))
+def test_an_accurate_wcs_is_used_and_its_residual_is_noted(labelled):
+    assert labelled.notes[0].startswith(("aligned by their WCS: at worst ", "aligned by their WCS; too few stars"))
 
 
-def test_a_nominal_wcs_that_is_insisted_on_is_refused(fields):
+def test_an_inaccurate_wcs_is_refused_under_align_wcs(fields):
     with pytest.raises(ValueError, match=r"bright stars lie \d+\.\d px from where they should be"):
-        Comparison(align="wcs")(nominal(fields["1m0"][1], 8))
+        Comparison(align="wcs")(with_wcs_error(fields["1m0"][1], 8))
 
 
-def test_a_nominal_wcs_and_too_few_stars_stop_with_the_reason(fields):
+def test_an_inaccurate_wcs_and_too_few_stars_are_an_error(fields):
     with pytest.raises(ValueError, match="the WCS does not fit, and "):
-        Comparison()(nominal(fields["0m4"][0], 8))
+        Comparison()(with_wcs_error(fields["0m4"][0], 8))
 
 
-def test_a_meridian_flip_is_aligned_by_the_stars(fields):
+def test_frames_across_a_meridian_flip_are_aligned_by_their_stars(fields):
     rich = fields["1m0"][1]
     given = exposures(rich)
     given[1] = replace(given[1], frame=replace(given[1].frame, image=given[1].frame.image[::-1, ::-1].copy()))
-    masked = Comparison()([replace(e, header=without_wcs(e.header)) for e in given])
-    turned = replace(masked, hits=(masked.hits[0], masked.hits[1][::-1, ::-1], masked.hits[2]))
-    ignore = (masked.ignore[0], masked.ignore[1][::-1, ::-1], masked.ignore[2])
+    labelled = Comparison()([replace(e, header=without_wcs(e.header)) for e in given])
+    turned = replace(labelled, hits=(labelled.hits[0], labelled.hits[1][::-1, ::-1], labelled.hits[2]))
+    ignore = (labelled.ignore[0], labelled.ignore[1][::-1, ::-1], labelled.ignore[2])
     assert agreement(replace(turned, ignore=ignore), rich).precision >= 0.95
 
 
-def test_a_wcs_that_leads_elsewhere_is_no_field_in_common(fields):
+def test_a_wcs_of_another_field_is_refused(fields):
     with pytest.raises(ValueError, match="they share no sky"):
-        Comparison(align="wcs")(nominal(fields["1m0"][1], 5000))
+        Comparison(align="wcs")(with_wcs_error(fields["1m0"][1], 5000))
 
 
-# -------------------------------------------------------------------------------------------- what is given twice
+# -------------------------------------------------------------------------------------------------- duplicate frames
 
 
-def test_one_name_in_two_folders_is_no_error(triple):
+def test_files_of_one_name_in_different_folders_are_accepted(triple):
     given = [replace(e, frame=replace(e.frame, name="a")) for e in exposures(triple)]
     assert [e.frame.name for e in Comparison()(given).exposures] == [f"a (exposure {n})" for n in (1, 2, 3)]
 
 
-def test_the_same_frame_is_found_wherever_it_stands(triple, tmp_path):
+def test_a_duplicate_frame_is_refused_as_link_copy_or_gzip(triple, tmp_path):
     paths = [tmp_path / str(n) / "frame.fits" for n in range(3)]
     for path, e in zip(paths, exposures(triple), strict=True):
         path.parent.mkdir()
-        write_image(e, path)
+        write_exposure(e, path)
     main([*map(str, paths), "-o", str(tmp_path / "x_masks.fits")])
     link, copy, packed = tmp_path / "link.fits", tmp_path / "copy.fits", tmp_path / "packed.fits.gz"
     link.symlink_to(paths[0])
@@ -293,7 +293,7 @@ def test_the_same_frame_is_found_wherever_it_stands(triple, tmp_path):
             main([*map(str, paths), str(again)])
 
 
-def test_another_reduction_of_a_frame_is_the_same_frame(triple):
+def test_another_reduction_of_the_same_frame_is_refused(triple):
     given = exposures(triple)
     scaled = replace(given[0].frame, image=given[0].frame.image * np.float32(1.01) + np.float32(3), name="b")
     with pytest.raises(ValueError, match="their noise is the same: a frame is given twice"):
@@ -305,11 +305,11 @@ def test_another_reduction_of_a_frame_is_the_same_frame(triple):
         Comparison()([replace(e, header=h) for e, h in zip(given, headers, strict=True)])
 
 
-# ------------------------------------------------------------------------------ in one exposure, and yet no hits
+# ----------------------------------------------------------------------- trails and moving objects, which are no hits
 
 
-def drawn(shape, start, end, sigma, peak, period=0.0):
-    """A straight thing from one place (x, y) to another, broken into dashes where there is a period."""
+def line_image(shape, start, end, sigma, peak, period=0.0):
+    """Draw a straight line (H, W) from one position (x, y) to another, dashed if a period is given."""
     y, x = np.indices(shape).astype(float)
     length = np.hypot(end[0] - start[0], end[1] - start[1])
     along, across = np.subtract(end, start) / length, (y - start[1], x - start[0])
@@ -320,7 +320,8 @@ def drawn(shape, start, end, sigma, peak, period=0.0):
     return light * (np.sin(2 * np.pi * t / period) > 0) if period else light
 
 
-def with_light(triple, light, number=1):
+def add_light(triple, light, number=1):
+    """Add light (H, W), with photon noise, to one exposure; return all exposures."""
     given = exposures(triple)
     lit = given[number].frame.image + np.random.default_rng(1).poisson(light)
     given[number] = replace(given[number], frame=replace(given[number].frame, image=lit.astype(np.float32)))
@@ -328,7 +329,7 @@ def with_light(triple, light, number=1):
 
 
 @pytest.fixture(scope="module")
-def wide():
+def large_field():
     return simulate_triple("1m0", [1, 11], (400, 400), rate=20)
 
 
@@ -345,40 +346,40 @@ def wide():
     ],
     ids=["bright", "faint", "along a column", "ends inside", "dashed", "two in parallel", "across a corner"],
 )
-def test_a_satellites_trail_is_named_and_ignored(wide, lines):
-    noise = float(np.median(wide.exposures[1].noise))
-    light = sum(drawn((400, 400), a, b, 2.2, peak * noise, *period) for a, b, peak, *period in lines)
-    masked = Comparison()(with_light(wide, light))
-    alone = (light > noise) & (wide.exposures[1].charge < noise)
-    assert (masked.hits[1] & alone).sum() <= 2
-    assert (masked.ignore[1] & TRAIL).any()
-    assert not (masked.ignore[0] & TRAIL).any()
-    assert sum("a trail from" in note and "is ignored" in note for note in masked.notes) >= len(lines)
-    assert agreement(masked, wide).recall >= 0.9, "hits beside it stay"
+def test_a_satellite_trail_is_noted_and_ignored(large_field, lines):
+    noise = float(np.median(large_field.exposures[1].noise))
+    light = sum(line_image((400, 400), a, b, 2.2, peak * noise, *period) for a, b, peak, *period in lines)
+    labelled = Comparison()(add_light(large_field, light))
+    alone = (light > noise) & (large_field.exposures[1].charge < noise)
+    assert (labelled.hits[1] & alone).sum() <= 2
+    assert (labelled.ignore[1] & TRAIL).any()
+    assert not (labelled.ignore[0] & TRAIL).any()
+    assert sum("a trail from" in note and "is ignored" in note for note in labelled.notes) >= len(lines)
+    assert agreement(labelled, large_field).recall >= 0.9, "hits beside the trail are kept"
 
 
 @pytest.mark.parametrize(("start", "end"), [((60, 60), (140, 110)), ((100, 300), (100, 360)), ((250, 60), (320, 190))])
-def test_a_particles_long_track_is_a_hit(wide, start, end):
-    noise = wide.exposures[1].noise
-    track = drawn((400, 400), start, end, 0.5, 20 * float(np.median(noise)))
-    masked = Comparison()(with_light(wide, track))
-    core = (track > 5 * noise) & ((masked.ignore[1] & ~np.uint8(TRAIL)) == 0)
-    assert (masked.hits[1] & core).sum() > 0.95 * core.sum()
-    assert not any("a trail from" in note for note in masked.notes)
+def test_a_long_particle_track_is_a_hit(large_field, start, end):
+    noise = large_field.exposures[1].noise
+    track = line_image((400, 400), start, end, 0.5, 20 * float(np.median(noise)))
+    labelled = Comparison()(add_light(large_field, track))
+    core = (track > 5 * noise) & ((labelled.ignore[1] & ~np.uint8(TRAIL)) == 0)
+    assert (labelled.hits[1] & core).sum() > 0.95 * core.sum()
+    assert not any("a trail from" in note for note in labelled.notes)
 
 
 @pytest.mark.parametrize("step", [0.7, 2.0, 4.0, 30.0])
-def test_an_asteroid_that_moves_little_or_much_is_no_hit(wide, step):
-    noise = float(np.median(wide.exposures[1].noise))
-    place = np.array(quiet_place(wide)[::-1], float)
-    given = exposures(wide)
+def test_an_asteroid_is_not_a_hit_however_fast_it_moves(large_field, step):
+    noise = float(np.median(large_field.exposures[1].noise))
+    place = np.array(empty_pixel(large_field)[::-1], float)
+    given = exposures(large_field)
     lights = []
     for n in range(3):
         here = np.add(place, (step * (n - 1), 0))
-        lights.append(drawn((400, 400), here, np.add(here, (0.01, 0)), 2.2, 30 * noise))
-        given[n] = with_light(wide, lights[n], n)[n]
-    masked = Comparison()(given)
-    wrong = [int((m & (light > noise)).sum()) for m, light in zip(masked.hits, lights, strict=True)]
+        lights.append(line_image((400, 400), here, np.add(here, (0.01, 0)), 2.2, 30 * noise))
+        given[n] = add_light(large_field, lights[n], n)[n]
+    labelled = Comparison()(given)
+    wrong = [int((m & (light > noise)).sum()) for m, light in zip(labelled.hits, lights, strict=True)]
     assert max(wrong) <= 2, wrong
 
 
@@ -390,7 +391,7 @@ def test_an_asteroid_that_moves_little_or_much_is_no_hit(wide, step):
         ({"allowance": float("nan")}, "allowance=nan: expected 0 or more"),
     ],
 )
-def test_impossible_settings_are_refused(settings, sentence):
+def test_invalid_settings_are_refused(settings, sentence):
     with pytest.raises(ValueError, match=sentence):
         Comparison(**settings)
 
@@ -398,42 +399,42 @@ def test_impossible_settings_are_refused(settings, sentence):
 # --------------------------------------------------------------------------------------------------- the command
 
 
-def test_the_command_labels_fits_files(triple, masked, tmp_path, capsys):
+def test_the_command_labels_fits_files(triple, labelled, tmp_path, capsys):
     paths = [tmp_path / f"{e.frame.name}.fits" for e in exposures(triple)]
     for path, e in zip(paths, exposures(triple), strict=True):
-        write_image(e, path)
+        write_exposure(e, path)
     main([str(path) for path in paths])
     output = tmp_path / f"{paths[0].stem}_3frms_masks.fits"
     assert capsys.readouterr().out.splitlines()[-1] == str(output)
     found = read_sequence(output)
     assert found.provenance == "simulated"  # the headers of the frames say so
     assert [e.frame.name for e in found.exposures] == [p.stem for p in paths]
-    for a, b, c, d in zip(found.hits, masked.hits, found.ignore, masked.ignore, strict=True):
+    for a, b, c, d in zip(found.hits, labelled.hits, found.ignore, labelled.ignore, strict=True):
         assert np.array_equal(a, b)
         assert np.array_equal(c, d)
 
 
-def test_the_command_says_what_is_wrong_in_a_sentence(triple, tmp_path):
+def test_the_command_gives_an_error_of_one_line(triple, tmp_path):
     path = tmp_path / "one.fits"
-    write_image(exposures(triple)[0], path)
+    write_exposure(exposures(triple)[0], path)
     with pytest.raises(SystemExit, match=r"^error: expected three exposures of one field or more, got 1$"):
         main([str(path)])
     with pytest.raises(SystemExit, match=r"^error: no such FITS file: "):
         main([str(tmp_path / name) for name in ("a.fits", "b.fits", "c.fits")])
 
 
-def write_image(exposure: Exposure, path):
+def write_exposure(exposure: Exposure, path):
     fits.PrimaryHDU(exposure.frame.image, science_header(exposure)).writeto(path)
 
 
-def test_a_header_without_a_gain_needs_a_value(triple, tmp_path):
+def test_the_gain_can_be_given_for_a_header_without_one(triple, tmp_path):
     frame = exposures(triple)[0].frame
     write_frame(frame, tmp_path / "a.fits")
     assert read_exposure(tmp_path / "a.fits", gain=2.0).frame.gain == 2.0
 
 
-def test_the_header_of_an_exposure_is_that_of_the_image_that_is_read(triple, tmp_path):
-    """Not that of a mask which stands before it, and of an image of one plane too."""
+def test_the_header_of_an_exposure_is_that_of_the_image(triple, tmp_path):
+    """Read the header of the image, not of a mask before it, also if the image has three dimensions."""
     exposure = exposures(triple)[0]
     header, data = science_header(exposure), exposure.frame.image[None]
     header["CRPIX1"] = 77.0
@@ -446,16 +447,16 @@ def test_the_header_of_an_exposure_is_that_of_the_image_that_is_read(triple, tmp
 
 
 @pytest.mark.parametrize("blank", [1, -32768])
-def test_a_blank_of_whole_numbers_does_not_blank_the_masks_that_are_written(triple, masked, tmp_path, blank):
-    header = masked.exposures[0].header.copy()
+def test_the_blank_of_an_integer_image_does_not_apply_to_the_written_masks(triple, labelled, tmp_path, blank):
+    header = labelled.exposures[0].header.copy()
     header["BLANK"] = blank
-    sequence = replace(masked, exposures=tuple(replace(e, header=header) for e in masked.exposures))
+    sequence = replace(labelled, exposures=tuple(replace(e, header=header) for e in labelled.exposures))
     write_sequence(sequence, tmp_path / "a_masks.fits")
     again = read_sequence(tmp_path / "a_masks.fits")
-    for before, after in zip(masked.hits + masked.ignore, again.hits + again.ignore, strict=True):
+    for before, after in zip(labelled.hits + labelled.ignore, again.hits + again.ignore, strict=True):
         np.testing.assert_array_equal(before, after)
 
 
-def test_a_wcs_flag_that_cannot_be_read_means_no_wcs():
+def test_an_unreadable_wcs_error_flag_means_no_wcs():
     header = fits.Header.fromstring("WCSERR  =                  nan".ljust(80) + "END".ljust(80))
     assert celestial(header) is None

@@ -1,4 +1,4 @@
-"""The LCO data set: a test set for each class, ignored pixels left out, a table by class."""
+"""Test the LCO data set: a test set for each telescope class, ignored pixels, training splits, a table by class."""
 
 import json
 import shutil
@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from cosmicgate.config import ConfigError, build
 from cosmicgate.data.background import dilate
@@ -26,7 +24,7 @@ from cosmicgate.metrics import Curves
 from cosmicgate.report.results import PER_CENT, read_results
 from cosmicgate.report.tables import class_tables
 from helpers.fits_files import write_changed_copy
-from helpers.repository import ROOT
+from helpers.hydra_config import composed_config
 
 SIDE = 96
 
@@ -41,7 +39,7 @@ def data(lco_archive, tmp_path_factory) -> LCO:
 # -------------------------------------------------------------------------------------------------- the test sets
 
 
-def test_there_is_a_test_set_for_each_class(data):
+def test_each_telescope_class_is_a_test_set(data):
     sets = data.test_sets()
     assert [(s.name, s.provenance, len(s.folders)) for s in sets] == [
         ("lco_0m4", "simulated", 6),
@@ -55,7 +53,7 @@ def test_there_is_a_test_set_for_each_class(data):
             assert labelled.image.shape == (SIDE, SIDE)
 
 
-def test_the_truth_is_cr_and_what_ignore_marks_is_left_out(data, lco_files):
+def test_the_truth_is_the_plane_cr_without_the_pixels_of_ignore(data, lco_files):
     folders = {load_labelled(f).facts["name"]: f for s in data.test_sets() for f in s.folders}
     sequences = [read_sequence(path) for path in lco_files]
     masks = [one for s in sequences for one in zip(s.exposures, s.hits, s.ignore, strict=True)]
@@ -66,13 +64,13 @@ def test_the_truth_is_cr_and_what_ignore_marks_is_left_out(data, lco_files):
         assert np.array_equal(truth == IGNORED, ignore > 0)
         assert np.array_equal(truth == CORE, hits & (ignore == 0))
         assert np.array_equal(truth == RING, dilate(hits) & ~hits & (ignore == 0)), "the paper's test is dilated"
-        assert not load_labelled(folder).bad.any()  # a detector is not told
+        assert not load_labelled(folder).bad.any()  # detectors do not know which pixels are ignored
 
 
-class Shouter:
-    """Says of every pixel that it is hit, as a network (``logits``) or as masks."""
+class EverythingHit:
+    """Mark every pixel as hit, by logits as a network does, or by masks."""
 
-    model, trained_on, threshold, identity = "Shouter", None, 3.0, "shouter"
+    model, trained_on, threshold, identity = "everything hit", None, 3.0, "everything hit"
 
     def __init__(self, logits: bool = False) -> None:
         self.logits, self.threshold = logits, 0.5 if logits else 3.0
@@ -95,17 +93,17 @@ def test_ignored_pixels_are_left_out_or_count_as_true_negatives(data, lco_archiv
             "negative": (int((hits & kept).sum()), int((~hits & kept).sum()), ignore.size),
         }
         for way in (data, theirs):
-            result, mask = score_frame(Shouter(logits), load_labelled(way.test_sets()[0].folders[number]))
+            result, mask = score_frame(EverythingHit(logits), load_labelled(way.test_sets()[0].folders[number]))
             counts = result.at_threshold
             tp, fp = int(counts[CORE, 1]), int(counts[SKY, 1])
             assert (tp, fp, int(counts.sum())) == expected[way.ignored]
             curves = Curves.from_counts(result.counts if logits else result.counts[0], "core")
             assert curves.positives + curves.negatives == expected[way.ignored][2]
             assert mask.sum() == (kept.sum() if way.ignored == "negative" else mask.size)
-        assert fp / (expected["negative"][2] - tp) < 1  # their false-positive rate of this detector is not 1, ours is
+        assert fp / (expected["negative"][2] - tp) < 1  # under "negative" the FPR of this detector is not 1
 
 
-def test_the_other_convention_is_another_frame_on_disk(data, tmp_path):
+def test_the_conventions_for_ignored_pixels_have_separate_caches(data, tmp_path):
     root = replace(data, root=str(tmp_path))
     names = {
         f.parent.name for way in ("leave_out", "negative") for f in replace(root, ignored=way).test_sets()[0].folders
@@ -113,7 +111,7 @@ def test_the_other_convention_is_another_frame_on_disk(data, tmp_path):
     assert len(names) == 4
 
 
-def test_the_data_sets_own_truth_without_a_ring_can_be_had(data, tmp_path):
+def test_the_truth_can_be_used_without_a_ring(data, tmp_path):
     plain, ringed = replace(data, dilate=False, root=str(tmp_path)), data
     for a, b in zip(plain.test_sets()[2].folders, ringed.test_sets()[2].folders, strict=True):
         truth, dilated = (np.asarray(load_labelled(folder).truth) for folder in (a, b))
@@ -122,15 +120,15 @@ def test_the_data_sets_own_truth_without_a_ring_can_be_had(data, tmp_path):
 
 
 @pytest.mark.parametrize("dilated", [False, True])
-def test_thin_masks_are_dilated_only_if_the_truth_is(data, tmp_path, dilated):
+def test_frames_record_whether_their_truth_is_dilated(data, tmp_path, dilated):
     lco = replace(data, dilate=dilated, root=str(tmp_path))
-    said = {load_labelled(folder).facts["dilated"] for s in lco.test_sets() for folder in s.folders}
-    assert said == {
+    recorded = {load_labelled(folder).facts["dilated"] for s in lco.test_sets() for folder in s.folders}
+    assert recorded == {
         dilated
     }  # by which cosmicgate.detectors.detect_for_truth grows the masks of a detector that says grow
 
 
-def test_a_second_run_reads_no_file(data, monkeypatch):
+def test_a_second_preparation_reads_no_file(data, monkeypatch):
     def refuse(path):
         raise AssertionError(f"{path} is read again")
 
@@ -154,7 +152,7 @@ def test_the_summary_counts_frames_and_pixels_by_class(data, lco_files):
     }
 
 
-def test_another_telescopes_masks_are_a_test_set_of_their_own(lco_files, tmp_path):
+def test_files_of_another_camera_are_a_test_set_of_their_own(lco_files, tmp_path):
     def rename(hdus):
         for number in (1, 2, 3):
             hdus[number].header["TELID"], hdus[number].header["INSTRUME"] = "wise", "Wise Cam"
@@ -163,7 +161,7 @@ def test_another_telescopes_masks_are_a_test_set_of_their_own(lco_files, tmp_pat
     assert [s.name for s in LCO(root=str(tmp_path / "root"), folder=str(tmp_path)).test_sets()] == ["wise-cam"]
 
 
-def test_both_parts_of_the_data_set_can_be_chosen(lco_files, tmp_path):
+def test_train_and_test_parts_of_the_data_set_can_be_chosen(lco_files, tmp_path):
     for part, file in (("test_set/masked_fits", lco_files[0]), ("train_set/0m4_2019/masked_fits", lco_files[1])):
         (tmp_path / part).mkdir(parents=True)
         shutil.copy(file, tmp_path / part)
@@ -173,22 +171,19 @@ def test_both_parts_of_the_data_set_can_be_chosen(lco_files, tmp_path):
         assert [p.name for p in masked_files(tmp_path, split)] == [file.name]
 
 
-def test_simulated_data_are_an_archive_that_is_made_first(tmp_path):
+def test_simulated_data_are_written_as_an_archive_first(tmp_path):
     few = ["data.archive.sequences={0m4:1,1m0:1,2m0:0}", "data.archive.shape=[64,64]", f"data.root={tmp_path}"]
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = OmegaConf.to_container(compose("evaluate", ["data=lco_simulated", *few]), resolve=True)
-    data = build(config["data"])
+    data = build(composed_config("data=lco_simulated", *few, name="evaluate").data)
     assert [s.name for s in data.test_sets()] == ["lco_simulated_0m4", "lco_simulated_1m0"]
     assert data.provenance == "simulated"
     assert not any(s.benchmark for s in data.test_sets())
 
 
-def test_fewer_simulated_sequences_are_scored_where_more_were_made_before_and_none_is_made_again(tmp_path, monkeypatch):
+def test_fewer_sequences_reuse_those_of_a_larger_simulation(tmp_path, monkeypatch):
     def sets(number):
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            few = [f"data.archive.sequences={{0m4:{number},1m0:1,2m0:0}}", "data.archive.shape=[64,64]"]
-            config = compose("evaluate", ["data=lco_simulated", *few, f"data.root={tmp_path}"])
-        return {s.name: s.folders for s in build(OmegaConf.to_container(config, resolve=True)["data"]).test_sets()}
+        few = [f"data.archive.sequences={{0m4:{number},1m0:1,2m0:0}}", "data.archive.shape=[64,64]"]
+        cfg = composed_config("data=lco_simulated", *few, f"data.root={tmp_path}", name="evaluate")
+        return {s.name: s.folders for s in build(cfg.data).test_sets()}
 
     more = sets(2)
     monkeypatch.setattr("cosmicgate.data.lco.simulated_archive.simulate_triple", None)
@@ -202,7 +197,7 @@ def test_fewer_simulated_sequences_are_scored_where_more_were_made_before_and_no
 
 
 @pytest.mark.slow
-def test_evaluate_gives_one_table_by_class(command, lco_archive, tmp_path):
+def test_evaluate_writes_one_table_by_telescope_class(command, lco_archive, tmp_path):
     arguments = [
         "data=lco",
         f"data.folder={lco_archive}",
@@ -228,7 +223,7 @@ def test_evaluate_gives_one_table_by_class(command, lco_archive, tmp_path):
     assert table.title in (tmp_path / "run" / "report" / "tables.md").read_text()
 
 
-def test_training_on_the_test_set_stops_with_a_sentence(lco_archive, tmp_path):
+def test_training_on_the_test_set_is_refused(lco_archive, tmp_path):
     alone = LCO(root=str(tmp_path), folder=str(lco_archive))
     with pytest.raises(ConfigError, match=r"^data: there is no .*train_set, nothing is left to train on"):
         alone.folders()
@@ -238,7 +233,7 @@ def test_training_on_the_test_set_stops_with_a_sentence(lco_archive, tmp_path):
 
 @pytest.fixture
 def whole_set(lco_files, tmp_path) -> Path:
-    """A data set with two sequences to train and validate on, and two to test."""
+    """Arrange a data set of two sequences for training and validation, and two for the test."""
     for number, file in enumerate(lco_files):
         part = tmp_path / "LCO_CR_dataset" / ("train_set/0m4" if number < 2 else "test_set") / "masked_fits"
         part.mkdir(parents=True, exist_ok=True)
@@ -246,7 +241,7 @@ def whole_set(lco_files, tmp_path) -> Path:
     return tmp_path / "LCO_CR_dataset"
 
 
-def test_sequences_to_train_on_are_of_the_train_set_and_each_is_in_one_split(whole_set, tmp_path):
+def test_training_sequences_are_from_the_train_set_and_each_is_in_one_split(whole_set, tmp_path):
     data = LCO(root=str(tmp_path / "root"), folder=str(whole_set), windows=CropSampler(32, 8), patch=32, num_workers=0)
     data.prepare_data()
     data.setup("fit")
@@ -259,7 +254,7 @@ def test_sequences_to_train_on_are_of_the_train_set_and_each_is_in_one_split(who
 
 
 @pytest.mark.slow
-def test_a_network_is_trained_on_the_data_set_and_tested_by_class(command, whole_set, tmp_path):
+def test_a_network_is_trained_on_the_data_set_and_tested_by_telescope_class(command, whole_set, tmp_path):
     small = ("data.windows.size=64", "data.patch=96", "data.num_workers=0", "trainer=smoke", "logger=csv")
     where = (f"data.folder={whole_set}", f"data.root={tmp_path}/root", f"hydra.run.dir={tmp_path}/run")
     done = command("train.py", "data=lco", *small, *where)

@@ -1,4 +1,4 @@
-"""Files of the LCO data set: read by number, what is simulated told by the header, bad ones named."""
+"""Test reading and writing files of the LCO data set, and that faulty files are named."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ def test_a_file_has_the_archives_hdus_in_their_order(lco_files):
     with fits.open(lco_files[0]) as hdus:
         assert [hdu.name for hdu in hdus] == LAYOUT
         assert hdus[0].header["FRMTOTAL"] == 3
-        assert [hdus[i].ver for i in (1, 2, 3, 6, 7, 8)] == [0, 1, 2, 0, 0, 0]  # why they go by number
+        assert [hdus[i].ver for i in (1, 2, 3, 6, 7, 8)] == [0, 1, 2, 0, 0, 0]  # EXTVER does not identify them
         images = [hdu for hdu in hdus if hdu.name not in ("PRIMARY", "CAT")]
         assert all(isinstance(hdu, fits.CompImageHDU) for hdu in images)
         assert [hdus[i].data.dtype.kind + str(hdus[i].data.dtype.itemsize) for i in (1, 4, 6, 9)] == [
@@ -37,7 +37,7 @@ def test_a_file_has_the_archives_hdus_in_their_order(lco_files):
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
-def test_any_number_of_frames_is_read_by_number(tmp_path, n):
+def test_files_with_any_number_of_frames_are_read(tmp_path, n):
     rng = np.random.default_rng(n)
     triple = simulate_triple("1m0", [n], (20, 24), frames=n)
     hits = tuple(rng.random((20, 24)) < 0.1 for _ in range(n))
@@ -54,21 +54,21 @@ def test_any_number_of_frames_is_read_by_number(tmp_path, n):
     assert np.array_equal(read.ignore, written.ignore)
 
 
-def test_a_header_without_saturation_gets_that_of_the_class(lco_files, tmp_path):
+def test_a_header_without_saturation_gets_that_of_the_telescope_class(lco_files, tmp_path):
     path = write_changed_copy(lco_files[0], tmp_path, lambda hdus: hdus[2].header.remove("SATURATE"))
     frames = [e.frame for e in read_sequence(path).exposures]
     assert frames[1].saturation == pytest.approx(65_000 * 1.5)
     assert frames[0].saturation != frames[1].saturation
 
 
-def test_a_card_that_fits_does_not_allow_counts_as_missing(lco_files, tmp_path):
-    path = patched(lco_files[0], tmp_path, "SATURATE")
+def test_an_unreadable_header_card_counts_as_missing(lco_files, tmp_path):
+    path = write_with_unreadable_card(lco_files[0], tmp_path, "SATURATE")
     assert read_sequence(path).exposures[1].frame.saturation == pytest.approx(65_000 * 1.5)
     with pytest.raises(ValueError, match="frame 2: expected GAIN, RDNOISE and EXPTIME, found no RDNOISE"):
-        read_sequence(patched(lco_files[0], tmp_path, "RDNOISE"))
+        read_sequence(write_with_unreadable_card(lco_files[0], tmp_path, "RDNOISE"))
 
 
-def test_what_is_not_a_number_is_bad_and_never_scored(lco_files, tmp_path):
+def test_nan_pixels_are_bad_and_not_scored(lco_files, tmp_path):
     def spoil(hdus):
         hdus[1].data[30:32, 40] = np.nan
 
@@ -80,8 +80,8 @@ def test_what_is_not_a_number_is_bad_and_never_scored(lco_files, tmp_path):
     assert (load_labelled(data.test_sets()[0].folders[0]).truth[30:32, 40] == IGNORED).all()
 
 
-def patched(file: Path, folder: Path, word: str) -> Path:
-    """Write a copy of a file whose second frame has a value under ``word`` that astropy can neither write nor read."""
+def write_with_unreadable_card(file: Path, folder: Path, word: str) -> Path:
+    """Write a copy of a file whose second frame has an unreadable value under ``word``; return its path."""
     path = write_changed_copy(file, folder, lambda hdus: hdus[2].header.set(word, 12345.0))
     card = f"{word:8}= {12345.0:>20}".encode()
     content = path.read_bytes()
@@ -95,7 +95,7 @@ def unmark(hdus):
         hdu.header.remove(SIMULATED, ignore_missing=True)
 
 
-def test_the_header_tells_what_is_simulated_never_the_name(lco_files, tmp_path):
+def test_the_header_says_what_is_simulated_not_the_file_name(lco_files, tmp_path):
     assert read_sequence(lco_files[0]).provenance == "simulated"
     assert read_sequence(write_changed_copy(lco_files[0], tmp_path, unmark)).provenance == "real"
 
@@ -110,53 +110,53 @@ def test_real_and_simulated_files_in_one_folder_are_refused(lco_files, tmp_path)
         data.prepare_data()
 
 
-def half(file, folder):
+def write_half(file, folder):
     (folder / file.name).write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
-def text(file, folder):
+def write_text_file(file, folder):
     (folder / file.name).write_text("not found")
 
 
-def foreign(file, folder):
+def write_other_fits(file, folder):
     fits.PrimaryHDU(np.zeros((9, 9), np.float32)).writeto(folder / file.name)
 
 
-def aligned_only(file, folder):
+def drop_masks(file, folder):
     write_changed_copy(file, folder, lambda hdus: [hdus.pop() for _ in range(6)])
 
 
-def swapped(file, folder):
+def swap_hdus(file, folder):
     write_changed_copy(file, folder, lambda hdus: hdus.insert(1, hdus.pop(4)))
 
 
-def one_mask_smaller(file, folder):
+def shrink_one_mask(file, folder):
     def cut(hdus):
         hdus[7] = fits.CompImageHDU(hdus[7].data[:-1], name="CR")
 
     write_changed_copy(file, folder, cut)
 
 
-def no_gain(file, folder):
+def remove_gain(file, folder):
     write_changed_copy(file, folder, lambda hdus: hdus[3].header.remove("GAIN"))
 
 
-BAD = [
-    (half, "not a whole FITS file"),
-    (text, "not a whole FITS file"),
-    (foreign, "expected the number of frames as FRMTOTAL of the primary header, found no FRMTOTAL"),
+FAULTY_FILES = [
+    (write_half, "not a whole FITS file"),
+    (write_text_file, "not a whole FITS file"),
+    (write_other_fits, "expected the number of frames as FRMTOTAL of the primary header, found no FRMTOTAL"),
     (
-        aligned_only,
+        drop_masks,
         "expected the HDUs PRIMARY, SCI, SCI, SCI, VALID_MASK, CAT, CR, CR, CR, IGNORE, IGNORE, IGNORE, found",
     ),
-    (swapped, "expected the HDUs PRIMARY, SCI"),
-    (one_mask_smaller, "expected images of one shape, found"),
-    (no_gain, "frame 3: expected GAIN, RDNOISE and EXPTIME"),
+    (swap_hdus, "expected the HDUs PRIMARY, SCI"),
+    (shrink_one_mask, "expected images of one shape, found"),
+    (remove_gain, "frame 3: expected GAIN, RDNOISE and EXPTIME"),
 ]
 
 
-@pytest.mark.parametrize(("spoil", "reason"), BAD, ids=[spoil.__name__ for spoil, _ in BAD])
-def test_a_bad_file_is_named_and_skipped_or_refused(lco_files, tmp_path, caplog, spoil, reason):
+@pytest.mark.parametrize(("spoil", "reason"), FAULTY_FILES, ids=[spoil.__name__ for spoil, _ in FAULTY_FILES])
+def test_a_faulty_file_is_named_and_skipped_or_refused(lco_files, tmp_path, caplog, spoil, reason):
     folder = tmp_path / "masked_fits"
     folder.mkdir()
     spoil(lco_files[0], folder)
@@ -177,10 +177,10 @@ def test_a_bad_file_is_named_and_skipped_or_refused(lco_files, tmp_path, caplog,
     assert "\n" not in str(refused.value)
 
 
-def test_a_folder_without_files_and_one_of_bad_files_only_are_refused(lco_files, tmp_path):
+def test_a_folder_without_a_valid_file_is_refused(lco_files, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no file \*_masks.fits below"):
         LCO(root=str(tmp_path / "root"), folder=str(tmp_path)).prepare_data()
-    text(lco_files[0], tmp_path)
+    write_text_file(lco_files[0], tmp_path)
     with pytest.raises(ValueError, match=r"none of 1 file\(s\) could be read"):
         LCO(root=str(tmp_path / "root"), folder=str(tmp_path)).prepare_data()
     with pytest.raises(FileNotFoundError, match="no such folder"):

@@ -1,4 +1,4 @@
-"""Simulated exposures of one field: the same sky, other hits, marked as simulated wherever they go."""
+"""Test simulated exposures of one field: the same stars, different hits, marked as simulated in every file."""
 
 import numpy as np
 import pytest
@@ -18,21 +18,21 @@ def triple():
     return simulate_triple("1m0", [6], (200, 240), rate=30)
 
 
-def test_exposures_of_a_field_have_the_same_stars_and_other_hits(triple):
+def test_exposures_of_a_field_have_the_same_stars_and_different_hits(triple):
     lights = [e.light for e in triple.exposures]
     for other in (1, 2):
-        # Stars are where the shift of the WCS puts them: the best of all whole shifts is within a pixel of it.
+        # The shift in whole pixels that matches the stars best is within a pixel of that of the WCS.
         first, second = (triple.exposures[k].exposure.header for k in (0, other))
-        told = [second[f"CRPIX{axis}"] - first[f"CRPIX{axis}"] for axis in (2, 1)]
+        wcs_shift = [second[f"CRPIX{axis}"] - first[f"CRPIX{axis}"] for axis in (2, 1)]
         spectrum = np.conj(np.fft.fft2(lights[0])) * np.fft.fft2(lights[other])
         peak = np.unravel_index(np.fft.ifft2(spectrum).real.argmax(), lights[0].shape)
         found = [(p + n // 2) % n - n // 2 for p, n in zip(peak, lights[0].shape, strict=True)]
-        assert np.abs(np.subtract(found, told)).max() < 1.2
+        assert np.abs(np.subtract(found, wcs_shift)).max() < 1.2
         assert not (triple.exposures[0].core & triple.exposures[other].core).sum() > 1
     assert all(e.core.sum() > 8 for e in triple.exposures)
 
 
-def test_the_known_noise_is_that_of_the_pixels(triple):
+def test_the_recorded_noise_is_that_of_the_pixels(triple):
     for e in triple.exposures:
         frame, empty = e.exposure.frame, (e.charge == 0) & (e.light < 0.1 * e.noise)
         assert frame.gain == 1
@@ -46,7 +46,7 @@ def test_seeing_and_sky_differ_between_exposures(triple):
 
 @pytest.mark.parametrize("telescope", CLASSES)
 def test_most_hits_have_one_or_two_pixels(telescope):
-    # Many times nature's particles on a small CCD: they hardly overlap.
+    # A rate far above the natural one, on a small CCD, where hits still hardly overlap.
     sizes = []
     for e in simulate_triple(
         telescope, [7], (256, 256), frames=2, rate={"0m4": 900, "1m0": 300, "2m0": 80}[telescope]
@@ -58,7 +58,7 @@ def test_most_hits_have_one_or_two_pixels(telescope):
 
 
 @pytest.mark.parametrize("telescope", CLASSES)
-def test_the_classes_are_those_of_the_observatory(telescope):
+def test_telescope_classes_have_the_ccds_and_seeing_of_the_observatory(telescope):
     ccd = CCDS[telescope]
     assert (ccd.shape, ccd.pixel_scale) == {
         "0m4": ((2048, 3072), 0.571),
@@ -69,7 +69,7 @@ def test_the_classes_are_those_of_the_observatory(telescope):
     assert lco_band(telescope, "r").seeing == {"0m4": 2.07, "1m0": 2.04, "2m0": 1.44}[telescope]
 
 
-def test_the_larger_the_telescope_the_more_light():
+def test_larger_telescopes_collect_more_light():
     bands = [lco_band(telescope, "r") for telescope in CLASSES]
     assert [b.zero_point for b in bands] == sorted(b.zero_point for b in bands)
     assert bands[2].sky[0] / bands[0].sky[0] == pytest.approx(25)
@@ -82,7 +82,7 @@ def test_a_seed_determines_every_pixel(triple):
     assert not np.array_equal(images[0][0], images[2][0])
 
 
-def test_true_masks_leave_out_what_the_data_set_leaves_out(triple):
+def test_the_true_masks_ignore_edges_and_sources_as_the_data_set_does(triple):
     masked = triple.masked()
     for e, hits, ignore in zip(triple.exposures, masked.hits, masked.ignore, strict=True):
         assert np.array_equal(hits, e.core & (ignore == 0))
@@ -91,7 +91,7 @@ def test_true_masks_leave_out_what_the_data_set_leaves_out(triple):
         assert 0.001 < np.mean((ignore & SOURCE) > 0) < 0.4
 
 
-def test_an_archive_is_marked_as_simulated_and_made_once(tmp_path):
+def test_a_simulated_archive_is_marked_as_such_and_written_once(tmp_path):
     settings = dict(sequences={"0m4": 1, "2m0": 1}, shape=(64, 64), frames=4, rate=50)
     home = simulated_archive(str(tmp_path), **settings)
     files = sorted((home / "test_set" / "masked_fits").iterdir())
@@ -117,6 +117,6 @@ def test_an_archive_is_marked_as_simulated_and_made_once(tmp_path):
         (("1m0", [0], (64, 64), 3, -1.0), "rate=-1.0: expected at least one frame and a rate of zero or more"),
     ],
 )
-def test_impossible_fields_are_refused_in_a_sentence(arguments, sentence):
+def test_invalid_settings_of_a_field_are_refused(arguments, sentence):
     with pytest.raises(ValueError, match=sentence):
         simulate_triple(*arguments)

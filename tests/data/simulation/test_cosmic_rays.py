@@ -1,4 +1,4 @@
-"""What the simulated cosmic rays promise: the physics of textbooks, the rates of a real camera."""
+"""Test simulated cosmic rays against published energy losses and ranges, and against the hit rate of a real camera."""
 
 import math
 from dataclasses import replace
@@ -53,12 +53,12 @@ def losses(momentum, depth, step, muons, rng):
 
 
 def test_muons_lose_116_kev_in_300_um_of_silicon_on_average():
-    # Particle Data Group: 388 eV/um for the muon of the least loss, at 0.35 GeV/c.
+    # Particle Data Group: 388 eV/um for a minimum-ionising muon, at 0.35 GeV/c.
     mean = losses(0.35e9, 300.0, 1.5, 50_000, np.random.default_rng(1)).mean() / 1e3
     assert mean == pytest.approx(116, rel=0.05)
 
 
-def test_muons_most_often_leave_82_kev_in_300_um_of_silicon():
+def test_the_most_probable_loss_of_muons_in_300_um_of_silicon_is_82_kev():
     rng = np.random.default_rng(1)
     slab = Slab(pixel=15.0, thickness=300.0, substrate=0.0, diffusion_min=2.0, diffusion_max=7.3)
     charges = []
@@ -74,7 +74,7 @@ def test_muons_most_often_leave_82_kev_in_300_um_of_silicon():
     assert np.median(energy) > 86  # skewed: delta rays
 
 
-def test_electrons_of_100_kev_reach_as_deep_as_measured():
+def test_the_range_of_100_kev_electrons_is_the_measured_one():
     # Katz & Penfold 1952: an extrapolated range of 58 um; 13-17 % of the electrons are scattered back (mostly early).
     rng = np.random.default_rng(1)
     slab = Slab(pixel=1.0, thickness=1000.0, substrate=0.0, diffusion_min=0.1, diffusion_max=0.1)
@@ -87,7 +87,7 @@ def test_electrons_of_100_kev_reach_as_deep_as_measured():
     assert deep + (deep - shallow) / 2 == pytest.approx(58, rel=0.15)
 
 
-def test_compton_recoils_keep_below_the_edge_and_to_the_mean_of_klein_and_nishina():
+def test_compton_recoils_have_the_compton_edge_and_the_klein_nishina_mean():
     rng = np.random.default_rng(1)
     energy, angle = np.array([compton_recoil(662e3, rng) for _ in range(5000)]).T
     assert energy.max() <= 478e3  # the edge for 137Cs
@@ -97,7 +97,7 @@ def test_compton_recoils_keep_below_the_edge_and_to_the_mean_of_klein_and_nishin
 
 @pytest.mark.parametrize("sigma", [0.7, 3.0, 9.0])
 @pytest.mark.parametrize("place", [(160.0, 160.0), (163.1, 155.7)])
-def test_a_cloud_of_charge_is_conserved_and_centred(place, sigma):
+def test_a_charge_cloud_keeps_its_charge_and_centre(place, sigma):
     image = np.zeros((32, 32), np.float32)
     deposit(image, *place, sigma, 1000.0, 10.0)
     assert image.sum() == pytest.approx(1000, rel=3e-4)
@@ -106,7 +106,7 @@ def test_a_cloud_of_charge_is_conserved_and_centred(place, sigma):
     assert (image * rows).sum() / 1000 == pytest.approx(place[1], abs=0.5 * 10 if sigma < 3 else 0.5)
 
 
-def test_a_cloud_on_the_edge_leaves_half_its_charge():
+def test_a_charge_cloud_at_the_edge_deposits_half_its_charge():
     image = np.zeros((8, 8), np.float32)
     deposit(image, 0.0, 40.0, 3.0, 1000.0, 10.0)
     assert image.sum() == pytest.approx(500, rel=1e-3)
@@ -114,7 +114,7 @@ def test_a_cloud_on_the_edge_leaves_half_its_charge():
     assert image.sum() == pytest.approx(500, rel=1e-3)
 
 
-def test_same_seed_same_hits():
+def test_the_same_seed_gives_the_same_hits():
     first, again, other = (cosmic_rays(SMALL, 600.0, np.random.default_rng(seed)) for seed in (3, 3, 4))
     assert first.dtype == np.float32
     assert first.shape == SMALL.shape
@@ -122,7 +122,7 @@ def test_same_seed_same_hits():
     assert not np.array_equal(first, other)
 
 
-def test_charge_is_in_whole_electrons():
+def test_charge_is_a_whole_number_of_electrons():
     image = cosmic_rays(SMALL, 600.0, np.random.default_rng(0))
     assert image.min() == 0
     assert np.array_equal(image, np.round(image))
@@ -152,7 +152,7 @@ def test_thin_ccds_show_mostly_one_and_two_pixel_hits():
     assert 0.5 < np.mean(sizes <= 2) < 0.95
 
 
-def test_rates_and_charge_scatter_only_when_asked():
+def test_rates_and_charge_scatter_only_if_configured():
     still = {"rate_scatter": 0.0, "charge_scatter": 0.0, "diffusion_scatter": 0.0}
     none = Rates(muons=0, compton=0, spots=0)
     assert not cosmic_rays(SMALL, 600.0, np.random.default_rng(0), none, **still).any()
@@ -168,18 +168,18 @@ def test_rates_and_charge_scatter_only_when_asked():
 
 
 @pytest.mark.parametrize("exptime", [0.0, -90.0, math.nan, math.inf])
-def test_a_bad_exptime_is_refused_by_its_value(exptime):
+def test_an_invalid_exptime_is_refused_with_its_value(exptime):
     with pytest.raises(ValueError, match=f"exptime = {exptime} s"):
         cosmic_rays(SMALL, exptime, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("name", ["rate_scatter", "charge_scatter", "diffusion_scatter"])
-def test_a_bad_scatter_is_refused_by_name(name):
+def test_an_invalid_scatter_is_refused_by_name(name):
     with pytest.raises(ValueError, match=rf"{name} = 1\.5"):
         cosmic_rays(SMALL, 90.0, np.random.default_rng(0), **{name: 1.5})
 
 
-def test_a_bad_tilt_or_rate_is_refused():
+def test_an_invalid_zenith_angle_or_rate_is_refused():
     with pytest.raises(ValueError, match="zenith_angle = 120"):
         cosmic_rays(SMALL, 90.0, np.random.default_rng(0), zenith_angle=120)
     with pytest.raises(ValueError, match="muons = -1"):
@@ -188,9 +188,9 @@ def test_a_bad_tilt_or_rate_is_refused():
         Rates(electron_fraction=2)
 
 
-def test_without_a_folder_for_its_cache_numba_compiles_all_the_same():
+def test_numba_compiles_without_a_writable_cache_folder():
     names = {}
-    exec("def double(x):\n    return 2 * x", names)  # of no file: numba finds no folder that goes with it
+    exec("def double(x):\n    return 2 * x", names)  # a function without a file, for which numba has no cache folder
     with pytest.raises(RuntimeError, match="cannot cache function"):
         njit(cache=True)(names["double"])
     assert compiled(names["double"])(2.5) == 5.0

@@ -1,4 +1,4 @@
-"""A telescope that does not follow the sky makes lines of its stars, one out of focus rings; no light is lost."""
+"""Test that trailing makes lines of stars, that defocus makes rings, and that both keep the light."""
 
 import numpy as np
 import pytest
@@ -10,25 +10,25 @@ SHAPE = (64, 96)
 
 
 def moments(kernel):
-    """Return the variances along rows, along columns, and of both together."""
+    """Compute the second moments of a kernel: xx, yy and xy, px^2."""
     places = np.arange(len(kernel)) - len(kernel) // 2
     y, x = np.meshgrid(places, places, indexing="ij")
     return [(kernel * product).sum() for product in (x * x, y * y, x * y)]
 
 
-def test_a_telescope_that_follows_and_is_in_focus_changes_nothing():
+def test_without_trailing_and_defocus_nothing_changes():
     light = np.random.default_rng(0).uniform(0, 100, SHAPE).astype(np.float32)
     np.testing.assert_allclose(Smear()(light), light, atol=1e-4)
 
 
 @pytest.mark.parametrize("angle", [0.0, 0.6, 2.0])
-def test_a_trail_is_as_long_as_it_is_told_and_in_its_direction(angle):
+def test_a_trail_has_the_given_length_and_direction(angle):
     x, y, both = moments(Smear(trail=20.0, angle=angle).kernel())
     assert x + y == pytest.approx(20.0**2 / 12, rel=0.05)  # the variance of a uniform line; pixels add a little
     assert 0.5 * np.arctan2(2 * both, x - y) % np.pi == pytest.approx(angle, abs=0.02)
 
 
-def test_a_star_out_of_focus_is_a_ring_with_a_shadow():
+def test_a_defocused_star_is_a_ring_around_the_central_obstruction():
     kernel = Smear(defocus=10.0, hole=0.5).kernel()
     middle = len(kernel) // 2
     assert kernel[middle, middle] == 0
@@ -37,7 +37,7 @@ def test_a_star_out_of_focus_is_a_ring_with_a_shadow():
     assert kernel.sum() == pytest.approx(1)
 
 
-def test_light_away_from_the_edge_is_kept():
+def test_light_away_from_the_edge_is_conserved():
     light = np.zeros(SHAPE, np.float32)
     light[30, 40] = 1000
     smeared = Smear(trail=9.0, angle=1.0)(light)
@@ -45,7 +45,7 @@ def test_light_away_from_the_edge_is_kept():
     assert smeared.max() < 200
 
 
-def test_a_part_of_the_telescopes_smears_within_the_ranges():
+def test_the_given_fraction_of_telescopes_trails_or_is_defocused_within_the_ranges():
     drawn = [draw_smear(0.4, np.random.default_rng(seed)) for seed in range(400)]
     assert 0.3 < np.mean([one is not None for one in drawn]) < 0.5
     for one in drawn:
@@ -56,7 +56,7 @@ def test_a_part_of_the_telescopes_smears_within_the_ranges():
             assert HOLE[0] <= one.hole <= HOLE[1]
 
 
-def test_a_smeared_scene_has_the_sky_and_sources_of_the_sharp_one():
+def test_a_smeared_scene_has_the_sky_of_the_sharp_one_and_lower_peaks():
     sharp, smeared = (
         next(r.make().image for r in RandomScience({"train": 1}, SHAPE, smeared=part).recipes("train"))
         for part in (0.0, 1.0)
@@ -65,14 +65,14 @@ def test_a_smeared_scene_has_the_sky_and_sources_of_the_sharp_one():
     assert smeared.max() < sharp.max()
 
 
-def test_scenes_without_smear_keep_their_recipes():
+def test_scenes_without_smear_keep_their_cache_keys():
     plain, other, smeared = (
-        RandomScience({"train": 1}, SHAPE, **told).recipes("train")[0].key
-        for told in ({}, {"smeared": 0.0}, {"smeared": 0.3})
+        RandomScience({"train": 1}, SHAPE, **settings).recipes("train")[0].key
+        for settings in ({}, {"smeared": 0.0}, {"smeared": 0.3})
     )
     assert plain == other != smeared
 
 
-def test_a_part_that_is_none_is_refused():
+def test_an_invalid_smeared_fraction_is_refused():
     with pytest.raises(ValueError, match=r"smeared = 1\.5"):
         RandomScience({"train": 1}, SHAPE, smeared=1.5).recipes("train")

@@ -1,4 +1,4 @@
-"""Every frame of the random cameras is of another one, within the ranges that the docs tell."""
+"""Test that each frame of the randomised cameras has another camera, within the documented ranges."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def test_a_camera_lies_within_the_ranges():
         assert ccd.shape == SHAPE
 
 
-def test_thin_and_thick_silicon_come_alike():
+def test_thin_and_thick_ccds_are_equally_frequent():
     drawn = [draw_camera(SHAPE, np.random.default_rng(seed)).thickness for seed in range(400)]
     assert 0.4 < np.mean(np.array(drawn) < np.sqrt(np.prod(random_cameras.THICKNESS))) < 0.6
 
@@ -79,7 +79,7 @@ def test_the_same_recipe_gives_the_same_pixels(source):
     assert first.shape == SHAPE
 
 
-def test_a_dark_knows_its_hits_and_a_scene_calls_nothing_bad():
+def test_a_dark_records_its_hits_and_a_scene_has_no_bad_pixels():
     dark = RandomDarks({"train": 1}, (256, 256)).recipes("train")[0].make()
     assert (dark.hits > 0).any()
     scenes = [r.make() for r in RandomScience({"train": 4}, SHAPE).recipes("train")]
@@ -87,11 +87,12 @@ def test_a_dark_knows_its_hits_and_a_scene_calls_nothing_bad():
     assert not any(scene.read_out for scene in scenes)
 
 
-def test_stars_can_be_hardly_wider_than_a_pixel_and_what_is_drawn_else_stays():
+def test_the_range_of_seeing_changes_no_other_random_value():
     wide, narrow = (
-        RandomScience({"train": 1}, (256, 256), **told).recipes("train")[0] for told in ({}, {"seeing": (1.2, 1.3)})
+        RandomScience({"train": 1}, (256, 256), **settings).recipes("train")[0]
+        for settings in ({}, {"seeing": (1.2, 1.3)})
     )
-    assert wide.key != narrow.key, "frames of other telescopes are other frames"
+    assert wide.key != narrow.key, "another range of seeing is another cache key"
     assert (
         wide.key == RandomScience({"train": 1}, (256, 256), seeing=list(random_cameras.SEEING)).recipes("train")[0].key
     )
@@ -106,11 +107,11 @@ def test_stars_can_be_hardly_wider_than_a_pixel_and_what_is_drawn_else_stays():
 
 
 @pytest.mark.parametrize("seeing", [(0.5, 2.0), (3.0, 2.0), (2.0,)])
-def test_stars_narrower_than_a_pixel_are_refused(seeing):
+def test_an_invalid_range_of_seeing_is_refused(seeing):
     with pytest.raises(ValueError, match="from 1 pixel on"):
         RandomScience({"train": 1}, SHAPE, seeing=seeing).recipes("train")
 
 
-def test_a_shape_that_is_none_is_refused():
+def test_an_invalid_shape_is_refused():
     with pytest.raises(ValueError, match="rows and columns"):
         draw_camera([64], np.random.default_rng(0))

@@ -1,4 +1,4 @@
-"""Real sky and real hits: a coadd exposed again, the footprints of a table, cutouts with a pipeline's flags."""
+"""Test sources of real sky and real hits: exposures from a coadd, hit footprints, cutouts with pipeline flags."""
 
 import logging
 from dataclasses import replace
@@ -26,7 +26,7 @@ def footprints(real):
 
 @pytest.fixture
 def table(real):
-    """The pixels of each hit of the table, read here by hand: number -> electrons."""
+    """Read the pixel values of each hit from the table, independently of the package: number -> electrons."""
     with fits.open(real("cr/itl_cosmic_rays.fits.gz")) as hdus:
         rows = hdus[1].data
         lines = [(int(n), np.asarray(v, float)) for n, v in zip(rows["fp_id"], rows["pixel_values"], strict=True)]
@@ -38,11 +38,11 @@ def cutouts(real):
     return FlaggedCutouts(str(real("decam/cutouts") / "*.fits"))
 
 
-# --------------------------------------------------------------------------------------------------------- the coadd
+# --------------------------------------------------------------------------------------------------------- coadds
 
 
 @pytest.mark.parametrize("band", ["g", "z"])
-def test_a_coadd_exposed_again_has_the_sky_and_the_noise_that_were_asked_for(real, monkeypatch, band):
+def test_an_exposure_from_a_coadd_has_the_sky_and_noise_of_its_band(real, monkeypatch, band):
     monkeypatch.setitem(BANDS, band, replace(BANDS[band], sky=(5.0, 5.0)))
     source = Coadd(str(real("decam/des_coadd_g.fits.fz")), frames={"validation": 1}, bands=(band,))
     scene = source.recipes("validation")[0].make()
@@ -54,7 +54,7 @@ def test_a_coadd_exposed_again_has_the_sky_and_the_noise_that_were_asked_for(rea
     assert scene.image.dtype == np.float32
 
 
-def test_a_coadd_keeps_the_light_of_its_stars(real):
+def test_an_exposure_from_a_coadd_keeps_the_flux_of_stars(real):
     path = real("decam/des_coadd_g.fits.fz")
     source = Coadd(str(path), frames={"validation": 1}, bands=("g",))
     scene = source.recipes("validation")[0].make()
@@ -65,13 +65,15 @@ def test_a_coadd_keeps_the_light_of_its_stars(real):
         masked = np.asarray(hdus["MASK"].data)[:, start : start + scene.shape[1]] != 0
     bright = (part > 100) & ~masked
     ratio = (scene.image - np.median(scene.image))[bright].sum() / part[bright].sum()
-    assert ratio == pytest.approx(90 * 10 ** (0.4 * (25.001 - 30)), rel=0.02)  # ADU of an exposure for a count
+    assert ratio == pytest.approx(
+        90 * 10 ** (0.4 * (25.001 - 30)), rel=0.02
+    )  # ADU of an exposure per count of the coadd
 
 
-# ------------------------------------------------------------------------------------------------------ the footprints
+# -------------------------------------------------------------------------------------------------------- footprints
 
 
-def test_the_table_has_1059_hits_and_each_is_on_one_side(footprints):
+def test_each_of_the_1059_hits_of_the_table_is_in_one_split(footprints):
     everything = replace(footprints, min_pixels=0, min_charge=-np.inf)
     numbers = [hit for which in SPLITS for hit in everything.hits(which)]
     assert len(numbers) == len(set(numbers)) == 1059
@@ -84,20 +86,20 @@ def test_small_hits_are_dropped(footprints, table):
     assert len(kept) == 668
 
 
-def test_a_hit_keeps_its_pixels_and_its_charge_wherever_it_is_laid(footprints, table):
-    # A dark of one split, hit by hit: each connected patch of charge that is alone and inside is one of the table's.
+def test_a_hit_keeps_its_charge_at_any_position(footprints, table):
+    # Each connected patch of charge that touches no other hit and no edge has the charge of a hit of the table.
     hits = np.concatenate([recipe.make().hits for recipe in footprints.recipes("test")], axis=1)
     known = sorted(table[n].sum() for n in footprints.hits("test"))
     labels, number = ndimage.label(hits != 0, np.ones((3, 3)))
     charges = ndimage.sum(hits, labels, range(1, number + 1))
     nearest = np.min(np.abs(charges[:, None] - np.array(known)), axis=1)
-    assert np.mean(nearest < 1) > 0.7  # the others cross each other or an edge
+    assert np.mean(nearest < 1) > 0.7  # the others overlap or touch an edge
 
 
 def test_scatter_keeps_the_charge_of_hits_that_lie_inside_and_cuts_the_others():
     stamp = np.arange(1, 7, dtype=np.float32).reshape(2, 3)
     rng = np.random.default_rng(0)
-    whole, cut, ways = 0, 0, set()
+    whole, cut, orientations = 0, 0, set()
     for _ in range(300):
         image = scatter([7], {7: stamp}, (8, 9), rng)
         edge = image.copy()
@@ -107,41 +109,41 @@ def test_scatter_keeps_the_charge_of_hits_that_lie_inside_and_cuts_the_others():
         else:
             whole += 1
             assert image.sum() == stamp.sum()
-            ways.add(image[image > 0].tobytes())
+            orientations.add(image[image > 0].tobytes())
     assert image.shape == (8, 9)
     assert whole > 50
     assert cut > 50
-    assert len(ways) == 8  # turned and mirrored
-    assert scatter([7, 7], {7: np.full((1, 1), 5, np.float32)}, (1, 1), rng) == 10  # one hit on the other
+    assert len(orientations) == 8  # rotated and mirrored
+    assert scatter([7, 7], {7: np.full((1, 1), 5, np.float32)}, (1, 1), rng) == 10  # two overlapping hits
 
 
-def test_a_dark_of_footprints_has_the_rate_that_was_asked_for(footprints):
+def test_a_dark_of_footprints_has_the_configured_rate(footprints):
     recipes = replace(footprints, frames={"train": 4}, rate=20.0).recipes("train")
     counted = [ndimage.label(r.make().hits > 0, np.ones((3, 3)))[1] for r in recipes]
     expected = [20.0 * exptime * 256 * 256 / (4096 * 2048) for exptime in (1200, 800, 720, 600)]
-    assert 0.7 < sum(counted) / sum(expected) < 1.1  # hits that cross count as one
+    assert 0.7 < sum(counted) / sum(expected) < 1.1  # overlapping hits count as one
 
 
-# ----------------------------------------------------------------------------------------------------------- the files
+# -------------------------------------------------------------------------------------------------------------- files
 
 
-def test_files_of_one_folder_are_in_one_split_if_it_is_asked_for(tmp_path):
+def test_with_by_folder_the_files_of_a_folder_are_in_one_split(tmp_path):
     for number in range(24):
         path = tmp_path / f"field-{number % 4}" / f"{number}.fits"
         path.parent.mkdir(exist_ok=True)
         path.touch()
     source = Files(str(tmp_path / "*" / "*.fits"), by_folder=True)
-    dealt = {which: [int(recipe.name) for recipe in source.recipes(which)] for which in SPLITS}
-    assert sorted(number for own in dealt.values() for number in own) == list(range(24))
-    fields = [{number % 4 for number in own} for own in dealt.values()]
+    splits = {which: [int(recipe.name) for recipe in source.recipes(which)] for which in SPLITS}
+    assert sorted(number for own in splits.values() for number in own) == list(range(24))
+    fields = [{number % 4 for number in own} for own in splits.values()]
     assert all(fields)
     assert sum(len(own) for own in fields) == 4
 
 
-# --------------------------------------------------------------------------------------------------------- the cutouts
+# ------------------------------------------------------------------------------------------------------------ cutouts
 
 
-def test_the_31_cutouts_of_29_exposures_have_449_flagged_pixels_of_5_hits_in_4_of_them(cutouts):
+def test_the_real_cutouts_have_five_flagged_hits(cutouts):
     labelled = cutouts.labelled()
     assert len({recipe.name for recipe, _ in labelled}) == len(labelled) == 31
     assert len({recipe.name[: len("150110_053718")] for recipe, _ in labelled}) == 29
@@ -159,14 +161,14 @@ def test_the_31_cutouts_of_29_exposures_have_449_flagged_pixels_of_5_hits_in_4_o
         assert frame.band in {"g", "r", "z"}
 
 
-def test_the_flagged_hits_are_brighter_than_their_ring(cutouts):
+def test_flagged_hits_are_brighter_than_their_ring(cutouts):
     for recipe, truth in cutouts.labelled():
         if (truth == CORE).any():
             image = recipe.make().image
             assert np.median(image[truth == CORE]) > np.median(image[truth == RING])
 
 
-def test_both_ways_of_writing_flags_are_known(real):
+def test_flags_are_read_as_codes_or_as_bits(real):
     older = FlaggedCutouts(str(real("decam/cutouts") / "*_V3.5.3.fits"))
     truths = {recipe.name: truth for recipe, truth in older.labelled()}
     bits = "150110_053718_S4_100x101_V3.5.3"  # 2: saturated, 64: bleeding
@@ -200,7 +202,7 @@ PLACE = {"MJD-OBS": 57032.2, "CCDNUM": 28, "PLVER": "V4.8.2", "CRPIX1": 1854.2, 
 @pytest.mark.parametrize(
     ("cards", "kept"),
     [
-        ({"CRPIX1": 1855.2, "CRPIX2": -1023.0}, ["a"]),  # the real ones: one pixel apart
+        ({"CRPIX1": 1855.2, "CRPIX2": -1023.0}, ["a"]),  # one pixel apart, as in the real cutouts
         ({"PLVER": "V4.8.2a"}, ["b"]),
         ({"PLVER": "V4.10"}, ["b"]),
         ({"CRPIX2": -1016.0}, ["a"]),  # a row in common
@@ -211,18 +213,18 @@ PLACE = {"MJD-OBS": 57032.2, "CCDNUM": 28, "PLVER": "V4.8.2", "CRPIX1": 1854.2, 
         ({"CCDNUM": None}, ["a", "b"]),
     ],
 )
-def test_of_pixels_that_were_reduced_twice_the_newest_version_counts(tmp_path, caplog, cards, kept):
+def test_of_duplicate_reductions_the_newest_is_used(tmp_path, caplog, cards, kept):
     for name, own in (("a", PLACE), ("b", PLACE | {"PLVER": "V3.9"} | cards)):
         own = {word: value for word, value in own.items() if value is not None}
         write_cutout(tmp_path / f"{name}.fits", np.zeros((9, 9), np.int32), **own)
     with caplog.at_level(logging.INFO):
         assert [recipe.name for recipe, _ in FlaggedCutouts(str(tmp_path / "*.fits")).labelled()] == kept
-    said = [record.getMessage() for record in caplog.records]
+    messages = [record.getMessage() for record in caplog.records]
     left = {"a", "b"} - set(kept)
     path = f"{tmp_path}/{{}}.fits is left out: a newer pipeline reduced the same pixels, {kept[0]}.fits"
-    assert said == [path.format(name) for name in left]
+    assert messages == [path.format(name) for name in left]
     assert [recipe.name for recipe, _ in FlaggedCutouts(str(tmp_path / "*.fits")).labelled()] == kept
-    assert len(caplog.records) == len(said), "it is said once"
+    assert len(caplog.records) == len(messages), "logged once"
 
 
 def test_a_cutout_without_flags_is_refused_by_name(tmp_path):
@@ -231,7 +233,7 @@ def test_a_cutout_without_flags_is_refused_by_name(tmp_path):
         FlaggedCutouts(str(tmp_path / "*.fits")).labelled()
 
 
-def test_the_masked_core_of_a_coadds_star_rises_until_it_saturates_and_is_not_bad(tmp_path):
+def test_the_masked_core_of_a_star_in_a_coadd_is_saturated_and_not_bad(tmp_path):
     image, mask = np.full((60, 60), 2_000.0, np.float32), np.zeros((60, 60), np.uint8)
     mask[20:41, 20:41] = 1
     hdus = [fits.PrimaryHDU(image, fits.Header({"SATURATE": 30_000.0})), fits.ImageHDU(mask, name="MASK")]
@@ -245,4 +247,4 @@ def test_the_masked_core_of_a_coadds_star_rises_until_it_saturates_and_is_not_ba
     assert scene.image[30, 30] > scene.saturation > scene.image[30, 20] > 1.2 * scene.image[30, 19]
     exposed = read_out(scene, np.random.default_rng(0))
     column = exposed.image[:, 30] > 0.99 * exposed.saturation
-    assert column.sum() > (scene.image[:, 30] > scene.saturation).sum(), "it bleeds along its column"
+    assert column.sum() > (scene.image[:, 30] > scene.saturation).sum(), "charge bleeds along the column"

@@ -1,4 +1,4 @@
-"""Real frames with truth planes as a test set, on tiny files in the layout of the real ones."""
+"""Test real frames with truth planes as a test set, on small files in the layout of the real ones."""
 
 import numpy as np
 import pytest
@@ -13,20 +13,21 @@ SHAPE = (40, 30)
 HEADER = {"GAIN": 2.0, "RDNOISE": 6.0, "SATURATE": 5e4, "EXPTIME": 60.0, "FILTER": "g", "DAY-OBS": "20170817"}
 
 
-def write(path, image, **header):
+def write_image(path, image, **header):
+    """Write an image (H, W) as the extension SCI of a file."""
     plane = fits.ImageHDU(image, fits.Header(HEADER | header), name="SCI")
     fits.HDUList([fits.PrimaryHDU(), plane]).writeto(path)
 
 
 @pytest.fixture
 def night(tmp_path):
-    """Two frames of one field and one of another, with truth planes in a folder of their own."""
+    """Write two frames of one field and one of another, and their truth planes into a folder ``truth``."""
     rng = np.random.default_rng(0)
     (tmp_path / "truth").mkdir()
     for name, band in [("a", "g"), ("b", "g"), ("c", "r")]:
         image = rng.normal(500, 20, SHAPE).astype(np.float32)
         image[0, 0] = np.nan
-        write(tmp_path / f"{name}.fits", image, FILTER=band)
+        write_image(tmp_path / f"{name}.fits", image, FILTER=band)
         truth = np.zeros(SHAPE, np.uint8)
         truth[9:12, 9:12], truth[10, 10], truth[20], truth[0, 0] = 2, 1, 3, 1
         fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(truth, name="TRUTH")]).writeto(
@@ -35,12 +36,12 @@ def night(tmp_path):
     return tmp_path
 
 
-def source(night, **settings):
+def frames_with_truth(night, **settings):
     return FramesWithTruth(str(night / "*.fits"), "night", truth=str(night / "truth"), **settings)
 
 
-def test_codes_of_a_truth_plane_become_labels_and_bad_pixels_are_ignored(night):
-    test = RealTest(str(night / "cache"), source(night, field_keywords=["FILTER", "DAY-OBS"]), "night")
+def test_truth_planes_become_labels_and_bad_pixels_are_ignored(night):
+    test = RealTest(str(night / "cache"), frames_with_truth(night, field_keywords=["FILTER", "DAY-OBS"]), "night")
     test.prepare_data()
     (test_set,) = test.test_sets()
     assert (test_set.name, test_set.provenance, len(test_set.folders)) == ("night", "real", 3)
@@ -60,40 +61,40 @@ def test_the_median_dark_is_subtracted(night):
     pattern = rng.uniform(100, 200, SHAPE).astype(np.float32)
     for number in range(3):
         dark = pattern.copy()
-        dark[number, 5] = 9000  # a hit, in one of the three
-        write(night / f"dark{number}.fit", dark)
-    plain = source(night).labelled_recipes()[0].make()[0]
-    recipe = source(night, darks=str(night / "dark*.fit")).labelled_recipes()[0]
+        dark[number, 5] = 9000  # a hit in each dark at another pixel
+        write_image(night / f"dark{number}.fit", dark)
+    plain = frames_with_truth(night).labelled_recipes()[0].make()[0]
+    recipe = frames_with_truth(night, darks=str(night / "dark*.fit")).labelled_recipes()[0]
     frame = recipe.make()[0]
     good = ~frame.bad
     np.testing.assert_allclose(frame.image[good], (plain.image - pattern)[good], rtol=1e-4)
     assert frame.saturation == pytest.approx(5e4 - np.median(pattern))
-    assert recipe.key != source(night).labelled_recipes()[0].key
+    assert recipe.key != frames_with_truth(night).labelled_recipes()[0].key
 
 
-def test_a_frame_may_hold_its_own_truth(tmp_path):
+def test_a_file_may_hold_frame_and_truth(tmp_path):
     truth = np.zeros(SHAPE, np.uint8)
     truth[3, 4] = 1
     image = fits.ImageHDU(np.full(SHAPE, 300, np.float32), fits.Header(HEADER), name="SCI")
     fits.HDUList([fits.PrimaryHDU(), image, fits.ImageHDU(truth, name="TRUTH")]).writeto(tmp_path / "a.fits")
     frame, labels, facts = FramesWithTruth(str(tmp_path / "a.fits"), "own").labelled_recipes()[0].make()
     assert np.argwhere(labels == CORE).tolist() == [[3, 4]]
-    assert facts == {"name": "a", "field": "a", "dilated": False}  # no ring: scored by its core alone
+    assert facts == {"name": "a", "field": "a", "dilated": False}  # without a ring, only the core is scored
     assert not frame.bad.any()
 
 
-def test_what_is_wrong_is_named(night):
+def test_missing_files_and_cards_are_named(night):
     with pytest.raises(FileNotFoundError, match=r"no file matches .*none"):
         FramesWithTruth(str(night / "none*.fits"), "night").labelled_recipes()
-    write(night / "d.fits", np.full(SHAPE, 300, np.float32))
+    write_image(night / "d.fits", np.full(SHAPE, 300, np.float32))
     with pytest.raises(FileNotFoundError, match=r"d\.fits: no truth plane d_truth\.fits"):
-        source(night).labelled_recipes()
-    write(night / "dark.fit", np.full(SHAPE, 300, np.float32), EXPTIME=30.0)
+        frames_with_truth(night).labelled_recipes()
+    write_image(night / "dark.fit", np.full(SHAPE, 300, np.float32), EXPTIME=30.0)
     (night / "d.fits").unlink()
     with pytest.raises(ValueError, match=r"dark\.fit: expected a dark like a, .* and 60 s; got .* and 30 s"):
-        source(night, darks=str(night / "dark.fit")).labelled_recipes()[0].make()
+        frames_with_truth(night, darks=str(night / "dark.fit")).labelled_recipes()[0].make()
     with pytest.raises(ValueError, match=r"expected MOON in the header"):
-        source(night, field_keywords=["FILTER", "MOON"]).labelled_recipes()[0].make()
+        frames_with_truth(night, field_keywords=["FILTER", "MOON"]).labelled_recipes()[0].make()
 
 
 @pytest.mark.parametrize(
@@ -104,9 +105,9 @@ def test_what_is_wrong_is_named(night):
         (np.zeros(SHAPE, np.uint8), "MASK", "expected an HDU named TRUTH"),
     ],
 )
-def test_a_wrong_plane_is_refused(night, plane, name, message):
+def test_an_invalid_truth_plane_is_refused(night, plane, name, message):
     path = night / "truth" / "a_truth.fits.fz"
     path.unlink()
     fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(plane, name=name)]).writeto(path)
     with pytest.raises(ValueError, match=message):
-        source(night).labelled_recipes()[0].make()
+        frames_with_truth(night).labelled_recipes()[0].make()

@@ -1,4 +1,4 @@
-"""Raw DECam exposures become darks, and what is no dark is left out with its reason. All frames here are simulated."""
+"""Test the reduction of raw DECam exposures to darks, and the checks that an exposure is dark, on simulated frames."""
 
 import logging
 import re
@@ -17,23 +17,24 @@ from helpers.raw_decam import GAINS, NOISES, dark_charge, raw_hdu, write_raw
 
 SHAPE = (512, 512)
 GAIN = sum(GAINS) / 2
-BARE = Reduction(Defects(edge=0, column=0, hot=0), limits=None)  # overscan, trimming and gains alone
+BARE = Reduction(Defects(edge=0, column=0, hot=0), limits=None)  # overscan, trimming and gains only
 
 
-def a_raw(path, charge, exptime=300.0, name="S1", seed=0, **cards):
+def write_raw_ccd(path, charge, exptime=300.0, name="S1", seed=0, **cards):
+    """Write a raw exposure of one CCD with the charge (H, W), electrons; return its path."""
     return write_raw(path, [raw_hdu(charge, name, seed)], exptime, **cards)
 
 
 @pytest.fixture(scope="module")
-def ordinary():
-    """The charge of a dark of 600 s: all, its hot pixels, its bad columns, its hits."""
+def dark_600s():
+    """Simulate a dark of 600 s: its charge, hot pixels, bad columns and hits."""
     return dark_charge(SHAPE, 600.0, seed=4)
 
 
-# -------------------------------------------------------------------------------------------------- the reduction
+# ------------------------------------------------------------------------------------------------------ reduction
 
 
-def test_overscan_row_by_row_trimming_and_gains_give_the_charge_back(tmp_path):
+def test_overscan_trimming_and_gains_restore_the_charge(tmp_path):
     charge = np.random.default_rng(0).uniform(0, 2000, (300, 200)).astype(np.float32)
     hdu = raw_hdu(charge, noise=(0.0, 0.0))
     frame = BARE(write_raw(tmp_path / "dark.fits.fz", [hdu], 300.0))
@@ -42,8 +43,8 @@ def test_overscan_row_by_row_trimming_and_gains_give_the_charge_back(tmp_path):
     assert np.abs(frame.image * frame.gain - charge).max() < GAINS[0] * 1.01  # two roundings to ADU
 
 
-def test_the_frame_says_what_the_two_amplifiers_are_together(tmp_path):
-    frame = BARE(a_raw(tmp_path / "DECam_00500238.fits.fz", np.zeros((64, 64))))
+def test_a_frame_has_the_mean_gain_and_noise_of_its_amplifiers(tmp_path):
+    frame = BARE(write_raw_ccd(tmp_path / "DECam_00500238.fits.fz", np.zeros((64, 64))))
     assert frame.gain == pytest.approx(GAIN)
     assert frame.read_noise == pytest.approx(sum(NOISES) / 2)
     assert frame.saturation == pytest.approx((44_935 - 1515) * GAINS[1] / GAIN, rel=5e-3)  # B's, without its bias
@@ -51,10 +52,10 @@ def test_the_frame_says_what_the_two_amplifiers_are_together(tmp_path):
     assert frame.name == "DECam_00500238-S1"
 
 
-def test_both_amplifiers_end_at_one_level_with_one_scale(tmp_path):
+def test_both_amplifiers_have_one_level_and_one_scale(tmp_path):
     charge = np.zeros((512, 256), np.float32)
     charge[100:400] = 4000
-    image = BARE(a_raw(tmp_path / "a.fits.fz", charge)).image
+    image = BARE(write_raw_ccd(tmp_path / "a.fits.fz", charge)).image
     left, right = image[110:390, :128], image[110:390, 128:]
     assert left.mean() == pytest.approx(4000 / GAIN, abs=0.3)
     assert right.mean() == pytest.approx(left.mean(), abs=0.3)
@@ -62,12 +63,12 @@ def test_both_amplifiers_end_at_one_level_with_one_scale(tmp_path):
     assert image[:90].std() == pytest.approx(sum(NOISES) / 2 / GAIN, rel=0.1)
 
 
-def test_a_known_gain_and_name_win_over_the_header(tmp_path):
-    frame = BARE(a_raw(tmp_path / "a.fits.fz", np.zeros((64, 64))), gain=4.0, exptime=1.0, name="mine")
+def test_given_gain_exptime_and_name_override_the_header(tmp_path):
+    frame = BARE(write_raw_ccd(tmp_path / "a.fits.fz", np.zeros((64, 64))), gain=4.0, exptime=1.0, name="mine")
     assert (frame.gain, frame.exptime, frame.name) == (4.0, 1.0, "mine")
 
 
-def test_one_ccd_of_many_is_read_by_its_name(tmp_path):
+def test_one_of_several_ccds_is_read_by_its_name(tmp_path):
     levels = {"S4": 0, "N4": 400, "N5": 800}
     hdus = [raw_hdu(np.full((64, 64), level), name, seed=level) for name, level in levels.items()]
     path = write_raw(tmp_path / "a.fits.fz", hdus, 90.0)
@@ -78,7 +79,7 @@ def test_one_ccd_of_many_is_read_by_its_name(tmp_path):
         read_frame(path, "N4")
 
 
-def test_what_the_amplifiers_lack_comes_from_the_instrument_with_a_word(tmp_path, caplog):
+def test_missing_amplifier_values_come_from_the_instrument_with_a_warning(tmp_path, caplog):
     hdu = raw_hdu(np.zeros((64, 64)))
     for word in ("GAINA", "GAINB", "RDNOISEB"):
         del hdu.header[word]
@@ -103,7 +104,7 @@ def test_what_the_amplifiers_lack_comes_from_the_instrument_with_a_word(tmp_path
         ({"GAINA": 0.0}, "GAINA = 0.0 is not a plausible gain"),
     ],
 )
-def test_amplifiers_that_make_no_ccd_are_refused_in_a_sentence(tmp_path, cards, expected):
+def test_inconsistent_amplifiers_are_refused(tmp_path, cards, expected):
     hdu = raw_hdu(np.zeros((64, 64)))
     for word, value in cards.items():
         if value is None:
@@ -119,14 +120,14 @@ def test_amplifiers_that_make_no_ccd_are_refused_in_a_sentence(tmp_path, cards, 
 # ------------------------------------------------------------------------------------------------------- defects
 
 
-def test_bad_columns_and_hot_pixels_are_found_and_hits_are_kept(tmp_path, ordinary):
-    charge, hot, columns, hits = (part.copy() for part in ordinary)
+def test_bad_columns_and_hot_pixels_are_masked_and_hits_are_kept(tmp_path, dark_600s):
+    charge, hot, columns, hits = (part.copy() for part in dark_600s)
     for column, level in ((100, 300), (300, 30)):
         charge[200:, column], columns[200:, column] = level, True
     for row, column in ((77, 51), (301, 402)):
         charge[row - 2 : row + 3, column - 2 : column + 3] = hits[row - 2 : row + 3, column - 2 : column + 3] = 0
         charge[row, column], hot[row, column] = 900, True
-    frame = Reduction(limits=None)(a_raw(tmp_path / "a.fits.fz", charge, 600.0))
+    frame = Reduction(limits=None)(write_raw_ccd(tmp_path / "a.fits.fz", charge, 600.0))
     inside = np.zeros(SHAPE, bool)
     inside[16:-16, 16:-16] = True
     assert frame.bad[~inside].all()
@@ -135,31 +136,31 @@ def test_bad_columns_and_hot_pixels_are_found_and_hits_are_kept(tmp_path, ordina
     assert frame.bad[(77, 301), (51, 402)].all()
     seen = (hits > 100) & inside & ~columns
     assert (frame.bad & seen).sum() <= 0.01 * seen.sum()
-    assert (frame.bad & inside & ~columns & ~hot).mean() < 0.004  # the rest of a part of a column
+    assert (frame.bad & inside & ~columns & ~hot).mean() < 0.004  # the other pixels of partly bad columns
 
 
-def test_known_bad_pixels_are_added(tmp_path):
+def test_a_bad_pixel_mask_is_added(tmp_path):
     known = np.zeros((64, 64), np.uint8)
     known[5, 6] = 1
     masks = [fits.ImageHDU(known * number, name=name) for number, name in enumerate(("S4", "S1"))]
     fits.HDUList([fits.PrimaryHDU(), *masks]).writeto(tmp_path / "bpm.fits")
-    path = a_raw(tmp_path / "a.fits.fz", np.zeros((64, 64)))
+    path = write_raw_ccd(tmp_path / "a.fits.fz", np.zeros((64, 64)))
     frame = Reduction(Defects(edge=0, column=0, hot=0), None, str(tmp_path / "bpm.fits"))(path)
     np.testing.assert_array_equal(frame.bad, known == 1)
 
 
-def test_an_edge_that_leaves_nothing_is_refused(tmp_path):
+def test_an_edge_as_wide_as_the_image_is_refused(tmp_path):
     with pytest.raises(FitsError, match=r"expected an edge that leaves something of \(64, 64\), got 32"):
-        Reduction(Defects(edge=32))(a_raw(tmp_path / "a.fits.fz", np.zeros((64, 64))))
+        Reduction(Defects(edge=32))(write_raw_ccd(tmp_path / "a.fits.fz", np.zeros((64, 64))))
 
 
-# --------------------------------------------------------------------------------------------------------- is it dark
+# ------------------------------------------------------------------------------------------- checks that it is dark
 
 
 @pytest.mark.parametrize(("exptime", "seed"), [(90.0, 0), (90.0, 1), (400.0, 2), (1200.0, 3), (1200.0, 4)])
-def test_an_ordinary_dark_of_any_length_passes(tmp_path, exptime, seed):
+def test_a_dark_of_any_exposure_time_passes(tmp_path, exptime, seed):
     charge, _, _, hits = dark_charge(SHAPE, exptime, seed)
-    frame = read_dark(a_raw(tmp_path / "a.fits.fz", charge, exptime, seed=seed))
+    frame = read_dark(write_raw_ccd(tmp_path / "a.fits.fz", charge, exptime, seed=seed))
     found = dark_mask(frame)
     bright = (hits > 60 * NOISES[0]) & ~frame.bad
     assert found[bright].mean() > 0.9
@@ -168,26 +169,26 @@ def test_an_ordinary_dark_of_any_length_passes(tmp_path, exptime, seed):
 
 @pytest.mark.parametrize("exptime", [90.0, 1200.0])
 @pytest.mark.parametrize("where", ["across the columns", "along the columns", "everywhere"])
-def test_a_leak_of_a_hundredth_of_the_darkest_sky_is_refused(tmp_path, exptime, where):
+def test_a_light_leak_of_one_percent_of_a_dark_sky_is_refused(tmp_path, exptime, where):
     charge, *_ = dark_charge(SHAPE, exptime, seed=5)
     leak = 0.01 * 134 / 90 * GAIN * exptime  # electrons; 134 ADU in 90 s is a dark sky in g
     rows, columns = np.indices(SHAPE) / SHAPE[0]
     share = {"across the columns": columns, "along the columns": rows, "everywhere": 1.0}[where]
     light = np.random.default_rng(0).poisson(1.1 * leak * share * np.ones(SHAPE))
     with pytest.raises(NotDark, match=r"expected at most \d+\.\d: light leaks in"):
-        read_dark(a_raw(tmp_path / "a.fits.fz", charge + light, exptime))
+        read_dark(write_raw_ccd(tmp_path / "a.fits.fz", charge + light, exptime))
 
 
 @pytest.mark.parametrize("fwhm", [3.0, 4.0, 6.0])
 @pytest.mark.parametrize("peak", [10, 300])
-def test_ten_stars_are_refused_faint_or_bright(tmp_path, ordinary, fwhm, peak):
+def test_ten_stars_are_refused_faint_or_bright(tmp_path, dark_600s, fwhm, peak):
     rng = np.random.default_rng(8)
     rows, columns = np.indices(SHAPE)
     width = fwhm / 2 / np.sqrt(2 ** (1 / 3.5) - 1)  # of a Moffat profile, as stars have it
     light = np.zeros(SHAPE)
     for row, column in rng.uniform(40, SHAPE[0] - 40, (10, 2)):
         light += peak * NOISES[0] * (1 + ((rows - row) ** 2 + (columns - column) ** 2) / width**2) ** -3.5
-    path = a_raw(tmp_path / "a.fits.fz", ordinary[0] + rng.poisson(light), 600.0)
+    path = write_raw_ccd(tmp_path / "a.fits.fz", dark_600s[0] + rng.poisson(light), 600.0)
     with pytest.raises(
         NotDark, match=r"sources like stars, \d\.\d px wide, expected fewer than 4: the shutter was open"
     ):
@@ -196,13 +197,13 @@ def test_ten_stars_are_refused_faint_or_bright(tmp_path, ordinary, fwhm, peak):
 
 
 @pytest.mark.parametrize("kind", ["object", "dome flat", "zero", ""])
-def test_another_kind_of_exposure_is_refused(tmp_path, kind):
-    path = a_raw(tmp_path / "a.fits.fz", np.zeros((64, 64)), kind=kind)
+def test_an_exposure_of_another_type_is_refused(tmp_path, kind):
+    path = write_raw_ccd(tmp_path / "a.fits.fz", np.zeros((64, 64)), kind=kind)
     with pytest.raises(NotDark, match=f"expected OBSTYPE 'dark', got '{kind}'"):
         read_dark(path)
 
 
-def test_a_dark_without_an_exposure_is_refused(tmp_path):
+def test_a_dark_of_zero_seconds_is_refused(tmp_path):
     charge, *_ = dark_charge((256, 256), 90.0)
     with pytest.raises(NotDark, match="the exposure is 0 s"):
-        read_dark(a_raw(tmp_path / "a.fits.fz", charge, 0.0))
+        read_dark(write_raw_ccd(tmp_path / "a.fits.fz", charge, 0.0))

@@ -1,4 +1,4 @@
-"""Raw darks as a source: whole exposures in one split, what is no dark left out."""
+"""Test raw darks as a data source: each exposure in one split, exposures that are not dark left out."""
 
 import logging
 import re
@@ -23,7 +23,7 @@ from helpers.raw_decam import dark_charge, raw_hdu, write_raw
 
 @pytest.fixture(scope="module")
 def exposures(tmp_path_factory):
-    """Six raw exposures of two CCDs; the light is on in one, another is no dark."""
+    """Write six raw exposures of two CCDs, one with a light leak and one of another type; return their folder."""
     folder = tmp_path_factory.mktemp("raw")
     for number in range(6):
         ccds = []
@@ -34,56 +34,58 @@ def exposures(tmp_path_factory):
     return folder
 
 
-def a_source(folder, record, **settings):
+def raw_darks(folder, record, **settings):
     fractions = {"train": 0.5, "validation": 0.2, "test": 0.3}
     return RawDarks(str(folder / "*.fits.fz"), str(record), ("S4", "N4"), fractions, **settings)
 
 
-def test_all_ccds_of_an_exposure_are_in_one_split_and_what_is_no_dark_is_left_out(exposures, tmp_path, caplog):
-    source = a_source(exposures, tmp_path / "record.json")
+def test_all_ccds_of_an_exposure_are_in_one_split_and_exposures_that_are_not_dark_are_left_out(
+    exposures, tmp_path, caplog
+):
+    source = raw_darks(exposures, tmp_path / "record.json")
     with caplog.at_level(logging.WARNING):
         names = {which: [recipe.name for recipe in source.recipes(which)] for which in SPLITS}
     numbers = {which: {name.split("-")[0] for name in found} for which, found in names.items()}
     assert all(len(names[which]) == 2 * len(numbers[which]) for which in SPLITS)
     assert sum(len(found) for found in names.values()) == 8
     assert len(set().union(*numbers.values())) == 4
-    said = "\n".join(record.getMessage() for record in caplog.records)
+    messages = "\n".join(record.getMessage() for record in caplog.records)
     for number, reason in ((2, "light leaks in"), (4, "expected OBSTYPE 'dark', got 'object'")):
         for ccd in ("S4", "N4"):
-            assert re.search(f"DECam_00{number}-{ccd} is left out: .*{reason}", said)
-    assert said.count("4 of 12 raw darks are left out") == 1
+            assert re.search(f"DECam_00{number}-{ccd} is left out: .*{reason}", messages)
+    assert messages.count("4 of 12 raw darks are left out") == 1
 
 
-def test_a_frame_is_judged_once_and_again_under_other_limits(exposures, tmp_path, monkeypatch):
+def test_a_frame_is_checked_once_for_each_choice_of_limits(exposures, tmp_path, monkeypatch):
     read = []
     whole = Reduction.__call__
     monkeypatch.setattr(Reduction, "__call__", lambda self, *a, **k: (read.append(a), whole(self, *a, **k))[1])
-    source = a_source(exposures, tmp_path / "record.json")
+    source = raw_darks(exposures, tmp_path / "record.json")
     first = [recipe.key for which in SPLITS for recipe in source.recipes(which)]
     assert len(read) == 12
     assert [recipe.key for which in SPLITS for recipe in source.recipes(which)] == first
     assert len(read) == 12
-    generous = a_source(exposures, tmp_path / "record.json", reduction=Reduction(limits=Limits(base=1000)))
+    generous = raw_darks(exposures, tmp_path / "record.json", reduction=Reduction(limits=Limits(base=1000)))
     assert sum(len(generous.recipes(which)) for which in SPLITS) == 10
     assert len(read) == 24
 
 
-def test_no_more_frames_than_asked_for_and_parts_of_the_shape_asked_for(exposures, tmp_path):
-    source = a_source(exposures, tmp_path / "record.json", frames={"train": 1}, shape=(128, 100))
+def test_the_number_and_shape_of_darks_can_be_limited(exposures, tmp_path):
+    source = raw_darks(exposures, tmp_path / "record.json", frames={"train": 1}, shape=(128, 100))
     assert [len(source.recipes(which)) for which in SPLITS] == [1, 0, 0]
     dark = source.recipes("train")[0].make()
     assert dark.shape == (128, 100)
-    assert dark.bad.mean() < 0.1  # no edge is in it
+    assert dark.bad.mean() < 0.1  # the masked edge is cut off
     with pytest.raises(ValueError, match=r"expected a dark of at least 999 x 9 px, got \(256, 256\)"):
-        a_source(exposures, tmp_path / "record.json", shape=(999, 9)).recipes("train")[0].make()
+        raw_darks(exposures, tmp_path / "record.json", shape=(999, 9)).recipes("train")[0].make()
 
 
-def test_raw_darks_go_through_the_papers_recipe_into_labelled_frames(exposures, tmp_path):
+def test_raw_darks_give_labelled_frames_by_the_papers_recipe(exposures, tmp_path):
     science = SimulatedScience({"train": 2, "validation": 1, "test": 1}, bands=("g",), shape=(224, 224))
     data = DecamData(
-        science, a_source(exposures, tmp_path / "record.json"), PaperRecipe(), str(tmp_path), GridSampler(32), patch=32
+        science, raw_darks(exposures, tmp_path / "record.json"), PaperRecipe(), str(tmp_path), GridSampler(32), patch=32
     )
-    assert data.provenance == "simulated"  # the sky is
+    assert data.provenance == "simulated"  # because the sky is
     data.prepare_data()
     labelled = [load_labelled(folder) for folder in data.folders()]
     assert [one.facts["dark_exptime"] for one in labelled] == [900.0] * 4
@@ -112,6 +114,6 @@ def test_the_configuration_reads_raw_darks(exposures, tmp_path, size):
         Train,
     )
     data = build(cfg.data)
-    assert data.darks.reduction == Reduction()  # the file states the defaults
+    assert data.darks.reduction == Reduction()  # conf/data/darks/decam_raw.yaml states the defaults
     assert {pair.dark.name.split("-")[1] for which in SPLITS for pair in data.pairs(which)} == {"N4"}
     assert (tmp_path / "raw_darks.json").is_file()
