@@ -1,4 +1,4 @@
-"""The classical detectors do what their packages do, by the telescope's settings."""
+"""Test that Astro-SCRAPPY and LACosmic give the masks of their packages, with settings by telescope."""
 
 import importlib
 from dataclasses import replace
@@ -22,26 +22,26 @@ from helpers.train_command import TINY
 
 @pytest.fixture
 def calls(monkeypatch):
-    """What the two libraries are asked; they answer that nothing is hit."""
-    asked = []
+    """Replace both packages; return the list of the settings with which they are called."""
+    settings_of_calls = []
 
-    def answer(image, *_, **settings):
-        asked.append(settings)
+    def find_nothing(image, *_, **settings):
+        settings_of_calls.append(settings)
         return np.zeros(image.shape, bool), image
 
     def clean(image, **settings):
-        return answer(image, **settings)[::-1]
+        return find_nothing(image, **settings)[::-1]
 
-    monkeypatch.setattr(astroscrappy, "detect_cosmics", answer)
+    monkeypatch.setattr(astroscrappy, "detect_cosmics", find_nothing)
     monkeypatch.setitem(importlib.sys.modules, "lacosmic", SimpleNamespace(remove_cosmics=clean))
     installed = metadata.version
     monkeypatch.setattr(metadata, "version", lambda name: "1.4.0" if name == "lacosmic" else installed(name))
-    return asked
+    return settings_of_calls
 
 
 @pytest.mark.parametrize("telescope", ["decam", "0m4", "1m0", "2m0", ""])
 @pytest.mark.parametrize("name", CLASSICAL)
-def test_objlim_of_the_published_row_is_the_telescopes(name, telescope, calls):
+def test_the_published_settings_have_the_objlim_of_the_telescope(name, telescope, calls):
     detector_of_config(f"{name}_published").detect(make_frame(telescope=telescope))
     key = "objlim" if name == "astroscrappy" else "contrast"
     assert {call[key] for call in calls} == {{"0m4": 0.5, "1m0": 2.0, "2m0": 2.0}.get(telescope, 1.0)}
@@ -49,14 +49,14 @@ def test_objlim_of_the_published_row_is_the_telescopes(name, telescope, calls):
 
 @pytest.mark.parametrize(("telescope", "sigclip"), [("decam", 3), ("0m4", 15), ("1m0", 15), ("2m0", 15), ("", 3)])
 @pytest.mark.parametrize("name", CLASSICAL)
-def test_the_published_row_takes_its_mask_at_sigclip_3_on_decam_and_15_on_lco(name, telescope, sigclip):
+def test_the_published_sigclip_is_3_on_decam_and_15_on_lco(name, telescope, sigclip):
     found = detector_of_config(f"{name}_published")
     assert for_telescope(found.threshold, telescope, "threshold") == sigclip
     assert {1, 3, 15, 20} <= set(found.sweep)
 
 
 @pytest.mark.parametrize("name", CLASSICAL)
-def test_the_published_row_has_the_packages_noise_and_the_fair_row_the_frames(name, calls):
+def test_the_published_settings_use_default_noise_and_the_fair_ones_that_of_the_frame(name, calls):
     frame = make_frame(gain=4.0, read_noise=7.0, saturation=30_000.0)
     gain = "gain" if name == "astroscrappy" else "effective_gain"
     for row, expected in ((f"{name}_published", (1.0, 6.5)), (name, (4.0, 7.0))):
@@ -70,13 +70,13 @@ def test_the_published_row_has_the_packages_noise_and_the_fair_row_the_frames(na
 
 
 @pytest.mark.parametrize("name", CLASSICAL)
-def test_the_published_row_stands_beside_the_papers_scores_and_the_fair_one_does_not(name):
+def test_only_the_published_settings_are_compared_with_the_papers_scores(name):
     row = {"test_set": "decam", "data_origin": "real", "benchmark": "decam"}
     assert published(row | {"detector": DetectorRecord.of(detector_of_config(f"{name}_published"))})
     assert not published(row | {"detector": DetectorRecord.of(detector_of_config(name))})
 
 
-def test_both_packages_are_asked_for_the_same_thing_in_their_own_words(calls):
+def test_both_packages_get_the_same_settings_by_their_own_names(calls):
     frame = make_frame(gain=3.0, read_noise=7.0, saturation=30_000.0)
     for name in CLASSICAL:
         replace(detector_of_config(name), sigfrac=0.1, threshold=5.0, sweep=()).detect(frame)
@@ -101,12 +101,12 @@ def test_a_telescope_without_a_setting_is_refused_by_name():
         (dict(threshold=float("nan")), "threshold is nan"),
     ],
 )
-def test_an_impossible_setting_is_refused_with_its_value(settings, message):
+def test_an_invalid_setting_is_refused_with_its_value(settings, message):
     with pytest.raises(ValueError, match=f"Astro-SCRAPPY: {message}, expected a number above 0"):
         AstroScrappy(**settings)
 
 
-def test_every_setting_and_the_version_are_in_the_identity_and_its_names_are_not():
+def test_the_identity_holds_all_settings_and_the_version_but_no_names():
     plain = AstroScrappy()
     others = [dict(objlim=2.0), dict(sigfrac=0.3), dict(sweep=(3.0,)), dict(grow=False), dict(niter=1)]
     assert all(replace(plain, **other).identity != plain.identity for other in others)
@@ -115,7 +115,7 @@ def test_every_setting_and_the_version_are_in_the_identity_and_its_names_are_not
 
 
 @pytest.mark.parametrize("name", CLASSICAL)
-def test_a_point_of_the_sweep_is_the_librarys_own_answer(name):
+def test_each_mask_of_a_sweep_is_that_of_the_package(name):
     found = replace(detector_of_config(name), sweep=(3.0, 6.0), sigfrac=0.1, objlim=1.0, grow=False)
     frame = make_frame()
     masks = found.detect(frame).masks
@@ -131,7 +131,7 @@ def test_a_point_of_the_sweep_is_the_librarys_own_answer(name):
 
 
 @pytest.mark.parametrize("name", CLASSICAL)
-def test_the_sweep_runs_from_many_pixels_to_few_and_holds_the_threshold(name):
+def test_a_sweep_goes_from_many_pixels_to_few_and_includes_the_threshold(name):
     found, frame = detector_of_config(name), make_frame(field_image()[10:50, 20:70])
     masks = found.detect(frame).masks
     assert tuple(masks) == tuple(float(point) for point in found.sweep)
@@ -147,13 +147,13 @@ def test_the_sweep_runs_from_many_pixels_to_few_and_holds_the_threshold(name):
 
 
 @pytest.mark.parametrize("name", CLASSICAL)
-def test_the_hits_are_found(name):
+def test_simulated_hits_are_found(name):
     mask = replace(detector_of_config(name), sweep=(6.0,)).detect(make_frame()).masks[6.0]
     assert mask[70, 20]
     assert mask[20:27, 30:44][np.arange(14) // 2, np.arange(14)].all()
 
 
-def test_lacosmic_leaves_saturated_stars_alone_and_finds_a_saturated_hit():
+def test_lacosmic_spares_saturated_stars_and_finds_a_saturated_hit():
     image = field_image()
     image[55:66, 85:96] = 45_000.0
     image[70, 20] = 45_000.0
@@ -170,7 +170,7 @@ def test_lacosmic_leaves_saturated_stars_alone_and_finds_a_saturated_hit():
 
 
 @pytest.mark.slow
-def test_the_tuned_settings_are_the_best_of_the_grid_and_make_a_detector(command, tmp_path):
+def test_tuning_writes_the_best_settings_of_the_grid_as_a_config(command, tmp_path):
     grid = ["--sigclip", "4", "8", "--sigfrac", "0.1", "0.5", "--objlim", "1", "4"]
     config = tmp_path / "astroscrappy.yaml"
     done = command("scripts/tune_classical.py", "astroscrappy", str(config), *TINY, f"data.root={command.data}", *grid)
@@ -184,24 +184,11 @@ def test_the_tuned_settings_are_the_best_of_the_grid_and_make_a_detector(command
         settings = [for_telescope(s, telescope, "it") for s in (tuned.threshold, tuned.sigfrac, tuned.objlim)]
         assert settings == [float(value) for value in rows[0][:3]]
     assert (tuned.model, tuned.variant) == ("Astro-SCRAPPY", "fair")
-    lco = (
-        "data=lco_simulated",
-        "data.archive.sequences={1m0: 1}",
-        "data.archive.shape=[128,128]",
-        "data.archive.seed=1",
-    )
-    more = (
-        "scripts/tune_classical.py",
-        "astroscrappy",
-        str(config),
-        *lco,
-        "data.archive.seed=1",
-        f"data.root={tmp_path}/lco",
-        *grid,
-    )
-    done = command(*more)
+    lco = ("data=lco_simulated", "data.archive.sequences={1m0: 1}", "data.archive.shape=[128,128]")
+    where = ("data.archive.seed=1", f"data.root={tmp_path}/lco")
+    done = command("scripts/tune_classical.py", "astroscrappy", str(config), *lco, *where, *grid)
     assert done.returncode == 0, done.stderr
     both = build(yaml.safe_load(config.read_text())["astroscrappy"])
-    assert both.threshold["decam"] == tuned.threshold["decam"], "what it said of another telescope stays"
+    assert both.threshold["decam"] == tuned.threshold["decam"], "settings of other telescopes are kept"
     assert {"decam", "other", "1m0"} <= set(both.threshold)
     assert "simulated" in config.read_text()

@@ -1,4 +1,4 @@
-"""Each system of the paper gives what its authors' program gives, under its own conventions, whatever image it gets."""
+"""Test what all detectors share: valid configs, dilation, preparation of images, bad pixels, the telescope."""
 
 from dataclasses import replace
 from functools import partial
@@ -8,7 +8,6 @@ import pytest
 import torch
 import yaml
 from astropy.io import fits
-from hydra import compose, initialize_config_dir
 
 from cosmicgate.config import Evaluate, validate
 from cosmicgate.data.background import dilate
@@ -27,22 +26,22 @@ from helpers.configured_detectors import (
     import_original,
     make_frame,
 )
+from helpers.hydra_config import composed_config
 from helpers.repository import ROOT
 
 CONFIGS = sorted(p.stem for p in (ROOT / "conf" / "detector").glob("*.yaml"))
 
 
-# Configs
+# ----------------------------------------------------------------------------------------------- configs and dilation
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_every_detector_config_passes_the_check(name):
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        validate(compose("evaluate", [f"detector={name}"]), Evaluate)
+def test_every_detector_config_is_valid(name):
+    validate(composed_config(f"detector={name}", name="evaluate"), Evaluate)
 
 
 @pytest.mark.parametrize("name", ["astroscrappy", "lacosmic", "astroscrappy_published"])
-def test_masks_of_classical_detectors_are_dilated_where_the_truth_is(name):
+def test_masks_of_classical_detectors_are_dilated_if_the_truth_is(name):
     found, frame = replace(detector_of_config(name), threshold=5.0, sweep=()), make_frame()
     plain = detect_for_truth(found, frame, dilated=False).masks[5.0]
     assert plain.any()
@@ -50,7 +49,7 @@ def test_masks_of_classical_detectors_are_dilated_where_the_truth_is(name):
 
 
 @pytest.mark.parametrize(("name", "is_grown"), [("cosmic_conn_lco", True), ("deepcr_decam", False)])
-def test_only_the_pretrained_cosmic_conn_is_dilated_among_networks(name, is_grown):
+def test_of_the_published_networks_only_cosmic_conn_is_dilated(name, is_grown):
     found = detector_of_config(name)
     plain, mask = (
         detect_for_truth(found, make_frame(), d).logits.sigmoid().numpy() >= found.threshold for d in (False, True)
@@ -59,7 +58,7 @@ def test_only_the_pretrained_cosmic_conn_is_dilated_among_networks(name, is_grow
     assert np.array_equal(mask, dilate(plain) if is_grown else plain)
 
 
-def test_a_network_is_dilated_only_if_it_learned_from_a_truth_without_a_ring():
+def test_masks_of_a_network_are_dilated_only_if_it_was_trained_without_a_ring():
     nodes = [yaml.safe_load((ROOT / "conf" / "detector" / f"{n}.yaml").read_text()) for n in ("checkpoint", "released")]
     assert not any("grow" in node for group in nodes for node in group.values())
     above = torch.nn.Conv2d(1, 1, 1)  # logits that are positive where the image is above 105
@@ -73,14 +72,14 @@ def test_a_network_is_dilated_only_if_it_learned_from_a_truth_without_a_ring():
     assert (detect_for_truth(replace(thin, grow=False), frame, dilated=True).logits > 0).sum() == 1
 
 
-def test_growing_the_logits_dilates_the_mask_at_every_threshold():
+def test_dilated_logits_give_the_dilated_mask_at_every_threshold():
     logits = torch.randn(40, 50, generator=torch.Generator().manual_seed(0))
     for threshold in np.linspace(-2, 2, 9):
         grown = Detection(logits).grown(np.zeros((40, 50), bool)).logits
         assert np.array_equal((grown >= threshold).numpy(), dilate((logits >= threshold).numpy()))
 
 
-def test_bad_pixels_beside_a_hit_stay_out_of_a_grown_mask():
+def test_a_dilated_mask_leaves_out_bad_pixels():
     logits, bad = torch.zeros(5, 5), np.zeros((5, 5), bool)
     logits[2, 2], logits[2, 3], bad[2, 3] = 5, NO_HIT_LOGIT, True
     grown = Detection(logits, {3.0: (logits > 1).numpy()}).grown(bad)
@@ -88,7 +87,7 @@ def test_bad_pixels_beside_a_hit_stay_out_of_a_grown_mask():
     assert grown.masks[3.0].sum() == (grown.logits > 1).sum() == 8
 
 
-# Whatever image
+# ---------------------------------------------------------------------------------------- images of any type and layout
 
 
 @pytest.mark.parametrize(
@@ -101,9 +100,9 @@ def test_bad_pixels_beside_a_hit_stay_out_of_a_grown_mask():
         np.asfortranarray(field_image()),
         np.flip(np.flip(field_image()).copy()),
     ],
-    ids=["uint16", "big-endian", "float64", "big-endian int16", "column by column", "backwards"],
+    ids=["uint16", "big-endian", "float64", "big-endian int16", "Fortran order", "reversed"],
 )
-def test_an_image_of_any_type_order_and_layout_becomes_the_one_that_libraries_take(image):
+def test_images_of_any_type_byte_order_and_layout_become_native_float32(image):
     image.setflags(write=False)
     ready, bad = to_native_float32(image, np.zeros(image.shape, bool))
     assert ready.dtype == np.float32
@@ -122,13 +121,13 @@ def test_a_bad_column_is_interpolated_from_its_good_neighbours_for_networks():
     ready, marked = interpolate_bad_pixels(spoiled, bad)
     assert np.array_equal(marked, bad)
     np.testing.assert_allclose(ready[[1, 3, 4]], image[[1, 3, 4]])
-    assert (ready[0, 0], ready[5, 7]) == (10, 60)  # at an edge, the nearest good one
-    assert (ready[2] == np.median(image[~bad])).all()  # a dead row
+    assert (ready[0, 0], ready[5, 7]) == (10, 60)  # at an edge, the nearest good pixel
+    assert (ready[2] == np.median(image[~bad])).all()  # a row without a good pixel
     assert spoiled[0, 0] == 1e5
 
 
 @pytest.mark.parametrize("blank", [0, 1, 40])
-def test_rows_without_a_good_pixel_cost_one_median_of_the_image(blank, monkeypatch):
+def test_rows_without_a_good_pixel_get_the_median_computed_once(blank, monkeypatch):
     image, median, calls = field_image(), np.median, []
     bad = np.zeros(image.shape, bool)
     bad[:blank] = bad[:, 7] = True
@@ -139,7 +138,7 @@ def test_rows_without_a_good_pixel_cost_one_median_of_the_image(blank, monkeypat
     np.testing.assert_allclose(ready[blank:, 7], (image[blank:, 6] + image[blank:, 8]) / 2)
 
 
-def test_a_known_hot_column_leaves_no_hits_beside_it(real):
+def test_a_masked_hot_column_causes_no_hits_beside_it(real):
     found = detectors_of_config("released", f"weights={real('weights')}")["released_deepcr"]
     image = np.random.default_rng(0).normal(200, 8, (128, 128)).astype(np.float32)
     image[40:, 60] = 500
@@ -154,7 +153,8 @@ def test_an_image_without_a_good_pixel_is_refused():
         to_native_float32(np.full((3, 4), np.nan, np.float32), np.zeros((3, 4), bool))
 
 
-def every_detector():
+def detectors():
+    """Build a classical detector, a network of ours and one of a published package."""
     torch.manual_seed(0)
     network = UNet(channels=8).eval()
     ours = NetworkDetector(Predictor(network, tile=64), "ours", None, "ours")
@@ -163,45 +163,44 @@ def every_detector():
     return [AstroScrappy(sweep=()), ours, theirs]
 
 
-def answers(detector, frame):
+def masks_or_logits(detector, frame):
+    """Return the masks (N, H, W) of a detector, or its logits (H, W)."""
     detection = detector.detect(frame)
     return np.stack([*detection.masks.values()]) if detection.masks else detection.logits.numpy()
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_no_detector_changes_its_image_and_none_finds_a_hit_in_a_bad_pixel(number):
-    detectors = (
-        [*every_detector(), LACosmic(sweep=())] if number == 3 and import_original("lacosmic") else every_detector()
-    )
+def test_detectors_change_no_image_and_find_no_hit_in_bad_pixels(number):
+    every = [*detectors(), LACosmic(sweep=())] if number == 3 and import_original("lacosmic") else detectors()
     image, bad = field_image(), np.zeros((96, 128), bool)
     image[10, 10:14] = [np.nan, np.inf, -np.inf, np.nan]
     image[70, 20] = np.nan
     bad[20, 30] = True
     frame = make_frame(image.copy(), bad=bad.copy())
     frame.image.setflags(write=False)
-    found = answers(detectors[number], frame)
+    found = masks_or_logits(every[number], frame)
     assert np.array_equal(frame.image, image, equal_nan=True)
     assert np.array_equal(frame.bad, bad)
     assert np.isfinite(found).all()
     for y, x in ((10, 10), (10, 11), (70, 20), (20, 30)):
         assert np.all(found[..., y, x] <= (0 if found.dtype == bool else -30))
     far = np.s_[..., 30:60, 110:]
-    clean = answers(detectors[number], make_frame(bad=bad))
-    if detectors[number].model != "theirs":  # its median may move by a pixel's rank
+    clean = masks_or_logits(every[number], make_frame(bad=bad))
+    if every[number].model != "theirs":  # bad pixels change the median that it subtracts
         assert np.array_equal(found[far], clean[far])
 
 
 @pytest.mark.parametrize("stored", ["uint16", ">f4", "<f8", "int16"])
-def test_a_fits_file_of_any_type_gives_the_same_hits(stored, tmp_path):
+def test_images_of_any_fits_type_give_the_same_hits(stored, tmp_path):
     image = np.round(field_image()).astype(stored)
     header = fits.Header(dict(GAIN=4.0, RDNOISE=6.5, SATURATE=45_000.0, EXPTIME=90.0))
     fits.PrimaryHDU(image, header).writeto(tmp_path / "image.fits")
     frame = read_frame(tmp_path / "image.fits")
-    for one in every_detector():
-        assert np.array_equal(answers(one, frame), answers(one, make_frame(np.round(field_image()))))
+    for one in detectors():
+        assert np.array_equal(masks_or_logits(one, frame), masks_or_logits(one, make_frame(np.round(field_image()))))
 
 
-# The telescope
+# ------------------------------------------------------------------------------------------------------- telescope
 
 
 @pytest.mark.parametrize(
@@ -216,7 +215,7 @@ def test_a_fits_file_of_any_type_gives_the_same_hits(stored, tmp_path):
         ("m1m000-1.fits", {}, ""),
     ],
 )
-def test_the_telescope_is_read_from_the_header_or_the_files_name(name, header, telescope, tmp_path):
+def test_the_telescope_is_read_from_the_header_or_the_file_name(name, header, telescope, tmp_path):
     known = dict(GAIN=4.0, RDNOISE=6.5, SATURATE=45_000.0, EXPTIME=90.0)
     fits.PrimaryHDU(field_image(), fits.Header(known | header)).writeto(tmp_path / name)
     assert read_frame(tmp_path / name).telescope == telescope

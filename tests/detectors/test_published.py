@@ -1,4 +1,4 @@
-"""Published networks give the probabilities of their packages; what is missing is one sentence."""
+"""Test that published networks give the probabilities of their packages, and that missing files are named."""
 
 from dataclasses import replace
 from importlib import metadata
@@ -6,7 +6,6 @@ from importlib import metadata
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from torch import nn
 
 from cosmicgate.config import build
@@ -26,11 +25,12 @@ from helpers.configured_detectors import (
     make_frame,
     probabilities,
 )
+from helpers.hydra_config import composed_config
 from helpers.repository import ROOT
 
 
-class Recorder(nn.Module):
-    """A network that says what it is shown, and remembers it."""
+class RecordingNetwork(nn.Module):
+    """Return the image, and record its shape."""
 
     def __init__(self):
         super().__init__()
@@ -42,10 +42,10 @@ class Recorder(nn.Module):
         return image
 
 
-def test_tiles_lie_side_by_side_and_lose_their_own_median():
+def test_each_tile_is_computed_alone_with_its_own_median_subtracted():
     image = torch.from_numpy(field_image()[:48, :64])
     image[:, 32:] += 1000
-    network = Recorder()
+    network = RecordingNetwork()
     logits = package_logits(network, image, tile=32, multiple=16, sky="median")
     assert network.seen == [(32, 32), (32, 32), (16, 32), (16, 32)]
     for rows in (slice(0, 32), slice(32, 48)):
@@ -55,9 +55,9 @@ def test_tiles_lie_side_by_side_and_lose_their_own_median():
     assert torch.equal(package_logits(network, image, tile=32), image)
 
 
-def test_a_tile_at_the_edge_is_cut_to_a_multiple_and_nothing_is_left_out():
+def test_tiles_at_the_edge_have_sides_of_a_multiple_and_cover_all_pixels():
     image = torch.from_numpy(field_image()[:41, :37])
-    network = Recorder()
+    network = RecordingNetwork()
     assert torch.equal(package_logits(network, image, tile=32, multiple=16), image)
     assert network.seen == [(32, 32), (32, 5), (9, 32), (9, 5)]
     network.seen.clear()
@@ -66,36 +66,36 @@ def test_a_tile_at_the_edge_is_cut_to_a_multiple_and_nothing_is_left_out():
 
 
 @pytest.fixture(params=["DECam", "LCO"])
-def a_real_frame(request, real):
-    """A cutout of DECam, a part of an LCO frame that is wider than a tile; neither with sides that tiles like."""
+def real_frame(request, real):
+    """Read a DECam cutout and a part of an LCO frame wider than a tile, with sides that are no multiples of 16."""
     if request.param == "DECam":
         return read_frame(real("decam/cutouts/130105_065255_N15_375x280_V3.9.fits"))
     frame = read_frame(real("lco/0m4_tfn0m414-kb29-20160625-0060-e91like_banzai_test_frame.fits.fz"))
     return frame.cut(slice(300, 603), slice(0, 1101), name="part")
 
 
-def test_cosmic_conn_gives_the_probabilities_of_its_package(a_real_frame):
+def test_cosmic_conn_probabilities_equal_those_of_its_package(real_frame):
     theirs = import_original("cosmic_conn.inference_cr").init_model("ground_imaging")
-    wanted = theirs.detect_cr(a_real_frame.image.copy())
-    found = probabilities(replace(detector_of_config("cosmic_conn_lco"), grow=False), a_real_frame)
-    searched = np.zeros(wanted.shape, bool)  # the package leaves out the last rows and columns
-    searched[tuple(slice(0, n - n % 1024 % 16) for n in wanted.shape)] = True
-    assert not wanted[~searched].any()
-    assert np.abs(found - wanted)[searched].max() <= 1e-6
+    wanted = theirs.detect_cr(real_frame.image.copy())
+    found = probabilities(replace(detector_of_config("cosmic_conn_lco"), grow=False), real_frame)
+    computed = np.zeros(wanted.shape, bool)  # the package omits the last rows and columns
+    computed[tuple(slice(0, n - n % 1024 % 16) for n in wanted.shape)] = True
+    assert not wanted[~computed].any()
+    assert np.abs(found - wanted)[computed].max() <= 1e-6
 
 
-def test_deepcr_gives_the_probabilities_of_its_package(a_real_frame):
+def test_deepcr_probabilities_equal_those_of_its_package(real_frame):
     theirs = import_original("deepCR").deepCR(mask="decam")
-    fours = tuple(slice(0, n - n % 4) for n in a_real_frame.shape)  # the package fills up the others with zeros
-    frame = a_real_frame.cut(*fours, name="fours")
+    fours = tuple(slice(0, n - n % 4) for n in real_frame.shape)  # the package pads other sizes with zeros
+    frame = real_frame.cut(*fours, name="fours")
     found = probabilities(detector_of_config("deepcr_decam"), frame)
     assert np.abs(found - theirs.clean(frame.image, binary=False)).max() <= 1e-6
 
 
-# Made by the original packages, cosmic-conn 0.6.1 and deepcr 0.3.1 on torch 2.13.0, from field_image() above:
+# Computed by the original packages, cosmic-conn 0.6.1 and deepcr 0.3.1 on torch 2.13.0, from field_image():
 #   cosmic_conn.inference_cr.init_model("ground_imaging").detect_cr(field_image())[rows, columns]
 #   deepCR.deepCR(mask="decam").clean(field_image(), binary=False)[rows, columns]
-GOLDEN = {
+EXPECTED = {
     "cosmic_conn_lco": (
         [(20, 30), (20, 31), (21, 33), (23, 37), (26, 43), (70, 20), (41, 100), (60, 90)],
         [0.866209, 0.928672, 0.92889, 0.950655, 0.951123, 0.0107479, 0.997537, 1.37044e-06],
@@ -108,14 +108,14 @@ GOLDEN = {
 
 
 @pytest.mark.parametrize("name", PUBLISHED_PACKAGES)
-def test_the_probabilities_are_those_that_the_package_once_gave(name):
-    pixels, wanted = GOLDEN[name]
+def test_probabilities_equal_the_recorded_ones_of_the_package(name):
+    pixels, wanted = EXPECTED[name]
     found = probabilities(replace(detector_of_config(name), grow=False), make_frame())[tuple(np.transpose(pixels))]
     assert found == pytest.approx(wanted, rel=1e-3, abs=1e-7)
 
 
 @pytest.mark.parametrize("name", PUBLISHED_PACKAGES)
-def test_the_package_itself_is_never_imported(name, command):
+def test_the_original_package_is_not_imported(name, command):
     code = (
         "import sys; from hydra import compose, initialize_config_dir; from cosmicgate.config import build\n"
         f"with initialize_config_dir({str(ROOT / 'conf')!r}, version_base='1.3'):\n"
@@ -127,7 +127,7 @@ def test_the_package_itself_is_never_imported(name, command):
     assert done.stdout.strip() == "set()", done.stderr
 
 
-def test_the_four_released_networks_are_rows_of_their_own(real):
+def test_the_four_released_networks_are_separate_detectors(real):
     found = detectors_of_config("released", f"weights={real('weights')}")
     assert tuple(found) == RELEASED
     assert [one.model for one in found.values()] == ["deepCR", "Att deepCR", "Cosmic-CoNN", "Att Cosmic-CoNN"]
@@ -147,37 +147,36 @@ def test_the_identity_of_a_published_network_holds_its_weights_and_conventions(r
     assert len(one.identity[1]) == 64
 
 
-def test_a_missing_package_is_one_sentence_that_says_what_to_install(monkeypatch):
-    def nothing(name):
+def test_a_missing_package_gets_an_error_that_says_what_to_install(monkeypatch):
+    def not_found(name):
         raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(metadata, "version", nothing)
+    monkeypatch.setattr(metadata, "version", not_found)
     sentence = (
         "LACosmic: the package lacosmic is not installed; to install it: pip install .*-r requirements-baselines.txt"
     )
     with pytest.raises(MissingDependency, match=f"^{sentence}$"):
         LACosmic()
     for name, package in zip(PUBLISHED_PACKAGES, ("cosmic-conn", "deepcr"), strict=True):
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            cfg = compose("evaluate", [f"detector={name}"])
+        cfg = composed_config(f"detector={name}", name="evaluate")
         with pytest.raises(Exception, match=f"the package {package} is not installed") as caught:
             build(cfg.detector[name])
         assert isinstance(caught.value.__cause__, MissingDependency)
 
 
-def test_a_package_without_its_weights_is_one_sentence_too():
+def test_a_package_without_its_weights_gets_an_error_of_one_line():
     with pytest.raises(MissingDependency, match=r"^Somebody: numpy [\d.]+ has no file 'weights.pth'; .*baselines.txt$"):
         package_file("numpy", "weights.pth", "Somebody")
 
 
-def test_released_networks_without_their_folder_say_what_to_give(tmp_path):
+def test_released_networks_without_weights_say_what_to_give(tmp_path):
     with pytest.raises(MissingDependency, match=r"deepCR \(released\): give weights=DIR"):
         published.released(UNet(), None, "deepCR.pth", "deepCR (released)", "DECam")
     with pytest.raises(MissingDependency, match=r"deepCR \(released\): no file 'deepCR.pth' in "):
         published.released(UNet(), str(tmp_path), "deepCR.pth", "deepCR (released)", "DECam")
 
 
-def test_files_that_are_no_such_weights_are_refused_with_their_name(tmp_path):
+def test_invalid_files_of_weights_are_refused_by_name(tmp_path):
     (tmp_path / "torn.pth").write_bytes(b"PK\x03\x04 torn")
     torch.save([1, 2], tmp_path / "list.pth")
     torch.save({"module.inc.conv.conv.9.weight": torch.zeros(1)}, tmp_path / "other.pth")
@@ -190,6 +189,6 @@ def test_files_that_are_no_such_weights_are_refused_with_their_name(tmp_path):
     ("settings", "message"),
     [(dict(tile=100, multiple=16), "a tile of 100 px"), (dict(sky="mean"), "unknown sky 'mean'")],
 )
-def test_an_impossible_convention_is_refused_with_its_value(settings, message):
+def test_an_invalid_tile_or_sky_is_refused_with_its_value(settings, message):
     with pytest.raises(ValueError, match=message):
         published.load(UNet(), "deepcr", "x", "deepcr", "deepCR", "DECam", **settings)
