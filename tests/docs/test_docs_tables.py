@@ -1,12 +1,12 @@
-"""The tables of the documentation are those of the committed scores, and what the prose quotes stands in a table."""
+"""Test that the tables of the documentation show the committed results, and that quoted scores are in a table."""
 
 import importlib.util
 import re
 
 import pytest
 
-from conftest import ROOT
 from cosmicgate.report.tables import differences_csv, scores_csv
+from helpers.repository import ROOT
 from helpers.result_rows import difference_entry, result_row
 
 DOCS = ROOT / "docs"
@@ -20,16 +20,16 @@ PAGES = [page for page in sorted(DOCS.glob("*.md")) if tables.MARKED.search(page
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_tables_of_a_page_are_current(page):
-    assert tables.updated(page.read_text()) == page.read_text(), "to write them again: make docs-tables"
+    assert tables.updated(page.read_text()) == page.read_text(), "run make docs-tables"
 
 
-def test_every_file_of_results_is_shown():
+def test_every_results_file_is_shown():
     shown = {found["file"] for page in PAGES for found in tables.MARKED.finditer(page.read_text())}
     assert shown == {path.name for path in (DOCS / "results").iterdir()}
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/results.md", "docs/training-budget.md"])
-def test_a_score_that_is_quoted_with_its_interval_stands_in_a_table(name):
+def test_every_quoted_score_with_its_interval_is_in_a_table(name):
     shown = "".join(found[0] for page in PAGES for found in tables.MARKED.finditer(page.read_text()))
     text = tables.MARKED.sub("", (ROOT / name).read_text())
     quoted = set(INTERVAL.findall(text))
@@ -37,7 +37,7 @@ def test_a_score_that_is_quoted_with_its_interval_stands_in_a_table(name):
     assert quoted <= set(INTERVAL.findall(shown))
 
 
-def test_a_replaced_file_replaces_the_table(tmp_path, monkeypatch):
+def test_a_new_results_file_replaces_the_table(tmp_path, monkeypatch):
     head = (
         "test_set,provenance,frames,pixels,hits,detector,trained_on,threshold,convention,score,value,low,high,published"
     )
@@ -57,7 +57,7 @@ def test_a_replaced_file_replaces_the_table(tmp_path, monkeypatch):
     assert tables.updated(page) == page
 
 
-def test_the_files_of_a_report_make_tables(tmp_path, monkeypatch):
+def test_the_csv_files_of_a_report_can_be_shown_as_tables(tmp_path, monkeypatch):
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "new.csv").write_text(scores_csv([result_row()]))
     (tmp_path / "results" / "new_differences.csv").write_text(differences_csv([difference_entry()]))
