@@ -1,4 +1,4 @@
-"""``pip install .`` brings what masking needs and no more; a message names the extra that brings the rest."""
+"""Test that ``pip install .`` installs only what masking needs, and that messages name the extra for the rest."""
 
 import ast
 import json
@@ -18,20 +18,20 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import cosmicgate
-from conftest import ROOT
 from cosmicgate.pretrained.card import names
+from helpers.repository import ROOT
 
 PACKAGE = ROOT / "src" / "cosmicgate"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-MODULES = {  # package -> what it is imported as, where that is another name
+MODULES = {  # package -> names of its modules, if they differ
     "pillow": "PIL",
     "pytorch-lightning": "pytorch_lightning lightning_fabric",
     "hydra-core": "hydra",
     "scikit-image": "skimage",
     "wandb-workspaces": "wandb_workspaces",
 }
-# Part of the package -> the extra that its imports need; parts that are not named here need none.
+# Part of the package -> the extra that its imports need; all other parts need none.
 NEEDS = {
     **dict.fromkeys(("config.py", "pretrained/checkpoint.py", "metrics", "evaluation", "training"), "train"),
     **dict.fromkeys(("data", "detectors/classical.py", "io/messages.py", "report", "release.py"), "train"),
@@ -39,14 +39,14 @@ NEEDS = {
     **dict.fromkeys(("report/dashboard.py", "report/wandb_login.py", "report/figures/wandb_media.py"), "all"),
     **dict.fromkeys(("data/background.py", "data/pixel_labels.py"), ""),
 }
-TRAINING = {
+TRAINING_MODULES = {
     *("pytorch_lightning", "lightning_fabric", "hydra", "omegaconf", "torchmetrics", "wandb", "galsim", "numba"),
     *("astroscrappy", "skimage", "matplotlib", "pandas", "httpx", "tenacity", "sep", "jinja2", "fsspec", "onnx", "ray"),
 }
 
 
 def requirements(extra: str = "") -> dict[str, Requirement]:
-    """Return the requirements of the package, or of the package with an extra, by name."""
+    """List the requirements of the package with an extra, or without any, by name."""
     found = {}
     for line in [*PROJECT["dependencies"], *(EXTRAS[extra] if extra else ())]:
         one = Requirement(line)
@@ -58,15 +58,15 @@ def requirements(extra: str = "") -> dict[str, Requirement]:
 
 
 def modules(extra: str) -> set[str]:
-    """Return the names of the modules that an extra brings, with those of the package without extras."""
+    """List the modules that can be imported with an extra, or without any."""
     return {module for name in requirements(extra) for module in MODULES.get(name, name).split()}
 
 
-def test_versions_are_ranges_without_an_upper_end():
+def test_requirements_have_a_lower_and_no_upper_bound():
     for extra in ("", *EXTRAS):
         for one in requirements(extra).values():
-            assert one.specifier, f"{one}: from which version on?"
-            assert {each.operator for each in one.specifier} <= {">=", "!="}, f"{one}: an upper bound"
+            assert one.specifier, f"{one}: expected a lower bound"
+            assert {each.operator for each in one.specifier} <= {">=", "!="}, f"{one}: expected no upper bound"
 
 
 def test_the_research_environment_pins_each_package_within_its_range():
@@ -80,7 +80,7 @@ def test_the_research_environment_pins_each_package_within_its_range():
         assert wanted[name].specifier.contains(exact.version), f"{pin} is not in {wanted[name]}"
 
 
-def test_all_is_every_extra_for_users():
+def test_the_extra_all_includes_every_extra_for_users():
     assert set(requirements("all")) == {name for extra in set(EXTRAS) - {"dev", "docs"} for name in requirements(extra)}
 
 
@@ -97,7 +97,7 @@ def test_importing_a_module_needs_only_the_packages_of_its_extra(path):
 
 
 @pytest.mark.parametrize(
-    "told",
+    "code_of_user",
     [
         "import cosmicgate; cosmicgate.__version__",
         "import cosmicgate; cosmicgate.load(check=False)",
@@ -108,15 +108,17 @@ def test_importing_a_module_needs_only_the_packages_of_its_extra(path):
         "from cosmicgate.cli import app; app(['info', '{frame}'], standalone_mode=False)",
     ],
 )
-def test_masking_imports_no_package_of_training(told, tmp_path):
+def test_masking_imports_no_package_of_training(code_of_user, tmp_path):
     frame = tmp_path / "a.fits"
     fits.writeto(frame, sky())
-    run = f"try:\n    {told.format(frame=frame)}\nexcept (SystemExit, RuntimeError): pass\n"  # typer.Exit is one
-    code = f"import sys\n{run}print(*sorted(({TRAINING} | {{'torch'}}) & set(sys.modules)))"
+    run = (
+        f"try:\n    {code_of_user.format(frame=frame)}\nexcept (SystemExit, RuntimeError): pass\n"  # typer.Exit is one
+    )
+    code = f"import sys\n{run}print(*sorted(({TRAINING_MODULES} | {{'torch'}}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.splitlines()[-1].split())
     assert loaded <= {"torch"}
-    if told.endswith("__version__") or "--help" in told:
+    if code_of_user.endswith("__version__") or "--help" in code_of_user:
         assert not loaded, "torch takes seconds to import"
 
 
@@ -130,7 +132,7 @@ def test_one_version_is_stated_everywhere():
 
 
 def sky() -> np.ndarray:
-    """Return a sky (64, 80) of 100 +- 5 counts with a hit of five pixels, from (20, 30) on; ADU."""
+    """Simulate a sky (64, 80) of 100 +- 5 ADU with a diagonal hit of five pixels from (20, 30)."""
     image = np.random.default_rng(0).normal(100, 5, (64, 80)).astype(np.float32)
     image[np.arange(20, 25), np.arange(30, 35)] += 500
     return image
@@ -138,7 +140,7 @@ def sky() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """Build the wheel from a copy, as a build leaves files in the tree."""
+    """Build the wheel from a copy of the source, as builds leave files in it; return its path."""
     folder = tmp_path_factory.mktemp("wheel")
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
     shutil.copytree(ROOT / "src", folder / "source" / "src", ignore=ignored)
@@ -151,18 +153,18 @@ def wheel(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def fresh(wheel, tmp_path_factory) -> Path:
-    """Install the wheel without extras into an environment of its own; return the folder of its programs."""
+    """Install the wheel without extras into a new environment; return the folder of its programs."""
     folder = tmp_path_factory.mktemp("fresh")
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     programs = folder / ("Scripts" if sys.platform == "win32" else "bin")
     pin = next(line for line in (ROOT / "requirements.txt").read_text().splitlines() if line.startswith("torch=="))
-    (folder / "constraints.txt").write_text(pin + "\n")  # the torch that setup has fetched: others are gigabytes
+    (folder / "constraints.txt").write_text(pin + "\n")  # as make setup installs: others may be gigabytes larger
     _pip(str(programs / "python"), "install", "-c", str(folder / "constraints.txt"), str(wheel))
     return programs
 
 
 def _pip(python: str, *arguments: str) -> None:
-    """Run pip as it is configured; skip if no index answers."""
+    """Run pip; skip the test if no package index answers."""
     pip = [python, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     done = run(*pip, *arguments)
     if done.returncode:
@@ -173,13 +175,13 @@ def _pip(python: str, *arguments: str) -> None:
 
 
 def run(*words: object, folder: Path | None = None) -> subprocess.CompletedProcess:
-    """Run a program without PYTHONPATH, which would show it the packages of other environments."""
+    """Run a program without PYTHONPATH, so that it sees the packages of its own environment only."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     return subprocess.run(list(map(str, words)), capture_output=True, text=True, cwd=folder, env=environment)
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_every_network_with_its_card(wheel):
+def test_the_wheel_contains_every_network_with_its_card(wheel):
     inside = zipfile.ZipFile(wheel).namelist()
     for name in names():
         for suffix in ("safetensors", "json"):
@@ -188,14 +190,15 @@ def test_the_wheel_holds_every_network_with_its_card(wheel):
 
 
 @pytest.mark.slow
-def test_without_extras_nothing_of_training_is_installed(fresh):
+def test_without_extras_no_package_of_training_is_installed(fresh):
     listed = json.loads(run(fresh / "python", "-m", "pip", "list", "--format", "json", folder=fresh).stdout)
     installed = {canonicalize_name(one["name"]) for one in listed}
     assert set(requirements()) <= installed
     assert "cosmicgate" in installed
     absent = {"wandb", "hydra-core", "galsim", "numba", "pytorch-lightning", "lightning", "matplotlib", "astroscrappy"}
     assert not absent & installed
-    assert not (set(requirements("dev")) - set(requirements()) - {"jinja2", "fsspec"}) & installed  # torch's own two
+    of_torch = {"jinja2", "fsspec"}
+    assert not (set(requirements("dev")) - set(requirements()) - of_torch) & installed
 
 
 @pytest.mark.slow
@@ -225,7 +228,7 @@ def test_without_extras_a_frame_is_masked_shown_and_cleaned(fresh, tmp_path):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else value,
 )
-def test_what_needs_an_extra_says_which(words, extra, fresh, tmp_path):
+def test_a_command_that_needs_an_extra_names_it(words, extra, fresh, tmp_path):
     fits.writeto(tmp_path / "a.fits", sky())
     done = run(fresh / "cosmicgate", *words, folder=tmp_path)
     assert done.returncode != 0

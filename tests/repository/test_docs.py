@@ -1,4 +1,4 @@
-"""The pages: links lead somewhere, commands are ones that exist, code runs, quoted messages are those of the code."""
+"""Test the documentation: links, commands, code blocks, and quoted messages."""
 
 import ast
 import importlib.util
@@ -23,8 +23,8 @@ from helpers.repository import ROOT
 PAGES = sorted(
     path for pattern in ("README.md", "CHANGELOG.md", "data/README.md", "docs/*.md") for path in ROOT.glob(pattern)
 )
-# These pages' python blocks are run by tests of their own, with what they need.
-ELSEWHERE = {
+# Pages whose Python blocks are run by other tests, with the data that they need.
+RUN_BY_OTHER_TESTS = {
     "README.md": "pretrained/test_pretrained_networks.py",
     "docs/masking.md": "cli/test_mask.py",
     "docs/pipelines.md": "masking/test_drop_in.py",
@@ -36,8 +36,8 @@ def name(page):
     return page.relative_to(ROOT).as_posix()
 
 
-def given(kind, pages=PAGES):
-    """Return (page, words) of every command of some pages that a function accepts, each once."""
+def commands_of_kind(kind, pages=PAGES):
+    """List the commands of pages that a function accepts as test parameters, each once for a page."""
     found = {(name(page), *words): (page, words) for page in pages for words in commands(page) if kind(words)}
     return [pytest.param(words, id=f"{name(page)}: {' '.join(words)}") for page, words in found.values()]
 
@@ -47,7 +47,7 @@ def is_hydra(words):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_every_link_leads_somewhere(page):
+def test_every_link_has_a_target(page):
     for link in links(page):
         path, _, anchor = link.partition("#")
         target = (page.parent / path).resolve() if path else page
@@ -55,7 +55,7 @@ def test_every_link_leads_somewhere(page):
         assert not anchor or anchor in anchors(target), f"{link}: expected one of {sorted(anchors(target))}"
 
 
-def test_every_page_is_found_from_the_index():
+def test_every_page_is_linked_from_the_index():
     index = ROOT / "docs" / "README.md"
     listed = {(index.parent / link.partition("#")[0]).resolve() for link in links(index)}
     assert {page for page in (ROOT / "docs").glob("*.md") if page != index} <= listed
@@ -64,8 +64,8 @@ def test_every_page_is_found_from_the_index():
 # ---------------------------------------------------------------------------------------------------------- commands
 
 
-@pytest.mark.parametrize("words", given(is_hydra, [page for page in PAGES if page.name != "CHANGELOG.md"]))
-def test_every_training_and_evaluation_of_the_pages_can_be_composed(words):
+@pytest.mark.parametrize("words", commands_of_kind(is_hydra, [page for page in PAGES if page.name != "CHANGELOG.md"]))
+def test_every_train_and_evaluate_command_of_the_docs_is_valid(words):
     script = words[1].removesuffix(".py")
     words = [word for word in words if not re.match(r"\+?hydra[./]launcher", word)]
     flags = {word for word in words[2:] if word.startswith("-")}
@@ -77,30 +77,30 @@ def test_every_training_and_evaluation_of_the_pages_can_be_composed(words):
         else [one.input_line]
         for one in parsed
     ]
-    a_sweep = any(one.key_or_group == "sweep" for one in parsed)  # its file says that there are several jobs
+    a_sweep = any(one.key_or_group == "sweep" for one in parsed)  # the sweep file sets multirun
     assert "-m" in flags or a_sweep or all(len(each) == 1 for each in values), "several values without -m"
     for job in zip_longest(*values):  # every value once
         overrides = [value or each[0] for value, each in zip(job, values, strict=True)]
         validate(composed_config(*overrides, name=script), SCHEMES[script])
 
 
-@pytest.mark.parametrize("words", given(lambda words: words[0] == "cosmicgate" and words[1].isidentifier()))
-def test_every_command_line_of_the_pages_is_understood(words):
+@pytest.mark.parametrize("words", commands_of_kind(lambda words: words[0] == "cosmicgate" and words[1].isidentifier()))
+def test_every_cosmicgate_command_of_the_docs_is_valid(words):
     group = typer.main.get_command(app)
     with group.make_context("cosmicgate", words[1:]) as context:
         chosen, command, arguments = group.resolve_command(context, words[1:])
-        if arguments:  # else it is named in a sentence
+        if arguments:  # otherwise only the name of the command is mentioned
             command.make_context(chosen, arguments, parent=context).close()
 
 
-@pytest.mark.parametrize("words", given(lambda words: words[0] == "make"))
-def test_every_target_of_the_pages_is_in_the_makefile(words):
+@pytest.mark.parametrize("words", commands_of_kind(lambda words: words[0] == "make"))
+def test_every_make_target_of_the_docs_exists(words):
     known = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
     assert {word for word in words[1:] if "=" not in word and word != "..."} <= known
 
 
-@pytest.mark.parametrize("words", given(lambda words: words[0] == "python" and not is_hydra(words)))
-def test_every_program_of_the_pages_exists(words):
+@pytest.mark.parametrize("words", commands_of_kind(lambda words: words[0] == "python" and not is_hydra(words)))
+def test_every_script_of_the_docs_exists(words):
     if words[1] == "-m":
         assert importlib.util.find_spec(words[2])
     else:
@@ -112,29 +112,29 @@ def test_every_program_of_the_pages_exists(words):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_every_block_of_python_compiles(page):
+def test_every_python_block_compiles(page):
     for block in blocks(page):
-        assert block.language in ("", "python", "sh", "yaml", "text"), "a block that no test knows"
+        assert block.language in ("", "python", "sh", "yaml", "text"), "a block of unknown language"
         if block.language == "python":
             compile(block.code, name(page), "exec")
-    if name(page) in ELSEWHERE:
-        assert Path(name(page)).name in (ROOT / "tests" / ELSEWHERE[name(page)]).read_text()
+    if name(page) in RUN_BY_OTHER_TESTS:
+        assert Path(name(page)).name in (ROOT / "tests" / RUN_BY_OTHER_TESTS[name(page)]).read_text()
 
 
-def runs(page):
-    """Say whether the blocks of a page are run here."""
-    return name(page) not in ELSEWHERE and any(block.language in ("python", "sh") for block in blocks(page))
+def is_run_here(page):
+    """Return True if the blocks of a page are run by this module."""
+    return name(page) not in RUN_BY_OTHER_TESTS and any(block.language in ("python", "sh") for block in blocks(page))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PAGES if runs(page)], ids=name)
-@pytest.mark.filterwarnings("ignore::UserWarning")  # of images that are unlike those of the training
-def test_a_page_does_what_it_says(page, command, tmp_path, monkeypatch):
-    """From its top: a block that names a file is written, ``sh`` goes to a shell, ``python`` runs in one namespace."""
+@pytest.mark.parametrize("page", [page for page in PAGES if is_run_here(page)], ids=name)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # images of the pages are unlike those of the training
+def test_the_code_of_a_page_runs_from_top_to_bottom(page, command, tmp_path, monkeypatch):
+    """Write blocks that name a file, run ``sh`` blocks in a shell and ``python`` blocks in one namespace."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     home = Path(command.environment["HOME"])
-    if not (home / "cosmicgate").exists():  # where the page says that the clone is
+    if not (home / "cosmicgate").exists():  # the place of the clone in the page
         (home / "cosmicgate").symlink_to(ROOT)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     names, exports = {}, ""
@@ -155,18 +155,18 @@ def test_a_page_does_what_it_says(page, command, tmp_path, monkeypatch):
         assert "| Spikes |" in tables
         assert names["mask"].shape == (256, 256)
         assert len(list(Path("data/hilltop/contaminated").iterdir())) == 7, (
-            "two darks for each of two frames of training, one for the others"
+            "two pairs for each of two training frames, one for each other frame"
         )
-        told = ["--name", "plain", "--command", "python train.py model=plain", "--trust", "networks"]
+        arguments = ["--name", "plain", "--command", "python train.py model=plain", "--trust", "networks"]
         with pytest.raises(ValueError, match="expected a UNet, found Plain"):
-            release.main(["outputs/plain", *told])
+            release.main(["outputs/plain", *arguments])
 
 
 # ---------------------------------------------------------------------------------------------------------- messages
 
 
 def messages():
-    """Return every string of the code, what it fills in as ``...``: an f-string and its continuation are one."""
+    """Yield every string of the code, with ``...`` for the values that are filled in."""
     for path in [*(ROOT / "src").rglob("*.py"), ROOT / "train.py", ROOT / "evaluate.py"]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.JoinedStr):
@@ -176,19 +176,19 @@ def messages():
 
 
 @pytest.mark.parametrize("page", [ROOT / "docs" / "masking.md", ROOT / "docs" / "troubleshooting.md"], ids=name)
-def test_every_message_that_is_quoted_is_one_of_the_code(page):
+def test_every_quoted_message_is_in_the_code(page):
     known = list(messages())
     tables = re.findall(r"^\| you see \|.*\n((?:\|.*\n)+)", prose(page), re.M)
     rows = [row for table in tables for row in table.splitlines()]
-    quoted = [said for row in rows for said in re.findall("`(.+?)`", row.split("|")[1])]
+    quoted = [message for row in rows for message in re.findall("`(.+?)`", row.split("|")[1])]
     assert len(quoted) >= 5
-    for said in quoted:
-        part = said.removeprefix("error: ").removesuffix("...").strip()
-        assert len(part) > 8, f"{said!r}: too short to be told from others"
-        assert any(part in message for message in known), f"{said!r}: no string of the code holds it"
+    for message in quoted:
+        part = message.removeprefix("error: ").removesuffix("...").strip()
+        assert len(part) > 8, f"{message!r}: too short to identify a message"
+        assert any(part in text for text in known), f"{message!r}: not found in the code"
 
 
-def test_the_plan_of_surveys_is_what_its_script_computes(monkeypatch):
+def test_the_tables_of_survey_costs_are_those_of_the_script(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "scripts")
     from plan_survey import BEGIN, END, tables
 

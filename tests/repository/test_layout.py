@@ -1,4 +1,4 @@
-"""Imports follow the order in which an image is processed, and names are those of PyTorch and astronomy."""
+"""Test that imports follow the order in which an image is processed, and that names are those of the field."""
 
 import ast
 import re
@@ -9,16 +9,16 @@ import pytest
 
 from helpers.repository import ROOT
 
-# Each name may import those before it, and no name that is not in the list.
-ORDER = (
+# Order of the packages: each may import those before it. Every package is listed.
+PACKAGE_ORDER = (
     *("extras", "io", "config", "provenance", "data", "models", "inference", "pretrained", "detectors", "metrics"),
-    *("evaluation", "report", "training"),  # a training shows its validations as results are shown
+    *("evaluation", "report", "training"),  # training uses the figures of the report
     *("masking", "release", "cli", "__main__"),
 )
-# The same inside some of the folders.
-INSIDE = {
+# Order of the modules inside some packages.
+MODULE_ORDER = {
     "io": ("atomic", "urls", "object_stores", "messages", "fits"),
-    # Codes and splits, what frames come from, what is made of them.
+    # Labels and splits, sources of frames, data sets.
     "data": (
         *("random_streams", "pixel_labels", "splits", "transforms", "background", "cache", "simulation", "download"),
         *("sources", "contamination", "patches", "datamodule", "mixture", "real_tests", "lco", "labelling"),
@@ -31,16 +31,16 @@ INSIDE = {
     ),
     "pretrained": ("card", "load_weights", "registry", "renamed_targets", "checkpoint", "load", "domain_check"),
     "detectors": ("base", "optional_packages", "network", "published", "classical", "maximask"),
-    # What is counted of a frame, what follows from the counts of all.
+    # Results of a frame, scores of all frames.
     "evaluation": (
         *("records", "build_detectors", "hits", "frame_results", "bootstrap", "scores", "seed_means", "run", "costs"),
     ),
-    # What is read, what is made of it, where it goes.
+    # Results, tables and figures, outputs.
     "report": (
         *("results", "runs", "tables", "figures", "write_report", "pages", "wandb_login", "wandb_charts", "dashboard"),
         "ending",
     ),
-    # Pixels in and out, the detector, what is written for a file, many files.
+    # Operations on images, the masker, files, many files.
     "masking": (
         *("maskfill", "inpainting", "mosaic", "masker", "load", "drop_in", "export", "output_paths", "options"),
         *("existing_output", "file_job", "read_images", "provenance_cards", "fits_writer", "temporary_folder"),
@@ -66,19 +66,19 @@ def imported(path: Path, package: str = "cosmicgate") -> set[str]:
 def test_imports_follow_the_order_of_the_packages(path):
     part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
     if part != "__init__":
-        place = ORDER.index(part)
+        place = PACKAGE_ORDER.index(part)
         for name in imported(path) - {part}:
-            assert ORDER.index(name) < place, f"{path.name} imports {name}, which comes after {part}"
+            assert PACKAGE_ORDER.index(name) < place, f"{path.name} imports {name}, which comes after {part}"
 
 
 @pytest.mark.parametrize(
     ("folder", "path"),
-    [(folder, path) for folder in INSIDE for path in sorted((PACKAGE / folder).rglob("*.py"))],
+    [(folder, path) for folder in MODULE_ORDER for path in sorted((PACKAGE / folder).rglob("*.py"))],
     ids=lambda p: p.relative_to(PACKAGE).as_posix() if isinstance(p, Path) else "",
 )
 def test_imports_follow_the_order_inside_a_folder(folder, path):
     part = path.relative_to(PACKAGE / folder).parts[0].removesuffix(".py")
-    order = INSIDE[folder]
+    order = MODULE_ORDER[folder]
     if not part.startswith("__"):
         for name in imported(path, f"cosmicgate.{folder}") - {part}:
             assert order.index(name) < order.index(part), f"{path.name} imports {name}, which comes after {part}"
@@ -87,10 +87,10 @@ def test_imports_follow_the_order_inside_a_folder(folder, path):
 def test_every_package_has_a_place_in_the_order():
     parts = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in PACKAGE.rglob("*.py")}
     parts -= {"__init__"}
-    assert parts == set(ORDER)
+    assert parts == set(PACKAGE_ORDER)
 
 
-def test_networks_import_torch_alone():
+def test_models_import_only_torch():
     for path in (PACKAGE / "models").glob("*.py"):
         tree = ast.parse(path.read_text())
         roots = {n.module.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module}
@@ -101,7 +101,7 @@ def test_networks_import_torch_alone():
 
 @pytest.mark.parametrize("name", ["train.py", "evaluate.py"])
 def test_an_entry_point_is_a_main_of_named_steps(name):
-    """Besides imports it has functions alone: classes, handlers of errors and constants belong to the package."""
+    """Check that the script has only imports and functions; classes, constants and handlers are in the package."""
     docstring, *body, guard = ast.parse((ROOT / name).read_text()).body
     assert isinstance(docstring, ast.Expr)
     assert ast.unparse(guard) == "if __name__ == '__main__':\n    main()"
@@ -116,7 +116,7 @@ def test_only_config_and_the_entry_points_import_omegaconf():
             assert "omegaconf" not in path.read_text(), f"{path} reads configs"
 
 
-# Phrases and names of constants that were replaced by a term of the field.
+# Phrase -> the term of the field that is used instead.
 TERMS = {
     "cameras that never were": "randomised cameras",
     "first look": "coarse stage",
@@ -138,7 +138,7 @@ def test_one_term_is_used_for_each_idea(term):
     assert not found, f"{term!r}: the term is {TERMS[term]!r}"
 
 
-def test_a_constant_is_named_by_a_noun():
+def test_constants_are_named_by_nouns():
     for path in PACKAGE.rglob("*.py"):
         assigned = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Assign | ast.AnnAssign)]
         names = {n.id.lstrip("_") for node in assigned for n in ast.walk(node) if isinstance(n, ast.Name)}

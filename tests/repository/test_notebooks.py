@@ -1,4 +1,4 @@
-"""The notebooks run as they are, on small data, and nothing of anybody's machine is kept in them."""
+"""Test that the notebooks run on small data, and that no outputs or local paths are saved in them."""
 
 import ast
 import itertools
@@ -24,14 +24,14 @@ def parameters_of(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode
 
 @pytest.fixture
 def execute(command, tmp_path, monkeypatch):
-    """Return a function that runs a notebook in a fresh kernel with other parameters, and returns what it prints."""
+    """Return a function that runs a notebook in a new kernel with other parameters and returns the printed text."""
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "jupyter"))
     monkeypatch.setenv("MPLCONFIGDIR", str(command.data / "matplotlib"))
     monkeypatch.setenv("NUMBA_CACHE_DIR", command.environment["NUMBA_CACHE_DIR"])
     monkeypatch.setenv("PYTHONWARNINGS", "default")
 
-    def run(name: str, **values: object) -> str:
+    def execute_notebook(name: str, **values: object) -> str:
         notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
         (cell,) = parameters_of(notebook)
         known = {node.targets[0].id for node in ast.parse(cell.source).body if isinstance(node, ast.Assign)}
@@ -42,10 +42,10 @@ def execute(command, tmp_path, monkeypatch):
         NotebookClient(notebook, timeout=300, resources=place, kernel_name="python3").execute()
         outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
         complaints = [output.text for output in outputs if output.get("name") == "stderr"]
-        assert not complaints, "a notebook warns of something"
+        assert not complaints, "a notebook gives a warning"
         return "\n".join(output.get("text") or output.data.get("text/markdown", "") for output in outputs)
 
-    return run
+    return execute_notebook
 
 
 def figures(folder: Path) -> set[str]:
@@ -55,7 +55,7 @@ def figures(folder: Path) -> set[str]:
 SMALL = {"SHAPE": (200, 200), "DARK_EXPTIME": 8000.0, "ITL_FRAMES": 1, "ITL_SHAPE": (1200, 1600)}
 
 
-def test_the_data_notebook_compares_with_real_hits_where_they_are(execute, tmp_path):
+def test_the_data_notebook_compares_with_real_hits_if_present(execute, tmp_path):
     (tmp_path / "real" / "cr").mkdir(parents=True)
     values = np.random.default_rng(0).integers(60, 2000, (40, 4)) * np.arange(1, 41)[:, None]
     columns = [fits.Column(name, "J", array=np.arange(40)) for name in ("fp_id", "x0", "y0")]
@@ -66,11 +66,11 @@ def test_the_data_notebook_compares_with_real_hits_where_they_are(execute, tmp_p
     assert "missing" not in printed
     for name in ("paper", "physical"):
         core = re.search(rf"{name}: .*core (\d+) px", printed)
-        assert core, f"the {name} recipe says how many pixels are core"
+        assert core, f"no number of core pixels for the {name} recipe"
         assert int(core[1]) > 0
 
 
-def test_the_data_notebook_says_which_real_hits_are_missing(execute, tmp_path):
+def test_the_data_notebook_names_missing_real_hits(execute, tmp_path):
     printed = execute("01_data", REAL="", **SMALL)
     assert "The real hits are missing" in printed
     assert "itl_cosmic_rays.fits.gz" in printed
@@ -78,7 +78,7 @@ def test_the_data_notebook_says_which_real_hits_are_missing(execute, tmp_path):
 
 
 @pytest.mark.parametrize("convention", ["dilated", "core"])
-def test_the_results_notebook_shows_what_the_results_files_say(execute, tmp_path, convention):
+def test_the_results_notebook_shows_the_results_files(execute, tmp_path, convention):
     write_run(tmp_path / "runs" / "att", result_row("Att deepCR"), seed=0)
     write_run(
         tmp_path / "runs" / "evaluation", result_row("deepCR"), result_row("LACosmic"), differences=[difference_entry()]
@@ -88,11 +88,11 @@ def test_the_results_notebook_shows_what_the_results_files_say(execute, tmp_path
     assert figures(tmp_path) == {curves, "recall_decam_simulated", "02_history"}
     for detector in ("Att deepCR", "deepCR", "LACosmic"):
         assert f"| {detector} |" in printed
-    assert ("97.69 [97.00, 98.00]" in printed) == (convention == "dilated"), "the interval stands behind the score"
+    assert ("97.69 [97.00, 98.00]" in printed) == (convention == "dilated"), "score with its interval"
     assert "+0.0125 [-0.0010, +0.0200]" in printed
 
 
-def test_the_results_notebook_says_what_makes_a_run_where_there_is_none(execute, tmp_path):
+def test_the_results_notebook_without_runs_names_the_command_for_one(execute, tmp_path):
     (tmp_path / "figures").mkdir()
     printed = execute("02_results", RUNS=[str(tmp_path)])
     assert "No finished run below" in printed
@@ -107,24 +107,24 @@ def test_the_attention_notebook_shows_both_gates_and_masks_by_threshold(execute,
     medians = dict(re.findall(r"attention at level (\d) \| (\S+ \| \S+ \| \S+) \|", printed))
     assert set(medians) == {"1", "2"}
     core, _, sky = medians["2"].split(" | ")
-    assert 0 < float(sky) < float(core) <= 1, "the gate of level 2 opens at hits"
+    assert 0 < float(sky) < float(core) <= 1, "attention at level 2 is higher at hits"
     found = [float(value) for value in re.findall(r"\| FPR \S+ \| \S+ \| (\S+) \|", printed)]
     assert len(found) == 3
-    assert found == sorted(found, reverse=True), "a higher threshold finds no more"
+    assert found == sorted(found, reverse=True), "a lower FPR finds fewer pixels"
     assert found[0] > 50
 
 
 @every_notebook
-def test_what_a_notebook_showed_is_not_kept(path):
+def test_notebooks_have_no_outputs(path):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     for cell in notebook.cells:
-        assert not cell.get("outputs"), "strip it: nbstripout notebooks/*.ipynb"
-        assert cell.get("execution_count") is None, "strip it: nbstripout notebooks/*.ipynb"
+        assert not cell.get("outputs"), "run nbstripout notebooks/*.ipynb"
+        assert cell.get("execution_count") is None, "run nbstripout notebooks/*.ipynb"
 
 
 @every_notebook
-def test_a_notebook_begins_with_what_is_learned_and_one_cell_of_parameters(path):
+def test_a_notebook_begins_with_its_purpose_and_one_cell_of_parameters(path):
     notebook = nbformat.read(path, as_version=4)
     assert notebook.cells[0].cell_type == "markdown"
     assert "You will learn" in notebook.cells[0].source
@@ -133,13 +133,13 @@ def test_a_notebook_begins_with_what_is_learned_and_one_cell_of_parameters(path)
 
 
 @every_notebook
-def test_a_notebook_names_no_place_of_a_machine(path):
+def test_notebooks_contain_no_absolute_paths(path):
     for cell in nbformat.read(path, as_version=4).cells:
         assert not re.search(r"""["'(\s](/\w|~/|[A-Z]:\\)""", cell.source), "paths are relative to the repository"
 
 
 @every_notebook
-def test_every_figure_says_what_to_look_for(path):
+def test_every_figure_is_introduced_by_what_to_look_for(path):
     cells = nbformat.read(path, as_version=4).cells
     for before, cell in itertools.pairwise(cells):
         draws = re.search(r"\b(show|Image)\(", cell.source) and "def show" not in cell.source
