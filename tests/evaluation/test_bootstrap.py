@@ -1,4 +1,4 @@
-"""How far scores and their differences can be trusted."""
+"""Test bootstrap intervals of scores and of differences between detectors."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from cosmicgate.report.write_report import write_report
 from helpers.fake_detectors import BrightnessLogits, BrightnessMasks
 
 
-def test_intervals_cover_the_truth_about_as_often_as_they_say():
+def test_intervals_of_95_percent_contain_the_true_value_in_95_percent_of_cases():
     frames, hits, recall = 25, 30, 0.8
     weights = resamples(frames)
     found = np.random.default_rng(0).binomial(hits, recall, (400, frames))
@@ -20,7 +20,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
         low, high = interval(weights @ counts / (frames * hits))
         covered += low <= recall <= high
         assert high - low == pytest.approx(2 * 1.96 * np.sqrt(recall * (1 - recall) / (frames * hits)), rel=0.6)
-    assert 0.90 < covered / len(found) < 0.98  # 0.95, less a little because frames are few
+    assert 0.90 < covered / len(found) < 0.98  # slightly below 0.95 because there are few frames
 
 
 def test_the_same_frames_give_the_same_intervals(make_test_set, tmp_path):
@@ -35,7 +35,7 @@ def test_the_same_frames_give_the_same_intervals(make_test_set, tmp_path):
             assert low <= rows[0][part][key] <= high
 
 
-def test_the_draws_are_sums_of_whole_frames():
+def test_bootstrap_draws_are_sums_over_resampled_frames():
     counts = np.random.default_rng(0).integers(0, 10**9, (5, 3, 40))
     weights = resamples(5)
     assert weights.shape == (DRAWS, 5)
@@ -54,28 +54,28 @@ def test_a_single_frame_has_scores_and_no_intervals(make_test_set, tmp_path):
 
 
 @pytest.mark.parametrize("detector", [BrightnessLogits(), BrightnessMasks()])
-@pytest.mark.parametrize("everywhere", [SKY, CORE, IGNORED])
-def test_frames_without_hits_or_without_sky_have_nulls_and_no_warning(make_test_set, tmp_path, detector, everywhere):
+@pytest.mark.parametrize("label", [SKY, CORE, IGNORED])
+def test_frames_without_hits_or_sky_give_null_scores_without_a_warning(make_test_set, tmp_path, detector, label):
     test_set = make_test_set(2)
     for folder in test_set.folders:
-        np.save(folder / "truth.npy", np.full((160, 128), everywhere, np.uint8))
+        np.save(folder / "truth.npy", np.full((160, 128), label, np.uint8))
     results = compare([detector], [test_set], tmp_path / "kept")
     (row,) = results["rows"]
     assert row["dilated"]["tpr_at_fpr_0.1pct"] is None
     assert row["intervals"]["dilated"]["tpr_at_fpr_0.1pct"] is None
     write_results(tmp_path / "results.json", results)
-    if everywhere == SKY:
+    if label == SKY:
         write_report(tmp_path / "results.json", tmp_path / "report")
 
 
-def test_a_score_that_many_draws_lack_has_no_interval():
+def test_a_score_undefined_in_many_draws_has_no_interval():
     draws = np.arange(100.0)
     assert interval(np.where(draws < 4, np.nan, draws)) is not None
     assert interval(np.where(draws < 6, np.nan, draws)) is None
     assert above_zero(np.array([-1.0, 0.0, 1.0, 1.0])) == 0.625
 
 
-def test_a_difference_is_taken_on_the_same_frames(make_test_set, tmp_path):
+def test_differences_are_paired_by_frame(make_test_set, tmp_path):
     better, worse = BrightnessLogits("Att deepCR", blur=1.0), BrightnessLogits("deepCR", blur=1.2)
     results = compare([better, worse], [make_test_set(8)], tmp_path / "kept", [["Att deepCR", "deepCR"]])
     (entry,) = results["differences"]
@@ -92,13 +92,13 @@ def test_a_difference_is_taken_on_the_same_frames(make_test_set, tmp_path):
     assert 0 < low < a - b < high
     assert found["above_zero"] == 1
     alone = [row["intervals"]["core"]["f1"] for row in results["rows"]]
-    assert alone[0][0] < alone[1][1], "unpaired, their intervals overlap"
+    assert alone[0][0] < alone[1][1], "the unpaired intervals overlap"
 
 
 PAIRS = [["Att deepCR", "deepCR"], ["Att deepCR (Dice loss)", "Att deepCR"], ["Other", "Nobody"]]
 
 
-def test_a_pair_of_models_or_of_names_is_found_with_one_training(make_test_set, tmp_path, caplog):
+def test_pairs_are_matched_by_model_or_name_within_one_training_set(make_test_set, tmp_path, caplog):
     detectors = [BrightnessLogits(model, variant=v) for v in ("", "released") for model in ("deepCR", "Att deepCR")]
     detectors += [BrightnessLogits("Att deepCR", variant="Dice loss"), BrightnessLogits("Other")]
     detectors += [BrightnessLogits("deepCR", trained_on="lco"), BrightnessLogits("Att deepCR", trained_on="lco")]
@@ -120,4 +120,4 @@ def test_a_pair_of_models_or_of_names_is_found_with_one_training(make_test_set, 
         tmp_path / "two",
         [["A", "B"]],
     )
-    assert not caplog.text, "with one network there is nothing to compare"
+    assert not caplog.text, "with a single network nothing is compared"

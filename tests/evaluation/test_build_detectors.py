@@ -1,4 +1,4 @@
-"""What is not here is left out and named; each checkpoint is a row of its own."""
+"""Test how evaluate.py builds detectors: missing ones are named, and each checkpoint is a row of the results."""
 
 from pathlib import Path
 
@@ -28,32 +28,28 @@ def a_checkpoint(path: Path, **config) -> str:
 
 
 NODE = {"checkpoint": {"_target_": "cosmicgate.detectors.network.load", "path": "?"}}
+MISSING_PACKAGE = {"_target_": f"{__name__}.missing_package"}
+REASON = "the package gone is not installed; to install it: pip install gone"
 
 
-GONE = {"_target_": f"{__name__}.gone"}
+def missing_package():
+    raise MissingDependency(REASON)
 
 
-LACKS = "the package gone is not installed; to install it: pip install gone"
-
-
-def gone():
-    raise MissingDependency(LACKS)
-
-
-def test_what_is_not_installed_is_left_out_and_named(tmp_path):
+def test_detectors_of_missing_packages_are_left_out_and_named(tmp_path):
     path = a_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt")
-    detectors, unavailable = build_detectors.build_detectors({"gone": GONE} | NODE, path)
+    detectors, unavailable = build_detectors.build_detectors({"gone": MISSING_PACKAGE} | NODE, path)
     assert [d.model for d in detectors] == ["deepCR"]
-    assert unavailable == [{"detector": "gone", "reason": LACKS}]
+    assert unavailable == [{"detector": "gone", "reason": REASON}]
     with pytest.raises(ValueError, match="no detector: gone: the package gone"):
-        build_detectors.build_detectors({"gone": GONE}, None)
+        build_detectors.build_detectors({"gone": MISSING_PACKAGE}, None)
     _, unavailable = build_detectors.build_detectors(
         NODE | {"other": NODE["checkpoint"] | {"path": path}}, f"{tmp_path}/*/nothing.ckpt"
     )
     assert "no file matches" in unavailable[0]["reason"]
 
 
-def test_several_checkpoints_are_several_rows_of_different_names(tmp_path):
+def test_several_checkpoints_are_rows_with_different_names(tmp_path):
     for run, config in {
         "a": dict(title="Att deepCR"),
         "b": dict(title="deepCR", seed=0),
@@ -74,7 +70,7 @@ def test_several_checkpoints_are_several_rows_of_different_names(tmp_path):
     assert [one.trained_on for one in records] == ["decam"] * 4 + ["lco"]
 
 
-def test_rows_that_would_have_one_title_are_told_apart_before_anything_is_scored(tmp_path):
+def test_checkpoints_of_the_same_title_get_different_variants(tmp_path):
     for sweep in "ab":
         a_checkpoint(tmp_path / sweep / "run" / "checkpoints" / "best.ckpt", variant="raw input")
     found = [d.variant for d in build_detectors.build_detectors(NODE, f"{tmp_path}/*/run/checkpoints/best.ckpt")[0]]
@@ -86,7 +82,7 @@ def test_rows_that_would_have_one_title_are_told_apart_before_anything_is_scored
 
 
 @pytest.mark.parametrize("threshold", [43.0, 0.0, 1.0])
-def test_a_threshold_that_is_no_probability_is_refused_before_anything_is_scored(tmp_path, threshold):
+def test_a_threshold_that_is_no_probability_is_refused(tmp_path, threshold):
     path = a_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt")
     with pytest.raises(Exception, match=f"threshold = {threshold}: expected a probability between 0 and 1"):
         build_detectors.build_detectors({"checkpoint": NODE["checkpoint"] | {"threshold": threshold}}, path)
@@ -94,7 +90,7 @@ def test_a_threshold_that_is_no_probability_is_refused_before_anything_is_scored
         validate(composed_config(f"threshold={threshold}"), Train)
 
 
-def test_the_experiment_of_the_papers_tables_has_every_row():
+def test_the_evaluation_of_the_papers_tables_has_every_detector():
     cfg = validate(composed_config("evaluation=paper_tables", "real=nowhere", name="evaluate"), Evaluate)
     config = OmegaConf.to_container(cfg, resolve=True)
     detectors, unavailable = build_detectors.build_detectors(config["detector"], config["checkpoint"])
@@ -105,7 +101,7 @@ def test_the_experiment_of_the_papers_tables_has_every_row():
     assert {"released_att_deepcr", "checkpoint"} <= {entry["detector"] for entry in unavailable}
 
 
-def test_every_checkpoint_of_an_evaluation_is_on_record_by_its_hash(tmp_path):
+def test_every_checkpoint_of_an_evaluation_is_recorded_by_its_hash(tmp_path):
     paths = [a_checkpoint(tmp_path / r / "checkpoints" / "best.ckpt", seed=n) for n, r in enumerate("ab")]
     found = build_detectors.hashes(f"{tmp_path}/*/checkpoints/best.ckpt")
     assert list(found) == paths
@@ -113,14 +109,14 @@ def test_every_checkpoint_of_an_evaluation_is_on_record_by_its_hash(tmp_path):
     assert build_detectors.hashes(f"{tmp_path}/*/none.ckpt") == build_detectors.hashes(None) == {}
 
 
-def test_checkpoints_of_different_data_need_data_to_be_named(tmp_path):
+def test_checkpoints_of_different_data_need_a_choice_of_data(tmp_path):
     paths = [a_checkpoint(tmp_path / r / "checkpoints" / "best.ckpt", data={"name": r}) for r in "ab"]
     assert build_detectors.data_of(paths[0]) == {"name": "a"}
     with pytest.raises(ValueError, match=r"a/.* and .*b/.* different data: give data=NAME"):
         build_detectors.data_of(paths)
 
 
-def test_checkpoints_of_a_sweep_are_scored_on_the_test_that_they_share(tmp_path):
+def test_checkpoints_of_a_sweep_are_scored_on_their_common_test_set(tmp_path):
     def part(seed: int) -> dict:
         return {"name": "decam", "root": "data/decam", "seed": seed, "transforms": ["flips"] * seed}
 

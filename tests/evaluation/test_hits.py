@@ -1,4 +1,4 @@
-"""Hits are counted one by one, whatever their size."""
+"""Test how predicted masks are matched with single hits."""
 
 import numpy as np
 import pytest
@@ -18,14 +18,14 @@ DRAWN = """
 """
 
 
-def truth_drawn():
-    """Three hits: one pixel; a worm, its parts joined at corners; a 2x2 block. Rings about the first two."""
+def example_truth():
+    """Return labels (H, W) of three hits: a pixel; a track joined at corners; a 2x2 block. The first two have rings."""
     value = {".": SKY, "x": CORE, "o": RING, "i": IGNORED}
     return np.array([[value[c] for c in row] for row in DRAWN.split()], np.uint8)
 
 
 def test_hits_are_components_of_the_core_joined_at_corners():
-    truth = truth_drawn()
+    truth = example_truth()
     snr = np.arange(truth.size, dtype=np.float32).reshape(truth.shape)
     table = match_hits(truth, truth == CORE, snr=snr)
     assert table.length.tolist() == [1, 6, 2]
@@ -36,9 +36,9 @@ def test_hits_are_components_of_the_core_joined_at_corners():
 
 
 def test_a_hit_is_found_when_enough_of_its_core_is_predicted():
-    truth = truth_drawn()
+    truth = example_truth()
     predicted = np.zeros(truth.shape, bool)
-    predicted[3, 9:12] = True  # 3 of 6 pixels of the worm
+    predicted[3, 9:12] = True  # 3 of 6 pixels of the track
     predicted[6, 18] = True  # 1 of 4 of the block
     predicted[1, 1:4] = True  # ring of the first hit only
     assert match_hits(truth, predicted).found.tolist() == [False, True, False]
@@ -47,11 +47,11 @@ def test_a_hit_is_found_when_enough_of_its_core_is_predicted():
 
 
 def test_a_false_hit_touches_no_core_ring_or_ignored_pixel():
-    truth = truth_drawn()
+    truth = example_truth()
 
-    def false_hits(*at):
+    def false_hits(*pixels):
         predicted = np.zeros(truth.shape, bool)
-        predicted[tuple(np.transpose(at))] = True
+        predicted[tuple(np.transpose(pixels))] = True
         return match_hits(truth, predicted).false_hits
 
     assert false_hits((6, 0), (7, 1), (0, 20)) == 2  # two joined at a corner, and one at the edge
@@ -59,7 +59,7 @@ def test_a_false_hit_touches_no_core_ring_or_ignored_pixel():
     assert false_hits((0, 0)) == 0  # beside a ring
     assert false_hits((5, 17)) == 0  # beside a core
     assert false_hits((1, 13)) == 0  # on an ignored pixel
-    assert false_hits((3, 15), (3, 16), (3, 17)) == 0  # beside one, and on from there
+    assert false_hits((3, 15), (3, 16), (3, 17)) == 0  # beside an ignored pixel, and connected to it
     assert false_hits((3, 17)) == 1
 
 
@@ -71,8 +71,8 @@ def test_frames_without_hits_or_predictions_give_empty_tables():
     assert match_hits(np.ones((5, 5), np.uint8), sky > 0).found.tolist() == [False]
 
 
-def test_wrong_images_of_hits_are_refused():
-    truth = truth_drawn()
+def test_labels_and_masks_of_wrong_shape_or_type_are_refused():
+    truth = example_truth()
     mask = truth == CORE
     with pytest.raises(ValueError, match="one shape"):
         match_hits(truth, mask[1:])

@@ -1,4 +1,4 @@
-"""Rows are identified by fields; titles are made of these where rows are shown."""
+"""Test the records that identify rows of results, and the titles made from their fields."""
 
 import json
 
@@ -9,7 +9,7 @@ from cosmicgate.report.results import read_results
 from helpers.result_rows import difference_entry, result_row
 
 
-def test_a_title_has_what_distinguishes_a_row_and_no_more():
+def test_a_title_has_only_the_fields_that_distinguish_a_row():
     alone = DetectorRecord("deepCR", seed=0, weights="aaaaaaaaaa")
     assert titles([alone]) == {alone: "deepCR"}
     other = DetectorRecord("deepCR", seed=1, weights="bbbbbbbbbb")
@@ -47,11 +47,11 @@ def test_figures_name_the_training_data_where_titles_are_equal():
         ("(odd", DetectorRecord("(odd")),
     ],
 )
-def test_titles_of_earlier_versions_become_records(title, record):
+def test_titles_of_version_0_1_are_parsed_into_records(title, record):
     assert DetectorRecord.from_title(title) == record
 
 
-def test_results_of_earlier_versions_are_read(tmp_path):
+def test_results_files_of_version_0_1_are_read(tmp_path):
     new = {"rows": [result_row("deepCR (released)")], "differences": [difference_entry()]}
     row = {("provenance" if key == "data_origin" else key): value for key, value in new["rows"][0].items()}
     row |= {"detector": "deepCR (released)", "trained_on": "decam, simulated", "weights": "ab12"}
@@ -72,7 +72,7 @@ def test_results_of_earlier_versions_are_read(tmp_path):
     assert found["seconds"] == [{"detector": DetectorRecord("LACosmic", trained_on="y"), "seconds": 1.0}]
 
 
-def test_what_is_written_is_what_is_read(tmp_path):
+def test_results_are_read_as_they_were_written(tmp_path):
     content = {"rows": [result_row(DetectorRecord("deepCR", "released", 3, None, "x", "ab"))], "failed": []}
     write_results(tmp_path / "results.json", content)
     assert read_results([tmp_path / "results.json"])["rows"] == content["rows"]

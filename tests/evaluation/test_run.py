@@ -1,9 +1,10 @@
-"""Scores are those of the sorted pixels and say how far they can be trusted; no detector can spoil another's row."""
+"""Test that scores equal those of scikit-learn, that failures and interruptions are handled, and evaluate.py itself."""
 
 import json
 import logging
 import tracemalloc
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,11 +26,22 @@ from helpers.fake_detectors import BrightnessLogits, BrightnessMasks, save_frame
 from helpers.networks import gated_network
 from helpers.train_command import TINY
 
-# ------------------------------------------------------------------------------------ the tables' numbers
+# ------------------------------------------------------------------------------------ scores
+
+
+@dataclass
+class TrueCores(BrightnessMasks):
+    """Give the core of every hit, without its ring, as the mask."""
+
+    folders: tuple[Path, ...] = ()
+
+    def detect(self, frame):
+        truth = load_labelled(next(f for f in self.folders if f.name == frame.name)).truth
+        return Detection(masks={120.0: truth == CORE})
 
 
 @pytest.mark.parametrize("convention", ["dilated", "core"])
-def test_the_tables_numbers_are_scikit_learns(make_test_set, tmp_path, convention):
+def test_scores_and_tables_equal_those_of_scikit_learn(make_test_set, tmp_path, convention):
     test_set, detector = make_test_set(), BrightnessLogits()
     results = compare([detector], [test_set], tmp_path / "kept")
     write_results(tmp_path / "results.json", results)
@@ -60,7 +72,7 @@ def test_the_tables_numbers_are_scikit_learns(make_test_set, tmp_path, conventio
     assert float(shown["TPR at FPR 0.1 % (%)"]) == pytest.approx(100 * expected["tpr_at_fpr_0.1pct"], abs=0.2)
 
 
-def test_a_swept_detectors_points_are_joined_by_straight_lines_and_not_beyond(make_test_set, tmp_path):
+def test_curves_of_a_threshold_sweep_are_interpolated_but_not_extrapolated(make_test_set, tmp_path):
     test_set = make_test_set()
     (row,) = evaluate([BrightnessMasks()], [test_set], tmp_path / "kept")
     labelled = [load_labelled(folder) for folder in test_set.folders]
@@ -74,47 +86,34 @@ def test_a_swept_detectors_points_are_joined_by_straight_lines_and_not_beyond(ma
     assert fpr[1] < 1e-3 < fpr[4]
     assert row["dilated"]["tpr_at_fpr_0.1pct"] == pytest.approx(np.interp(1e-3, fpr, tpr))
     assert row["dilated"]["f1"] == pytest.approx(sk.f1_score(hit, image >= 120))
-    assert row["dilated"]["precision_at_tpr_95pct"] is None  # no setting gets there
+    assert row["dilated"]["precision_at_tpr_95pct"] is None  # no setting reaches this TPR
     assert row["dilated"]["roc_auc"] is None
 
 
-def test_thin_masks_are_grown_by_the_ring_where_the_truth_has_one(make_test_set, tmp_path):
-    @dataclass
-    class Core(BrightnessMasks):
-        def detect(self, frame):
-            found = load_labelled(next(f for f in test_set.folders if f.name == frame.name)).truth == CORE
-            return Detection(masks={120.0: found})
-
+def test_core_masks_are_dilated_only_if_the_truth_is(make_test_set, tmp_path):
     test_set = make_test_set()
-    (row,) = evaluate([Core(grow=True)], [test_set], tmp_path / "grown")
+    detector = TrueCores(grow=True, folders=test_set.folders)
+    (row,) = evaluate([detector], [test_set], tmp_path / "grown")
     assert row["dilated"]["f1"] > 0.99
     for folder in test_set.folders:
         facts = folder / "facts.json"
         facts.write_text(json.dumps(json.loads(facts.read_text()) | {"dilated": False}))
-    (row,) = evaluate([Core(grow=True)], [test_set], tmp_path / "thin")
+    (row,) = evaluate([detector], [test_set], tmp_path / "thin")
     assert row["dilated"]["f1"] < 0.7
 
 
-def test_the_ring_is_asked_for_or_left_out(make_test_set, tmp_path):
-    @dataclass
-    class Truth(BrightnessMasks):
-        """Knows the core of every hit and nothing of the ring."""
-
-        def detect(self, frame):
-            found = load_labelled(next(f for f in test_set.folders if f.name == frame.name)).truth == CORE
-            return Detection(masks={120.0: found})
-
+def test_the_ring_is_positive_or_left_out(make_test_set, tmp_path):
     test_set = make_test_set()
-    (row,) = evaluate([Truth()], [test_set], tmp_path / "kept")
+    (row,) = evaluate([TrueCores(folders=test_set.folders)], [test_set], tmp_path / "kept")
     assert (row["core"]["f1"], row["core"]["fdr"], row["per_hit"]["recall"]) == (1, 0, 1)
     assert row["dilated"]["fdr"] == 0
     assert row["dilated"]["f1"] < 0.7
 
 
-# ------------------------------------------------------------------------------------ hits one by one
+# ------------------------------------------------------------------------------------ single hits
 
 
-def test_hits_are_told_apart_by_length_and_by_brightness(make_test_set, tmp_path):
+def test_recall_is_given_by_hit_length_and_by_brightness(make_test_set, tmp_path):
     test_set, detector = make_test_set(), BrightnessLogits(blur=0.5)
     (row,) = evaluate([detector], [test_set], tmp_path / "kept")
     lengths, found = [], []
@@ -137,15 +136,17 @@ def test_hits_are_told_apart_by_length_and_by_brightness(make_test_set, tmp_path
 
 def test_signal_to_noise_is_charge_above_sky_over_sky_and_read_noise():
     image = np.full((70, 50), 400, np.float32)
-    image[:, 25:] = 0  # the tile's median is that of its greater part, here the first 32 columns' sky
+    image[:, 25:] = 0  # the median of a tile is that of its larger part
     image[40, 7] += 100
     sigma = np.sqrt(400 * 4 + 7**2) / 4
     assert snr_map(image, 4.0, 7.0)[40, 7] == pytest.approx(100 / sigma)
     assert snr_map(image, 4.0, 7.0)[40, 40] == pytest.approx(0)
-    assert np.isfinite(snr_map(-image, 4.0, 0.0)).all()  # a sky below zero, no read noise: one electron
+    assert np.isfinite(
+        snr_map(-image, 4.0, 0.0)
+    ).all()  # with negative sky and no read noise, the noise is one electron
 
 
-def test_classes_of_hits_begin_where_they_say():
+def test_bins_of_length_and_brightness_include_their_lower_edge():
     found = np.array([True, False, True, True])
     assert tally(np.array([1, 2, 3, 400]), found, LENGTHS).tolist() == [[2, 1], [1, 1], [0, 0], [0, 0], [1, 1]]
     by_snr = tally(np.array([-3.0, 4.99, 5.0, 1e9]), found, SNRS)
@@ -155,7 +156,7 @@ def test_classes_of_hits_begin_where_they_say():
 # ------------------------------------------------------------------------------------ failures, resuming, memory
 
 
-def test_a_detector_that_raises_does_not_lose_the_others(make_test_set, tmp_path, caplog):
+def test_a_failing_detector_does_not_affect_the_others(make_test_set, tmp_path, caplog):
     test_set = make_test_set(3)
     broken = BrightnessLogits("Broken", blur=9.0, fail={2: RuntimeError("no ink\nin line 2")})
     with caplog.at_level(logging.DEBUG, "cosmicgate"):
@@ -163,7 +164,7 @@ def test_a_detector_that_raises_does_not_lose_the_others(make_test_set, tmp_path
     assert results["rows"] == evaluate([BrightnessLogits(), BrightnessMasks()], [test_set], tmp_path / "other")
     assert results["failed"] == [{"test_set": "decam", "detector": DetectorRecord.of(broken), "reason": "no ink"}]
     assert any(record.exc_info for record in caplog.records)
-    with pytest.raises(RuntimeError, match="no ink"):  # train.py has one detector and wants to know
+    with pytest.raises(RuntimeError, match="no ink"):  # without other detectors the error is raised
         evaluate([replace(broken, seen=["a frame"])], [test_set], tmp_path / "third")
 
 
@@ -174,11 +175,11 @@ def test_a_resumed_evaluation_equals_an_uninterrupted_one(make_test_set, tmp_pat
         compare([BrightnessMasks(), stopped], [test_set], tmp_path / "kept")
     again = BrightnessLogits()
     resumed = compare([BrightnessMasks(), again], [test_set], tmp_path / "kept")
-    assert again.seen == ["f2", "f3", "f4"], "two frames were finished"
+    assert again.seen == ["f2", "f3", "f4"], "the other two frames were finished"
     assert resumed == compare([BrightnessMasks(), BrightnessLogits()], [test_set], tmp_path / "other")
 
 
-def test_what_is_kept_belongs_to_this_detector_and_these_pixels(make_test_set, tmp_path):
+def test_cached_results_depend_on_detector_and_pixels(make_test_set, tmp_path):
     test_set = make_test_set(2)
     (first,) = evaluate([BrightnessLogits()], [test_set], tmp_path / "kept")
     for changed in (BrightnessLogits(blur=1.0), BrightnessLogits(threshold=0.9)):
@@ -190,7 +191,7 @@ def test_what_is_kept_belongs_to_this_detector_and_these_pixels(make_test_set, t
     assert again["hits"] < first["hits"]
 
 
-def test_memory_does_not_grow_with_the_frames(tmp_path):
+def test_memory_does_not_grow_with_the_number_of_frames(tmp_path):
     shape = (1024, 1024)
     folders = [save_frame(tmp_path / "data", n, shape) for n in range(8)]
     peaks = []
@@ -200,7 +201,7 @@ def test_memory_does_not_grow_with_the_frames(tmp_path):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     pixels = 6 * shape[0] * shape[1]
-    assert peaks[1] - peaks[0] < 0.1 * pixels, "less than a byte for each ten pixels more"
+    assert peaks[1] - peaks[0] < 0.1 * pixels, "less than one byte for ten pixels"
 
 
 # ------------------------------------------------------------------------------------ tiles
@@ -211,9 +212,9 @@ def test_memory_does_not_grow_with_the_frames(tmp_path):
     ("norm", "halo", "equal"),
     [
         ("batch", 24, True),
-        ("batch", 20, False),  # the network sees further
+        ("batch", 20, False),  # the reach of the network is larger
         ("batch", 0, False),  # the paper's separate patches
-        ("group", 24, False),  # its statistics are the tile's
+        ("group", 24, False),  # its statistics are those of the tile
     ],
 )
 def test_tiled_equals_whole_image_inference(norm, halo, equal):
@@ -224,10 +225,10 @@ def test_tiled_equals_whole_image_inference(norm, halo, equal):
     assert torch.allclose(tiled, whole, rtol=0, atol=1e-6) == equal
 
 
-# ------------------------------------------------------------------------------------ the command
+# ------------------------------------------------------------------------------------ command
 
 
-def test_the_command_writes_what_it_can_and_says_what_it_could_not(command, tmp_path):
+def test_evaluate_writes_all_other_rows_and_names_those_that_fail(command, tmp_path):
     data = ("data=decam", *TINY, f"data.root={command.data}", "data.seed=0")
     missing = "+detector.gone={_target_: cosmicgate.detectors.maximask.load, weights: nowhere.pt}"
     sweep = "detector.astroscrappy.sweep=[3,10]"
