@@ -1,4 +1,4 @@
-"""Every image with bad pixels gets its logits from one predictor, in an evaluation and for an astronomer alike."""
+"""Test the predictor that computes the logits of an image with bad pixels, in evaluations and in the masker."""
 
 import pickle
 from dataclasses import replace
@@ -19,7 +19,7 @@ from cosmicgate.pretrained.card import names
 
 
 def field(*shape: int) -> tuple[np.ndarray, np.ndarray]:
-    """Make an image (H, W) of noise with bright pixels, counts, and its bad pixels."""
+    """Simulate an image (H, W) of noise with bright pixels, counts, and its bad pixels (H, W)."""
     random = np.random.default_rng(sum(shape))
     image = random.normal(1000, 10, shape).astype(np.float32)
     image[random.random(shape) < 0.005] += 500
@@ -30,29 +30,29 @@ def field(*shape: int) -> tuple[np.ndarray, np.ndarray]:
     return image, bad
 
 
-def a_frame(image: np.ndarray, bad: np.ndarray) -> Frame:
+def make_frame(image: np.ndarray, bad: np.ndarray) -> Frame:
     return Frame(image, gain=1.0, read_noise=5.0, saturation=6e4, exptime=90.0, bad=bad)
 
 
-def raw_network(norm: str = "batch") -> UNet:
-    """Make a network of raw counts, which does not measure the sky."""
+def unscaled_network(norm: str = "batch") -> UNet:
+    """Build a network that takes raw counts, without normalising the sky."""
     torch.manual_seed(0)
     return UNet(channels=8, norm=norm).eval()
 
 
 @pytest.mark.parametrize("shape", [(9, 130), (97, 61)], ids=str)
 @pytest.mark.parametrize(("name", "cascade"), [("general", True), *((name, False) for name in names())])
-def test_an_evaluation_and_a_masker_get_the_same_logits_to_the_last_bit(name, cascade, shape):
+def test_detector_and_masker_give_identical_logits(name, cascade, shape):
     image, bad = field(*shape)
-    logits = pretrained(name, cascade=cascade).detect(a_frame(image, bad)).logits
-    lost = bad | ~np.isfinite(image)
-    assert (logits[torch.from_numpy(lost)] == NO_HIT_LOGIT).all()
+    logits = pretrained(name, cascade=cascade).detect(make_frame(image, bad)).logits
+    bad_or_nan = bad | ~np.isfinite(image)
+    assert (logits[torch.from_numpy(bad_or_nan)] == NO_HIT_LOGIT).all()
     probability = cosmicgate.load(name, check=False, fast=cascade).probability(image, bad)
-    np.testing.assert_array_equal(probability, np.where(lost, 0, logits.sigmoid().numpy()))
+    np.testing.assert_array_equal(probability, np.where(bad_or_nan, 0, logits.sigmoid().numpy()))
 
 
 @pytest.mark.parametrize("factor", [1e-42, 1e36])
-def test_a_unit_that_does_not_fit_into_float32_is_none_to_a_network_that_measures_the_sky(factor):
+def test_images_beyond_the_range_of_float32_are_normalised_correctly(factor):
     image, bad = field(60, 70)
     network = pretrained("general").predictor
     expected = network.logits(image, bad)
@@ -61,27 +61,31 @@ def test_a_unit_that_does_not_fit_into_float32_is_none_to_a_network_that_measure
 
 
 @pytest.mark.parametrize("tile", [None, 64])
-def test_a_pixel_beyond_all_counts_leaves_the_others_alone_in_an_evaluation_too(tile):
-    """Up to version 0.1 only the masker clipped counts: in an evaluation the logits around such a pixel were NaN."""
+def test_an_extreme_pixel_gives_no_nan_elsewhere(tile):
+    """Check that counts are clipped, as otherwise the logits around such a pixel are NaN."""
     image, bad = np.zeros((64, 70), np.float32), np.zeros((64, 70), bool)
     image[30, 40] = 3e38
-    network = raw_network()
+    network = unscaled_network()
     network.encoder[0].conv1.weight.data *= 20
     detector = NetworkDetector(Predictor(network, tile), "raw", None, "raw")
-    assert detector.detect(a_frame(image, bad)).logits.isfinite().all()
+    assert detector.detect(make_frame(image, bad)).logits.isfinite().all()
 
 
-def test_the_image_and_the_mask_of_bad_pixels_stay_as_they_are():
+def test_the_image_and_the_bad_pixels_are_not_changed():
     image, bad = field(40, 50)
     before = image.copy(), bad.copy()
     image.flags.writeable = bad.flags.writeable = False
-    for predictor in (Predictor(raw_network()), Predictor(raw_network("group")), pretrained("general").predictor):
+    for predictor in (
+        Predictor(unscaled_network()),
+        Predictor(unscaled_network("group")),
+        pretrained("general").predictor,
+    ):
         predictor.logits(image, bad)
         np.testing.assert_array_equal(image, before[0])
         np.testing.assert_array_equal(bad, before[1])
 
 
-def test_logits_that_are_nan_are_an_error_unless_the_pixel_is_bad():
+def test_nan_logits_are_an_error_unless_the_pixel_is_bad():
     class Broken(torch.nn.Conv2d):
         def forward(self, image):
             return torch.where(image > 50, torch.nan, 0 * super().forward(image))
@@ -95,8 +99,8 @@ def test_logits_that_are_nan_are_an_error_unless_the_pixel_is_bad():
     assert predictor.logits(image, bad).isfinite().all()
 
 
-def test_ways_to_search_a_frame_that_exclude_each_other_are_refused():
-    network = raw_network()
+def test_incompatible_settings_are_refused():
+    network = unscaled_network()
     cascade, procedure = Cascade(network, 0.0), partial(package_logits, tile=64)
     for settings, sentence in (
         (dict(tile=64, cascade=cascade), "tile and cascade: expected one of them"),
@@ -107,7 +111,7 @@ def test_ways_to_search_a_frame_that_exclude_each_other_are_refused():
             Predictor(network, **settings)
 
 
-def test_a_copy_for_another_device_or_process_gives_the_same_and_leaves_the_first_alone():
+def test_a_copy_for_another_device_or_process_gives_the_same_logits():
     image, bad = field(60, 70)
     first = pretrained("general", cascade=True).predictor
     for other in (first.to("cpu"), pickle.loads(pickle.dumps(first))):
@@ -117,12 +121,12 @@ def test_a_copy_for_another_device_or_process_gives_the_same_and_leaves_the_firs
     assert replace(first, cascade=None).to("cpu").cascade is None
 
 
-def test_a_network_of_another_package_is_a_row_with_the_hash_of_its_weights():
+def test_a_published_network_is_computed_by_its_own_procedure():
     procedure = partial(package_logits, tile=32, multiple=16, sky="median")
-    detector = NetworkDetector(Predictor(raw_network(), procedure=procedure), "theirs", None, "theirs")
+    detector = NetworkDetector(Predictor(unscaled_network(), procedure=procedure), "theirs", None, "theirs")
     image, bad = field(50, 60)
-    logits = detector.detect(a_frame(image, bad)).logits
-    prepared, lost = detector.predictor.prepare(image, bad)
+    logits = detector.detect(make_frame(image, bad)).logits
+    prepared, bad_or_nan = detector.predictor.prepare(image, bad)
     expected = package_logits(detector.predictor.network, torch.from_numpy(prepared), 32, 16, "median")
-    assert torch.equal(logits, expected.masked_fill(torch.from_numpy(lost), NO_HIT_LOGIT))
+    assert torch.equal(logits, expected.masked_fill(torch.from_numpy(bad_or_nan), NO_HIT_LOGIT))
     assert len(detector.weights) == 64

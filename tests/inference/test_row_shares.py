@@ -1,4 +1,4 @@
-"""Threads take rows of an image as they come free, and the result does not depend on who computed what."""
+"""Test that threads share the rows of an image, and that logits do not depend on their number or speed."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ from helpers.networks import network, noise_image
 
 @pytest.fixture
 def threads():
-    """Set torch's number of threads for one test."""
+    """Return the function that sets torch's number of threads, and restore the number after the test."""
     usual = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(usual)
@@ -39,55 +39,55 @@ def test_the_number_of_threads_does_not_change_the_logits(threads, height):
 
 @torch.inference_mode()
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
-def test_shares_of_networks_of_any_depth_join_without_a_seam(threads, depth):
+def test_shares_of_rows_join_without_a_seam_at_any_depth(threads, depth):
     made, image = network(depth=depth), noise_image(2 * 8 * 64 + 5, 40)
     threads(2)
     whole = made.logits(image[None, None])[0, 0]
     assert torch.allclose(streamed_logits(made, image), whole, rtol=0, atol=1e-5)
 
 
-def test_the_reach_is_as_far_as_a_pixel_is_felt():
+def test_the_reach_covers_every_pixel_that_changes_a_logit():
     made = network().double()
-    felt = torch.zeros(101, dtype=torch.bool)
-    for row in range(48, 52):  # wherever a pixel lies in the grid of the pooling
+    changes_logit = torch.zeros(101, dtype=torch.bool)
+    for row in range(48, 52):  # every position relative to the grid of the pooling
         image = torch.zeros(1, 1, 101, 16, dtype=torch.double, requires_grad=True)
         made.logits(image)[0, 0, row].sum().backward()
-        felt |= image.grad[0, 0].abs().sum(1).roll(50 - row) > 0
-    rows = felt.nonzero()[:, 0]
+        changes_logit |= image.grad[0, 0].abs().sum(1).roll(50 - row) > 0
+    rows = changes_logit.nonzero()[:, 0]
     assert max(50 - rows.min(), rows.max() - 50) <= 23 < reach_of(made) == 24
 
 
 @torch.inference_mode()
-def test_a_thread_that_is_held_up_loses_rows_to_the_others_and_the_logits_stay(threads, monkeypatch):
+def test_a_slow_thread_passes_rows_to_the_others_without_a_change_of_logits(threads, monkeypatch):
     made, image = network(), noise_image(1000, 24)
     threads(1)
     alone = streamed_logits(made, image)
     shares, push, slow = [], streaming.StreamingUNet.push, []
 
-    class Watched(RowShares):
+    class RecordedShares(RowShares):
         def take(self):
             shares.append(share := super().take())
             return share
 
-    def held_up(stream, strip, last):
+    def slow_push(stream, strip, last):
         if not slow:
             slow.append(threading.current_thread())
         if threading.current_thread() is slow[0]:
             time.sleep(0.02)
         return push(stream, strip, last)
 
-    monkeypatch.setattr(streaming, "RowShares", Watched)
-    monkeypatch.setattr(streaming.StreamingUNet, "push", held_up)
+    monkeypatch.setattr(streaming, "RowShares", RecordedShares)
+    monkeypatch.setattr(streaming.StreamingUNet, "push", slow_push)
     threads(2)
     assert torch.equal(streamed_logits(made, image.clone(), overwrite=True), alone)
     taken = sorted((share.first, share.stop) for share in shares if share is not None)
-    assert len(taken) > 2, "the thread that was free took nothing over"
+    assert len(taken) > 2, "the free thread took over no rows"
     assert [first for first, _ in taken] == [0, *(stop for _, stop in taken[:-1])]
     assert taken[-1][1] == 1000
 
 
 @torch.inference_mode()
-def test_the_cascade_gives_the_same_with_any_number_of_threads(threads):
+def test_the_number_of_threads_does_not_change_the_cascade(threads):
     made, image = network(scaling="robust"), noise_image(500, 300)
     cascade = Cascade(network(depth=2, gate=False, scaling="robust"), 0.0)
     threads(1)
@@ -98,7 +98,7 @@ def test_the_cascade_gives_the_same_with_any_number_of_threads(threads):
     assert (alone > NO_HIT_LOGIT).any()
 
 
-def test_the_sky_is_the_same_with_any_number_of_threads(threads):
+def test_the_number_of_threads_does_not_change_the_background(threads):
     image = noise_image(900, 500)
     threads(1)
     alone = BackgroundGrid.of(image)
@@ -108,7 +108,7 @@ def test_the_sky_is_the_same_with_any_number_of_threads(threads):
     assert torch.equal(many.sigma, alone.sigma)
 
 
-def test_an_error_of_a_thread_ends_the_others_and_is_raised(threads):
+def test_an_error_in_a_thread_stops_the_others_and_is_raised(threads):
     threads(2)
     begun = []
 
@@ -116,14 +116,14 @@ def test_an_error_of_a_thread_ends_the_others_and_is_raised(threads):
         begun.append(stop)
         if len(begun) == 2:
             raise ValueError("row 7 is missing")
-        assert stop.wait(10), "the other thread was not told"
+        assert stop.wait(10), "the other thread was not stopped"
 
     with pytest.raises(ValueError, match="row 7 is missing"):
         run_in_threads(work, 2)
     assert torch.get_num_threads() == 2
 
 
-def test_each_thread_computes_on_one_core_and_the_caller_keeps_its_threads(threads):
+def test_each_thread_computes_on_one_core_and_the_setting_is_restored(threads):
     threads(3)
     seen = []
     for_each(lambda item: seen.append((item, torch.get_num_threads())), range(6), 3)
@@ -133,4 +133,4 @@ def test_each_thread_computes_on_one_core_and_the_caller_keeps_its_threads(threa
     other = threading.Thread(target=lambda: number.append(torch.get_num_threads()))
     other.start()
     other.join()
-    assert number == [3], "threads to come begin with another number than before"
+    assert number == [3], "new threads have the restored setting"

@@ -1,4 +1,4 @@
-"""An image is scored as a whole, in the memory of a few rows."""
+"""Test that logits computed row by row equal those of the whole image, and test normalisation and cascade."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def frame_logits(made: UNet, image: torch.Tensor, **how: object) -> torch.Tensor
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
 @pytest.mark.parametrize("gate", [True, False])
 @pytest.mark.parametrize("rows", [1, 4, 16, 100])
-def test_rows_one_after_the_other_give_the_whole_image(depth, gate, rows):
+def test_streamed_rows_give_the_logits_of_the_whole_image(depth, gate, rows):
     made, image = network(depth=depth, gate=gate), noise_image(61, 45)
     assert torch.allclose(streamed_logits(made, image, rows=rows), made(image[None, None])[0, 0], rtol=0, atol=1e-5)
 
@@ -32,7 +32,7 @@ def test_rows_one_after_the_other_give_the_whole_image(depth, gate, rows):
 @torch.inference_mode()
 @pytest.mark.parametrize("scaling", ["none", "robust"])
 @pytest.mark.parametrize("norm", ["batch", "group"])
-def test_a_frame_is_not_changed_and_logits_take_the_memory_of_its_copy(scaling, norm):
+def test_the_image_is_not_changed_and_its_copy_is_overwritten_by_the_logits(scaling, norm):
     predictor, image = Predictor(network(norm, scaling)), noise_image(200, 139).numpy()
     before = image.copy()
     expected = predictor.logits(image)
@@ -45,22 +45,22 @@ def test_a_frame_is_not_changed_and_logits_take_the_memory_of_its_copy(scaling, 
 
 @torch.inference_mode()
 @pytest.mark.parametrize("shape", [(1, 1), (8, 8), (3, 200), (200, 3), (129, 131), (64, 64)], ids=str)
-def test_an_image_of_any_shape_is_scored_as_a_whole(shape):
+def test_images_of_any_shape_give_the_logits_of_the_whole_image(shape):
     made, image = network(), noise_image(*shape)
     assert torch.allclose(frame_logits(made, image), made(image[None, None])[0, 0], rtol=0, atol=1e-5)
 
 
 @torch.inference_mode()
 @pytest.mark.parametrize(("gate", "shared"), [(True, False), (True, True), (False, True)])
-def test_a_folded_network_computes_the_same_without_batch_norm(gate, shared):
+def test_fused_batch_norm_gives_the_same_logits(gate, shared):
     made, image = network(gate=gate, shared=shared), noise_image(48, 52)[None, None]
     before = made(image)
     assert torch.allclose(fuse_batch_norm(made)(image), before, rtol=0, atol=1e-5)
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in fuse_batch_norm(made).modules())
-    assert torch.equal(made(image), before), "folding changed the network itself"
+    assert torch.equal(made(image), before), "the original network is not changed"
 
 
-def test_what_cannot_be_folded_or_streamed_is_refused_with_the_reason():
+def test_networks_that_cannot_be_fused_or_streamed_are_refused():
     with pytest.raises(ValueError, match=r"call network\.eval\(\) first"):
         fuse_batch_norm(network().train())
     with pytest.raises(ValueError, match="group norm depends on the whole image"):
@@ -71,7 +71,7 @@ def test_what_cannot_be_folded_or_streamed_is_refused_with_the_reason():
 
 @torch.inference_mode()
 @pytest.mark.parametrize(("precision", "within"), [("bfloat16", 0.02), ("float16", 0.003)])
-def test_in_half_precision_probabilities_move_little(precision, within):
+def test_half_precision_changes_probabilities_little(precision, within):
     made, image = network(), noise_image(64, 64)
     exact, quick = frame_logits(made, image).sigmoid(), frame_logits(made, image, precision=precision).sigmoid()
     assert quick.dtype == torch.float32
@@ -80,23 +80,25 @@ def test_in_half_precision_probabilities_move_little(precision, within):
 
 @torch.inference_mode()
 @pytest.mark.parametrize("shared", [True, False])
-def test_group_norm_of_a_small_image_has_its_own_statistics(shared):
+def test_group_norm_of_a_small_image_uses_its_own_statistics(shared):
     made, image = network("group", shared=shared), noise_image(100, 120)
     assert torch.allclose(frame_logits(made, image), made(image[None, None])[0, 0], rtol=0, atol=1e-4)
 
 
 @torch.inference_mode()
-def test_frozen_group_norm_depends_on_no_tile():
+def test_frozen_group_norm_does_not_depend_on_tiles():
     made, image = network("group"), noise_image(300, 500)
     whole = with_frozen_group_norm(made, image).logits(image[None, None])[0, 0]
     for rows in (8, 64):
         by_rows = streamed_logits(with_frozen_group_norm(made, image), image, rows=rows)
         assert torch.allclose(by_rows, whole, rtol=0, atol=1e-4)
-    assert (made(image[None, None])[0, 0] - whole).abs().max() > 1e-3, "nothing to test: they are the same"
+    assert (made(image[None, None])[0, 0] - whole).abs().max() > 1e-3, (
+        "frozen and plain group norm must differ for this test"
+    )
 
 
 @torch.inference_mode()
-def test_statistics_of_a_frame_are_those_of_most_of_it():
+def test_a_bright_star_does_not_change_frozen_statistics():
     made, image = network("group"), noise_image(512, 512)
     star = image.clone()
     star[:100, :100] += 1e4
@@ -104,7 +106,7 @@ def test_statistics_of_a_frame_are_those_of_most_of_it():
     assert torch.allclose(*ours, atol=0.1)
 
 
-def test_patches_come_from_all_over_an_image_and_are_not_many():
+def test_sampled_patches_are_few_and_cover_the_image():
     columns = torch.arange(1000.0).expand(700, -1)
     found = sample_patches(columns)
     assert found.shape[1:] == (128, 128)
@@ -115,7 +117,7 @@ def test_patches_come_from_all_over_an_image_and_are_not_many():
 
 
 @pytest.mark.parametrize("shape", [(3056, 3056), (3100, 2048), (1489, 2048), (4096, 2048), (1024, 1024)], ids=str)
-def test_patches_come_from_all_columns_and_rows_of_a_frame_of_any_shape(shape):
+def test_sampled_patches_cover_all_rows_and_columns_of_any_shape(shape):
     for axis in (0, 1):
         ramp = torch.arange(float(shape[axis]))
         image = (ramp if axis else ramp[:, None]).expand(shape)
@@ -127,7 +129,7 @@ def test_patches_come_from_all_columns_and_rows_of_a_frame_of_any_shape(shape):
 # ---------------------------------------------------------------------------------------- scaling
 
 
-def test_sky_of_any_level_and_noise_is_made_alike():
+def test_sky_of_any_level_and_noise_is_normalised():
     rows, columns = torch.meshgrid(torch.arange(400.0), torch.arange(500.0), indexing="ij")
     noise_of = 2 + 0.02 * columns
     image = (
@@ -137,14 +139,14 @@ def test_sky_of_any_level_and_noise_is_made_alike():
         + noise_of * torch.randn(400, 500, generator=torch.Generator().manual_seed(0))
     )
     scaled = 3 * torch.sinh(BackgroundGrid.of(image).scaled(image))
-    inner = scaled[70:-70, 70:-70]  # between the centres of blocks
+    inner = scaled[70:-70, 70:-70]  # where the background is interpolated between blocks
     assert abs(inner.mean()) < 0.02
     assert 0.9 < inner.std() < 1.1
     left, right = inner[:, :100].std(), inner[:, -100:].std()
     assert 0.93 < left / right < 1.07
 
 
-def test_a_part_is_scaled_as_it_is_in_the_whole():
+def test_a_part_is_normalised_as_in_the_whole_image():
     image = noise_image(300, 400) * 7 + 40
     levels = BackgroundGrid.of(image)
     whole = levels.scaled(image)
@@ -152,12 +154,12 @@ def test_a_part_is_scaled_as_it_is_in_the_whole():
 
 
 @pytest.mark.parametrize("shape", [(BLOCK, BLOCK), (40, 50), (1, 1)], ids=str)
-def test_up_to_one_block_an_image_is_scaled_as_a_crop_of_training(shape):
+def test_an_image_of_one_block_is_normalised_as_a_training_crop(shape):
     image = noise_image(*shape) * 7 + 40
     assert torch.allclose(BackgroundGrid.of(image).scaled(image), asinh_normalize(image[None, None])[0, 0], atol=1e-6)
 
 
-def test_blocks_without_any_noise_leave_their_neighbours_alone():
+def test_blocks_without_noise_do_not_affect_their_neighbours():
     sky = 1000 + 30 * torch.randn(512, 512, generator=torch.Generator().manual_seed(3))
     dead = sky.clone()
     dead[:, :256] = 0
@@ -168,7 +170,7 @@ def test_blocks_without_any_noise_leave_their_neighbours_alone():
 
 @pytest.mark.parametrize("blank", [0.0, -9999.0, 1e30, -3.4e38], ids=str)
 @pytest.mark.parametrize("width", [20, 100, 150, 260], ids=str)
-def test_a_border_without_values_leaves_the_sky_beside_it_alone(blank, width):
+def test_a_blank_border_does_not_affect_the_sky_beside_it(blank, width):
     sky = 1000 + 30 * torch.randn(512, 512, generator=torch.Generator().manual_seed(3))
     sky[:, :width] = blank
     scaled = BackgroundGrid.of(sky).scaled(sky)
@@ -178,7 +180,7 @@ def test_a_border_without_values_leaves_the_sky_beside_it_alone(blank, width):
     assert abs(noise_beside[:, :100].median()) < 0.3
 
 
-def test_a_sky_around_zero_is_measured_with_its_zeros():
+def test_zeros_of_a_sky_around_zero_are_measured():
     counts = torch.from_numpy(np.random.default_rng(0).normal(0, 0.8, (1, 4000)).round().astype(np.float32))
     level, sigma = level_and_noise(counts)
     assert abs(level) < 0.05
@@ -186,7 +188,7 @@ def test_a_sky_around_zero_is_measured_with_its_zeros():
 
 
 @pytest.mark.parametrize("rate", [0.03, 0.05, 0.1, 0.3])
-def test_a_sky_of_single_photons_is_a_sky_and_its_zeros_are_no_border(rate):
+def test_zeros_of_a_photon_counting_sky_are_not_a_blank_border(rate):
     counts = torch.from_numpy(np.random.default_rng(0).poisson(rate, (1, 4000)).astype(np.float32))
     level, sigma = level_and_noise(counts)
     assert level == 0
@@ -199,7 +201,7 @@ def test_cells_that_do_not_fit_the_pooling_are_refused():
         cascade_logits(deep, Cascade(deep, 0.0), torch.zeros(64, 64))
 
 
-def test_noise_that_whole_numbers_hide_is_still_measured():
+def test_noise_below_the_rounding_step_is_measured():
     pixels = torch.from_numpy(np.random.default_rng(0).normal(100, 0.4, (1, 4000)).round().astype(np.float32))
     level, sigma = level_and_noise(pixels)
     assert level == pytest.approx(100, abs=0.03)
@@ -208,11 +210,11 @@ def test_noise_that_whole_numbers_hide_is_still_measured():
     assert (asinh_normalize(torch.full((1, 1, 8, 8), 7.0)) == 0).all()
 
 
-# ---------------------------------------------------------------------------------------- the cascade
+# ---------------------------------------------------------------------------------------- cascade
 
 
-def lenient(threshold: float = 0.0, **form) -> Cascade:
-    """A coarse stage that finds what is bright: its network is one convolution that passes the image on."""
+def brightness_cascade(threshold: float = 0.0, **form) -> Cascade:
+    """Build a cascade whose coarse stage passes the image through, so that its candidates are bright pixels."""
     made = UNet(depth=1, channels=2, scaling="none").eval()
     for part in made.parameters():
         torch.nn.init.zeros_(part)
@@ -227,55 +229,55 @@ def lenient(threshold: float = 0.0, **form) -> Cascade:
 @torch.inference_mode()
 @pytest.mark.parametrize("shape", [(200, 301), (61, 45), (16, 16), (9, 130)], ids=str)
 @pytest.mark.parametrize("scaling", ["none", "robust"])
-def test_in_candidate_cells_logits_are_those_of_the_whole_image(shape, scaling):
+def test_logits_in_candidate_cells_equal_those_of_the_whole_image(shape, scaling):
     made, image = network(scaling=scaling), noise_image(*shape)
     dense = frame_logits(made, image)
-    logits = cascade_logits(made, lenient(3.0), image)
+    logits = cascade_logits(made, brightness_cascade(3.0), image)
     seen = logits > NO_HIT_LOGIT
     first = image if scaling == "none" else BackgroundGrid.of(image).scaled(image)
     assert (first >= 3.1).any()
     assert seen[first >= 3.1].all()
     assert torch.allclose(logits[seen], dense[seen], rtol=0, atol=1e-5)
-    everything = cascade_logits(made, lenient(-1.0), image)
+    everything = cascade_logits(made, brightness_cascade(-1.0), image)
     assert (everything > NO_HIT_LOGIT).all()
     assert torch.allclose(everything, dense, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("knows", [True, False])
-def test_only_the_coarse_stage_computes_in_bfloat16_where_the_processor_has_it(knows, monkeypatch):
-    taken = []
+@pytest.mark.parametrize("native", [True, False])
+def test_only_the_coarse_stage_uses_bfloat16_and_only_if_native(native, monkeypatch):
+    dtypes = []
 
-    def watched(*given):
-        taken.append(given[-1])
+    def recorded(*given):
+        dtypes.append(given[-1])
         return streamed_logits(*given)
 
-    monkeypatch.setattr(cascade, "has_native_bfloat16", lambda: knows)
-    monkeypatch.setattr(cascade, "streamed_logits", watched)
+    monkeypatch.setattr(cascade, "has_native_bfloat16", lambda: native)
+    monkeypatch.setattr(cascade, "streamed_logits", recorded)
     made, image = network(), noise_image(61, 45)
-    logits = cascade_logits(made, lenient(3.0), image)
+    logits = cascade_logits(made, brightness_cascade(3.0), image)
     seen = logits > NO_HIT_LOGIT
-    assert taken == [torch.bfloat16 if knows else torch.float32]
+    assert dtypes == [torch.bfloat16 if native else torch.float32]
     assert seen[image > 4].all()
     assert torch.allclose(logits[seen], frame_logits(made, image)[seen], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("part", [0.02, 0.3, 1.0])
-def test_boxes_hold_every_candidate_cell_and_stay_small(part):
+def test_windows_cover_every_candidate_cell_and_stay_small(part):
     cells = torch.rand(40, 33, generator=torch.Generator().manual_seed(1)) < part
-    held = torch.zeros_like(cells)
+    covered = torch.zeros_like(cells)
     for top, bottom, left, right in merge_cells(cells):
         assert 0 < bottom - top <= MAX_WINDOW_CELLS
         assert 0 < right - left <= MAX_WINDOW_CELLS
-        held[top:bottom, left:right] = True
-    assert held[cells].all()
-    assert held.sum() < 6 * cells.sum()
+        covered[top:bottom, left:right] = True
+    assert covered[cells].all()
+    assert covered.sum() < 6 * cells.sum()
 
 
-def test_a_calm_image_costs_the_network_nothing():
-    logits = cascade_logits(network(), lenient(1e6), noise_image(64, 64))
+def test_without_candidates_no_pixel_gets_a_logit():
+    logits = cascade_logits(network(), brightness_cascade(1e6), noise_image(64, 64))
     assert (logits == NO_HIT_LOGIT).all()
 
 
-def test_a_cascade_refuses_group_norm():
+def test_a_cascade_with_group_norm_is_refused():
     with pytest.raises(ValueError, match="a cascade needs batch norm"):
-        cascade_logits(network("group"), lenient(), noise_image(64, 64))
+        cascade_logits(network("group"), brightness_cascade(), noise_image(64, 64))

@@ -1,4 +1,4 @@
-"""An image of any size is scored as if it were whole, or as the paper's patches."""
+"""Test that tiles with a halo give the logits of the whole image, and tiles without one those of separate patches."""
 
 import pytest
 import torch
@@ -6,24 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cosmicgate.inference.tiling import spans, tiled_logits
-from cosmicgate.models import UNet
-
-
-def network(norm: str) -> UNet:
-    torch.manual_seed(0)
-    net = UNet(channels=8, norm=norm, gate=True).train()
-    for _ in range(3):  # running statistics that are not the identity
-        net(torch.randn(2, 1, 64, 64) * 10 + 100)
-    return net.eval()
-
-
-def sky(height: int, width: int) -> torch.Tensor:
-    return torch.randn(height, width, generator=torch.Generator().manual_seed(1)) * 10 + 100
+from helpers.networks import network, noise_image
 
 
 @pytest.mark.parametrize("shape", [(160, 192), (161, 203), (97, 300), (40, 51)], ids=str)
-def test_with_a_halo_of_24_batch_norm_gives_the_whole_image(shape):
-    net, image = network("batch"), sky(*shape)
+def test_with_a_halo_of_24_px_batch_norm_gives_the_logits_of_the_whole_image(shape):
+    net, image = network("batch"), noise_image(*shape)
     with torch.inference_mode():
         whole = net(image[None, None])[0, 0]
     assert torch.allclose(tiled_logits(net, image, tile=96, halo=24, batch=3), whole, atol=2e-5)
@@ -32,8 +20,8 @@ def test_with_a_halo_of_24_batch_norm_gives_the_whole_image(shape):
 
 
 @pytest.mark.parametrize("norm", ["batch", "group"])
-def test_without_a_halo_tiles_are_the_papers_patches(norm):
-    net, image = network(norm), sky(128, 192)
+def test_without_a_halo_tiles_are_separate_patches(norm):
+    net, image = network(norm), noise_image(128, 192)
     patches = image.unfold(0, 64, 64).unfold(1, 64, 64).reshape(-1, 1, 64, 64)
     with torch.inference_mode():
         alone = net(patches).reshape(2, 3, 64, 64).permute(0, 2, 1, 3).reshape(128, 192)
@@ -41,14 +29,14 @@ def test_without_a_halo_tiles_are_the_papers_patches(norm):
 
 
 @pytest.mark.parametrize("norm", ["batch", "group"])
-def test_an_image_smaller_than_a_tile_is_scored_alone(norm):
-    net, image = network(norm), sky(41, 51)
+def test_an_image_smaller_than_a_tile_is_computed_directly(norm):
+    net, image = network(norm), noise_image(41, 51)
     with torch.inference_mode():
         assert torch.equal(tiled_logits(net, image, tile=256), net(image[None, None])[0, 0])
 
 
 @given(st.integers(1, 3000), st.integers(2, 64), st.integers(0, 12))
-def test_every_pixel_is_kept_once_and_far_enough_from_inner_sides(length, quarters, halo_quarters):
+def test_each_pixel_is_kept_once_and_a_halo_away_from_inner_edges(length, quarters, halo_quarters):
     tile, halo = 4 * quarters, 4 * min(halo_quarters, (quarters - 1) // 2)
     covered = spans(length, tile, halo)
     kept = [pixel for _, _, first, last in covered for pixel in range(first, last)]
@@ -62,6 +50,6 @@ def test_every_pixel_is_kept_once_and_far_enough_from_inner_sides(length, quarte
 
 
 @pytest.mark.parametrize(("tile", "halo"), [(64, 32), (64, 2), (62, 0), (64, -4)])
-def test_impossible_tiles_are_refused_with_their_values(tile, halo):
+def test_invalid_tiles_are_refused_with_their_values(tile, halo):
     with pytest.raises(ValueError, match=f"tile={tile}, halo={halo}"):
-        tiled_logits(network("batch"), sky(64, 64), tile, halo)
+        tiled_logits(network("batch"), noise_image(64, 64), tile, halo)
