@@ -1,4 +1,4 @@
-"""Files that break a rule of FITS and lack no pixel are read with a word, by name; those that lack one are refused."""
+"""Test that files which violate the FITS standard are read with a warning if complete, and refused otherwise."""
 
 import gzip
 import os
@@ -7,17 +7,15 @@ import warnings
 import numpy as np
 import pytest
 from astropy.io import fits
-from typer.testing import CliRunner
 
-import cosmicgate
-from cosmicgate.cli import app
 from cosmicgate.io.fits.file_defects import find_defects
 from cosmicgate.io.fits.frames import read_frame
 from cosmicgate.io.fits.hdus import FitsError
 from cosmicgate.io.fits.raw_hdus import spans
 from cosmicgate.masking.options import MaskOptions
 from cosmicgate.masking.pipeline import mask_file
-from helpers.tiny_model import hit, sky, tiny_model
+from helpers.mask_command import output_text, run
+from helpers.tiny_model import hit, sky
 
 SHAPE = (40, 56)
 ENDINGS = (".fits", ".fits.fz", ".fits.gz")
@@ -30,21 +28,11 @@ KINDS = (
 FIELDS = {"gain": 1.0, "read_noise": 5.0, "saturation": 6e4, "exptime": 60.0}
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def masker(model):
-    return cosmicgate.load(model)
-
-
 @pytest.fixture(params=ENDINGS)
 def write(request, tmp_path):
-    """Return what writes a file with one image, its bytes (before it is gzipped) changed by a function."""
+    """Return a function that writes a file with one image and alters its bytes, before gzip, by a function."""
 
-    def written(change):
+    def write_altered(change):
         path = tmp_path / f"a{request.param}"
         kind = fits.CompImageHDU if request.param == ".fits.fz" else fits.ImageHDU
         more = {"quantize_level": 0, "compression_type": "GZIP_2"} if kind is fits.CompImageHDU else {}
@@ -55,107 +43,112 @@ def write(request, tmp_path):
         path.write_bytes(gzip.compress(content) if request.param == ".fits.gz" else content)
         return path
 
-    return written
+    return write_altered
 
 
-def outcome_of(path, masker, wanted=KINDS[0]):
-    output = path if wanted.kind == "in-place" else path.with_name(f"out-{path.name}")
-    return mask_file(path, output, masker, wanted), output
+def mask(path, masker, options=KINDS[0]):
+    """Mask a file; return the outcome and the path of the output."""
+    output = path if options.kind == "in-place" else path.with_name(f"out-{path.name}")
+    return mask_file(path, output, masker, options), output
 
 
-def run(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+# ------------------------------------------------------------------------------------------------------- ends of files
 
-
-# ----------------------------------------------------------------------------------------------------- ends of files
-
-HARMLESS = {
-    "a last block that is not filled up": (lambda all_, end: all_[:end], "its last block of 2880 bytes is incomplete"),
-    "a last block half filled up": (lambda all_, end: all_[: end + 7], "its last block of 2880 bytes is incomplete"),
-    "NULs": (lambda all_, _: all_ + bytes(2880), "2880 bytes after its last HDU"),
-    "blanks": (lambda all_, _: all_ + b" " * 100, "100 bytes after its last HDU"),
-    "a word": (lambda all_, _: all_ + b"\nX-Mailer: night log\n", "21 bytes after its last HDU"),
-    "many": (lambda all_, _: all_ + b"\xff" * 30000, "30000 bytes after its last HDU"),
+TOLERATED = {
+    "a last block without padding": (lambda content, end: content[:end], "its last block of 2880 bytes is incomplete"),
+    "a last block with some padding": (
+        lambda content, end: content[: end + 7],
+        "its last block of 2880 bytes is incomplete",
+    ),
+    "NULs": (lambda content, _: content + bytes(2880), "2880 bytes after its last HDU"),
+    "blanks": (lambda content, _: content + b" " * 100, "100 bytes after its last HDU"),
+    "a word": (lambda content, _: content + b"\nX-Mailer: night log\n", "21 bytes after its last HDU"),
+    "many": (lambda content, _: content + b"\xff" * 30000, "30000 bytes after its last HDU"),
 }
 
 
-@pytest.mark.parametrize("wanted", KINDS, ids=lambda one: one.kind)
-@pytest.mark.parametrize("case", HARMLESS)
-def test_an_odd_end_is_told_and_costs_nothing(write, masker, case, wanted):
-    change, said = HARMLESS[case]
+@pytest.mark.parametrize("options", KINDS, ids=lambda one: one.kind)
+@pytest.mark.parametrize("case", TOLERATED)
+def test_an_irregular_end_of_file_is_read_with_a_warning(write, masker, case, options):
+    change, message = TOLERATED[case]
     path = write(change)
-    outcome, output = outcome_of(path, masker, wanted)
+    outcome, output = mask(path, masker, options)
     assert (outcome.status, outcome.hits) == ("done", hit(SHAPE).sum()), outcome
-    assert [said in warning for warning in outcome.warnings] == [True]
-    assert find_defects(output) == []  # what is written breaks no rule
+    assert [message in warning for warning in outcome.warnings] == [True]
+    assert find_defects(output) == []  # the output conforms to the standard
     with fits.open(output, checksum=True) as hdus:
         np.testing.assert_array_equal(hdus["SCI_CRMASK"].data.astype(bool), hit(SHAPE))
-        if wanted.kind != "mask":
+        if options.kind != "mask":
             np.testing.assert_array_equal(hdus["SCI"].data[~hit(SHAPE)], sky(SHAPE)[~hit(SHAPE)])
 
 
 REFUSED = {
-    "a byte of the data is missing": (lambda all_, end: all_[: end - 1], "1 bytes of HDU 1 are missing"),
-    "half of the data is missing": (lambda all_, end: all_[: end - 2000], "2000 bytes of HDU 1 are missing"),
-    "the data are missing": (lambda all_, end: all_[:-2880][:5760], "bytes of HDU 1 are missing"),
-    "a header is cut": (lambda all_, end: all_[:3500], "the header of HDU 1 has no END"),
-    "the first header is cut": (lambda all_, end: all_[:240], "the header of HDU 0 has no END"),
-    "a word of a header is cut": (lambda all_, end: all_[:2884], "the header of HDU 1 has no END"),
-    "an HDU follows that is shifted": (lambda all_, end: all_ + b"\n" + all_[2880:], "HDU 1 is damaged"),
-    "an HDU follows whose word is spoilt": (lambda all_, end: all_ + b"?" + all_[2881:], "HDU 1 is damaged"),
-    "HDUs are promised": (
-        lambda all_, _: all_[:480] + b"NEXTEND =                    9".ljust(80) + all_[480:2800] + all_[2880:] + b"?",
+    "a byte of the data is missing": (lambda content, end: content[: end - 1], "1 bytes of HDU 1 are missing"),
+    "half of the data is missing": (lambda content, end: content[: end - 2000], "2000 bytes of HDU 1 are missing"),
+    "the data are missing": (lambda content, end: content[:-2880][:5760], "bytes of HDU 1 are missing"),
+    "a header is cut": (lambda content, end: content[:3500], "the header of HDU 1 has no END"),
+    "the first header is cut": (lambda content, end: content[:240], "the header of HDU 0 has no END"),
+    "a word of a header is cut": (lambda content, end: content[:2884], "the header of HDU 1 has no END"),
+    "a second HDU is shifted": (lambda content, end: content + b"\n" + content[2880:], "HDU 1 is damaged"),
+    "the keyword of a second HDU is damaged": (
+        lambda content, end: content + b"?" + content[2881:],
+        "HDU 1 is damaged",
+    ),
+    "more HDUs are announced": (
+        lambda content, _: (
+            content[:480] + b"NEXTEND =                    9".ljust(80) + content[480:2800] + content[2880:] + b"?"
+        ),
         "HDU 1 is damaged",
     ),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_file_that_lacks_something_is_refused_by_name_with_what_it_lacks(write, masker, case):
-    change, said = REFUSED[case]
+def test_an_incomplete_file_is_refused_with_what_is_missing(write, masker, case):
+    change, message = REFUSED[case]
     path = write(change)
-    outcome, output = outcome_of(path, masker, KINDS[2])
+    outcome, output = mask(path, masker, KINDS[2])
     assert outcome.status == "failed"
     assert outcome.error.startswith(f"{path}: not a whole FITS file (")
-    assert said in outcome.error
+    assert message in outcome.error
     assert not output.exists()
     with pytest.raises(FitsError, match="not a whole FITS file"):
         read_frame(path, **FIELDS)
 
 
 @pytest.mark.parametrize("content", [b"", b"night log\n" * 500, b"\0" * 5760, b"XTENSION= 'IMAGE   '".ljust(2880)])
-def test_what_is_no_fits_is_refused(tmp_path, masker, content):
+def test_files_that_are_not_fits_are_refused(tmp_path, masker, content):
     (tmp_path / "a.fits").write_bytes(content)
-    outcome, _ = outcome_of(tmp_path / "a.fits", masker)
+    outcome, _ = mask(tmp_path / "a.fits", masker)
     assert outcome.error.startswith(f"{tmp_path / 'a.fits'}: not a whole FITS file (it ")
 
 
-def test_a_primary_header_whose_block_is_not_filled_up_is_whole(tmp_path):
+def test_a_primary_header_without_padding_is_complete(tmp_path):
     fits.PrimaryHDU().writeto(tmp_path / "a.fits")
     content = (tmp_path / "a.fits").read_bytes()
     (tmp_path / "a.fits").write_bytes(content.rstrip(b" "))
     assert "is incomplete" in find_defects(tmp_path / "a.fits")[0]
 
 
-def test_bytes_behind_a_gzipped_file_are_told_and_a_wrong_checksum_of_it_is_refused(tmp_path, masker):
+def test_bytes_after_gzipped_data_are_a_warning_and_a_wrong_gzip_checksum_an_error(tmp_path, masker):
     fits.writeto(tmp_path / "b.fits", sky(SHAPE))
     zipped = gzip.compress((tmp_path / "b.fits").read_bytes())
     (tmp_path / "a.fits.gz").write_bytes(zipped + b"rubbish")
-    outcome, _ = outcome_of(tmp_path / "a.fits.gz", masker)
+    outcome, _ = mask(tmp_path / "a.fits.gz", masker)
     assert (outcome.status, len(outcome.warnings)) == ("done", 1)
     assert "bytes after the end of its gzipped data" in outcome.warnings[0]
     for number, wrong in enumerate((zipped[:-8] + bytes(4) + zipped[-4:], zipped[:-9], zipped[: len(zipped) // 2])):
         path = tmp_path / f"wrong{number}.fits.gz"
         path.write_bytes(wrong)
-        assert "not a whole FITS file" in outcome_of(path, masker)[0].error
+        assert "not a whole FITS file" in mask(path, masker)[0].error
 
 
-# -------------------------------------------------------------------------------------------------- headers and sums
+# ----------------------------------------------------------------------------------------------- headers and checksums
 
 
-@pytest.mark.parametrize("wanted", KINDS, ids=lambda one: one.kind)
+@pytest.mark.parametrize("options", KINDS, ids=lambda one: one.kind)
 @pytest.mark.parametrize("first", [True, False])
-def test_nuls_after_the_end_of_a_header_are_told_and_cost_nothing(write, masker, wanted, first):
+def test_nul_bytes_after_a_header_are_a_warning(write, masker, options, first):
     def with_nuls(content, _):
         start = 0 if first else 2880
         end = content.index(b"END" + b" " * 77, start) + 3
@@ -163,24 +156,24 @@ def test_nuls_after_the_end_of_a_header_are_told_and_cost_nothing(write, masker,
         return content[:end] + bytes(stop - end) + content[stop:]
 
     path = write(with_nuls)
-    outcome, output = outcome_of(path, masker, wanted)
+    outcome, output = mask(path, masker, options)
     assert (outcome.status, outcome.hits) == ("done", hit(SHAPE).sum()), outcome
     assert outcome.warnings == [
         f"the headers of HDUs {0 if first else 1} contain NUL bytes where the FITS standard requires blanks"
     ]
-    if wanted.kind == "append":
+    if options.kind == "append":
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         copied = gzip.decompress(output.read_bytes()) if path.suffix == ".gz" else output.read_bytes()
         assert copied.startswith(content)
 
 
-def test_a_data_sum_that_does_not_match_is_told_by_name(write, masker, caplog):
-    def with_another_sum(content, _):
+def test_a_wrong_datasum_is_a_warning_that_names_the_file(write, masker, caplog):
+    def change_datasum(content, _):
         digit = content.index(b"DATASUM = '", 2880) + 11
         return content[:digit] + bytes([content[digit] ^ 1]) + content[digit + 1 :]
 
-    path = write(with_another_sum)
-    outcome, _ = outcome_of(path, masker)
+    path = write(change_datasum)
+    outcome, _ = mask(path, masker)
     assert outcome.status == "done"
     assert len(outcome.warnings) == 1
     assert "the checksum of the data of HDU 1 (SCI) is" in outcome.warnings[0]
@@ -192,7 +185,7 @@ def test_a_data_sum_that_does_not_match_is_told_by_name(write, masker, caplog):
 
 
 @pytest.mark.parametrize("card", ["NEXTEND = 'two     '", "NEXTEND =                  2.5", "NEXTEND = T"])
-def test_a_number_of_extensions_that_is_none_is_not_asked(tmp_path, card):
+def test_an_invalid_nextend_is_ignored(tmp_path, card):
     fits.writeto(tmp_path / "a.fits", sky(SHAPE), fits.Header({"NEXTEND": 1}))
     content = (tmp_path / "a.fits").read_bytes()
     place = content.index(b"NEXTEND")
@@ -200,21 +193,21 @@ def test_a_number_of_extensions_that_is_none_is_not_asked(tmp_path, card):
     assert "1 bytes after its last HDU" in find_defects(tmp_path / "a.fits")[0]
 
 
-def test_data_sums_that_match_are_those_of_astropy(write):
+def test_a_file_written_by_astropy_has_no_defects(write):
     assert find_defects(write(lambda content, _: content)) == []
 
 
-@pytest.mark.parametrize("none", ["[0:0,0:0]", "[0:0, 1:40]", "[1:8,0:0]", ""])
-def test_a_section_of_no_pixels_is_no_overscan(tmp_path, masker, none):
+@pytest.mark.parametrize("section", ["[0:0,0:0]", "[0:0, 1:40]", "[1:8,0:0]", ""])
+def test_an_empty_section_is_no_overscan(tmp_path, masker, section):
     path = tmp_path / "a.fits"
-    fits.writeto(path, sky(SHAPE), fits.Header({"BIASSEC": none, "BIASSECA": none, "TRIMSEC": none}))
-    outcome, _ = outcome_of(path, masker)
+    fits.writeto(path, sky(SHAPE), fits.Header({"BIASSEC": section, "BIASSECA": section, "TRIMSEC": section}))
+    outcome, _ = mask(path, masker)
     assert (outcome.status, outcome.hits, outcome.warnings) == ("done", hit(SHAPE).sum(), [])
     assert read_frame(path, **FIELDS).shape == SHAPE
 
 
-def with_cards(path, *cards):
-    """Write an image with cards as they are, whatever rule they break."""
+def write_with_cards(path, *cards):
+    """Write an image with raw header cards, valid or not."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         header = fits.Header({f"KEY{i}": i for i in range(len(cards))})
@@ -227,10 +220,10 @@ def with_cards(path, *cards):
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_night_of_astropys_warnings_is_told_once_a_file_with_its_name(tmp_path, model, jobs):
+def test_warnings_of_astropy_are_shown_once_for_each_file_with_its_name(tmp_path, model, jobs):
     for number in range(3):
-        with_cards(tmp_path / f"{number}.fits", "OBSERVER= 'Bäcker'", "GAIN    =2.0", "VERYLONGKEYWORD = 12")
-    done = CliRunner().invoke(app, ["mask", str(tmp_path), "-m", str(model), "--clean", "--jobs", str(jobs)])
+        write_with_cards(tmp_path / f"{number}.fits", "OBSERVER= 'Bäcker'", "GAIN    =2.0", "VERYLONGKEYWORD = 12")
+    done = run("mask", tmp_path, "-m", model, "--clean", "--jobs", jobs)
     assert done.exit_code == 0, done.output
     lines = done.stderr.splitlines()
     assert len(lines) == len(set(lines)) <= 3 * 4, done.stderr
@@ -240,9 +233,9 @@ def test_a_night_of_astropys_warnings_is_told_once_a_file_with_its_name(tmp_path
     assert len([line for line in lines if line.startswith("warning: ")]) == len(lines)
 
 
-def test_of_very_many_warnings_of_a_header_a_few_are_told(tmp_path, masker):
-    with_cards(tmp_path / "a.fits", *(f"KEY{number:03}  =2.0" for number in range(10)))
-    outcome, _ = outcome_of(tmp_path / "a.fits", masker, KINDS[2])
+def test_of_many_warnings_of_a_header_a_few_are_shown(tmp_path, masker):
+    write_with_cards(tmp_path / "a.fits", *(f"KEY{number:03}  =2.0" for number in range(10)))
+    outcome, _ = mask(tmp_path / "a.fits", masker, KINDS[2])
     assert outcome.status == "done"
     assert len(outcome.warnings) <= 4
 
@@ -253,7 +246,7 @@ def test_of_very_many_warnings_of_a_header_a_few_are_told(tmp_path, masker):
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le with mark", "utf-16-be with mark"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("quote", ["", '"', "'"])
-def test_a_list_may_come_from_any_editor(tmp_path, model, encoding, end, quote):
+def test_a_list_of_files_may_have_any_encoding_and_line_end(tmp_path, model, encoding, end, quote):
     folder = tmp_path / "with blank ä"
     folder.mkdir()
     names = [folder / f"{number}.fits" for number in range(2)]
@@ -267,15 +260,15 @@ def test_a_list_may_come_from_any_editor(tmp_path, model, encoding, end, quote):
     assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == ["0_crmask.fits", "1_crmask.fits"]
 
 
-def test_a_list_that_is_no_text_is_refused(tmp_path, model):
+def test_a_list_that_is_not_text_is_refused(tmp_path, model):
     fits.writeto(tmp_path / "a.fits", sky(SHAPE))
     done = run("mask", "--list", tmp_path / "a.fits", "-m", model)
     assert done.exit_code == 2
-    assert "not a text file" in " ".join(done.output.split())
+    assert "not a text file" in output_text(done)
 
 
 @pytest.mark.parametrize("recursive", [False, True])
-def test_what_is_no_file_in_a_folder_is_named_and_the_others_go_on(tmp_path, model, recursive):
+def test_broken_links_and_pipes_in_a_folder_are_named_and_the_other_files_masked(tmp_path, model, recursive):
     (tmp_path / "night" / "folder.fits").mkdir(parents=True)
     night = tmp_path / "night"
     fits.writeto(night / "good.fits", sky(SHAPE))
@@ -295,8 +288,8 @@ def test_what_is_no_file_in_a_folder_is_named_and_the_others_go_on(tmp_path, mod
     assert "folder.fits" not in done.stderr
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may look into every folder")
-def test_a_folder_that_cannot_be_looked_into_is_named_and_the_others_go_on(tmp_path, model):
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
+def test_an_unreadable_folder_is_named_and_the_other_files_masked(tmp_path, model):
     (tmp_path / "night" / "closed").mkdir(parents=True)
     fits.writeto(tmp_path / "night" / "good.fits", sky(SHAPE))
     (tmp_path / "night" / "closed").chmod(0)

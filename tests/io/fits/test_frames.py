@@ -1,4 +1,4 @@
-"""A frame comes back from FITS as it went in, and a file that cannot be meant is refused in one sentence."""
+"""Test that frames are read as they were written, and that invalid files get an error of one line."""
 
 import errno
 import os
@@ -18,8 +18,8 @@ from cosmicgate.io.fits.frames import Frame, read_frame, write_frame
 HEADER = {"GAIN": 4.0, "RDNOISE": 6.5, "SATURATE": 45_000.0, "EXPTIME": 90.0, "FILTER": "g DECam SDSS c0001"}
 
 
-def a_frame(**fields):
-    """A frame of 40 x 60 px whose fields are not the defaults."""
+def make_frame(**fields):
+    """Make a frame of 40 x 60 px whose fields all differ from the defaults."""
     rng = np.random.default_rng(0)
     bad = np.zeros((40, 60), bool)
     bad[:, 7] = True
@@ -40,7 +40,7 @@ def a_frame(**fields):
 
 @pytest.fixture
 def fits_file(tmp_path):
-    """Write an image with a header that says all, but for what the test changes in it, and more HDUs."""
+    """Return a function that writes an image with a complete header, changed by ``cards``, and more HDUs."""
 
     def write(image, *more, **cards):
         header = fits.Header({word: value for word, value in (HEADER | cards).items() if value != "none"})
@@ -51,12 +51,12 @@ def fits_file(tmp_path):
     return write
 
 
-# ----------------------------------------------------------------------------------------------- there and back
+# ------------------------------------------------------------------------------------------- written and read back
 
 
 @pytest.mark.parametrize("ending", [".fits", ".fits.gz"])
-def test_a_frame_comes_back_with_every_field(tmp_path, ending):
-    frame, path = a_frame(), tmp_path / f"frame{ending}"
+def test_every_field_of_a_frame_is_read_as_it_was_written(tmp_path, ending):
+    frame, path = make_frame(), tmp_path / f"frame{ending}"
     write_frame(frame, path)
     again = read_frame(path)
     arrays = {"image", "bad", "hits"}
@@ -70,30 +70,30 @@ def test_a_frame_comes_back_with_every_field(tmp_path, ending):
     assert again.image.dtype.isnative
 
 
-def test_a_frame_that_is_read_out_and_knows_no_hits_comes_back_so(tmp_path):
-    write_frame(a_frame(hits=None, read_out=True), tmp_path / "frame.fits")
+def test_a_frame_without_recorded_hits_is_read_as_it_was_written(tmp_path):
+    write_frame(make_frame(hits=None, read_out=True), tmp_path / "frame.fits")
     again = read_frame(tmp_path / "frame.fits")
     assert again.hits is None
     assert again.read_out is True
 
 
-def test_bad_pixels_keep_the_values_that_they_have(tmp_path):
-    image = a_frame().image
+def test_bad_pixels_keep_their_values(tmp_path):
+    image = make_frame().image
     image[:, 7] = 30_000
-    write_frame(a_frame(image=image), tmp_path / "frame.fits")
+    write_frame(make_frame(image=image), tmp_path / "frame.fits")
     np.testing.assert_array_equal(read_frame(tmp_path / "frame.fits").image, image)
 
 
-def test_a_name_that_fits_cannot_hold_is_written_all_the_same(tmp_path):
-    write_frame(a_frame(name="été"), tmp_path / "frame.fits")
+def test_a_name_with_non_ascii_letters_is_written_with_question_marks(tmp_path):
+    write_frame(make_frame(name="été"), tmp_path / "frame.fits")
     assert read_frame(tmp_path / "frame.fits").name == "?t?"
 
 
-# -------------------------------------------------------------------------------------------- what others write
+# ---------------------------------------------------------------------------------------- files of other programs
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e39])
-def test_what_is_no_finite_number_becomes_a_bad_pixel(fits_file, value):
+def test_values_that_are_not_finite_become_bad_pixels(fits_file, value):
     image = np.full((20, 30), 100.0)
     image[3, 4] = value
     frame = read_frame(fits_file(image))
@@ -102,7 +102,7 @@ def test_what_is_no_finite_number_becomes_a_bad_pixel(fits_file, value):
 
 
 @pytest.mark.parametrize("dtype", [">f4", ">f8", ">i2", ">i4", "u2", "u1"])
-def test_any_type_of_number_is_read_as_native_float32(fits_file, dtype):
+def test_images_of_any_type_are_read_as_native_float32(fits_file, dtype):
     image = np.arange(200).reshape(10, 20).astype(dtype)
     if dtype == "u2":
         image += 60_000  # beyond int16: stored with BZERO
@@ -119,28 +119,28 @@ def test_the_mask_of_a_pipeline_marks_bad_pixels(fits_file):
     np.testing.assert_array_equal(frame.bad, mask > 0)
 
 
-def test_the_header_of_the_image_wins_over_the_primary_one(tmp_path):
+def test_the_header_of_the_image_overrides_the_primary_header(tmp_path):
     one = fits.ImageHDU(np.ones((20, 30), np.float32), fits.Header({"GAINA": 3.9}), name="SCI")
     fits.HDUList([fits.PrimaryHDU(None, fits.Header(HEADER | {"GAIN": 0.0})), one]).writeto(tmp_path / "a.fits")
     frame = read_frame(tmp_path / "a.fits")
     assert (frame.gain, frame.read_noise, frame.band) == (3.9, 6.5, "g")
 
 
-def test_the_configuration_wins_over_the_header(fits_file):
+def test_given_values_override_the_header(fits_file):
     frame = read_frame(fits_file(np.ones((20, 30), np.float32), GAIN="unknown"), gain=2.5, name="mine")
     assert (frame.gain, frame.name) == (2.5, "mine")
 
 
 @pytest.mark.parametrize("speed", [0, "", "slow", True])
-def test_only_our_own_mark_says_that_a_frame_is_not_read_out(fits_file, speed):
+def test_only_the_keyword_of_this_package_marks_a_frame_as_not_read_out(fits_file, speed):
     assert read_frame(fits_file(np.ones((20, 30), np.float32), READOUT=speed)).read_out
 
 
-# --------------------------------------------------------------------------------------- what cannot be meant
+# ------------------------------------------------------------------------------------------------ invalid files
 
 
-def one_sentence(path, **known):
-    """Return what ``read_frame`` says of a file, after a check that it is one line that names the file."""
+def error_message(path, **known):
+    """Return the error of ``read_frame`` for a file, after a check that it is one line that names the file."""
     with pytest.raises((ValueError, FileNotFoundError)) as caught:
         read_frame(path, **known)
     message = str(caught.value)
@@ -149,23 +149,23 @@ def one_sentence(path, **known):
     return message
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
-    assert "no such FITS file" in one_sentence(tmp_path / "science.fits")
+def test_a_missing_file_is_named(tmp_path):
+    assert "no such FITS file" in error_message(tmp_path / "science.fits")
 
 
 @pytest.mark.parametrize("content", [b"", b"hello world\n" * 500, b"\x89PNG\r\n" + bytes(5000)])
 @pytest.mark.parametrize("ending", [".fits", ".fits.gz"])
-def test_a_file_that_is_no_fits_is_named(tmp_path, content, ending):
+def test_a_file_that_is_not_fits_is_named(tmp_path, content, ending):
     path = tmp_path / f"science{ending}"
     path.write_bytes(content)
-    assert "not a whole FITS file" in one_sentence(path)
+    assert "not a whole FITS file" in error_message(path)
 
 
-# In the header, in the image, in the header of the mask, in the mask: astropy itself only warns of the last two.
+# astropy only warns of a cut in the mask or its header.
 @pytest.mark.parametrize("place", ["header", "image", "mask header", "mask"])
-def test_a_file_that_is_cut_short_is_refused_wherever_the_cut_is(tmp_path, place):
+def test_a_truncated_file_is_refused_wherever_it_is_cut(tmp_path, place):
     path = tmp_path / "science.fits"
-    write_frame(a_frame(hits=None), path)
+    write_frame(make_frame(hits=None), path)
     with fits.open(path) as hdus:
         image, mask = hdus[0].fileinfo(), hdus[1].fileinfo()
     size = {
@@ -176,34 +176,34 @@ def test_a_file_that_is_cut_short_is_refused_wherever_the_cut_is(tmp_path, place
     }[place]
     path.write_bytes(path.read_bytes()[:size])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # whoever runs this may do so
-        assert "not a whole FITS file" in one_sentence(path)
+        warnings.simplefilter("ignore")  # a user may ignore warnings
+        assert "not a whole FITS file" in error_message(path)
 
 
 @pytest.mark.parametrize("ending", [".fits.gz", ".fits.fz"])
-def test_a_compressed_file_that_is_cut_short_is_refused(tmp_path, ending):
+def test_a_truncated_compressed_file_is_refused(tmp_path, ending):
     path = tmp_path / f"science{ending}"
     noise = np.random.default_rng(0).normal(0, 1, (300, 400)).astype(np.float32)
     hdu = fits.CompImageHDU if ending == ".fits.fz" else fits.ImageHDU
     fits.HDUList([fits.PrimaryHDU(), hdu(noise, fits.Header(HEADER))]).writeto(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert "not a whole FITS file" in one_sentence(path)
+    assert "not a whole FITS file" in error_message(path)
 
 
 @pytest.mark.parametrize("shape", [(20,), (2, 20, 30), None])
 def test_a_file_without_an_image_of_two_dimensions_is_refused(fits_file, shape):
     path = fits_file(None if shape is None else np.zeros(shape, np.float32))
-    assert "expected a two-dimensional image, found only PRIMARY" in one_sentence(path)
+    assert "expected a two-dimensional image, found only PRIMARY" in error_message(path)
 
 
 def test_a_file_that_holds_only_a_table_is_refused(fits_file):
     table = fits.BinTableHDU(np.zeros(3, [("x", "f4")]), name="CAT")
-    assert "expected a two-dimensional image, found only PRIMARY, CAT" in one_sentence(fits_file(None, table))
+    assert "expected a two-dimensional image, found only PRIMARY, CAT" in error_message(fits_file(None, table))
 
 
-def test_a_ccd_in_parts_is_refused(fits_file):
+def test_several_images_of_one_ccd_are_refused(fits_file):
     parts = [fits.ImageHDU(np.ones((20, 30), np.float32), name="SCI") for _ in range(4)]
-    assert "expected one CCD, found 4 images named SCI" in one_sentence(fits_file(None, *parts))
+    assert "expected one CCD, found 4 images named SCI" in error_message(fits_file(None, *parts))
 
 
 @pytest.mark.parametrize(
@@ -217,66 +217,68 @@ def test_a_ccd_in_parts_is_refused(fits_file):
         ({"SATURATE": 0}, "SATURATE = 0.0 is not a plausible saturation"),
     ],
 )
-def test_what_a_header_lacks_or_has_wrong_is_named(fits_file, cards, expected):
-    assert re.search(expected, one_sentence(fits_file(np.ones((20, 30), np.float32), **cards)))
+def test_missing_and_invalid_header_values_are_named(fits_file, cards, expected):
+    assert re.search(expected, error_message(fits_file(np.ones((20, 30), np.float32), **cards)))
 
 
 @pytest.mark.parametrize("name", ["BPM", "HITS"])
 def test_a_mask_of_another_shape_is_refused_with_both_shapes(fits_file, name):
     other = fits.ImageHDU(np.zeros((3, 4), np.uint8), name=name)
-    message = one_sentence(fits_file(np.ones((20, 30), np.float32), other))
+    message = error_message(fits_file(np.ones((20, 30), np.float32), other))
     assert "(3, 4)" in message
     assert "(20, 30)" in message
 
 
-def test_an_image_without_one_good_pixel_is_refused(fits_file):
-    assert "none of the 600 pixels is good" in one_sentence(fits_file(np.full((20, 30), np.nan, np.float32)))
+def test_an_image_without_a_good_pixel_is_refused(fits_file):
+    assert "none of the 600 pixels is good" in error_message(fits_file(np.full((20, 30), np.nan, np.float32)))
 
 
-# ----------------------------------------------------------------------------------------------- whole or not there
+# ---------------------------------------------------------------------------------------------------- atomic writes
 
 
-def test_a_full_disk_leaves_neither_a_file_nor_a_part_of_one(tmp_path, monkeypatch):
-    def full(hdus, name, **options):
+def test_a_full_disk_leaves_no_partial_file(tmp_path, monkeypatch):
+    def write_part_and_fail(hdus, name, **options):
         name.write_bytes(b"SIMPLE  =")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(fits.HDUList, "writeto", full)
+    monkeypatch.setattr(fits.HDUList, "writeto", write_part_and_fail)
     with pytest.raises(OSError, match="No space left"):
-        write_frame(a_frame(), tmp_path / "frame.fits")
+        write_frame(make_frame(), tmp_path / "frame.fits")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_write_that_fails_leaves_the_older_file(tmp_path, monkeypatch):
-    write_frame(a_frame(), tmp_path / "frame.fits")
+def test_a_failed_write_keeps_the_older_file(tmp_path, monkeypatch):
+    write_frame(make_frame(), tmp_path / "frame.fits")
     older = (tmp_path / "frame.fits").read_bytes()
-    test_a_full_disk_leaves_neither_a_file_nor_a_part_of_one(tmp_path / "elsewhere", monkeypatch)
+    test_a_full_disk_leaves_no_partial_file(tmp_path / "elsewhere", monkeypatch)
     with pytest.raises(OSError, match="No space left"):
-        write_frame(a_frame(gain=1.0), tmp_path / "frame.fits")
+        write_frame(make_frame(gain=1.0), tmp_path / "frame.fits")
     assert (tmp_path / "frame.fits").read_bytes() == older
 
 
-KILLED = """
+KILLED_WHILE_WRITING = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
 from astropy.io import fits
 from cosmicgate.io.fits.frames import Frame, write_frame
 
-def dies(hdus, name, **options):
+def write_part_and_die(hdus, name, **options):
     Path(name).write_bytes(b"SIMPLE  =")
     os.kill(os.getpid(), signal.SIGKILL)
 
-fits.HDUList.writeto = dies
+fits.HDUList.writeto = write_part_and_die
 write_frame(Frame(np.ones((8, 8), np.float32), 4.0, 6.5, 45000.0, 90.0), Path(sys.argv[1]))
 """
 
 
-def test_a_process_that_is_killed_while_it_writes_leaves_no_file_of_that_name(tmp_path):
+def test_a_process_killed_while_writing_leaves_no_file_of_that_name(tmp_path):
     path = tmp_path / "frame.fits"
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(path)], env=os.environ | {"OMP_NUM_THREADS": "1"})
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_WHILE_WRITING, str(path)], env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
     assert killed.returncode == -signal.SIGKILL
-    assert len(list(tmp_path.iterdir())) == 1  # it had begun
+    assert len(list(tmp_path.iterdir())) == 1  # it had begun to write
     assert not path.exists()
-    write_frame(a_frame(), path)
-    assert read_frame(path).name == a_frame().name
+    write_frame(make_frame(), path)
+    assert read_frame(path).name == make_frame().name

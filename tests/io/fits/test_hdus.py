@@ -1,4 +1,4 @@
-"""Whatever shape, type and values an image has, it is read as it is or refused in one sentence."""
+"""Test by random images, headers and damage that files are read correctly or refused with an error of one line."""
 
 import warnings
 from itertools import count
@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
 
 @st.composite
 def images(draw):
-    """Return images of odd shapes, of all types that FITS has, with NaN, infinities and huge numbers."""
+    """Draw images of odd shapes and all FITS types, with NaN, infinities and huge values."""
     dtype = np.dtype(draw(st.sampled_from(TYPES)))
     shape = (draw(SIDES), draw(SIDES))
     if dtype.kind != "f":
@@ -37,20 +37,21 @@ def images(draw):
     return draw(hnp.arrays(dtype, shape, elements=values.map(float), fill=st.just(100.0)))
 
 
-def written(folder, hdu, cards=FULL, name=""):
+def write_file(folder, hdu, cards=FULL, name=""):
+    """Write an HDU below a primary header to a file of a new name; return its path."""
     path = folder / f"{next(NUMBERS)}{name}.fits"
     fits.HDUList([fits.PrimaryHDU(None, fits.Header(cards)), hdu]).writeto(path)
     return path
 
 
-def read_or_refused(path):
-    """Read a frame; None if it is refused in one sentence with its path."""
+def read_or_none(path):
+    """Read a frame; return None if it is refused, after a check that the error is one line with the path."""
     try:
         return read_frame(path)
     except FitsError as error:
-        sentence = str(error)
-    assert str(path) in sentence
-    assert "\n" not in sentence
+        message = str(error)
+    assert str(path) in message
+    assert "\n" not in message
     return None
 
 
@@ -59,7 +60,7 @@ def read_or_refused(path):
 def test_any_image_is_read_as_native_float32_or_has_no_good_pixel(folder, image, packed):
     before = image.copy()
     kind = dict(compression_type="GZIP_1", quantize_level=0) if packed else {}
-    path = written(folder, (fits.CompImageHDU if packed else fits.ImageHDU)(image, name="SCI", **kind))
+    path = write_file(folder, (fits.CompImageHDU if packed else fits.ImageHDU)(image, name="SCI", **kind))
     with np.errstate(over="ignore"):
         expected = before.astype("=f4")
     good = np.isfinite(expected)
@@ -77,7 +78,7 @@ def test_any_image_is_read_as_native_float32_or_has_no_good_pixel(folder, image,
 
 @quick
 @given(image=images())
-def test_a_frame_that_was_read_is_written_and_read_again_without_a_change(folder, image):
+def test_a_frame_is_written_and_read_again_without_a_change(folder, image):
     with np.errstate(over="ignore"):
         values = np.nan_to_num(image.astype("=f4"))
     frame = Frame(values, bad=~np.isfinite(image), **dict(gain=4.0, read_noise=6.5, saturation=45e3, exptime=90.0))
@@ -100,10 +101,10 @@ VALUES = st.sampled_from((4.0, 1, 0, -1.0, 1e30, True, "4.5", "N/A", "nan", "", 
     more=st.fixed_dictionaries({}, optional={"INSTRUME": st.sampled_from(("DECam", "fl15", "kb24", "", "WFC3"))}),
     unit=st.sampled_from((None, "adu", "electrons", "electrons/s", "furlong", "UNKNOWN")),
 )
-def test_any_header_gives_a_frame_that_can_be_meant_or_one_sentence_with_the_path(folder, cards, more, unit):
+def test_any_header_gives_a_plausible_frame_or_an_error_with_the_path(folder, cards, more, unit):
     header = {word: value for word, value in (FULL | cards | more | {"BUNIT": unit}).items() if value is not None}
-    path = written(folder, fits.ImageHDU(np.ones((5, 6), np.float32)), header)
-    frame = read_or_refused(path)
+    path = write_file(folder, fits.ImageHDU(np.ones((5, 6), np.float32)), header)
+    frame = read_or_none(path)
     if frame:
         assert frame.gain > 0
         assert frame.saturation > 0
@@ -113,7 +114,7 @@ def test_any_header_gives_a_frame_that_can_be_meant_or_one_sentence_with_the_pat
 
 @quick
 @given(where=st.integers(0, 20_000), value=st.integers(0, 255), cut=st.booleans())
-def test_a_spoilt_byte_or_a_cut_gives_a_frame_or_one_sentence_with_the_path(folder, where, value, cut):
+def test_a_damaged_byte_or_a_cut_gives_a_frame_or_an_error_with_the_path(folder, where, value, cut):
     mask = fits.CompImageHDU(np.zeros((40, 60), np.uint8), name="BPM")
     path = folder / "spoilt.fits"
     image = np.arange(2400, dtype=np.float32).reshape(40, 60)
@@ -123,8 +124,8 @@ def test_a_spoilt_byte_or_a_cut_gives_a_frame_or_one_sentence_with_the_path(fold
     content[where] = value
     path.write_bytes(content[:where] if cut else content)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # astropy's word on a spoilt card
-        frame = read_or_refused(path)
+        warnings.simplefilter("ignore")  # astropy warns of damaged cards
+        frame = read_or_none(path)
     if frame:
         assert frame.image.dtype == np.float32
         assert np.isfinite(frame.image).all()

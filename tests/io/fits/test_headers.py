@@ -1,4 +1,4 @@
-"""Numbers of a header: every keyword and unit, what is wrong named, what lacks from the instrument."""
+"""Test header values: all keywords and units, errors that name invalid cards, defaults of the instrument."""
 
 import logging
 import re
@@ -14,8 +14,8 @@ from helpers.fits_files import constant_image, refusal_message, write_fits
 
 @pytest.mark.parametrize(("key", "entry"), [(key, entry) for key, entries in KEYWORDS.items() for entry in entries])
 def test_every_keyword_is_read(tmp_path, key, entry):
-    mine = {"gain": "GAIN", "read_noise": "RDNOISE", "saturation": "SATURATE", "exptime": "EXPTIME"}[key]
-    path = write_fits(tmp_path / "a.fits", image=constant_image(level=10.0), **{mine: None})
+    replaced = {"gain": "GAIN", "read_noise": "RDNOISE", "saturation": "SATURATE", "exptime": "EXPTIME"}[key]
+    path = write_fits(tmp_path / "a.fits", image=constant_image(level=10.0), **{replaced: None})
     words = entry.split("+")
     for number, word in enumerate(words):
         fits.setval(path, word if " " not in word else f"HIERARCH {word}", value=30.0 + number)
@@ -23,7 +23,7 @@ def test_every_keyword_is_read(tmp_path, key, entry):
     assert getattr(read_frame(path), key) == expected
 
 
-def test_of_two_amplifiers_the_mean_counts_and_the_lower_saturation(tmp_path):
+def test_two_amplifiers_give_mean_values_and_the_lower_saturation(tmp_path):
     cards = {"GAINA": 4.0, "GAINB": 4.2, "RDNOISEA": 7.0, "RDNOISEB": 6.0, "SATURATA": 43e3, "SATURATB": 42e3}
     frame = read_frame(write_fits(tmp_path / "a.fits", image=constant_image(), **cards))
     assert (frame.gain, frame.read_noise, frame.saturation) == (4.1, 6.5, 42e3)
@@ -47,7 +47,7 @@ def test_of_two_amplifiers_the_mean_counts_and_the_lower_saturation(tmp_path):
         ("cps", 90, 4),
     ],
 )
-def test_units_become_counts_with_their_gain(tmp_path, unit, factor, gain):
+def test_units_are_converted_to_counts_with_their_gain(tmp_path, unit, factor, gain):
     frame = read_frame(write_fits(tmp_path / "a.fits", image=constant_image(3), BUNIT=unit))
     assert frame.image[0, 0] == 3 * factor
     assert frame.gain == gain
@@ -70,18 +70,21 @@ def test_units_become_counts_with_their_gain(tmp_path, unit, factor, gain):
             {"GAINA": 4.0, "GAINB": 0},
             "GAINB = 0.0 is not a plausible gain: expected a positive number; give gain to override it",
         ),
-        ({"GAIN": None, "TELID": "1m0a"}, r"lacks gain \("),  # raw: LCO's cameras differ
-        ({"EXPTIME": None, "INSTRUME": "DECam"}, r"lacks exptime \(one of EXPTIME"),  # never a default
+        ({"GAIN": None, "TELID": "1m0a"}, r"lacks gain \("),  # raw frames: the cameras of LCO differ
+        (
+            {"EXPTIME": None, "INSTRUME": "DECam"},
+            r"lacks exptime \(one of EXPTIME",
+        ),  # there is no default exposure time
     ],
 )
-def test_what_a_header_has_wrong_is_named_with_its_card(tmp_path, cards, expected):
+def test_invalid_header_values_are_named_with_their_card(tmp_path, cards, expected):
     assert re.search(
         expected, refusal_message(read_frame, write_fits(tmp_path / "a.fits", image=constant_image(), **cards))
     )
 
 
 @pytest.mark.parametrize("known", [{"gain": 2.0}, {"gain": 2.0, "saturation": 7.0}])
-def test_what_is_known_wins_over_unit_and_header(tmp_path, known):
+def test_given_values_override_unit_and_header(tmp_path, known):
     frame = read_frame(write_fits(tmp_path / "a.fits", image=constant_image(3), BUNIT="nJy/s", GAIN="?"), **known)
     assert frame.gain == 2
     assert frame.saturation == known.get("saturation", 45_000 * 90)
@@ -98,18 +101,18 @@ def test_what_is_known_wins_over_unit_and_header(tmp_path, known):
         ({"TELESCOP": "2m0-01", "INSTRUME": "fs02", "RLEVEL": 91}, ("2m0", 1.0, 11.3, 125_000)),
     ],
 )
-def test_the_instruments_numbers_stand_in_and_the_log_says_so(tmp_path, caplog, cards, expected):
+def test_missing_values_are_those_of_the_instrument_with_a_warning(tmp_path, caplog, cards, expected):
     lacking = {"GAIN": None, "RDNOISE": None, "SATURATE": None}
     path = write_fits(tmp_path / "a.fits", image=constant_image(), **lacking, **cards)
     with caplog.at_level(logging.WARNING):
         frame = read_frame(path)
     assert (frame.telescope, frame.gain, frame.read_noise, frame.saturation) == expected
-    said = [record.getMessage() for record in caplog.records]
-    assert len(said) == (2 if "BUNIT" in cards else 3)
-    assert all(str(path) in line and "it is taken to be" in line for line in said)
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == (2 if "BUNIT" in cards else 3)
+    assert all(str(path) in line and "it is taken to be" in line for line in messages)
 
 
 @pytest.mark.parametrize("telescope", ["decam", "0m4", "1m0", "2m0"])
-def test_no_stand_in_saturation_is_above_the_full_well_that_is_simulated(telescope):
+def test_the_default_saturation_is_not_above_the_simulated_full_well(telescope):
     ccd = CCDS[telescope]
     assert INSTRUMENTS[telescope].saturation <= ccd.saturation * ccd.gain
