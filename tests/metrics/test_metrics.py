@@ -1,4 +1,4 @@
-"""Counting pixels gives the scores of the sorted pixels."""
+"""Test that scores from histograms of logits equal those of scikit-learn from all pixels."""
 
 import math
 
@@ -14,44 +14,45 @@ from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.metrics import BINS, Curves, LogitHistogram, counts_from_mask
 from helpers.counting_process import count_share, simulated_pixels
 
-ALL = (SKY, CORE, RING, IGNORED)
-# Pixels and the part of them that is hit: one hit pixel must be less than the 1e-3 that is asked for.
-MIXES = [(4_000_000, 0.0003), (1_000_000, 0.003), (1_000_000, 0.3)]
+ALL_LABELS = (SKY, CORE, RING, IGNORED)
+# Number of pixels and fraction of hits; one hit pixel must change the TPR by less than the tolerance of 1e-3.
+POPULATIONS = [(4_000_000, 0.0003), (1_000_000, 0.003), (1_000_000, 0.3)]
 
 
 def count(logits, truth):
+    """Histogram logits by label."""
     histogram = LogitHistogram()
     histogram.update(torch.as_tensor(logits), torch.as_tensor(truth))
     return histogram.compute()
 
 
-# ------------------------------------------------------------------------------------ against the sorted pixels
+# ------------------------------------------------------------------------------------ comparison with scikit-learn
 
 
 @pytest.mark.parametrize("spread", [0.3, 2.0])
-@pytest.mark.parametrize(("n", "positive"), MIXES)
-def test_roc_is_that_of_the_sorted_pixels(n, positive, spread):
+@pytest.mark.parametrize(("n", "positive"), POPULATIONS)
+def test_the_roc_equals_that_of_scikit_learn(n, positive, spread):
     logits, truth = simulated_pixels(n, positive, spread)
     curves = Curves.from_counts(count(logits, truth))
     fpr, tpr, _ = sk.roc_curve(truth != SKY, logits)
-    for at in (1e-4, 1e-3):  # those of the paper's tables
+    for at in (1e-4, 1e-3):  # the rates of the paper's tables
         assert curves.tpr_at_fpr(at) == pytest.approx(np.interp(at, fpr, tpr), abs=1e-3)
     assert curves.roc_auc() == pytest.approx(sk.auc(fpr, tpr), abs=1e-5)
 
 
-@pytest.mark.parametrize(("n", "positive"), MIXES)
-def test_precision_at_95_percent_tpr_is_that_of_the_sorted_pixels(n, positive):
+@pytest.mark.parametrize(("n", "positive"), POPULATIONS)
+def test_precision_and_average_precision_equal_those_of_scikit_learn(n, positive):
     logits, truth = simulated_pixels(n, positive)
     curves = Curves.from_counts(count(logits, truth))
     precision, recall, _ = sk.precision_recall_curve(truth != SKY, logits)
     exact = precision[np.searchsorted(-recall, -0.95, side="right") - 1]  # the highest threshold that reaches it
     assert curves.precision_at_tpr(0.95) == pytest.approx(exact, abs=1e-3)
-    steps = -np.sum(np.diff(recall) * precision[:-1])  # as sk.average_precision_score, without sorting again
+    steps = -np.sum(np.diff(recall) * precision[:-1])  # sk.average_precision_score, without sorting again
     assert curves.average_precision() == pytest.approx(steps, abs=1e-3)
 
 
 @pytest.mark.parametrize(("probability", "within"), [(0.5, 1e-12), (0.43, 1e-3), (0.99, 1e-3)])
-def test_scores_at_a_threshold_are_those_of_the_mask(probability, within):
+def test_scores_at_a_threshold_equal_those_of_the_mask(probability, within):
     logits, truth = simulated_pixels()
     mask = logits >= math.log(probability / (1 - probability))
     scores = Curves.from_counts(count(logits, truth)).at_threshold(probability)
@@ -70,16 +71,16 @@ def test_probability_one_half_is_exactly_logit_zero():
     assert scores.recall == pytest.approx(3 / 5)
 
 
-def test_a_mask_goes_through_the_same_scores():
+def test_scores_of_a_mask_equal_those_of_its_logits():
     logits, truth = simulated_pixels()
     truth[::7] = IGNORED
-    of_mask = counts_from_mask(logits >= 0, truth)
+    mask_counts = counts_from_mask(logits >= 0, truth)
     for convention in ("dilated", "core"):
         expected = Curves.from_counts(count(logits, truth), convention).at_threshold(0.5)
-        assert Curves.from_counts(of_mask, convention).at_threshold(0.5) == expected
+        assert Curves.from_counts(mask_counts, convention).at_threshold(0.5) == expected
 
 
-def test_on_equal_rates_the_better_end_counts():
+def test_of_thresholds_with_equal_rates_the_better_counts():
     # From the highest logit down: hit, hit, sky, sky, hit.
     truth = torch.tensor([1, 1, 0, 0, 1], dtype=torch.uint8)
     curves = Curves.from_counts(count(torch.tensor([5.0, 4.0, 3.0, 2.0, 1.0]), truth))
@@ -113,18 +114,18 @@ def test_a_mask_keeps_its_point_when_thinned():
     assert list(zip(fpr, tpr, strict=True)) == [(0, 0), (0.1, 0.8), (1, 1)]
 
 
-# ------------------------------------------------------------------------------------ what counts and what not
+# ------------------------------------------------------------------------------------ counted and ignored pixels
 
 
 @settings(deadline=None, max_examples=50)
 @given(
     st.lists(
-        st.tuples(st.floats(width=32), st.sampled_from(ALL)).filter(lambda p: p[1] == IGNORED or p[0] == p[0]),
+        st.tuples(st.floats(width=32), st.sampled_from(ALL_LABELS)).filter(lambda p: p[1] == IGNORED or p[0] == p[0]),
         max_size=40,
     )
 )
 @example([(math.nan, IGNORED), (1.0, CORE), (-1.0, SKY)])
-def test_ignored_pixels_change_nothing_even_where_they_are_nan(listed):
+def test_ignored_pixels_change_nothing_even_if_nan(listed):
     logits = torch.tensor([p[0] for p in listed], dtype=torch.float32)
     truth = torch.tensor([p[1] for p in listed], dtype=torch.uint8)
     kept = truth != IGNORED
@@ -149,7 +150,7 @@ def test_ring_pixels_are_positives_or_are_left_out():
     assert core.at_threshold(0.5).precision == pytest.approx(9 / 29)
 
 
-def test_every_logit_is_counted_once_infinite_ones_too():
+def test_every_logit_is_counted_once_including_infinite_ones():
     logits = torch.tensor([-math.inf, -1e30, -24.0, 0.0, 24.0, 1e30, math.inf])
     counts = count(logits, torch.full((7,), RING, dtype=torch.uint8))
     assert counts.sum() == 7
@@ -157,7 +158,7 @@ def test_every_logit_is_counted_once_infinite_ones_too():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
-def test_half_and_double_precision_count_as_their_values(dtype):
+def test_half_and_double_precision_are_counted_by_value(dtype):
     logits, truth = (torch.as_tensor(a) for a in simulated_pixels(10_000))
     assert torch.equal(count(logits.to(dtype), truth), count(logits.to(dtype).float(), truth))
 
@@ -181,12 +182,12 @@ def test_nan_is_refused_and_nothing_of_its_batch_is_counted():
         (torch.zeros(4), torch.tensor([0, 1, 2, 7], dtype=torch.uint8), r"truth holds \[7\]"),
     ],
 )
-def test_wrong_batches_are_refused_by_what_is_wrong(logits, truth, message):
+def test_invalid_batches_are_refused_with_the_reason(logits, truth, message):
     with pytest.raises(ValueError, match=message):
         count(logits, truth)
 
 
-def test_wrong_masks_counts_and_rates_are_refused():
+def test_invalid_masks_counts_and_rates_are_refused():
     sky = np.zeros((2, 2), np.uint8)
     with pytest.raises(ValueError, match="uint8"):
         counts_from_mask(sky, sky)
@@ -203,7 +204,7 @@ def test_wrong_masks_counts_and_rates_are_refused():
 # ------------------------------------------------------------------------------------ empty classes
 
 
-def test_without_positives_or_negatives_scores_are_nan_and_nothing_warns():
+def test_without_positives_or_negatives_scores_are_nan_without_a_warning():
     n = 1000
     for value in (SKY, CORE, IGNORED):
         curves = Curves.from_counts(count(np.zeros(n, np.float32), np.full(n, value, np.uint8)))
@@ -223,7 +224,7 @@ def test_without_positives_or_negatives_scores_are_nan_and_nothing_warns():
 # ------------------------------------------------------------------------------------ memory, sums, processes
 
 
-def test_memory_does_not_grow_with_the_pixels():
+def test_memory_does_not_grow_with_the_number_of_pixels():
     histogram = LogitHistogram()
     sizes = []
     for n in (10, 1_000_000, 3_000_000):
@@ -238,17 +239,17 @@ def test_counts_of_batches_add_up():
     assert torch.equal(count(logits, truth), count(logits[:700], truth[:700]) + count(logits[700:], truth[700:]))
 
 
-def test_counts_once_given_stay_as_they_are():
+def test_computed_counts_are_not_changed_by_later_updates():
     histogram = LogitHistogram()
     histogram.update(torch.zeros(3), torch.zeros(3, dtype=torch.uint8))
-    given_out = histogram.compute()
+    computed = histogram.compute()
     histogram.update(torch.zeros(3), torch.zeros(3, dtype=torch.uint8))
-    assert (given_out.sum(), histogram.compute().sum()) == (3, 6)
+    assert (computed.sum(), histogram.compute().sum()) == (3, 6)
     histogram.reset()
     assert histogram.counts.sum() == 0
 
 
-@pytest.mark.slow  # each process imports torch anew
+@pytest.mark.slow  # each process imports torch
 def test_two_processes_count_what_one_counts(tmp_path):
     mp.spawn(count_share, (str(tmp_path),), nprocs=2)
     expected = count(*simulated_pixels(5000))
