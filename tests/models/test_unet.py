@@ -1,4 +1,4 @@
-"""The four networks are the paper's: sizes, wiring and the authors' own weights."""
+"""Test that the four networks have the paper's sizes and give the authors' probabilities with their weights."""
 
 import pytest
 import torch
@@ -17,12 +17,13 @@ RELEASED = {
 SHAPES = [(3, 1, 64, 48), (1, 1, 65, 47), (1, 1, 41, 51), (1, 1, 22, 30)]
 
 
-def parameters(**switches) -> int:
+def count_parameters(**switches) -> int:
+    """Count the parameters of a network."""
     return sum(p.numel() for p in UNet(**switches).parameters())
 
 
 def released_forward(state: dict[str, Tensor], image: Tensor) -> Tensor:
-    """The authors' forward pass, read off their layer names, without any of our modules."""
+    """Compute the authors' network from the names of its weights, without modules of this package."""
     state = {key.removeprefix("module."): value for key, value in state.items()}
 
     def norm(x: Tensor, name: str) -> Tensor:
@@ -55,7 +56,7 @@ def released_forward(state: dict[str, Tensor], image: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("name", RELEASED)
-def test_the_authors_weights_give_the_authors_probabilities(name, shape, real):
+def test_weights_of_the_authors_give_their_probabilities(name, shape, real):
     state = torch.load(real("weights") / name, map_location="cpu", weights_only=True)
     network = UNet(**RELEASED[name]).eval()
     network.load_state_dict(translate(state, "paper"), strict=True)
@@ -66,7 +67,7 @@ def test_the_authors_weights_give_the_authors_probabilities(name, shape, real):
     with torch.inference_mode():
         ours = network(sky).sigmoid()
         theirs = released_forward(state, padded)[..., :height, :width]
-    assert theirs.max() > 0.5, "the test image holds a hit that their network sees"
+    assert theirs.max() > 0.5, "their network finds the hit of the test image"
     assert (ours - theirs).abs().max() <= 1e-5
 
 
@@ -79,13 +80,13 @@ def test_weights_with_an_unknown_key_are_refused_by_name():
 
 @pytest.mark.parametrize("norm", ["batch", "group"])
 def test_the_plain_networks_have_467233_parameters(norm):
-    assert parameters(norm=norm) == 467_233
+    assert count_parameters(norm=norm) == 467_233
 
 
 @pytest.mark.parametrize("norm", ["batch", "group"])
 def test_gates_add_about_one_percent_of_parameters(norm):
     for gate_norm in (False, True):
-        added = parameters(norm=norm, gate=True, gate_norm=gate_norm) / parameters(norm=norm) - 1
+        added = count_parameters(norm=norm, gate=True, gate_norm=gate_norm) / count_parameters(norm=norm) - 1
         assert 0.009 < added < 0.013
 
 
@@ -93,7 +94,7 @@ def test_a_shared_norm_is_one_layer_under_two_names():
     network = UNet(norm="batch", gate=True, gate_norm=True, shared_norm=True)
     assert network.encoder[0].norm1 is network.encoder[0].norm2
     assert network.gates[0].gate_norm is network.gates[0].skip_norm
-    assert parameters(norm="batch", shared_norm=True) < parameters(norm="batch")
+    assert count_parameters(norm="batch", shared_norm=True) < count_parameters(norm="batch")
 
 
 @pytest.mark.parametrize("norm", ["batch", "group"])
@@ -107,7 +108,7 @@ def test_an_untrained_network_with_a_prior_gives_about_that_probability(norm):
 
 
 @pytest.mark.parametrize("prior", [0.0, 1.0, -0.1, 50])
-def test_a_prior_that_is_no_probability_is_refused_with_its_value(prior):
+def test_an_invalid_prior_is_refused_with_its_value(prior):
     with pytest.raises(ValueError, match=f"prior={prior}: expected a probability between 0 and 1"):
         UNet(prior=prior)
 
@@ -129,19 +130,19 @@ def test_the_gate_scales_the_skip_by_a_map_between_zero_and_one():
         (dict(depth=0), "depth=0"),
     ],
 )
-def test_an_impossible_network_is_refused_with_its_value(switches, message):
+def test_an_invalid_network_is_refused_with_its_value(switches, message):
     with pytest.raises(ValueError, match=message):
         UNet(**switches)
 
 
 @pytest.mark.parametrize("gate", [False, True], ids=["plain", "gated"])
 @pytest.mark.parametrize("depth", [2, 3, 4])
-def test_a_logit_depends_on_the_image_up_to_the_networks_reach_and_no_further(depth, gate):
+def test_a_logit_depends_on_pixels_within_the_reach_only(depth, gate):
     torch.manual_seed(0)
     network = UNet(depth=depth, channels=4, gate=gate).double().eval()
     image = torch.randn(1, 1, 160, 160, dtype=torch.double)
     farthest = 0
-    for place in range(80, 80 + network.step):  # of the grid of pools
+    for place in range(80, 80 + network.step):  # every position relative to the grid of the pooling
         pixels = image.clone().requires_grad_()
         network(pixels)[0, 0, place, place].backward()
         rows = pixels.grad[0, 0].nonzero()[:, 0]
