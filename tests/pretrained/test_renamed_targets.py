@@ -1,4 +1,4 @@
-"""Checkpoints, run folders and caches that were made before classes were renamed still open."""
+"""Test that checkpoints and caches with old names of classes can be opened."""
 
 from dataclasses import dataclass
 
@@ -15,13 +15,13 @@ from cosmicgate.pretrained.renamed_targets import RENAMED
 
 
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())
-def test_every_old_name_stands_for_a_class_of_today(old, new):
+def test_every_old_name_is_mapped_to_an_existing_class(old, new):
     assert callable(get_object(new))
     with pytest.raises(Exception, match=r"Error (loading|locating)"):
         get_object(old)
 
 
-def test_a_checkpoint_with_old_names_opens_and_its_data_are_found(tmp_path):
+def test_a_checkpoint_with_old_names_is_read_with_the_present_ones(tmp_path):
     network = UNet(depth=2, channels=4)
     data = {
         "_target_": "cosmicgate.data.decam.DecamData",
@@ -45,7 +45,7 @@ def test_a_checkpoint_with_old_names_opens_and_its_data_are_found(tmp_path):
 
 
 @pytest.mark.parametrize("kind", [PaperRecipe, PhysicalRecipe, AstroScrappyCleaner], ids=lambda kind: kind.__name__)
-def test_a_class_that_is_renamed_finds_what_it_has_cached(kind):
+def test_a_renamed_class_keeps_its_cache_keys(kind):
     @dataclass(frozen=True)
     class NewName(kind):
         pass
@@ -53,6 +53,6 @@ def test_a_class_that_is_renamed_finds_what_it_has_cached(kind):
     assert digest(NewName()) == digest(kind())
 
 
-def test_recipes_of_one_form_have_keys_of_their_own():
+def test_recipes_with_the_same_fields_have_different_keys():
     parts = (PhysicalRecipe(), PhysicalRecipe())
     assert digest(RandomRecipe(*parts)) != digest(PhysicalRecipe()) != digest(PaperRecipe())
