@@ -1,4 +1,4 @@
-"""Functions called as those of Astro-SCRAPPY and ccdproc are, on arrays and on ccdproc's own types."""
+"""Test the drop-in replacements of Astro-SCRAPPY's ``detect_cosmics`` and ccdproc's ``cosmicray_lacosmic``."""
 
 import inspect
 import os
@@ -26,20 +26,17 @@ from helpers.tiny_model import hit, sky, tiny_model
 SHAPE = (64, 80)
 UNCERTAINTIES = {"std": StdDevUncertainty, "var": VarianceUncertainty, "ivar": InverseVariance}
 POWERS = {"std": 1, "var": 2, "ivar": -2}
-OTHER = {  # a value that is not the default
+OTHER_VALUES = {  # a value that is not the default
     **dict(invar=np.full(SHAPE, 25.0), sigclip=5.0, sigfrac=0.1, objlim=2.0, readnoise=9.0, niter=1),
     **dict(fsmode="convolve", psfmodel="moffat", psffwhm=3.0, psfsize=9, psfk=np.ones((3, 3)), psfbeta=3.0),
     **dict(verbose=True),
 }
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_model(tmp_path_factory.mktemp("model"))
-
-
 @pytest.fixture
-def search(model):
+def detect_cosmics(model):
+    """Return ``detect_cosmics`` with the tiny network."""
+
     def run(image, *arguments, **options):
         return cosmicgate.detect_cosmics(image, *arguments, model=model, **options)
 
@@ -47,19 +44,23 @@ def search(model):
 
 
 @pytest.fixture
-def step(model):
+def cosmicray_unet(model):
+    """Return ``cosmicray_unet`` with the tiny network."""
+
     def run(ccd, *arguments, **options):
         return cosmicgate.cosmicray_unet(ccd, *arguments, model=model, **options)
 
     return run
 
 
-def a_ccd(kind="std", unit="adu", **more):
+def make_ccd(kind="std", unit="adu", **more):
+    """Make a CCDData with an uncertainty of the given kind, equivalent to a sigma of 5."""
     sigma = np.full(SHAPE, 5.0) ** POWERS[kind]
     return CCDData(sky(), unit=unit, uncertainty=UNCERTAINTIES[kind](sigma), **more)
 
 
-def a_star(peak, shape=SHAPE):
+def star_image(peak, shape=SHAPE):
+    """Compute the light (H, W) of a star."""
     rows, columns = np.indices(shape)
     return peak * np.exp(-((rows - 45) ** 2 + (columns - 60) ** 2) / (2 * 2.0**2))
 
@@ -67,7 +68,7 @@ def a_star(peak, shape=SHAPE):
 # ------------------------------------------------------------------------------------------------- Astro-SCRAPPY
 
 
-def test_arguments_order_and_defaults_are_those_of_astroscrappy():
+def test_arguments_and_defaults_are_those_of_astroscrappy():
     theirs = inspect.signature(astroscrappy.detect_cosmics).parameters
     ours = inspect.signature(cosmicgate.detect_cosmics).parameters
     assert list(ours)[: len(theirs)] == list(theirs)
@@ -76,9 +77,9 @@ def test_arguments_order_and_defaults_are_those_of_astroscrappy():
     assert all(one.kind is inspect.Parameter.KEYWORD_ONLY for one in own)
 
 
-def test_what_comes_back_is_of_the_types_that_astroscrappy_returns(search):
+def test_results_have_the_types_of_those_of_astroscrappy(detect_cosmics):
     image = sky()
-    for function in (search, astroscrappy.detect_cosmics):
+    for function in (detect_cosmics, astroscrappy.detect_cosmics):
         mask, cleaned = function(image)
         assert (mask.dtype, cleaned.dtype, mask.shape, cleaned.shape) == (bool, np.float32, SHAPE, SHAPE)
         np.testing.assert_array_equal(mask, hit())
@@ -86,16 +87,18 @@ def test_what_comes_back_is_of_the_types_that_astroscrappy_returns(search):
 
 
 @pytest.mark.parametrize("kind", ["meanmask", "medmask", "idw"])
-def test_hits_are_replaced_as_astroscrappy_does(search, kind):
+def test_hits_are_replaced_as_by_astroscrappy(detect_cosmics, kind):
     image = sky()
     hits, theirs = astroscrappy.detect_cosmics(image, cleantype=kind, niter=1)
     with pytest.warns(IgnoredArgument):
-        mask, ours = search(image, cleantype=kind, niter=1)
+        mask, ours = detect_cosmics(image, cleantype=kind, niter=1)
     np.testing.assert_array_equal(mask, hits)
-    np.testing.assert_allclose(ours, theirs, atol=1.5 if kind == "medmask" else 1e-4)  # of an even number: the lower
+    np.testing.assert_allclose(
+        ours, theirs, atol=1.5 if kind == "medmask" else 1e-4
+    )  # it takes the lower median of an even number of values
 
 
-def test_the_default_network_is_the_general_one():
+def test_the_default_network_is_the_general_network():
     rng = np.random.default_rng(0)
     image = rng.poisson(400, (96, 96)).astype(np.float32)
     image[30, 20:30] += 2000
@@ -109,46 +112,46 @@ def test_the_default_network_is_the_general_one():
 
 @pytest.mark.parametrize("dtype", ["u1", ">i2", "<u2", ">i4", "<i8", ">f4", "<f8", ">f8"])
 @pytest.mark.parametrize("view", [np.asarray, np.asfortranarray, lambda x: np.repeat(x, 2, 1)[:, ::2]])
-def test_images_of_any_type_order_and_layout_give_the_same_and_stay(search, dtype, view):
+def test_images_of_any_type_byte_order_and_layout_give_the_same_mask(detect_cosmics, dtype, view):
     image = view(np.clip(np.rint(sky()), 0, 250).astype(dtype))
     before = image.copy()
     image.setflags(write=False)
-    mask, cleaned = search(image)
+    mask, cleaned = detect_cosmics(image)
     np.testing.assert_array_equal(mask, hit())
     assert (cleaned.dtype, cleaned.flags.c_contiguous) == (np.dtype(np.float32), True)
     np.testing.assert_array_equal(image, before)
-    np.testing.assert_array_equal(cleaned, search(image.astype(np.float32))[1])
+    np.testing.assert_array_equal(cleaned, detect_cosmics(image.astype(np.float32))[1])
 
 
-def test_pixels_that_are_not_finite_are_never_hit_nor_replaced_nor_asked(search):
+def test_pixels_that_are_not_finite_are_not_hit_replaced_or_used(detect_cosmics):
     image = sky()
     image[10:14], image[:, 7], image[hit()] = np.nan, np.inf, -np.inf
     image[30, 30] = 1000
-    mask, cleaned = search(image)
+    mask, cleaned = detect_cosmics(image)
     assert np.argwhere(mask).tolist() == [[30, 30]]
     np.testing.assert_array_equal(cleaned[~mask], image[~mask])
     assert abs(cleaned[30, 30] - 100) < 10
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int16, np.float32])
-def test_the_input_mask_is_of_any_type_and_its_pixels_are_left_alone(search, dtype):
+def test_an_input_mask_of_any_type_excludes_its_pixels(detect_cosmics, dtype):
     image = sky()
     bad = np.zeros(SHAPE, bool)
     bad[SHAPE[0] // 2, SHAPE[1] // 3] = True
     bad[40:, 70:] = True
     image[40:, 70:] = 9000.0
     image[39, 69] = 1000.0
-    mask, cleaned = search(image, bad.astype(dtype) * dtype(2 if dtype is not bool else 1))
+    mask, cleaned = detect_cosmics(image, bad.astype(dtype) * dtype(2 if dtype is not bool else 1))
     expected = hit() & ~bad
     expected[39, 69] = True
     np.testing.assert_array_equal(mask, expected)
     np.testing.assert_array_equal(cleaned[bad], image[bad])
-    assert abs(cleaned[39, 69] - 100) < 10  # of good neighbours, not of 9000
+    assert abs(cleaned[39, 69] - 100) < 10  # the value of good neighbours instead of 9000
 
 
 @pytest.mark.parametrize("bad", ["mask", "nan", "saturated", "masked array"])
 @pytest.mark.filterwarnings("ignore:saturated stars")
-def test_where_nothing_is_good_nothing_is_found(search, bad):
+def test_without_good_pixels_nothing_is_found(detect_cosmics, bad):
     image, options = sky(), {}
     if bad == "mask":
         options = dict(inmask=np.ones(SHAPE, bool))
@@ -158,28 +161,28 @@ def test_where_nothing_is_good_nothing_is_found(search, bad):
         options = dict(satlevel=1.0)
     else:
         image = np.ma.masked_array(image, True)
-    mask, cleaned = search(image, **options)
+    mask, cleaned = detect_cosmics(image, **options)
     assert not mask.any()
     np.testing.assert_array_equal(cleaned, np.asarray(image))
 
 
-def test_saturated_stars_are_not_searched_and_saturated_hits_are(search):
-    image = sky() + np.float32(a_star(9000.0))
+def test_saturated_stars_are_excluded_and_saturated_hits_found(detect_cosmics):
+    image = sky() + np.float32(star_image(9000.0))
     image[45, 60] = 60_000.0  # as sharp as a hit
     image[10, 10] = 70_000.0
     counts = dict(satlevel=100_000.0, gain=4.0)
-    mask, _ = search(image, **counts)
+    mask, _ = detect_cosmics(image, **counts)
     assert mask[10, 10]
     assert mask[hit()].all()
     assert not mask[43:48, 58:63].any()
-    assert search(image)[0][45, 60]  # below the default level
+    assert detect_cosmics(image)[0][45, 60]  # below the default saturation
     theirs, _ = astroscrappy.detect_cosmics(image, **counts)
     np.testing.assert_array_equal(theirs[43:48, 58:63], False)
     assert theirs[10, 10]
 
 
 @pytest.mark.parametrize("separable", [True, False])
-def test_saturated_stars_are_those_of_astroscrappy_to_the_pixel(separable):
+def test_saturated_stars_are_exactly_those_of_astroscrappy(separable):
     update_mask = astroscrappy.astroscrappy.update_mask
     generator = np.random.default_rng(0)
     for _ in range(50):
@@ -191,83 +194,83 @@ def test_saturated_stars_are_those_of_astroscrappy_to_the_pixel(separable):
         np.testing.assert_array_equal(saturated_stars(image, 1000.0, separable), expected)
 
 
-def test_a_level_that_saturates_much_of_the_image_is_warned_of(search):
+def test_a_saturation_that_covers_much_of_the_image_is_a_warning(detect_cosmics):
     with pytest.warns(UserWarning, match=r"from 1 counts on \(satlevel / gain\), cover 100 % of the image"):
-        search(sky(), satlevel=1.0)
+        detect_cosmics(sky(), satlevel=1.0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert search(sky(), satlevel=np.inf)[0].any()
+        assert detect_cosmics(sky(), satlevel=np.inf)[0].any()
 
 
-def test_the_cleaned_image_is_in_the_unit_of_the_input_whatever_the_gain(search):
+def test_the_cleaned_image_has_the_unit_of_the_input_for_any_gain(detect_cosmics):
     image = sky()
-    for function in (search, astroscrappy.detect_cosmics):
+    for function in (detect_cosmics, astroscrappy.detect_cosmics):
         mask, cleaned = function(image, gain=4.0)
         np.testing.assert_allclose(cleaned[~mask], image[~mask], rtol=1e-6)
         assert abs(cleaned[hit()] - 100).max() < 15
 
 
-def test_a_background_protects_sky_lines_and_is_still_there_afterwards(search):
+def test_a_background_protects_sky_lines_and_is_in_the_cleaned_image(detect_cosmics):
     background = np.zeros(SHAPE, np.float32)
     background[:, 40] = background[20, :] = 300.0  # as sharp as hits
     image = sky() + background
-    assert search(image)[0].sum() > 50
-    mask, cleaned = search(image, inbkg=background)
+    assert detect_cosmics(image)[0].sum() > 50
+    mask, cleaned = detect_cosmics(image, inbkg=background)
     np.testing.assert_array_equal(mask, hit())
     np.testing.assert_array_equal(cleaned[~mask], image[~mask])
     image[30, 40] += 1000.0
-    mask, cleaned = search(image, inbkg=background)
+    mask, cleaned = detect_cosmics(image, inbkg=background)
     assert mask[30, 40]
     assert abs(cleaned[30, 40] - 400) < 15
     with pytest.raises(ValueError, match=r"inbkg is \(3, 3\), the image \(64, 80\)"):
-        search(image, inbkg=np.ones((3, 3)))
+        detect_cosmics(image, inbkg=np.ones((3, 3)))
     with pytest.raises(ValueError, match="inbkg has 1 pixels that are not finite"):
-        search(image, inbkg=one_nan())
+        detect_cosmics(image, inbkg=zeros_with_one_nan())
 
 
-def one_nan():
+def zeros_with_one_nan():
     background = np.zeros(SHAPE)
     background[3, 3] = np.nan
     return background
 
 
-def test_what_has_no_meaning_is_named_in_one_warning_and_changes_nothing(search):
-    assert set(OTHER) == set(IGNORED)
-    expected = search(sky())
-    with pytest.warns(IgnoredArgument) as told:
-        found = search(sky(), **OTHER)
-    assert len(told) == 1
-    assert all(name in str(told[0].message) for name in OTHER)
-    assert not any(name in str(told[0].message) for name in ("gain", "satlevel", "inmask", "inbkg", "cleantype"))
+def test_arguments_without_effect_are_named_in_one_warning(detect_cosmics):
+    assert set(OTHER_VALUES) == set(IGNORED)
+    expected = detect_cosmics(sky())
+    with pytest.warns(IgnoredArgument) as caught:
+        found = detect_cosmics(sky(), **OTHER_VALUES)
+    assert len(caught) == 1
+    assert all(name in str(caught[0].message) for name in OTHER_VALUES)
+    assert not any(name in str(caught[0].message) for name in ("gain", "satlevel", "inmask", "inbkg", "cleantype"))
     np.testing.assert_array_equal(found, expected)
-    for name, value in OTHER.items():
+    for name, value in OTHER_VALUES.items():
         with pytest.warns(IgnoredArgument, match=f"^{name} steers"):
-            search(sky(), **{name: value})
+            detect_cosmics(sky(), **{name: value})
 
 
-def test_the_warning_points_at_the_line_of_the_caller(model):
-    with pytest.warns(IgnoredArgument) as told:
+def test_the_warning_refers_to_the_line_of_the_caller(model):
+    with pytest.warns(IgnoredArgument) as caught:
         cosmicgate.detect_cosmics(sky(), sigclip=5.0, model=model)
-    assert told[0].filename == __file__
+    assert caught[0].filename == __file__
 
 
-def test_what_has_a_meaning_is_used_without_a_warning(search):
+def test_arguments_with_effect_give_no_warning(detect_cosmics):
     used = dict(gain=2.0, satlevel=5e4, cleantype="idw", inmask=np.zeros(SHAPE, bool), inbkg=np.zeros(SHAPE))
-    np.testing.assert_array_equal(search(sky(), **used)[0], hit())
-    np.testing.assert_array_equal(search(sky(), None, None, None, 4.5, 0.3, 5.0, 1.0, 6.5)[0], hit())
+    np.testing.assert_array_equal(detect_cosmics(sky(), **used)[0], hit())
+    np.testing.assert_array_equal(detect_cosmics(sky(), None, None, None, 4.5, 0.3, 5.0, 1.0, 6.5)[0], hit())
 
 
-def test_threshold_false_positive_rate_and_growth_are_those_of_the_detector(search, model):
+def test_threshold_fpr_and_grow_give_the_mask_of_the_masker(detect_cosmics, model):
     image = sky()
     image[5, 5] = 145
     detector = cosmicgate.load(model)
     for options in (dict(threshold=0.3), dict(fpr=1e-2), dict(fpr=1e-5), dict(grow=1)):
-        np.testing.assert_array_equal(search(image, **options)[0], detector.mask(image, **options))
+        np.testing.assert_array_equal(detect_cosmics(image, **options)[0], detector.mask(image, **options))
     np.testing.assert_array_equal(cosmicgate.detect_cosmics(image, model=detector)[0], detector.mask(image))
 
 
-def test_a_quantity_keeps_its_unit(search):
-    mask, cleaned = search(sky() * u.adu, inbkg=np.zeros(SHAPE) * u.adu)
+def test_a_quantity_keeps_its_unit(detect_cosmics):
+    mask, cleaned = detect_cosmics(sky() * u.adu, inbkg=np.zeros(SHAPE) * u.adu)
     np.testing.assert_array_equal(mask, hit())
     assert cleaned.unit == u.adu
     assert cleaned.dtype == np.float32
@@ -286,28 +289,28 @@ def test_a_quantity_keeps_its_unit(search):
         (sky(), dict(grow=-1), "grow=-1"),
     ],
 )
-def test_what_is_impossible_is_refused_in_one_sentence(search, image, options, sentence):
+def test_invalid_values_are_refused(detect_cosmics, image, options, sentence):
     with pytest.raises(ValueError, match=sentence):
-        search(image, **options)
+        detect_cosmics(image, **options)
 
 
-def test_wrong_types_are_refused_in_one_sentence(search, model):
+def test_invalid_types_are_refused(detect_cosmics, model):
     with pytest.raises(TypeError, match="expected an array, got CCDData: cosmicray_unet takes one"):
-        search(a_ccd())
+        detect_cosmics(make_ccd())
     with pytest.raises(TypeError, match="expected an image of numbers, got complex128"):
-        search(sky().astype(complex))
+        detect_cosmics(sky().astype(complex))
     with pytest.raises(ValueError, match=r"fast=True beside a loaded network"):
         cosmicgate.detect_cosmics(sky(), model=cosmicgate.load(model), fast=True)
 
 
-# ------------------------------------------------------------------------------------------- one load for a night
+# -------------------------------------------------------------------------------------------------------- loading
 
 
 def test_a_network_is_loaded_once_for_all_calls_and_threads(model, monkeypatch):
     loads = []
     real = cosmicgate.masking.load.load
     monkeypatch.setattr("cosmicgate.masking.load.load", lambda *a, **k: loads.append(a) or real(*a, **k))
-    os.utime(model, ns=(1, 1))  # not what an earlier test has loaded
+    os.utime(model, ns=(1, 1))  # a time at which no earlier test has loaded it
     images = [sky(seed=seed) for seed in range(16)]
     expected = [real(model).mask(image) for image in images]
     with ThreadPoolExecutor(8) as pool:
@@ -335,7 +338,7 @@ from helpers.tiny_model import sky
 def hits(seed):
     return int(cosmicgate.detect_cosmics(sky((512, 512), seed), model=sys.argv[1])[0].sum())
 torch.set_num_threads(2)
-assert hits(0) == 4  # the threads of the parent are there
+assert hits(0) == 4  # starts threads in the parent
 with multiprocessing.get_context("fork").Pool(2) as pool:
     print(pool.map_async(hits, range(4)).get(100))
 """
@@ -343,23 +346,23 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_processes_that_are_forked_after_a_call_go_on_with_its_network(model):
+def test_forked_processes_use_the_network_loaded_by_the_parent(model):
     where = {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "2"}
-    told = [sys.executable, "-W", "ignore", "-c", FORK, str(model)]
-    done = subprocess.run(told, env=os.environ | where, capture_output=True, text=True, timeout=150)
+    command = [sys.executable, "-W", "ignore", "-c", FORK, str(model)]
+    done = subprocess.run(command, env=os.environ | where, capture_output=True, text=True, timeout=150)
     assert done.stdout.strip() == "[4, 4, 4, 4]", done.stderr
 
 
 # ------------------------------------------------------------------------------------------------------- ccdproc
 
 
-def test_a_ccd_comes_back_with_all_of_its_planes(step):
+def test_a_ccddata_keeps_all_its_attributes(cosmicray_unet):
     header = fits.Header({"OBJECT": "x", "EXPTIME": 30.0})
-    one = a_ccd(mask=np.zeros(SHAPE, bool), meta=header, wcs=WCS(naxis=2), psf=np.ones((3, 3)))
+    one = make_ccd(mask=np.zeros(SHAPE, bool), meta=header, wcs=WCS(naxis=2), psf=np.ones((3, 3)))
     one.flags = np.arange(one.data.size).reshape(SHAPE)
     one.mask[3, 3] = True
     before = one.copy()
-    done = step(one)
+    done = cosmicray_unet(one)
     assert isinstance(done, CCDData)
     assert (done.unit, done.data.dtype, done.header["OBJECT"]) == (one.unit, one.data.dtype, "x")
     np.testing.assert_array_equal(done.mask, before.mask | hit())
@@ -378,88 +381,88 @@ def test_a_ccd_comes_back_with_all_of_its_planes(step):
 
 @pytest.mark.parametrize("kind", UNCERTAINTIES)
 @pytest.mark.parametrize("gain", [2.5, 2.5 * u.electron / u.adu])
-def test_with_a_gain_image_and_uncertainty_become_electrons(step, kind, gain):
-    plain = step(a_ccd(kind))
-    done = step(a_ccd(kind), gain=gain)
+def test_a_gain_converts_image_and_uncertainty_to_electrons(cosmicray_unet, kind, gain):
+    plain = cosmicray_unet(make_ccd(kind))
+    done = cosmicray_unet(make_ccd(kind), gain=gain)
     assert done.unit == u.electron
     np.testing.assert_allclose(done.data, 2.5 * plain.data, rtol=1e-6)
     np.testing.assert_allclose(done.uncertainty.array, plain.uncertainty.array * 2.5 ** POWERS[kind], rtol=1e-6)
     assert done.uncertainty.unit == u.electron ** POWERS[kind]
     assert isinstance(done.uncertainty, UNCERTAINTIES[kind])
     assert done.header["CRMODEL"] == "tiny"
-    kept = step(a_ccd(kind), gain=gain, gain_apply=False)
+    kept = cosmicray_unet(make_ccd(kind), gain=gain, gain_apply=False)
     assert kept.unit == u.adu
     np.testing.assert_array_equal(kept.data, plain.data)
     np.testing.assert_array_equal(kept.uncertainty.array, plain.uncertainty.array)
 
 
-def test_a_gain_that_does_not_lead_to_electrons_is_refused(step):
+def test_a_gain_that_does_not_convert_to_electrons_is_refused(cosmicray_unet):
     for unit, gain in (("electron", 2.5), ("Jy", 2.5), ("adu", 2.5 * u.adu / u.electron)):
         with pytest.raises(ValueError, match=rf"of an image in {unit}: expected electrons per {unit}, and none"):
-            step(a_ccd(unit=unit), gain=gain)
+            cosmicray_unet(make_ccd(unit=unit), gain=gain)
     for unit in ("electron", "Jy", "ct"):
-        assert step(a_ccd(unit=unit)).unit == unit
-    assert step(a_ccd(unit="electron"), gain=1.0).unit == "electron"
+        assert cosmicray_unet(make_ccd(unit=unit)).unit == unit
+    assert cosmicray_unet(make_ccd(unit="electron"), gain=1.0).unit == "electron"
     with pytest.raises(ValueError, match=r"pssl=5: expected 0 beside inbkg or invar"):
-        step(a_ccd(), pssl=5, inbkg=np.zeros(SHAPE))
+        cosmicray_unet(make_ccd(), pssl=5, inbkg=np.zeros(SHAPE))
     with pytest.raises(TypeError, match="expected CCDData or an array, got list"):
-        step([[1.0]])
+        cosmicray_unet([[1.0]])
 
 
-def test_sky_that_was_subtracted_counts_where_saturation_is_compared(step):
-    image = a_ccd()
-    image.data = image.data + a_star(9000.0)
+def test_subtracted_sky_is_added_before_saturation_is_compared(cosmicray_unet):
+    image = make_ccd()
+    image.data = image.data + star_image(9000.0)
     image.data[45, 60] = 60_000.0
-    assert step(image, satlevel=61_000.0, sepmed=False).mask[45, 60]
-    assert not step(image, satlevel=61_000.0, sepmed=False, pssl=1500.0).mask[45, 60]
+    assert cosmicray_unet(image, satlevel=61_000.0, sepmed=False).mask[45, 60]
+    assert not cosmicray_unet(image, satlevel=61_000.0, sepmed=False, pssl=1500.0).mask[45, 60]
 
 
-def test_an_array_gives_cleaned_image_and_mask_in_the_order_of_ccdproc(step, search):
-    cleaned, mask = step(sky(), gain=2.0)
-    expected, theirs = search(sky())
+def test_an_array_gives_cleaned_image_and_mask_as_ccdproc_does(cosmicray_unet, detect_cosmics):
+    cleaned, mask = cosmicray_unet(sky(), gain=2.0)
+    expected, theirs = detect_cosmics(sky())
     np.testing.assert_array_equal(mask, expected)
     np.testing.assert_array_equal(cleaned, 2 * theirs)
-    np.testing.assert_array_equal(step(sky(), gain=2.0, gain_apply=False)[0], theirs)
+    np.testing.assert_array_equal(cosmicray_unet(sky(), gain=2.0, gain_apply=False)[0], theirs)
     assert cleaned.dtype == np.float32
 
 
-def test_whole_numbers_with_a_background_become_real_ones(step):
+def test_integers_with_a_background_become_floats(cosmicray_unet):
     one = CCDData(np.rint(sky()).astype(np.uint16), unit="adu")
-    done = step(one, inbkg=np.full(SHAPE, 120.25))
+    done = cosmicray_unet(one, inbkg=np.full(SHAPE, 120.25))
     assert done.data.dtype == np.float32
     np.testing.assert_array_equal(done.mask, hit())
     np.testing.assert_array_equal(done.data[~hit()], one.data[~hit()])
     assert abs(done.data[hit()] - 100).max() < 15
-    assert step(one).data.dtype == np.uint16
+    assert cosmicray_unet(one).data.dtype == np.uint16
 
 
-def test_a_ccd_without_hits_has_a_mask_of_none(step):
-    done = step(CCDData(np.random.default_rng(0).normal(100.0, 10.0, SHAPE), unit="adu"))
+def test_a_ccddata_without_hits_has_an_empty_mask(cosmicray_unet):
+    done = cosmicray_unet(CCDData(np.random.default_rng(0).normal(100.0, 10.0, SHAPE), unit="adu"))
     assert done.mask.dtype == bool
     assert not done.mask.any()
 
 
-# Below: only with ccdproc itself, which the extra dev has.
+# The following tests need ccdproc, which is in the extra dev.
 
 
-def test_arguments_order_and_defaults_are_those_of_ccdproc():
+def test_arguments_and_defaults_are_those_of_ccdproc():
     ccdproc = pytest.importorskip("ccdproc", reason="ccdproc of the extra dev is not installed")
     theirs = inspect.signature(ccdproc.cosmicray_lacosmic).parameters
     ours = inspect.signature(cosmicgate.cosmicray_unet).parameters
     assert list(ours)[: len(theirs)] == list(theirs)
-    defaults = {name: one.default for name, one in theirs.items() if name != "gain"}  # ours says what it does not know
+    defaults = {name: one.default for name, one in theirs.items() if name != "gain"}  # the default gain differs
     assert defaults == {name: ours[name].default for name in defaults}
 
 
 @pytest.mark.parametrize("unit", ["adu", "electron"])
-def test_a_night_goes_through_ccdproc_with_our_step_in_the_place_of_theirs(step, unit):
-    """Bias, flat, gain, hits, combination: the same calls, the same types, units and masks after each."""
+def test_a_ccdproc_pipeline_works_with_cosmicray_unet_in_place_of_cosmicray_lacosmic(cosmicray_unet, unit):
+    """Run bias, flat, gain, hits and combination; types and units are the same as with ccdproc's own function."""
     ccdproc = pytest.importorskip("ccdproc", reason="ccdproc of the extra dev is not installed")
     bias = ccdproc.CCDData(np.full(SHAPE, 20.0), unit="adu")
     flat = ccdproc.CCDData(np.full(SHAPE, 0.9), unit="")
     gain = 2.0 * u.electron / u.adu
 
-    def night(clean):
+    def reduce(clean):
         frames = []
         for seed in range(3):
             image = np.roll(sky(seed=seed), 5 * seed, axis=1) + 20
@@ -472,8 +475,8 @@ def test_a_night_goes_through_ccdproc_with_our_step_in_the_place_of_theirs(step,
         return frames, ccdproc.Combiner(frames).average_combine()
 
     how = dict(gain=gain) if unit == "adu" else {}
-    ours, stack = night(lambda one: step(one, **how))
-    theirs, _ = night(lambda one: ccdproc.cosmicray_lacosmic(one, readnoise=5 * u.electron, **how))
+    ours, stack = reduce(lambda one: cosmicray_unet(one, **how))
+    theirs, _ = reduce(lambda one: ccdproc.cosmicray_lacosmic(one, readnoise=5 * u.electron, **how))
     for seed, (one, other) in enumerate(zip(ours, theirs, strict=True)):
         assert isinstance(one, ccdproc.CCDData)
         assert one.unit == other.unit == u.electron
@@ -484,13 +487,13 @@ def test_a_night_goes_through_ccdproc_with_our_step_in_the_place_of_theirs(step,
     assert abs(stack.data - 200).max() < 60
 
 
-def test_the_page_of_both_migrations_runs(tmp_path, monkeypatch):
+def test_the_code_of_the_pipelines_page_runs(tmp_path, monkeypatch):
     pytest.importorskip("ccdproc", reason="ccdproc of the extra dev is not installed")
     tiny_model(tmp_path, "general")
     monkeypatch.setattr("cosmicgate.pretrained.card.FOLDER", tmp_path)
     names = {}
     for block in blocks(ROOT / "docs" / "pipelines.md"):
-        exec(block.code, names)  # the page itself, as its reader types it
+        exec(block.code, names)  # the code exactly as the page prints it
     assert names["mask"][60, 42:50].all()
     assert abs(names["cleaned"][names["mask"]] - 400).max() < 60
     assert names["ccd"].unit == u.electron

@@ -1,17 +1,15 @@
-"""A network that left as ONNX says the same in onnxruntime."""
+"""Test that an exported ONNX file gives the same probabilities in onnxruntime."""
 
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
 
-from cosmicgate.cli import app
 from cosmicgate.inference.predictor import Predictor
 from cosmicgate.masking.export import export
 from cosmicgate.masking.masker import CosmicRayMasker
 from cosmicgate.models import UNet
 from cosmicgate.pretrained.card import ModelCard
-from helpers.tiny_model import tiny_model
+from helpers.mask_command import run
 
 onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
 pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
@@ -35,21 +33,20 @@ def test_onnxruntime_gives_the_same_probabilities(norm, scaling, tmp_path):
         with torch.inference_mode():
             expected = network.logits(image).sigmoid().numpy()
         assert np.abs(session.run(None, {"image": image.numpy()})[0] - expected).max() < 1e-5
-    told = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
-    assert told["name"] == "mine"
-    assert told["sides"] == "multiples of 4"
-    assert told["calibration"] == "[[0.0001, 0.7]]"
-    assert ("median" in told["scaling"]) == (scaling == "robust")
-    assert [p.name for p in tmp_path.iterdir()] == ["mine.onnx"], "weights or a partial file beside it"
+    metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    assert metadata["name"] == "mine"
+    assert metadata["sides"] == "multiples of 4"
+    assert metadata["calibration"] == "[[0.0001, 0.7]]"
+    assert ("median" in metadata["scaling"]) == (scaling == "robust")
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.onnx"], "no weights or partial file beside it"
 
 
 @pytest.mark.slow
-def test_the_command_writes_a_file_and_names_what_it_does_not_know(tmp_path):
-    model = tiny_model(tmp_path / "model")
-    done = CliRunner().invoke(app, ["export", "--onnx", str(tmp_path / "tiny.onnx"), "-m", str(model)])
+def test_the_command_writes_a_file_and_refuses_an_unknown_network(model, tmp_path):
+    done = run("export", "--onnx", tmp_path / "tiny.onnx", "-m", model)
     assert done.exit_code == 0, done.output
     assert onnxruntime.InferenceSession(tmp_path / "tiny.onnx").get_inputs()[0].name == "image"
-    unknown = CliRunner().invoke(app, ["export", "--onnx", str(tmp_path / "other.onnx"), "-m", "nowhere"])
+    unknown = run("export", "--onnx", tmp_path / "other.onnx", "-m", "nowhere")
     assert unknown.exit_code == 2
     assert "no network 'nowhere'" in unknown.output
     assert not (tmp_path / "other.onnx").exists()

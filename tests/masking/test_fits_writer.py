@@ -1,4 +1,4 @@
-"""What is written for a FITS file: every other HDU is kept to the byte, and of a changed one every other pixel."""
+"""Test the files that are written: masks, provenance, cleaned pixels; all other HDUs and pixels are unchanged."""
 
 import gzip
 import os
@@ -13,24 +13,19 @@ from astropy.io import fits
 import cosmicgate
 from cosmicgate.io.fits.hdus import pixels
 from cosmicgate.io.fits.images import extensions
-from cosmicgate.io.fits.raw_hdus import spans
 from cosmicgate.masking.existing_output import existing_output, output_key
 from cosmicgate.masking.options import MaskOptions
 from cosmicgate.masking.output_paths import inputs_of, output_of, remove_stale_products, side_file
 from cosmicgate.masking.pipeline import mask_file, prefetch
 from cosmicgate.masking.read_images import read_images
-from helpers.tiny_model import hit, sky, tiny_model
+from helpers.fits_files import hdu_bytes
+from helpers.tiny_model import hit, sky
 
 SHAPE = (48, 64)
 
 
-@pytest.fixture(scope="module")
-def masker(tmp_path_factory):
-    return cosmicgate.load(tiny_model(tmp_path_factory.mktemp("model")))
-
-
-def made(path, masker, kind="mask", output=None, **wanted):
-    """Make a product; return its path."""
+def write_product(path, masker, kind="mask", output=None, **wanted):
+    """Mask a file; return the path of the product."""
     output = output or output_of(path, path.parent, None, kind)
     wanted = MaskOptions(kind, cleaned=kind == "clean" or wanted.pop("cleaned", False), **wanted)
     outcome = mask_file(path, output, masker, wanted)
@@ -38,14 +33,8 @@ def made(path, masker, kind="mask", output=None, **wanted):
     return output
 
 
-def blocks_of(path):
-    """Return the bytes of each HDU of a file that is not gzipped."""
-    content = path.read_bytes()
-    return [content[one.start : one.end] for one in spans(path)]
-
-
-def as_stored(image, storage):
-    """Return an HDU of an image in one of the ways in which FITS keeps numbers."""
+def image_hdu(image, storage):
+    """Make an HDU of an image (H, W) with a given storage: a type, or compression, quantisation and tile shape."""
     if storage == "uint16":
         return fits.ImageHDU(np.rint(image).astype(np.uint16), name="SCI")
     if storage == "scaled int16":
@@ -73,9 +62,9 @@ STORAGES = [
 
 @pytest.fixture
 def exposure(tmp_path):
-    """Return what writes a file with an image, its planes and HDUs that have nothing to do with it."""
+    """Return a function that writes a file with an image, its planes and unrelated HDUs."""
 
-    def write(image_hdu, name="a.fits", *more):
+    def write(hdu, name="a.fits", *more):
         flags = np.zeros(SHAPE, np.int16)
         flags[:, 3] = 1
         table = fits.BinTableHDU(np.ones(6, dtype=[("x", "f4"), ("y", "i2")]), name="CAT")
@@ -84,17 +73,17 @@ def exposure(tmp_path):
         others = [fits.ImageHDU(flags, name="DQ"), lossy, table, *more]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            fits.HDUList([primary, image_hdu, *others]).writeto(tmp_path / name, checksum=True)
+            fits.HDUList([primary, hdu, *others]).writeto(tmp_path / name, checksum=True)
         return tmp_path / name
 
     return write
 
 
 @pytest.mark.parametrize("storage", STORAGES, ids=str)
-def test_cleaning_changes_hit_pixels_and_not_a_byte_of_other_hdus(exposure, masker, storage):
-    path = exposure(as_stored(sky(SHAPE), storage))
-    clean = made(path, masker, "clean")
-    before, after = blocks_of(path), blocks_of(clean)
+def test_cleaning_changes_hit_pixels_only_and_no_other_hdu(exposure, masker, storage):
+    path = exposure(image_hdu(sky(SHAPE), storage))
+    clean = write_product(path, masker, "clean")
+    before, after = hdu_bytes(path), hdu_bytes(clean)
     assert before[:1] + before[2:] == after[:1] + after[2:-1]
     with fits.open(path) as old, fits.open(clean, checksum=True) as new:  # a wrong checksum is a warning, so an error
         assert old["SCI"].data.dtype == new["SCI"].data.dtype
@@ -112,10 +101,10 @@ def test_cleaning_changes_hit_pixels_and_not_a_byte_of_other_hdus(exposure, mask
 
 @pytest.mark.parametrize("storage", ["float32", ("RICE_1", "dither", (1, 64))], ids=str)
 @pytest.mark.parametrize("kind", ["mask", "append"])
-def test_masks_leave_every_hdu_of_a_copy_as_it_was(exposure, masker, storage, kind):
-    path = exposure(as_stored(sky(SHAPE), storage))
+def test_masks_are_written_without_a_change_of_other_hdus(exposure, masker, storage, kind):
+    path = exposure(image_hdu(sky(SHAPE), storage))
     before = path.read_bytes()
-    output = made(path, masker, kind)
+    output = write_product(path, masker, kind)
     assert path.read_bytes() == before
     if kind == "append":
         assert output.read_bytes().startswith(before)
@@ -126,8 +115,8 @@ def test_masks_leave_every_hdu_of_a_copy_as_it_was(exposure, masker, storage, ki
         np.testing.assert_array_equal(mask.data, hit(SHAPE))
 
 
-def test_a_mask_says_how_it_was_made(exposure, masker):
-    output = made(exposure(as_stored(sky(SHAPE), "float32")), masker, grow=1, threshold=0.4, fpr=1e-4)
+def test_a_mask_records_its_provenance(exposure, masker):
+    output = write_product(exposure(image_hdu(sky(SHAPE), "float32")), masker, grow=1, threshold=0.4, fpr=1e-4)
     header = fits.getheader(output, "SCI_CRMASK")
     expected = dict(CRMODEL="tiny", CRVERSN=cosmicgate.__version__, CRTHRESH=0.4, CRFPR=1e-4, CRGROW=1, CRBIT=1)
     expected |= dict(CRHITPIX=2 * 14, CRFILE="a.fits", CRHDU=1, CRWEIGHT=masker.card.sha256, CRGOOD=48 * 63)
@@ -138,20 +127,20 @@ def test_a_mask_says_how_it_was_made(exposure, masker):
 
 
 def test_the_same_input_gives_the_same_bytes(exposure, masker, tmp_path):
-    path = exposure(as_stored(sky(SHAPE), ("RICE_1", "dither", (1, 64))))
+    path = exposure(image_hdu(sky(SHAPE), ("RICE_1", "dither", (1, 64))))
     first, second = ({}, {})
     for contents in (first, second):
         for kind in ("mask", "clean"):
-            output = made(path, masker, kind, tmp_path / "out.fits", probability=True)
+            output = write_product(path, masker, kind, tmp_path / "out.fits", probability=True)
             contents[kind] = output.read_bytes()
             output.unlink()
-        time.sleep(max(1.05 - time.time() % 1, 0.05))  # what has a date has another now
+        time.sleep(max(1.05 - time.time() % 1, 0.05))  # a date would differ now
     assert first == second
 
 
-def test_probabilities_are_written_to_three_digits(exposure, masker):
-    path = exposure(as_stored(sky(SHAPE), "float32"))
-    output = made(path, masker, probability=True)
+def test_probabilities_are_written_with_three_digits(exposure, masker):
+    path = exposure(image_hdu(sky(SHAPE), "float32"))
+    output = write_product(path, masker, probability=True)
     plane = next(read_images(path))
     with fits.open(output) as hdus:
         written = hdus["SCI_CRPROB"].data
@@ -162,12 +151,12 @@ def test_probabilities_are_written_to_three_digits(exposure, masker):
 
 @pytest.mark.parametrize(("name", "kind"), [("ERR", "std"), ("VAR", "var"), ("IVAR", "ivar"), ("wht", "ivar")])
 @pytest.mark.parametrize("packed", [False, True])
-def test_uncertainties_grow_where_pixels_were_replaced_and_nowhere_else(exposure, masker, name, kind, packed):
+def test_uncertainties_grow_at_replaced_pixels_only(exposure, masker, name, kind, packed):
     sigma = np.full(SHAPE, 5, np.float32) ** {"std": 1, "var": 2, "ivar": -2}[kind]
     lossless = dict(compression_type="GZIP_2", quantize_level=0)
     hdu = fits.CompImageHDU(sigma, name=name, **lossless) if packed else fits.ImageHDU(sigma, name=name)
-    path = exposure(as_stored(sky(SHAPE), "float32"), "a.fits", hdu)
-    clean = made(path, masker, "clean")
+    path = exposure(image_hdu(sky(SHAPE), "float32"), "a.fits", hdu)
+    clean = write_product(path, masker, "clean")
     with fits.open(clean, checksum=True) as hdus:
         after = hdus[name].data
         assert hdus[name].header["CRHITPIX"] == 4
@@ -176,7 +165,7 @@ def test_uncertainties_grow_where_pixels_were_replaced_and_nowhere_else(exposure
     assert ((after[here] < sigma[here] / 1.5) if kind == "ivar" else (after[here] > sigma[here] * 1.2)).all()
 
 
-def test_bad_saturated_and_overscan_pixels_are_neither_hit_nor_replaced(tmp_path, masker):
+def test_bad_saturated_and_overscan_pixels_are_not_masked_or_replaced(tmp_path, masker):
     image = sky(SHAPE)
     image[10, 10], image[20, 5], image[30, 62], image[12, 40] = 400, 400, 400, np.nan
     flags = np.zeros(SHAPE, np.uint8)
@@ -185,7 +174,7 @@ def test_bad_saturated_and_overscan_pixels_are_neither_hit_nor_replaced(tmp_path
     header = fits.Header({"SATURATE": 50_000.0, "BIASSEC": "[61:64,1:48]"})
     hdus = [fits.PrimaryHDU(), fits.ImageHDU(image, header, name="SCI"), fits.ImageHDU(flags, name="DQ")]
     fits.HDUList(hdus).writeto(tmp_path / "a.fits")
-    with fits.open(made(tmp_path / "a.fits", masker, "clean", grow=1)) as out:
+    with fits.open(write_product(tmp_path / "a.fits", masker, "clean", grow=1)) as out:
         mask, cleaned = out["SCI_CRMASK"].data, out["SCI"].data
     for row, column in ((10, 10), (30, 62), (12, 40), (40, 20)):
         assert not mask[row, column]
@@ -195,17 +184,17 @@ def test_bad_saturated_and_overscan_pixels_are_neither_hit_nor_replaced(tmp_path
 
 @pytest.mark.parametrize("word", ["SATURATE", "GAIN"])
 @pytest.mark.parametrize("value", ["unknown", 0.0, -1.0, 1.0])
-def test_no_keyword_is_needed_and_none_that_is_wrong_does_harm(tmp_path, masker, word, value):
+def test_missing_and_invalid_keywords_do_not_matter(tmp_path, masker, word, value):
     fits.writeto(tmp_path / "a.fits", sky(SHAPE), fits.Header({word: value, "BUNIT": "furlong", "FILTER": 7}))
-    with fits.open(made(tmp_path / "a.fits", masker)) as out:
+    with fits.open(write_product(tmp_path / "a.fits", masker)) as out:
         np.testing.assert_array_equal(out["CRMASK"].data, hit(SHAPE))
 
 
-def test_every_ccd_of_an_exposure_gets_a_mask_of_its_name(tmp_path, masker):
+def test_every_ccd_of_an_exposure_gets_a_mask_named_after_it(tmp_path, masker):
     names = [f"{side}{number}" for side in "NS" for number in range(1, 32)]
     assert len(names) == 62
     hdus = [fits.CompImageHDU(sky((24, 32), i, 100 + i), name=f" {name} ") for i, name in enumerate(names)]
-    hdus[5].data[:] = np.nan  # a dead one
+    hdus[5].data[:] = np.nan  # a dead CCD
     fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / "a.fits.fz")
     outcome = mask_file(tmp_path / "a.fits.fz", tmp_path / "m.fits", masker, MaskOptions())
     assert (outcome.status, outcome.images, outcome.megapixels) == ("done", 61, round(61 * 24 * 32 / 1e6, 6))
@@ -216,20 +205,20 @@ def test_every_ccd_of_an_exposure_gets_a_mask_of_its_name(tmp_path, masker):
         assert all((hdu.data.astype(bool) & hit((24, 32))).sum() == 4 for hdu in out[1:])
 
 
-def test_images_of_one_name_and_without_a_name_are_told_apart(tmp_path, masker):
+def test_images_without_a_name_or_of_the_same_name_get_separate_masks(tmp_path, masker):
     hdus = [fits.ImageHDU(sky(SHAPE, 1), name="SCI", ver=1), fits.ImageHDU(sky(SHAPE, 2), name="SCI", ver=2)]
     fits.HDUList([fits.PrimaryHDU(sky(SHAPE, 3)), *hdus, fits.ImageHDU(sky(SHAPE, 4))]).writeto(tmp_path / "a.fits")
-    with fits.open(made(tmp_path / "a.fits", masker)) as out:
+    with fits.open(write_product(tmp_path / "a.fits", masker)) as out:
         assert [(hdu.name, hdu.ver) for hdu in out[1:]] == [
             *(("CRMASK", 1), ("SCI_CRMASK", 1), ("SCI_CRMASK", 2), ("3_CRMASK", 1))
         ]
-    with fits.open(made(tmp_path / "a.fits", masker, exts=("sci,2", "0"))) as out:
+    with fits.open(write_product(tmp_path / "a.fits", masker, exts=("sci,2", "0"))) as out:
         assert [(hdu.name, hdu.ver) for hdu in out[1:]] == [("CRMASK", 1), ("SCI_CRMASK", 2)]
 
 
 @pytest.mark.parametrize("versions", [(1, 2), (1, 1)], ids=["by version", "by order"])
 @pytest.mark.parametrize("number", [1, 4])
-def test_an_image_that_is_chosen_has_the_planes_that_it_has_among_all(tmp_path, masker, versions, number):
+def test_a_selected_image_has_the_same_planes_as_among_all_images(tmp_path, masker, versions, number):
     path, hdus = tmp_path / "a.fits", [fits.PrimaryHDU()]
     for seed, version in enumerate(versions):
         flags = np.zeros(SHAPE, np.int16)
@@ -242,11 +231,11 @@ def test_an_image_that_is_chosen_has_the_planes_that_it_has_among_all(tmp_path, 
     np.testing.assert_array_equal(alone.bad, among.bad)
     assert np.flatnonzero(alone.bad.any(axis=0)).tolist() == [3 + number // 4]
     assert [one.number for one in alone.uncertainties] == [one.number for one in among.uncertainties] == [number + 1]
-    before, after = blocks_of(path), blocks_of(made(path, masker, "clean", exts=(str(number),)))
+    before, after = hdu_bytes(path), hdu_bytes(write_product(path, masker, "clean", exts=(str(number),)))
     assert [i for i, block in enumerate(before) if block != after[i]] == [number, number + 1]
 
 
-def test_planes_that_are_grouped_by_kind_belong_to_the_image_whose_name_they_share(tmp_path, masker):
+def test_planes_grouped_by_kind_are_matched_by_name(tmp_path, masker):
     flags = np.zeros((2, *SHAPE), np.int16)
     flags[0, :, 3], flags[1, :, 4] = 1, 1
     kinds = {"SCI": [sky(SHAPE), sky(SHAPE, 1)], "ERR": 2 * [np.full(SHAPE, 5, np.float32)], "DQ": flags}
@@ -263,41 +252,41 @@ def test_planes_that_are_grouped_by_kind_belong_to_the_image_whose_name_they_sha
     }
 
 
-def test_an_image_that_is_chosen_among_none_of_the_sky_has_all_planes(tmp_path):
+def test_a_selected_image_has_the_planes_of_a_file_without_another_image(tmp_path):
     hdus = [fits.ImageHDU(sky(SHAPE), name="MODEL"), fits.ImageHDU(np.eye(*SHAPE, dtype=np.int16), name="DQ")]
     fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / "a.fits")
     (plane,) = read_images(tmp_path / "a.fits", ("model",))
     np.testing.assert_array_equal(plane.bad, np.eye(*SHAPE) > 0)
 
 
-def test_a_gzipped_file_stays_one_and_its_other_hdus_as_they_are(exposure, masker, tmp_path):
-    path = exposure(as_stored(sky(SHAPE), "uint16"))
+def test_a_gzipped_file_stays_gzipped_with_its_other_hdus_unchanged(exposure, masker, tmp_path):
+    path = exposure(image_hdu(sky(SHAPE), "uint16"))
     zipped = tmp_path / "z.fits.gz"
     zipped.write_bytes(gzip.compress(path.read_bytes()))
-    clean = made(zipped, masker, "clean")
+    clean = write_product(zipped, masker, "clean")
     assert clean.name == "z_crclean.fits.gz"
     (tmp_path / "unzipped.fits").write_bytes(gzip.decompress(clean.read_bytes()))
-    before, after = blocks_of(path), blocks_of(tmp_path / "unzipped.fits")
+    before, after = hdu_bytes(path), hdu_bytes(tmp_path / "unzipped.fits")
     assert before[:1] + before[2:] == after[:1] + after[2:-1]
 
 
-def test_in_place_the_input_gets_its_masks_once(exposure, masker):
-    path = exposure(as_stored(sky(SHAPE), "float32"))
+def test_in_place_masks_are_appended_to_the_input_once(exposure, masker):
+    path = exposure(image_hdu(sky(SHAPE), "float32"))
     path.chmod(0o640)
-    before = blocks_of(path)
-    made(path, masker, "in-place")
+    before = hdu_bytes(path)
+    write_product(path, masker, "in-place")
     after = path.read_bytes()
     assert after.startswith(b"".join(before))
     assert path.stat().st_mode & 0o777 == 0o640
-    assert [image.name for image in extensions(path)] == ["SCI"], "its own mask is taken for an image"
+    assert [image.name for image in extensions(path)] == ["SCI"], "the mask is not taken for an image"
     assert mask_file(path, path, masker, MaskOptions("in-place")).status == "finished"
     again = mask_file(path, path, masker, MaskOptions("in-place", threshold=0.9))
     assert "it has masks by cosmicgate already" in again.error
     assert path.read_bytes() == after
 
 
-def test_a_file_that_another_run_changes_meanwhile_is_left_as_that_one_made_it(exposure, masker):
-    path = exposure(as_stored(sky(SHAPE), "float32"))
+def test_a_file_changed_by_another_run_meanwhile_is_not_overwritten(exposure, masker):
+    path = exposure(image_hdu(sky(SHAPE), "float32"))
 
     def another_run(megapixels):
         assert mask_file(path, path, masker, MaskOptions("in-place", cleaned=True, threshold=0.9)).status == "done"
@@ -308,7 +297,7 @@ def test_a_file_that_another_run_changes_meanwhile_is_left_as_that_one_made_it(e
     assert existing_output(path).keys == {output_key(masker, MaskOptions("in-place", cleaned=True, threshold=0.9), "")}
 
 
-def test_another_cascade_makes_other_products(tmp_path):
+def test_the_settings_of_the_cascade_are_in_the_output_key(tmp_path):
     masker = cosmicgate.load("general", check=False, fast=True)
     cascade = masker.predictor.cascade
     stricter = replace(cascade, threshold=cascade.threshold + 1)
@@ -316,7 +305,7 @@ def test_another_cascade_makes_other_products(tmp_path):
     assert output_key(masker, MaskOptions(), "") != output_key(stricter, MaskOptions(), "")
 
 
-def test_a_card_that_fits_does_not_allow_stays_in_a_cleaned_compressed_image(masker, tmp_path):
+def test_an_invalid_card_is_kept_in_a_cleaned_compressed_image(masker, tmp_path):
     for kind in ("RICE_1", "HCOMPRESS_1"):
         path = tmp_path / f"{kind}.fits.fz"
         stored = np.rint(sky(SHAPE)).astype(np.int16)
@@ -325,11 +314,11 @@ def test_a_card_that_fits_does_not_allow_stays_in_a_cleaned_compressed_image(mas
         content = path.read_bytes()
         place = content.index(b"SPARE1")
         path.write_bytes(content[:place] + b"AIRMASS = nan".ljust(80) + content[place + 80 :])
-        assert b"AIRMASS" in made(path, masker, "clean").read_bytes(), kind
+        assert b"AIRMASS" in write_product(path, masker, "clean").read_bytes(), kind
 
 
-def test_what_is_finished_is_left_and_what_changed_is_made_anew(exposure, masker, tmp_path):
-    path, output = exposure(as_stored(sky(SHAPE), "float32")), tmp_path / "m.fits"
+def test_finished_outputs_are_kept_and_outdated_ones_rewritten(exposure, masker, tmp_path):
+    path, output = exposure(image_hdu(sky(SHAPE), "float32")), tmp_path / "m.fits"
 
     def status(**wanted):
         return mask_file(path, output, masker, MaskOptions(**wanted)).status
@@ -337,12 +326,12 @@ def test_what_is_finished_is_left_and_what_changed_is_made_anew(exposure, masker
     assert [status(), status(), status(grow=1), status(grow=1), status()] == ["done", "finished"] * 2 + ["done"]
     assert mask_file(path, output, masker, MaskOptions(), overwrite=True).status == "done"
     (tmp_path / "a.fits").unlink()
-    exposure(as_stored(sky(SHAPE, 1), "float32"))
+    exposure(image_hdu(sky(SHAPE, 1), "float32"))
     assert [status(), status()] == ["done", "finished"]
 
 
-def test_a_file_that_is_not_ours_is_not_replaced(exposure, masker, tmp_path):
-    path, other = exposure(as_stored(sky(SHAPE), "float32")), tmp_path / "precious.fits"
+def test_an_unknown_file_is_not_replaced(exposure, masker, tmp_path):
+    path, other = exposure(image_hdu(sky(SHAPE), "float32")), tmp_path / "precious.fits"
     fits.writeto(other, np.ones((3, 3)))
     before = other.read_bytes()
     outcome = mask_file(path, other, masker, MaskOptions())
@@ -356,11 +345,11 @@ def test_a_file_that_is_not_ours_is_not_replaced(exposure, masker, tmp_path):
 
 
 @pytest.mark.parametrize("cleaned", [False, True])
-def test_science_that_was_masked_in_place_is_replaced_only_when_told(exposure, masker, tmp_path, cleaned):
-    path, precious = (exposure(as_stored(sky(SHAPE, seed), "float32"), f"{seed}.fits") for seed in range(2))
+def test_science_masked_in_place_is_replaced_only_under_overwrite(exposure, masker, tmp_path, cleaned):
+    path, precious = (exposure(image_hdu(sky(SHAPE, seed), "float32"), f"{seed}.fits") for seed in range(2))
     fits.writeto(primary := tmp_path / "2.fits", sky(SHAPE, 2))
     for one in (precious, primary):
-        made(one, masker, "in-place", cleaned=cleaned)
+        write_product(one, masker, "in-place", cleaned=cleaned)
         before = one.read_bytes()
         for kind in ("mask", "clean"):
             outcome = mask_file(path, one, masker, MaskOptions(kind, cleaned=kind == "clean"))
@@ -369,11 +358,11 @@ def test_science_that_was_masked_in_place_is_replaced_only_when_told(exposure, m
         assert mask_file(path, one, masker, MaskOptions(), overwrite=True).status == "done"
 
 
-def test_masks_of_any_name_and_copies_of_their_own_are_made_anew_by_other_settings(exposure, masker, tmp_path):
-    path = exposure(as_stored(sky(SHAPE), "float32"), "A.FIT")
-    named = tmp_path / "mine.fits"
+def test_other_settings_rewrite_masks_of_any_name_and_copies_of_default_name(exposure, masker, tmp_path):
+    path = exposure(image_hdu(sky(SHAPE), "float32"), "A.FIT")
+    named_hdu = tmp_path / "mine.fits"
     outputs = {
-        "mask": [side_file(path), named],
+        "mask": [side_file(path), named_hdu],
         "append": [tmp_path / "A_crmasked.FIT"],
         "clean": [tmp_path / "A_crclean.FIT"],
     }
@@ -389,7 +378,7 @@ def test_masks_of_any_name_and_copies_of_their_own_are_made_anew_by_other_settin
     assert "is not a known output of cosmicgate" in mask_file(path, copy, masker, MaskOptions("append", grow=1)).error
 
 
-def test_own_products_and_hidden_files_are_no_inputs(tmp_path):
+def test_products_and_hidden_files_are_no_inputs(tmp_path):
     made_before = ("a_crmask.fits", "b_crmasked.FIT", "c_crclean.fits.fz")
     for name in ("a.fits", "b.FIT", "c.fits.fz", "d.fits.gz", *made_before, ".x.fits", "e.txt"):
         (tmp_path / name).touch()
@@ -404,7 +393,7 @@ def test_own_products_and_hidden_files_are_no_inputs(tmp_path):
     assert "out/below/f_crmask.fits" in out
 
 
-def test_what_a_killed_run_left_is_removed_when_nobody_writes_it_any_more(tmp_path):
+def test_old_temporary_files_of_killed_runs_are_removed(tmp_path):
     old, new, other = (tmp_path / f".{letter * 32}.m.fits" for letter in "abc")
     other = other.with_name("." + "c" * 32 + ".n.fits")
     for path in (old, new, other):
@@ -415,7 +404,7 @@ def test_what_a_killed_run_left_is_removed_when_nobody_writes_it_any_more(tmp_pa
     assert sorted(tmp_path.iterdir()) == sorted([new, other])
 
 
-def test_the_next_image_is_read_while_one_is_searched_and_nothing_else_changes(tmp_path):
+def test_prefetching_gives_the_same_images_in_the_same_order(tmp_path):
     path = tmp_path / "a.fits"
     fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(sky(SHAPE, i), name=f"N{i}") for i in range(3))]).writeto(path)
     for one, other in zip(read_images(path), prefetch(read_images(path)), strict=True):
@@ -423,60 +412,66 @@ def test_the_next_image_is_read_while_one_is_searched_and_nothing_else_changes(t
         np.testing.assert_array_equal(one.image, other.image)
 
 
-def test_what_goes_wrong_with_an_image_that_is_read_ahead_is_said(tmp_path):
+def test_errors_while_prefetching_are_raised(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         list(prefetch(read_images(tmp_path / "nowhere.fits")))
 
 
-# ------------------------------------------------------------------------------ whose plane it is, and what it holds
+# ----------------------------------------------------------------------------- planes: which image they belong to
 
 
-def flags_at(rows, shape=SHAPE):
+def flags_in_rows(rows, shape=SHAPE):
     flags = np.zeros(shape, np.int16)
     flags[rows] = 1
     return flags
 
 
-def named(data, name, version=1):
+def named_hdu(data, name, version=1):
     return fits.ImageHDU(data, name=name, ver=version)
 
 
-def searched(path):
+def good_pixel_counts(path):
+    """List the label and the number of good pixels of each image that is searched."""
     return [(plane.place.label, int((~plane.bad).sum())) for plane in read_images(path)]
 
 
-def test_versions_of_images_tell_planes_apart_only_if_the_planes_have_versions_too(tmp_path):
+def test_planes_are_matched_by_version_or_else_by_order(tmp_path):
     image, half = sky(SHAPE), 24 * 64
-    first, second = named(image, "SCI"), named(image, "SCI", 2)
-    parts = [first, named(flags_at(np.s_[:24]), "DQ"), second, named(flags_at(np.s_[:12]), "DQ")]
+    first, second = named_hdu(image, "SCI"), named_hdu(image, "SCI", 2)
+    parts = [first, named_hdu(flags_in_rows(np.s_[:24]), "DQ"), second, named_hdu(flags_in_rows(np.s_[:12]), "DQ")]
     fits.HDUList([fits.PrimaryHDU(), *parts]).writeto(tmp_path / "follow.fits")
-    assert searched(tmp_path / "follow.fits") == [("SCI", half), ("SCI_2", 3 * half // 2)]
-    parts = [first, second, named(flags_at(np.s_[:12]), "DQ", 2), named(flags_at(np.s_[:24]), "DQ")]
+    assert good_pixel_counts(tmp_path / "follow.fits") == [("SCI", half), ("SCI_2", 3 * half // 2)]
+    parts = [first, second, named_hdu(flags_in_rows(np.s_[:12]), "DQ", 2), named_hdu(flags_in_rows(np.s_[:24]), "DQ")]
     fits.HDUList([fits.PrimaryHDU(), *parts]).writeto(tmp_path / "versions.fits")
-    assert searched(tmp_path / "versions.fits") == [("SCI", half), ("SCI_2", 3 * half // 2)]
+    assert good_pixel_counts(tmp_path / "versions.fits") == [("SCI", half), ("SCI_2", 3 * half // 2)]
 
 
-def test_masks_that_stand_before_their_images_are_theirs(tmp_path):
+def test_masks_may_come_before_their_images(tmp_path):
     image, half = sky(SHAPE), 24 * 64
-    parts = [named(flags_at(np.s_[:24]), "DQ"), named(image, "A"), named(flags_at(np.s_[:12]), "DQ"), named(image, "B")]
+    parts = [
+        named_hdu(flags_in_rows(np.s_[:24]), "DQ"),
+        named_hdu(image, "A"),
+        named_hdu(flags_in_rows(np.s_[:12]), "DQ"),
+        named_hdu(image, "B"),
+    ]
     fits.HDUList([fits.PrimaryHDU(), *parts]).writeto(tmp_path / "a.fits")
-    assert searched(tmp_path / "a.fits") == [("A", half), ("B", 3 * half // 2)]
+    assert good_pixel_counts(tmp_path / "a.fits") == [("A", half), ("B", 3 * half // 2)]
 
 
-def test_a_mask_of_real_numbers_calls_bad_all_that_is_not_zero(tmp_path):
-    flags = flags_at(np.s_[:24]).astype(np.float32) * 0.3
+def test_a_floating_point_mask_marks_all_nonzero_pixels_as_bad(tmp_path):
+    flags = flags_in_rows(np.s_[:24]).astype(np.float32) * 0.3
     flags[30, 30] = 1e30
-    fits.HDUList([fits.PrimaryHDU(sky(SHAPE)), named(flags, "MASK")]).writeto(tmp_path / "a.fits")
-    assert searched(tmp_path / "a.fits") == [("PRIMARY", 24 * 64 - 1)]
+    fits.HDUList([fits.PrimaryHDU(sky(SHAPE)), named_hdu(flags, "MASK")]).writeto(tmp_path / "a.fits")
+    assert good_pixel_counts(tmp_path / "a.fits") == [("PRIMARY", 24 * 64 - 1)]
 
 
 @pytest.mark.parametrize("unit", [1e-25, 1.0, 1e15])
-def test_uncertainties_grow_alike_in_any_unit(masker, tmp_path, unit):
+def test_uncertainties_grow_equally_in_any_unit(masker, tmp_path, unit):
     image = sky(SHAPE).astype(np.float64)
-    hdus = [fits.PrimaryHDU(), named(image * unit, "SCI"), named(np.full(SHAPE, 5.0 * unit), "ERR")]
-    hdus += [named(np.full(SHAPE, 25.0 * unit**2), "VAR"), named(np.full(SHAPE, 0.04 / unit**2), "IVAR")]
+    hdus = [fits.PrimaryHDU(), named_hdu(image * unit, "SCI"), named_hdu(np.full(SHAPE, 5.0 * unit), "ERR")]
+    hdus += [named_hdu(np.full(SHAPE, 25.0 * unit**2), "VAR"), named_hdu(np.full(SHAPE, 0.04 / unit**2), "IVAR")]
     fits.HDUList(hdus).writeto(tmp_path / "a.fits")
-    with fits.open(made(tmp_path / "a.fits", masker, "clean")) as done:
+    with fits.open(write_product(tmp_path / "a.fits", masker, "clean")) as done:
         hits = done["SCI_CRMASK"].data > 0
         powers = {"ERR": 1, "VAR": 0.5, "IVAR": -0.5}
         errors = [done[name].data[hits] ** power / unit for name, power in powers.items()]
@@ -487,29 +482,31 @@ def test_uncertainties_grow_alike_in_any_unit(masker, tmp_path, unit):
 
 
 @pytest.mark.parametrize("name", ["BKG_RMS", "SKY_SIGMA", "VAR_POISSON", "PSF_ERR"])
-def test_what_is_no_uncertainty_of_the_image_stays_to_the_byte(masker, tmp_path, name):
-    fits.HDUList([fits.PrimaryHDU(sky(SHAPE)), named(np.full(SHAPE, 5, np.float32), name)]).writeto(tmp_path / "a.fits")
-    done = made(tmp_path / "a.fits", masker, "clean")
-    assert blocks_of(done)[1] == blocks_of(tmp_path / "a.fits")[1]
+def test_planes_that_only_resemble_uncertainties_are_unchanged(masker, tmp_path, name):
+    fits.HDUList([fits.PrimaryHDU(sky(SHAPE)), named_hdu(np.full(SHAPE, 5, np.float32), name)]).writeto(
+        tmp_path / "a.fits"
+    )
+    done = write_product(tmp_path / "a.fits", masker, "clean")
+    assert hdu_bytes(done)[1] == hdu_bytes(tmp_path / "a.fits")[1]
 
 
-# ------------------------------------------------------------------------------------------ files of other kinds
+# ---------------------------------------------------------------------------------------------- other kinds of files
 
 
-@pytest.mark.parametrize("packer", ["bz2", "lzma", "zip"])
+@pytest.mark.parametrize("method", ["bz2", "lzma", "zip"])
 @pytest.mark.parametrize("kind", ["mask", "append", "in-place"])
-def test_a_file_that_is_packed_otherwise_is_refused_and_stays(masker, tmp_path, packer, kind):
+def test_a_file_of_another_compression_is_refused_and_unchanged(masker, tmp_path, method, kind):
     import bz2
     import lzma
     import zipfile
 
-    plain_, packed = tmp_path / "a.fits", tmp_path / "a.fits.packed"
-    fits.PrimaryHDU(sky(SHAPE)).writeto(plain_)
-    if packer == "zip":
+    plain, packed = tmp_path / "a.fits", tmp_path / "a.fits.packed"
+    fits.PrimaryHDU(sky(SHAPE)).writeto(plain)
+    if method == "zip":
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
-            archive.write(plain_)
+            archive.write(plain)
     else:
-        packed.write_bytes({"bz2": bz2, "lzma": lzma}[packer].compress(plain_.read_bytes()))
+        packed.write_bytes({"bz2": bz2, "lzma": lzma}[method].compress(plain.read_bytes()))
     before = packed.read_bytes()
     output = packed if kind == "in-place" else tmp_path / "out.fits"
     outcome = mask_file(packed, output, masker, MaskOptions(kind))
@@ -520,17 +517,17 @@ def test_a_file_that_is_packed_otherwise_is_refused_and_stays(masker, tmp_path, 
 
 
 @pytest.mark.parametrize("card", ["EXTVER  =                  2.0", "EXTVER  = 'two     '"])
-def test_a_version_that_is_no_whole_number_spoils_no_image(masker, tmp_path, card):
+def test_an_invalid_extver_is_tolerated(masker, tmp_path, card):
     path = tmp_path / "a.fits"
-    fits.HDUList([fits.PrimaryHDU(), named(sky(SHAPE), "CCD"), named(sky(SHAPE), "SCI", 9)]).writeto(path)
+    fits.HDUList([fits.PrimaryHDU(), named_hdu(sky(SHAPE), "CCD"), named_hdu(sky(SHAPE), "SCI", 9)]).writeto(path)
     content = path.read_bytes()
     old = next(content[i : i + 80] for i in range(0, len(content), 80) if content[i : i + 10] == b"EXTVER  = ")
     path.write_bytes(content.replace(old, card.ljust(80).encode()))
-    with fits.open(made(path, masker)) as done:
+    with fits.open(write_product(path, masker)) as done:
         assert [hdu.name for hdu in done[1:]] == ["CCD_CRMASK", "SCI_CRMASK"]
 
 
-def test_the_cards_of_a_cleaned_image_are_those_of_the_last_run(masker, tmp_path):
+def test_provenance_cards_of_an_earlier_cleaning_are_replaced(masker, tmp_path):
     header = fits.Header({"CRHITPIX": 7, "CRTHRESH": 0.9, "CRMODEL": "other", "OBJECT": "M31"})
     header["HISTORY"] = "an earlier run"
     fits.PrimaryHDU(sky(SHAPE), header).writeto(tmp_path / "a.fits")
@@ -544,21 +541,21 @@ def test_the_cards_of_a_cleaned_image_are_those_of_the_last_run(masker, tmp_path
     assert outcome.warnings[0].startswith("PRIMARY: cosmicgate has cleaned it before")
 
 
-def test_a_file_of_masks_is_left_out_of_its_folder_whatever_its_name(masker, tmp_path):
+def test_a_file_of_masks_is_no_input_whatever_its_name(masker, tmp_path):
     fits.PrimaryHDU(sky(SHAPE)).writeto(tmp_path / "a.fits")
-    made(tmp_path / "a.fits", masker, output=tmp_path / "hits.fits")
+    write_product(tmp_path / "a.fits", masker, output=tmp_path / "hits.fits")
     found, products = inputs_of([tmp_path])
     assert [path.name for path, _ in found] == ["a.fits"]
     assert [path.name for path in products] == ["hits.fits"]
 
 
-def test_no_card_of_ours_looks_like_one_of_a_wcs(masker, tmp_path):
+def test_provenance_cards_are_not_taken_for_a_wcs(masker, tmp_path):
     from astropy.wcs import WCS
 
     header = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 10.0, "CRVAL2": 20.0, "CRPIX1": 1.0})
     fits.PrimaryHDU(sky(SHAPE), header).writeto(tmp_path / "a.fits")
     for kind in ("mask", "clean"):
-        with fits.open(made(tmp_path / "a.fits", masker, kind)) as done, warnings.catch_warnings():
+        with fits.open(write_product(tmp_path / "a.fits", masker, kind)) as done, warnings.catch_warnings():
             warnings.simplefilter("error")
             for hdu in done:
                 if hdu.is_image and hdu.shape:

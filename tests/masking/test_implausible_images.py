@@ -1,4 +1,4 @@
-"""What cannot be right is said: a saturation of another unit, more hits than particles, an image without noise."""
+"""Test the warnings for implausible saturation levels, implausibly many hits, and images unlike the training."""
 
 import json
 import warnings
@@ -8,10 +8,7 @@ import pytest
 from astropy.io import fits
 from astropy.nddata import CCDData
 from scipy.ndimage import gaussian_filter, shift
-from typer.testing import CliRunner
 
-import cosmicgate
-from cosmicgate.cli import app
 from cosmicgate.io.fits.frames import read_frame
 from cosmicgate.io.fits.saturation import check_saturation
 from cosmicgate.masking.options import MaskOptions
@@ -23,18 +20,15 @@ from cosmicgate.pretrained.domain_check import (
     domain_features,
     warn_if_far,
 )
-from helpers.tiny_model import hit, sky, tiny_model
+from helpers.mask_command import run
+from helpers.tiny_model import hit, sky
 
 SHAPE = (64, 80)
 RANGES = {"sources": [0.0, 0.2], "sharpness": [0.11, 0.55]}
 
 
-@pytest.fixture(scope="module")
-def masker(tmp_path_factory):
-    return cosmicgate.load(tiny_model(tmp_path_factory.mktemp("model")))
-
-
-def made(folder, masker, image, **cards):
+def mask_and_warnings(folder, masker, image, **cards):
+    """Mask an image (H, W) in a file with the given header cards; return the mask and the warnings."""
     fits.writeto(folder / "a.fits", image, fits.Header(cards), overwrite=True)
     outcome = mask_file(folder / "a.fits", folder / "m.fits", masker, MaskOptions(), overwrite=True)
     assert outcome.error == ""
@@ -54,23 +48,23 @@ def made(folder, masker, image, **cards):
         (100, 30.0, "more than half of the image"),
     ],
 )
-def test_a_saturation_of_another_unit_hides_no_hit_and_is_told(tmp_path, masker, level, saturation, note):
+def test_a_saturation_in_another_unit_is_ignored_with_a_warning(tmp_path, masker, level, saturation, note):
     image = sky(SHAPE, level=level)
     image[5:11, 5:11] += 4000 if saturation == 120 else 0
-    mask, told = made(tmp_path, masker, image, SATURATE=saturation)
+    mask, found = mask_and_warnings(tmp_path, masker, image, SATURATE=saturation)
     assert mask[hit(SHAPE)].all()
-    assert any(note in text for text in told)
+    assert any(note in text for text in found)
 
 
 @pytest.mark.parametrize("saturation", [65_535.0, 450.0])
-def test_a_saturation_above_all_pixels_is_nothing_to_talk_of(tmp_path, masker, saturation):
+def test_a_saturation_above_all_pixels_gives_no_warning(tmp_path, masker, saturation):
     image = sky(SHAPE, level=0.5, noise=0.02)
-    mask, told = made(tmp_path, masker, image, SATURATE=saturation)
+    mask, found = mask_and_warnings(tmp_path, masker, image, SATURATE=saturation)
     assert mask[hit(SHAPE)].all()
-    assert told == []
+    assert found == []
 
 
-def test_a_nebula_above_a_wrong_saturation_is_searched_and_a_saturated_target_is_not():
+def test_a_saturation_is_ignored_for_a_nebula_and_applied_for_a_saturated_target():
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:200, :200]
     light = np.exp(-np.hypot(rows - 100, columns - 100) / 8)
@@ -88,7 +82,7 @@ def test_a_nebula_above_a_wrong_saturation_is_searched_and_a_saturated_target_is
     assert check_saturation(few, good, 55_000.0) == (True, "")
 
 
-def test_a_frame_of_a_data_set_does_without_such_a_saturation_too(tmp_path, caplog):
+def test_reading_a_frame_ignores_an_implausible_saturation_too(tmp_path, caplog):
     header = fits.Header({"SATURATE": 1.0, "GAIN": 2.0, "RDNOISE": 5.0, "EXPTIME": 60.0})
     fits.writeto(tmp_path / "a.fits", sky(SHAPE, level=0), header)
     assert read_frame(tmp_path / "a.fits").saturation > 400
@@ -96,58 +90,56 @@ def test_a_frame_of_a_data_set_does_without_such_a_saturation_too(tmp_path, capl
     assert read_frame(tmp_path / "a.fits", saturation=300.0).saturation == 300
 
 
-# ---------------------------------------------------------------------------------------------------- absurd results
+# ----------------------------------------------------------------------------------------------- implausible results
 
 
-def peppered(part=0.05):
+def image_with_many_hits(fraction=0.05):
+    """Simulate a sky (H, W) of which a fraction of pixels is hit."""
     image = sky((200, 200))
-    image[np.random.default_rng(0).random(image.shape) < part] += 500
+    image[np.random.default_rng(0).random(image.shape) < fraction] += 500
     return image
 
 
 @pytest.mark.parametrize("time", [None, 60.0, 300.0])
-def test_more_hits_than_particles_are_told_everywhere(tmp_path, masker, time):
-    image, cards = peppered(), {} if time is None else {"EXPTIME": time}
-    _, told = made(tmp_path, masker, image, **cards)
-    assert len(told) == 1
-    assert "more than particles can hit" in told[0]
-    assert ("in any usual exposure" if time is None else f"in {time:g} s") in told[0]
+def test_more_hits_than_particles_are_a_warning_in_python_command_and_json(tmp_path, masker, model, time):
+    image, cards = image_with_many_hits(), {} if time is None else {"EXPTIME": time}
+    _, found = mask_and_warnings(tmp_path, masker, image, **cards)
+    assert len(found) == 1
+    assert "more than particles can hit" in found[0]
+    assert ("in any usual exposure" if time is None else f"in {time:g} s") in found[0]
     with pytest.warns(TooMuchMasked, match="more than particles can hit"):
         masker.mask(CCDData(image, unit="adu", meta=cards))
-    model = tiny_model(tmp_path / "model")
     summary = tmp_path / "s.json"
-    run = CliRunner().invoke(
-        app, ["mask", str(tmp_path / "a.fits"), "-m", str(model), "--json", str(summary), "--overwrite"]
-    )
-    assert run.exit_code == 0
-    assert "more than particles can hit" in run.output
+    done = run("mask", tmp_path / "a.fits", "-m", model, "--json", summary, "--overwrite")
+    assert done.exit_code == 0
+    assert "more than particles can hit" in done.output
     assert "more than particles can hit" in json.loads(summary.read_text())["files"][0]["warnings"][0]
 
 
-def test_what_particles_can_do_is_not_told(tmp_path, masker):
-    assert made(tmp_path, masker, peppered(0.02), EXPTIME=1800.0)[1] == []
-    assert made(tmp_path, masker, sky(SHAPE))[1] == []
+def test_a_plausible_number_of_hits_gives_no_warning(tmp_path, masker):
+    assert mask_and_warnings(tmp_path, masker, image_with_many_hits(0.02), EXPTIME=1800.0)[1] == []
+    assert mask_and_warnings(tmp_path, masker, sky(SHAPE))[1] == []
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        masker.mask(peppered(0.01))
+        masker.mask(image_with_many_hits(0.01))
 
 
 @pytest.mark.parametrize("scale", [1e34, 1e-34, 1e45, 1e-300])
-def test_numbers_of_any_size_are_searched(masker, scale):
+def test_pixel_values_of_any_magnitude_are_searched(masker, scale):
     image = sky(SHAPE).astype(np.float64)
     np.testing.assert_array_equal(masker.mask(image * scale), hit(SHAPE))
     np.testing.assert_array_equal(masker.mask((image - 100) * scale), hit(SHAPE))
 
 
-def test_a_file_of_large_numbers_is_searched_or_named(tmp_path, masker):
+def test_a_file_of_very_large_values_is_searched_or_refused(tmp_path, masker):
     image = sky(SHAPE)
-    np.testing.assert_array_equal(made(tmp_path, masker, image * np.float32(1e34))[0], hit(SHAPE))
+    np.testing.assert_array_equal(mask_and_warnings(tmp_path, masker, image * np.float32(1e34))[0], hit(SHAPE))
     fits.writeto(tmp_path / "b.fits", image.astype(np.float64) * 1e45)
     error = mask_file(tmp_path / "b.fits", tmp_path / "n.fits", masker, MaskOptions()).error
     assert "too large to be searched" in error
 
 
-def test_an_image_with_nothing_to_search_is_named(tmp_path, masker):
+def test_a_constant_image_gives_a_warning(tmp_path, masker):
     with pytest.warns(NothingToSearch, match="there is nothing to search: all 5120 good pixels are 7"):
         assert not masker.mask(np.full(SHAPE, 7)).any()
     hdu = fits.PrimaryHDU(np.arange(5120, dtype=np.int16).reshape(SHAPE))
@@ -157,19 +149,21 @@ def test_an_image_with_nothing_to_search_is_named(tmp_path, masker):
     assert any("nothing to search" in text for text in outcome.warnings)
 
 
-# ------------------------------------------------------------------------------------------------ unlike the training
+# ------------------------------------------------------------------------------------- images unlike the training
 
 
-def told_of(image, bad=None):
-    found = domain_features(image.astype(np.float32), np.zeros(image.shape, bool) if bad is None else bad)
+def domain_warnings(image, bad=None):
+    """Join the warnings that an image (H, W) is unlike the training."""
+    features = domain_features(image.astype(np.float32), np.zeros(image.shape, bool) if bad is None else bad)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        warn_if_far(found, RANGES, "net")
+        warn_if_far(features, RANGES, "net")
     assert all(issubclass(one.category, FarFromTraining) for one in caught)
     return " ".join(str(one.message) for one in caught)
 
 
-def field(fwhm, seed=0, side=512):
+def star_field(fwhm, seed=0, side=512):
+    """Simulate a field (H, W) of 120 Gaussian stars with photon noise, counts."""
     rng = np.random.default_rng(seed)
     image = np.zeros((side, side))
     for row, column, flux in zip(*rng.uniform(8, side - 8, (2, 120)), 10 ** rng.uniform(3, 5, 120), strict=True):
@@ -183,35 +177,35 @@ def field(fwhm, seed=0, side=512):
     return rng.poisson(image + 200).astype(float)
 
 
-def test_undersampled_stars_are_told_with_what_to_do():
-    assert "stars are undersampled" in (told := told_of(field(0.7)))
-    assert "raise the threshold" in told
-    assert told_of(field(2.5)) == ""
+def test_undersampled_stars_get_a_warning_with_advice():
+    assert "stars are undersampled" in (found := domain_warnings(star_field(0.7)))
+    assert "raise the threshold" in found
+    assert domain_warnings(star_field(2.5)) == ""
 
 
 @pytest.mark.parametrize("move", [(0.5, 0.5), (0.3, 0.3), (0.4, 0.5)])
-def test_a_linearly_resampled_image_is_told_with_what_to_do(move):
-    image = field(3.0)
-    assert "search the frames before resampling" in told_of(shift(image, move, order=1, mode="nearest"))
-    assert told_of(image) == ""
-    assert told_of(np.rint((image - 200) / 8 + 200)) == "", "whole numbers of a small noise are not correlated"
+def test_a_linearly_resampled_image_gets_a_warning_with_advice(move):
+    image = star_field(3.0)
+    assert "search the frames before resampling" in domain_warnings(shift(image, move, order=1, mode="nearest"))
+    assert domain_warnings(image) == ""
+    assert domain_warnings(np.rint((image - 200) / 8 + 200)) == "", "rounding does not correlate pixels"
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_an_arc_lamp_is_told_with_what_to_do(axis):
+def test_an_arc_lamp_gets_a_warning_with_advice(axis):
     rng = np.random.default_rng(0)
     profile = np.zeros(512)
     profile[rng.choice(np.arange(10, 500, 8), 40, replace=False)] = 10 ** rng.uniform(3, 4.5, 40)
     lamp = np.repeat(gaussian_filter(profile, 1.1)[None], 512, axis=0)
     lamp = rng.poisson(lamp + 100).astype(float)
-    assert "a spectrum or an arc lamp" in told_of(lamp if axis else lamp.T)
+    assert "a spectrum or an arc lamp" in domain_warnings(lamp if axis else lamp.T)
     defects = rng.normal(100, 10, (512, 512))
     defects[:, rng.choice(512, 10, replace=False)] += 5000
-    assert "arc lamp" not in told_of(defects)
+    assert "arc lamp" not in domain_warnings(defects)
 
 
-def test_bad_regions_make_no_sky_correlated():
-    image, bad = field(3.0), np.zeros((512, 512), bool)
+def test_bad_regions_do_not_count_as_correlated_sky():
+    image, bad = star_field(3.0), np.zeros((512, 512), bool)
     bad[100:300] = True
     image[bad] = 200
-    assert told_of(image, bad) == ""
+    assert domain_warnings(image, bad) == ""

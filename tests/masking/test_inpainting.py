@@ -1,4 +1,4 @@
-"""What replaces hits: the values that other packages give, and photometry that each method keeps or spoils."""
+"""Test the methods that replace hits, against other packages and by the photometry that they keep."""
 
 from typing import get_args
 
@@ -13,7 +13,7 @@ SHAPE = (60, 70)
 
 @pytest.fixture
 def holes():
-    """Return an image with a gradient, and a mask with holes of any form, on the borders as well."""
+    """Make an image with a gradient, and a mask with holes of many shapes, also at the borders."""
     rng = np.random.default_rng(0)
     image = rng.normal(100, 5, SHAPE) + np.arange(SHAPE[1])
     mask = rng.random(SHAPE) < 0.1
@@ -22,14 +22,14 @@ def holes():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_maskfill_gives_what_the_package_of_its_authors_gives(holes, dtype):
+def test_maskfill_equals_the_package_of_its_authors(holes, dtype):
     maskfill = pytest.importorskip("maskfill", reason="maskfill of the extra dev is not installed")
     image, mask = holes[0].astype(dtype), holes[1]
     theirs, _ = maskfill.maskfill(image, mask)
     np.testing.assert_array_equal(cosmicgate.clean(image, mask, "maskfill"), theirs)
 
 
-def test_maskfill_fills_from_the_rim_by_medians_and_smooths():
+def test_maskfill_fills_from_the_edge_by_medians_and_smooths():
     image = np.zeros((9, 9))
     image[:, 5:] = 8.0
     mask = np.zeros((9, 9), bool)
@@ -40,12 +40,12 @@ def test_maskfill_fills_from_the_rim_by_medians_and_smooths():
 
 
 @pytest.mark.parametrize("method", get_args(Method))
-def test_bad_pixels_are_neither_replaced_nor_asked_by_any_method(method):
+def test_no_method_replaces_or_uses_bad_pixels(method):
     image = np.full(SHAPE, 100.0)
     mask, bad = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
     bad[10:30, 10:30] = True
     image[bad] = 1e6
-    mask[9, 8:14] = mask[20, 20] = mask[5, 5] = True  # beside bad pixels; inside; far from them
+    mask[9, 8:14] = mask[20, 20] = mask[5, 5] = True  # beside bad pixels; among them; far from them
     cleaned = cosmicgate.clean(image, mask, method, bad=bad)
     np.testing.assert_array_equal(cleaned[bad], 1e6)
     np.testing.assert_allclose(cleaned[~bad], 100)
@@ -55,7 +55,7 @@ def test_bad_pixels_are_neither_replaced_nor_asked_by_any_method(method):
 
 
 @pytest.mark.parametrize("method", get_args(Method))
-def test_every_method_keeps_a_plane_and_all_that_is_not_masked(method):
+def test_every_method_keeps_a_linear_gradient_and_all_other_pixels(method):
     rows, columns = np.indices(SHAPE)
     image = (50 + rows + 2 * columns).astype(np.float64)
     mask = np.zeros(SHAPE, bool)
@@ -65,7 +65,7 @@ def test_every_method_keeps_a_plane_and_all_that_is_not_masked(method):
     np.testing.assert_array_equal(cleaned[~mask], image[~mask])
 
 
-def test_maskfill_keeps_more_of_a_star_than_the_median_where_a_hit_crosses_it():
+def test_maskfill_keeps_more_flux_of_a_star_under_a_hit_than_the_median():
     rows, columns = np.indices(SHAPE)
     star = 5000 * np.exp(-((rows - 30) ** 2 + (columns - 35) ** 2) / (2 * 1.3**2))
     mask = np.abs(rows - columns + 6) < 1  # a track beside the centre
@@ -73,6 +73,6 @@ def test_maskfill_keeps_more_of_a_star_than_the_median_where_a_hit_crosses_it():
     assert lost["maskfill"] < 0.8 * lost["median"]
 
 
-def test_a_method_of_another_name_is_refused():
+def test_an_unknown_method_is_refused():
     with pytest.raises(ValueError, match="unknown method 'magic': expected one of 'median', 'mean', 'idw', 'interp"):
         cosmicgate.clean(np.zeros(SHAPE), np.zeros(SHAPE, bool), "magic")

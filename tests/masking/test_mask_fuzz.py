@@ -1,4 +1,4 @@
-"""Whatever a FITS file holds, it is masked or refused in one sentence that names it, and nothing half is left."""
+"""Test by random and damaged files that each is masked, or refused with one line, and never left partial."""
 
 import gzip
 from itertools import count
@@ -10,11 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-import cosmicgate
 from cosmicgate.io.fits.hdus import pixels
 from cosmicgate.masking.options import MaskOptions
 from cosmicgate.masking.pipeline import mask_file
-from helpers.tiny_model import sky, tiny_model
+from helpers.tiny_model import sky
 
 SHAPE = (24, 32)
 TYPES = ("u1", "<u2", "<i2", ">i4", "<u4", "<f4", ">f4", "<f8")
@@ -23,19 +22,14 @@ NUMBERS = count()
 
 
 @pytest.fixture(scope="module")
-def masker(tmp_path_factory):
-    return cosmicgate.load(tiny_model(tmp_path_factory.mktemp("model")))
-
-
-@pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("fits")
 
 
-def outcome_of(path, masker, wanted=MaskOptions("clean", cleaned=True)):  # noqa: B008 (it is frozen)
-    """Make a product; check that it is whole or not there, and that a refusal is one sentence."""
+def mask_and_check(path, masker, options=MaskOptions("clean", cleaned=True)):  # noqa: B008 (a frozen dataclass)
+    """Mask a file; check that the output is complete or missing, and that an error has one line; return both."""
     output = path.with_name(f"{next(NUMBERS)}.out.fits")
-    outcome = mask_file(path, output, masker, wanted)
+    outcome = mask_file(path, output, masker, options)
     assert not list(path.parent.glob(".*"))
     assert output.exists() == (outcome.status == "done")
     if outcome.status == "failed":
@@ -48,51 +42,52 @@ def outcome_of(path, masker, wanted=MaskOptions("clean", cleaned=True)):  # noqa
     return outcome, output
 
 
-def primary(data, **cards):
+def primary_hdu(data, **cards):
+    """List a primary HDU with data and header cards."""
     return [fits.PrimaryHDU(data, fits.Header(cards))]
 
 
-CASES = {  # name: HDUs, images that are searched (0: the file is refused), part of the sentence or of the warning
-    "one dimension": (primary(np.ones(100, "f4")), 0, "found only PRIMARY (100,)"),
-    "empty": (primary(None), 0, "found only PRIMARY"),
+CASES = {  # name: HDUs, number of searched images (0: the file is refused), part of the error or of the warning
+    "one dimension": (primary_hdu(np.ones(100, "f4")), 0, "found only PRIMARY (100,)"),
+    "empty": (primary_hdu(None), 0, "found only PRIMARY"),
     "a table": ([fits.PrimaryHDU(), fits.BinTableHDU(np.zeros(3, [("x", "f4")]))], 0, "found only PRIMARY"),
-    "a cube": (primary(np.ones((3, 24, 32), "f4")), 0, "found only PRIMARY (3, 24, 32)"),
-    "a cube of one": (primary(sky(SHAPE)[None]), 1, ""),
-    "NaN only": (primary(np.full(SHAPE, np.nan, "f4")), 0, "expected an image with a good pixel"),
-    "constant": (primary(np.full(SHAPE, 7, ">i2")), 1, ""),
-    "negative": (primary(sky(SHAPE) - 5000), 1, ""),
-    "saturated": (primary(np.full(SHAPE, 65535, "u2"), SATURATE=60000.0), 1, "more than half of the image"),
-    "infinite": (primary(np.where(np.eye(24, 32) > 0, np.inf, sky(SHAPE))), 1, ""),
-    "tiny": (primary(np.ones((5, 90), "f4")), 0, "expected at least 8x8 pixels"),
-    "tiny beside a good one": ([*primary(np.ones((5, 9), "f4")), fits.ImageHDU(sky(SHAPE))], 1, "not searched"),
-    "a cube beside a good one": ([*primary(np.ones((3, 24, 32), "f4")), fits.ImageHDU(sky(SHAPE))], 1, ""),
+    "a cube": (primary_hdu(np.ones((3, 24, 32), "f4")), 0, "found only PRIMARY (3, 24, 32)"),
+    "a cube of one plane": (primary_hdu(sky(SHAPE)[None]), 1, ""),
+    "NaN only": (primary_hdu(np.full(SHAPE, np.nan, "f4")), 0, "expected an image with a good pixel"),
+    "constant": (primary_hdu(np.full(SHAPE, 7, ">i2")), 1, ""),
+    "negative": (primary_hdu(sky(SHAPE) - 5000), 1, ""),
+    "saturated": (primary_hdu(np.full(SHAPE, 65535, "u2"), SATURATE=60000.0), 1, "more than half of the image"),
+    "infinite": (primary_hdu(np.where(np.eye(24, 32) > 0, np.inf, sky(SHAPE))), 1, ""),
+    "tiny": (primary_hdu(np.ones((5, 90), "f4")), 0, "expected at least 8x8 pixels"),
+    "tiny beside a good one": ([*primary_hdu(np.ones((5, 9), "f4")), fits.ImageHDU(sky(SHAPE))], 1, "not searched"),
+    "a cube beside a good one": ([*primary_hdu(np.ones((3, 24, 32), "f4")), fits.ImageHDU(sky(SHAPE))], 1, ""),
     "a mask of another shape": (
-        [*primary(sky(SHAPE)), fits.ImageHDU(np.ones((3, 4), "u1"), name="DQ")],
+        [*primary_hdu(sky(SHAPE)), fits.ImageHDU(np.ones((3, 4), "u1"), name="DQ")],
         1,
         "it is not used",
     ),
-    "all bad": ([*primary(sky(SHAPE)), fits.ImageHDU(np.ones(SHAPE, "u1"), name="DQ")], 0, "with a good pixel"),
-    "an error of another shape": ([*primary(sky(SHAPE)), fits.ImageHDU(np.ones((3, 4)), name="ERR")], 1, ""),
+    "all bad": ([*primary_hdu(sky(SHAPE)), fits.ImageHDU(np.ones(SHAPE, "u1"), name="DQ")], 0, "with a good pixel"),
+    "an error of another shape": ([*primary_hdu(sky(SHAPE)), fits.ImageHDU(np.ones((3, 4)), name="ERR")], 1, ""),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_odd_files_are_masked_or_refused_in_one_sentence(folder, masker, case):
-    hdus, images, said = CASES[case]
+def test_unusual_files_are_masked_or_refused(folder, masker, case):
+    hdus, images, message = CASES[case]
     path = folder / f"{case}.fits"
     fits.HDUList(hdus).writeto(path)
-    outcome, output = outcome_of(path, masker)
+    outcome, output = mask_and_check(path, masker)
     assert (outcome.status, outcome.images) == ("done" if images else "failed", images), outcome
-    assert said in " ".join([outcome.error, *outcome.warnings])
-    if case == "a cube of one":
+    assert message in " ".join([outcome.error, *outcome.warnings])
+    if case == "a cube of one plane":
         with fits.open(output) as out:
             assert out[0].data.shape == (1, *SHAPE)
 
 
 @pytest.mark.parametrize("ending", [".fits", ".fits.gz", ".fits.fz"])
-@pytest.mark.parametrize("spoilt", ["truncated", "wrong BITPIX", "text", "nothing"])
-def test_spoilt_files_are_refused(folder, masker, ending, spoilt):
-    path = folder / f"{spoilt}{ending}"
+@pytest.mark.parametrize("damage", ["truncated", "wrong BITPIX", "text", "empty"])
+def test_damaged_files_are_refused(folder, masker, ending, damage):
+    path = folder / f"{damage}{ending}"
     hdu = (fits.CompImageHDU if ending == ".fits.fz" else fits.ImageHDU)(sky((60, 80)), name="SCI")
     fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(folder / "whole.fits", overwrite=True)
     content = (folder / "whole.fits").read_bytes()
@@ -100,14 +95,15 @@ def test_spoilt_files_are_refused(folder, masker, ending, spoilt):
         "truncated": content[: len(content) - 4000],
         "wrong BITPIX": content[:2880] + content[2880:].replace(b"BITPIX  =  ", b"BITPIX  = 7", 1),
         "text": b"night log\n" * 500,
-        "nothing": b"",
-    }[spoilt]
+        "empty": b"",
+    }[damage]
     path.write_bytes(gzip.compress(content) if ending.endswith(".gz") else content)
-    assert outcome_of(path, masker)[0].status == "failed"
+    assert mask_and_check(path, masker)[0].status == "failed"
 
 
 @st.composite
 def images(draw):
+    """Draw images of odd shapes and many types, with NaN, infinities and huge values."""
     dtype = np.dtype(draw(st.sampled_from(TYPES)))
     shape = (draw(st.integers(8, 40)), draw(st.integers(8, 40)))
     if dtype.kind != "f":
@@ -119,13 +115,13 @@ def images(draw):
 
 @quick
 @given(image=images(), packed=st.sampled_from(("", "GZIP_2", "RICE_1")))
-def test_any_image_is_cleaned_where_it_is_masked_and_nowhere_else(folder, masker, image, packed):
+def test_any_image_is_cleaned_at_masked_pixels_only(folder, masker, image, packed):
     path = folder / f"{next(NUMBERS)}.fits"
     kind = dict(compression_type=packed, quantize_level=0) if packed == "GZIP_2" or image.dtype.kind == "f" else {}
     kind = kind and kind | {"compression_type": "GZIP_2"}
     hdu = fits.CompImageHDU(image, name="SCI", **kind) if packed else fits.ImageHDU(image, name="SCI")
     fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path)
-    outcome, output = outcome_of(path, masker)
+    outcome, output = mask_and_check(path, masker)
     if outcome.status == "failed":
         assert "expected an image with a good pixel" in outcome.error
         return
@@ -138,8 +134,8 @@ def test_any_image_is_cleaned_where_it_is_masked_and_nowhere_else(folder, masker
 
 @quick
 @given(where=st.integers(0, 20_000), value=st.integers(0, 255), cut=st.booleans(), packed=st.booleans())
-@pytest.mark.filterwarnings("ignore")  # astropy's word on a spoilt card
-def test_a_spoilt_byte_or_a_cut_never_leaves_something_half(folder, masker, where, value, cut, packed):
+@pytest.mark.filterwarnings("ignore")  # astropy warns of damaged cards
+def test_a_damaged_byte_or_a_cut_never_leaves_a_partial_file(folder, masker, where, value, cut, packed):
     hdu = (fits.CompImageHDU if packed else fits.ImageHDU)(sky((40, 60)), name="SCI")
     path = folder / f"{next(NUMBERS)}.fits"
     fits.HDUList([fits.PrimaryHDU(), hdu, fits.ImageHDU(np.ones((40, 60), "u1"), name="WHT")]).writeto(path)

@@ -1,4 +1,4 @@
-"""The detector as it is called from Python: any image of numbers, CCDData, pipelines."""
+"""Test the masker and ``cosmicgate.clean`` in Python: arrays, masked arrays, quantities, CCDData, checkpoints."""
 
 import warnings
 from dataclasses import replace
@@ -25,21 +25,17 @@ SHAPE = (40, 56)
 UNCERTAINTIES = {"std": StdDevUncertainty, "var": VarianceUncertainty, "ivar": InverseVariance}
 
 
-@pytest.fixture(scope="module")
-def masker(tmp_path_factory):
-    return cosmicgate.load(tiny_model(tmp_path_factory.mktemp("model")))
-
-
-def ccd(kind="std", **more):
+def make_ccd(kind="std", **more):
+    """Make a CCDData with an uncertainty of the given kind, equivalent to a sigma of 5."""
     sigma = np.full(SHAPE, 5.0) ** {"std": 1, "var": 2, "ivar": -2}[kind]
     return CCDData(sky(SHAPE), unit="adu", uncertainty=UNCERTAINTIES[kind](sigma), **more)
 
 
-# --------------------------------------------------------------------------------------------------- any image
+# ------------------------------------------------------------------------------------------------------- images
 
 
 @pytest.mark.parametrize("dtype", ["u1", "<i2", ">i2", "<u2", ">u2", ">i4", "<u4", ">i8", "<f2", ">f4", "<f8", ">f8"])
-def test_numbers_of_any_type_and_byte_order_are_masked_alike_and_stay(masker, dtype):
+def test_images_of_any_type_and_byte_order_give_the_same_mask(masker, dtype):
     image = np.clip(np.rint(sky(SHAPE)), 0, 250).astype(dtype)
     before = image.copy()
     image.setflags(write=False)
@@ -50,12 +46,12 @@ def test_numbers_of_any_type_and_byte_order_are_masked_alike_and_stay(masker, dt
 
 
 @pytest.mark.parametrize("view", [np.asfortranarray, lambda x: x[::-1, ::-1], lambda x: np.repeat(x, 2, 1)[:, ::2]])
-def test_the_layout_in_memory_changes_nothing(masker, view):
+def test_the_memory_layout_does_not_change_probabilities(masker, view):
     image = view(sky(SHAPE))
     np.testing.assert_array_equal(masker.probability(image), masker.probability(np.ascontiguousarray(image)))
 
 
-def test_a_batch_is_masked_as_its_images(masker):
+def test_a_batch_gives_the_masks_of_its_images(masker):
     images = np.stack([sky(SHAPE, seed) for seed in range(3)])
     expected = np.stack([masker.probability(image) for image in images])
     np.testing.assert_array_equal(masker.probability(images), expected)
@@ -65,7 +61,7 @@ def test_a_batch_is_masked_as_its_images(masker):
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 3000), (3000, 9), (129, 257), (1, 16, 16)], ids=str)
-def test_images_of_any_size_get_a_mask_of_theirs(masker, shape):
+def test_images_of_any_size_get_a_mask_of_their_shape(masker, shape):
     image = np.random.default_rng(0).normal(100, 5, shape).astype(np.float32)
     image[..., 4, 4] += 1000
     mask = masker.mask(image)
@@ -74,7 +70,7 @@ def test_images_of_any_size_get_a_mask_of_theirs(masker, shape):
 
 
 @pytest.mark.filterwarnings("ignore::cosmicgate.pretrained.domain_check.NothingToSearch")
-def test_five_hundred_small_images_of_odd_sizes(masker):
+def test_random_small_images_get_valid_probabilities_and_are_cleaned(masker):
     rng = np.random.default_rng(0)
     for _ in range(500):
         shape = tuple(rng.integers(8, 33, 2))
@@ -98,10 +94,10 @@ def test_five_hundred_small_images_of_odd_sizes(masker):
         *(np.zeros(SHAPE), np.full(SHAPE, -1e4), np.full(SHAPE, 65_535, np.uint16), np.full(SHAPE, 1e37), np.eye(40)),
         np.where(np.eye(*SHAPE) > 0, 3e38, np.random.default_rng(0).normal(0, 0.01, SHAPE)).astype(np.float32),
     ],
-    ids=["zeros", "negative", "saturated", "huge", "a diagonal", "huge pixels"],
+    ids=["zeros", "negative", "saturated", "huge", "diagonal", "huge pixels"],
 )
 @pytest.mark.filterwarnings("ignore::cosmicgate.pretrained.domain_check.NothingToSearch")
-def test_odd_images_get_probabilities(masker, image):
+def test_unusual_images_get_finite_probabilities(masker, image):
     probability = masker.probability(image)
     assert np.isfinite(probability).all()
 
@@ -109,7 +105,7 @@ def test_odd_images_get_probabilities(masker, image):
 @pytest.mark.parametrize("method", get_args(Method))
 @pytest.mark.parametrize("dtype", ["i1", "u2", "<i4", ">i4", "u4", "<i8", ">i8", "u8"])
 @pytest.mark.parametrize("end", ["max", "min"])
-def test_whole_numbers_at_the_end_of_their_range_do_not_wrap_where_they_are_cleaned(dtype, end, method):
+def test_cleaned_integers_at_the_end_of_their_range_do_not_overflow(dtype, end, method):
     value = getattr(np.iinfo(dtype), end)
     mask = np.zeros(SHAPE, bool)
     mask[5, 5] = True
@@ -119,14 +115,14 @@ def test_whole_numbers_at_the_end_of_their_range_do_not_wrap_where_they_are_clea
     assert off == 0 if np.dtype(dtype).itemsize <= 4 else off <= 2048  # float64 has 53 bits
 
 
-def test_a_row_or_column_without_a_good_pixel_does_no_harm(masker):
+def test_a_row_or_column_without_a_good_pixel_is_tolerated(masker):
     image = sky(SHAPE)
     image[5], image[:, 7] = np.nan, np.inf
     mask = masker.mask(image)
     np.testing.assert_array_equal(mask, hit(SHAPE) & np.isfinite(image))
 
 
-# ------------------------------------------------------------------------------------------- what cannot be meant
+# ------------------------------------------------------------------------------------------------- invalid arguments
 
 
 @pytest.mark.parametrize(
@@ -142,7 +138,7 @@ def test_a_row_or_column_without_a_good_pixel_does_no_harm(masker):
         (np.full(SHAPE, np.nan), ValueError, "expected an image with a good pixel, got 2240 bad ones"),
     ],
 )
-def test_what_is_no_image_is_refused_in_one_sentence(masker, image, kind, sentence):
+def test_invalid_images_are_refused(masker, image, kind, sentence):
     with pytest.raises(kind, match=sentence):
         masker.mask(image)
 
@@ -158,12 +154,12 @@ def test_what_is_no_image_is_refused_in_one_sentence(masker, image, kind, senten
         (dict(bad=np.zeros((3, 3), bool)), r"the bad pixels are \(3, 3\), the image \(40, 56\)"),
     ],
 )
-def test_wrong_options_are_refused_in_one_sentence(masker, options, sentence):
+def test_invalid_options_are_refused(masker, options, sentence):
     with pytest.raises(ValueError, match=sentence):
         masker.mask(sky(SHAPE), **options)
 
 
-def test_weights_that_are_not_those_of_the_card_are_refused(tmp_path):
+def test_weights_or_cards_that_do_not_match_are_refused(tmp_path):
     path = tiny_model(tmp_path)
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(ValueError, match="its checksum is"):
@@ -179,7 +175,7 @@ def test_weights_that_are_not_those_of_the_card_are_refused(tmp_path):
 # ------------------------------------------------------------------------------------------- thresholds and growth
 
 
-def test_a_rate_of_false_alarms_gives_the_calibrated_threshold(masker):
+def test_a_false_positive_rate_gives_the_calibrated_threshold(masker):
     assert masker.threshold(fpr=1e-3) == pytest.approx(0.5)
     assert 0.5 < masker.threshold(fpr=1e-4) < 0.99
     image = sky(SHAPE)
@@ -189,7 +185,7 @@ def test_a_rate_of_false_alarms_gives_the_calibrated_threshold(masker):
     assert np.argwhere(few != many).tolist() == [[5, 5]]
 
 
-def test_a_mask_grows_by_pixels_on_each_side_and_not_into_bad_ones(masker):
+def test_a_mask_grows_on_all_sides_but_not_into_bad_pixels(masker):
     bad = np.zeros(SHAPE, bool)
     bad[:, 0:20] = True
     image = sky(SHAPE)
@@ -204,8 +200,8 @@ def test_a_mask_grows_by_pixels_on_each_side_and_not_into_bad_ones(masker):
 
 
 @pytest.mark.parametrize("kind", UNCERTAINTIES)
-def test_a_ccd_is_cleaned_with_its_mask_uncertainty_and_header(masker, kind):
-    one = ccd(kind, mask=np.zeros(SHAPE, bool), meta=fits.Header({"OBJECT": "x"}))
+def test_a_ccddata_is_cleaned_with_its_mask_uncertainty_and_header(masker, kind):
+    one = make_ccd(kind, mask=np.zeros(SHAPE, bool), meta=fits.Header({"OBJECT": "x"}))
     one.mask[3, 3] = True
     one.data[3, 3] = 5000
     before = one.copy()
@@ -230,7 +226,7 @@ def test_a_ccd_is_cleaned_with_its_mask_uncertainty_and_header(masker, kind):
 
 @pytest.mark.parametrize("method", get_args(Method))
 @pytest.mark.filterwarnings("ignore::cosmicgate.pretrained.domain_check.NothingToSearch")
-def test_a_ccd_without_mask_and_uncertainty_is_cleaned_both_ways(masker, method):
+def test_a_ccddata_without_mask_and_uncertainty_is_cleaned(masker, method):
     done = masker.clean(CCDData(sky(SHAPE), unit="electron"), method=method)
     assert done.uncertainty is None
     np.testing.assert_array_equal(done.mask, hit(SHAPE))
@@ -238,21 +234,21 @@ def test_a_ccd_without_mask_and_uncertainty_is_cleaned_both_ways(masker, method)
     assert masker.clean(CCDData(np.full(SHAPE, 7.0), unit="adu")).mask is None
 
 
-def test_masks_of_other_containers_are_bad_pixels(masker):
+def test_masks_of_other_containers_mark_bad_pixels(masker):
     bad = np.zeros(SHAPE, bool)
     bad[tuple(np.argwhere(hit(SHAPE))[0])] = True
-    for image in (np.ma.MaskedArray(sky(SHAPE), bad), NDData(sky(SHAPE), mask=bad), ccd(mask=bad)):
+    for image in (np.ma.MaskedArray(sky(SHAPE), bad), NDData(sky(SHAPE), mask=bad), make_ccd(mask=bad)):
         np.testing.assert_array_equal(masker.mask(image), hit(SHAPE) & ~bad)
 
 
-def test_only_a_ccd_has_a_cleaned_one(masker):
+def test_only_a_ccddata_of_one_image_can_be_cleaned(masker):
     with pytest.raises(TypeError, match=r"expected CCDData, got ndarray; for arrays: cosmicgate\.clean"):
         masker.clean(sky(SHAPE))
     with pytest.raises(ValueError, match=r"expected one image \(H, W\) to clean, got \(2, 40, 56\)"):
         masker.clean(CCDData(np.stack([sky(SHAPE)] * 2), unit="adu"))
 
 
-def test_the_uncertainty_of_a_guess_is_larger_on_the_flank_of_a_star():
+def test_the_uncertainty_of_a_replaced_pixel_is_larger_beside_a_star():
     rows, columns = np.mgrid[:40, :56]
     image = 100 + 5000 * np.exp(-((rows - 20) ** 2 + (columns - 28) ** 2) / 18)
     hits = np.zeros(SHAPE, bool)
@@ -264,16 +260,16 @@ def test_the_uncertainty_of_a_guess_is_larger_on_the_flank_of_a_star():
         assert variance[20, 25] > 1000 > 100 > variance[5, 5] >= 4
     other = uncertainty_of_guess(flat, "unknown", image, hits, np.zeros(SHAPE, bool))
     np.testing.assert_array_equal(other, flat)
-    bright = np.where(hits, 1e4, flat)  # a pipeline counts the hit's own photons
+    bright = np.where(hits, 1e4, flat)  # a pipeline's variance includes the charge of the hit
     assert (uncertainty_of_guess(bright, "var", image, hits, np.zeros(SHAPE, bool))[hits] >= 1e4).all()
     nothing = uncertainty_of_guess(np.zeros(SHAPE), "ivar", np.ones(SHAPE), hits, np.zeros(SHAPE, bool))
     assert not np.isnan(nothing).any()
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64])
-def test_uncertainties_that_are_whole_numbers_grow_as_others_do(masker, dtype):
+def test_integer_uncertainties_grow_as_floating_point_ones(masker, dtype):
     for kind, number in (("std", 5), ("var", 25), ("ivar", 1)):
-        one, other = ccd(kind), ccd(kind)
+        one, other = make_ccd(kind), make_ccd(kind)
         one.uncertainty.array = np.full(SHAPE, number, dtype)
         other.uncertainty.array = np.full(SHAPE, number, np.float64)
         whole, real = (masker.clean(each).uncertainty.array for each in (one, other))
@@ -281,14 +277,14 @@ def test_uncertainties_that_are_whole_numbers_grow_as_others_do(masker, dtype):
         assert (whole[hit(SHAPE)] != number).all()
 
 
-def test_one_uncertainty_may_stand_for_all_pixels(masker):
+def test_one_uncertainty_value_can_apply_to_all_pixels(masker):
     one = CCDData(sky(SHAPE), unit="adu", uncertainty=StdDevUncertainty(5.0))
-    alone, each = (masker.clean(image).uncertainty.array for image in (one, ccd("std")))
+    alone, each = (masker.clean(image).uncertainty.array for image in (one, make_ccd("std")))
     np.testing.assert_allclose(alone, each, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "written"),
     [
         ("outputs/general-3/checkpoints/best.ckpt", "general-3/checkpoints/best.ckpt"),
         ("/a.ckpt", "/a.ckpt"),
@@ -296,15 +292,15 @@ def test_one_uncertainty_may_stand_for_all_pixels(masker):
         (f"{60 * 'x'}7/checkpoints/best.ckpt", f"{17 * 'x'}7/checkpoints/best.ckpt"),
     ],
 )
-def test_headers_tell_runs_apart_whatever_their_paths(masker, name, said):
+def test_headers_name_the_run_by_the_end_of_its_path(masker, name, written):
     named = replace(masker, card=replace(masker.card, name=name))
-    done = named.clean(ccd(meta=fits.Header()))
-    assert done.header["CRMODEL"] == said
-    assert short_cards(named, MaskOptions(), 4)[0].value == said
+    done = named.clean(make_ccd(meta=fits.Header()))
+    assert done.header["CRMODEL"] == written
+    assert short_cards(named, MaskOptions(), 4)[0].value == written
 
 
-def test_it_is_a_step_of_a_pipeline(masker):
-    """As with ccdproc: each step takes a CCDData and returns one; gain comes after, for data and uncertainty alike."""
+def test_clean_is_a_step_of_a_ccddata_pipeline(masker):
+    """Call it as ccdproc's functions, which take and return a CCDData; the gain is applied afterwards."""
 
     def trim(one):
         return one[4:-4, 4:-4]
@@ -313,7 +309,7 @@ def test_it_is_a_step_of_a_pipeline(masker):
         return one.multiply(gain, handle_mask=lambda mask, _: mask)
 
     steps = [trim, masker.clean, lambda one: gain_corrected(one, 2.0)]
-    one = ccd()
+    one = make_ccd()
     for step in steps:
         one = step(one)
     hits = hit(SHAPE)[4:-4, 4:-4]
@@ -323,7 +319,7 @@ def test_it_is_a_step_of_a_pipeline(masker):
     assert (one.uncertainty.array[hits] > 12).all()
 
 
-# ----------------------------------------------------------------------------------------------------------- trust
+# ---------------------------------------------------------------------------------- training domain and checkpoints
 
 
 def test_an_image_unlike_the_training_gets_a_warning_with_the_reason(tmp_path):
@@ -337,7 +333,7 @@ def test_an_image_unlike_the_training_gets_a_warning_with_the_reason(tmp_path):
         cosmicgate.load(path).mask(sky(SHAPE) + 1400)
 
 
-def test_a_checkpoint_is_a_model_with_a_checksum(tmp_path):
+def test_a_checkpoint_or_run_folder_can_be_loaded(tmp_path):
     path = write_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt")
     for model in (path, tmp_path / "run"):
         loaded = cosmicgate.load(model)
@@ -346,12 +342,12 @@ def test_a_checkpoint_is_a_model_with_a_checksum(tmp_path):
         assert len(loaded.card.sha256) == 64
 
 
-CALLED = []
+CALLS = []
 RECORD = f"{__name__}.record"
 
 
 def record(**_):
-    CALLED.append(1)
+    CALLS.append(1)
     return 2
 
 
@@ -365,15 +361,15 @@ def record(**_):
     ],
     ids=str,
 )
-def test_a_checkpoint_calls_nothing_but_classes_of_networks(tmp_path, model):
+def test_a_checkpoint_can_only_name_network_classes(tmp_path, model):
     path = write_checkpoint(tmp_path / "a.ckpt", **model)
     with pytest.raises(ValueError, match=r"a\.ckpt: its network cannot be made: expected .*\.record"):
         cosmicgate.load(path)
-    assert not CALLED
+    assert not CALLS
 
 
 @pytest.mark.parametrize("wrong", FAULTY_CHECKPOINTS)
-def test_what_is_wrong_with_a_checkpoint_is_one_sentence(tmp_path, wrong):
+def test_faulty_checkpoints_get_an_error_of_one_line(tmp_path, wrong):
     changes, sentence = FAULTY_CHECKPOINTS[wrong]
     with pytest.raises(ValueError, match=r"a\.ckpt: its ") as caught:
         cosmicgate.load(write_checkpoint(tmp_path / "a.ckpt", **changes))
@@ -382,51 +378,51 @@ def test_what_is_wrong_with_a_checkpoint_is_one_sentence(tmp_path, wrong):
     assert len(str(caught.value)) < 500
 
 
-@pytest.mark.parametrize("knows", [True, False])
-def test_bfloat16_on_a_processor_that_imitates_it_is_warned_of(knows, tmp_path, monkeypatch):
-    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx2": True, "avx512_bf16": knows})
-    with warnings.catch_warnings(record=True) as told:
+@pytest.mark.parametrize("native", [True, False])
+def test_emulated_bfloat16_is_a_warning(native, model, monkeypatch):
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx2": True, "avx512_bf16": native})
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        cosmicgate.load(tiny_model(tmp_path), precision="bfloat16")
-        cosmicgate.load(tiny_model(tmp_path))
-    assert ["has no bfloat16 and emulates it" in str(one.message) for one in told] == [True] * (not knows)
+        cosmicgate.load(model, precision="bfloat16")
+        cosmicgate.load(model)
+    assert ["has no bfloat16 and emulates it" in str(one.message) for one in caught] == [True] * (not native)
 
 
-def test_uncertainties_of_another_unit_grow_as_those_of_the_image(masker):
-    array = ccd("std").uncertainty.array
+def test_uncertainties_in_another_unit_grow_as_those_of_the_image(masker):
+    array = make_ccd("std").uncertainty.array
     given = StdDevUncertainty(1000 * array, unit="mJy"), StdDevUncertainty(array, unit="Jy")
     small, large = (masker.clean(CCDData(sky(SHAPE), unit="Jy", uncertainty=one)).uncertainty for one in given)
     np.testing.assert_allclose(small.array, 1000 * large.array, rtol=1e-5)
     assert (str(small.unit), str(large.unit)) == ("mJy", "Jy")
 
 
-def test_what_a_masked_array_masks_is_not_asked_for_a_guess():
+def test_masked_pixels_are_not_used_to_replace_hits():
     image, mask = sky(SHAPE), hit(SHAPE)
-    spoilt, half = image.copy(), np.zeros(SHAPE, bool)
+    extreme, half = image.copy(), np.zeros(SHAPE, bool)
     half[:, ::2] = True
-    spoilt[half] = 1e6
-    masked = cosmicgate.clean(np.ma.array(spoilt, mask=half), mask)
-    np.testing.assert_array_equal(masked, cosmicgate.clean(spoilt, mask, bad=half))
+    extreme[half] = 1e6
+    masked = cosmicgate.clean(np.ma.array(extreme, mask=half), mask)
+    np.testing.assert_array_equal(masked, cosmicgate.clean(extreme, mask, bad=half))
     assert masked[mask & ~half].max() < 1e5
 
 
-def test_a_ccd_is_not_taken_for_an_array():
+def test_a_ccddata_is_refused_by_the_function_for_arrays():
     with pytest.raises(TypeError, match=r"expected an array, got CCDData: masker.clean\(ccd\)"):
         cosmicgate.clean(CCDData(sky(SHAPE), unit="adu"), hit(SHAPE))
 
 
-# ---------------------------------------------------------------------------------------- masks and images of others
+# ---------------------------------------------------------------------------------------- masks and images of any type
 
 
 @pytest.mark.parametrize("dtype", ["?", "u1", "<i2", ">i2", "i8", "f4", ">f8"])
-def test_a_mask_of_zeros_and_ones_is_one_of_any_type(dtype):
+def test_a_mask_of_zeros_and_ones_may_have_any_type(dtype):
     image, mask = sky(SHAPE), hit(SHAPE)
     expected = cosmicgate.clean(image, mask)
     np.testing.assert_array_equal(cosmicgate.clean(image, mask.astype(dtype)), expected)
     np.testing.assert_array_equal(cosmicgate.clean(image, np.ma.array(mask.astype(dtype), mask=False)), expected)
 
 
-def test_the_masks_that_the_command_writes_clean_an_image(masker, tmp_path):
+def test_masks_written_by_the_command_can_be_used_to_clean(masker, tmp_path):
     fits.writeto(tmp_path / "a.fits", sky(SHAPE))
     mask_file(tmp_path / "a.fits", tmp_path / "m.fits", masker, MaskOptions())
     cleaned = cosmicgate.clean(fits.getdata(tmp_path / "a.fits"), fits.getdata(tmp_path / "m.fits", "CRMASK"))
@@ -446,13 +442,13 @@ def test_the_masks_that_the_command_writes_clean_an_image(masker, tmp_path):
         (hit(SHAPE)[None], "expected a mask of the image's two sides"),
     ],
 )
-def test_what_is_no_mask_of_an_image_is_refused_in_one_sentence(mask, sentence):
+def test_invalid_masks_are_refused(mask, sentence):
     with pytest.raises(ValueError, match=sentence):
         cosmicgate.clean(sky(SHAPE), mask)
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int32, float])
-def test_bad_pixels_of_any_type_are_neither_replaced_nor_asked(dtype):
+def test_bad_pixels_of_any_type_are_not_replaced_or_used(dtype):
     image, bad = sky(SHAPE), np.zeros(SHAPE, bool)
     bad[:, ::2] = True
     expected = cosmicgate.clean(image, hit(SHAPE), bad=bad)
@@ -463,7 +459,7 @@ def test_bad_pixels_of_any_type_are_neither_replaced_nor_asked(dtype):
 
 @pytest.mark.parametrize("dtype", ["f4", "f8", ">f4", "i4", "u2"])
 @pytest.mark.parametrize("mosaic", [False, True])
-def test_a_quantity_keeps_its_unit_and_its_type(masker, dtype, mosaic):
+def test_a_quantity_keeps_its_unit_and_type(masker, dtype, mosaic):
     image = np.rint(sky(SHAPE)).astype(dtype)
     quantity = units.Quantity(image, "electron", dtype=dtype)
     np.testing.assert_array_equal(masker.mask(quantity), masker.mask(image))
@@ -473,7 +469,7 @@ def test_a_quantity_keeps_its_unit_and_its_type(masker, dtype, mosaic):
     np.testing.assert_array_equal(quantity.value, image)
 
 
-def test_masked_images_stay_masked_and_what_they_mask_is_not_asked(masker):
+def test_masked_images_stay_masked_and_masked_pixels_are_not_used(masker):
     image, half = sky(SHAPE), np.zeros(SHAPE, bool)
     half[:, ::2] = True
     expected = cosmicgate.clean(image, hit(SHAPE), bad=half)
@@ -487,12 +483,12 @@ def test_masked_images_stay_masked_and_what_they_mask_is_not_asked(masker):
 
 
 @pytest.mark.parametrize("image", [sky(SHAPE).astype(complex), sky(SHAPE).astype(str), np.zeros(SHAPE, "M8[s]")])
-def test_what_is_no_image_of_numbers_is_not_cleaned(image):
+def test_an_image_that_is_not_numeric_is_not_cleaned(image):
     with pytest.raises(TypeError, match="expected an image of numbers, got"):
         cosmicgate.clean(image, hit(SHAPE))
 
 
-def test_lists_and_memory_maps_are_arrays(tmp_path):
+def test_lists_and_memory_maps_are_accepted(tmp_path):
     image = np.memmap(tmp_path / "a.bin", np.float32, "w+", shape=SHAPE)
     image[:] = sky(SHAPE)
     expected = cosmicgate.clean(sky(SHAPE), hit(SHAPE))

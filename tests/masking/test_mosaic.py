@@ -1,35 +1,24 @@
-"""Colour mosaics: known by their headers, searched and cleaned so that no colour is taken for another's hit."""
+"""Test colour mosaics: how they are recognised, and that differences between colours are not taken for hits."""
 
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
-from typer.testing import CliRunner
 
 import cosmicgate
-from cosmicgate.cli import app
 from cosmicgate.io.fits.hdus import FitsError
 from cosmicgate.io.fits.mosaics import is_binned, mosaic_of
 from cosmicgate.masking.inpainting import PLANES, clean
 from cosmicgate.masking.mosaic import looks_like_one, on_one_sky
-from helpers.tiny_model import hit, sky, tiny_model
+from helpers.mask_command import run
+from helpers.tiny_model import hit, sky
 
 SHAPE = (64, 80)
-LEVELS = (300.0, 1000.0, 1000.0, 150.0)  # of red, the greens and blue
+LEVELS = (300.0, 1000.0, 1000.0, 150.0)  # sky of red, the two greens and blue, counts
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def masker(model):
-    return cosmicgate.load(model)
-
-
-def mosaic(seed=0, shape=SHAPE):
-    """Return an image (H, W), float32, of four skies with their Poisson noise, hit where :func:`hit` says."""
+def mosaic_image(seed=0, shape=SHAPE):
+    """Simulate an image (H, W), float32, of four skies with Poisson noise, with hits at the pixels of :func:`hit`."""
     rng, image = np.random.default_rng(seed), np.zeros(shape, np.float32)
     for plane, level in zip(PLANES, LEVELS, strict=True):
         image[plane] = rng.poisson(level, image[plane].shape)
@@ -37,11 +26,7 @@ def mosaic(seed=0, shape=SHAPE):
     return image
 
 
-def run(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-# ------------------------------------------------------------------------------------------------------- what it is
+# ------------------------------------------------------------------------------------------------------ recognition
 
 
 @pytest.mark.parametrize(
@@ -54,10 +39,10 @@ def run(*arguments):
         *(("FILTER", "RGGB"), ("FILTER", "GBRG")),
     ],
 )  # fmt: skip
-def test_every_keyword_of_a_pattern_is_read(word, value):
+def test_every_keyword_of_a_colour_pattern_is_read(word, value):
     header = fits.Header({word: value})
     assert mosaic_of((header, fits.Header())) == f"{word.removeprefix('HIERARCH ')} = {header[word]!r}"
-    assert mosaic_of((fits.Header(), header)), "in the header of the file"
+    assert mosaic_of((fits.Header(), header)), "the primary header counts too"
 
 
 @pytest.mark.parametrize(
@@ -69,19 +54,19 @@ def test_every_keyword_of_a_pattern_is_read(word, value):
         ("OBJECT", "RGGB"),
     ],
 )
-def test_what_says_nothing_of_a_pattern_is_no_mosaic(word, value):
+def test_other_keywords_and_values_are_no_mosaic(word, value):
     assert mosaic_of((fits.Header({word: value}),)) == ""
 
 
-def test_a_keyword_that_says_no_does_not_hide_another_that_says_yes():
+def test_a_keyword_without_a_pattern_does_not_hide_another_with_one():
     assert mosaic_of((fits.Header({"COLORTYP": "NONE", "CFAPAT": "RGGB"}),))
 
 
 @pytest.mark.parametrize("value", ["GGRGGBGGBGGRBRGRBGGGBGGRGGRGGBRBGBRG", "X-Trans", "XTRANS", "BGGRBGGRRGGBRGGB"])
-def test_other_patterns_than_of_two_by_two_are_refused_in_a_sentence_and_nothing_is_written(tmp_path, model, value):
+def test_patterns_larger_than_2x2_are_refused(tmp_path, model, value):
     with pytest.raises(FitsError, match="BAYERPAT = "):
         mosaic_of((fits.Header({"BAYERPAT": value}),))
-    fits.writeto(tmp_path / "a.fits", mosaic(), fits.Header({"BAYERPAT": value}))
+    fits.writeto(tmp_path / "a.fits", mosaic_image(), fits.Header({"BAYERPAT": value}))
     done = run("mask", tmp_path / "a.fits", "-m", model, "--clean")
     assert done.exit_code == 1
     assert f"not searched: BAYERPAT = '{value}': " in done.stderr
@@ -90,12 +75,12 @@ def test_other_patterns_than_of_two_by_two_are_refused_in_a_sentence_and_nothing
     assert "not searched: BAYERPAT" in run("info", tmp_path / "a.fits").output
 
 
-def test_binned_pixels_of_one_sky_are_of_one_colour(tmp_path, model):
+def test_a_binned_image_with_one_sky_level_is_no_mosaic(tmp_path, model):
     header = fits.Header({"BAYERPAT": "RGGB", "XBINNING": 2, "YBINNING": 2})
     assert is_binned((header,))
     assert not is_binned((fits.Header({"XBINNING": 1}),))
     fits.writeto(tmp_path / "one.fits", sky(SHAPE), header)
-    fits.writeto(tmp_path / "four.fits", mosaic(), header)  # some cameras add up pixels of one colour
+    fits.writeto(tmp_path / "four.fits", mosaic_image(), header)  # some cameras bin pixels of one colour
     done = run("mask", tmp_path, "-m", model)
     assert "BAYERPAT = 'RGGB', but its pixels are binned and have one sky" in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -103,29 +88,29 @@ def test_binned_pixels_of_one_sky_are_of_one_colour(tmp_path, model):
     assert "CRMOSAIC" in fits.getheader(tmp_path / "four_crmask.fits", "CRMASK")
 
 
-def test_an_image_that_looks_like_a_mosaic_and_says_nothing_gets_a_word(tmp_path, model):
+def test_an_image_that_looks_like_a_mosaic_gets_a_warning(tmp_path, model):
     assert not looks_like_one(sky(SHAPE), np.zeros(SHAPE, bool))
     assert not looks_like_one(np.random.default_rng(0).poisson(0.4, SHAPE), np.zeros(SHAPE, bool))
-    fits.writeto(tmp_path / "a.fits", mosaic())
+    fits.writeto(tmp_path / "a.fits", mosaic_image())
     done = run("mask", tmp_path / "a.fits", "-m", model)
     assert "if it is a colour mosaic, use --mosaic" in done.stderr
-    told = run("mask", tmp_path / "a.fits", "-m", model, "--mosaic")
-    assert told.stderr == ""
+    forced = run("mask", tmp_path / "a.fits", "-m", model, "--mosaic")
+    assert forced.stderr == ""
     np.testing.assert_array_equal(fits.getdata(tmp_path / "a_crmask.fits", "CRMASK").astype(bool), hit(SHAPE))
 
 
-# ---------------------------------------------------------------------------------------------------- what is found
+# ----------------------------------------------------------------------------------------------------------- masks
 
 
-def test_the_hits_of_a_mosaic_are_found_as_those_of_one_colour(masker):
-    image = mosaic()
+def test_the_hits_of_a_mosaic_are_found(masker):
+    image = mosaic_image()
     np.testing.assert_array_equal(masker.mask(image, mosaic=True), hit(SHAPE))
-    assert not np.array_equal(masker.mask(image), hit(SHAPE)), "or it would need no care"
+    assert not np.array_equal(masker.mask(image), hit(SHAPE)), "without mosaic=True the mask is wrong"
     batch = masker.mask(np.stack([image, image]), mosaic=True)
     np.testing.assert_array_equal(batch, np.stack([hit(SHAPE)] * 2))
 
 
-def test_the_pretrained_network_finds_in_a_mosaic_what_it_finds_in_one_colour():
+def test_the_pretrained_network_finds_hits_in_a_mosaic_as_in_one_colour():
     masker, rng = cosmicgate.load(check=False), np.random.default_rng(3)
     shape, hits = (192, 192), np.zeros((192, 192), bool)
     for row, column in rng.integers(8, 180, (25, 2)):
@@ -142,8 +127,8 @@ def test_the_pretrained_network_finds_in_a_mosaic_what_it_finds_in_one_colour():
     assert (found["mosaic"] & ~hits).sum() <= (found["mono"] & ~hits).sum() + 3
 
 
-def test_bad_pixels_and_colours_without_a_good_one_do_no_harm(masker):
-    image, bad = mosaic(), np.zeros(SHAPE, bool)
+def test_bad_pixels_and_colours_without_a_good_pixel_are_tolerated(masker):
+    image, bad = mosaic_image(), np.zeros(SHAPE, bool)
     image[:, 7] = np.nan
     bad[PLANES[3]] = True
     bad[20:22] = True
@@ -157,11 +142,11 @@ def test_bad_pixels_and_colours_without_a_good_one_do_no_harm(masker):
 
 @pytest.mark.parametrize("shape", [(8, 8), (9, 31), (65, 17)])
 def test_small_and_odd_shapes_are_searched(masker, shape):
-    assert masker.probability(mosaic(shape=shape), mosaic=True).shape == shape
+    assert masker.probability(mosaic_image(shape=shape), mosaic=True).shape == shape
 
 
-def test_the_colours_of_a_mosaic_get_one_level_and_one_noise():
-    flat = on_one_sky(mosaic(), np.zeros(SHAPE, bool))
+def test_the_colours_of_a_mosaic_are_scaled_to_one_level_and_noise():
+    flat = on_one_sky(mosaic_image(), np.zeros(SHAPE, bool))
     levels = [np.median(flat[plane]) for plane in PLANES]
     noises = [1.4826 * np.median(np.abs(flat[plane] - np.median(flat[plane]))) for plane in PLANES]
     assert np.ptp(levels) < 0.2 * min(noises)
@@ -169,12 +154,12 @@ def test_the_colours_of_a_mosaic_get_one_level_and_one_noise():
     assert np.mean(levels) == pytest.approx(np.mean(LEVELS), rel=0.02)
 
 
-# -------------------------------------------------------------------------------------------------- what is replaced
+# -------------------------------------------------------------------------------------------------------- cleaning
 
 
 @pytest.mark.parametrize("method", ["median", "interpolate"])
-def test_a_hit_is_replaced_by_its_own_colour(method):
-    image, mask = mosaic(), np.zeros(SHAPE, bool)
+def test_a_hit_is_replaced_from_pixels_of_its_colour(method):
+    image, mask = mosaic_image(), np.zeros(SHAPE, bool)
     mask[20:23, 30:33] = mask[0, 0] = mask[-1, -1] = True
     image[mask] = 60000
     cleaned = clean(image, mask, method, mosaic=True)
@@ -183,8 +168,8 @@ def test_a_hit_is_replaced_by_its_own_colour(method):
         np.testing.assert_allclose(cleaned[plane][mask[plane]], level, atol=5 * np.sqrt(level))
 
 
-def test_a_mosaic_is_cleaned_by_the_command_and_the_header_says_how(tmp_path, model):
-    image = np.rint(mosaic()).astype(np.uint16)
+def test_the_command_cleans_a_mosaic_and_records_it(tmp_path, model):
+    image = np.rint(mosaic_image()).astype(np.uint16)
     fits.writeto(tmp_path / "a.fits", image, fits.Header({"BAYERPAT": "RGGB", "XBAYROFF": 0, "YBAYROFF": 0}))
     with fits.open(tmp_path / "a.fits", mode="append") as hdus:
         hdus.append(fits.ImageHDU(np.sqrt(image).astype(np.float32), name="ERR"))
@@ -201,8 +186,8 @@ def test_a_mosaic_is_cleaned_by_the_command_and_the_header_says_how(tmp_path, mo
     assert "a colour mosaic (BAYERPAT = 'RGGB')" in run("info", tmp_path / "a.fits").output
 
 
-def test_a_ccd_whose_header_has_a_pattern_is_a_mosaic(masker):
-    image = mosaic()
+def test_a_ccddata_with_a_pattern_in_its_header_is_a_mosaic(masker):
+    image = mosaic_image()
     ccd = CCDData(
         image, unit="adu", uncertainty=StdDevUncertainty(np.sqrt(image)), header=fits.Header({"CFAPAT": "RGGB"})
     )

@@ -1,4 +1,4 @@
-"""A night in a bucket: masked from s3:// to s3://, once, and nothing is lost though objects are bad and workers die."""
+"""Test masking from and to an S3 bucket: finished masks, faulty objects, killed runs and workers."""
 
 import json
 import signal
@@ -19,14 +19,14 @@ from helpers.killed_worker import FATAL_PIXEL, MARKER_VARIABLE, KilledMasker
 from helpers.mask_command import SELF_SIGNAL, SHAPE, run, start_process
 from helpers.tiny_model import hit, sky, tiny_model
 
-WHY = "s3:// needs the extra s3, and a server here moto[s3], flask and flask-cors"
-pytest.importorskip("s3fs", reason=WHY)
-moto = pytest.importorskip("moto.server", reason=WHY)
+NEEDED = "s3:// needs the extra s3, and a server here moto[s3], flask and flask-cors"
+pytest.importorskip("s3fs", reason=NEEDED)
+moto = pytest.importorskip("moto.server", reason=NEEDED)
 
 
 @pytest.fixture(scope="module")
 def server():
-    """Serve what S3 would answer, on the loopback interface."""
+    """Serve an imitation of S3 on the loopback interface; return its URL."""
     started = moto.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     started.start()
     yield "http://{}:{}".format(*started.get_host_and_port())
@@ -35,7 +35,7 @@ def server():
 
 @pytest.fixture
 def bucket(server, tmp_path, monkeypatch):
-    """Return the objects of a new bucket ``sky``; its address and its owner are where the libraries look for them."""
+    """Create a bucket ``sky``, and set the environment variables by which clients find and access it."""
     import boto3
     import s3fs
 
@@ -56,25 +56,28 @@ def bucket(server, tmp_path, monkeypatch):
     made.delete()
 
 
-def put(bucket, name, image):
+def put_image(bucket, name, image):
+    """Write an image (H, W) as a FITS object."""
     file = BytesIO()
     fits.PrimaryHDU(image).writeto(file)
     bucket.put_object(Key=name, Body=file.getvalue())
 
 
 def contents(bucket, prefix):
+    """Read all objects below a prefix, by name."""
     return {one.key.removeprefix(prefix): one.get()["Body"].read() for one in bucket.objects.filter(Prefix=prefix)}
 
 
-def mask_of(content):
+def read_mask_bytes(content):
+    """Read the mask (H, W), bool, from the bytes of a FITS file."""
     with fits.open(BytesIO(content), checksum=True) as hdus:
         return hdus["CRMASK"].data.astype(bool)
 
 
-def test_a_night_in_a_bucket_is_masked_once(bucket, tmp_path):
+def test_a_second_run_leaves_finished_masks_in_a_bucket_alone(bucket, tmp_path):
     model = tiny_model(tmp_path / "model")
     for number in range(2):
-        put(bucket, f"night/{number}.fits", sky(SHAPE, number))
+        put_image(bucket, f"night/{number}.fits", sky(SHAPE, number))
     first = run("mask", "s3://sky/night/", "-m", model, "-o", "s3://sky/masks", "--json", tmp_path / "s.json")
     assert first.exit_code == 0, first.output
     summary = json.loads((tmp_path / "s.json").read_text())
@@ -83,7 +86,7 @@ def test_a_night_in_a_bucket_is_masked_once(bucket, tmp_path):
     made = contents(bucket, "masks/")
     assert sorted(made) == ["0_crmask.fits", "1_crmask.fits"]
     for content in made.values():
-        np.testing.assert_array_equal(mask_of(content), hit(SHAPE))
+        np.testing.assert_array_equal(read_mask_bytes(content), hit(SHAPE))
     before = {one.key: one.last_modified for one in bucket.objects.all()}
     (tmp_path / "list").write_text("s3://sky/night/0.fits\ns3://sky/night/1.fits\n")
     again = run("mask", "--list", tmp_path / "list", "-m", model, "-o", "s3://sky/masks")
@@ -92,8 +95,8 @@ def test_a_night_in_a_bucket_is_masked_once(bucket, tmp_path):
     assert {one.key: one.last_modified for one in bucket.objects.all()} == before
 
 
-def test_a_bad_object_and_a_missing_bucket_are_named_and_the_others_go_on(bucket, tmp_path):
-    put(bucket, "night/0.fits", sky(SHAPE))
+def test_a_bad_object_and_a_missing_bucket_are_named_and_the_others_masked(bucket, tmp_path):
+    put_image(bucket, "night/0.fits", sky(SHAPE))
     bucket.put_object(Key="night/1.fits", Body=b"no FITS")
     model, nowhere = tiny_model(tmp_path / "model"), ("s3://nowhere/night/", "s3://sky/night/none.fits")
     done = run("mask", "s3://sky/night/", *nowhere, "-m", model, "-o", "s3://sky/masks", "--quiet")
@@ -111,10 +114,10 @@ def test_a_bad_object_and_a_missing_bucket_are_named_and_the_others_go_on(bucket
     assert "error: s3://sky/night/0.fits: cannot be written: s3://nowhere/masks/0_crmask.fits (The" in unwritten.stderr
 
 
-def test_a_run_that_is_killed_leaves_no_half_object_and_is_resumed(bucket, tmp_path, monkeypatch):
+def test_a_killed_run_leaves_no_partial_object_and_resumes(bucket, tmp_path, monkeypatch):
     model = tiny_model(tmp_path / "model")
     for number in range(3):
-        put(bucket, f"night/{number}.fits", sky(SHAPE, number))
+        put_image(bucket, f"night/{number}.fits", sky(SHAPE, number))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     killed = start_process("mask", "s3://sky/night/", "-m", model, code=SELF_SIGNAL.format(signal="SIGKILL"))
     killed.communicate()
@@ -127,7 +130,7 @@ def test_a_run_that_is_killed_leaves_no_half_object_and_is_resumed(bucket, tmp_p
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")  # Ray's
-def test_a_worker_that_is_killed_loses_nothing_of_a_bucket(bucket, cluster, tmp_path, monkeypatch):
+def test_a_killed_worker_loses_no_object_of_a_bucket(bucket, cluster, tmp_path, monkeypatch):
     monkeypatch.setenv(MARKER_VARIABLE, str(tmp_path / "note"))
     monkeypatch.setenv("RAY_TMPDIR", tempfile.gettempdir())
     (tmp_path / "temporary").mkdir()
@@ -135,7 +138,7 @@ def test_a_worker_that_is_killed_loses_nothing_of_a_bucket(bucket, cluster, tmp_
     for number in range(6):
         image = sky(SHAPE, number)
         image[0, 0] = {2: FATAL_PIXEL["once"], 4: FATAL_PIXEL["always"]}.get(number, image[0, 0])
-        put(bucket, f"night/{number}.fits", image)
+        put_image(bucket, f"night/{number}.fits", image)
     masker, batch = (
         load(tiny_model(tmp_path / "model")),
         BatchOptions(MaskOptions(threshold=0.5, fpr=None, kind="mask")),
@@ -143,29 +146,29 @@ def test_a_worker_that_is_killed_loses_nothing_of_a_bucket(bucket, cluster, tmp_
     night, one, two = Url("s3://sky/night"), Url("s3://sky/one"), Url("s3://sky/two")
     pairs = [(night / f"{number}.fits", one / f"{number}_crmask.fits") for number in range(6)]
     assert {o.status for o in one_by_one(pairs, masker, batch, lambda _: None)} == {"done"}
-    mortal = KilledMasker(masker.predictor, masker.card)
+    killed_masker = KilledMasker(masker.predictor, masker.card)
     several = [(source, two / target.name) for source, target in pairs]
-    outcomes = sorted(on_ray(several, mortal, batch, "local", 2), key=lambda outcome: outcome.file)
+    outcomes = sorted(on_ray(several, killed_masker, batch, "local", 2), key=lambda outcome: outcome.file)
     assert [outcome.status for outcome in outcomes] == ["done"] * 4 + ["failed", "done"]
     assert outcomes[4].error.startswith("s3://sky/night/4.fits: 3 workers died while they masked it")
     expected = contents(bucket, "one/")
     expected.pop("4_crmask.fits")
     assert contents(bucket, "two/") == expected
-    assert len(list((tmp_path / "temporary").glob(f"{FOLDER}*"))) == 4, "workers died in the middle of a file"
+    assert len(list((tmp_path / "temporary").glob(f"{FOLDER}*"))) == 4, "no worker was killed while it masked a file"
 
 
 @pytest.mark.slow
-def test_the_command_masks_a_list_of_a_bucket_on_ray(bucket, cluster, tmp_path):
+def test_the_command_masks_a_list_of_objects_on_ray(bucket, cluster, tmp_path):
     model = tiny_model(tmp_path / "model")
     for number in range(2):
-        put(bucket, f"night/{number}.fits", sky(SHAPE, number))
+        put_image(bucket, f"night/{number}.fits", sky(SHAPE, number))
     bucket.put_object(Key="night/bad.fits", Body=b"no FITS")
     (tmp_path / "list").write_text("".join(f"s3://sky/night/{name}.fits\n" for name in (0, 1, "bad")))
-    for said in ("pixels hit", "up to date"):
+    for message in ("pixels hit", "up to date"):
         arguments = ("--list", tmp_path / "list", "-m", model, "-o", "s3://sky/masks", "--ray", "local", "--jobs", 2)
         out, err = (started := start_process("mask", *arguments)).communicate(timeout=600)
         assert started.returncode == 1, err
-        assert out.count(said) == 2, out
+        assert out.count(message) == 2, out
         assert err.startswith("error: s3://sky/night/bad.fits: not a whole FITS file"), err
         assert len(err.splitlines()) == 1
     assert len(contents(bucket, "masks/")) == 2

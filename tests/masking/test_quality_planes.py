@@ -1,46 +1,29 @@
-"""Hits in the quality plane that a file has itself: the bit of its pipeline, and no other byte."""
+"""Test that hits are written into the quality plane of a file with the flag of its pipeline, and nothing else."""
 
 import numpy as np
 import pytest
 from astropy.io import fits
-from typer.testing import CliRunner
 
-import cosmicgate
-from cosmicgate.cli import app
-from cosmicgate.io.fits.raw_hdus import spans
 from cosmicgate.masking.options import MaskOptions
 from cosmicgate.masking.pipeline import mask_file
-from helpers.tiny_model import hit, sky, tiny_model
+from helpers.fits_files import hdu_bytes
+from helpers.mask_command import output_text, run
+from helpers.tiny_model import hit, sky
 
 SHAPE = (48, 64)
 HIT = hit(SHAPE)
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def masker(model):
-    return cosmicgate.load(model, check=False)
-
-
-def blocks_of(path):
-    content = path.read_bytes()
-    return [content[one.start : one.end] for one in spans(path)]
-
-
 def flags(dtype=np.int16, value=1):
-    """Return flags of which none lies on a hit."""
+    """Make flags (H, W), none of which is on a hit."""
     values = np.zeros(SHAPE, dtype)
     values[::7, ::5] = value
     values[HIT] = 0
     return values
 
 
-def exposure(path, quality, name="DQ", packed="", of_plane=None, **cards):
-    """Write an image, an error plane and a quality plane; return the path."""
+def write_exposure(path, quality, name="DQ", packed="", of_plane=None, **cards):
+    """Write an image, a table and a quality plane; return the path."""
     kind = dict(compression_type=packed) if packed else {}
     plane = (fits.CompImageHDU if packed else fits.ImageHDU)(quality, fits.Header(of_plane or {}), name=name, **kind)
     image = fits.ImageHDU(sky(SHAPE), name="SCI")
@@ -49,8 +32,8 @@ def exposure(path, quality, name="DQ", packed="", of_plane=None, **cards):
     return path
 
 
-def flagged(path, masker, bit, kind="append", **wanted):
-    """Set hits; return the quality plane."""
+def flagged_plane(path, masker, bit, kind="append", **wanted):
+    """Set the flag of hits in a file; return the quality plane (H, W)."""
     output = path if kind == "in-place" else path.with_name("out.fits")
     outcome = mask_file(path, output, masker, MaskOptions(kind, bit=bit, **wanted), overwrite=True)
     assert outcome.status == "done", outcome.error
@@ -59,8 +42,8 @@ def flagged(path, masker, bit, kind="append", **wanted):
         return np.array(hdus[3].data)
 
 
-def refusal(path, masker, bit):
-    """Return what is said, after a check that it is one sentence and nothing was written."""
+def error_message(path, masker, bit):
+    """Return the error, after a check that it has one line and nothing was written."""
     outcome = mask_file(path, path.with_name("none.fits"), masker, MaskOptions("append", bit=bit))
     assert outcome.status == "failed"
     assert not path.with_name("none.fits").exists()
@@ -69,7 +52,7 @@ def refusal(path, masker, bit):
     return outcome.error
 
 
-KNOWN = {  # what is given, cards of the file, of its plane, flags that it has, value of a hit
+KNOWN = {  # option --set-bit, cards of the file, of its plane, present flags, value of a hit
     "HST": ("HST", {"TELESCOP": "HST"}, {}, flags(np.int16, 16), 4096),
     "JWST": ("JWST", {"TELESCOP": "JWST"}, {}, flags(np.uint32, 2**31 + 1), 4),
     "DECam, codes": ("DECAM", {"INSTRUME": "DECam", "PLVER": "V4.8.2a"}, {}, flags(np.int32, 7), 5),
@@ -81,24 +64,24 @@ KNOWN = {  # what is given, cards of the file, of its plane, flags that it has, 
     "Rubin": ("RUBIN", {}, {"MP_BAD": 0, "MP_CR": 3}, flags(np.int32, 32), 8),
     "Rubin, another bit": ("RUBIN", {}, {"MP_CR": 6}, flags(np.int32, 32), 64),
     "by number": ("2", {}, {}, flags(np.uint8, 128), 2),
-    "the highest": ("32768", {}, {}, flags(np.uint16, 1), 32768),
+    "highest bit": ("32768", {}, {}, flags(np.uint16, 1), 32768),
 }
 
 
 @pytest.mark.parametrize("packed", ["", "RICE_1", "GZIP_1", "PLIO_1"])
 @pytest.mark.parametrize("case", KNOWN)
-def test_hits_get_the_bit_of_the_pipeline_and_no_other_byte_changes(masker, tmp_path, case, packed):
+def test_hits_get_the_bit_of_the_pipeline_and_nothing_else_changes(masker, tmp_path, case, packed):
     bit, cards, of_plane, quality, value = KNOWN[case]
     if packed == "PLIO_1" and quality.max(initial=0) >= 2**24:
         pytest.skip("PLIO_1 holds 24 bits")
     quality = quality.astype(np.int16) if packed == "PLIO_1" and quality.dtype.kind == "u" else quality
     if value > np.iinfo(quality.dtype).max:
         pytest.skip("PLIO_1 of astropy is signed")
-    path = exposure(tmp_path / "a.fits", quality, packed=packed, of_plane=of_plane, **cards)
-    after = flagged(path, masker, bit)
+    path = write_exposure(tmp_path / "a.fits", quality, packed=packed, of_plane=of_plane, **cards)
+    after = flagged_plane(path, masker, bit)
     assert after.dtype.newbyteorder("=") == quality.dtype
     np.testing.assert_array_equal(after, np.where(HIT, value, quality))
-    before, out = blocks_of(path), blocks_of(tmp_path / "out.fits")
+    before, out = hdu_bytes(path), hdu_bytes(tmp_path / "out.fits")
     assert out[:3] == before[:3]
     header = fits.getheader(tmp_path / "out.fits", 3)
     assert (header["CRBIT"], header["CRHITPIX"]) == (value, 4)
@@ -106,20 +89,20 @@ def test_hits_get_the_bit_of_the_pipeline_and_no_other_byte_changes(masker, tmp_
 
 
 @pytest.mark.parametrize("kind", ["append", "clean", "in-place"])
-def test_flags_that_are_there_stay_in_every_kind_of_output(masker, tmp_path, kind):
+def test_present_flags_are_kept_in_every_kind_of_output(masker, tmp_path, kind):
     quality = flags(np.int16, 16)
-    quality[HIT] = [256, 4096, 4096 + 256, 0]  # saturated or found before: searched all the same
-    path = exposure(tmp_path / "a.fits", quality, TELESCOP="HST")
-    after = flagged(path, masker, "HST", kind, cleaned=kind == "clean")
+    quality[HIT] = [256, 4096, 4096 + 256, 0]  # saturated or flagged as hits: searched too
+    path = write_exposure(tmp_path / "a.fits", quality, TELESCOP="HST")
+    after = flagged_plane(path, masker, "HST", kind, cleaned=kind == "clean")
     np.testing.assert_array_equal(after, np.where(HIT, quality | 4096, quality))
     if kind == "in-place":
         assert mask_file(path, path, masker, MaskOptions(kind, bit="HST")).status == "finished"
 
 
-def test_a_code_is_not_written_over_another_one(masker, tmp_path):
+def test_a_code_does_not_replace_another_code(masker, tmp_path):
     quality = flags(np.int32, 7)
     quality[HIT] = [3, 5, 0, 6]
-    path = exposure(tmp_path / "a.fits", quality, INSTRUME="DECam", PLVER="V4.1")
+    path = write_exposure(tmp_path / "a.fits", quality, INSTRUME="DECam", PLVER="V4.1")
     output = tmp_path / "b.fits"
     outcome = mask_file(path, output, masker, MaskOptions("append", bit="DECAM"))
     with fits.open(output) as hdus:
@@ -127,10 +110,10 @@ def test_a_code_is_not_written_over_another_one(masker, tmp_path):
     assert "SCI: 2 hit pixels have another flag in DQ already, which is kept" in outcome.warnings
 
 
-def test_blank_flags_stay(masker, tmp_path):
+def test_blank_flags_are_kept(masker, tmp_path):
     quality = flags(np.int16)
     quality[np.nonzero(HIT)[0][0], np.nonzero(HIT)[1][0]] = -1
-    path = exposure(tmp_path / "a.fits", quality, of_plane={"BLANK": -1})
+    path = write_exposure(tmp_path / "a.fits", quality, of_plane={"BLANK": -1})
     output = tmp_path / "b.fits"
     assert mask_file(path, output, masker, MaskOptions("append", bit="8", masked=False)).status == "done"
     with fits.open(output, do_not_scale_image_data=True) as hdus:
@@ -151,28 +134,28 @@ def test_blank_flags_stay(masker, tmp_path):
         ("5", flags(np.int16, 64), {"INSTRUME": "DECam"}, "DQ has bits, of which a hit is 16"),
     ],
 )
-def test_what_cannot_be_set_is_said_and_nothing_is_written(masker, tmp_path, bit, quality, more, sentence):
-    assert sentence in refusal(exposure(tmp_path / "a.fits", quality, **more), masker, bit)
+def test_a_flag_that_cannot_be_set_is_an_error_and_nothing_is_written(masker, tmp_path, bit, quality, more, sentence):
+    assert sentence in error_message(write_exposure(tmp_path / "a.fits", quality, **more), masker, bit)
 
 
-def test_of_two_quality_planes_the_one_of_bits_counts_or_none(masker, tmp_path):
+def test_a_plane_of_bits_is_preferred_and_two_are_ambiguous(masker, tmp_path):
     planes = [fits.ImageHDU(flags(), name=name) for name in ("BPM", "DQ", "FLAGS")]
     image = fits.ImageHDU(sky(SHAPE), name="SCI")
     fits.HDUList([fits.PrimaryHDU(), image, *planes]).writeto(tmp_path / "a.fits")
-    assert "for SCI, found 2: DQ, FLAGS" in refusal(tmp_path / "a.fits", masker, "8")
+    assert "for SCI, found 2: DQ, FLAGS" in error_message(tmp_path / "a.fits", masker, "8")
     fits.HDUList([fits.PrimaryHDU(), image, *planes[:2]]).writeto(tmp_path / "b.fits")
-    np.testing.assert_array_equal(flagged(tmp_path / "b.fits", masker, "8")[HIT], 8)
-    assert blocks_of(tmp_path / "out.fits")[2] == blocks_of(tmp_path / "b.fits")[2]
+    np.testing.assert_array_equal(flagged_plane(tmp_path / "b.fits", masker, "8")[HIT], 8)
+    assert hdu_bytes(tmp_path / "out.fits")[2] == hdu_bytes(tmp_path / "b.fits")[2]
 
 
-def test_each_image_of_many_has_its_hits_in_its_own_plane(masker, tmp_path):
+def test_each_image_has_its_hits_in_its_own_plane(masker, tmp_path):
     hdus = [fits.PrimaryHDU()]
     for version in (1, 2):
         image = sky(SHAPE, version)
         image[4 + version, 5] = 900
         hdus += [fits.ImageHDU(image, name="SCI", ver=version), fits.ImageHDU(flags(), name="DQ", ver=version)]
     fits.HDUList(hdus).writeto(tmp_path / "a.fits")
-    flagged(tmp_path / "a.fits", masker, "8")
+    flagged_plane(tmp_path / "a.fits", masker, "8")
     with fits.open(tmp_path / "out.fits") as done:
         for version in (1, 2):
             expected = HIT.copy()
@@ -180,26 +163,21 @@ def test_each_image_of_many_has_its_hits_in_its_own_plane(masker, tmp_path):
             np.testing.assert_array_equal(done["DQ", version].data & 8 != 0, expected)
 
 
-def test_the_command_sets_a_bit_in_a_copy_and_refuses_what_is_none(model, tmp_path):
-    path = exposure(tmp_path / "a.fits", flags(), TELESCOP="HST")
+def test_the_command_sets_a_bit_in_a_copy_and_refuses_invalid_bits(model, tmp_path):
+    path = write_exposure(tmp_path / "a.fits", flags(), TELESCOP="HST")
     before = path.read_bytes()
-
-    def run(*arguments):
-        done = CliRunner().invoke(app, ["mask", str(path), "-m", str(model), *arguments])
-        return done.exit_code, " ".join(done.output.replace("│", " ").split())
-
-    assert run("--set-bit", "wfc3")[0] == 0
+    assert run("mask", path, "-m", model, "--set-bit", "wfc3").exit_code == 0
     assert path.read_bytes() == before
     with fits.open(tmp_path / "a_crmasked.fits") as hdus:
         np.testing.assert_array_equal(hdus["DQ"].data[HIT], 4096)
         np.testing.assert_array_equal(hdus["SCI_CRMASK"].data, HIT)
     for wrong, sentence in (("WFPC9", "not a known pipeline"), ("12", "not the value of one bit"), ("0", "one bit")):
-        code, said = run("--set-bit", wrong)
-        assert code == 2
-        assert sentence in said
+        done = run("mask", path, "-m", model, "--set-bit", wrong)
+        assert done.exit_code == 2
+        assert sentence in output_text(done)
 
 
-def test_real_planes_get_their_hits(real, masker, tmp_path):
+def test_hits_are_flagged_in_real_quality_planes(real, masker, tmp_path):
     for path, bit, value in (
         (real("lco0m4/coj0m405-kb97-20170817-0382-e91.fits.fz"), "BANZAI", 8),
         (sorted(real("decam/cutouts").glob("*375x280_V4*.fits"))[0], "DECAM", 5),
@@ -215,5 +193,5 @@ def test_real_planes_get_their_hits(real, masker, tmp_path):
             np.testing.assert_array_equal(after, expected)
             assert value == 5 or (hits & free).sum() > 10
             assert all(
-                a == b for i, (a, b) in enumerate(zip(blocks_of(path), blocks_of(output), strict=False)) if i != number
+                a == b for i, (a, b) in enumerate(zip(hdu_bytes(path), hdu_bytes(output), strict=False)) if i != number
             )

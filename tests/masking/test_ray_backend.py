@@ -1,4 +1,4 @@
-"""A night on Ray: every product is there and the same, though workers die."""
+"""Test masking on Ray and in several processes: all masks are written although workers are killed."""
 
 import sys
 from pathlib import Path
@@ -11,14 +11,14 @@ from cosmicgate.masking.load import load
 from cosmicgate.masking.options import BatchOptions, MaskOptions
 from cosmicgate.masking.ray_backend import on_ray
 from helpers.killed_worker import FATAL_PIXEL, MARKER_VARIABLE, KilledMasker
-from helpers.mask_command import SHAPE, run, start_process
+from helpers.mask_command import SHAPE, output_text, run, start_process
 from helpers.repository import ROOT
 from helpers.tiny_model import sky, tiny_model
 
 
 @pytest.fixture
 def night(tmp_path):
-    """Return a folder with eight frames, of which one kills a worker once and another each that looks at it."""
+    """Write eight frames, one of which kills a worker once and another each time it is masked; return the folder."""
     (tmp_path / "night").mkdir()
     for number in range(8):
         image = sky(SHAPE, number)
@@ -28,12 +28,13 @@ def night(tmp_path):
 
 
 def contents(folder: Path) -> dict[str, bytes]:
+    """Read all files of a folder that are not hidden, by name."""
     return {path.name: path.read_bytes() for path in folder.glob("[!.]*")}
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")  # Ray's
-def test_a_worker_that_is_killed_loses_nothing(night, cluster, tmp_path, monkeypatch):
+def test_a_killed_ray_worker_loses_no_other_file(night, cluster, tmp_path, monkeypatch):
     monkeypatch.setenv(MARKER_VARIABLE, str(tmp_path / "note"))
     masker, batch = (
         load(tiny_model(tmp_path / "model")),
@@ -41,9 +42,9 @@ def test_a_worker_that_is_killed_loses_nothing(night, cluster, tmp_path, monkeyp
     )
     pairs = [(night / f"{number}.fits", tmp_path / "one" / f"{number}_crmask.fits") for number in range(8)]
     assert {o.status for o in one_by_one(pairs, masker, batch, lambda _: None)} == {"done"}
-    mortal = KilledMasker(masker.predictor, masker.card)
+    killed_masker = KilledMasker(masker.predictor, masker.card)
     several = [(path, tmp_path / "two" / output.name) for path, output in pairs]
-    outcomes = sorted(on_ray(several, mortal, batch, "local", 2), key=lambda outcome: outcome.file)
+    outcomes = sorted(on_ray(several, killed_masker, batch, "local", 2), key=lambda outcome: outcome.file)
     assert [outcome.status for outcome in outcomes] == ["done"] * 5 + ["failed"] + ["done"] * 2
     assert (
         outcomes[5].error
@@ -55,7 +56,7 @@ def test_a_worker_that_is_killed_loses_nothing(night, cluster, tmp_path, monkeyp
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_loses_no_file_but_the_one_it_died_at(night, tmp_path, monkeypatch):
+def test_a_killed_process_loses_no_other_file(night, tmp_path, monkeypatch):
     monkeypatch.setenv(MARKER_VARIABLE, str(tmp_path / "note"))
     monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'src'}:{ROOT / 'tests'}")
     network, batch = (
@@ -66,29 +67,29 @@ def test_a_process_that_is_killed_loses_no_file_but_the_one_it_died_at(night, tm
     found = in_processes(pairs, KilledMasker(network.predictor, network.card), batch, 2)
     outcomes = sorted(found, key=lambda outcome: outcome.file)
     assert [outcome.status for outcome in outcomes] == ["done"] * 5 + ["failed"] + ["done"] * 2
-    said = f"{night / '5.fits'}: its process was killed before it was done, perhaps because memory ran out"
-    assert outcomes[5].error == said
+    message = f"{night / '5.fits'}: its process was killed before it was done, perhaps because memory ran out"
+    assert outcomes[5].error == message
     assert len(contents(tmp_path / "out")) == 7
 
 
 @pytest.mark.slow
-def test_the_command_goes_on_with_a_list_on_ray(night, cluster, tmp_path):
+def test_the_command_resumes_a_list_on_ray(night, cluster, tmp_path):
     model, out = tiny_model(tmp_path / "model"), tmp_path / "out"
     names = [night / f"{number}.fits" for number in (0, 1, 2)]
     assert run("mask", names[0], "-m", model, "-o", out).exit_code == 0
     (night / "bad.fits").write_text("no FITS")
     (tmp_path / "list").write_text("# a night\n\n" + "".join(f"{path}\n" for path in [*names, night / "bad.fits"]))
     started = start_process("mask", "--list", tmp_path / "list", "-m", model, "-o", out, "--ray", "local", "--jobs", 2)
-    said, err = started.communicate(timeout=600)
+    text, err = started.communicate(timeout=600)
     assert started.returncode == 1, err
-    assert said.count("up to date") == 1
-    assert said.count("pixels hit") == 2
+    assert text.count("up to date") == 1
+    assert text.count("pixels hit") == 2
     assert [line.split(":")[0] for line in err.splitlines()] == ["error"]
     assert "bad.fits" in err
     assert len(contents(out)) == 3
 
 
-def test_without_ray_the_command_says_what_is_missing(night, tmp_path, monkeypatch):
+def test_without_ray_the_command_says_what_to_install(night, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     done = run("mask", night, "-m", tiny_model(tmp_path / "model"), "--ray", "local")
     assert done.exit_code == 1
@@ -96,9 +97,9 @@ def test_without_ray_the_command_says_what_is_missing(night, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(("text", "sentence"), [(None, "No such file"), ("# nothing\n", "nothing to mask")])
-def test_a_list_that_names_nothing_is_a_wrong_argument(text, sentence, tmp_path):
+def test_a_missing_or_empty_list_is_an_invalid_argument(text, sentence, tmp_path):
     if text is not None:
         (tmp_path / "list").write_text(text)
     done = run("mask", "--list", tmp_path / "list")
     assert done.exit_code == 2
-    assert sentence in " ".join(done.output.split())
+    assert sentence in output_text(done)

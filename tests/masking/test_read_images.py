@@ -1,41 +1,28 @@
-"""Which HDUs of a file are searched, in layouts as pipelines write them; all others stay the same to the byte."""
+"""Test which HDUs of a file are searched, in the layouts of many pipelines, and that all others are unchanged."""
 
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
 from scipy.ndimage import median_filter
-from typer.testing import CliRunner
 
-import cosmicgate
-from cosmicgate.cli import app
 from cosmicgate.io.fits.frames import read_frame
 from cosmicgate.io.fits.images import extensions
-from cosmicgate.io.fits.raw_hdus import spans
 from cosmicgate.masking.options import MaskOptions
 from cosmicgate.masking.pipeline import mask_file
 from cosmicgate.masking.read_images import kind_of, read_images
-from helpers.tiny_model import hit, sky, tiny_model
+from helpers.fits_files import hdu_bytes
+from helpers.mask_command import run
+from helpers.tiny_model import hit, sky
 
 SHAPE = (48, 64)
 
 
-@pytest.fixture(scope="module")
-def masker(tmp_path_factory):
-    return cosmicgate.load(tiny_model(tmp_path_factory.mktemp("model")), check=False)
-
-
-def blocks_of(path):
-    """Return the bytes of each HDU of a file."""
-    content = path.read_bytes()
-    return [content[one.start : one.end] for one in spans(path)]
-
-
-# ------------------------------------------------------------------------------------- what planes are made of
+# ------------------------------------------------------------------------------------------------- pixels of planes
 
 
 def flags(dtype=np.int16, seed=0, bits=(1, 4, 16, 512)):
-    """Return a plane with a flag in a pixel here and there: each looks like a hit."""
+    """Make a plane (H, W) with flags in single pixels, which look like hits."""
     generator = np.random.default_rng(seed)
     values = generator.choice(bits, SHAPE) * (generator.random(SHAPE) < 0.03)
     return (values % 256 if np.dtype(dtype).itemsize == 1 else values).astype(dtype)
@@ -49,8 +36,8 @@ def errors(seed=0, power=0.5):
     return ((np.abs(sky(SHAPE, seed)) / 2 + 16) ** power).astype(np.float32)
 
 
-def model():
-    """Return a smooth plane with a narrow star in it, which is as sharp as a hit."""
+def smooth_model():
+    """Make a smooth plane (H, W) with a star as narrow as a hit."""
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
     star = 900 * np.exp(-((y - 20) ** 2 + (x - 30) ** 2) / 0.5)
     return (100 + 0.3 * x + 0.001 * y**2 + star).astype(np.float32)
@@ -73,7 +60,7 @@ def probabilities():
     return np.where(hit(SHAPE), 0.97, 1e-4).astype(np.float32)
 
 
-def exposures(dtype=np.float32):
+def exposure_map(dtype=np.float32):
     return (np.repeat(np.repeat(np.arange(6 * 8).reshape(6, 8), 8, 0), 8, 1) * 90.5).astype(dtype)
 
 
@@ -83,20 +70,20 @@ def weights(seed=7):
     return values
 
 
-def uint(dtype, seed=0):
+def integer_sky(dtype, seed=0):
     return np.rint(sky(SHAPE, seed)).astype(dtype)
 
 
-def raw(seed):
+def raw_cards(seed):
     return fits.Header({"BIASSEC": "[57:64,1:48]", "EXTVER": seed + 1})
 
 
 S = [sky(SHAPE, seed) for seed in range(16)]
 B = [sky((80, 280), seed) for seed in range(3)]
 
-# name -> HDUs (EXTNAME, data, EXTVER or cards), those that are searched; the first is the primary one.
+# name -> HDUs (EXTNAME, data, EXTVER or cards), the primary one first, and the numbers of those that are searched.
 LAYOUTS = {
-    "the issue's pair": ([None, ("1-1.E.SCI", S[0]), ("1-1.E.FLG", flags())], [1]),
+    "image and flags by suffix": ([None, ("1-1.E.SCI", S[0]), ("1-1.E.FLG", flags())], [1]),
     "pairs of two CCDs": (
         [None, ("1-1.E.SCI", S[0]), ("1-1.E.FLG", flags()), ("1-2.E.SCI", S[1]), ("1-2.E.FLG", flags())],
         [1, 3],
@@ -150,23 +137,26 @@ LAYOUTS = {
         [
             *(None, ("SCI", S[0], 1), ("ERR", errors(), 1), ("DQ", flags(), 1)),
             *(("SCI", S[1], 2), ("ERR", errors(1), 2), ("DQ", flags(), 2)),
-            *(("D2IMARR", model(), 1), ("WCSDVARR", psf(), 1)),
+            *(("D2IMARR", smooth_model(), 1), ("WCSDVARR", psf(), 1)),
         ],
         [1, 4],
     ),
-    "Spitzer": ([("", S[0]), ("UNC", errors()), ("COV", exposures())], [0]),
+    "Spitzer": ([("", S[0]), ("UNC", errors()), ("COV", exposure_map())], [0]),
     "a mosaic of DECam": (
         [None, *((f"{side}{n}", S[n + 4 * (side == "S")]) for side in "NS" for n in range(1, 4))],
         list(range(1, 7)),
     ),
     "im1 to im16": ([None, *((f"im{n + 1}", S[n]) for n in range(16))], list(range(1, 17))),
-    "ccd00 ...": ([None, *((f"ccd{n:02}", uint(np.uint16, n)) for n in range(4))], [1, 2, 3, 4]),
+    "ccd00 ...": ([None, *((f"ccd{n:02}", integer_sky(np.uint16, n)) for n in range(4))], [1, 2, 3, 4]),
     "KMTNet": ([None, *((name, S[n]) for n, name in enumerate(("kk", "mm", "nn", "tt")))], [1, 2, 3, 4]),
     "numbers for names": ([None, *((str(n), S[n]) for n in range(4))], [1, 2, 3, 4]),
     "OmegaCAM": ([None, *((f"ESO_CCD_#{n}", S[n]) for n in range(4))], [1, 2, 3, 4]),
     "without names": ([None, *(("", S[n]) for n in range(4))], [1, 2, 3, 4]),
     "primary and others without names": ([("", S[0]), ("", S[1]), ("", S[2])], [0, 1, 2]),
-    "raw amplifiers of LCO": ([None, *(("SCI", uint(np.uint16, n), raw(n)) for n in range(4))], [1, 2, 3, 4]),
+    "raw amplifiers of LCO": (
+        [None, *(("SCI", integer_sky(np.uint16, n), raw_cards(n)) for n in range(4))],
+        [1, 2, 3, 4],
+    ),
     "amplifiers of one name": ([None, *(("RAW", S[n]) for n in range(4))], [1, 2, 3, 4]),
     "known by their cards": (
         [None, *((name, S[n], {"DETSEC": f"[{n}:9]"}) for n, name in enumerate(("left", "right", "up")))],
@@ -196,12 +186,19 @@ LAYOUTS = {
     "unknown: flags of real numbers": ([None, ("FOO", S[0]), ("BAR", flags(np.float32))], [1]),
     "unknown: dense flags": ([None, ("FOO", S[0]), ("BAR", dense_flags())], [1]),
     "unknown: labels": ([None, ("FOO", S[0]), ("BAR", segments())], [1]),
-    "unknown: a model": ([None, ("FOO", S[0]), ("BAR", model())], [1]),
+    "unknown: a model": ([None, ("FOO", S[0]), ("BAR", smooth_model())], [1]),
     "unknown: probabilities": ([None, ("FOO", S[0]), ("BAR", probabilities())], [1]),
-    "unknown: exposures": ([None, ("FOO", S[0]), ("BAR", exposures())], [1]),
+    "unknown: exposures": ([None, ("FOO", S[0]), ("BAR", exposure_map())], [1]),
     "unknown: a small map": ([None, ("FOO", S[0]), ("BAR", sky((12, 16)))], [1]),
     "unknown: all of them": (
-        [None, ("A1", model()), ("B", flags(np.uint8)), ("C", exposures(np.int32)), ("D", S[0]), ("E", segments())],
+        [
+            None,
+            ("A1", smooth_model()),
+            ("B", flags(np.uint8)),
+            ("C", exposure_map(np.int32)),
+            ("D", S[0]),
+            ("E", segments()),
+        ],
         [4],
     ),
     "unknown: errors, and a unit tells": ([None, ("FOO", S[0], {"BUNIT": "adu"}), ("BAR", errors())], [1]),
@@ -212,12 +209,18 @@ LAYOUTS = {
     "a smoothed image without a name": ([None, ("SCI", B[0]), ("", median_filter(B[0], 5)), ("", B[0] - 100)], [1]),
     "large ones without names": ([None, *(("", image) for image in B)], [1, 2, 3]),
     "two exposures of one field": ([None, ("im1", B[1]), ("im2", B[1] / 2 + sky(B[1].shape, 9, noise=4))], [1, 2]),
-    "unknown: whole numbers beside real ones": ([None, ("FOO", S[0], {"BUNIT": "adu"}), ("BAR", uint("i4", 1))], [1]),
+    "unknown: whole numbers beside real ones": (
+        [None, ("FOO", S[0], {"BUNIT": "adu"}), ("BAR", integer_sky("i4", 1))],
+        [1],
+    ),
     "a primary image and anything": (
-        [("", S[0]), ("FOO", errors()), ("BAR", weights()), ("BAZ", flags()), ("OOF", S[1]), ("RAB", model())],
+        [("", S[0]), ("FOO", errors()), ("BAR", weights()), ("BAZ", flags()), ("OOF", S[1]), ("RAB", smooth_model())],
         [0],
     ),
-    "a primary image and planes without names": ([("", S[0]), ("", errors()), ("", flags()), ("", model())], [0]),
+    "a primary image and planes without names": (
+        [("", S[0]), ("", errors()), ("", flags()), ("", smooth_model())],
+        [0],
+    ),
     "a primary image and its weights without a name": ([("", S[0]), ("", weights())], [0]),
     "science and anything": ([None, ("SCI", S[0]), ("TEMPLATE", S[1]), ("FLAT", weights()), ("", errors())], [1]),
     "numbered planes": ([None, ("EXT1", S[0], {"BUNIT": "adu"}), ("EXT2", errors()), ("EXT3", flags())], [1]),
@@ -227,12 +230,12 @@ LAYOUTS = {
     "named MODEL, with its mask": ([None, ("MODEL", S[0]), ("DQ", flags()), ("ERR", errors())], [1]),
     "named SKY, with its PSF": ([None, ("SKY", S[0]), ("MASK", flags()), ("PSFIMAGE", psf())], [1]),
     "two CCDs named SKY": ([None, ("SKY1", S[0]), ("SKY2", S[1])], [1, 2]),
-    "a background of an unnamed image": ([("", S[0]), ("BACKGROUND", model())], [0]),
+    "a background of an unnamed image": ([("", S[0]), ("BACKGROUND", smooth_model())], [0]),
 }
 
 
-def written(path, layout, packed=False):
-    """Write a layout; images are compressed without loss if ``packed``."""
+def write_layout(path, layout, packed=False):
+    """Write a layout, with lossless compression of images if ``packed``; return the path."""
     hdus = []
     for number, one in enumerate(layout):
         name, data, more = (*(one or ("", None)), {})[:3]
@@ -249,7 +252,7 @@ def written(path, layout, packed=False):
     return path
 
 
-PACKED = (
+COMPRESSED_CASES = (
     "science and anything",
     "HST",
     "a primary image and planes without names",
@@ -259,16 +262,17 @@ PACKED = (
 
 
 @pytest.mark.parametrize(
-    ("case", "packed"), [*((case, False) for case in LAYOUTS), *((case, True) for case in (*PACKED, "without names"))]
+    ("case", "packed"),
+    [*((case, False) for case in LAYOUTS), *((case, True) for case in (*COMPRESSED_CASES, "without names"))],
 )
-def test_images_are_cleaned_and_every_other_hdu_stays_to_the_byte(masker, tmp_path, case, packed):
+def test_images_are_cleaned_and_every_other_hdu_is_unchanged(masker, tmp_path, case, packed):
     layout, expected = LAYOUTS[case]
-    path = written(tmp_path / "a.fits", layout, packed)
+    path = write_layout(tmp_path / "a.fits", layout, packed)
     assert [plane.place.number for plane in read_images(path)] == expected
     output = tmp_path / "b.fits"
     outcome = mask_file(path, output, masker, MaskOptions("clean", cleaned=True))
     assert (outcome.status, outcome.images) == ("done", len(expected)), outcome
-    before, after = blocks_of(path), blocks_of(output)
+    before, after = hdu_bytes(path), hdu_bytes(output)
     errors_too = {n for n, one in enumerate(layout) if one and kind_of(one[0])}
     changed = {number for number in range(len(before)) if before[number] != after[number]}
     assert changed <= set(expected) | errors_too, outcome.warnings
@@ -286,25 +290,25 @@ def test_images_are_cleaned_and_every_other_hdu_stays_to_the_byte(masker, tmp_pa
         ("chips with an unknown plane", "CHIP1.XYZ: not searched and not changed: there is an image beside it"),
     ],
 )
-def test_what_is_not_certain_to_be_an_image_is_said_with_how_to_search_it(masker, tmp_path, case, sentence):
-    path = written(tmp_path / "a.fits", LAYOUTS[case][0])
+def test_hdus_that_may_be_images_are_named_with_the_option_to_search_them(masker, tmp_path, case, sentence):
+    path = write_layout(tmp_path / "a.fits", LAYOUTS[case][0])
     outcome = mask_file(path, tmp_path / "b.fits", masker, MaskOptions())
     (line,) = [line for line in outcome.warnings if line.startswith(sentence)]
     ext = line.split("--ext ")[1].split(" ")[0]
     assert [plane.place.number for plane in read_images(path, (ext,))] != [
         plane.place.number for plane in read_images(path)
     ]
-    said = CliRunner().invoke(app, ["info", str(path)]).output
-    assert f"not searched, not changed: {sentence.rsplit(': ', 1)[1][:30]}" in said or "STAMP" in sentence
+    info = run("info", path).output
+    assert f"not searched, not changed: {sentence.rsplit(': ', 1)[1][:30]}" in info or "STAMP" in sentence
 
 
-def test_known_layouts_are_searched_without_a_word(masker, tmp_path):
+def test_known_layouts_are_searched_without_a_warning(masker, tmp_path):
     for number, case in enumerate(("Gemini, many", "JWST", "MUSE", "CCDData", "im1 to im16", "named SKY")):
-        path = written(tmp_path / f"{number}.fits", LAYOUTS[case][0])
+        path = write_layout(tmp_path / f"{number}.fits", LAYOUTS[case][0])
         assert mask_file(path, tmp_path / "b.fits", masker, MaskOptions(), overwrite=True).warnings == [], case
 
 
-def test_what_astropy_writes_of_a_ccddata_keeps_its_psf(masker, tmp_path):
+def test_the_psf_of_a_ccddata_written_by_astropy_is_unchanged(masker, tmp_path):
     ccd = CCDData(S[0], unit="adu", uncertainty=StdDevUncertainty(errors()), mask=flags(bool), psf=psf(31))
     ccd.write(tmp_path / "a.fits")
     outcome = mask_file(tmp_path / "a.fits", tmp_path / "b.fits", masker, MaskOptions("clean", cleaned=True))
@@ -314,26 +318,26 @@ def test_what_astropy_writes_of_a_ccddata_keeps_its_psf(masker, tmp_path):
         np.testing.assert_array_equal(after["MASK"].data, before["MASK"].data)
 
 
-def test_if_no_hdu_is_certain_to_be_the_image_the_file_is_refused_with_what_to_do(masker, tmp_path):
-    path = written(tmp_path / "a.fits", [None, ("FOO", S[0]), ("BAR", errors())])
+def test_a_file_without_a_certain_image_is_refused_with_advice(masker, tmp_path):
+    path = write_layout(tmp_path / "a.fits", [None, ("FOO", S[0]), ("BAR", errors())])
     outcome = mask_file(path, tmp_path / "b.fits", masker, MaskOptions("clean", cleaned=True))
     assert outcome.status == "failed"
     assert "none of 2 HDUs is certain to be the image (1 FOO: it shows the same picture" in outcome.error
     assert mask_file(path, tmp_path / "b.fits", masker, MaskOptions("clean", cleaned=True, exts=("foo",))).hits == 4
 
 
-def test_weights_that_are_flags_stay_as_they_are(masker, tmp_path):
+def test_weights_that_are_flags_are_unchanged(masker, tmp_path):
     for number, data in enumerate((flags(np.uint8, bits=(1,)), flags(np.float32, bits=(1,)))):
-        path = written(tmp_path / f"{number}.fits", [None, ("SCI", S[0]), ("WEIGHT", data)])
+        path = write_layout(tmp_path / f"{number}.fits", [None, ("SCI", S[0]), ("WEIGHT", data)])
         outcome = mask_file(path, tmp_path / f"{number}b.fits", masker, MaskOptions("clean", cleaned=True))
-        assert blocks_of(path)[2] == blocks_of(tmp_path / f"{number}b.fits")[2]
+        assert hdu_bytes(path)[2] == hdu_bytes(tmp_path / f"{number}b.fits")[2]
         assert (
             "SCI: WEIGHT has only a few different integers, like a plane of flags: it is not changed"
             in outcome.warnings
         )
 
 
-def test_real_files_are_understood(real):
+def test_images_of_real_files_are_found(real):
     for path, number in (
         (real("lco/1m0_elp1m008-fa05-20211007-0042-e00_raw_4amp.fits"), 4),
         (real("lco0m4/coj0m405-kb97-20170817-0382-e91.fits.fz"), 1),
@@ -347,20 +351,20 @@ def test_real_files_are_understood(real):
 # -------------------------------------------------------------------------------------------------------- --ext
 
 
-def test_a_name_comes_before_what_its_letters_could_mean(masker, tmp_path):
-    path = written(tmp_path / "a.fits", [None, ("2", S[0]), ("1", S[1]), ("SCI", S[2], 2), ("SCI,2", S[3])])
+def test_ext_is_a_name_before_it_is_a_number_or_version(masker, tmp_path):
+    path = write_layout(tmp_path / "a.fits", [None, ("2", S[0]), ("1", S[1]), ("SCI", S[2], 2), ("SCI,2", S[3])])
     for ext, number in (("1", 2), ("2", 1), ("SCI,2", 4), ("sci,2 ", 4), ("3", 3), ("0", 0)):
         if number:
             assert [plane.place.number for plane in read_images(path, (ext,))] == [number]
     outcome = mask_file(path, tmp_path / "m.fits", masker, MaskOptions(exts=("1",)))
     assert outcome.warnings == ["--ext 1 is the HDU of that name, not HDU 1"]
-    plain = written(tmp_path / "b.fits", [None, ("1", S[0]), ("SCI", S[2], 1), ("SCI", S[1], 2)])
+    plain = write_layout(tmp_path / "b.fits", [None, ("1", S[0]), ("SCI", S[2], 1), ("SCI", S[1], 2)])
     assert mask_file(plain, tmp_path / "n.fits", masker, MaskOptions(exts=("1",))).warnings == []
     assert [plane.place.number for plane in read_images(plain, ("SCI,2", "2"))] == [2, 3]
 
 
-def test_an_image_named_as_planes_are_is_read_by_python_too(tmp_path):
-    path = written(tmp_path / "a.fits", [None, ("SKY", S[0]), ("DQ", flags())])
+def test_an_image_with_the_name_of_a_plane_is_read_as_a_frame_too(tmp_path):
+    path = write_layout(tmp_path / "a.fits", [None, ("SKY", S[0]), ("DQ", flags())])
     assert [image.name for image in extensions(path)] == ["SKY"]
     known = dict(gain=1.0, read_noise=1.0, saturation=1e5, exptime=1.0)
     np.testing.assert_array_equal(read_frame(path, **known).image, S[0])

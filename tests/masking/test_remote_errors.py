@@ -1,4 +1,4 @@
-"""What is elsewhere goes wrong, or is changed by others, on the way: nothing is lost, and the reason is said."""
+"""Test errors of remote files: nothing is lost or overwritten, and the reason is reported."""
 
 import gzip
 import os
@@ -13,23 +13,12 @@ from cosmicgate.io import object_stores
 from cosmicgate.io.object_stores import TransportError
 from cosmicgate.io.urls import Url
 from cosmicgate.masking import pipeline, temporary_folder
-from helpers.mask_command import run
+from helpers.mask_command import output_text, run
 from helpers.memory_store import MemoryFileSystem, frame_bytes, fsspec
-from helpers.tiny_model import tiny_model
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_model(tmp_path_factory.mktemp("model"))
-
-
-def said(done):
-    """Return what was written, without the frame around a wrong argument."""
-    return " ".join(done.output.replace("│", " ").split())
-
-
-def fails(monkeypatch, name, where, error):
-    """Let a method of the filesystem fail at a path; return how often it was called there."""
+def fail_at(monkeypatch, name, where, error):
+    """Make a method of the filesystem raise an error at a path; return the list of its calls there."""
     calls, before = [], getattr(MemoryFileSystem, name)
 
     def failing(files, path, *arguments, **more):
@@ -45,8 +34,8 @@ def fails(monkeypatch, name, where, error):
 # ------------------------------------------------------------------------------------------------ temporary folders
 
 
-def left(path, lock):
-    """Make a folder with a file, hours old, as a killed run or somebody else left it."""
+def make_old_folder(path, lock):
+    """Make a folder with a file, hours old, with or without the lock of a run; return its path."""
     (path / "input").mkdir(parents=True)
     (path / "input" / "a.fits").write_bytes(b"x")
     if lock:
@@ -55,21 +44,21 @@ def left(path, lock):
     return path
 
 
-def test_only_folders_of_killed_runs_on_this_machine_are_removed(temporary):
+def test_only_temporary_folders_of_killed_runs_are_removed(temporary):
     here, elsewhere = temporary_folder.FOLDER, f"{temporary_folder.FOLDER.rstrip('+')}-2+"
     others = [("cosmicgate-x", False), ("cosmicgate-y", True), (f"{here}x", False), (f"{elsewhere}y", True)]
-    stay = [left(temporary / name, lock) for name, lock in others]
-    (temporary / f"{here}link").symlink_to(left(temporary.parent / "mine", True))
-    gone = left(temporary / f"{here}y", True)
+    stay = [make_old_folder(temporary / name, lock) for name, lock in others]
+    (temporary / f"{here}link").symlink_to(make_old_folder(temporary.parent / "mine", True))
+    gone = make_old_folder(temporary / f"{here}y", True)
     with temporary_folder.temporary_folder():
         assert not gone.exists()
     assert all((path / "input" / "a.fits").exists() for path in [*stay, temporary.parent / "mine"])
 
 
 def test_the_lock_of_a_folder_is_closed_before_it_is_removed(temporary, monkeypatch):
-    folder, before = left(temporary / f"{temporary_folder.FOLDER}y", True), shutil.rmtree
+    folder, before = make_old_folder(temporary / f"{temporary_folder.FOLDER}y", True), shutil.rmtree
 
-    def windows(path, *arguments, **more):
+    def rmtree_of_windows(path, *arguments, **more):
         try:
             with FileLock(path / temporary_folder.LOCK, blocking=False):
                 pass
@@ -77,7 +66,7 @@ def test_the_lock_of_a_folder_is_closed_before_it_is_removed(temporary, monkeypa
             raise PermissionError(13, "The process cannot access the file") from None
         before(path, *arguments, **more)
 
-    monkeypatch.setattr(temporary_folder.shutil, "rmtree", windows)
+    monkeypatch.setattr(temporary_folder.shutil, "rmtree", rmtree_of_windows)
     temporary_folder.remove_abandoned_folders()
     assert not folder.exists()
 
@@ -86,38 +75,38 @@ def test_the_lock_of_a_folder_is_closed_before_it_is_removed(temporary, monkeypa
 
 
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), PermissionError("Forbidden"), FileNotFoundError()])
-def test_a_night_of_which_a_folder_cannot_be_listed_is_not_masked_in_part(error, memory, model, monkeypatch):
+def test_nothing_is_masked_if_a_folder_cannot_be_listed(error, memory, model, monkeypatch):
     memory.pipe("/night/deep/er/2.fits", frame_bytes(2))
-    fails(monkeypatch, "ls", "/night/deep", error)
+    fail_at(monkeypatch, "ls", "/night/deep", error)
     done = run("mask", "memory://night/", "--recursive", "-m", model)
     assert done.exit_code == 2
-    assert "memory://night/deep: " in said(done)
+    assert "memory://night/deep: " in output_text(done)
     assert not memory.exists("/night/0_crmask.fits")
 
 
-def test_a_folder_that_is_listed_at_the_second_attempt_is_whole(memory, monkeypatch):
+def test_listing_a_folder_is_retried(memory, monkeypatch):
     memory.pipe("/night/deep/er/2.fits", frame_bytes(2))
     memory.pipe("/night/.snapshot/3.fits", frame_bytes(3))
-    broken, before = [ConnectionResetError(104, "Connection reset by peer")], MemoryFileSystem.ls
+    errors, before = [ConnectionResetError(104, "Connection reset by peer")], MemoryFileSystem.ls
 
-    def once(files, path, *arguments, **more):
+    def fail_once(files, path, *arguments, **more):
         assert ".snapshot" not in path
-        if path == "/night/deep" and broken:
-            raise broken.pop()
+        if path == "/night/deep" and errors:
+            raise errors.pop()
         return before(files, path, *arguments, **more)
 
-    monkeypatch.setattr(MemoryFileSystem, "ls", once)
+    monkeypatch.setattr(MemoryFileSystem, "ls", fail_once)
     found = object_stores.list_files(Url("memory://night/"), recursive=True)
     assert [str(url) for url in found] == [f"memory://night/{name}.fits" for name in (0, 1, "deep/er/2")]
     assert len(object_stores.list_files(Url("memory://night/"), recursive=False)) == 2
     assert object_stores.list_files(Url("memory://typo/"), recursive=True) is None
 
 
-def test_why_a_folder_cannot_be_listed_is_said(memory, model, monkeypatch):
-    fails(monkeypatch, "ls", "/night", PermissionError("Forbidden"))
+def test_the_reason_why_a_folder_cannot_be_listed_is_reported(memory, model, monkeypatch):
+    fail_at(monkeypatch, "ls", "/night", PermissionError("Forbidden"))
     done = run("mask", "memory://night/", "-m", model)
     assert done.exit_code == 2
-    assert "memory://night/: no permission (Forbidden)" in said(done)
+    assert "memory://night/: no permission (Forbidden)" in output_text(done)
 
 
 # ------------------------------------------------------------------------------------------------------ connections
@@ -130,7 +119,7 @@ def test_why_a_folder_cannot_be_listed_is_said(memory, model, monkeypatch):
         (type("AuthenticationException", (Exception,), {})("Authentication failed."), "Authentication failed.", 1),
     ],
 )
-def test_a_server_that_is_not_there_is_a_sentence(error, sentence, times, memory, model, monkeypatch):
+def test_an_unreachable_server_gets_an_error(error, sentence, times, memory, model, monkeypatch):
     calls = []
 
     class Server(fsspec.AbstractFileSystem):
@@ -143,13 +132,13 @@ def test_a_server_that_is_not_there_is_a_sentence(error, sentence, times, memory
     monkeypatch.setitem(sys.modules["fsspec.registry"]._registry, "sftp", Server)
     done = run("mask", "sftp://me:secret@h/a.fits", "-m", model)
     assert done.exit_code == 2, done.exception
-    assert sentence in said(done)
+    assert sentence in output_text(done)
     assert "None" not in done.output
     assert "secret" not in done.output
     assert len(calls) == times
 
 
-def test_a_reason_has_no_signature_in_it(monkeypatch):
+def test_error_messages_contain_no_secrets(monkeypatch):
     url = Url("https://me:p@ss@h/a.fits?sig=secret")
     error = RuntimeError("no answer of URL('https://me:p@ss@h/a.fits?sig=other') nor https://h/b?sig=third at all")
     monkeypatch.setattr(object_stores, "DELAY", 0.0)
@@ -160,11 +149,11 @@ def test_a_reason_has_no_signature_in_it(monkeypatch):
     )
 
 
-# ---------------------------------------------------------------------------------------------------------- changes
+# ------------------------------------------------------------------------------------------------------ overwriting
 
 
 @pytest.mark.parametrize("ending", ["fits", "fits.gz"])
-def test_science_elsewhere_that_was_masked_in_place_is_replaced_only_when_told(ending, memory, model):
+def test_remote_science_masked_in_place_is_replaced_only_under_overwrite(ending, memory, model):
     precious = f"/night/p.{ending}"
     memory.pipe(precious, gzip.compress(frame_bytes(1)) if ending.endswith("gz") else frame_bytes(1))
     assert run("mask", f"memory:/{precious}", "-m", model, "--in-place").exit_code == 0
@@ -172,17 +161,17 @@ def test_science_elsewhere_that_was_masked_in_place_is_replaced_only_when_told(e
     arguments = ("mask", "memory://night/0.fits", "-m", model, "-o", f"memory:/{precious}")
     refused = run(*arguments)
     assert memory.cat(precious) == before
-    if ending == "fits.gz":  # no masks are written under such a name, told or not
+    if ending == "fits.gz":  # masks are never written under such a name
         assert refused.exit_code == run(*arguments, "--overwrite").exit_code == 2
         assert memory.cat(precious) == before
         return
     assert refused.exit_code == 1
     assert f"p.{ending} exists and is not a known output of cosmicgate; --overwrite replaces it" in refused.stderr
     assert run(*arguments, "--overwrite").exit_code == 0
-    assert run(*arguments, "--grow", 1).exit_code == 0, "a file of masks, whatever its name"
+    assert run(*arguments, "--grow", 1).exit_code == 0, "a file of masks of any name is replaced"
 
 
-def test_what_came_meanwhile_is_not_overwritten_in_place(memory, model, monkeypatch):
+def test_a_remote_file_changed_meanwhile_is_not_overwritten(memory, model, monkeypatch):
     before = pipeline.detect
 
     def detect(*arguments):

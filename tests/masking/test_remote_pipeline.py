@@ -1,4 +1,4 @@
-"""Files by their URLs: masked as those of this machine are, whatever happens on the way."""
+"""Test that files given by URL are masked as local files are, over connections that may fail."""
 
 import json
 import os
@@ -20,29 +20,25 @@ from cosmicgate.io.object_stores import TransportError, version
 from cosmicgate.io.urls import Url, address
 from cosmicgate.masking import temporary_folder
 from cosmicgate.masking.output_paths import inputs_of, output_of
-from helpers.mask_command import SELF_SIGNAL, SHAPE, read_mask, run, start_process
+from helpers.mask_command import SELF_SIGNAL, SHAPE, output_text, read_mask, run, start_process
 from helpers.memory_store import MemoryFileSystem, frame_bytes
-from helpers.tiny_model import hit, sky, tiny_model
+from helpers.tiny_model import hit, sky
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_model(tmp_path_factory.mktemp("model"))
-
-
-def mask_in(files, path):
+def read_remote_mask(files, path):
+    """Read the mask (H, W), bool, from a file of a filesystem."""
     with fits.open(BytesIO(files.cat(path)), checksum=True) as hdus:
         return hdus["CRMASK"].data.astype(bool)
 
 
-def watched(monkeypatch, name):
-    """Return the list of what a method of the filesystem was called with from here on."""
+def record_calls(monkeypatch, name):
+    """Record the calls of a method of the filesystem from now on; return the list of their first arguments."""
     calls, before = [], getattr(MemoryFileSystem, name)
     monkeypatch.setattr(MemoryFileSystem, name, lambda self, *a, **k: (calls.append(a[0]), before(self, *a, **k))[1])
     return calls
 
 
-# ------------------------------------------------------------------------------------------------------------- names
+# -------------------------------------------------------------------------------------------------------------- URLs
 
 
 @pytest.mark.parametrize(
@@ -58,7 +54,7 @@ def watched(monkeypatch, name):
         ("abfs://c@account/a.fits", "abfs://c@account/a.fits", "a.fits", "abfs://c@account"),
     ],
 )
-def test_a_url_has_the_names_of_a_path_and_keeps_secrets(text, shown, name, parent):
+def test_a_url_has_the_names_of_a_path_and_hides_secrets(text, shown, name, parent):
     url = address(text)
     assert (str(url), url.name, url.parent.text) == (shown, name, parent)
     assert str(url.parent / name) == shown.replace("night//", "night/")
@@ -73,11 +69,11 @@ def test_a_url_has_the_names_of_a_path_and_keeps_secrets(text, shown, name, pare
         ("file://localhost/night/a.fits", "/night/a.fits"),
     ],
 )
-def test_what_is_here_is_a_path(text, path):
+def test_local_addresses_are_paths(text, path):
     assert address(text) == Path(path)
 
 
-def test_products_lie_under_the_output_as_inputs_under_their_folder(memory):
+def test_outputs_have_the_folder_structure_of_the_inputs(memory):
     memory.pipe("/night/deep/2.fits.fz", b"x")
     memory.pipe("/night/.hidden/3.fits", b"x")
     memory.pipe("/night/0_crmask.fits", b"x")
@@ -93,10 +89,10 @@ def test_products_lie_under_the_output_as_inputs_under_their_folder(memory):
     assert len(inputs_of([Url("memory://night")])[0]) == 2
 
 
-# ------------------------------------------------------------------------------------------------------ what it does
+# ---------------------------------------------------------------------------------------------------------- masking
 
 
-def test_a_night_elsewhere_is_masked_once_and_what_is_finished_is_not_fetched(memory, model, tmp_path, monkeypatch):
+def test_finished_remote_masks_are_kept_without_a_download(memory, model, tmp_path, monkeypatch):
     first = run("mask", "memory://night/", "-m", model, "-o", "memory://masks", "--json", tmp_path / "s.json")
     assert first.exit_code == 0, first.output
     rows = json.loads((tmp_path / "s.json").read_text())["files"]
@@ -104,30 +100,30 @@ def test_a_night_elsewhere_is_masked_once_and_what_is_finished_is_not_fetched(me
     assert [row["output"] for row in rows] == ["memory://masks/0_crmask.fits", "memory://masks/1_crmask.fits"]
     assert "memory://night/0.fits: 4 pixels hit (0.179 %)" in first.stdout
     assert sorted(memory.ls("/masks", detail=False)) == ["/masks/0_crmask.fits", "/masks/1_crmask.fits"]
-    np.testing.assert_array_equal(mask_in(memory, "/masks/1_crmask.fits"), hit(SHAPE))
-    fetched, sent = watched(monkeypatch, "get_file"), watched(monkeypatch, "put_file")
+    np.testing.assert_array_equal(read_remote_mask(memory, "/masks/1_crmask.fits"), hit(SHAPE))
+    fetched, sent = record_calls(monkeypatch, "get_file"), record_calls(monkeypatch, "put_file")
     again = run("mask", "memory://night/", "-m", model, "-o", "memory://masks")
     assert again.exit_code == 0
     assert again.stdout.count("up to date") == 2
     assert (fetched, sent) == ([], [])
 
 
-def test_masks_are_those_of_the_same_file_here(memory, model, tmp_path):
+def test_masks_equal_those_of_the_same_local_file(memory, model, tmp_path):
     (tmp_path / "0.fits").write_bytes(memory.cat("/night/0.fits"))
     assert run("mask", tmp_path / "0.fits", "-m", model, "-o", tmp_path / "here").exit_code == 0
     assert run("mask", "memory://night/0.fits", "-m", model, "-o", tmp_path / "there").exit_code == 0
     assert run("mask", tmp_path / "0.fits", "-m", model, "-o", "memory://sent").exit_code == 0
     here = (tmp_path / "here" / "0_crmask.fits").read_bytes()
-    assert memory.cat("/sent/0_crmask.fits") == here, "what goes elsewhere is what would be written here"
+    assert memory.cat("/sent/0_crmask.fits") == here, "local and remote masks are the same"
     one, two = (fits.getheader(tmp_path / name / "0_crmask.fits", "CRMASK") for name in ("here", "there"))
     assert {key for key in two if one.get(key) != two[key]} == {"CRETAG"}
 
 
-def test_an_object_that_came_anew_is_fetched_and_masked_only_if_it_changed(memory, model, monkeypatch):
+def test_a_rewritten_remote_file_is_masked_again_only_if_it_changed(memory, model, monkeypatch):
     arguments = ("mask", "memory://night/0.fits", "-m", model)
     assert run(*arguments).exit_code == 0
     memory.pipe("/night/0.fits", frame_bytes(0))
-    fetched, sent = watched(monkeypatch, "get_file"), watched(monkeypatch, "put_file")
+    fetched, sent = record_calls(monkeypatch, "get_file"), record_calls(monkeypatch, "put_file")
     assert "up to date" in run(*arguments).stdout
     assert (len(fetched), len(sent)) == (1, 0)
     memory.pipe("/night/0.fits", frame_bytes(7))
@@ -137,7 +133,7 @@ def test_an_object_that_came_anew_is_fetched_and_masked_only_if_it_changed(memor
 
 
 @pytest.mark.parametrize("ending", ["fits", "fits.gz"])
-def test_a_cleaned_copy_elsewhere_is_finished_as_well(ending, memory, model, tmp_path):
+def test_a_finished_remote_cleaned_copy_is_kept(ending, memory, model, tmp_path):
     fits.writeto(tmp_path / f"a.{ending}", sky(SHAPE))
     memory.put_file(str(tmp_path / f"a.{ending}"), f"/night/a.{ending}")
     arguments = ("mask", f"memory://night/a.{ending}", "-m", model, "--clean")
@@ -147,7 +143,7 @@ def test_a_cleaned_copy_elsewhere_is_finished_as_well(ending, memory, model, tmp
     assert "up to date" in run(*arguments).stdout
 
 
-def test_an_object_is_changed_only_when_told(memory, model, monkeypatch):
+def test_a_remote_input_is_changed_only_in_place(memory, model, monkeypatch):
     before = memory.cat("/night/0.fits")
     refused = run("mask", "memory://night/0.fits", "-m", model, "-o", "memory://night/0.fits", "--overwrite")
     assert refused.exit_code == 1
@@ -156,18 +152,18 @@ def test_an_object_is_changed_only_when_told(memory, model, monkeypatch):
         in refused.stderr
     )
     assert memory.cat("/night/0.fits") == before
-    fetched = watched(monkeypatch, "get_file")
+    fetched = record_calls(monkeypatch, "get_file")
     for said in ("pixels hit", "up to date"):
         assert said in run("mask", "memory://night/0.fits", "-m", model, "--in-place").stdout
     assert len(fetched) == 1
-    np.testing.assert_array_equal(mask_in(memory, "/night/0.fits"), hit(SHAPE))
+    np.testing.assert_array_equal(read_remote_mask(memory, "/night/0.fits"), hit(SHAPE))
     other = run("mask", "memory://night/0.fits", "-m", model, "--in-place", "--grow", 1)
     assert other.exit_code == 1
     assert "error: memory://night/0.fits: it has masks by cosmicgate already" in other.stderr
 
 
 @pytest.mark.parametrize("content", [b"somebody's notes", frame_bytes(), frame_bytes()[:2000]])
-def test_what_is_no_product_is_replaced_only_when_told(content, memory, model):
+def test_an_unknown_remote_file_is_replaced_only_under_overwrite(content, memory, model):
     memory.pipe("/masks/0_crmask.fits", content)
     arguments = ("mask", "memory://night/0.fits", "-m", model, "-o", "memory://masks")
     refused = run(*arguments)
@@ -175,13 +171,13 @@ def test_what_is_no_product_is_replaced_only_when_told(content, memory, model):
     assert "memory://masks/0_crmask.fits exists and is not a known output of cosmicgate; --overwrite" in refused.stderr
     assert memory.cat("/masks/0_crmask.fits") == content
     assert run(*arguments, "--overwrite").exit_code == 0
-    np.testing.assert_array_equal(mask_in(memory, "/masks/0_crmask.fits"), hit(SHAPE))
+    np.testing.assert_array_equal(read_remote_mask(memory, "/masks/0_crmask.fits"), hit(SHAPE))
 
 
-# ---------------------------------------------------------------------------------------------- when it goes wrong
+# ---------------------------------------------------------------------------------------------------------- errors
 
 
-def test_a_bad_object_is_named_and_the_others_go_on(memory, model, tmp_path):
+def test_a_bad_remote_file_is_named_and_the_others_are_masked(memory, model, tmp_path):
     memory.pipe("/night/1.fits", memory.cat("/night/1.fits")[:4000])
     memory.pipe("/night/folder.fits/x", b"x")
     (tmp_path / "list").write_text(
@@ -199,13 +195,13 @@ def test_a_bad_object_is_named_and_the_others_go_on(memory, model, tmp_path):
     assert memory.exists("/night/0_crmask.fits")
 
 
-class Breaking:
-    """A connection that breaks so many times in the middle of a file."""
+class BreakingConnection:
+    """Break the connection in the middle of a file, a number of times."""
 
     def __init__(self, monkeypatch, name, times):
         self.tried, before = 0, getattr(MemoryFileSystem, name)
 
-        def breaks(files, source, target, **more):
+        def transfer_or_break(files, source, target, **more):
             before(files, source, target, **more)
             self.tried += 1
             if self.tried <= times:
@@ -215,23 +211,23 @@ class Breaking:
                 files.store[files._strip_protocol(target)].truncate(3000)
                 raise ConnectionResetError(104, "Connection reset by peer")
 
-        monkeypatch.setattr(MemoryFileSystem, name, breaks)
+        monkeypatch.setattr(MemoryFileSystem, name, transfer_or_break)
 
 
 @pytest.mark.parametrize("name", ["get_file", "put_file"])
-def test_a_connection_that_breaks_is_tried_again(name, memory, model, monkeypatch):
-    breaking = Breaking(monkeypatch, name, object_stores.ATTEMPTS - 1)
+def test_a_broken_connection_is_retried(name, memory, model, monkeypatch):
+    breaking = BreakingConnection(monkeypatch, name, object_stores.ATTEMPTS - 1)
     assert run("mask", "memory://night/0.fits", "-m", model).exit_code == 0
     assert breaking.tried == object_stores.ATTEMPTS
-    np.testing.assert_array_equal(mask_in(memory, "/night/0_crmask.fits"), hit(SHAPE))
+    np.testing.assert_array_equal(read_remote_mask(memory, "/night/0_crmask.fits"), hit(SHAPE))
     assert len(memory.ls("/night")) == 3
 
 
 @pytest.mark.parametrize(
     ("name", "said"), [("get_file", "received 3000 of 14400 bytes"), ("put_file", "Connection reset")]
 )
-def test_a_connection_that_stays_broken_is_named_and_leaves_nothing_half(name, said, memory, model, monkeypatch):
-    breaking = Breaking(monkeypatch, name, object_stores.ATTEMPTS)
+def test_a_connection_that_stays_broken_is_an_error_without_a_partial_file(name, said, memory, model, monkeypatch):
+    breaking = BreakingConnection(monkeypatch, name, object_stores.ATTEMPTS)
     done = run("mask", "memory://night/", "-m", model)
     assert done.exit_code == 1
     (line,) = done.stderr.splitlines()
@@ -250,7 +246,7 @@ def test_a_connection_that_stays_broken_is_named_and_leaves_nothing_half(name, s
         (type("NoCredentialsError", (Exception,), {})("Unable to locate credentials"), "Unable to locate credentials"),
     ],
 )
-def test_what_stays_as_it_is_is_not_tried_again(error, said, memory, monkeypatch):
+def test_permanent_errors_are_not_retried(error, said, memory, monkeypatch):
     url, calls = Url("memory://night/0.fits"), []
     monkeypatch.setattr(
         MemoryFileSystem, "info", lambda self, path, **_: (_ for _ in ()).throw(calls.append(path) or error)
@@ -262,15 +258,15 @@ def test_what_stays_as_it_is_is_not_tried_again(error, said, memory, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("info", "expected"),
     [
         ({"ETag": '"1"', "size": 5, "LastModified": "now"}, '5 "1"'),
         ({"ETag": 'W/"1"', "Last-Modified": "then", "size": 5}, "5 then"),
         ({"size": 5}, ""),
     ],
 )
-def test_versions_are_told_apart_by_checksum_or_time(told, expected):
-    assert version(told) == expected
+def test_the_version_of_a_remote_file_is_its_checksum_or_time(info, expected):
+    assert version(info) == expected
 
 
 @pytest.mark.parametrize(
@@ -285,28 +281,28 @@ def test_versions_are_told_apart_by_checksum_or_time(told, expected):
         (["memory://night/", "-o", "memory://one.fits"], "would be the output of"),
     ],
 )
-def test_urls_that_cannot_be_meant_are_wrong_arguments(arguments, sentence, memory, model, monkeypatch):
+def test_invalid_urls_are_invalid_arguments(arguments, sentence, memory, model, monkeypatch):
     monkeypatch.setitem(sys.modules, "s3fs", None)
     monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)  # if another test used it
     monkeypatch.setitem(sys.modules["fsspec.registry"]._registry, "ftp", MemoryFileSystem)
     done = run("mask", *arguments, "-m", model)
     assert done.exit_code == 2
-    assert sentence in " ".join(done.output.replace("│", " ").split())
+    assert sentence in output_text(done)
 
 
-def test_without_fsspec_it_is_said_what_is_missing(model, monkeypatch):
+def test_without_fsspec_the_command_says_what_to_install(model, monkeypatch):
     monkeypatch.setitem(sys.modules, "fsspec", None)
     done = run("mask", "s3://b/a.fits", "-m", model)
     assert done.exit_code == 2
-    assert "pip install 'cosmicgate[s3]'" in " ".join(done.output.split())
+    assert "pip install 'cosmicgate[s3]'" in output_text(done)
 
 
-# ------------------------------------------------------------------------------------------------------------ the web
+# -------------------------------------------------------------------------------------------------------------- HTTP
 
 
 @pytest.fixture
-def web(tmp_path):
-    """Serve a folder with a night of three frames; return the URL of the night."""
+def http_folder(tmp_path):
+    """Serve a folder with three frames by HTTP; return its URL."""
     (tmp_path / "web" / "night").mkdir(parents=True)
     for number in range(3):
         (tmp_path / "web" / "night" / f"{number}.fits").write_bytes(frame_bytes(number))
@@ -317,35 +313,39 @@ def web(tmp_path):
         server.shutdown()
 
 
-def test_a_folder_of_the_web_is_read(web, temporary, model, tmp_path):
+def test_an_http_folder_is_read(http_folder, temporary, model, tmp_path):
     pytest.importorskip("aiohttp", reason="https:// needs the extra s3")
     for said in ("pixels hit", "up to date"):
-        done = run("mask", web, f"{web}none.fits", "-m", model, "-o", tmp_path / "out")
+        done = run("mask", http_folder, f"{http_folder}none.fits", "-m", model, "-o", tmp_path / "out")
         assert done.exit_code == 1
         assert done.stdout.count(said) == 3, done.output
-        assert done.stderr.startswith(f"error: no such FITS file: {web}none.fits")
+        assert done.stderr.startswith(f"error: no such FITS file: {http_folder}none.fits")
     np.testing.assert_array_equal(read_mask(tmp_path / "out" / "2_crmask.fits"), hit(SHAPE))
     assert not list(temporary.iterdir())
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
-def test_a_run_that_is_stopped_or_killed_leaves_no_temporary_files(name, web, temporary, model, tmp_path, monkeypatch):
+def test_a_stopped_or_killed_run_leaves_no_temporary_files_in_the_end(
+    name, http_folder, temporary, model, tmp_path, monkeypatch
+):
     pytest.importorskip("aiohttp", reason="https:// needs the extra s3")
-    stopped = start_process("mask", web, "-m", model, "-o", tmp_path / "out", code=SELF_SIGNAL.format(signal=name))
+    stopped = start_process(
+        "mask", http_folder, "-m", model, "-o", tmp_path / "out", code=SELF_SIGNAL.format(signal=name)
+    )
     stopped.communicate()
     assert stopped.returncode == {"SIGTERM": 130, "SIGKILL": -signal.SIGKILL}[name]
     assert [path.name for path in (tmp_path / "out").glob("[!.]*")] == ["0_crmask.fits"]
     left = list(temporary.iterdir())
-    assert len(left) == (name == "SIGKILL"), "it was not killed while it worked"
+    assert len(left) == (name == "SIGKILL"), "it was not killed while it masked a file"
     for folder in left:
         os.utime(folder, (0, time.time() - 2 * temporary_folder.STALE_AFTER_S))
-    again = run("mask", web, "-m", model, "-o", tmp_path / "out")
+    again = run("mask", http_folder, "-m", model, "-o", tmp_path / "out")
     assert again.exit_code == 0
     assert again.stdout.count("up to date") == 1
     assert not list(temporary.iterdir())
 
 
-def test_a_temporary_folder_in_which_somebody_works_stays(temporary):
+def test_a_temporary_folder_in_use_is_kept(temporary):
     with temporary_folder.temporary_folder() as folder:
         os.utime(folder, (0, 0))
         with temporary_folder.temporary_folder():
