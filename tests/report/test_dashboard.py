@@ -1,4 +1,4 @@
-"""What dashboards show: every detector under the same keys, and a workspace and a report of exactly those."""
+"""Test what is logged to W&B, TensorBoard and CSV, and that dashboards show exactly the logged keys."""
 
 import csv
 import os
@@ -29,16 +29,16 @@ NODE = {
 }
 
 
-def test_a_training_is_told_apart_by_what_its_configuration_says():
+def test_tags_of_a_run_come_from_its_configuration():
     config = {"name": "att_deepcr", "seed": 3, "model": {"norm": "batch", "gate": True, "depth": 3}}
     config |= {"data": {"name": "decam", "contamination": {"_target_": "cosmicgate.data.contamination.PhysicalRecipe"}}}
     assert run_tags(run_metadata(config)) == [
         *("model=att_deepcr", "norm=batch", "gate=true", "data=decam", "contamination=physical", "seed=3")
     ]
-    assert run_metadata({"model": {}, "title": "small"}) == {}, "a checkpoint that says little"
+    assert run_metadata({"model": {}, "title": "small"}) == {}, "an incomplete configuration"
 
 
-def test_every_detector_has_the_same_keys_and_no_unknown_score_is_logged():
+def test_all_detectors_log_the_same_keys_and_no_undefined_scores():
     network, classical = (
         wandb_charts.scores(result_row()),
         wandb_charts.scores(result_row("LACosmic", points=12, trained_on=None)),
@@ -49,22 +49,21 @@ def test_every_detector_has_the_same_keys_and_no_unknown_score_is_logged():
     assert network["test/decam/hit_false_per_megapixel"] == 3.25
     assert network["test/decam/hit_recall_length_1-2"] == 0.75
     assert network["test/decam/hit_recall_snr_under_5"] == 0.75
-    assert "test/decam/hit_recall_length_from_3" not in network, "there was no such hit"
+    assert "test/decam/hit_recall_length_from_3" not in network, "no hit has this length"
     assert "test/decam/precision_at_tpr_95pct" not in network
     assert not [key for key, value in network.items() if not np.isfinite(value)]
 
 
-def test_a_curve_has_no_point_without_a_logarithm():
+def test_a_curve_leaves_out_points_without_a_logarithm():
     table = roc_chart([0.0, 1e-4, None, 1.0], [0.1, 0.9, 0.95, None], "ROC").table
     assert table.data == [[1e-4, 0.9, -4.0]]
 
 
-def test_masks_lie_over_the_image_as_what_they_are():
+def test_mask_overlays_encode_found_missed_and_false_pixels():
     truth = np.array([[SKY, SKY, CORE, CORE, RING, RING, IGNORED, IGNORED]], np.uint8)
     mask = np.array([[0, 1, 0, 1, 0, 1, 0, 1]], bool)
     picture = overlay(np.arange(8.0)[None], truth, mask, "a row")
-    laid = {name: layer._val["mask_data"] if hasattr(layer, "_val") else None for name, layer in picture._masks.items()}
-    assert set(laid) == {"truth", "mask"}
+    assert set(picture._masks) == {"truth", "mask"}
     files = {name: layer._path for name, layer in picture._masks.items()}
     verdict = np.rint(255 * matplotlib.image.imread(files["mask"])).astype(int)
     assert verdict.ravel().tolist() == [0, FALSE, MISSED, FOUND, MISSED, FOUND, 0, 0]
@@ -72,15 +71,15 @@ def test_masks_lie_over_the_image_as_what_they_are():
 
 
 @pytest.fixture
-def nobody(monkeypatch, tmp_path):
-    """No login, and no setting of W&B before or after."""
+def no_login(monkeypatch, tmp_path):
+    """Remove the login and all settings of W&B."""
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
-def test_each_row_of_an_evaluation_is_a_run_of_its_own_and_stays_it(nobody, tmp_path):
+def test_each_row_of_an_evaluation_is_one_wandb_run_also_when_repeated(no_login, tmp_path):
     mean = result_row("deepCR, mean of 2 seeds", curves=None)
     rows = [result_row(), result_row(test_set="cutouts", data_origin="real"), mean]
     for _ in range(2):
@@ -100,14 +99,14 @@ def test_each_row_of_an_evaluation_is_a_run_of_its_own_and_stays_it(nobody, tmp_
     assert {"test/decam/f1", "test/cutouts/f1"} <= logged_keys(offline_records(folders[0]))
 
 
-def test_an_evaluation_names_the_loggers_to_which_it_can_write():
+def test_an_unsupported_logger_of_an_evaluation_is_refused():
     assert wandb_charts.check_logger(None) is None
     assert wandb_charts.check_logger(NODE) == "wandb"
     with pytest.raises(ConfigError, match="CSVLogger, expected logger=wandb, logger=tensorboard, logger=csv or none"):
         wandb_charts.check_logger({"_target_": "pytorch_lightning.loggers.CSVLogger"})
 
 
-def test_tensorboard_gets_a_folder_for_each_detector(tmp_path):
+def test_tensorboard_has_a_folder_for_each_detector(tmp_path):
     pytest.importorskip("tensorboard")
     node = {"_target_": "cosmicgate.training.loggers.tensorboard_logger", "folder": str(tmp_path)}
     wandb_charts.show_evaluation(node, [result_row(), result_row("deepCR")], [], [], tmp_path)
@@ -116,9 +115,9 @@ def test_tensorboard_gets_a_folder_for_each_detector(tmp_path):
     assert all(list(folder.glob("events*")) for folder in folders)
 
 
-# wandb-workspaces 0.4 is written for pydantic's first version, whose decorators warn.
+# wandb-workspaces 0.4 uses decorators of pydantic 1, which warn.
 @pytest.mark.filterwarnings("ignore:Pydantic V1 style")
-def test_the_dashboard_shows_keys_that_runs_log(nobody, monkeypatch, tmp_path, capsys):
+def test_the_dashboard_shows_only_keys_that_runs_log(no_login, monkeypatch, tmp_path, capsys):
     from cosmicgate.report import dashboard
 
     rows = [
@@ -153,9 +152,9 @@ def test_the_dashboard_shows_keys_that_runs_log(nobody, monkeypatch, tmp_path, c
     assert "about.detector" in repr(sweep), "network and variant, without the seed"
 
 
-# It warns of what csv_logger prevents; train.py leaves the warning out.
+# Lightning warns that files may be overwritten, which csv_logger prevents; train.py silences it too.
 @pytest.mark.filterwarnings("ignore:Experiment logs directory")
-def test_a_resumed_run_keeps_the_lines_of_its_csv(tmp_path):
+def test_a_resumed_run_keeps_the_rows_of_its_csv(tmp_path):
     first = csv_logger(str(tmp_path))
     first.log_metrics({"epoch": 0, "val/loss": 0.5}, step=0)
     first.save()
@@ -169,20 +168,20 @@ def test_a_resumed_run_keeps_the_lines_of_its_csv(tmp_path):
     ]
 
 
-def test_every_training_leaves_a_csv_whatever_its_logger_is(tmp_path):
+def test_every_training_writes_a_csv_beside_its_logger(tmp_path):
     alone = csv_logger(str(tmp_path))
     assert with_csv_logger(alone, tmp_path) == [alone]
     beside = with_csv_logger(tensorboard_logger(str(tmp_path)), tmp_path)
     assert [type(logger).__name__ for logger in beside] == ["TensorBoardLogger", "CSVLogger"]
 
 
-def test_tensorboard_that_is_missing_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr("pytorch_lightning.loggers.tensorboard.TensorBoardLogger.__init__", missing)
+def test_a_missing_tensorboard_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr("pytorch_lightning.loggers.tensorboard.TensorBoardLogger.__init__", raise_missing)
     with pytest.raises(ImportError, match="pip install tensorboard"):
         tensorboard_logger(str(tmp_path))
 
 
-def missing(*_, **__):
+def raise_missing(*_, **__):
     raise ModuleNotFoundError("no tensorboard")
 
 
@@ -194,13 +193,13 @@ def test_tensorboard_writes_events_into_the_run_folder(tmp_path):
     assert list(tmp_path.glob("events.out.tfevents.*"))
 
 
-def test_rows_behind_a_checkpoint_are_taken_back_and_a_missing_one_is_added(tmp_path):
+def test_rewinding_the_csv_removes_later_rows_and_adds_a_missing_one(tmp_path):
     logger = csv_logger(str(tmp_path))
     for step in range(4):
         logger.log_metrics({"train/loss_step": float(step)}, step=step)
     logger.save()
     with (tmp_path / "metrics.csv").open("a") as file:
-        file.write("4,")  # cut short by a kill
+        file.write("4,")  # a row truncated by a kill
     resumed = csv_logger(str(tmp_path))
     resumed.experiment.rewind(2, {"train/loss_epoch": 0.25, "epoch": 0})
     resumed.experiment.rewind(2, {"train/loss_epoch": 0.25, "epoch": 0})
@@ -215,7 +214,7 @@ def test_rows_behind_a_checkpoint_are_taken_back_and_a_missing_one_is_added(tmp_
     ]
 
 
-def test_a_key_that_is_none_is_named_and_the_run_is_logged_offline(monkeypatch, caplog):
+def test_an_invalid_api_key_is_reported_and_the_run_is_offline(monkeypatch, caplog):
     def refused(**_):
         raise wandb.errors.AuthenticationError("WANDB_API_KEY invalid: API key must have 40+ characters, has 5.")
 
@@ -225,7 +224,7 @@ def test_a_key_that_is_none_is_named_and_the_run_is_logged_offline(monkeypatch, 
     assert "no login at W&B (WANDB_API_KEY invalid" in caplog.text
 
 
-def test_a_server_that_does_not_answer_leaves_a_run_offline(monkeypatch, caplog, tmp_path):
+def test_an_unreachable_server_leaves_a_run_offline(monkeypatch, caplog, tmp_path):
     from pytorch_lightning.loggers import WandbLogger
 
     def refused(logger):
@@ -242,7 +241,7 @@ def test_a_server_that_does_not_answer_leaves_a_run_offline(monkeypatch, caplog,
         wandb_logger("p", str(tmp_path), offline=False)
 
 
-def test_a_home_that_cannot_be_written_is_not_needed(monkeypatch, tmp_path):
+def test_wandb_works_without_a_writable_home(monkeypatch, tmp_path):
     for variable in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(variable, "")
         monkeypatch.delenv(variable)

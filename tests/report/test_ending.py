@@ -1,4 +1,4 @@
-"""A training ends with a short table: its network beside other detectors, on the same frames."""
+"""Test the table at the end of a training, which compares its network with other detectors on the same frames."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ from helpers.fake_detectors import BrightnessLogits, BrightnessMasks
 from helpers.train_command import TINY
 
 FAST = ("trainer=smoke", *TINY, "model=deepcr", "model.channels=4", "beside=[astroscrappy]", "logger=csv")
-# Stands before a program and hides a package from it.
+# Code of sitecustomize.py that hides a package from a program.
 HIDDEN = """
 import importlib.metadata, sys
 sys.modules["astroscrappy"] = None
@@ -33,18 +33,18 @@ importlib.metadata.Distribution.from_name = staticmethod(from_name)
 
 @pytest.fixture(scope="module")
 def run(command, tmp_path_factory):
-    """A finished training, and what it printed."""
+    """Train a small network; return the run folder and the printed text."""
     folder = tmp_path_factory.mktemp("beside") / "run"
     done = command("train.py", *FAST, f"data.root={command.data}", f"hydra.run.dir={folder}")
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
 
 
-def rows_of(folder):
+def result_rows(folder):
     return json.loads((folder / "results.json").read_text())["rows"]
 
 
-def test_a_training_ends_with_a_table_and_what_to_do_next(run):
+def test_a_training_ends_with_a_table_and_the_next_command(run):
     folder, out = run
     lines = out.splitlines()
     head = next(number for number, line in enumerate(lines) if line.startswith("decam (simulated): 1 frames, "))
@@ -52,7 +52,7 @@ def test_a_training_ends_with_a_table_and_what_to_do_next(run):
     assert lines[head + 1].split("  ")[-1].strip() == "Hits found (%)"
     table = {line[:22].strip(): line[22:].split() for line in lines[head + 2 : head + 4]}
     assert list(table) == ["deepCR", "Astro-SCRAPPY (fair)"]
-    for row in rows_of(folder):
+    for row in result_rows(folder):
         tpr, f1, found = table[DetectorRecord(**row["detector"]).name]
         assert tpr == f"{100 * row['dilated']['tpr_at_fpr_0.01pct']:.2f}"
         assert (f1, found) == (f"{row['dilated']['f1']:.4f}", f"{100 * row['per_hit']['recall']:.2f}")
@@ -70,20 +70,20 @@ def test_a_training_ends_with_a_table_and_what_to_do_next(run):
 
 
 @pytest.mark.slow
-def test_the_rows_are_those_of_an_evaluation_of_the_same_detectors(command, run, tmp_path):
+def test_the_rows_equal_those_of_an_evaluation_of_the_same_detectors(command, run, tmp_path):
     folder, _ = run
     both = (f"checkpoint={folder}", "detector=[checkpoint,astroscrappy]", "picture=false")
     done = command("evaluate.py", *both, f"hydra.run.dir={tmp_path}/both")
     assert done.returncode == 0, done.stderr
-    assert rows_of(tmp_path / "both") == rows_of(folder)
+    assert result_rows(tmp_path / "both") == result_rows(folder)
     assert "Astro-SCRAPPY (fair)" in done.stdout
-    assert "not compared" not in done.stdout, "there is one network"
+    assert "not compared" not in done.stdout, "there is only one network"
 
 
 @pytest.mark.slow
-def test_stopped_among_the_detectors_beside_it_a_training_is_not_repeated(command, run):
+def test_a_run_stopped_while_other_detectors_are_scored_does_not_train_again(command, run):
     folder, out = run
-    before, trained = rows_of(folder), (folder / "checkpoints" / "last.ckpt").stat().st_mtime_ns
+    before, trained = result_rows(folder), (folder / "checkpoints" / "last.ckpt").stat().st_mtime_ns
     frames = sorted((folder / "frames").iterdir(), key=lambda path: path.stat().st_mtime_ns)
     assert len(frames) == 2
     frames[-1].unlink()
@@ -92,12 +92,12 @@ def test_stopped_among_the_detectors_beside_it_a_training_is_not_repeated(comman
     assert done.returncode == 0, done.stderr
     assert "epoch 1" not in done.stdout
     assert done.stdout.splitlines()[-6:] == out.splitlines()[-6:]
-    assert rows_of(folder) == before
+    assert result_rows(folder) == before
     assert (folder / "checkpoints" / "last.ckpt").stat().st_mtime_ns == trained
 
 
 @pytest.mark.slow
-def test_without_the_package_the_table_says_so_and_the_training_succeeds(command, run, tmp_path):
+def test_a_missing_package_is_reported_and_the_training_succeeds(command, run, tmp_path):
     (tmp_path / "hidden").mkdir()
     (tmp_path / "hidden" / "sitecustomize.py").write_text(HIDDEN)
     before = dict(command.environment)
@@ -110,18 +110,18 @@ def test_without_the_package_the_table_says_so_and_the_training_succeeds(command
     assert done.returncode == 0, done.stderr
     missing = "astroscrappy is not installed; to install it: pip install 'cosmicgate[train]'"
     assert f"left out astroscrappy: Astro-SCRAPPY: the package {missing}" in done.stdout
-    assert [row["detector"]["model"] for row in rows_of(tmp_path / "run")] == ["deepCR"]
+    assert [row["detector"]["model"] for row in result_rows(tmp_path / "run")] == ["deepCR"]
 
 
 @pytest.mark.slow
-def test_the_jobs_of_a_sweep_are_tested_alone(command, tmp_path):
+def test_the_jobs_of_a_sweep_score_no_other_detectors(command, tmp_path):
     done = command("train.py", "-m", *FAST, "seed=0", f"data.root={command.data}", f"hydra.sweep.dir={tmp_path}")
     assert done.returncode == 0, done.stderr
     (folder,) = (path.parent for path in tmp_path.glob("*/results.json"))
-    assert [row["detector"]["model"] for row in rows_of(folder)] == ["deepCR"]
+    assert [row["detector"]["model"] for row in result_rows(folder)] == ["deepCR"]
 
 
-def test_a_name_that_is_none_stops_before_anything_is_made(command, tmp_path):
+def test_an_unknown_detector_name_stops_before_data_are_simulated(command, tmp_path):
     where = (f"data.root={tmp_path}/data", f"hydra.run.dir={tmp_path}/run")
     done = command("train.py", *FAST, "beside=[nobody]", *where)
     assert done.returncode == 1
@@ -129,7 +129,7 @@ def test_a_name_that_is_none_stops_before_anything_is_made(command, tmp_path):
     assert not (tmp_path / "data").exists()
 
 
-def test_a_detector_beside_may_fail_and_the_network_may_not(make_test_set, tmp_path):
+def test_a_failure_of_another_detector_is_recorded_and_one_of_the_network_raised(make_test_set, tmp_path):
     frames, missing = [make_test_set(2)], [{"detector": "gone", "reason": "no ink"}]
     broken = BrightnessLogits("Broken", blur=1.0, fail={1: RuntimeError("no ink")})
     content = score_training(BrightnessLogits(), [broken, BrightnessMasks()], missing, frames, tmp_path / "kept")
@@ -140,7 +140,7 @@ def test_a_detector_beside_may_fail_and_the_network_may_not(make_test_set, tmp_p
         score_training(BrightnessLogits(fail={1: RuntimeError("no ink")}), [], [], frames, tmp_path / "other")
 
 
-def test_the_table_says_what_counts_as_hit_and_gives_intervals(make_test_set, tmp_path, caplog):
+def test_the_table_states_the_positives_and_gives_intervals(make_test_set, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     with_ring = make_test_set(3)
     frames = []
@@ -157,11 +157,11 @@ def test_the_table_says_what_counts_as_hit_and_gives_intervals(make_test_set, tm
     assert "core pixels are positives, the truth has no ring" in lines[heads[1]]
     low, high = rows[0]["intervals"]["dilated"]["tpr_at_fpr_0.01pct"]
     assert f"[{100 * low:.2f}, {100 * high:.2f}]" in lines[heads[0] + 2]
-    assert len({len(line) for line in lines[heads[0] + 1 : heads[0] + 4]}) == 1, "columns stand below each other"
+    assert len({len(line) for line in lines[heads[0] + 1 : heads[0] + 4]}) == 1, "columns are aligned"
     assert lines[-1] == f"picture  {tmp_path}/masks_g.png and 1 more"
 
 
-def test_a_card_takes_no_score_of_a_detector_beside(tmp_path):
+def test_a_model_card_has_scores_of_its_own_network_only(tmp_path):
     network = load("general", check=False).network
     intervals = {part: {} for part in ("dilated", "core")}
     about = {"test_set": "decam", "data_origin": "simulated", "intervals": intervals}

@@ -1,4 +1,4 @@
-"""The page of finished runs: whole in one file, readable without a mouse, an eye or a network."""
+"""Test the HTML page of finished runs: one self-contained file, accessible by keyboard and screen reader."""
 
 import itertools
 import json
@@ -19,7 +19,7 @@ from cosmicgate.report.runs import find_runs, together
 from helpers.result_rows import SCORES, difference_entry, result_row, write_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-# Of a page that is to be looked at, and of nothing else: no update, no account, no name is looked up.
+# The browser only shows the page: no updates, no account, no name look-ups.
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -30,7 +30,7 @@ EMPTY = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta"}
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory) -> Path:
-    """The page of three runs: one seed each of a network, and an evaluation."""
+    """Write the page of three runs: two seeds of a network, and an evaluation."""
     home = tmp_path_factory.mktemp("page")
     better = SCORES | {"f1": 0.99, "fdr": 0.01}
     for seed in (0, 1):
@@ -47,7 +47,7 @@ def page(tmp_path_factory) -> Path:
 
 
 class Structure(HTMLParser):
-    """What an accessibility check asks of a page."""
+    """Parse the tags and the nesting of a page for checks of accessibility."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -77,22 +77,20 @@ def structure(page) -> Structure:
     return Structure(page.read_text())
 
 
-def test_the_page_is_well_formed_and_names_its_parts(structure):
+def test_the_page_is_well_formed_with_landmarks_and_ordered_headings(structure):
     assert not structure.faults
     assert not structure.open
     assert structure.all("html")[0]["lang"] == "en"
     for landmark in ("header", "nav", "main", "footer", "title", "h1"):
         assert len(structure.all(landmark)) == 1, landmark
     first_link = structure.all("a")[0]
-    assert first_link["href"] == f"#{structure.all('main')[0]['id']}", (
-        "the first stop of the keyboard skips the contents"
-    )
+    assert first_link["href"] == f"#{structure.all('main')[0]['id']}", "the first link skips the table of contents"
     headings = [int(tag[1]) for tag, _ in structure.tags if re.fullmatch("h[1-6]", tag)]
     assert headings[0] == 1
-    assert all(after <= before + 1 for before, after in itertools.pairwise(headings)), "no level is left out"
+    assert all(after <= before + 1 for before, after in itertools.pairwise(headings)), "no heading level is skipped"
 
 
-def test_every_name_is_given_once_and_every_reference_leads_somewhere(structure, page):
+def test_ids_are_unique_and_all_links_have_targets(structure, page):
     ids = [attributes["id"] for _, attributes in structure.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     for _, attributes in structure.tags:
@@ -105,9 +103,9 @@ def test_every_name_is_given_once_and_every_reference_leads_somewhere(structure,
     assert len([link for link in structure.all("a") if link["href"].endswith("results.json")]) == 3
 
 
-def test_every_picture_is_told_in_words_and_is_in_the_page(structure):
+def test_every_picture_is_embedded_and_has_a_text_alternative(structure):
     pictures = structure.all("img")
-    assert len(pictures) == 2 * 3 + 3 + 1, "curves under both conventions and recall of two sets, masks, trainings"
+    assert len(pictures) == 2 * 3 + 3 + 1, "curves by both conventions and recall of two sets, masks, training curves"
     for picture in pictures:
         assert len(picture["alt"]) > 40
         assert picture["src"].startswith("data:image/png;base64,")
@@ -122,17 +120,17 @@ def test_every_picture_is_told_in_words_and_is_in_the_page(structure):
     assert "att, seed=1 0.2 in epoch 1" in trainings
 
 
-def test_tables_have_captions_and_scopes_and_can_be_scrolled_by_keyboard(structure):
+def test_tables_have_captions_and_scopes_and_scroll_by_keyboard(structure):
     assert len(structure.all("caption")) == len(structure.all("table"))
     assert all(attributes.get("scope") in ("col", "row") for attributes in structure.all("th"))
     rows = [at for at, (tag, _) in enumerate(structure.tags) if tag == "tr"]
-    assert all(structure.tags[at + 1][0] == "th" for at in rows), "each line begins with the name of its row"
+    assert all(structure.tags[at + 1][0] == "th" for at in rows), "each row begins with its header"
     regions = [attributes for attributes in structure.all("div") if attributes.get("class") == "scroll"]
     assert len(regions) == len(structure.all("table"))
     assert all(r["role"] == "region" and r["tabindex"] == "0" and r["aria-labelledby"] for r in regions)
 
 
-def test_words_and_the_focus_stand_out_from_the_paper_by_day_and_by_night(page):
+def test_text_and_focus_have_enough_contrast_in_both_themes(page):
     themes = re.findall(r":root { ([^}]+) }", page.read_text())
     assert len(themes) == 2
     for theme in themes:
@@ -143,10 +141,10 @@ def test_words_and_the_focus_stand_out_from_the_paper_by_day_and_by_night(page):
             light[name] = 0.05 + 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
         for name in ("ink", "quiet", "link", "focus"):
             low, high = sorted((light[name], light["paper"]))
-            assert high / low > 4.5, f"WCAG asks for 4.5 of {name}, which has {high / low:.1f}"
+            assert high / low > 4.5, f"WCAG requires a contrast of 4.5, {name} has {high / low:.1f}"
 
 
-def test_nothing_is_fetched_and_nothing_runs(structure, page):
+def test_the_page_loads_no_resources_and_runs_no_scripts(structure, page):
     assert not structure.all("script", "iframe", "object", "embed", "video", "audio", "base")
     for _, attributes in structure.tags:
         assert not [name for name in attributes if name.startswith("on")]
@@ -154,10 +152,10 @@ def test_nothing_is_fetched_and_nothing_runs(structure, page):
     text = page.read_text()
     assert "url(" not in text
     assert "@import" not in text
-    assert "default-src 'none'" in text, "the browser itself is told to fetch nothing"
+    assert "default-src 'none'" in text, "the policy forbids loading resources"
 
 
-def test_classes_of_telescopes_share_a_table_and_a_detector_its_colour(tmp_path, monkeypatch):
+def test_telescope_classes_share_a_table_and_detectors_keep_their_colours(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(
         "cosmicgate.report.figures.curves.recall_figure",
@@ -167,16 +165,15 @@ def test_classes_of_telescopes_share_a_table_and_a_detector_its_colour(tmp_path,
     write_run(tmp_path / "lco", silent, result_row(test_set="lco_0m4"), result_row(test_set="lco_1m0"))
     pages.main([str(tmp_path / "lco"), "-o", str(tmp_path / "report.html")])
     assert "By class of telescope: lco (simulated)" in (tmp_path / "report.html").read_text()
-    assert drawn == [[("deepCR", 0), ("Att Cosmic-CoNN", 1)]] * 2, "places of all rows, as in the curves"
+    assert drawn == [[("deepCR", 0), ("Att Cosmic-CoNN", 1)]] * 2, "the colours of the curves"
 
 
-def test_what_runs_say_is_text_and_not_markup(page):
-    text = page.read_text()
-    for said in ("title: &lt;deepCR &amp; friends&gt;", "- a &lt; b", "no &lt;weights&gt;"):
-        assert said in text
+def test_text_of_runs_is_escaped(page):
+    for text in ("title: &lt;deepCR &amp; friends&gt;", "- a &lt; b", "no &lt;weights&gt;"):
+        assert text in page.read_text()
 
 
-def test_the_best_value_is_marked_in_words_and_the_published_is_not_judged():
+def test_the_best_value_is_marked_and_published_values_are_not_compared():
     rows = [
         result_row("deepCR"),
         result_row("Att deepCR", dilated=SCORES | {"f1": 0.98, "fdr": 0.01}),
@@ -187,13 +184,15 @@ def test_the_best_value_is_marked_in_words_and_the_published_is_not_judged():
     assert table.heads[3:5] == ["F1", "F1, published"]
     assert [line[3].best for line in table.lines] == [False, True, False]
     assert [line[table.heads.index("FDR")].best for line in table.lines] == [False, True, False]
-    assert all(isinstance(line[column], str) for line in table.lines for column in (2, 4)), "they are not compared"
+    assert all(isinstance(line[column], str) for line in table.lines for column in (2, 4)), (
+        "names and published values are not compared"
+    )
     one = tables.tables_of(rows[:1], "dilated")[0]
-    assert not any(cell.best for cell in one.lines[0] if isinstance(cell, tables.Cell)), "nothing to compare it with"
+    assert not any(cell.best for cell in one.lines[0] if isinstance(cell, tables.Cell)), "a single row is not compared"
     assert (one.lines[0][2].text, one.lines[0][2].note) == ("97.69", "[97.00, 98.00]")
 
 
-def test_a_mean_of_seeds_on_one_frame_has_no_interval_and_a_table_all_the_same():
+def test_a_mean_of_seeds_on_one_frame_is_shown_without_an_interval():
     spread = {"dilated": {key: [0.97, 0.98] for key in SCORES}}
     rows = [
         result_row("deepCR, mean of 2 seeds", spread=spread, intervals={"dilated": {}, "draws": 0}),
@@ -204,7 +203,7 @@ def test_a_mean_of_seeds_on_one_frame_has_no_interval_and_a_table_all_the_same()
     assert found.note == "(seeds 97.00 to 98.00)"
 
 
-def test_rows_of_one_name_are_told_apart_by_seed_or_else_by_run(tmp_path):
+def test_rows_of_one_name_are_distinguished_by_seed_or_run(tmp_path):
     for seed in (0, 1):
         write_run(tmp_path / f"run-{seed}", result_row(threshold=seed), seed=seed)
     write_run(tmp_path / "twin", result_row(threshold=0))
@@ -214,16 +213,16 @@ def test_rows_of_one_name_are_told_apart_by_seed_or_else_by_run(tmp_path):
 
     both = [tmp_path / "run-0", tmp_path / "run-1"]
     assert names(both) == ["Att Cosmic-CoNN, seed 0", "Att Cosmic-CoNN, seed 1"]
-    assert names([both[0], tmp_path / "twin"]) == ["Att Cosmic-CoNN"], "the same row twice is one"
+    assert names([both[0], tmp_path / "twin"]) == ["Att Cosmic-CoNN"], "identical rows are merged"
     rows = [result_row(f"Att Cosmic-CoNN, seed {seed}", threshold=seed) for seed in (0, 1)]
     write_run(tmp_path / "evaluation", *rows)
-    assert names([*both, tmp_path / "evaluation"]) == names(both), "an evaluation of both has them again"
+    assert names([*both, tmp_path / "evaluation"]) == names(both), "the rows of the evaluation are the same"
     write_run(tmp_path / "tiled", result_row(threshold=0.25))
     facts = {"command": ["evaluate.py"], "seed": 0, "config": {"group": "evaluation"}}
     (tmp_path / "tiled" / "provenance.json").write_text(json.dumps(facts))
     one = [both[1], tmp_path / "tiled"]
     assert names(one) == ["Att Cosmic-CoNN (run-1)", "Att Cosmic-CoNN (tiled)"], (
-        "the seed of an evaluation is not theirs"
+        "the seed of an evaluation does not count"
     )
     write_run(tmp_path / "other", result_row(threshold=3))
     assert names([both[0], tmp_path / "other" / "results.json"]) == [
@@ -232,7 +231,7 @@ def test_rows_of_one_name_are_told_apart_by_seed_or_else_by_run(tmp_path):
     ]
 
 
-def test_an_evaluation_of_which_all_failed_is_named_and_hides_no_other(tmp_path, caplog):
+def test_an_evaluation_without_rows_is_named_and_left_out(tmp_path, caplog):
     write_run(tmp_path / "good", result_row())
     (tmp_path / "bad").mkdir()
     failed = [{"detector": "a", "test_set": "b", "reason": "c"}]
@@ -241,7 +240,7 @@ def test_an_evaluation_of_which_all_failed_is_named_and_hides_no_other(tmp_path,
     assert f"left out: {tmp_path}/bad/results.json: all of its 1 row(s) failed" in caplog.text
 
 
-def test_a_folder_without_a_run_is_refused_by_name(tmp_path):
+def test_a_folder_without_runs_is_refused_by_name(tmp_path):
     with pytest.raises(SystemExit, match=r"nothing: expected a finished run .* no results\.json"):
         pages.main([str(tmp_path / "nothing"), "-o", str(tmp_path / "report.html")])
     assert not (tmp_path / "report.html").exists()
@@ -249,7 +248,7 @@ def test_a_folder_without_a_run_is_refused_by_name(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium (apt-get install chromium)")
-def test_a_browser_shows_the_page_and_asks_nobody(page, tmp_path):
+def test_a_browser_shows_the_page_without_requests(page, tmp_path):
     shot, log = tmp_path / "shot.png", tmp_path / "net.json"
     own = (
         f"--user-data-dir={tmp_path}/profile",
@@ -259,12 +258,12 @@ def test_a_browser_shows_the_page_and_asks_nobody(page, tmp_path):
     )
     command = [CHROMIUM, *FLAGS, *own, "--enable-logging=stderr", page.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
-    assert "Content Security Policy" not in done.stderr, "the page asked for something that it must not have"
-    asked = [
+    assert "Content Security Policy" not in done.stderr, "the page requested a resource"
+    requests = [
         event["params"] for event in json.loads(log.read_text())["events"] if "initiator" in event.get("params", {})
     ]
-    assert [p["url"] for p in asked if p["initiator"] != "not an origin"] == [], "others are the browser's own"
+    assert [p["url"] for p in requests if p["initiator"] != "not an origin"] == [], "requests of the page itself"
     picture = matplotlib.image.imread(shot)[..., :3]
     assert picture.shape[:2] == (2400, 1200)
-    assert picture.std() > 0.02, "something is drawn"
-    assert (picture[:, -8:] > 0.95).all() or (picture[:, -8:] < 0.2).all(), "nothing runs over the right margin"
+    assert picture.std() > 0.02, "the page is not blank"
+    assert (picture[:, -8:] > 0.95).all() or (picture[:, -8:] < 0.2).all(), "nothing overflows the right margin"

@@ -1,4 +1,4 @@
-"""Tables keep apart what is not alike, in the paper's units, and say all that the results say."""
+"""Test the Markdown and CSV tables of results: grouping, units, published values, differences."""
 
 import csv
 
@@ -13,7 +13,7 @@ from helpers.result_rows import SCORES, difference_entry, result_row
 COSMIC_CONN = {"a": "Att Cosmic-CoNN", "b": "Cosmic-CoNN"}
 
 
-def test_tables_keep_test_sets_and_data_origins_apart():
+def test_each_test_set_and_data_origin_has_tables_of_its_own():
     rows = [
         result_row(),
         result_row(data_origin="real"),
@@ -39,8 +39,8 @@ def test_tables_keep_test_sets_and_data_origins_apart():
     assert len(tables.hit_tables(rows)) == 4
 
 
-def shown(table):
-    """The first line's cells by their head."""
+def first_line(table):
+    """Return the cells of the first line of a table by column."""
     return dict(zip(table.heads, texts(table.lines[0]), strict=True))
 
 
@@ -48,7 +48,7 @@ def texts(line):
     return [str(cell) for cell in line]
 
 
-def test_tables_have_the_papers_units_its_values_and_a_dash_for_null():
+def test_tables_have_the_papers_units_published_values_and_a_dash_for_null():
     one, two = tables.tables_of([result_row()], "dilated")
     assert one.lines[0][:2] == ["Att Cosmic-CoNN", "decam, simulated"]
     assert texts(one.lines[0])[2:8] == ["97.69 [97.00, 98.00]", "97.69", "99.60", "99.60", "—", "98.99"]
@@ -61,9 +61,9 @@ def test_tables_have_the_papers_units_its_values_and_a_dash_for_null():
     assert "ublished" not in core.caption, "the paper has one convention"
     assert "need several frames" in tables.tables_of([result_row(intervals={})], "core")[0].caption
     (hits,) = tables.hit_tables([result_row()])
-    assert shown(hits)["Hits found (%)"] == "98.00"
-    assert shown(hits)["1-2 px, of 40"] == "75.0"
-    assert shown(hits)["≥3 px, of 0"] == "—"
+    assert first_line(hits)["Hits found (%)"] == "98.00"
+    assert first_line(hits)["1-2 px, of 40"] == "75.0"
+    assert first_line(hits)["≥3 px, of 0"] == "—"
 
 
 @pytest.mark.parametrize(
@@ -79,19 +79,19 @@ def test_tables_have_the_papers_units_its_values_and_a_dash_for_null():
         ("deepCR", "cutouts", None),
     ],
 )
-def test_published_values_stand_beside_their_own_detector_and_data(detector, test_set, f1):
+def test_published_values_are_shown_for_their_own_detector_and_data(detector, test_set, f1):
     assert tables.published(result_row(detector, test_set)).get("f1") == f1
 
 
-def test_a_users_files_never_stand_beside_published_values_whatever_their_name():
+def test_published_values_are_not_shown_for_a_users_files():
     assert tables.published(result_row("deepCR", "decam", "semi-real", benchmark="")) == {}
     assert tables.published(result_row("deepCR", "lco_0m4", "real", benchmark="")) == {}
     old = result_row("deepCR", "decam", "semi-real")
     del old["benchmark"]
-    assert tables.published(old) == {}, "written before the rows knew what they are of"
+    assert tables.published(old) == {}, "a row without the field"
 
 
-def test_csv_has_every_score_of_both_conventions_at_full_precision():
+def test_the_csv_has_all_scores_of_both_conventions_at_full_precision():
     lines = list(csv.DictReader(tables.scores_csv([result_row(), result_row("deepCR")]).splitlines()))
     assert len(lines) == 2 * (8 + 8 + 2 + 2 + 1)
     value = {(line["model"], line["convention"], line["score"]): line for line in lines}
@@ -108,7 +108,7 @@ def test_csv_has_every_score_of_both_conventions_at_full_precision():
     assert value["deepCR", "per_hit", "recall, peak SNR <5"]["value"] == "0.75"
 
 
-def test_differences_have_their_own_tables():
+def test_differences_have_tables_of_their_own():
     other = difference_entry(**{k: DetectorRecord(m, trained_on="decam, simulated") for k, m in COSMIC_CONN.items()})
     dilated, core, real, _ = tables.difference_tables([difference_entry(), other, difference_entry(data_origin="real")])
     assert dilated.heads[1:] == [
@@ -124,15 +124,15 @@ def test_differences_have_their_own_tables():
     assert len(tables.differences_csv([entry]).splitlines()) == 1 + 8 + 8 + 2
 
 
-def test_a_mean_of_seeds_tells_the_lowest_and_the_highest():
+def test_a_mean_of_seeds_shows_the_lowest_and_the_highest():
     row = result_row("deepCR, mean of 2 seeds", spread={"dilated": {"f1": [0.9, 0.95]}})
     _, two = tables.tables_of([row], "dilated")
-    assert shown(two)["F1"].endswith("(seeds 0.9000 to 0.9500)")
+    assert first_line(two)["F1"].endswith("(seeds 0.9000 to 0.9500)")
     assert "Student's t" in two.caption
-    assert "seeds" not in shown(tables.tables_of([result_row()], "dilated")[1])["F1"]
+    assert "seeds" not in first_line(tables.tables_of([result_row()], "dilated")[1])["F1"]
 
 
-def test_the_scores_of_a_csv_are_read_to_the_last_digit(tmp_path):
+def test_scores_are_read_exactly_from_a_csv(tmp_path):
     rows = [result_row(DetectorRecord("deepCR", "released", weights="ab12")), result_row("Att deepCR, seed 1")]
     (tmp_path / "tables.csv").write_text(tables.scores_csv([*rows, result_row(test_set="cutouts")]))
     found = tables.read_scores(tmp_path / "tables.csv")
@@ -144,7 +144,7 @@ RESULTS = [p for p in sorted((ROOT / "docs" / "results").glob("*.csv")) if not p
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.name)
-def test_the_scores_of_the_documentation_can_be_read(path):
+def test_all_results_of_the_documentation_can_be_read(path):
     for members in by_test_set(tables.read_scores(path)):
         assert len(titles(row["detector"] for row in members)) == len(members)
         assert all({"dilated", "core", "per_hit"} <= row.keys() for row in members)

@@ -1,4 +1,4 @@
-"""The report shows what the results file says: all of it, apart by test set, whole or not at all."""
+"""Test that a report shows all results, by test set, and is written completely or not at all."""
 
 import json
 from dataclasses import asdict
@@ -22,7 +22,7 @@ from helpers.result_rows import difference_entry, result_row
 
 @pytest.fixture
 def results(tmp_path):
-    """Return a function that writes a results file of these rows."""
+    """Return a function that writes a results file of rows; it returns the path."""
 
     def write(*rows) -> Path:
         path = tmp_path / "results.json"
@@ -34,19 +34,19 @@ def results(tmp_path):
 
 @pytest.fixture
 def legends(monkeypatch):
-    """Collect the texts of the legend of every figure that is saved."""
+    """Record the texts in the legend of every figure that is saved."""
     found: list[list[str]] = []
     save = Figure.savefig
 
-    def spy(figure, *args, **kwargs):
+    def record_legend(figure, *args, **kwargs):
         found.append([text.get_text() for legend in figure.legends for text in legend.get_texts()])
         return save(figure, *args, **kwargs)
 
-    monkeypatch.setattr(Figure, "savefig", spy)
+    monkeypatch.setattr(Figure, "savefig", record_legend)
     return found
 
 
-def test_several_evaluations_make_one_report(tmp_path):
+def test_several_evaluations_are_merged_into_one_report(tmp_path):
     paths = [tmp_path / name for name in "abc"]
     gone = {"detector": "maximask", "reason": "no weights"}
     failed = {"test_set": "decam", "detector": DetectorRecord("LACosmic"), "reason": "no ink"}
@@ -57,7 +57,7 @@ def test_several_evaluations_make_one_report(tmp_path):
     ]
     for path, content in zip(paths, contents, strict=True):
         write_results(path, content)
-    assert len(read_results(paths)["rows"]) == 3, "one row is in two of them"
+    assert len(read_results(paths)["rows"]) == 3, "two files share a row"
     main([*(str(path) for path in paths), "-o", str(tmp_path / "report")])
     text = (tmp_path / "report" / "tables.md").read_text()
     assert text.endswith("- LACosmic on decam failed: no ink\n- maximask: no weights\n")
@@ -67,7 +67,7 @@ def test_several_evaluations_make_one_report(tmp_path):
         main([*(str(path) for path in paths), "-o", str(tmp_path / "report")])
 
 
-def test_report_has_tables_and_a_figure_for_each_test_set_and_convention(results, tmp_path, legends):
+def test_a_report_has_tables_and_figures_for_each_test_set_and_convention(results, tmp_path, legends):
     swept = result_row("LACosmic", points=20)
     path = results(
         swept, result_row(), result_row("deepCR", curves=None), result_row(test_set="lco/0m4", data_origin="real")
@@ -95,13 +95,13 @@ def test_the_same_results_give_the_same_bytes(tmp_path):
     assert once[0].read_bytes() == again[0].read_bytes()
 
 
-def test_one_test_set_of_other_frames_gets_its_own_figure(tmp_path, legends):
+def test_another_number_of_frames_gives_a_figure_of_its_own(tmp_path, legends):
     made = draw_curves([result_row(), result_row("deepCR", frames=7)], tmp_path)
     assert len(set(made)) == 2
     assert legends == [["Att Cosmic-CoNN"], ["deepCR"]]
 
 
-def test_a_detector_that_was_trained_twice_is_told_apart(tmp_path, legends):
+def test_legends_name_the_training_data_of_equal_titles(tmp_path, legends):
     draw_curves([result_row(), result_row(trained_on="lco"), result_row("deepCR")], tmp_path)
     assert legends == [["Att Cosmic-CoNN [decam, simulated]", "Att Cosmic-CoNN [lco]", "deepCR"]]
 
@@ -127,7 +127,7 @@ def test_a_detector_that_was_trained_twice_is_told_apart(tmp_path, legends):
         ({"rows": [result_row(), result_row()]}, "are both 'Att Cosmic-CoNN' on 'decam"),
     ],
 )
-def test_a_broken_results_file_is_refused_by_name(tmp_path, content, complaint):
+def test_an_invalid_results_file_is_refused_by_name(tmp_path, content, complaint):
     path = tmp_path / "broken.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content, default=asdict))
     with pytest.raises(ValueError, match=rf"broken\.json.*{complaint}"):
@@ -135,7 +135,7 @@ def test_a_broken_results_file_is_refused_by_name(tmp_path, content, complaint):
     assert not (tmp_path / "report").exists()
 
 
-def test_nothing_half_written_remains_when_drawing_fails(results, tmp_path, monkeypatch):
+def test_a_failure_while_drawing_keeps_the_older_files(results, tmp_path, monkeypatch):
     def fail(figure, target, **kwargs):
         target.write(b"half a picture")
         raise RuntimeError("no ink")

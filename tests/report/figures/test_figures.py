@@ -1,4 +1,4 @@
-"""Pictures of frames and of what a network sees inside."""
+"""Test the figures of masks, feature maps and attention for a test set."""
 
 import json
 from dataclasses import replace
@@ -21,40 +21,42 @@ from helpers.fake_detectors import BrightnessLogits, BrightnessMasks
 from helpers.networks import gated_network
 
 
-def test_a_frame_of_each_band_is_drawn(make_test_set, tmp_path, monkeypatch):
-    shown = []
-    figure = mask_figures.masks_figure
-    monkeypatch.setattr("cosmicgate.report.figures.frames.masks_figure", lambda *a: shown.append(a[2:]) or figure(*a))
+@pytest.fixture
+def drawn(monkeypatch) -> list:
+    """Record the masks and the title of each figure of masks that is drawn."""
+    calls, figure = [], mask_figures.masks_figure
+    monkeypatch.setattr("cosmicgate.report.figures.frames.masks_figure", lambda *a: calls.append(a[2:]) or figure(*a))
+    return calls
+
+
+def test_a_frame_of_each_band_is_drawn(make_test_set, tmp_path, drawn):
     test_set, detectors = make_test_set(5, bands="gr"), [BrightnessLogits(), BrightnessMasks()]
     results = compare(detectors, [test_set], tmp_path / "kept")
     seen = list(detectors[0].seen)
     made = pictures(detectors, test_set, tmp_path / "kept", tmp_path / "report")
     assert [path.name for path in made] == ["masks_decam_g.png", "masks_decam_r.png"]
-    assert [list(masks) for masks, _ in shown] == [["deepCR", "LACosmic"]] * 2
-    assert "g band" in shown[0][1]
-    assert "simulated); truth dilated 3x3" in shown[0][1]
-    assert detectors[0].seen == seen, "masks are kept: no detector runs again"
+    assert [list(masks) for masks, _ in drawn] == [["deepCR", "LACosmic"]] * 2
+    assert "g band" in drawn[0][1]
+    assert "simulated); truth dilated 3x3" in drawn[0][1]
+    assert detectors[0].seen == seen, "cached masks are used"
     failed = [{"test_set": "decam", "detector": DetectorRecord.of(detectors[1]), "reason": "no ink"}]
     pictures(detectors, test_set, tmp_path / "kept", tmp_path / "report", failed)
-    assert list(shown[-1][0]) == ["deepCR"]
+    assert list(drawn[-1][0]) == ["deepCR"]
     assert results["rows"]
 
 
-def test_pictures_say_which_masks_are_dilated_and_whether_the_truth_is(make_test_set, tmp_path, monkeypatch):
-    shown = []
-    figure = mask_figures.masks_figure
-    monkeypatch.setattr("cosmicgate.report.figures.frames.masks_figure", lambda *a: shown.append(a[2:]) or figure(*a))
+def test_figures_say_which_masks_are_dilated_and_whether_the_truth_is(make_test_set, tmp_path, drawn):
     test_set, detectors = make_test_set(1), [BrightnessLogits(), BrightnessMasks(grow=True)]
     pictures(detectors, test_set, tmp_path / "kept", tmp_path / "report")
-    assert list(shown[0][0]) == ["deepCR", "LACosmic, dilated 3x3"]
+    assert list(drawn[0][0]) == ["deepCR", "LACosmic, dilated 3x3"]
     facts = test_set.folders[0] / "facts.json"
     facts.write_text(json.dumps(json.loads(facts.read_text()) | {"dilated": False}))
     pictures(detectors, test_set, tmp_path / "kept", tmp_path / "report")
-    assert list(shown[1][0]) == ["deepCR", "LACosmic"]
-    assert "truth not dilated" in shown[1][1]
+    assert list(drawn[1][0]) == ["deepCR", "LACosmic"]
+    assert "truth not dilated" in drawn[1][1]
 
 
-def test_features_are_drawn_of_the_networks_that_are_named(make_test_set, tmp_path, caplog):
+def test_feature_maps_are_drawn_for_the_named_networks(make_test_set, tmp_path, caplog):
     network = NetworkDetector(Predictor(UNet(channels=4).eval(), tile=64), "deepCR", None, "x")
     other = replace(network, model="Other")
     made = draw([network, other], [make_test_set(1)], tmp_path, [], masks=False, maps=["deepCR", "Missing"])
@@ -63,7 +65,7 @@ def test_features_are_drawn_of_the_networks_that_are_named(make_test_set, tmp_pa
 
 
 @pytest.mark.parametrize(("tile", "halo"), [(64, 0), (64, 24), (None, 0)])
-def test_feature_maps_are_what_the_network_computes(tile, halo):
+def test_feature_maps_equal_the_activations_of_the_network(tile, halo):
     gated = gated_network("batch")
     frame = Frame(np.random.default_rng(0).normal(100, 5, (50, 63)).astype(np.float32), 4.0, 7.0, 4e4, 90.0)
     detector = NetworkDetector(Predictor(gated, tile, halo), "Att deepCR", None, "x")
@@ -85,9 +87,9 @@ def test_feature_maps_are_what_the_network_computes(tile, halo):
     assert not any(module._forward_hooks for module in gated.modules())
 
 
-def test_features_are_drawn_of_networks_only(make_test_set, tmp_path):
+def test_feature_maps_are_drawn_for_networks_only(make_test_set, tmp_path):
     plain = NetworkDetector(Predictor(UNet(channels=4).eval(), tile=64), "deepCR", None, "x")
-    gated = NetworkDetector(Predictor(gated_network("batch")), "Att deepCR", None, "y")  # whole frames, by rows
+    gated = NetworkDetector(Predictor(gated_network("batch")), "Att deepCR", None, "y")  # without tiles
     made = features([plain, BrightnessLogits("Other"), gated], make_test_set(1), tmp_path)
     names = ["features_decam_deepCR.png", "features_decam_Att-deepCR.png", "attention_decam_Att-deepCR.png"]
     assert [path.name for path in made] == names

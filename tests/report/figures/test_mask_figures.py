@@ -1,4 +1,4 @@
-"""Pictures show what they say, pixel by pixel."""
+"""Test the figures of masks pixel by pixel."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from cosmicgate.report.figures.mask_figures import save_figure
 from helpers.mask_scene import labelled_scene
 
 
-def test_masks_show_every_pixel_of_every_kind_in_its_colour(tmp_path):
+def test_every_pixel_has_the_colour_of_its_outcome(tmp_path):
     scene, truth = labelled_scene()
     mask = np.zeros(truth.shape, bool)
     mask[40:45, 50:55] = mask[10, 10:13] = mask[0, 0] = True
@@ -34,9 +34,9 @@ def test_masks_show_every_pixel_of_every_kind_in_its_colour(tmp_path):
     }
 
 
-def test_of_a_large_image_the_window_with_most_hits_is_shown(tmp_path, monkeypatch):
-    scene, truth = labelled_scene(300, 400)  # its one hit is large
-    truth[200:210:3, 300:310:3] = CORE  # these are more
+def test_the_window_with_most_hits_of_a_large_image_is_shown(tmp_path, monkeypatch):
+    scene, truth = labelled_scene(300, 400)  # with one large hit
+    truth[200:210:3, 300:310:3] = CORE  # several small hits
     seen = {}
     monkeypatch.setattr(mask_figures, "_panels_figure", lambda shown, *_, **__: seen.update(shown) or Figure())
     mask_figures.masks_figure(scene, truth, {}, "a scene", window=32)
@@ -44,12 +44,12 @@ def test_of_a_large_image_the_window_with_most_hits_is_shown(tmp_path, monkeypat
     assert (seen["truth"] < 1).all(-1).sum() == 16
 
 
-def test_the_mistakes_of_a_noisy_detector_do_not_choose_the_window(monkeypatch):
+def test_false_positives_of_a_detector_do_not_choose_the_window(monkeypatch):
     scene, truth = labelled_scene(300, 400)
     noisy = np.zeros(truth.shape, bool)
     noisy[100:300:4, 200::4] = True
     good = truth == CORE
-    good[41:44, 51:59] = False  # it misses the one hit
+    good[41:44, 51:59] = False  # it misses the hit
     seen = {}
     monkeypatch.setattr(mask_figures, "_panels_figure", lambda shown, *_, **__: seen.update(shown) or Figure())
     mask_figures.masks_figure(scene, truth, {"noisy": noisy, "good": good}, "a scene", window=32)
