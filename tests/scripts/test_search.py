@@ -1,4 +1,4 @@
-"""A search draws its trials by Optuna, keeps them in a journal, and continues where it was stopped."""
+"""Test that scripts/search.py draws trials by Optuna, records them in a journal, and resumes."""
 
 import sys
 
@@ -11,7 +11,7 @@ optuna = pytest.importorskip("optuna", "4", reason="scripts/search.py needs the 
 
 @pytest.fixture
 def search(monkeypatch):
-    """Return the script, with a training that takes no time: the best learning rate is 0.01, and 32 channels fail."""
+    """Import the script with a fake training: the best learning rate is 0.01, and 32 channels fail."""
     monkeypatch.syspath_prepend(ROOT / "scripts")
     monkeypatch.delitem(sys.modules, "search", raising=False)
     import search
@@ -27,7 +27,7 @@ def search(monkeypatch):
     return search
 
 
-def test_a_search_finds_the_best_of_its_trials_and_goes_on_behind_one_that_failed(search, tmp_path):
+def test_a_search_finds_the_best_trial_and_continues_after_a_failed_one(search, tmp_path):
     study = search.search(["model=att_deepcr"], tmp_path, 8)
     assert len(search.runs) == len({run for _, run in search.runs}) == 8
     assert all(overrides[0] == "model=att_deepcr" for overrides, _ in search.runs)
@@ -38,9 +38,9 @@ def test_a_search_finds_the_best_of_its_trials_and_goes_on_behind_one_that_faile
     assert study.best_value == min(trial.value for trial in study.trials if trial.value is not None)
 
 
-def test_a_search_that_was_stopped_continues_with_the_trial_it_was_in(search, tmp_path, monkeypatch):
+def test_a_stopped_search_resumes_with_the_unfinished_trial(search, tmp_path, monkeypatch):
     search.search([], tmp_path / "whole", 5)
-    whole = [run.name for _, run in search.runs]
+    uninterrupted = [run.name for _, run in search.runs]
     search.runs.clear()
     train = search.train
 
@@ -56,14 +56,14 @@ def test_a_search_that_was_stopped_continues_with_the_trial_it_was_in(search, tm
     search.runs.pop()
     monkeypatch.setattr(search, "train", train)
     search.search([], tmp_path / "stopped", 5)
-    assert [run.name for _, run in search.runs] == whole
+    assert [run.name for _, run in search.runs] == uninterrupted
     search.search([], tmp_path / "stopped", 5)
     assert len(search.runs) == 5, "a finished search trains nothing"
     search.search([], tmp_path / "stopped", 6)
     assert len(search.runs) == 6
 
 
-def test_what_is_searched_can_be_given(search, tmp_path):
+def test_the_search_space_can_be_given(search, tmp_path):
     search.search(["model.channels=8", "module.optimizer.lr=choice(0.1,0.01)", "seed=range(0,3)"], tmp_path, 6)
     for overrides, _ in search.runs:
         values = dict(word.split("=") for word in overrides)
@@ -71,6 +71,6 @@ def test_what_is_searched_can_be_given(search, tmp_path):
         assert int(values["seed"]) in range(3)
 
 
-def test_another_kind_of_sweep_is_refused(search, tmp_path):
+def test_an_unsupported_kind_of_sweep_is_refused(search, tmp_path):
     with pytest.raises(ValueError, match=r"^seed: expected choice\(\.\.\.\), interval"):
         search.search(["seed=glob(*)"], tmp_path, 1)
