@@ -1,4 +1,4 @@
-"""Several processes train as one does: the same patches, the same scores, one folder, one W&B run."""
+"""Test that several processes train as one: the same patches, the same scores, one run folder, one W&B run."""
 
 import csv
 import json
@@ -18,13 +18,14 @@ from helpers.repository import ROOT
 from helpers.train_command import TINY
 from helpers.wandb_files import offline_records
 
-# Validation has nine patches and the test three frames: neither can be halved.
+# Nine validation patches and three test frames, which two processes cannot share equally.
 ODD = ("data.science.frames={train:1,validation:1,test:3}", "data.patch=80", "data.batch_size=4")
 SHORT = (*TINY, *ODD, "trainer.max_epochs=2", "trainer.log_every_n_steps=1", "trainer.accelerator=cpu", "beside=[]")
 TWO = (*SHORT, "trainer.devices=2")
 
 
-def batches(length, size, rank, world, epoch=0):
+def epoch_batches(length, size, rank, world, epoch=0):
+    """List the patch keys of each batch of a process."""
     sampler = EpochSampler(length, 3, rank, world)
     sampler.set_epoch(epoch)
     order = list(sampler)
@@ -34,21 +35,21 @@ def batches(length, size, rank, world, epoch=0):
 
 @pytest.mark.parametrize("world", [2, 3, 4])
 @pytest.mark.parametrize("length", [48, 49, 53])
-def test_a_step_of_several_processes_has_the_patches_of_one(length, world):
-    whole = batches(length, 12, 0, 1, epoch=2)
-    parts = [batches(length, 12 // world, rank, world, epoch=2) for rank in range(world)]
+def test_a_step_of_several_processes_has_the_patches_of_one_process(length, world):
+    whole = epoch_batches(length, 12, 0, 1, epoch=2)
+    parts = [epoch_batches(length, 12 // world, rank, world, epoch=2) for rank in range(world)]
     for number, batch in enumerate(whole):
         together = [key for part in parts for key in (part[number] if number < len(part) else [])]
         assert sorted(together) == sorted(batch)
 
 
 @pytest.mark.parametrize("length", [8, 9, 1])
-def test_shares_hold_each_patch_once(length):
+def test_the_shares_of_processes_contain_each_patch_once(length):
     shares = [list(DistributedSequentialSampler(length, rank, 2)) for rank in range(2)]
     assert sorted(shares[0] + shares[1]) == list(range(length))
 
 
-def test_patches_that_cannot_be_dealt_are_refused_with_their_number(tmp_path):
+def test_batch_sizes_that_cannot_be_shared_are_refused(tmp_path):
     patches = PatchDataset([save_frame(tmp_path, 0, (96, 96))], GridSampler(32))  # nine of them
     two = SimpleNamespace(global_rank=1, world_size=2, accelerator=CPUAccelerator())
     with pytest.raises(ConfigError, match=r"data.batch_size=5: 2 processes share a batch"):
@@ -59,31 +60,31 @@ def test_patches_that_cannot_be_dealt_are_refused_with_their_number(tmp_path):
     assert [len(batch["image"]) for batch in make_loader(patches, 6, 0, two, seed=0)] == [3, 1]
 
 
-# ----------------------------------------------------------------------------------------------------- the command
+# --------------------------------------------------------------------------------------------------------- command
 
 
 @pytest.fixture(scope="module")
-def one(command, tmp_path_factory):
-    """A training in one process."""
+def single_process(command, tmp_path_factory):
+    """Train in one process; return the run folder."""
     folder = tmp_path_factory.mktemp("one") / "run"
     command.train(folder, *SHORT, "trainer.limit_train_batches=1.0", "trainer.limit_val_batches=1.0", "logger=csv")
     return folder
 
 
 def lightning(command, folder):
-    """Lightning starts the second process."""
+    """Start a training whose second process is started by Lightning."""
     return [command.start("train.py", "trainer=ddp", *TWO, f"data.root={command.data}", f"hydra.run.dir={folder}")]
 
 
 def torchrun(command, folder):
-    """Start both by torchrun."""
+    """Start both processes by torchrun."""
     several = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     line = ("train.py", "trainer=ddp", *TWO, f"data.root={command.data}", f"hydra.run.dir={folder}")
     return [command.start(several[0], *several[1:], *line)]
 
 
 def slurm(command, folder):
-    """Start both in the environment that srun gives them; there is no SLURM here."""
+    """Start both processes with the environment variables that srun would set."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -101,35 +102,37 @@ def slurm(command, folder):
 
 
 def history(folder):
-    """Return the validation's scores by epoch."""
+    """Read the validation scores of each epoch."""
     with (folder / "metrics.csv").open() as lines:
         rows = [row for row in csv.DictReader(lines) if row["val/loss"]]
     return [{key: float(value) for key, value in row.items() if key.startswith("val/") and value} for row in rows]
 
 
-def pixels(row):
+def counts(row):
     return {key: row[key] for key in ("frames", "pixels", "hits")}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("start", [lightning, torchrun, slurm])
-def test_two_processes_give_the_scores_of_one_in_one_folder(new_interpreter, one, tmp_path, start):
+def test_two_processes_give_the_scores_of_one_in_one_folder(new_interpreter, single_process, tmp_path, start):
     started = start(new_interpreter, folder := tmp_path / "run")
     for process in started:
         _, err = process.communicate(timeout=600)
         assert process.returncode == 0, err
-    first, second = ((json.loads((f / "results.json").read_text())["rows"]) for f in (one, folder))
-    assert [pixels(row) for row in first] == [pixels(row) for row in second]
+    first, second = ((json.loads((f / "results.json").read_text())["rows"]) for f in (single_process, folder))
+    assert [counts(row) for row in first] == [counts(row) for row in second]
     for a, b in zip(first, second, strict=True):
         assert b["dilated"]["roc_auc"] == pytest.approx(a["dilated"]["roc_auc"], abs=0.01)
-    for a, b in zip(history(one), history(folder), strict=True):
+    for a, b in zip(history(single_process), history(folder), strict=True):
         assert b.keys() == a.keys()
         assert all(math.isclose(a[key], b[key], rel_tol=0.02, abs_tol=1e-3) for key in a), (a, b)
     assert len(list((folder / "frames").glob("*.npz"))) == 3
     assert len(list(folder.glob("wandb/offline-run-*"))) == 1
     assert len({r.run.run_id for r in offline_records(folder) if r.HasField("run")}) == 1
     command_line = json.loads((folder / "provenance.json").read_text())["command"]
-    assert not any(word.startswith("hydra.job.name") for word in command_line), "the first process writes"
+    assert not any(word.startswith("hydra.job.name") for word in command_line), (
+        "the record is written by the first process"
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 

@@ -1,4 +1,4 @@
-"""What people know from other programs and earlier versions works, or the error says what it is called here."""
+"""Test that names of other programs and earlier versions work, or that the error gives the name used here."""
 
 import json
 
@@ -25,7 +25,7 @@ from helpers.train_command import TINY
     ],
     ids=" ".join,
 )
-def test_what_is_typed_elsewhere_is_understood(words):
+def test_common_overrides_work(words):
     cfg = validate(composed_config(*words), Train)
     for word in words:
         key, _, value = word.partition("=")
@@ -55,7 +55,7 @@ def test_what_is_typed_elsewhere_is_understood(words):
         ("data/size@data.parts.decam=none", "~data/size"),
     ],
 )
-def test_another_name_is_answered_by_the_one_here(word, here):
+def test_another_name_gets_an_error_with_the_name_used_here(word, here):
     assert here in renamed(word)
     assert "you may know this as" in renamed(word)
 
@@ -63,11 +63,11 @@ def test_another_name_is_answered_by_the_one_here(word, here):
 @pytest.mark.parametrize(
     "word", ["experiment=decam", "data=lco", "data.batch_size=8", "trainer.max_epochs=3", "seed=1"]
 )
-def test_a_name_of_ours_is_let_through(word):
+def test_valid_names_are_accepted(word):
     assert renamed(word) == ""
 
 
-def test_every_answer_is_a_key_or_a_choice_that_exists():
+def test_every_suggested_name_exists():
     train, evaluate = composed_config(), composed_config(name="evaluate")
     for here in KNOWN_AS.values():
         if " " in here or here.startswith(("~", "hydra.", "debug=")):
@@ -90,12 +90,12 @@ def test_every_answer_is_a_key_or_a_choice_that_exists():
         ("+ckpt_path=x", Evaluate, r"^ckpt_path: .*checkpoint=RUN"),
     ],
 )
-def test_an_unknown_key_of_a_file_is_answered_too(override, schema, message):
+def test_an_unknown_key_in_a_config_gets_the_name_used_here(override, schema, message):
     with pytest.raises(ConfigError, match=message):
         validate(composed_config(override, name=schema.__name__.lower()), schema)
 
 
-def test_the_command_answers_in_one_sentence(command):
+def test_the_command_gives_an_error_of_one_line(command):
     done = command("train.py", "experiment=sharp")
     assert done.returncode == 1
     assert done.stderr == (
@@ -104,7 +104,7 @@ def test_the_command_answers_in_one_sentence(command):
 
 
 @pytest.mark.slow
-def test_a_debug_run_is_a_whole_run(command, tmp_path):
+def test_a_debug_run_trains_tests_and_profiles(command, tmp_path):
     choices = ("debug=profiler", "trainer=cpu", "callbacks=early_stopping", "trainer.gradient_clip_val=1")
     where = (f"data.root={command.data}", f"hydra.run.dir={tmp_path}")
     done = command("train.py", *choices, *TINY, *where, "data.batch_size=2")

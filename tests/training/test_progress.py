@@ -1,4 +1,4 @@
-"""What a command says while it works: bars in a terminal; elsewhere, and in the log file, plain lines."""
+"""Test the progress output: bars in a terminal; plain lines in a pipe and in the log file."""
 
 import logging
 import os
@@ -20,12 +20,13 @@ SCORES = r"training loss [\d.e-]+, validation loss [\d.e-]+, validation TPR at 0
 EPOCH = rf"epoch {{}} of 3: {SCORES}, \d+ (s|min)"
 
 
-def logged(run) -> list[str]:
+def log_lines(run) -> list[str]:
+    """Read the messages of a log file."""
     return [line.partition("] - ")[2] for line in (run / "train.log").read_text().splitlines()]
 
 
-def lines_of(run) -> list[str]:
-    """Return what each line of a training has to be."""
+def expected_lines(run) -> list[str]:
+    """List patterns of the lines that a training prints."""
     return [
         f"training deepCR on decam, simulated: 3 epochs, then a test, in {run}; each epoch says how much time is left",
         r"decam: made \d frames in \d+ (s|min)",
@@ -41,15 +42,15 @@ def lines_of(run) -> list[str]:
     ]
 
 
-def matching(lines: list[str], wanted: list[str]) -> None:
+def assert_matching(lines: list[str], wanted: list[str]) -> None:
     assert len(lines) == len(wanted), lines
     for line, pattern in zip(lines, wanted, strict=True):
         assert re.fullmatch(pattern, line), line
 
 
-def test_a_pipe_gets_plain_lines_and_nothing_that_nobody_can_act_on(command, tmp_path):
+def test_a_pipe_gets_plain_lines_and_no_warnings(command, tmp_path):
     before = dict(command.environment)
-    del command.environment["PYTHONWARNINGS"]  # as a user has it
+    del command.environment["PYTHONWARNINGS"]  # the default of users
     run, data = tmp_path / "run", f"data.root={tmp_path}/data"
     try:
         done = command("train.py", *FAST, data, f"hydra.run.dir={run}")
@@ -57,17 +58,17 @@ def test_a_pipe_gets_plain_lines_and_nothing_that_nobody_can_act_on(command, tmp
         command.environment = before
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    matching(done.stdout.splitlines(), lines_of(run))
-    assert logged(run) == done.stdout.splitlines()
+    assert_matching(done.stdout.splitlines(), expected_lines(run))
+    assert log_lines(run) == done.stdout.splitlines()
 
 
 @pytest.mark.slow
-def test_a_terminal_gets_bars_and_the_log_file_the_lines(command, tmp_path):
+def test_a_terminal_gets_progress_bars_and_the_log_file_plain_lines(command, tmp_path):
     run = tmp_path / "run"
     arguments = [*FAST, f"data.root={tmp_path}/data", f"hydra.run.dir={run}"]
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (40, 200))
-    environment = command.environment | {"TERM": "xterm", "COLUMNS": "200", "LINES": "40"}  # else those of the test
+    environment = command.environment | {"TERM": "xterm", "COLUMNS": "200", "LINES": "40"}  # not those of the test
     program = [sys.executable, "train.py", *arguments, "logger=csv"]
     process = subprocess.Popen(program, cwd=ROOT, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
@@ -83,10 +84,10 @@ def test_a_terminal_gets_bars_and_the_log_file_the_lines(command, tmp_path):
     assert "decam: frames made" in text
     assert "━" in text, "Lightning's bar"
     assert re.search(EPOCH.format(2), text)
-    matching(logged(run), lines_of(run))
+    assert_matching(log_lines(run), expected_lines(run))
 
 
-def test_lines_come_now_and_then_with_the_time_that_is_left(monkeypatch, caplog):
+def test_progress_lines_give_the_remaining_time(monkeypatch, caplog):
     monkeypatch.setattr(messages, "on_terminal", lambda: False)
     caplog.set_level(logging.INFO)
     assert list(with_progress([7, 8, 9], "decam", "made")) == [7, 8, 9]
@@ -94,19 +95,19 @@ def test_lines_come_now_and_then_with_the_time_that_is_left(monkeypatch, caplog)
     caplog.clear()
     monkeypatch.setattr(messages, "SECONDS_BETWEEN_LINES", 0.0)
     assert list(with_progress([7, 8, 9], "decam", "made")) == [7, 8, 9]
-    said = [record.getMessage() for record in caplog.records]
-    assert said[:2] == [f"decam: made {number} of 3 frames, 0 s left" for number in (1, 2)]
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[:2] == [f"decam: made {number} of 3 frames, 0 s left" for number in (1, 2)]
     caplog.clear()
     assert list(with_progress([], "decam", "made")) == []
     assert not caplog.records
 
 
 def test_a_duration_has_one_unit_or_two():
-    said = [duration(seconds) for seconds in (0, 59.4, 59.6, 719, 3590, 7500)]
-    assert said == ["0 s", "59 s", "1 min", "12 min", "1 h 0 min", "2 h 5 min"]
+    texts = [duration(seconds) for seconds in (0, 59.4, 59.6, 719, 3590, 7500)]
+    assert texts == ["0 s", "59 s", "1 min", "12 min", "1 h 0 min", "2 h 5 min"]
 
 
-def test_a_warning_says_that_it_is_one():
+def test_a_warning_begins_with_the_word_warning():
     record = logging.LogRecord("a", logging.WARNING, "", 0, "no %s", ("sky",), None)
     assert PlainFormatter().format(record) == "warning: no sky"
     record.levelno = logging.INFO

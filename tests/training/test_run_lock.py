@@ -1,4 +1,4 @@
-"""A run folder has one command at a time, which says how to go on when it is stopped, and a name to type back."""
+"""Test the lock of run folders, the command printed when a run is stopped, and folder names that need no quotes."""
 
 import json
 import os
@@ -50,22 +50,22 @@ hydra:
 
 @pytest.fixture
 def app(tmp_path):
-    """Return what starts a small program that works in a run folder."""
+    """Return a function that starts a small program in a run folder, and end its processes afterwards."""
     (tmp_path / "app.py").write_text(APP)
     (tmp_path / "app.yaml").write_text(CONFIG)
     started = []
 
-    def begin(*words: str, ready: bool = True) -> subprocess.Popen:
+    def start_app(*words: str, ready: bool = True) -> subprocess.Popen:
         pipe = subprocess.PIPE
         line = [sys.executable, "app.py", *words]
-        # Pytest in the background of a shell ignores Ctrl-C, and so would what it starts.
-        heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-        started.append(subprocess.Popen(line, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True, preexec_fn=heard))
+        # In the background of a shell pytest ignores Ctrl-C, and its child processes would too.
+        receive = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        started.append(subprocess.Popen(line, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True, preexec_fn=receive))
         if ready:
             assert started[-1].stdout.readline() == "ready\n"
         return started[-1]
 
-    yield begin
+    yield start_app
     for process in started:
         process.kill()
         process.communicate()
@@ -73,23 +73,23 @@ def app(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["TERM", "Ctrl-C"])
-def test_a_stopped_command_says_so_by_its_exit_code_and_how_to_go_on(app, tmp_path, number, code):
+def test_a_stopped_command_has_its_exit_code_and_prints_how_to_resume(app, tmp_path, number, code):
     process = app("seconds=60", "resume=false", "path='a, b'")
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code
-    said = err.strip().splitlines()[-1]
+    message = err.strip().splitlines()[-1]
     command = "python app.py seconds=60 'path='\"'\"'a, b'\"'\"'' hydra.run.dir=outputs/seed-0/run"
-    assert said == f"stopped; go on with: {command}"
+    assert message == f"stopped; go on with: {command}"
     assert "Traceback" not in err
     assert not list((tmp_path / "outputs/seed-0/run").glob(".in_use.json*"))
-    again = shlex.split(said.partition(": ")[2].replace("seconds=60", "seconds=0"))
+    again = shlex.split(message.partition(": ")[2].replace("seconds=60", "seconds=0"))
     done = subprocess.run([sys.executable, *again[1:]], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "done", done.stderr
 
 
 @pytest.mark.slow
-def test_a_second_command_in_a_run_folder_is_refused_until_the_first_is_gone(app, tmp_path):
+def test_a_second_command_in_a_run_folder_is_refused_until_the_first_ends(app, tmp_path):
     folder = tmp_path / "outputs/seed-0/run"
     first = app("seconds=60")
     written = (folder / ".hydra" / "overrides.yaml").read_bytes()
@@ -103,12 +103,12 @@ def test_a_second_command_in_a_run_folder_is_refused_until_the_first_is_gone(app
     first.kill()
     first.wait()
     third = app("seconds=0")
-    assert third.wait(60) == 0, "a killed command holds nothing"
+    assert third.wait(60) == 0, "a killed command holds no lock"
     assert not (folder / NOTE).exists()
 
 
 @pytest.mark.slow
-def test_an_older_folder_is_told_how_it_is_typed(app):
+def test_a_value_with_an_equals_sign_gets_an_error_that_shows_the_quotes(app):
     process = app("path=outputs/a/seed=0/best.ckpt", ready=False)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
@@ -123,19 +123,20 @@ def test_an_older_folder_is_told_how_it_is_typed(app):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Have a minute pass in less than a second."""
+    """Shorten the intervals of the lock to fractions of a second."""
     monkeypatch.setattr(run_lock, "WATCH", 0.5)
     monkeypatch.setattr(run_lock, "HEARTBEAT", 0.05)
     monkeypatch.setattr(run_lock, "SETTLE", 0.1)
 
 
-def held_by(folder, **facts) -> None:
+def write_lock(folder, **facts) -> None:
+    """Write the note of a command that holds a folder, by default of this process."""
     about = run_lock._about_me() | facts
     folder.mkdir(exist_ok=True)
     (folder / NOTE).write_text(json.dumps(about))
 
 
-def test_a_folder_is_held_once_and_free_afterwards(tmp_path):
+def test_a_folder_is_locked_once_and_free_afterwards(tmp_path):
     with alone(tmp_path):
         with (
             pytest.raises(ConfigError, match=f"is in use by .*, process {os.getpid()} of .*, since 20"),
@@ -153,23 +154,23 @@ def test_a_folder_is_held_once_and_free_afterwards(tmp_path):
 @pytest.mark.parametrize(
     "left",
     [{"pid": 2**22 + 1}, {"started": "1"}, {"machine": "another", "host": "another"}],
-    ids=["its process is gone", "its number is another process's", "its machine gives no sign of life"],
+    ids=["process ended", "process number reused", "no heartbeat from its machine"],
 )
-def test_what_a_dead_command_left_holds_nothing(tmp_path, quick, left):
-    held_by(tmp_path, **left)
+def test_the_lock_of_a_dead_command_is_ignored(tmp_path, quick, left):
+    write_lock(tmp_path, **left)
     with alone(tmp_path):
         assert json.loads((tmp_path / NOTE).read_text())["pid"] == os.getpid()
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}'])
-def test_a_note_that_was_never_finished_holds_nothing(tmp_path, quick, content):
+def test_an_incomplete_lock_file_is_ignored(tmp_path, quick, content):
     (tmp_path / NOTE).write_text(content)
     with alone(tmp_path):
         assert json.loads((tmp_path / NOTE).read_text())["pid"] == os.getpid()
 
 
-def test_a_living_command_of_another_machine_holds_its_folder(tmp_path, quick):
-    held_by(tmp_path, machine="another", host="node7", user="eve")
+def test_a_running_command_on_another_machine_holds_its_folder(tmp_path, quick):
+    write_lock(tmp_path, machine="another", host="node7", user="eve")
     done = threading.Event()
     mine = json.loads((tmp_path / NOTE).read_text())
     beat = threading.Thread(target=run_lock._renew, args=(tmp_path / NOTE, mine, done))
@@ -182,8 +183,8 @@ def test_a_living_command_of_another_machine_holds_its_folder(tmp_path, quick):
         beat.join()
 
 
-def test_of_many_that_find_a_dead_note_one_gets_the_folder(tmp_path, quick):
-    held_by(tmp_path, pid=2**22 + 1)
+def test_one_of_many_concurrent_commands_gets_the_folder(tmp_path, quick):
+    write_lock(tmp_path, pid=2**22 + 1)
     outcomes, together, over = [], threading.Barrier(8), threading.Event()
 
     def attempt() -> None:
@@ -208,7 +209,7 @@ def test_of_many_that_find_a_dead_note_one_gets_the_folder(tmp_path, quick):
 
 
 @pytest.mark.parametrize("variable", ["RANK", "LOCAL_RANK", "NODE_RANK"])
-def test_the_other_processes_of_a_training_hold_nothing(tmp_path, variable):
+def test_other_processes_of_a_training_take_no_lock(tmp_path, variable):
     code = (
         "from pathlib import Path; import sys; from cosmicgate.training.run_lock import alone\n"
         "with alone(Path(sys.argv[1])): print('works', flush=True)"
@@ -226,7 +227,7 @@ def test_the_other_processes_of_a_training_hold_nothing(tmp_path, variable):
     "choice",
     [[], ["name='a=b, c'"], ["model=deepcr", "seed=3"], ["trainer=slurm"], ["sweep=variants"], ["sweep=sky"]],
 )
-def test_the_folder_of_a_run_can_be_typed_back(choice, monkeypatch):
+def test_the_folder_of_a_run_can_be_typed_without_quotes(choice, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "17")
     composed_config(*choice)
     hydra = HydraConfig.get()
@@ -239,7 +240,7 @@ def test_the_folder_of_a_run_can_be_typed_back(choice, monkeypatch):
             assert parsed.value() == f"{folder}/checkpoints/best.ckpt"
 
 
-def test_a_name_is_spelled_as_a_path_that_needs_no_quotes():
+def test_a_name_becomes_a_path_that_needs_no_quotes():
     assert path_name("att_deepcr") == "att_deepcr"
     assert path_name("a=b, c") == "a-b-c"
     assert path_name("mine/lr 0.1") == "mine/lr-0.1"
@@ -247,20 +248,20 @@ def test_a_name_is_spelled_as_a_path_that_needs_no_quotes():
 
 
 @pytest.mark.parametrize("folder", ["outputs/a", "a=b", "a, b", 'say "x"', "sky+hits/17", "17", "{x}"])
-def test_a_folder_is_typed_as_hydra_reads_it(folder):
+def test_overrides_with_folders_are_quoted_for_hydra(folder):
     parsed = OverridesParser.create().parse_override(typed("hydra.run.dir", folder))
     assert str(parsed.value()) == folder
     assert not parsed.is_sweep_override()
 
 
-def test_what_hydra_can_read_is_left_to_it():
+def test_only_values_that_need_quotes_are_reported():
     assert unquoted("checkpoint=a/b.ckpt") == ""
     assert unquoted('checkpoint="a=b/c.ckpt"') == ""
     assert unquoted("--config-dir=a=b") == ""
     assert '["a=b/c"]' in unquoted("checkpoint=[a=b/c.ckpt,d]")
 
 
-def test_no_file_names_a_folder_that_has_to_be_quoted():
+def test_no_config_or_page_names_a_folder_that_needs_quotes():
     for path in [*(ROOT / "conf").rglob("*.yaml"), *(ROOT / "docs").glob("*.md"), ROOT / "README.md"]:
         for line in path.read_text().splitlines():
             assert "/seed=" not in line, f"{path}: {line}"

@@ -1,4 +1,4 @@
-"""Every sweep composes; a finished job is left alone, one that fails stops no other, one that was stopped goes on."""
+"""Test sweeps: valid jobs with separate folders, failed jobs, finished and unfinished runs."""
 
 import json
 import shutil
@@ -19,8 +19,8 @@ from helpers.train_command import TINY
 SWEEPS = sorted(path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml"))
 
 
-def values(sweep: str) -> dict[str, list[str]]:
-    """Return the values of each key of a sweep."""
+def sweep_values(sweep: str) -> dict[str, list[str]]:
+    """Read the values of each key of a sweep."""
     params = yaml.safe_load((ROOT / "conf" / "sweep" / f"{sweep}.yaml").read_text())["hydra"]["sweeper"]["params"]
     found = {}
     for override in OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()]):
@@ -30,8 +30,8 @@ def values(sweep: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("sweep", SWEEPS)
-def test_every_job_of_every_sweep_passes_the_check(sweep):
-    found = values(sweep)
+def test_every_value_of_every_sweep_is_valid(sweep):
+    found = sweep_values(sweep)
     first = {key: several[0] for key, several in found.items()}
     each_value_once = [first, *(first | {key: value} for key, several in found.items() for value in several[1:])]
     for job in each_value_once:
@@ -40,11 +40,11 @@ def test_every_job_of_every_sweep_passes_the_check(sweep):
         assert cfg.data.name.startswith("decam_")
 
 
-def test_the_jobs_of_a_sweep_have_folders_of_their_own():
+def test_the_jobs_of_a_sweep_have_separate_folders():
     for sweep in SWEEPS:
         subdir = yaml.safe_load((ROOT / "conf" / "sweep" / f"{sweep}.yaml").read_text())["hydra"]["sweep"].get("subdir")
         subdir = subdir or yaml.safe_load((ROOT / "conf" / "train.yaml").read_text())["hydra"]["sweep"]["subdir"]
-        for key in values(sweep):
+        for key in sweep_values(sweep):
             assert key in subdir, f"two values of {key} share a folder in sweep={sweep}"
 
 
@@ -76,7 +76,7 @@ hydra:
 
 @pytest.fixture
 def app(tmp_path):
-    """Return what runs a small program under the callback of train.py."""
+    """Return a function that runs a small program with the callback of train.py."""
     (tmp_path / "app.py").write_text(APP)
     (tmp_path / "app.yaml").write_text(CONFIG)
 
@@ -87,7 +87,7 @@ def app(tmp_path):
     return run
 
 
-def test_a_failed_job_leaves_its_traceback_and_stops_no_other(app, tmp_path):
+def test_a_failed_job_leaves_its_traceback_and_does_not_stop_the_others(app, tmp_path):
     done = app("x=1,2,3")
     assert [line for line in done.stdout.splitlines() if line.startswith("ran")] == ["ran 1", "ran 2", "ran 3"]
     assert done.returncode == 1
@@ -104,28 +104,28 @@ def test_a_failed_job_leaves_its_traceback_and_stops_no_other(app, tmp_path):
             assert error in text
     assert not (tmp_path / "jobs" / "x=3" / FAILED).exists()
     again = app("x=3")
-    assert again.returncode == 0, "the failures of an earlier attempt are not those of this one"
+    assert again.returncode == 0, "failures of an earlier attempt do not count"
 
 
-def test_jobs_that_would_share_a_folder_do_not_begin(app):
+def test_jobs_that_would_share_a_folder_are_refused(app):
     done = app("x=3,4", "hydra.sweep.subdir=same")
     assert done.returncode == 1
     assert "error: x differs between the jobs, but not their folders" in done.stderr
     assert "ran" not in done.stdout
 
 
-def test_a_search_makes_small_what_the_best_weights_were_chosen_by(tmp_path):
+def test_the_objective_of_a_search_is_the_monitored_score(tmp_path):
     best = tmp_path / "best.ckpt"
     states = {"a": {"monitor": "val/f1", "best_model_score": torch.tensor(0.75)}, "b": {"monitor": None}}
-    for mode, told in (("max", -0.75), ("min", 0.75)):
+    for mode, expected in (("max", -0.75), ("min", 0.75)):
         config = {"callbacks": {"best": {"monitor": "val/f1", "mode": mode}}}
         torch.save({"state_dict": {}, "config": config, "callbacks": states}, best)
-        assert objective(best) == told
+        assert objective(best) == expected
 
 
 @pytest.fixture
 def run_folder(tmp_path):
-    """A finished run, as far as its files say."""
+    """Write the files of a finished run; return its folder and configuration."""
     config = {"seed": 0, "data": {"name": "a", "frames": [1, 2]}, "model": {"depth": 3}, "module": {}, "trainer": {}}
     config |= {"callbacks": {"curves": {"every": 5}}, "threshold": 0.5}
     (tmp_path / "results.json").write_text("{}")
@@ -134,7 +134,7 @@ def run_folder(tmp_path):
     return tmp_path, config
 
 
-def test_a_finished_run_is_known_by_its_results_and_its_configuration(run_folder, tmp_path):
+def test_a_finished_run_is_recognised_by_results_and_configuration(run_folder, tmp_path):
     run, config = run_folder
     assert is_finished(run, config | {"logger": "another", "tags": ["also"]})
     assert not is_finished(tmp_path / "elsewhere", config)
@@ -144,7 +144,7 @@ def test_a_finished_run_is_known_by_its_results_and_its_configuration(run_folder
         is_finished(run, config | {"data": config["data"] | {"ring": True}})
     assert is_finished(run, config | {"data": config["data"] | {"root": "elsewhere", "num_workers": 8}})
     assert is_finished(run, config | {"callbacks": {"curves": {"every": 1}, "rate": {"logging_interval": "step"}}})
-    for key in ("rate", "curves"):  # names of callbacks that only log, and of settings that decide
+    for key in ("rate", "curves"):  # names of logging callbacks, here as settings of the data
         with pytest.raises(ConfigError, match=rf"^data\.darks is {{'{key}': 5}} and was None"):
             is_finished(run, config | {"data": config["data"] | {"darks": {key: 5}}})
     with pytest.raises(ConfigError, match=r"^callbacks\.freeze is {'fraction': 0.2} and was None"):
@@ -156,7 +156,7 @@ def test_a_finished_run_is_known_by_its_results_and_its_configuration(run_folder
         is_finished(run, config)
 
 
-def test_a_training_that_was_stopped_goes_on_under_its_own_configuration_alone(run_folder):
+def test_a_stopped_training_resumes_only_with_its_own_configuration(run_folder):
     run, config = run_folder
     (run / "results.json").unlink()
     (run / "checkpoints").mkdir()
@@ -166,7 +166,7 @@ def test_a_training_that_was_stopped_goes_on_under_its_own_configuration_alone(r
         is_finished(run, config | {"module": {"lr": 1}})
 
 
-def test_nothing_of_a_training_that_is_to_be_forgotten_is_gone_on_with(run_folder):
+def test_clear_run_removes_everything_from_which_a_run_resumes(run_folder):
     run, config = run_folder
     for name in ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "report/tables.md", "scored.json", "metrics.csv"):
         (run / name).parent.mkdir(exist_ok=True)
@@ -177,7 +177,7 @@ def test_nothing_of_a_training_that_is_to_be_forgotten_is_gone_on_with(run_folde
 
 
 @pytest.mark.slow
-def test_the_same_command_continues_a_sweep(command, tmp_path):
+def test_the_same_command_resumes_a_sweep(command, tmp_path):
     small = (*TINY, "trainer=smoke", f"data.root={command.data}", "logger=csv", "model=deepcr", "model.channels=8")
     sweep = ("-m", *small, f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=${module.optimizer.lr}")
     bad, good = tmp_path / "-1", tmp_path / "0.001"
@@ -192,7 +192,7 @@ def test_the_same_command_continues_a_sweep(command, tmp_path):
     assert skipped.returncode == 0, skipped.stderr
     assert "is finished, nothing to do" in skipped.stdout
 
-    (good / "results.json").unlink()  # as if it had been stopped in its test
+    (good / "results.json").unlink()  # as if it had been stopped during the test
     shutil.rmtree(good / "report")
     done = command("train.py", *sweep, "module.optimizer.lr=-1,0.001")
     assert done.returncode == 1
@@ -200,7 +200,7 @@ def test_the_same_command_continues_a_sweep(command, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_training_whose_report_could_not_be_written_is_not_finished(command, tmp_path):
+def test_a_training_without_its_report_is_not_finished(command, tmp_path):
     small = (*TINY, "trainer=smoke", f"data.root={command.data}", "logger=csv", "model=deepcr", "model.channels=8")
     (tmp_path / "report").write_text("in the way")
     failed = command("train.py", *small, f"hydra.run.dir={tmp_path}")

@@ -1,4 +1,4 @@
-"""Training is the paper's, repeats to the bit, and goes on where it was stopped."""
+"""Test training: reproducibility, exact resumption, the two phases of the paper, losses, damaged weights."""
 
 from pathlib import Path
 
@@ -21,20 +21,20 @@ from cosmicgate.training.batch_norm_freeze import BatchNormFreeze
 from cosmicgate.training.callbacks import ExactResume, SaveConfigInCheckpoint, ValidationCurves
 from cosmicgate.training.module import Segmentation
 
-# Lightning 2.6 asks torch 2.13's tree functions by their old name, and wants more workers than two cores feed.
+# Lightning 2.6 uses deprecated tree functions of torch 2.13, and recommends more workers than two cores can run.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec.*"),
     pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
-    # A resumed run writes where it wrote before.
+    # A resumed run writes into the same folder.
     pytest.mark.filterwarnings("ignore:.*exists and is not empty.*"),
 ]
 SIZE, PATCHES = 32, 8
-RELEASED = {"hold": True, "validate_on_batch": True}  # how the authors' code goes through its two phases
+RELEASED = {"hold": True, "validate_on_batch": True}  # the two phases as in the authors' code
 
 
 @pytest.fixture(scope="module")
 def frames(tmp_path_factory) -> list[Path]:
-    """Two labelled frames of sky with bright hits."""
+    """Save two labelled frames of sky with bright hits; return their folders."""
     rng = np.random.default_rng(0)
     folders = [tmp_path_factory.mktemp("labelled") / f"frame-{i}" for i in range(2)]
     for folder in folders:
@@ -63,8 +63,8 @@ class Data(pl.LightningDataModule):
         return DataLoader(self.validation, batch_size=4)
 
 
-class Seen(Callback):
-    """Note what each epoch began with."""
+class EpochRecorder(Callback):
+    """Record batches, and learning rate and mode of batch norm at the beginning of each epoch."""
 
     def __init__(self):
         self.rates, self.training, self.batches = [], [], []
@@ -77,7 +77,8 @@ class Seen(Callback):
             self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
 
 
-def small(norm="batch", **optimizer) -> Segmentation:
+def small_module(norm="batch", **optimizer) -> Segmentation:
+    """Build a training module with a small network."""
     torch.manual_seed(0)
     return Segmentation(
         UNet(depth=2, channels=8, norm=norm, gate=True),
@@ -87,8 +88,11 @@ def small(norm="batch", **optimizer) -> Segmentation:
     )
 
 
-def fit(module, frames, folder, epochs, resume=None, callbacks=(), workers=0, **options) -> tuple[pl.Trainer, Seen]:
-    seen = Seen()
+def train(
+    module, frames, folder, epochs, resume=None, callbacks=(), workers=0, **options
+) -> tuple[pl.Trainer, EpochRecorder]:
+    """Train a module; return the trainer and the recorder of epochs."""
+    seen = EpochRecorder()
     best = ModelCheckpoint(folder, "best", monitor="val/loss", enable_version_counter=False)
     last = ModelCheckpoint(folder, "last", enable_version_counter=False)
     trainer = pl.Trainer(
@@ -114,12 +118,15 @@ def fit(module, frames, folder, epochs, resume=None, callbacks=(), workers=0, **
     return trainer, seen
 
 
-def same(left, right) -> bool:
+def same_weights(left, right) -> bool:
+    """Return True if two modules have identical weights."""
     left, right = left.state_dict(), right.state_dict()
     return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
 
 
 def stop_after(epochs):
+    """Make a callback that interrupts a training after a number of epochs."""
+
     class Stop(Callback):
         def on_train_epoch_start(self, trainer, pl_module):
             if trainer.current_epoch == epochs:
@@ -134,27 +141,36 @@ def stop_after(epochs):
     ids=lambda value: str(value) if isinstance(value, int) else "released" if value else "text",
 )
 def test_resume_equals_an_uninterrupted_run(frames, tmp_path, stopped_after, workers, released):
-    """Weights, running statistics, frozen flag, optimizer, learning rate, best score and the order of the data."""
+    """Compare weights, batch norm, optimizer, learning rates, best score and the order of the data."""
 
     def freeze():
         return BatchNormFreeze(0.4, restart=0.4, **released)
 
-    whole, broken, resumed = small(), small(), small()
-    trainer, seen = fit(whole, frames, tmp_path / "whole", 5, callbacks=[freeze()])
+    uninterrupted, interrupted, resumed = small_module(), small_module(), small_module()
+    trainer, seen = train(uninterrupted, frames, tmp_path / "whole", 5, callbacks=[freeze()])
     with pytest.raises((KeyboardInterrupt, SystemExit)):
-        fit(broken, frames, tmp_path / "broken", 5, callbacks=[freeze(), stop_after(stopped_after)], workers=workers)
+        train(
+            interrupted,
+            frames,
+            tmp_path / "broken",
+            5,
+            callbacks=[freeze(), stop_after(stopped_after)],
+            workers=workers,
+        )
     last = tmp_path / "broken" / "last.ckpt"
-    again, seen_again = fit(resumed, frames, tmp_path / "broken", 5, resume=last, callbacks=[freeze()], workers=workers)
+    again, seen_again = train(
+        resumed, frames, tmp_path / "broken", 5, resume=last, callbacks=[freeze()], workers=workers
+    )
     assert again.checkpoint_callback.best_model_score == trainer.checkpoint_callback.best_model_score
     assert seen_again.batches == [b for b in seen.batches if b[0] >= stopped_after]
     assert seen_again.rates == seen.rates[stopped_after:]
     assert seen_again.training == seen.training[stopped_after:]
-    same_state(trainer, again)
+    assert_same_state(trainer, again)
 
 
-def same_state(trainer: pl.Trainer, again: pl.Trainer) -> None:
-    """Compare weights, optimizer and scheduler to the bit."""
-    assert same(trainer.lightning_module, again.lightning_module)
+def assert_same_state(trainer: pl.Trainer, again: pl.Trainer) -> None:
+    """Check that weights, optimizer and scheduler are identical."""
+    assert same_weights(trainer.lightning_module, again.lightning_module)
     ours, theirs = trainer.optimizers[0].state_dict(), again.optimizers[0].state_dict()
     assert ours["param_groups"] == theirs["param_groups"]
     for key, state in ours["state"].items():
@@ -168,35 +184,36 @@ def every_step(folder) -> ModelCheckpoint:
     return ModelCheckpoint(folder, name, every_n_train_steps=1, save_top_k=-1, save_on_train_epoch_end=False)
 
 
-@pytest.mark.filterwarnings("ignore:.*dataloader is not resumable")  # it is: train.py leaves the warning out
+# ExactResume makes the dataloader resumable; train.py silences the warning too.
+@pytest.mark.filterwarnings("ignore:.*dataloader is not resumable")
 @pytest.mark.parametrize("workers", [0, 1, 2])
 @pytest.mark.parametrize("step", [3, 5])  # within an epoch of two steps
-def test_a_checkpoint_within_an_epoch_goes_on_with_the_next_batch(frames, tmp_path, step, workers):
-    whole, resumed = small(), small()
-    trainer, seen = fit(whole, frames, tmp_path, 4, callbacks=[every_step(tmp_path)])
+def test_a_checkpoint_within_an_epoch_resumes_with_the_next_batch(frames, tmp_path, step, workers):
+    uninterrupted, resumed = small_module(), small_module()
+    trainer, seen = train(uninterrupted, frames, tmp_path, 4, callbacks=[every_step(tmp_path)])
     (begin,) = tmp_path.glob(f"*step={step}.ckpt")
-    again, seen_again = fit(resumed, frames, tmp_path, 4, begin, [every_step(tmp_path)], workers)
+    again, seen_again = train(resumed, frames, tmp_path, 4, begin, [every_step(tmp_path)], workers)
     assert seen_again.batches == seen.batches[step:]
-    same_state(trainer, again)
+    assert_same_state(trainer, again)
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
-def test_a_run_that_is_resumed_twice_and_reloads_its_data_is_the_uninterrupted_one(frames, tmp_path, workers):
-    module = small()
-    trainer, seen = fit(small(), frames, tmp_path / "whole", 4)
+def test_a_run_resumed_twice_with_reloaded_data_equals_an_uninterrupted_run(frames, tmp_path, workers):
+    module = small_module()
+    trainer, seen = train(small_module(), frames, tmp_path / "whole", 4)
     batches = []
     for end in (1, 3, 4):
         resume = tmp_path / "last.ckpt" if batches else None
         options = dict(workers=workers, reload_dataloaders_every_n_epochs=1)
-        again, part = fit(module, frames, tmp_path, end, resume=resume, **options)
+        again, part = train(module, frames, tmp_path, end, resume=resume, **options)
         batches += part.batches
-        module = small()
+        module = small_module()
     assert batches == seen.batches
-    same_state(trainer, again)
+    assert_same_state(trainer, again)
 
 
 class Dropout(torch.nn.Module):
-    """A network that draws random numbers."""
+    """Draw random numbers in the forward pass."""
 
     def __init__(self):
         super().__init__()
@@ -206,75 +223,75 @@ class Dropout(torch.nn.Module):
         return self.network(self.dropout(image))
 
 
-def test_a_network_that_draws_random_numbers_draws_the_same_after_a_resume(frames, tmp_path):
+def test_dropout_draws_the_same_random_numbers_after_a_resume(frames, tmp_path):
     def with_dropout():
-        module = small()
+        module = small_module()
         module.network = Dropout()
         return module
 
-    whole, broken, resumed = with_dropout(), with_dropout(), with_dropout()
+    uninterrupted, interrupted, resumed = with_dropout(), with_dropout(), with_dropout()
     torch.manual_seed(1)
-    fit(whole, frames, tmp_path / "whole", 3)
+    train(uninterrupted, frames, tmp_path / "whole", 3)
     torch.manual_seed(1)
-    fit(broken, frames, tmp_path / "broken", 2)
+    train(interrupted, frames, tmp_path / "broken", 2)
     torch.manual_seed(2)
-    fit(resumed, frames, tmp_path / "broken", 3, resume=tmp_path / "broken" / "last.ckpt", workers=1)
-    assert same(whole, resumed)
+    train(resumed, frames, tmp_path / "broken", 3, resume=tmp_path / "broken" / "last.ckpt", workers=1)
+    assert same_weights(uninterrupted, resumed)
 
 
-def test_averaged_weights_are_resumed_to_the_bit(frames, tmp_path):
+def test_averaged_weights_are_resumed_exactly(frames, tmp_path):
     def average():
         return [EMAWeightAveraging(decay=0.9)]
 
-    whole, broken, resumed = small(), small(), small()
-    fit(whole, frames, tmp_path / "whole", 4, callbacks=average())
-    fit(broken, frames, tmp_path / "broken", 2, callbacks=average())
-    fit(resumed, frames, tmp_path / "broken", 4, tmp_path / "broken" / "last.ckpt", average(), workers=1)
-    assert same(whole, resumed)
+    uninterrupted, interrupted, resumed = small_module(), small_module(), small_module()
+    train(uninterrupted, frames, tmp_path / "whole", 4, callbacks=average())
+    train(interrupted, frames, tmp_path / "broken", 2, callbacks=average())
+    train(resumed, frames, tmp_path / "broken", 4, tmp_path / "broken" / "last.ckpt", average(), workers=1)
+    assert same_weights(uninterrupted, resumed)
     one, other = (torch.load(tmp_path / name / "last.ckpt", weights_only=True) for name in ("whole", "broken"))
     for key in ("state_dict", "current_model_state"):
         assert all(torch.equal(value, other[key][name]) for name, value in one[key].items())
 
 
-def test_a_training_that_stopped_early_and_is_resumed_in_its_test_trains_no_further(frames, tmp_path):
+def test_an_early_stopped_training_does_not_train_again_when_resumed(frames, tmp_path):
     def early():
         return [EarlyStopping("val/loss", patience=1, min_delta=100.0)]
 
-    first, _ = fit(small(), frames, tmp_path, 6, callbacks=early())
+    first, _ = train(small_module(), frames, tmp_path, 6, callbacks=early())
     assert first.current_epoch == 2
-    again, seen = fit(small(), frames, tmp_path, 6, resume=tmp_path / "last.ckpt", callbacks=early())
+    again, seen = train(small_module(), frames, tmp_path, 6, resume=tmp_path / "last.ckpt", callbacks=early())
     assert seen.batches == []
-    same_state(first, again)
+    assert_same_state(first, again)
 
 
-def test_a_checkpoint_is_whole_or_not_there_whatever_disk_it_is_on(frames, tmp_path, monkeypatch):
+def test_checkpoints_are_written_atomically_on_any_disk(frames, tmp_path, monkeypatch):
     moved = []
-    monkeypatch.setattr("shutil.move", lambda *paths: moved.append(paths))  # a copy between disks, cut short by a kill
-    fit(small(), frames, tmp_path, 1)
+    monkeypatch.setattr("shutil.move", lambda *paths: moved.append(paths))  # a copy between disks is not atomic
+    train(small_module(), frames, tmp_path, 1)
     assert moved == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best.ckpt", "last.ckpt"]
 
 
-def test_a_run_that_was_moved_and_goes_on_remembers_its_best_weights(frames, tmp_path):
-    before, _ = fit(small(), frames, tmp_path / "before", 2)
+def test_a_moved_run_keeps_its_best_weights_when_resumed(frames, tmp_path):
+    before, _ = train(small_module(), frames, tmp_path / "before", 2)
     moved = (tmp_path / "before").rename(tmp_path / "after")
-    after, _ = fit(small(), frames, moved, 2, resume=moved / "last.ckpt")
+    after, _ = train(small_module(), frames, moved, 2, resume=moved / "last.ckpt")
     best, same_best = (trainer.checkpoint_callback for trainer in (before, after))
     assert same_best.best_model_score == best.best_model_score
     assert same_best.best_model_path == str(moved / "best.ckpt")
 
 
-def test_same_seed_same_weights_whatever_the_number_of_workers(frames, tmp_path):
-    first, second, third = small(), small(), small()
-    fit(first, frames, tmp_path / "a", 2)
-    fit(second, frames, tmp_path / "b", 2)
-    fit(third, frames, tmp_path / "c", 2, workers=2)
-    assert same(first, second)
-    assert same(first, third)
-    assert not same(first, small())
+def test_the_same_seed_gives_the_same_weights_with_any_number_of_workers(frames, tmp_path):
+    first, second, third = small_module(), small_module(), small_module()
+    train(first, frames, tmp_path / "a", 2)
+    train(second, frames, tmp_path / "b", 2)
+    train(third, frames, tmp_path / "c", 2, workers=2)
+    assert same_weights(first, second)
+    assert same_weights(first, third)
+    assert not same_weights(first, small_module())
 
 
-def test_batch_norm_freezes_at_two_fifths_and_keeps_learning_its_scale(frames, tmp_path):
+def test_batch_norm_freezes_its_statistics_and_trains_its_scale(frames, tmp_path):
     states = {}
 
     class Keep(Callback):
@@ -282,8 +299,8 @@ def test_batch_norm_freezes_at_two_fifths_and_keeps_learning_its_scale(frames, t
             norm = pl_module.network.encoder[0].norm1
             states[trainer.current_epoch] = {k: v.clone() for k, v in norm.state_dict().items()}
 
-    module = small()
-    _, seen = fit(module, frames, tmp_path, 5, callbacks=[BatchNormFreeze(0.4), Keep()])
+    module = small_module()
+    _, seen = train(module, frames, tmp_path, 5, callbacks=[BatchNormFreeze(0.4), Keep()])
     assert seen.training == [True, True, False, False, False]
     assert not torch.equal(states[0]["running_mean"], states[1]["running_mean"])
     for name in ("running_mean", "running_var", "num_batches_tracked"):
@@ -291,7 +308,7 @@ def test_batch_norm_freezes_at_two_fifths_and_keeps_learning_its_scale(frames, t
     assert not torch.equal(states[1]["weight"], states[4]["weight"])
 
 
-def test_phase_two_restarts_the_optimizer_that_the_scheduler_holds(frames, tmp_path):
+def test_phase_two_restarts_the_optimizer_of_the_scheduler(frames, tmp_path):
     steps = []
 
     class Steps(Callback):
@@ -300,27 +317,27 @@ def test_phase_two_restarts_the_optimizer_that_the_scheduler_holds(frames, tmp_p
             steps.append((trainer.current_epoch, int(next(iter(adam.state.values()))["step"])))
             assert trainer.lr_scheduler_configs[0].scheduler.optimizer is adam
 
-    _, seen = fit(small(), frames, tmp_path, 5, callbacks=[BatchNormFreeze(0.4, restart=0.4), Steps()])
+    _, seen = train(small_module(), frames, tmp_path, 5, callbacks=[BatchNormFreeze(0.4, restart=0.4), Steps()])
     assert seen.rates[2] == pytest.approx(0.4 * 0.005)
     assert [step for epoch, step in steps if epoch == 2] == [1, 2]
 
 
-def test_phase_two_keeps_its_rate_when_told_to(frames, tmp_path):
-    _, falls = fit(small(), frames, tmp_path / "a", 5, callbacks=[BatchNormFreeze(0.4, restart=0.4)])
-    _, held = fit(small(), frames, tmp_path / "b", 5, callbacks=[BatchNormFreeze(0.4, restart=0.4, hold=True)])
+def test_with_hold_phase_two_keeps_its_learning_rate(frames, tmp_path):
+    _, falls = train(small_module(), frames, tmp_path / "a", 5, callbacks=[BatchNormFreeze(0.4, restart=0.4)])
+    _, held = train(small_module(), frames, tmp_path / "b", 5, callbacks=[BatchNormFreeze(0.4, restart=0.4, hold=True)])
     assert held.rates[:3] == falls.rates[:3]
     assert falls.rates[4] < 0.002
     assert held.rates[2:] == pytest.approx([0.002] * 3)
 
 
-def test_a_scheduler_that_cannot_be_held_is_refused_by_name(frames, tmp_path):
-    module = small()
+def test_a_scheduler_that_does_not_support_hold_is_refused_by_name(frames, tmp_path):
+    module = small_module()
     module.make_scheduler = lambda adam: StepLR(adam, 1)
     with pytest.raises(ValueError, match=r"hold=true: expected ReduceLROnPlateau, got StepLR"):
-        fit(module, frames, tmp_path, 3, callbacks=[BatchNormFreeze(0.4, hold=True)])
+        train(module, frames, tmp_path, 3, callbacks=[BatchNormFreeze(0.4, hold=True)])
 
 
-def test_phase_one_can_be_validated_with_the_statistics_of_the_batch(frames, tmp_path):
+def test_phase_one_can_be_validated_with_batch_statistics(frames, tmp_path):
     modes, kept, scores = [], [], []
 
     class Look(Callback):
@@ -335,44 +352,44 @@ def test_phase_one_can_be_validated_with_the_statistics_of_the_batch(frames, tmp
             scores.append(float(trainer.callback_metrics["val/loss"]))
 
     on_batch, plain = (BatchNormFreeze(0.4, validate_on_batch=flag) for flag in (True, False))
-    trainer, _ = fit(small(), frames, tmp_path / "a", 5, callbacks=[on_batch, Look()])
+    trainer, _ = train(small_module(), frames, tmp_path / "a", 5, callbacks=[on_batch, Look()])
     assert all(training == (epoch < 2) for epoch, training in modes)
     statistics, on_batch_scores = [k[2] for k in kept[:2]], list(scores)
     assert [k[:2] for k in kept] == [(True, 0.005)] * 2 + [(False, 0.005)] * 3
     kept.clear(), scores.clear()
-    fit(small(), frames, tmp_path / "b", 5, callbacks=[plain, Look()])
+    train(small_module(), frames, tmp_path / "b", 5, callbacks=[plain, Look()])
     for one, other in zip(statistics, (k[2] for k in kept), strict=False):
-        assert torch.equal(one, other)  # validation leaves them alone
+        assert torch.equal(one, other)  # validation does not change the running statistics
     assert on_batch_scores[:2] != scores[:2]
     assert trainer.checkpoint_callback.best_model_score == pytest.approx(min(on_batch_scores[2:]))
 
 
 @pytest.mark.parametrize("restart", [0.0, -0.4])
-def test_no_learning_rate_that_is_not_positive_begins_phase_two(restart):
+def test_a_restart_learning_rate_that_is_not_positive_is_refused(restart):
     with pytest.raises(ValueError, match=f"restart={restart}"):
         BatchNormFreeze(0.4, restart=restart)
 
 
-def test_a_network_without_batch_norm_is_left_alone(frames, tmp_path):
-    _, seen = fit(small(norm="group"), frames, tmp_path, 3, callbacks=[BatchNormFreeze(0.4, restart=0.4)])
+def test_a_network_without_batch_norm_has_no_phase_two(frames, tmp_path):
+    _, seen = train(small_module(norm="group"), frames, tmp_path, 3, callbacks=[BatchNormFreeze(0.4, restart=0.4)])
     assert seen.rates[0] == 0.005
     assert 0.4 * 0.005 not in seen.rates
 
 
-def test_the_rate_falls_when_the_validation_loss_does_not(frames, tmp_path):
-    _, seen = fit(small(norm="group", lr=1e-6), frames, tmp_path, 3)
+def test_the_learning_rate_falls_if_the_validation_loss_does_not(frames, tmp_path):
+    _, seen = train(small_module(norm="group", lr=1e-6), frames, tmp_path, 3)
     assert seen.rates == pytest.approx([1e-6, 1e-6, 1e-7])
 
 
-def test_a_scheduler_that_looks_at_no_loss_steps_each_epoch(frames, tmp_path):
-    module = small(norm="group", lr=1e-3)
+def test_a_scheduler_without_a_monitored_loss_steps_each_epoch(frames, tmp_path):
+    module = small_module(norm="group", lr=1e-3)
     module.make_scheduler = lambda adam: StepLR(adam, 1, gamma=0.1)
-    _, seen = fit(module, frames, tmp_path, 3)
+    _, seen = train(module, frames, tmp_path, 3)
     assert seen.rates == pytest.approx([1e-3, 1e-4, 1e-5])
 
 
 def test_ignored_pixels_change_neither_loss_nor_gradient(frames):
-    module = small()
+    module = small_module()
     batch = torch.utils.data.default_collate([PatchDataset(frames, GridSampler(SIZE))[i] for i in range(2)])
     for spoiled in (0.0, 1e30, float("nan")):
         logits = module(batch["image"])
@@ -387,8 +404,8 @@ def test_ignored_pixels_change_neither_loss_nor_gradient(frames):
         assert torch.equal(gradient, first[1])
 
 
-def test_a_batch_in_which_no_pixel_counts_teaches_nothing_and_spoils_no_mean(frames):
-    module = small()
+def test_a_batch_of_ignored_pixels_has_zero_loss_and_does_not_count(frames):
+    module = small_module()
     batch = torch.utils.data.default_collate([PatchDataset(frames, GridSampler(SIZE))[i] for i in range(2)])
     batch["truth"] = torch.full_like(batch["truth"], IGNORED)
     loss = module._loss(module(batch["image"]), batch)
@@ -398,13 +415,13 @@ def test_a_batch_in_which_no_pixel_counts_teaches_nothing_and_spoils_no_mean(fra
     module.log = lambda *_, **__: None  # there is no trainer to log to
     for module.block_size in (1, 4):
         batch["truth"][..., ::4, ::4] = IGNORED if module.block_size == 1 else SKY
-        batch["truth"][..., 1::4, 1::4] = IGNORED  # in each square, which then says nothing though a pixel of it does
+        batch["truth"][..., 1::4, 1::4] = IGNORED  # in each block, which is then ignored
         module.validation_step(batch)
         assert module.validation_loss.update_count == 0
 
 
-def test_weights_are_those_of_sky_pixels_and_hits_weigh_one(frames):
-    module = small()
+def test_pixel_weights_apply_to_sky_and_hits_have_weight_one(frames):
+    module = small_module()
     module.loss = torch.nn.BCEWithLogitsLoss(reduction="none")
     module.weigh = lambda image: torch.full_like(image, 0.25)
     batch = next(iter(Data(frames).train_dataloader()))
@@ -416,7 +433,7 @@ def test_weights_are_those_of_sky_pixels_and_hits_weigh_one(frames):
 
 
 def test_the_target_is_core_and_ring(frames):
-    module = small()
+    module = small_module()
     truth = {"truth": torch.tensor([[[[0, CORE, RING, IGNORED]]]], dtype=torch.uint8)}
     right = torch.tensor([[[[-50.0, 50.0, 50.0, -50.0]]]])
     assert module._loss(right, truth) < 1e-6
@@ -424,8 +441,8 @@ def test_the_target_is_core_and_ring(frames):
 
 
 def test_a_checkpoint_holds_plain_values_and_rebuilds_the_network(frames, tmp_path):
-    module = small()
-    fit(module, frames, tmp_path, 1)
+    module = small_module()
+    train(module, frames, tmp_path, 1)
     checkpoint = read_checkpoint(tmp_path / "best.ckpt")
     assert checkpoint["config"] == {"model": {}, "title": "small"}
     config = {
@@ -437,47 +454,47 @@ def test_a_checkpoint_holds_plain_values_and_rebuilds_the_network(frames, tmp_pa
     }
     torch.save(checkpoint | {"config": config}, tmp_path / "whole.ckpt")
     detector = load(tmp_path / "whole.ckpt")
-    assert same(detector.predictor.network, module.network)
+    assert same_weights(detector.predictor.network, module.network)
     image = torch.randn(1, 1, 37, 41) * 5 + 100
     assert torch.allclose(detector.predictor.network(image), module.network.eval()(image))
 
 
-class Spoil(Callback):
-    """Make a weight NaN after the validation of the second epoch."""
+class DivergeAtEpoch1(Callback):
+    """Set a weight to NaN after the validation of the second epoch."""
 
     def on_validation_end(self, trainer, pl_module):
         if trainer.current_epoch == 1:
             torch.nn.init.constant_(pl_module.network.head.bias, float("nan"))
 
 
-class Nothing(torch.nn.BCEWithLogitsLoss):
-    """Be NaN when nothing is learned."""
+class NaNInValidation(torch.nn.BCEWithLogitsLoss):
+    """Give NaN in validation steps."""
 
     def forward(self, logits, target):
         return super().forward(logits, target) * (1 if logits.requires_grad else float("nan"))
 
 
-def test_weights_that_become_nan_end_a_training_with_a_sentence_and_are_not_saved(frames, tmp_path):
+def test_nan_weights_end_the_training_and_are_not_saved(frames, tmp_path):
     with pytest.raises(
         ValueError, match=r"epoch 1: .*'head\.bias' are NaN or infinite: training has diverged and is not"
     ):
-        fit(small(), frames, tmp_path, 3, callbacks=[Spoil()])
+        train(small_module(), frames, tmp_path, 3, callbacks=[DivergeAtEpoch1()])
     for name in ("best", "last"):
         assert read_checkpoint(tmp_path / f"{name}.ckpt")["epoch"] == 0
 
 
-def test_a_validation_loss_of_nan_chooses_no_best_weights(frames, tmp_path):
-    module = small()
-    module.loss = Nothing()
+def test_a_nan_validation_loss_ends_the_training_without_a_checkpoint(frames, tmp_path):
+    module = small_module()
+    module.loss = NaNInValidation()
     with pytest.raises(ValueError, match=r"epoch 0: val/loss is no finite number, has training diverged\?"):
-        fit(module, frames, tmp_path, 1)
+        train(module, frames, tmp_path, 1)
     assert not list(tmp_path.glob("*.ckpt"))
 
 
-def test_averaged_weights_are_checked_by_their_hash_and_go_on(frames, tmp_path):
-    fit(small(), frames, tmp_path, 1, callbacks=[pl.callbacks.EMAWeightAveraging()])
+def test_averaged_weights_are_resumed_and_checked_by_their_hash(frames, tmp_path):
+    train(small_module(), frames, tmp_path, 1, callbacks=[pl.callbacks.EMAWeightAveraging()])
     assert set(read_checkpoint(tmp_path / "last.ckpt")["weights_sha256"]) == {"state_dict", "current_model_state"}
-    fit(small(), frames, tmp_path, 2, tmp_path / "last.ckpt", callbacks=[pl.callbacks.EMAWeightAveraging()])
+    train(small_module(), frames, tmp_path, 2, tmp_path / "last.ckpt", callbacks=[pl.callbacks.EMAWeightAveraging()])
     checkpoint = torch.load(tmp_path / "last.ckpt")
     checkpoint["current_model_state"]["network.head.bias"] += 1
     torch.save(checkpoint, tmp_path / "other.ckpt")
@@ -485,7 +502,7 @@ def test_averaged_weights_are_checked_by_their_hash_and_go_on(frames, tmp_path):
         read_checkpoint(tmp_path / "other.ckpt")
 
 
-def test_a_file_that_is_no_checkpoint_is_refused_by_name(tmp_path):
+def test_an_invalid_checkpoint_is_refused_by_name(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.ckpt"):
         read_checkpoint(tmp_path / "none.ckpt")
     (tmp_path / "text.ckpt").write_text("not a checkpoint")
@@ -496,6 +513,6 @@ def test_a_file_that_is_no_checkpoint_is_refused_by_name(tmp_path):
         read_checkpoint(tmp_path / "other.ckpt")
 
 
-def test_no_fraction_outside_zero_and_one_freezes():
+def test_a_fraction_outside_zero_and_one_is_refused():
     with pytest.raises(ValueError, match="fraction=40"):
         BatchNormFreeze(40)
