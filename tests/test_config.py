@@ -1,4 +1,4 @@
-"""A misspelt key or a wrong type stops with its name, wherever it stands."""
+"""Test that configurations are checked: unknown keys, wrong types, the paper's settings, messages in plain words."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
@@ -19,7 +19,7 @@ NETWORKS = ("deepcr", "att_deepcr", "cosmic_conn", "att_cosmic_conn")
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_every_network_is_built_from_its_config(network):
+def test_every_network_config_builds_its_network(network):
     cfg = composed_config(f"model={network}")
     model = build(cfg.model)
     assert bool(model.gates) == network.startswith("att_")
@@ -51,12 +51,12 @@ def test_every_network_is_built_from_its_config(network):
         ("module._target_=cosmicgate.training.module.Segmentaton", "module._target_"),
     ],
 )
-def test_a_misspelt_key_or_a_wrong_type_stops_with_its_name(override, key):
+def test_an_unknown_key_or_a_wrong_type_is_an_error_that_names_it(override, key):
     with pytest.raises(ConfigError, match=f"^{key}"):
         validate(composed_config(override), Train)
 
 
-def test_a_typo_in_an_experiment_file_stops_with_its_name(tmp_path):
+def test_an_unknown_key_in_an_experiment_file_is_an_error_that_names_it(tmp_path):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "typo.yaml").write_text("# @package _global_\ntrainer:\n  max_epoch: 3\n")
     cfg = composed_config("experiment=typo", f"hydra.searchpath=[file://{tmp_path}]")
@@ -64,22 +64,22 @@ def test_a_typo_in_an_experiment_file_stops_with_its_name(tmp_path):
         validate(cfg, Train)
 
 
-def test_a_forgotten_value_is_asked_for_by_name():
+def test_a_missing_value_is_an_error_that_names_it():
     with pytest.raises(ConfigError, match=r"^data\.science\.files: needs a value"):
         validate(composed_config("data/science=files", "~data/size"), Train)
 
 
 @pytest.mark.parametrize("name", ["train", "evaluate"])
-def test_the_shipped_configs_pass_their_own_check(name):
+def test_the_default_configs_are_valid(name):
     validate(composed_config(name=name), {"train": Train, "evaluate": Evaluate}[name])
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_the_paper_experiment_is_the_paper_to_the_letter(network):
-    """Numbers of Bhavanam et al. 2022; nothing that a default of ours may change later."""
+def test_the_paper_experiment_has_exactly_the_papers_settings(network):
+    """Compare with the numbers of Bhavanam et al. 2022, independently of the defaults of this package."""
     cfg = OmegaConf.to_container(validate(composed_config("experiment=paper", f"model={network}"), Train), resolve=True)
     data, module, model = cfg["data"], cfg["module"], cfg["model"]
-    assert data["science"]["frames"] == {"train": 36, "validation": 4, "test": 16}  # a band
+    assert data["science"]["frames"] == {"train": 36, "validation": 4, "test": 16}  # frames of each band
     assert data["science"]["bands"] == ["g", "r", "i", "z"]
     assert data["science"]["shape"] == data["darks"]["shape"] == [4096, 2048]
     assert sum(data["darks"]["frames"].values()) == 42
@@ -100,20 +100,20 @@ def test_the_paper_experiment_is_the_paper_to_the_letter(network):
 
 
 @pytest.mark.parametrize("size", ["demo", "small", "medium"])
-def test_one_override_makes_the_paper_experiment_smaller(size):
-    whole, small = (
+def test_data_size_makes_the_paper_experiment_smaller_and_changes_nothing_else(size):
+    full, small = (
         OmegaConf.to_container(composed_config("experiment=paper", *more), resolve=True)
         for more in ([], [f"data/size={size}"])
     )
     for kind in ("science", "darks"):
-        ours, theirs = small["data"].pop(kind), whole["data"].pop(kind)
+        ours, theirs = small["data"].pop(kind), full["data"].pop(kind)
         assert ours["frames"]["train"] <= theirs["frames"]["train"]
         assert prod(ours["shape"]) < prod(theirs["shape"])
-    assert whole == small
+    assert full == small
 
 
-def test_the_short_form_of_the_paper_differs_from_it_in_what_the_docs_list():
-    """The fewest departures that learn: docs/training.md has a line on each."""
+def test_paper_short_differs_from_the_paper_only_as_documented():
+    """List all differences; docs/training.md explains each."""
     paper, short = (
         OmegaConf.to_container(composed_config(f"experiment={name}", "data/size=small", "model=deepcr"), resolve=True)
         for name in ("paper", "paper_short")
@@ -135,21 +135,21 @@ def test_the_short_form_of_the_paper_differs_from_it_in_what_the_docs_list():
 
 
 @pytest.mark.parametrize("choice", config_choices("experiment", "pretrained"))
-def test_no_experiment_augments_a_sky_that_its_network_does_not_see(choice):
+def test_no_experiment_augments_the_sky_of_a_normalising_network(choice):
     cfg = OmegaConf.to_container(composed_config(choice), resolve=False)
     augmented = "SkyAugmentation" in repr(cfg.get("data"))
     assert not (augmented and (cfg.get("model") or {}).get("scaling") == "robust")
 
 
 @pytest.mark.parametrize(("scaling", "warned"), [("none", False), ("robust", True)])
-def test_sky_augmentation_under_robust_scaling_is_told_to_be_idle(scaling, warned, caplog):
+def test_sky_augmentation_under_robust_scaling_gives_a_warning(scaling, warned, caplog):
     cfg = composed_config("experiment=paper", "data/size=demo", f"model.scaling={scaling}")
     training_data(cfg.data, cfg.model.scaling)
     assert ("SkyAugmentation changes nothing for a network with model.scaling=robust" in caplog.text) is warned
 
 
 @pytest.mark.parametrize("group", ["optimizer", "scheduler"])
-def test_the_partials_can_be_called(group):
+def test_optimizer_and_scheduler_can_be_built(group):
     cfg = composed_config()
     parameters = [torch.nn.Parameter(torch.zeros(1))]
     optimizer = build(cfg.module.optimizer)(parameters)
@@ -160,7 +160,7 @@ def test_the_partials_can_be_called(group):
 
 
 @pytest.mark.parametrize(
-    ("value", "hint", "right"),
+    ("value", "hint", "valid"),
     [
         (1, float, True),
         (True, int, False),
@@ -190,11 +190,11 @@ def test_the_partials_can_be_called(group):
         ("x", Any, True),
     ],
 )
-def test_types_are_compared_as_a_reader_means_them(value, hint, right):
-    assert matches_type(value, hint) is right
+def test_values_are_checked_against_type_hints(value, hint, valid):
+    assert matches_type(value, hint) is valid
 
 
-def test_what_is_compared_are_pairs():
+def test_compare_takes_pairs():
     with pytest.raises(ConfigError, match=r"compare: got \['a'\], expected pairs"):
         validate(composed_config("compare=[[a]]", name="evaluate"), Evaluate)
 
@@ -227,7 +227,7 @@ def test_what_is_compared_are_pairs():
     ],
     ids=str,
 )
-def test_what_was_expected_is_said_in_words(hint, words):
+def test_type_hints_are_described_in_plain_words(hint, words):
     assert readable(hint) == words
 
 
@@ -245,7 +245,7 @@ def test_what_was_expected_is_said_in_words(hint, words):
         ("trainer.limit_train_batches=[1]", "expected a number or null"),
     ],
 )
-def test_an_error_of_a_type_names_what_was_expected_in_words(override, sentence):
+def test_type_errors_say_what_was_expected_in_plain_words(override, sentence):
     with pytest.raises(ConfigError) as caught:
         validate(composed_config(override), Train)
     assert sentence in str(caught.value)
@@ -255,6 +255,6 @@ def test_an_error_of_a_type_names_what_was_expected_in_words(override, sentence)
 
 
 @pytest.mark.parametrize("value", ["3", "[1]", "{a: b}"])
-def test_a_checkpoint_is_a_path_or_several(value):
+def test_checkpoint_takes_a_path_or_several(value):
     with pytest.raises(ConfigError, match=r"^checkpoint: got .*, expected a text, a list of texts or null$"):
         validate(composed_config(f"checkpoint={value}", name="evaluate"), Evaluate)

@@ -1,4 +1,4 @@
-"""A run becomes a pretrained network whose card says what it was made from and what it does."""
+"""Test the release of a run as a pretrained network: weights, model card, calibration, coarse stage."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ SMALL = ("model=deepcr", "model.channels=4", "model.depth=2", "model.scaling=rob
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, command):
-    """A training, and one that starts with its weights and hardly moves them."""
+    """Train a network, and another that starts from its weights with a learning rate near zero; return both runs."""
     folder = tmp_path_factory.mktemp("runs")
     first, second = folder / "first", folder / "second"
     command.train(first, *SMALL)
@@ -43,7 +43,7 @@ def runs(tmp_path_factory, command):
         ({"depth": 2, "norm": "group", "groups": 4, "shared_norm": True}, "model=att_deepcr"),
     ],
 )
-def test_weights_of_another_form_are_no_start_and_the_overrides_that_it_wants_are_said(told, overrides):
+def test_weights_of_another_network_are_refused_with_the_overrides_that_fit(told, overrides):
     with pytest.raises(
         ValueError, match=r"^start=general is a network of another form than model: give model=att_"
     ) as e:
@@ -53,11 +53,12 @@ def test_weights_of_another_form_are_no_start_and_the_overrides_that_it_wants_ar
     mine += [f"++model.{key}={str(value).lower()}" for key, value in told.items() if key != "norm"]
     given = [one for one in mine if one.split("=")[0].lstrip("+") not in ("model", "model.gate")]
     cfg = validate(composed_config(*given, *typed), Train)
-    assert warm_start.load_initial_weights(build(cfg.model), "general"), "what is typed back is right"
+    assert warm_start.load_initial_weights(build(cfg.model), "general"), "the suggested overrides fit"
 
 
 @pytest.fixture(scope="module")
-def packaged(runs):
+def released(runs):
+    """Release the second run, with the first as the coarse stage; return the file of weights."""
     first, second = runs
     folder = second.parent / "pretrained"
     told = ["--name", "mine", "--command", "python train.py model=deepcr", "--folder", str(folder)]
@@ -71,58 +72,56 @@ def test_a_training_can_start_with_the_weights_of_another(runs):
     assert all(torch.allclose(first[name], second[name], atol=1e-6) for name in first)
     record = json.loads((runs[1] / "provenance.json").read_text())["config"]
     best = (runs[0] / "checkpoints" / "best.ckpt").read_bytes()
-    assert record["started_from"] == hashlib.sha256(best).hexdigest(), (
-        "which weights a training began with is on record"
-    )
+    assert record["started_from"] == hashlib.sha256(best).hexdigest(), "the record has the hash of the initial weights"
 
 
 @pytest.mark.slow
-def test_a_training_that_goes_on_does_not_ask_again_for_what_it_began_with(runs, command, tmp_path):
-    begun, run = tmp_path / "begun", tmp_path / "run"
-    shutil.copytree(runs[0], begun)
-    command.train(run, *SMALL, f"start={begun}")
+def test_a_resumed_training_does_not_need_its_initial_weights(runs, command, tmp_path):
+    initial, run = tmp_path / "begun", tmp_path / "run"
+    shutil.copytree(runs[0], initial)
+    command.train(run, *SMALL, f"start={initial}")
     began = json.loads((run / "provenance.json").read_text())["config"]["started_from"]
-    shutil.rmtree(begun)
+    shutil.rmtree(initial)
     (run / "results.json").unlink()  # as if it had been stopped before its test
-    command.train(run, *SMALL, f"start={begun}")
+    command.train(run, *SMALL, f"start={initial}")
     assert began == hashlib.sha256((runs[0] / "checkpoints" / "best.ckpt").read_bytes()).hexdigest()
     assert json.loads((run / "provenance.json").read_text())["config"]["started_from"] == began
 
 
 @pytest.mark.slow
-def test_a_pretrained_network_gives_what_its_checkpoint_gives(runs, packaged):
+def test_a_released_network_gives_the_probabilities_of_its_checkpoint(runs, released):
     image = np.random.default_rng(0).normal(1000, 10, (64, 80))
     expected = load.load(runs[1], check=False).probability(image)
-    assert np.allclose(load.load(packaged, check=False).probability(image), expected, atol=1e-6)
-    quick = load.load(packaged, check=False, fast=True).probability(image)
+    assert np.allclose(load.load(released, check=False).probability(image), expected, atol=1e-6)
+    quick = load.load(released, check=False, fast=True).probability(image)
     seen = quick > 1e-9
     assert np.allclose(quick[seen], expected[seen], atol=1e-5)
 
 
 @pytest.mark.slow
-def test_a_pretrained_network_can_get_another_coarse_stage_and_stays_what_it_is(runs, packaged, tmp_path):
+def test_the_coarse_stage_of_a_network_can_be_replaced_without_other_changes(runs, released, tmp_path):
     told = ["--coarse", str(runs[1]), "--coarse-command", "python train.py", "--folder", str(tmp_path)]
-    assert release.main([str(packaged), *told]) == 0
-    before, after = read_card(packaged), read_card(tmp_path / "mine.safetensors")
+    assert release.main([str(released), *told]) == 0
+    before, after = read_card(released), read_card(tmp_path / "mine.safetensors")
     assert after.cascade["command"] == "python train.py"
     assert replace(after, cascade=before.cascade, sha256=before.sha256) == before
     image = np.random.default_rng(0).normal(1000, 10, (64, 80))
-    both = [load.load(path, check=False).probability(image) for path in (packaged, tmp_path / "mine.safetensors")]
+    both = [load.load(path, check=False).probability(image) for path in (released, tmp_path / "mine.safetensors")]
     assert np.array_equal(*both)
 
 
 @pytest.mark.slow
-def test_a_pretrained_network_can_be_calibrated_anew_and_stays_what_it_is(runs, packaged, tmp_path):
-    assert release.main([str(packaged), "--calibrate", str(runs[0]), "--folder", str(tmp_path)]) == 0
+def test_calibrating_again_on_the_same_frames_changes_nothing(runs, released, tmp_path):
+    assert release.main([str(released), "--calibrate", str(runs[0]), "--folder", str(tmp_path)]) == 0
     copy = tmp_path / "mine.safetensors"
-    assert read_card(copy) == read_card(packaged), "the same frames give the same thresholds"
-    assert copy.read_bytes() == packaged.read_bytes()
+    assert read_card(copy) == read_card(released), "the same frames give the same thresholds"
+    assert copy.read_bytes() == released.read_bytes()
 
 
 @pytest.mark.slow
-def test_the_coarse_stage_of_a_pretrained_network_can_be_tuned_for_another(runs, packaged, tmp_path):
+def test_the_coarse_stage_of_one_network_can_be_tuned_for_another(runs, released, tmp_path):
     told = ["--coarse", "general", "--calibrate", str(runs[0]), "--folder", str(tmp_path)]
-    assert release.main([str(packaged), *told]) == 0
+    assert release.main([str(released), *told]) == 0
     card, general = read_card(tmp_path / "mine.safetensors"), read_card(find("general"))
     assert {key: card.cascade[key] for key in ("network", "command", "data")} == {
         key: general.cascade[key] for key in ("network", "command", "data")
@@ -132,11 +131,11 @@ def test_the_coarse_stage_of_a_pretrained_network_can_be_tuned_for_another(runs,
         for one in (tmp_path / "mine.safetensors", "general")
     )
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), same.parameters(), strict=True))
-    assert card.cascade["settings"]["halo"] == 10, "what a UNet-2 sees around a pixel"
+    assert card.cascade["settings"]["halo"] == 10, "the reach of a UNet-2"
 
 
 @pytest.mark.slow
-def test_a_card_has_the_scores_of_its_own_weights_alone(runs, packaged, command, tmp_path):
+def test_a_card_has_the_scores_of_its_own_weights_only(runs, released, command, tmp_path):
     told = ("data=decam", "data.name=decam_again", f"data.root={command.data}", *TINY, "picture=false")
     for name, run in (("own", runs[1]), ("other", runs[0])):
         best = run / "checkpoints" / "best.ckpt"
@@ -144,17 +143,17 @@ def test_a_card_has_the_scores_of_its_own_weights_alone(runs, packaged, command,
         assert done.returncode == 0, done.stderr
     own, other = (str(tmp_path / name / "results.json") for name in ("own", "other"))
     with pytest.raises(ValueError, match=r"other/results.json has no row of these weights"):
-        release.main([str(packaged), "--results", other, "--folder", str(tmp_path)])
-    assert release.main([str(packaged), "--results", own, "--folder", str(tmp_path)]) == 0
-    before, after = read_card(packaged), read_card(tmp_path / "mine.safetensors")
+        release.main([str(released), "--results", other, "--folder", str(tmp_path)])
+    assert release.main([str(released), "--results", own, "--folder", str(tmp_path)]) == 0
+    before, after = read_card(released), read_card(tmp_path / "mine.safetensors")
     row = json.loads((tmp_path / "own/results.json").read_text())["rows"][0]
     assert [one for one in after.scores if one["data"] == "decam"] == before.scores
     (f1,) = (one for one in after.scores if (one["data"], one["truth"], one["metric"]) == ("decam_again", "core", "f1"))
     assert f1["value"] == row["core"]["f1"]
-    assert weights_sha256_of(load.load(packaged, check=False).network) == row["detector"]["weights"]
+    assert weights_sha256_of(load.load(released, check=False).network) == row["detector"]["weights"]
 
 
-def test_what_cannot_be_packaged_is_refused_with_what_is_missing(tmp_path, capsys):
+def test_invalid_arguments_are_refused_with_what_is_missing(tmp_path, capsys):
     for arguments, expected in (
         ([str(tmp_path), "--name", "mine"], r"is a run: give the network's --name and --command, no --calibrate"),
         (["deepcr", "--coarse", "general"], r"--coarse general: the coarse stage is tuned on .*: give --calibrate RUN"),
@@ -166,13 +165,13 @@ def test_what_cannot_be_packaged_is_refused_with_what_is_missing(tmp_path, capsy
 
 
 @pytest.mark.slow
-def test_its_card_says_where_it_comes_from_and_what_to_expect(runs, packaged):
-    card = read_card(packaged)
+def test_the_card_records_origin_scores_ranges_and_calibration(runs, released):
+    card = read_card(released)
     assert (card.name, card.trained_on, card.ring, card.seed) == ("mine", "decam, simulated", True, 0)
     assert card.command == "python train.py model=deepcr"
     assert {score["metric"] for score in card.scores} == {"tpr_at_fpr_0.01pct", "f1"}
     assert json.loads((runs[1] / "provenance.json").read_text())["device"] == card.machine
-    assert set(card.ranges) <= {"correlation", "sources", "sharpness"}, "the network does not see the others"
+    assert set(card.ranges) <= {"correlation", "sources", "sharpness"}, "other features do not affect the network"
     assert card.ranges["sources"][0] == 0
     rates, thresholds = zip(*card.calibration, strict=True)
     assert list(rates) == sorted(rates)
@@ -182,11 +181,11 @@ def test_its_card_says_where_it_comes_from_and_what_to_expect(runs, packaged):
 
 
 @pytest.mark.slow
-def test_its_calibration_gives_the_rate_that_was_asked_for(packaged, command):
-    """On the very frames that it was calibrated on, the part of sky pixels over the threshold is the rate."""
+def test_the_calibrated_threshold_gives_its_false_positive_rate(released, command):
+    """Measure the fraction of sky pixels above the threshold on the frames of the calibration."""
     from cosmicgate.data.cache import load_labelled
 
-    network = load.load(packaged, check=False)
+    network = load.load(released, check=False)
     (folder,) = (command.data / "contaminated").glob("validation-*")
     labelled = load_labelled(folder)
     sky = np.asarray(labelled.truth) == SKY
@@ -197,10 +196,10 @@ def test_its_calibration_gives_the_rate_that_was_asked_for(packaged, command):
 
 
 @pytest.mark.slow
-def test_a_rate_is_that_of_all_frames_together_however_unlike_they_are(packaged, command, tmp_path):
-    """One quiet frame and two with false alarms everywhere: the threshold of 1 % lies among those of the loud ones."""
+def test_the_false_positive_rate_is_that_of_all_frames_together(released, command, tmp_path):
+    """Calibrate on one frame with few and two frames with many false positives."""
     (folder,) = (command.data / "contaminated").glob("validation-*")
-    network, frames, found = load.load(packaged, check=False), [], []
+    network, frames, found = load.load(released, check=False), [], []
     for number, spread in enumerate((0.0, 40.0, 80.0)):
         shutil.copytree(folder, frame := tmp_path / f"validation-{number}")
         image = np.load(frame / "image.npy")
@@ -216,19 +215,19 @@ def test_a_rate_is_that_of_all_frames_together_however_unlike_they_are(packaged,
 
 
 @pytest.mark.slow
-def test_weights_that_were_changed_are_refused(packaged, tmp_path):
+def test_changed_weights_are_refused(released, tmp_path):
     copy = tmp_path / "mine.safetensors"
-    copy.write_bytes(packaged.read_bytes()[:-1] + b"\0\0")
-    copy.with_suffix(".json").write_text(packaged.with_suffix(".json").read_text())
+    copy.write_bytes(released.read_bytes()[:-1] + b"\0\0")
+    copy.with_suffix(".json").write_text(released.with_suffix(".json").read_text())
     with pytest.raises(ValueError, match=r"its checksum is .* its card says"):
         load.load(copy)
 
 
-def test_cells_are_tuned_without_their_margin_and_a_halo_is_no_wider_than_matters(monkeypatch):
-    """Of two found pixels none may be lost: the threshold is that of the darker cell, not of its neighbour."""
+def test_the_coarse_stage_is_tuned_by_single_cells_and_its_halo_is_minimal(monkeypatch):
+    """Check that the threshold is that of the darker of two neighbouring cells, so that no found pixel is lost."""
     first = UNet(depth=1, channels=2)
     logits = torch.zeros(32, 32)
-    logits[4, 4], logits[4, 12] = 5.0, 9.0  # of two hits in neighbouring cells, within each other's margin
+    logits[4, 4], logits[4, 12] = 5.0, 9.0  # two hits in neighbouring cells, within the margin of each other
     truth = np.full((32, 32), SKY, np.uint8)
     truth[4, 7] = truth[4, 8] = CORE
     found = np.where(truth == CORE, 10.0, -10.0)
