@@ -1,7 +1,7 @@
-"""Check labels made by comparing exposures against the known charge of simulated ones, by class of telescope.
+"""Compare the labels from several exposures of a field with the known hits of simulated ones, by telescope class.
 
-Run ``python scripts/check_labels.py``; it prints the table of docs/data.md. Which pixels are scored is described in
-:class:`cosmicgate.data.labelling.agreement.Agreement`.
+Run ``python scripts/check_labels.py``; it prints the table of docs/data.md.
+:class:`cosmicgate.data.labelling.agreement.Agreement` describes which pixels are scored.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def sizes_of(triple: Triple) -> list[int]:
     return [int(n) for label in labels for n in np.bincount(label.ravel())[1:]]
 
 
-def line(telescope: str, fields: int, side: int, rate: float, comparison: Comparison) -> list[str]:
+def table_row(telescope: str, fields: int, side: int, rate: float, comparison: Comparison) -> list[str]:
     """Simulate fields of a telescope class, label them, and format a line of the table."""
     total, sizes, seconds = Agreement(), [], 0.0
     for seed in range(fields):
@@ -46,17 +46,22 @@ def line(telescope: str, fields: int, side: int, rate: float, comparison: Compar
 def main() -> None:
     """Print the table for all telescope classes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--fields", type=int, default=6, help="of each class")
-    parser.add_argument("--side", type=int, default=768, help="pixels of a frame")
-    parser.add_argument("--rate", type=float, default=20, help="particles, in units of nature's")
-    parser.add_argument("--min-size", type=int, default=2, help="pixels of a hit, of the labels")
+    parser.add_argument("--fields", type=int, default=6, help="number of fields of each class")
+    parser.add_argument("--side", type=int, default=768, help="rows and columns of a frame, pixels")
+    parser.add_argument("--rate", type=float, default=20, help="rate of particles, times the natural rate")
+    parser.add_argument("--min-size", type=int, default=2, help="pixels of the smallest hit that is labelled")
     parser.add_argument("--align", default="auto", choices=("auto", "wcs", "stars"))
-    given = parser.parse_args()
+    options = parser.parse_args()
     print("|", " | ".join(HEADS), "|")
     print("|---" + "|---:" * (len(HEADS) - 1) + "|")
     for telescope in TELESCOPES:
-        comparison = Comparison(min_size=given.min_size, align=given.align)
-        print("|", " | ".join(line(telescope, given.fields, given.side, given.rate, comparison)), "|", flush=True)
+        comparison = Comparison(min_size=options.min_size, align=options.align)
+        print(
+            "|",
+            " | ".join(table_row(telescope, options.fields, options.side, options.rate, comparison)),
+            "|",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

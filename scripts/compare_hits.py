@@ -1,11 +1,11 @@
-"""Show how real the simulated hits are: their sizes, charges, shapes and number against real ones.
+"""Compare sizes, charges, shapes and number of simulated hits with those of real ones.
 
 Run ``python scripts/compare_hits.py --real itl_cosmic_rays.fits.gz``, where the table is that of imSim
 (data/cosmic_rays_itl_2017.fits.gz in https://github.com/LSSTDESC/imSim): the footprints of the hits in three dark
 frames of 500 s of an LSST ITL sensor. It takes about a minute on one core.
 
-The simulation is compared twice: as it comes, with the pointings and the radiation of a telescope, and in the
-conditions of a laboratory (``LABORATORY``), whose two numbers were fitted by hand to the real hits.
+Two simulations are compared: by default settings, with the pointings and the radiation of a telescope, and in the
+conditions of a laboratory (``LABORATORY``), two of whose parameters were fitted by hand to the real hits.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def count_decam_hits(darks: int, rng: np.random.Generator) -> list[int]:
 def forest_auc(real: dict[str, NDArray[np.float64]], simulated: dict[str, NDArray[np.float64]], seed: int) -> float:
     """Compute the AUC of a random forest that separates real from simulated hits, by 5-fold cross-validation.
 
-    0.5 means that they cannot be told apart, 1 that they can without error.
+    0.5 means that they cannot be distinguished, 1 that they are always distinguished.
     """
     rng = np.random.default_rng(seed)
     features = np.column_stack([np.concatenate([real[name], simulated[name]]) for name in real])
@@ -99,25 +99,27 @@ def main() -> None:
     rng = np.random.default_rng(arguments.seed)
 
     real, real_exposure = list(stamps(arguments.real, MIN_PIXELS, MIN_CHARGE).values()), exposure_of(arguments.real)
-    shipped, exposure = simulate_hits(arguments.frames, rng), arguments.frames * ITL.area * ITL_EXPTIME / 60
+    telescope, exposure = simulate_hits(arguments.frames, rng), arguments.frames * ITL.area * ITL_EXPTIME / 60
     laboratory = simulate_hits(arguments.frames, rng, **LABORATORY)
     counts = count_decam_hits(arguments.darks, rng)
-    tables = {"real": features_of(real), "as shipped": features_of(shipped), "laboratory": features_of(laboratory)}
-    auc = {kind: forest_auc(tables["real"], tables[kind], arguments.seed) for kind in ("as shipped", "laboratory")}
+    tables = {"real": features_of(real), "default": features_of(telescope), "laboratory": features_of(laboratory)}
+    auc = {kind: forest_auc(tables["real"], tables[kind], arguments.seed) for kind in ("default", "laboratory")}
     text = "\n\n".join(
         [
             f"Real: LSST ITL dark frames, 1500 s, {len(real)} hits with at least {MIN_PIXELS} px and {MIN_CHARGE:.0f} "
             f"e-. Simulated: {arguments.frames} dark frames of {ITL_EXPTIME:.0f} s of the same sensor, seed "
-            f"{arguments.seed}: {len(shipped)} hits as shipped, and {len(laboratory)} in laboratory conditions "
-            f"({LABORATORY['zenith_angle']:.0f} degrees of tilt, {LABORATORY['rates'].muons} particles from the sky "
-            f"and {LABORATORY['rates'].compton} Compton recoils per cm2 and minute, fitted to the real hits). "
+            f"{arguments.seed}: {len(telescope)} hits with default settings, and {len(laboratory)} in laboratory "
+            f"conditions ({LABORATORY['zenith_angle']:.0f} degrees of tilt, {LABORATORY['rates'].muons} particles "
+            f"from the sky and {LABORATORY['rates'].compton} Compton recoils per cm2 and minute, fitted to the real "
+            "hits). "
             "Elongation: length over width of the footprint, from its moments. KS: two-sample Kolmogorov-Smirnov "
-            "statistic against the real hits; p: the chance of a larger one if both were drawn alike.",
+            "statistic against the real hits; p: the probability of a larger one if both samples have one "
+            "distribution.",
             report(tables),
-            "| | real | as shipped | laboratory |\n|---|---:|---:|---:|\n"
-            "| random forest that tells real from simulated, AUC (0.5: it cannot) | "
-            f"| {auc['as shipped']:.2f} | {auc['laboratory']:.2f} |\n"
-            f"| ITL hits per cm2 and minute | {len(real) / real_exposure:.2f} | {len(shipped) / exposure:.2f} "
+            "| | real | default | laboratory |\n|---|---:|---:|---:|\n"
+            "| random forest that separates real from simulated, AUC (0.5: it cannot) | "
+            f"| {auc['default']:.2f} | {auc['laboratory']:.2f} |\n"
+            f"| ITL hits per cm2 and minute | {len(real) / real_exposure:.2f} | {len(telescope) / exposure:.2f} "
             f"| {len(laboratory) / exposure:.2f} |\n"
             f"| hits per DECam CCD in a {DECAM_EXPTIME:.0f} s dark, {DECAM_SIGMAS:.0f} sigma, >= {DECAM_MIN_PIXELS} px "
             f"| {DECAM_HITS} | {np.mean(counts):.0f} +- {np.std(counts, ddof=1):.0f} ({arguments.darks} darks) | |",

@@ -1,8 +1,8 @@
-"""Write MaxiMask's published weights as a state dict for ``detector=maximask``: no TensorFlow needed.
+"""Convert MaxiMask's published weights to a state dict for ``detector=maximask``, without TensorFlow.
 
     pip install --no-deps -r requirements-maximask.txt && python scripts/convert_maximask.py
 
-The package keeps them in TensorFlow's format: one file of numbers, layer after layer in the order of the network.
+The package has them in TensorFlow's format: one file of numbers, layer by layer in the order of the network.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def convert(file: Path) -> dict[str, torch.Tensor]:
 def main() -> None:
     """Read TensorFlow's weights, check their hash, and write a state dict."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--package", type=Path, help="folder maximask_and_maxitrack, if another environment has it")
+    parser.add_argument("--package", type=Path, help="folder maximask_and_maxitrack of another environment")
     parser.add_argument("--out", type=Path, default=Path("data/weights/maximask.pt"))
     options = parser.parse_args()
     file = (options.package or package()) / NUMBERS

@@ -1,10 +1,10 @@
-"""What a night and a survey cost: files, bytes, hours, from a measured rate; the tables of docs/scale.md.
+"""Compute files, bytes and hours of a night and of a survey from a measured rate: the tables of docs/scale.md.
 
-    python scripts/plan_survey.py                                   # prints them
-    python scripts/plan_survey.py --rate 0.3 --write docs/scale.md  # puts them there
+    python scripts/plan_survey.py                                   # print the tables
+    python scripts/plan_survey.py --rate 0.3 --write docs/scale.md  # write them into the page
 
-The rate is that of one core, all cores busy: benchmarks/masking.py. Hours of a GPU are computed, not measured: the
-network's operations for each pixel over what a GPU of that peak does at that part of it.
+The rate is that of one core while all cores are busy, see benchmarks/masking.py. GPU hours are not measured: they are
+the operations of the network divided by a fraction of the GPU's peak rate.
 """
 
 import argparse
@@ -17,7 +17,7 @@ BEGIN, END = "<!-- plan -->\n", "<!-- end of plan -->\n"
 
 @dataclass(frozen=True)
 class Survey:
-    """Data volume of a survey."""
+    """Hold the data volume of a survey."""
 
     name: str
     exposures: int  # per night
@@ -87,16 +87,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rate", type=float, default=0.38, help="Mpx/s of one core (default: %(default)s)")
     parser.add_argument("--tflops", type=float, default=100.0, help="peak of the GPU (default: %(default)s)")
-    parser.add_argument("--used", type=float, default=0.2, help="part of the peak (default: %(default)s)")
+    parser.add_argument(
+        "--used", type=float, default=0.2, help="fraction of the peak that is used (default: %(default)s)"
+    )
     parser.add_argument("--write", type=Path, help="page with the two marks")
-    given = parser.parse_args()
-    text = tables(given.rate, given.tflops, given.used)
-    if given.write is None:
+    options = parser.parse_args()
+    text = tables(options.rate, options.tflops, options.used)
+    if options.write is None:
         print(text)
         return
-    page = given.write.read_text()
+    page = options.write.read_text()
     before, after = page.index(BEGIN) + len(BEGIN), page.index(END)
-    given.write.write_text(page[:before] + text + page[after:])
+    options.write.write_text(page[:before] + text + page[after:])
 
 
 if __name__ == "__main__":

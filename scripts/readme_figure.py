@@ -1,4 +1,4 @@
-"""Draw the picture of the README: a part of a real frame, its hits by the general network, and the cleaned image.
+"""Draw the figure of the README: part of a real frame, its hits by the general network, and the cleaned image.
 
 python scripts/readme_figure.py real=DIR docs/figures/real_frame.png
 """
@@ -15,7 +15,7 @@ import cosmicgate
 from cosmicgate.config import build, report_user_errors
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
-FRAME = "XO1-b_z_20250602_053326"  # ARCSAT 0.5 m, z, 60 s, less a median dark
+FRAME = "XO1-b_z_20250602_053326"  # ARCSAT 0.5 m, z band, 60 s, minus a median dark
 ROWS, COLUMNS = slice(271, 451), slice(0, 240)  # two tracks, a single pixel, stars
 
 

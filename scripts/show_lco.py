@@ -1,7 +1,7 @@
-"""Draw real LCO frames with what two detectors find in them: docs/figures/lco_real.png.
+"""Draw real LCO frames with the masks of two detectors: docs/figures/lco_real.png.
 
 Run ``python scripts/show_lco.py FOLDER --weights DIR``, where FOLDER has the three small frames of ``real/lco`` and
-DIR the four networks that the paper's authors released. These frames have no masks, so nothing is scored.
+DIR the four networks released by the paper's authors. These frames have no truth, so nothing is scored.
 """
 
 import argparse
@@ -31,9 +31,9 @@ OBJLIM = {"0m4": 0.5, "1m0": 2.0}  # as in the paper
 
 
 def frames_of(folder: Path) -> dict[str, Frame]:
-    """Read the frames to show, by caption. There is no frame of a 2m0 telescope."""
+    """Read the frames to draw, by caption; there is none of a 2m0 telescope."""
     cropped = folder / "1m0_lsc1m005-fl15-20170614-0130-e91_cropped.fits.gz"
-    with opened(cropped) as hdus:  # only the image: the bad-pixel map in the file is that of the whole CCD
+    with opened(cropped) as hdus:  # only the image, as the bad-pixel map in the file is of the whole CCD
         header, data = hdus[0].header.copy(), np.array(hdus[0].data)
     return {
         "0m4, reduced (2x2 binned)": read_frame(
@@ -44,8 +44,8 @@ def frames_of(folder: Path) -> dict[str, Frame]:
     }
 
 
-def marked(image: NDArray[np.float32], mask: NDArray[np.bool_] | None) -> NDArray[np.float64]:
-    """Convert an image (H, W) to RGB (H, W, 3), with a mask in colour."""
+def to_rgb(image: NDArray[np.float32], mask: NDArray[np.bool_] | None) -> NDArray[np.float64]:
+    """Convert an image (H, W) to RGB (H, W, 3), with the pixels of a mask in colour."""
     picture = stretch(image)
     if mask is not None:
         picture[mask] = MARK
@@ -63,7 +63,7 @@ def figure_of(rows: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> Figure:
             axis.set(xticks=[], yticks=[])
             axis.set_title(name, fontsize=8)
         line[0].set_title(f"{frame}", fontsize=8)
-    figure.suptitle("Real LCO frames; in colour, what is called a hit. No truth: nothing is scored.", fontsize=9)
+    figure.suptitle("Real LCO frames; pixels called hit in colour. No truth, so nothing is scored.", fontsize=9)
     return figure
 
 
@@ -73,21 +73,21 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--weights", required=True, help="folder of the released networks")
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/figures/lco_real.png"))
-    given = parser.parse_args()
+    options = parser.parse_args()
     network: Any = UNet(norm="group", norm_affine=False, gate=True, gate_norm=True)
     title = "Att Cosmic-CoNN (released)"
-    networks = released(network, given.weights, "Att_Coasmic_CoNN.pth", title, "DECam, real")
+    networks = released(network, options.weights, "Att_Coasmic_CoNN.pth", title, "DECam, real")
     rows: dict[str, dict[str, NDArray[np.float64]]] = {}
-    for caption, frame in frames_of(given.folder).items():
+    for caption, frame in frames_of(options.folder).items():
         scrappy = AstroScrappy(objlim=OBJLIM[frame.telescope], grow=False, threshold=5.0, sweep=())
         masks = {d.title: mask_at(d.detect(frame), d.threshold) for d in (scrappy, networks)}
         for name, mask in masks.items():
             print(f"{caption}: {name} marks {int(mask.sum())} of {mask.size} px")
         cut = busiest(list(masks.values()), WINDOW)
-        rows[caption] = {"image": marked(frame.image[cut], None)}
-        rows[caption] |= {name: marked(frame.image[cut], mask[cut]) for name, mask in masks.items()}
+        rows[caption] = {"image": to_rgb(frame.image[cut], None)}
+        rows[caption] |= {name: to_rgb(frame.image[cut], mask[cut]) for name, mask in masks.items()}
     with style.context(["default", LOOK, {"figure.dpi": 150, "axes.grid": False}]):
-        print(save_figure(figure_of(rows), given.output))
+        print(save_figure(figure_of(rows), options.output))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Choose sigclip, sigfrac and objlim by F1 on frames that no test has, for each telescope among them:
+"""Choose sigclip, sigfrac and objlim by F1 on frames outside of all test sets, for each telescope:
 
 python scripts/tune_classical.py astroscrappy conf/detector/astroscrappy.yaml experiment=decam_semireal real=DIR
 python scripts/tune_classical.py astroscrappy conf/detector/astroscrappy.yaml \\
     data=lco_simulated data.archive.seed=1 data.root=data/lco_tuning
 
-Prints a table and writes a detector config; what it says of other telescopes stays. The frames are those of the
-validation split of the data config that the overrides of train.py name. A data set that is all test (LCO) has none:
-name its training part (data.part=train), or simulate with another seed. F1 is the paper's (dilated masks against the
-dilated truth), of all frames of a telescope together.
+Prints a table and writes a detector config, in which settings of other telescopes are kept. The frames are those of the
+validation split of the data that the overrides of train.py choose. A data set without one (LCO) needs its training part
+(data.part=train), or a simulation with another seed. F1 is by the paper's convention (dilated masks against the dilated
+truth), over all frames of a telescope together.
 """
 
 import argparse
@@ -72,7 +72,7 @@ def scores(detector: LACosmicFamily, frames: Sequence[LabelledFrame]) -> Iterato
 def search(
     detector: LACosmicFamily, frames: Sequence[LabelledFrame], sigfracs: Sequence[float], objlims: Sequence[float]
 ) -> dict[Point, Scores]:
-    """Score every point of the grid; the sigclips are those of the detector's sweep."""
+    """Score every point of the grid; the values of sigclip are those of the detector's sweep."""
     found = {}
     for sigfrac, objlim in tqdm(list(itertools.product(sigfracs, objlims)), desc=detector.model, unit="setting"):
         for sigclip, score in scores(replace(detector, sigfrac=sigfrac, objlim=objlim), frames):
@@ -90,7 +90,7 @@ def table(found: dict[Point, Scores], rows: int) -> str:
 
 
 def config(name: str, best: Mapping[str, Point], notes: Mapping[str, str]) -> str:
-    """Format the detector config as YAML: the settings and how they were found, by telescope."""
+    """Format the detector config as YAML: settings, and notes on their origin, by telescope."""
     kind = DETECTORS[name]
     values = {
         key: "{" + ", ".join(f"{telescope}: {point[place]:g}" for telescope, point in best.items()) + "}"
@@ -115,8 +115,8 @@ def config(name: str, best: Mapping[str, Point], notes: Mapping[str, str]) -> st
 """
 
 
-def earlier(name: str, output: Path) -> tuple[dict[str, Point], dict[str, str]]:
-    """Read the settings of an existing config, and how they were found, by telescope."""
+def existing_settings(name: str, output: Path) -> tuple[dict[str, Point], dict[str, str]]:
+    """Read the settings of an existing config, and the notes on their origin, by telescope."""
     if not output.is_file():
         return {}, {}
     text = output.read_text()
@@ -138,10 +138,10 @@ def main() -> None:
     parser.add_argument("--sigclip", type=float, nargs="+", default=[2, 3, 4, 5, 6, 8, 10])
     parser.add_argument("--sigfrac", type=float, nargs="+", default=[0.1, 0.3, 0.5])
     parser.add_argument("--objlim", type=float, nargs="+", default=[0.5, 1, 2, 4])
-    parser.add_argument("--rows", type=int, default=10, help="of the table, best first")
+    parser.add_argument("--rows", type=int, default=10, help="number of rows of the table, best first")
     options = parser.parse_args()
 
-    best, notes = earlier(options.detector, options.output)
+    best, notes = existing_settings(options.detector, options.output)
     detector = DETECTORS[options.detector](sweep=options.sigclip, threshold=options.sigclip[0])
     telescopes, data = frames_by_telescope(options.overrides)
     for telescope, frames in telescopes.items():
@@ -150,7 +150,7 @@ def main() -> None:
         best[telescope], score = next(iter(found.items()))
         notes[telescope] = f"F1 {score.f1:.3f}, best of {len(found)} on {len(frames)} frames of {data}"
         print(f"{telescope}: {len(frames)} frames of {data}\n\n{table(found, options.rows)}\n")
-    if "other" not in notes:  # settings for telescopes that no frame is from
+    if "other" not in notes:  # settings for all telescopes without frames
         best["other"] = best.get("decam", next(iter(best.values())))
     atomic_write(options.output, config(options.detector, best, notes))
     print(options.output)
