@@ -1,11 +1,10 @@
-"""Measure the time that the cascade saves, and the hits that it misses, at several thresholds of its coarse stage.
+"""Measure the speed-up by the cascade, and the hits that it misses, at several thresholds of its coarse stage.
 
-    python benchmarks/cascade.py                                            # time alone, on a frame of 90 s
+    python benchmarks/cascade.py                                            # time only, on a frame of 90 s
     python benchmarks/cascade.py --frames data/decam/contaminated/test-*    # and missed hits, on labelled frames
 
-The network alone and the cascade take turns on one frame, as many times as there are rounds; the ratio is that of
-medians. A labelled frame is a folder that a data set keeps; a hit is missed if the network finds it and the cascade
-does not.
+The network alone and the cascade are run in turn on one frame, once in each round; the ratio is that of the medians. A
+labelled frame is a folder of a data set's cache; a hit is missed if the network finds it and the cascade does not.
 """
 
 import argparse
@@ -28,7 +27,9 @@ def main() -> None:
     parser.add_argument("--shape", type=int, nargs=2, default=(4096, 2048), metavar=("ROWS", "COLUMNS"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--model", default="general", help="network with a coarse stage, as cosmicgate.load takes it")
-    parser.add_argument("--steps", type=float, nargs="+", default=[-3, -1.5, 0, 1.5, 3], help="added to its threshold")
+    parser.add_argument(
+        "--steps", type=float, nargs="+", default=[-3, -1.5, 0, 1.5, 3], help="added to the threshold, logits"
+    )
     parser.add_argument("--frames", type=Path, nargs="*", default=[], help="labelled frames")
     options = parser.parse_args()
     masker = load(options.model, check=False, fast=True)

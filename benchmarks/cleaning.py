@@ -1,14 +1,14 @@
-"""Compare what replaced pixels do to photometry: each method of ``cosmicgate.clean`` on the same stars and hits.
+"""Compare the photometry after hits are replaced by each method of ``cosmicgate.clean``, on the same stars and hits.
 
     python benchmarks/cleaning.py                     # two minutes; the tables of docs/masking.md
     python benchmarks/cleaning.py --scenes 200 --rounds 20
 
 Stars (Moffat profiles, beta 3), galaxies (exponential discs) and empty sky, with photon and read noise, are measured
-in an aperture before and after the pixels of a hit are replaced. As these are replaced whole, the charge of the hit
-does not matter, its shape does: shapes are those of simulated hits of a thick CCD (DECam) and a thin one (LCO's
-Sinistro), where they rise above half the noise; with "grow 1" a pixel wider. All methods meet the same scenes. The
-figures are the flux error that replacing adds: the 68th percentile of its absolute value and, in brackets, its median
-(bias), in per cent of the flux; on empty sky in units of the noise of the aperture.
+in an aperture before and after the pixels of a hit are replaced. Only the shape of the hit matters, not its charge:
+shapes are those of simulated hits of a thick CCD (DECam) and a thin one (LCO's Sinistro) above half the noise; with
+"grow 1" one pixel wider. All methods are applied to the same scenes. The table has the flux error due to the
+replacement: the 68th percentile of its absolute value and, in brackets, its median (bias), in per cent of the flux; on
+empty sky in units of the noise of the aperture.
 """
 
 import argparse
@@ -37,7 +37,7 @@ Shapes = list[NDArray[np.bool_]]
 
 @dataclass(frozen=True)
 class Case:
-    """A row of the table.
+    """Describe a row of the table.
 
     Attributes
     ----------
@@ -93,7 +93,7 @@ def light(source: str, fwhm: float, row: int, column: int) -> tuple[NDArray[np.f
     return pixels / pixels.sum(), np.hypot(coarse[:, None] - middle[0], coarse - middle[1])
 
 
-def put(
+def place_hit(
     shape: NDArray[np.bool_], case: Case, distance: NDArray[np.float64], rng: np.random.Generator
 ) -> NDArray[np.bool_]:
     """Draw the mask (SIDE, SIDE) of a hit at a random position allowed by the case; empty if none is found."""
@@ -116,7 +116,7 @@ def flux_errors(case: Case, shapes: Shapes, scenes: int, rng: np.random.Generato
     images, masks, apertures, units = [], [], [], []
     while len(images) < scenes:
         source, distance = light(case.source, case.fwhm, *rng.integers(-2, 3, 2).tolist())
-        mask = put(shapes[rng.integers(len(shapes))], case, distance, rng)
+        mask = place_hit(shapes[rng.integers(len(shapes))], case, distance, rng)
         if not mask.any():
             continue
         aperture = distance < 1.5 * case.fwhm
@@ -158,10 +158,10 @@ def seconds(method: Method, rng: np.random.Generator) -> float:
 
 
 def main() -> None:
-    """Measure and print the errors of each method, how maskfill and the median compare, and the time."""
+    """Measure and print the errors of each method, the ratio of maskfill to the median, and the time."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scenes", type=int, default=2000, help="of each case, CCD and width of the mask")
-    parser.add_argument("--rounds", type=int, default=500, help="of the bootstrap")
+    parser.add_argument("--scenes", type=int, default=2000, help="number of scenes for each case, CCD and mask width")
+    parser.add_argument("--rounds", type=int, default=500, help="number of bootstrap draws")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)
@@ -179,7 +179,7 @@ def main() -> None:
     for case in CASES:
         cells = " | ".join(ratio(errors[kind, case], options.rounds, rng) for kind in kinds)
         print(f"| {case.source}, {case.place} | {case.fwhm:g} | {case.snr:g} | {cells} |")
-    print("\n| method | seconds a frame |\n|---|---:|")
+    print("\n| method | seconds per frame |\n|---|---:|")
     for method in METHODS:
         print(f"| {method} | {seconds(method, np.random.default_rng(0)):.2f} |")
 

@@ -1,13 +1,13 @@
-"""How fast, and in how much memory, a frame is masked: ours beside the other packages, on the same frame.
+"""Measure time and memory for masking a frame, by this package and by others, on the same frame.
 
-    python benchmarks/masking.py                          # 4096 x 2048, all that is installed; ten minutes
+    python benchmarks/masking.py                          # 4096 x 2048, all installed packages; ten minutes
     python benchmarks/masking.py --shape 512 512 --rounds 1 --model outputs/RUN
     python benchmarks/masking.py --rows CosmicGate 'CosmicGate, fast'
 
-Every row in turn in one process, as many times as there are rounds; ratios are those of medians. "Rate" is that of the
-network's multiplications beside the machine's own matrix product, whatever a detector computes twice not counted.
-Peak memory is that of a process of its own, interpreter and libraries included.
-With --busy 2 two processes that compute without end run beside, as on a machine that others use, too.
+All detectors run in turn in one process, once in each round; ratios are those of medians. "Rate" is that of the
+network's operations relative to a matrix product on the same machine, without what a detector computes twice. Peak
+memory is that of a separate process, with interpreter and libraries. With --busy 2, two processes keep the processor
+busy meanwhile, as on a shared machine.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from cosmicgate.models import UNet
 
-PAUSE = 0.5  # seconds until the threads of the previous row stop busy-waiting for work, which would take a core
+PAUSE = 0.5  # seconds until the threads of the previous detector stop busy-waiting
 Job = Callable[[NDArray[np.float32]], object]
 
 
@@ -36,15 +36,15 @@ def ours(model: str, **how: object) -> Callable[[], Job]:
     """Make a factory of one of this package's detectors."""
 
     def make() -> Job:
-        from cosmicgate.masking.load import load  # imported here and below only when needed, for the peak memory
+        from cosmicgate.masking.load import load  # imported in functions, to measure the peak memory
 
         return load(model, check=False, **how).probability
 
     return make
 
 
-def plain(model: str) -> Callable[[], Job]:
-    """Make a factory of the same network without its gates, with random weights, as only its speed counts."""
+def without_gates(model: str) -> Callable[[], Job]:
+    """Make a factory of the network without its gates, with random weights, as only its speed matters."""
 
     def make() -> Job:
         import torch
@@ -113,7 +113,7 @@ def rows(model: str) -> dict[str, Callable[[], Job]]:
         "CosmicGate, onnxruntime": ours(model, engine="onnxruntime"),
         "CosmicGate, fast": ours(model, fast=True),
         "CosmicGate, fast, bfloat16": ours(model, fast=True, precision="bfloat16"),
-        "the same without gates": plain(model),
+        "the same without gates": without_gates(model),
         "Astro-SCRAPPY, niter=4 (default)": astroscrappy(4),
         "Astro-SCRAPPY, niter=1": astroscrappy(1),
         "LACosmic, 1 iteration": lambda: lacosmic(),
@@ -126,7 +126,7 @@ def rows(model: str) -> dict[str, Callable[[], Job]]:
 
 def frame(shape: tuple[int, int]) -> NDArray[np.float32]:
     """Simulate a DECam frame of 90 s with its hits, (H, W) float32."""
-    from cosmicgate.data.simulation.ccd import DECAM  # imported here, as GalSim's memory is not the detectors'
+    from cosmicgate.data.simulation.ccd import DECAM  # imported here, so that detectors are measured without GalSim
     from cosmicgate.data.simulation.cosmic_rays import cosmic_rays
     from cosmicgate.data.simulation.readout import read_out
     from cosmicgate.data.simulation.sky import BANDS, draw
@@ -165,14 +165,14 @@ def matrix_rate(side: int = 2048) -> float:
     return 4 * 2 * side**3 / (time.perf_counter() - start)
 
 
-def peak(name: str, model: str, image: Path) -> float:
+def peak_memory(name: str, model: str, image: Path) -> float:
     """Measure the peak memory, MB, of a process that runs one row on an image file."""
-    told = ["--only", name, "--model", model, "--image", str(image)]
-    done = subprocess.run([sys.executable, __file__, *told], capture_output=True, text=True, check=True)
+    arguments = ["--only", name, "--model", model, "--image", str(image)]
+    done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=True)
     return float(done.stdout.split()[-1])
 
 
-def highest() -> float:
+def own_peak_memory() -> float:
     """Read the peak memory of this process from Linux, MB; getrusage would start from the parent's peak."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
@@ -184,18 +184,18 @@ def main() -> None:
     parser.add_argument("--shape", type=int, nargs=2, default=(4096, 2048), metavar=("ROWS", "COLUMNS"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--model", default="general", help="as cosmicgate.load takes it")
-    parser.add_argument("--rows", nargs="+", metavar="ROW", help="of the table these rows alone, beside CosmicGate")
-    parser.add_argument("--only", help="one row, once, on --image: prints its peak memory in MB")
-    parser.add_argument("--image", type=Path, help="a file .npy instead of a simulated frame")
-    parser.add_argument("--busy", type=int, default=0, metavar="N", help="processes that compute beside")
-    parser.add_argument("--no-memory", action="store_true", help="leave the peak memory out; it needs Linux")
+    parser.add_argument("--rows", nargs="+", metavar="ROW", help="rows of the table, beside CosmicGate")
+    parser.add_argument("--only", help="run one row once on --image and print its peak memory, MB")
+    parser.add_argument("--image", type=Path, help=".npy file to use instead of a simulated frame")
+    parser.add_argument("--busy", type=int, default=0, metavar="N", help="number of busy processes beside")
+    parser.add_argument("--no-memory", action="store_true", help="do not measure the peak memory, which needs Linux")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     warnings.filterwarnings("error", message=".*emulates it")  # emulated bfloat16 would take hours: skip the row
     image = np.load(options.image) if options.image else frame(tuple(options.shape))
     if options.only:
         rows(options.model)[options.only]()(image)
-        print(highest())
+        print(own_peak_memory())
         return
     import torch
 
@@ -236,9 +236,9 @@ def main() -> None:
         np.save(file, image)
         for name, taken in seconds.items():
             median = statistics.median(taken)
-            memory = "" if options.no_memory else f"{peak(name, options.model, file):.0f}"
+            memory = "" if options.no_memory else f"{peak_memory(name, options.model, file):.0f}"
             print(f"| {name} | {median:.2f} | {min(taken):.2f}-{max(taken):.2f} | {median / base:.2f} | {memory} |")
-    print(f"\nRate of CosmicGate beside the matrix product: {100 * part:.0f} %")
+    print(f"\nRate of CosmicGate relative to the matrix product: {100 * part:.0f} %")
     print(*absent, sep="\n")
 
 

@@ -1,10 +1,10 @@
-"""Hits found in simulated colour mosaics, by how they are searched, and in the same frames without colours.
+"""Count the hits found in simulated colour mosaics by several ways of searching them, and in frames without colours.
 
     python benchmarks/mosaics.py --frames 24
 
 A frame has a sky and stars of random colours behind filters RGGB, and hits of a thin CCD of small pixels. A hit counts
-if its brightest pixel is above eight sigma, and as found if one of its pixels is in the mask; a false object is a part
-of the mask that touches no hit.
+if its brightest pixel is above 8 sigma, and as found if one of its pixels is in the mask; a false object is a connected
+component of the mask that touches no hit.
 """
 
 import argparse
@@ -31,7 +31,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=24)
     parser.add_argument("--side", type=int, default=512, help="pixels")
-    parser.add_argument("--scatter", type=float, default=0.5, help="of the stars' colours, magnitudes")
+    parser.add_argument(
+        "--scatter", type=float, default=0.5, help="standard deviation of the colours of stars, magnitudes"
+    )
     parser.add_argument("--model", default="general")
     options = parser.parse_args()
     masker = load(options.model, check=False)
@@ -45,7 +47,7 @@ def main() -> None:
 
     searches: dict[str, tuple[bool, Callable[[NDArray[np.float32]], NDArray[np.float32]]]] = {
         "no mosaic": (False, mono),
-        "as it is": (True, mono),
+        "as one image": (True, mono),
         "colours on one sky": (True, one_sky),
         "each colour by itself": (True, lambda image: by_colour(mono, image)),
         "both (mosaic=True)": (True, lambda image: masker.probability(image, mosaic=True)),
@@ -105,12 +107,12 @@ def score(mask: NDArray[np.bool_], hits: NDArray[np.float32], sigma: float) -> d
     bright = [i + 1 for i, peak in enumerate(peaks) if peak > 8 * sigma]
     parts, made = ndimage.label(mask, EIGHT)
     touched = set(np.unique(parts[ndimage.binary_dilation(hits > 0, EIGHT)])) - {0}
-    sure = hits > 5 * sigma
+    significant = hits > 5 * sigma
     return {
         "hits": len(bright),
         "found": sum(bool(mask[objects == i].any()) for i in bright),
-        "pixels": int(sure.sum()),
-        "marked": int((mask & sure).sum()),
+        "pixels": int(significant.sum()),
+        "marked": int((mask & significant).sum()),
         "false": made - len(touched),
     }
 

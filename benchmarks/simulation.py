@@ -1,10 +1,10 @@
-"""Seconds that one simulated CCD of DECam (4096x2048 pixels) costs on one core.
+"""Measure the time for the simulation of one DECam CCD (4096x2048 pixels) on one core.
 
     python benchmarks/simulation.py                    # two minutes; prints a Markdown table
     python benchmarks/simulation.py --repeats 9 --bands g z
 
-Every repeat is another field or another shower of particles: the table gives the median and the range of the
-processor's seconds, which other work on the machine changes little.
+Every repeat has another field or other particles. The table gives the median and the range of CPU seconds, which other
+work on the machine changes little.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="fields for each row (default 5)")
     parser.add_argument("--bands", nargs="+", default=list(BANDS), choices=list(BANDS), help="default: all")
     parser.add_argument("--exptime", type=float, default=90.0, help="seconds of a science frame (default 90)")
-    parser.add_argument("--shape", nargs=2, type=int, default=DECAM.shape, help="rows and columns of a part of it")
+    parser.add_argument("--shape", nargs=2, type=int, default=DECAM.shape, help="rows and columns of a smaller CCD")
     args = parser.parse_args()
     galsim.set_omp_threads(1)
     ccd = replace(DECAM, shape=tuple(args.shape))

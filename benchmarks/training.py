@@ -1,7 +1,9 @@
-"""Does the loader keep up?  python benchmarks/training.py
+"""Compare the time of a training step with and without the data loader.
 
-Times the training step of ``train.py`` (loader, transforms, Lightning, callbacks off) against the bare step: the same
-network, loss and optimizer on one batch that is already there. Both in turn in one process; then the loader alone.
+    python benchmarks/training.py
+
+The training step of ``train.py`` (loader, transforms, Lightning without callbacks) is timed against the bare step: the
+same network, loss and optimizer on one batch in memory. Both run in turn in one process, then the loader alone.
 """
 
 import argparse
@@ -65,9 +67,9 @@ def main() -> None:
     """Time bare steps, steps of Lightning's loop and the loader, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("overrides", nargs="*", help="as for train.py: model=deepcr data/size=small ...")
-    parser.add_argument("--steps", type=int, default=8, help="timed steps of each kind a round")
+    parser.add_argument("--steps", type=int, default=8, help="timed steps of each kind in a round")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--loader", type=float, default=5.0, help="seconds that the loader is timed alone")
+    parser.add_argument("--loader", type=float, default=5.0, help="seconds for which the loader alone is timed")
     options = parser.parse_args()
     silence_lightning()
     with initialize_config_dir(str(CONF), version_base="1.3"):
