@@ -29,7 +29,7 @@ COLUMNS = 6  # channels shown of each layer: those with the highest standard dev
 
 @dataclass
 class FeatureMaps:
-    """Feature maps of one image: level 1 at full resolution, each further level at half of the one before.
+    """Hold the feature maps of one image: level 1 at full resolution, each further level at half of the one before.
 
     Attributes
     ----------
@@ -47,15 +47,15 @@ class FeatureMaps:
 
 
 def has_features(detector: object) -> TypeGuard[NetworkDetector]:
-    """Check whether the network of a detector is a :class:`~cosmicgate.models.unet.UNet`."""
+    """Return True if a detector's network is a :class:`~cosmicgate.models.unet.UNet`."""
     return isinstance(detector, NetworkDetector) and isinstance(detector.predictor.network, UNet)
 
 
 def feature_maps(detector: NetworkDetector, frame: Frame) -> FeatureMaps:
     """Run a detector on a frame of one tile and record the maps of its network, cropped to the frame.
 
-    The predictor's preparation (scaling, padding below and to the right) is included. A predictor that streams a frame
-    in bands of rows, or searches cells of it, processes it in one piece here, so that each layer has a single map.
+    The predictor's preprocessing (scaling, padding below and to the right) is applied. A predictor that streams rows,
+    or searches cells by a cascade, processes the frame as one tile here, so that each layer has a single map.
     """
     predictor = detector.predictor
     if predictor.tile is None and predictor.procedure is None:
@@ -73,13 +73,13 @@ def _recorded(network: nn.Module) -> Iterator[FeatureMaps]:
     maps = FeatureMaps()
     hooks = []
 
-    def note(name: str) -> Callable[..., None]:
+    def record(name: str) -> Callable[..., None]:
         def hook(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
             maps.layers.setdefault(name, output[0].float().cpu().numpy())
 
         return hook
 
-    def note_gate(level: int) -> Callable[..., None]:
+    def record_gate(level: int) -> Callable[..., None]:
         def hook(module: AttentionGate, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             maps.layers.setdefault(f"gated skip {level}", output[0].float().cpu().numpy())
             with torch.inference_mode():
@@ -89,7 +89,9 @@ def _recorded(network: nn.Module) -> Iterator[FeatureMaps]:
 
     for part in ("encoder", "gates", "decoder"):
         for level, block in enumerate(getattr(network, part), start=1):
-            hooks.append(block.register_forward_hook(note_gate(level) if part == "gates" else note(f"{part} {level}")))
+            hooks.append(
+                block.register_forward_hook(record_gate(level) if part == "gates" else record(f"{part} {level}"))
+            )
     try:
         yield maps
     finally:
@@ -115,8 +117,8 @@ def features_figure(image: NDArray[np.float32], truth: NDArray[np.uint8], maps: 
         _show(panels[0, 1], np.isin(truth, (CORE, RING)), "truth", (0, 1))
         _show(panels[0, 2], 1 / (1 + np.exp(-maps.logits)), "probability", (0, 1))
         for row, (name, found) in zip(panels[1:], maps.layers.items(), strict=True):
-            chosen = np.argsort(found.std(axis=(1, 2)), kind="stable")[::-1][:COLUMNS]
-            shown = {"mean": found.mean(axis=0)} | {f"channel {k + 1}": found[k] for k in chosen}
+            selected = np.argsort(found.std(axis=(1, 2)), kind="stable")[::-1][:COLUMNS]
+            shown = {"mean": found.mean(axis=0)} | {f"channel {k + 1}": found[k] for k in selected}
             for axes, (which, values) in zip(row, shown.items(), strict=False):
                 low, high = np.percentile(values, [1, 99.5])
                 _show(axes, values, which, (low, max(high, low + 1e-6)))
@@ -148,6 +150,7 @@ def attention_figure(image: NDArray[np.float32], truth: NDArray[np.uint8], maps:
 
 
 def _show(axes: Axes, values: Any, title: str, limits: tuple[Any, Any] = (None, None), alpha: float = 1) -> AxesImage:
+    """Draw an image with a title and without ticks."""
     axes.set_title(title, fontsize=7, pad=2)
     axes.set(xticks=[], yticks=[])
     return axes.imshow(values, cmap="viridis", vmin=limits[0], vmax=limits[1], alpha=alpha, interpolation="nearest")

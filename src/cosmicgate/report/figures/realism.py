@@ -18,10 +18,10 @@ Stamp = NDArray[np.float32]  # a hit in its bounding box (h, w), electrons, zero
 SEGMENTS = (2, 8)  # rows and columns of the ITL sensor's segments, each 2000 x 509 px, read and searched separately
 ITL_EXPTIME = 500.0  # s; the table of real hits is the sum of three such exposures
 ITL_THRESHOLDS = np.linspace(50, 56, 16)  # electrons, by segment: the lowest pixel values in the table
-ITL_NOISE = float(ITL_THRESHOLDS.mean()) / 7  # electrons, with dark current; the table was made at 7 sigma
-# A sensor facing sideways in its test dewar is hit by fewer muons, at a slant; concrete walls give more gamma rays.
-# The angle and the share of Compton recoils are fitted; the muon rate then follows from the total rate. There is no
-# scatter from frame to frame, as this is one calibrated sensor.
+ITL_NOISE = float(ITL_THRESHOLDS.mean()) / 7  # electrons, with dark current; the table's threshold is 7 sigma
+# A sensor facing sideways in its test dewar is hit by fewer muons, at larger angles; concrete walls emit more gamma
+# rays. The angle and the share of Compton recoils are fitted; the muon rate follows from the total rate. There is no
+# scatter between frames, as all are of one calibrated sensor.
 LABORATORY: dict[str, Any] = {
     "rates": Rates(muons=0.6, compton=2.5),
     "zenith_angle": 75.0,
@@ -37,7 +37,7 @@ QUANTITIES = {
     "length": "length (px)",
 }
 REAL_COLOUR, SIMULATED_COLOUR = "#0072B2", "#D55E00"  # blue and vermilion of Okabe & Ito
-COLUMNS, SIDE = 14, 24  # of the gallery: hits in a row, and side of each in pixels
+COLUMNS, SIDE = 14, 24  # gallery: number of hits in a row, side of each in pixels
 
 
 def find_hits(image: NDArray[np.floating[Any]], threshold: float) -> list[Stamp]:
@@ -138,7 +138,7 @@ def hits_figure(
                 values, bins, weights=np.full(values.size, 1 / values.size), label=f"{kind} ({values.size})", **look
             )
         axes.set(xscale="log", xlabel=QUANTITIES[name])
-    panels[0].set_ylabel("part of the hits")
+    panels[0].set_ylabel("fraction of hits")
     panels[-1].legend(frameon=False)
     gallery = bottom.subplots(len(samples), COLUMNS, squeeze=False)
     for row, (kind, hits) in zip(gallery, samples.items(), strict=True):
