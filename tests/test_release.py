@@ -35,7 +35,7 @@ def runs(tmp_path_factory, command):
 
 
 @pytest.mark.parametrize(
-    ("told", "overrides"),
+    ("settings", "overrides"),
     [
         ({"gate": True}, "model=att_deepcr model.scaling=robust"),
         ({"scaling": "robust", "channels": 8}, "model=att_deepcr model.channels=32 model.gate=true"),
@@ -43,15 +43,15 @@ def runs(tmp_path_factory, command):
         ({"depth": 2, "norm": "group", "groups": 4, "shared_norm": True}, "model=att_deepcr"),
     ],
 )
-def test_weights_of_another_network_are_refused_with_the_overrides_that_fit(told, overrides):
+def test_weights_of_another_network_are_refused_with_the_overrides_that_fit(settings, overrides):
     with pytest.raises(
         ValueError, match=r"^start=general is a network of another form than model: give model=att_"
     ) as e:
-        warm_start.load_initial_weights(UNet(**told), "general")
+        warm_start.load_initial_weights(UNet(**settings), "general")
     typed = str(e.value).partition("give ")[2].split()
-    mine = ["model=cosmic_conn" if told.get("norm") == "group" else "model=deepcr"]
-    mine += [f"++model.{key}={str(value).lower()}" for key, value in told.items() if key != "norm"]
-    given = [one for one in mine if one.split("=")[0].lstrip("+") not in ("model", "model.gate")]
+    current = ["model=cosmic_conn" if settings.get("norm") == "group" else "model=deepcr"]
+    current += [f"++model.{key}={str(value).lower()}" for key, value in settings.items() if key != "norm"]
+    given = [one for one in current if one.split("=")[0].lstrip("+") not in ("model", "model.gate")]
     cfg = validate(composed_config(*given, *typed), Train)
     assert warm_start.load_initial_weights(build(cfg.model), "general"), "the suggested overrides fit"
 
@@ -61,8 +61,8 @@ def released(runs):
     """Release the second run, with the first as the coarse stage; return the file of weights."""
     first, second = runs
     folder = second.parent / "pretrained"
-    told = ["--name", "mine", "--command", "python train.py model=deepcr", "--folder", str(folder)]
-    assert release.main([str(second), *told, "--coarse", str(first)]) == 0
+    arguments = ["--name", "mine", "--command", "python train.py model=deepcr", "--folder", str(folder)]
+    assert release.main([str(second), *arguments, "--coarse", str(first)]) == 0
     return folder / "mine.safetensors"
 
 
@@ -100,8 +100,8 @@ def test_a_released_network_gives_the_probabilities_of_its_checkpoint(runs, rele
 
 @pytest.mark.slow
 def test_the_coarse_stage_of_a_network_can_be_replaced_without_other_changes(runs, released, tmp_path):
-    told = ["--coarse", str(runs[1]), "--coarse-command", "python train.py", "--folder", str(tmp_path)]
-    assert release.main([str(released), *told]) == 0
+    arguments = ["--coarse", str(runs[1]), "--coarse-command", "python train.py", "--folder", str(tmp_path)]
+    assert release.main([str(released), *arguments]) == 0
     before, after = read_card(released), read_card(tmp_path / "mine.safetensors")
     assert after.cascade["command"] == "python train.py"
     assert replace(after, cascade=before.cascade, sha256=before.sha256) == before
@@ -120,8 +120,8 @@ def test_calibrating_again_on_the_same_frames_changes_nothing(runs, released, tm
 
 @pytest.mark.slow
 def test_the_coarse_stage_of_one_network_can_be_tuned_for_another(runs, released, tmp_path):
-    told = ["--coarse", "general", "--calibrate", str(runs[0]), "--folder", str(tmp_path)]
-    assert release.main([str(released), *told]) == 0
+    arguments = ["--coarse", "general", "--calibrate", str(runs[0]), "--folder", str(tmp_path)]
+    assert release.main([str(released), *arguments]) == 0
     card, general = read_card(tmp_path / "mine.safetensors"), read_card(find("general"))
     assert {key: card.cascade[key] for key in ("network", "command", "data")} == {
         key: general.cascade[key] for key in ("network", "command", "data")
@@ -136,10 +136,10 @@ def test_the_coarse_stage_of_one_network_can_be_tuned_for_another(runs, released
 
 @pytest.mark.slow
 def test_a_card_has_the_scores_of_its_own_weights_only(runs, released, command, tmp_path):
-    told = ("data=decam", "data.name=decam_again", f"data.root={command.data}", *TINY, "picture=false")
+    arguments = ("data=decam", "data.name=decam_again", f"data.root={command.data}", *TINY, "picture=false")
     for name, run in (("own", runs[1]), ("other", runs[0])):
         best = run / "checkpoints" / "best.ckpt"
-        done = command("evaluate.py", *told, f"checkpoint={best}", f"hydra.run.dir={tmp_path}/{name}")
+        done = command("evaluate.py", *arguments, f"checkpoint={best}", f"hydra.run.dir={tmp_path}/{name}")
         assert done.returncode == 0, done.stderr
     own, other = (str(tmp_path / name / "results.json") for name in ("own", "other"))
     with pytest.raises(ValueError, match=r"other/results.json has no row of these weights"):

@@ -76,12 +76,12 @@ def real_frame(request, real):
 
 def test_cosmic_conn_probabilities_equal_those_of_its_package(real_frame):
     theirs = import_original("cosmic_conn.inference_cr").init_model("ground_imaging")
-    wanted = theirs.detect_cr(real_frame.image.copy())
+    expected = theirs.detect_cr(real_frame.image.copy())
     found = probabilities(replace(detector_of_config("cosmic_conn_lco"), grow=False), real_frame)
-    computed = np.zeros(wanted.shape, bool)  # the package omits the last rows and columns
-    computed[tuple(slice(0, n - n % 1024 % 16) for n in wanted.shape)] = True
-    assert not wanted[~computed].any()
-    assert np.abs(found - wanted)[computed].max() <= 1e-6
+    computed = np.zeros(expected.shape, bool)  # the package omits the last rows and columns
+    computed[tuple(slice(0, n - n % 1024 % 16) for n in expected.shape)] = True
+    assert not expected[~computed].any()
+    assert np.abs(found - expected)[computed].max() <= 1e-6
 
 
 def test_deepcr_probabilities_equal_those_of_its_package(real_frame):
@@ -109,9 +109,9 @@ EXPECTED = {
 
 @pytest.mark.parametrize("name", PUBLISHED_PACKAGES)
 def test_probabilities_equal_the_recorded_ones_of_the_package(name):
-    pixels, wanted = EXPECTED[name]
+    pixels, expected = EXPECTED[name]
     found = probabilities(replace(detector_of_config(name), grow=False), make_frame())[tuple(np.transpose(pixels))]
-    assert found == pytest.approx(wanted, rel=1e-3, abs=1e-7)
+    assert found == pytest.approx(expected, rel=1e-3, abs=1e-7)
 
 
 @pytest.mark.parametrize("name", PUBLISHED_PACKAGES)

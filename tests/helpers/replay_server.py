@@ -128,8 +128,8 @@ class ReplayServer:
         return self.find(query, body) if path == "/api/adv_search/find/" else None
 
     def find(self, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
-        asked = [*body["outfields"], *(condition[0] for condition in body["search"])]
-        for name in asked:
+        fields = [*body["outfields"], *(condition[0] for condition in body["search"])]
+        for name in fields:
             if name not in self.fields:
                 return 400, {"errorCode": "BADFIELD", "errorMessage": f"Unknown field: {name}"}
         rows = [row for row in self.rows if all(self.fits(row, *condition) for condition in body["search"])]
@@ -166,8 +166,8 @@ class _Handler(BaseHTTPRequestHandler):
     def answer(self, body: Any) -> None:
         replay, parts = self.replay, urlsplit(self.path)
         path = unquote(parts.path)
-        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        request = Request(self.command, unquote(self.path), int(wanted[1]) if wanted else None, body)
+        range_header = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        request = Request(self.command, unquote(self.path), int(range_header[1]) if range_header else None, body)
         replay.requests.append(request)
         waiting = replay.faults.get(path, [])
         trouble = waiting.pop(0) if waiting else Fault()
@@ -202,7 +202,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(200 if start is None else 206)
         if start is not None:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        if chunked:  # made as it is sent, so nobody knows its length
+        if chunked:  # generated while it is sent, so its length is unknown
             self.send_header("Transfer-Encoding", "chunked")
             part = f"{len(part):x}\r\n".encode() + part + b"\r\n0\r\n\r\n"
         else:

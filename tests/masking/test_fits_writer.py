@@ -24,11 +24,11 @@ from helpers.tiny_model import hit, sky
 SHAPE = (48, 64)
 
 
-def write_product(path, masker, kind="mask", output=None, **wanted):
+def write_product(path, masker, kind="mask", output=None, **options):
     """Mask a file; return the path of the product."""
     output = output or output_of(path, path.parent, None, kind)
-    wanted = MaskOptions(kind, cleaned=kind == "clean" or wanted.pop("cleaned", False), **wanted)
-    outcome = mask_file(path, output, masker, wanted)
+    options = MaskOptions(kind, cleaned=kind == "clean" or options.pop("cleaned", False), **options)
+    outcome = mask_file(path, output, masker, options)
     assert outcome.status == "done", outcome.error
     return output
 
@@ -320,8 +320,8 @@ def test_an_invalid_card_is_kept_in_a_cleaned_compressed_image(masker, tmp_path)
 def test_finished_outputs_are_kept_and_outdated_ones_rewritten(exposure, masker, tmp_path):
     path, output = exposure(image_hdu(sky(SHAPE), "float32")), tmp_path / "m.fits"
 
-    def status(**wanted):
-        return mask_file(path, output, masker, MaskOptions(**wanted)).status
+    def status(**options):
+        return mask_file(path, output, masker, MaskOptions(**options)).status
 
     assert [status(), status(), status(grow=1), status(grow=1), status()] == ["done", "finished"] * 2 + ["done"]
     assert mask_file(path, output, masker, MaskOptions(), overwrite=True).status == "done"

@@ -62,13 +62,13 @@ def test_with_few_good_pixels_in_all_blocks_they_are_measured_together():
 def test_patches_and_crops_are_normalised_by_their_good_pixels():
     bad = torch.from_numpy(REGIONS["rows"])
     image = torch.from_numpy(noise())
-    spoilt = torch.where(bad, 200.0, image)
-    expected, found = (asinh_normalize(one[None, None], bad[None, None])[0, 0] for one in (image, spoilt))
+    disturbed = torch.where(bad, 200.0, image)
+    expected, found = (asinh_normalize(one[None, None], bad[None, None])[0, 0] for one in (image, disturbed))
     assert torch.equal(expected[~bad], found[~bad])
-    assert not torch.allclose(asinh_normalize(spoilt[None, None])[0, 0][~bad], expected[~bad], atol=0.02)
+    assert not torch.allclose(asinh_normalize(disturbed[None, None])[0, 0][~bad], expected[~bad], atol=0.02)
     network, first = tiny_network(), np.s_[None, None, :128, :128]
-    tiled = tiled_logits(network, spoilt, tile=128, bad=bad)
-    assert torch.allclose(tiled[:128, :128], network(spoilt[first], bad[first])[0, 0])
+    tiled = tiled_logits(network, disturbed, tile=128, bad=bad)
+    assert torch.allclose(tiled[:128, :128], network(disturbed[first], bad[first])[0, 0])
 
 
 def test_statistics_of_group_norm_come_from_patches_of_good_pixels():

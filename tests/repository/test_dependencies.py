@@ -72,12 +72,12 @@ def test_requirements_have_a_lower_and_no_upper_bound():
 def test_the_research_environment_pins_each_package_within_its_range():
     lines = (line.partition("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines())
     pins = {canonicalize_name(one.name): one for one in map(Requirement, filter(None, lines))}
-    wanted = requirements("dev")
-    assert set(pins) == set(wanted)
+    required = requirements("dev")
+    assert set(pins) == set(required)
     for name, pin in pins.items():
         (exact,) = pin.specifier
         assert exact.operator == "=="
-        assert wanted[name].specifier.contains(exact.version), f"{pin} is not in {wanted[name]}"
+        assert required[name].specifier.contains(exact.version), f"{pin} is not in {required[name]}"
 
 
 def test_the_extra_all_includes_every_extra_for_users():

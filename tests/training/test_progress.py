@@ -42,9 +42,9 @@ def expected_lines(run) -> list[str]:
     ]
 
 
-def assert_matching(lines: list[str], wanted: list[str]) -> None:
-    assert len(lines) == len(wanted), lines
-    for line, pattern in zip(lines, wanted, strict=True):
+def assert_matching(lines: list[str], expected: list[str]) -> None:
+    assert len(lines) == len(expected), lines
+    for line, pattern in zip(lines, expected, strict=True):
         assert re.fullmatch(pattern, line), line
 
 

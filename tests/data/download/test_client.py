@@ -45,7 +45,7 @@ def test_a_download_resumes_where_the_connection_dropped(replay, tmp_path):
     assert sum(r.sent for r in replay.requests) == len(BODY)
 
 
-def test_attempts_are_counted_anew_after_each_progress(replay, tmp_path):
+def test_attempts_are_counted_again_after_each_progress(replay, tmp_path):
     replay.faults["/a"] = [Fault(cut=20_000) for _ in range(10)]
     download(tmp_path, manifest_of(replay, "a"))
     assert (tmp_path / "a").read_bytes() == BODY
