@@ -98,7 +98,7 @@ def config(name: str, best: Mapping[str, Point], notes: Mapping[str, str]) -> st
     }
     found = "\n".join(f"#   {telescope}: {note}" for telescope, note in notes.items())
     return f"""\
-# {kind().model}, fair: each frame's own gain and read noise, and the settings of the best F1 on frames of no test.
+# {kind().model}, fair: each frame's own gain and read noise, and the settings of best F1 on frames of no test set.
 # Written by scripts/tune_classical.py.
 {found}
 {name}:
