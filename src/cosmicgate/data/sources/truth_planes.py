@@ -64,20 +64,13 @@ class FramesWithTruth:
             darks = matching(self.darks) if self.darks else []
         except FileNotFoundError as error:
             raise FileNotFoundError(
-                f"{error}; needed: real frames with truth planes. real=DIR names their folder"
+                f"{error}; needed: frames with truth planes. make data-real fetches some; real=DIR names their folder"
             ) from error
         return [self._recipe(path, self._plane_of(path), darks) for path in frames]
 
     def _plane_of(self, path: Path) -> Path:
         """Locate the file that holds the truth of a frame."""
-        if self.truth is None:
-            return path
-        folder = Path(self.truth).expanduser()
-        name = f"{stem(path)}_truth.fits"
-        found = [folder / f"{name}{suffix}" for suffix in ("", ".fz", ".gz") if (folder / f"{name}{suffix}").is_file()]
-        if not found:
-            raise FileNotFoundError(f"{path}: no truth plane {name}, {name}.fz or {name}.gz in {folder}")
-        return found[0]
+        return path if self.truth is None else plane_path(path, Path(self.truth).expanduser())
 
     def _recipe(self, path: Path, plane: Path, darks: Sequence[Path]) -> LabelledRecipe:
         name = stem(path)
@@ -86,7 +79,7 @@ class FramesWithTruth:
             known: dict[str, Any] = dict(self.header)
             frame = read_frame(path, name=name, **known)
             if darks:
-                frame = _without_dark(frame, darks)
+                frame = subtract_darks(frame, darks)
             truth = _read_truth(plane, frame)
             return frame, truth, {"name": name, "field": self._field_of(path), "dilated": bool((truth == RING).any())}
 
@@ -106,13 +99,27 @@ class FramesWithTruth:
         return " ".join(str(value) for value in values.values())
 
 
-def _read_truth(path: Path, frame: Frame) -> NDArray[np.uint8]:
-    """Read the truth (H, W) of a frame in the codes of :mod:`cosmicgate.data.pixel_labels`; bad pixels are ignored."""
+def plane_path(frame: Path, folder: Path) -> Path:
+    """Locate the truth plane of a frame in a folder."""
+    name = f"{stem(frame)}_truth.fits"
+    found = [folder / f"{name}{suffix}" for suffix in ("", ".fz", ".gz") if (folder / f"{name}{suffix}").is_file()]
+    if not found:
+        raise FileNotFoundError(f"{frame}: no truth plane {name}, {name}.fz or {name}.gz in {folder}")
+    return found[0]
+
+
+def read_plane(path: Path) -> NDArray[Any]:
+    """Read the HDU TRUTH (H, W) of a file, in its own codes."""
     with opened(path) as hdus:
         names = [hdu.name for hdu in hdus]
         if "TRUTH" not in names:
             raise ValueError(f"{path}: expected an HDU named TRUTH, got {', '.join(names)}")
-        plane = np.asarray(hdus["TRUTH"].data)
+        return np.asarray(hdus["TRUTH"].data)
+
+
+def _read_truth(path: Path, frame: Frame) -> NDArray[np.uint8]:
+    """Read the truth (H, W) of a frame in the codes of :mod:`cosmicgate.data.pixel_labels`; bad pixels are ignored."""
+    plane = read_plane(path)
     if plane.shape != frame.shape:
         raise ValueError(f"{path}: the truth is {plane.shape}, the image {frame.shape}")
     unknown = sorted(set(np.unique(plane).tolist()) - CODES.keys())
@@ -125,7 +132,7 @@ def _read_truth(path: Path, frame: Frame) -> NDArray[np.uint8]:
     return truth
 
 
-def _without_dark(frame: Frame, paths: Sequence[Path]) -> Frame:
+def subtract_darks(frame: Frame, paths: Sequence[Path]) -> Frame:
     """Subtract the median of darks of the same exposure time; the saturation level falls with it."""
     darks = [
         read_frame(path, gain=frame.gain, read_noise=frame.read_noise, saturation=frame.saturation) for path in paths

@@ -1,0 +1,211 @@
+"""Make the truth planes of the small real data by comparing exposures, or measure how well two sets of planes agree.
+
+    python -m cosmicgate.data.labelling.real_frames data/real [--only lco0m4 arcsat] [--compare FOLDER]
+
+``make data-real`` calls it. Planes that exist are kept. With ``--compare``, the planes are compared with those below
+another folder of the same layout.
+"""
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.stats import median_abs_deviation
+
+from cosmicgate.config import report_user_errors
+from cosmicgate.data.background import KERNEL_3X3, dilate
+from cosmicgate.data.labelling.multi_exposure import Comparison, read_exposure
+from cosmicgate.data.lco.io import Exposure, MaskedSequence
+from cosmicgate.data.pixel_labels import CORE, RING, SKY
+from cosmicgate.data.sources.files import matching
+from cosmicgate.data.sources.truth_planes import NOT_KNOWN, plane_path, read_plane, subtract_darks
+from cosmicgate.io.atomic import atomic_path, remove_stale_temp_files
+from cosmicgate.io.fits.hdus import stem
+
+Plane = NDArray[np.uint8]
+MAX_DEPTH = 5.0  # sigma of the image below its median; a deeper pixel is bad
+
+
+@dataclass(frozen=True)
+class RealSet:
+    """Frames of one camera, of which consecutive ones show the same field.
+
+    Attributes
+    ----------
+    frames : str
+        Glob pattern of the frames, in the order of time.
+    together : int
+        Number of consecutive frames that are compared with each other.
+    header : mapping
+        Values that override the headers, as in ``conf/data/real_*.yaml``.
+    darks : str, optional
+        Glob pattern of darks whose median is subtracted.
+    """
+
+    frames: str
+    together: int
+    header: Mapping[str, float]
+    darks: str | None = None
+
+    def groups(self, folder: Path) -> list[list[Path]]:
+        """List the frames that are compared with each other."""
+        frames = matching(str(folder / self.frames))
+        if len(frames) % self.together:
+            raise ValueError(
+                f"{folder}: expected a multiple of {self.together} frames {self.frames}, found {len(frames)}"
+            )
+        return [frames[start : start + self.together] for start in range(0, len(frames), self.together)]
+
+    def read(self, path: Path) -> Exposure:
+        """Read a frame, and subtract the darks."""
+        exposure = read_exposure(path, **self.header)
+        if self.darks is None:
+            return exposure
+        frame = subtract_darks(exposure.frame, matching(str(path.parent / self.darks)))
+        # A hot pixel that was brighter in the darks is a hole. It is no sky: beside it, others would look like hits.
+        sigma = median_abs_deviation(frame.image, axis=None, scale="normal")
+        holes = frame.image < np.median(frame.image) - MAX_DEPTH * sigma
+        return replace(exposure, frame=replace(frame, bad=frame.bad | holes))
+
+
+SETS: dict[str, RealSet] = {
+    "lco0m4": RealSet("*.fits.fz", 3, {"gain": 0.77, "read_noise": 16.4}),
+    "arcsat": RealSet(
+        "XO1-b_*.fits.fz", 5, {"gain": 1.37, "read_noise": 16.2, "saturation": 65000.0}, darks="Dark_*.fits.fz"
+    ),
+}
+
+
+def make_planes(root: Path, names: Sequence[str] = tuple(SETS)) -> Iterator[str]:
+    """Make the truth planes that are missing in ``root/NAME/truth``; yield a line of progress for each group.
+
+    Raises
+    ------
+    ValueError
+        If frames are missing, or cannot be compared.
+    """
+    for name in names:
+        groups = SETS[name].groups(root / name)
+        remove_stale_temp_files(root / name / "truth")
+        for number, paths in enumerate(groups, 1):
+            planes = [paths[0].parent / "truth" / f"{stem(path)}_truth.fits.fz" for path in paths]
+            if not all(plane.is_file() for plane in planes):
+                masked = Comparison()([SETS[name].read(path) for path in paths])
+                for plane, truth in zip(planes, truth_planes(masked), strict=True):
+                    write_plane(plane, truth)
+                hits = [int(ndimage.label(mask, KERNEL_3X3)[1]) for mask in masked.hits]
+                yield f"truth of {name}: {number} of {len(groups)}, {', '.join(map(str, hits))} hits; {masked.notes[0]}"
+
+
+def truth_planes(masked: MaskedSequence) -> list[Plane]:
+    """Convert masks to truth planes: a ring of 3x3 around each hit; ignored pixels are not known."""
+    planes = []
+    for hits, ignore in zip(masked.hits, masked.ignore, strict=True):
+        plane = np.where(dilate(hits), RING, SKY).astype(np.uint8)
+        plane[ignore > 0] = NOT_KNOWN
+        plane[hits] = CORE
+        planes.append(plane)
+    return planes
+
+
+def write_plane(path: Path, plane: Plane) -> None:
+    """Write a truth plane as a compressed HDU named TRUTH."""
+    hdu = fits.CompImageHDU(plane, name="TRUTH", compression_type="RICE_1")
+    hdu.header["COMMENT"] = "0 sky, 1 core of a hit, 2 ring, 3 not known; by comparing exposures"
+    with atomic_path(path) as partial:
+        fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(partial)
+
+
+@dataclass(frozen=True)
+class PlaneAgreement:
+    """Counts of hits and of core pixels in two truth planes; instances of several frames can be added.
+
+    Attributes
+    ----------
+    given, found, unknown : int
+        Hits of the given plane: all, those of which our plane has a core pixel, those that it does not know.
+    ours, confirmed, unjudged : int
+        Hits of our plane: all, those that touch a core or ring of the given plane, those that it does not know.
+    both, only_ours, only_given : int
+        Core pixels of both planes, and of one of them where the other one has sky.
+    """
+
+    given: int = 0
+    found: int = 0
+    unknown: int = 0
+    ours: int = 0
+    confirmed: int = 0
+    unjudged: int = 0
+    both: int = 0
+    only_ours: int = 0
+    only_given: int = 0
+
+    def __add__(self, other: "PlaneAgreement") -> "PlaneAgreement":
+        return PlaneAgreement(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+    def __str__(self) -> str:
+        missed, false = self.given - self.found - self.unknown, self.ours - self.confirmed - self.unjudged
+        return (
+            f"of {self.given} given hits {self.found} found, {missed} missed, {self.unknown} not known here; "
+            f"of our {self.ours} hits {self.confirmed} confirmed, {false} on its sky, {self.unjudged} not known there; "
+            f"core pixels: {self.both} of both, {self.only_ours} ours only, {self.only_given} given only"
+        )
+
+
+def compare_planes(ours: Plane, given: Plane) -> PlaneAgreement:
+    """Compare two truth planes (H, W) of a frame."""
+    if ours.shape != given.shape:
+        raise ValueError(f"expected truth planes of one shape, got {ours.shape} and {given.shape}")
+    hits = [_hits(given, ours == CORE, ours == NOT_KNOWN)]
+    hits.append(_hits(ours, (given == CORE) | (given == RING), given == NOT_KNOWN))
+    pixels = [(ours == CORE) & (given == CORE), (ours == CORE) & (given == SKY), (ours == SKY) & (given == CORE)]
+    return PlaneAgreement(*hits[0], *hits[1], *(int(part.sum()) for part in pixels))
+
+
+def _hits(plane: Plane, there: NDArray[np.bool_], unknown: NDArray[np.bool_]) -> tuple[int, int, int]:
+    """Count the hits of a plane, those that touch ``there``, and those of the others that are wholly ``unknown``."""
+    labels, count = ndimage.label(plane == CORE, KERNEL_3X3)
+    if not count:
+        return 0, 0, 0
+    index = np.arange(1, count + 1)
+    touched = np.asarray(ndimage.maximum(there, labels, index), bool)
+    not_known = np.asarray(ndimage.minimum(unknown, labels, index), bool)
+    return int(count), int(touched.sum()), int((~touched & not_known).sum())
+
+
+def compare_sets(root: Path, other: Path, names: Sequence[str] = tuple(SETS)) -> Iterator[str]:
+    """Compare the planes below ``root`` with those below ``other``; yield a sentence for each set."""
+    for name in names:
+        folders = root / name / "truth", other / name / "truth"
+        frames = [path for group in SETS[name].groups(root / name) for path in group]
+        pairs = [[read_plane(plane_path(path, folder)) for folder in folders] for path in frames]
+        total = sum((compare_planes(*pair) for pair in pairs), PlaneAgreement())
+        yield f"{name}, {len(frames)} frames: {total}"
+
+
+@report_user_errors()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m cosmicgate.data.labelling.real_frames",
+        description="Make the truth planes of the small real data; planes that exist are kept.",
+    )
+    parser.add_argument("root", nargs="?", type=Path, default=Path("data/real"), help="their folder")
+    parser.add_argument("--only", nargs="+", choices=list(SETS), default=list(SETS), help="some of the sets")
+    parser.add_argument("--compare", type=Path, metavar="FOLDER", help="compare with the planes below this folder")
+    given = parser.parse_args(arguments)
+    root = given.root.expanduser()
+    for line in make_planes(root, given.only):
+        print(line, flush=True)  # noqa: T201 (a command line)
+    if given.compare:
+        for line in compare_sets(root, given.compare.expanduser(), given.only):
+            print(line)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
