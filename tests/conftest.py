@@ -13,7 +13,10 @@ from helpers.replay_server import ReplayServer
 from helpers.repository import ROOT
 from helpers.train_command import Command
 
-REAL = Path(os.environ.get("COSMICGATE_REAL", ROOT.parent / "shared" / "real"))
+SHARED = ROOT.parent / "shared" / "real"
+if SHARED.is_dir():
+    os.environ.setdefault("COSMICGATE_REAL", str(SHARED))  # for the commands that tests run, too
+REAL = Path(os.environ.get("COSMICGATE_REAL", ROOT / "data" / "real"))
 
 
 @pytest.fixture
@@ -22,7 +25,7 @@ def real() -> Callable[[str], Path]:
 
     def find(name: str) -> Path:
         if not (REAL / name).exists():
-            pytest.skip(f"no real data {name!r} in {REAL}; set COSMICGATE_REAL to their folder")
+            pytest.skip(f"no real data {name!r} in {REAL}: run make data-real, or set COSMICGATE_REAL to their folder")
         return REAL / name
 
     return find
