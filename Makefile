@@ -8,7 +8,7 @@ RUNS ?= outputs
 PRETRAINED := outputs/pretrained$(if $(SIZE),_$(SIZE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report dashboard sync test test-quick lint format pretrained hits bench data-lco data-decam docs docs-links docs-tables clean
+.PHONY: help setup demo report dashboard sync test test-quick lint format pretrained hits bench data-lco data-decam data-real docs docs-links docs-tables clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ demo: setup ## Simulate, train att_cosmic_conn, evaluate it beside two others, d
 # Calibration, and the tuning of the cascade, are part of packaging. To use the files: cosmicgate mask -m FILE, or copy
 # them to src/cosmicgate/pretrained/weights.
 CHOICES = $(if $(REAL),real=$(REAL)) $(if $(SIZE),pretrained/size=$(SIZE)) $(ARGS)
-pretrained: setup ## Train the network for any camera and its cascade, calibrate, package: REAL=DIR (SIZE=demo: minutes)
+pretrained: setup ## Train the network for any camera and its cascade, calibrate, package (SIZE=demo: minutes; REAL=DIR)
 	$(BIN)/python train.py pretrained=general $(CHOICES) hydra.run.dir=$(PRETRAINED)/general
 	$(BIN)/python train.py pretrained=general_cascade $(CHOICES) hydra.run.dir=$(PRETRAINED)/general_cascade
 	$(BIN)/python -m cosmicgate.release $(PRETRAINED)/general --name general --command 'make pretrained $(CHOICES)' \
@@ -60,8 +60,8 @@ format: setup ## Put the code into its form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-hits: setup ## Compare simulated with real hits: REAL=itl_cosmic_rays.fits.gz
-	$(BIN)/python scripts/compare_hits.py --real $(REAL)
+hits: setup ## Compare simulated with real hits: REAL=itl_cosmic_rays.fits.gz, if not that of data-real
+	$(BIN)/python scripts/compare_hits.py --real $(or $(REAL),data/real/cr/itl_cosmic_rays.fits.gz)
 
 bench: setup ## Measure this machine: simulation, metric, training, masking, its cascade, what replaces hits
 	$(BIN)/python benchmarks/simulation.py
@@ -76,6 +76,9 @@ data-lco: setup ## Fetch the LCO cosmic-ray data set into data/lco (ARGS=--dry-r
 
 data-decam: setup ## Fetch 4 DECam exposures a band, their masks and 14 darks into data/noirlab (ARGS as above)
 	$(BIN)/python -m cosmicgate.data.download decam --kind science dqmask darks $(ARGS)
+
+data-real: setup ## Fetch the small real data into data/real, and make their truth planes (ARGS as above, or --no-labels)
+	$(BIN)/python -m cosmicgate.data.download real $(ARGS)
 
 SPHINX := $(BIN)/python -m sphinx -W --keep-going -n -d docs/_build/doctrees
 $(VENV)/.docs: $(READY)

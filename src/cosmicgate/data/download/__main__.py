@@ -1,5 +1,6 @@
 """Download real data:  python -m cosmicgate.data.download decam --kind science dqmask darks --dry-run"""
 
+import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
@@ -9,8 +10,11 @@ from cosmicgate.data.download.client import DEFAULT_RETRY, FetchError, RetryPoli
 from cosmicgate.data.download.fetch import check_space, complete, readable, space
 from cosmicgate.data.download.manifest import Manifest, missing
 from cosmicgate.data.download.noirlab import NOIRLAB, PRODUCTS, Query, list_decam
+from cosmicgate.data.download.real import GITHUB, list_real, real_name
 from cosmicgate.data.download.search import FILTERS
 from cosmicgate.data.download.zenodo import LCO_RECORD, ZENODO, fetch_lco, list_lco
+
+LABELS = "cosmicgate.data.labelling.real_frames"  # the command that makes truth planes
 
 
 def parser() -> ArgumentParser:
@@ -27,6 +31,11 @@ def parser() -> ArgumentParser:
     lco = archives.add_parser("lco", parents=[common], help="the LCO cosmic-ray data set, from Zenodo")
     lco.add_argument("--root", type=Path, default=Path("data/lco"), help="where it goes")
     lco.add_argument("--base", default=ZENODO, help="the server")
+
+    real = archives.add_parser("real", parents=[common], help="the small real data, from their public origins")
+    real.add_argument("root", nargs="?", type=Path, default=Path("data/real"), help="where they go")
+    real.add_argument("--base", default=GITHUB, help="the server")
+    real.add_argument("--no-labels", dest="labels", action="store_false", help="make no truth planes")
 
     decam = archives.add_parser("decam", parents=[common], help="DECam frames, from the NOIRLab archive")
     decam.add_argument("--root", type=Path, default=Path("data/noirlab"), help="where they go")
@@ -61,6 +70,8 @@ def run(options: Namespace, manners: RetryPolicy) -> None:
     root = options.root.expanduser()
     if options.archive == "lco":
         manifests = {str(LCO_RECORD): list_lco(root, options.base, manners)}
+    elif options.archive == "real":
+        manifests = {real_name(): list_real(root, options.base)}
     else:
         given = {k: getattr(options, k) for k in ("bands", "exptime", "dates", "limit", "hdus")}
         queries = [Query(kind=kind, **given) for kind in options.kind]
@@ -77,15 +88,25 @@ def run(options: Namespace, manners: RetryPolicy) -> None:
             failed.append(str(error))
     if failed:
         raise FetchError("; ".join(failed))
+    if options.archive == "real" and options.labels:
+        make_labels(root)
     where = fetch_lco(root, options.base, manners) if options.archive == "lco" else root
     print(f"all there: {where}")
+
+
+def make_labels(root: Path) -> None:
+    """Make the missing truth planes, in another process, because this package does not import the later labelling."""
+    if subprocess.run([sys.executable, "-m", LABELS, str(root)], check=False).returncode:
+        raise FetchError(
+            f"{root}: all files are there, but not all truth planes could be made; --no-labels leaves them out"
+        )
 
 
 def tell(name: str, manifest: Manifest, root: Path) -> int:
     """Print a summary of the files to download; return the disk space that they need, bytes."""
     wanted = missing(manifest, root)
     total, needed = sum(file.size for file in manifest.files), space(wanted, root)
-    about = "about " if any(file.part for file in manifest.files) else ""
+    about = "about " if any(not file.md5 for file in manifest.files) else ""
     left = "".join(f"; {number} left out, {reason}" for reason, number in manifest.left_out.items())
     print(
         f"{name}: {len(manifest.files)} file(s), {about}{readable(total)}; {len(wanted)} to fetch, "

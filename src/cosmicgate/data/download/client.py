@@ -6,7 +6,7 @@ a file; astroquery reads whole files of hundreds of megabytes into memory, witho
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +25,7 @@ from tenacity import (
 )
 from tenacity.nap import sleep_using_event
 
+Progress = Callable[[str, int], None]  # is called with the path of a file and the number of bytes downloaded so far
 RETRYABLE = {408, 425, 429, 500, 502, 503, 504}  # status codes after which another attempt may succeed
 
 logging.getLogger("httpx").setLevel(logging.WARNING)  # one line per request would break up the progress bar

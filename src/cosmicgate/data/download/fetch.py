@@ -1,4 +1,4 @@
-"""Download the missing files of a manifest, check and unpack them, and record them in the manifest."""
+"""Download the missing files of a manifest, check and prepare them, and record them in the manifest."""
 
 import shutil
 from collections.abc import Iterable
@@ -12,8 +12,9 @@ from tqdm import tqdm
 
 from cosmicgate.data.download.client import DEFAULT_RETRY, FetchError, RetryPolicy, Session
 from cosmicgate.data.download.manifest import Manifest, Remote, SpoiledError, checked, missing, read_manifest
+from cosmicgate.data.download.prepare import products
 from cosmicgate.data.download.resume import download, length, partial_of
-from cosmicgate.data.download.unpack import is_archive, unpack
+from cosmicgate.data.download.unpack import is_archive
 
 
 def manifest_path(root: Path, name: str) -> Path:
@@ -26,7 +27,7 @@ def complete(
 ) -> Manifest:
     """Download all missing files of a manifest; if there are none, nothing is requested or written.
 
-    Archives that a killed process has unpacked but not deleted are deleted.
+    Files that a killed process has unpacked or prepared but not deleted are deleted.
 
     Parameters
     ----------
@@ -104,9 +105,8 @@ def _lying(file: Remote, root: Path) -> Remote | None:
 
 
 def _done(manifest: Manifest, file: Remote, root: Path, path: Path) -> Manifest:
-    """Unpack the file if it is an archive, record it in the manifest, and only then delete the archive."""
-    if is_archive(file.path):
-        file = replace(file, unpacked=unpack(root / file.path, root))
+    """Unpack or prepare the file, record it in the manifest, and only then delete what is no longer needed."""
+    file = replace(file, unpacked=products(file, root))
     manifest = manifest.having(file)
     manifest.write(path)
     _drop(file, root)
@@ -114,7 +114,7 @@ def _done(manifest: Manifest, file: Remote, root: Path, path: Path) -> Manifest:
 
 
 def _drop(file: Remote, root: Path) -> None:
-    """Delete an archive that has been unpacked."""
+    """Delete a file that has been unpacked or prepared."""
     archive = root / file.path
     if file.unpacked and archive.is_file():  # check first: unlink would fail on a read-only disk
         archive.unlink()

@@ -7,10 +7,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cosmicgate.io.atomic import atomic_write
+import numpy as np
+
+from cosmicgate.io.atomic import atomic_write, sha256_of
 from cosmicgate.io.fits.hdus import opened
 
 BY_MD5 = "md5 of the archive"
+BY_SHA256 = "sha256 of the origin"
+BY_PIXELS = "sha256 of the pixel values: that of the file is not known"
 BY_STRUCTURE = "FITS structure only: the service cut this part out of a file whose md5 says nothing about it"
 
 
@@ -38,9 +42,9 @@ class Remote:
     url : str
         URL of the file.
     size : int
-        Listed size in bytes, 0 if the archive gives none; for a part, an estimate until it is downloaded.
+        Listed size in bytes, 0 if the archive gives none; without a listed md5, an estimate until it is downloaded.
     md5 : str
-        Listed md5; for a part, empty until it is downloaded.
+        Listed md5; if none is listed, empty until the file is downloaded.
     part : bool
         Whether the server cuts single CCDs out of a larger file, so that its checksum is not known beforehand.
     facts : mapping
@@ -48,7 +52,9 @@ class Remote:
     checked : str
         How the file on disk was verified; empty until then.
     unpacked : tuple of Member
-        Files unpacked from it, if it is a zip or tar file, which is then no longer needed.
+        Files unpacked from it or prepared from it; it is then no longer needed.
+    sha256, pixels_sha256 : str
+        Listed sha256 of the file, and of its pixel values (:func:`pixels_sha256`); empty if none is listed.
     """
 
     path: str
@@ -59,6 +65,8 @@ class Remote:
     facts: Mapping[str, Any] = field(default_factory=dict)
     checked: str = ""
     unpacked: tuple[Member, ...] = ()
+    sha256: str = ""
+    pixels_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -149,10 +157,21 @@ def md5_of(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
+def pixels_sha256(path: Path) -> str:
+    """Compute the sha256 of the images of a FITS file: of their shapes, types and values, not of headers."""
+    digest = hashlib.sha256()
+    with opened(path) as hdus:
+        for image in (np.asarray(hdu.data) for hdu in hdus if hdu.is_image and hdu.data is not None):
+            digest.update(f"{image.shape} {image.dtype.kind}{image.dtype.itemsize} ".encode())
+            digest.update(image.astype(image.dtype.newbyteorder(">")).tobytes())
+    return digest.hexdigest()
+
+
 def checked(file: Remote, path: Path) -> Remote:
     """Verify the downloaded file at ``path``; return ``file`` with its true size and md5.
 
-    The md5 must match. It is not known beforehand for a part, which must be a complete FITS file with all its HDUs.
+    The listed checksum must match. None is known beforehand for a part, which must be a complete FITS file with all its
+    HDUs.
 
     Raises
     ------
@@ -160,6 +179,18 @@ def checked(file: Remote, path: Path) -> Remote:
         If the file is incomplete, or differs from the listed one.
     """
     size, md5 = path.stat().st_size, md5_of(path)
+    if file.sha256:
+        if (sha256 := sha256_of(path)) != file.sha256:
+            raise SpoiledError(f"came as {size} bytes with sha256 {sha256}, expected {file.sha256}")
+        return replace(file, size=size, md5=md5, checked=BY_SHA256)
+    if file.pixels_sha256:
+        try:
+            found = pixels_sha256(path)
+        except ValueError as error:
+            raise SpoiledError(f"came as {size} bytes: {error}") from error
+        if found != file.pixels_sha256:
+            raise SpoiledError(f"came with pixel values of sha256 {found}, expected {file.pixels_sha256}")
+        return replace(file, size=size, md5=md5, checked=BY_PIXELS)
     if not file.part:
         if md5 != file.md5:
             raise SpoiledError(f"came as {size} bytes with md5 {md5}, the archive lists {file.size} with {file.md5}")
@@ -167,9 +198,9 @@ def checked(file: Remote, path: Path) -> Remote:
     wanted = len(file.facts["hdus"])
     try:
         with opened(path) as hdus:
-            found = len(hdus)  # reads every header, and compares the size of the data with that of the file
+            count = len(hdus)  # reads every header, and compares the size of the data with that of the file
     except ValueError as error:
         raise SpoiledError(f"came as {size} bytes: {error}") from error
-    if found < wanted:
-        raise SpoiledError(f"came with {found} HDUs, {wanted} were asked for")
+    if count < wanted:
+        raise SpoiledError(f"came with {count} HDUs, {wanted} were asked for")
     return replace(file, size=size, md5=md5, checked=BY_STRUCTURE)

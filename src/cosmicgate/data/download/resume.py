@@ -1,15 +1,13 @@
 """Download one file: resume partial downloads, and move the file into place only after it is verified."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import httpx
 
-from cosmicgate.data.download.client import FetchError, RetryableError, Session
+from cosmicgate.data.download.client import FetchError, Progress, RetryableError, Session
 from cosmicgate.data.download.manifest import Remote, SpoiledError, checked
-
-Progress = Callable[[str, int], None]
+from cosmicgate.data.download.pip_source import SCHEME, download_by_pip
 
 
 def download(session: Session, file: Remote, root: Path, progress: Progress) -> Remote:
@@ -43,7 +41,8 @@ def download(session: Session, file: Remote, root: Path, progress: Progress) -> 
     target.parent.mkdir(parents=True, exist_ok=True)
     file = replace(file, checked="", unpacked=())
     for last in (False, True):  # retry once from the start: the partial file may be of an older version
-        _come(session, file, partial, progress)
+        come = download_by_pip if file.url.startswith(SCHEME) else _come
+        come(session, file, partial, progress)
         try:
             whole = checked(file, partial)
             break
@@ -98,5 +97,5 @@ def _stream(session: Session, file: Remote, partial: Path, progress: Progress) -
                 out.write(piece)
                 have += len(piece)
                 progress(file.path, have)
-    if not file.part and "Content-Length" not in response.headers and have < file.size:
+    if file.md5 and not file.part and "Content-Length" not in response.headers and have < file.size:
         raise RetryableError(f"{file.url}: ended after {have} of {file.size} bytes")

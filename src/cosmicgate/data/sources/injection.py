@@ -135,7 +135,7 @@ class InjectedHits:
             return existing(self.hits.file)
         except FileNotFoundError as error:
             what = "a table of real hits, data/cosmic_rays_itl_2017.fits.gz of LSSTDESC/imSim"
-            raise FileNotFoundError(f"{error}; needed: {what}. real=DIR names the folder that holds cr/") from error
+            raise FileNotFoundError(f"{error}; needed: {what}. make data-real, or real=DIR with cr/ in it") from error
 
     def _numbers(self, frame: Frame, rng: np.random.Generator) -> list[int]:
         """Draw the identifiers of the hits that are added to a frame."""
