@@ -15,9 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cosmicgate.evaluation.records import DetectorRecord, titles
-from cosmicgate.report import results
-from cosmicgate.report.results import Row
-from cosmicgate.report.tables import read_scores
+from cosmicgate.report.results import TEST_SET
 
 DOCS = Path(__file__).parent
 MARKED = re.compile(r"(?P<begin><!-- (?P<kind>scores|hits|differences): (?P<file>\S+) -->\n).*?(?=<!-- end -->)", re.S)
@@ -43,6 +41,8 @@ TEST_SETS = {
 }
 TEXTS = ("Detector", "Trained on", "First minus second", "Test set")
 Line = dict[str, str]
+Scores = dict[tuple[str, str], Line]  # convention and score -> its line
+Columns = Mapping[tuple[str, str], tuple[str, float, int, bool]]
 
 
 def updated(page: str) -> str:
@@ -58,69 +58,84 @@ def updated(page: str) -> str:
 
 def scores(file: Path) -> str:
     """Format the main scores of every detector, a table for each test set."""
-    return by_test_set(read_scores(file), COLUMNS)
+    return by_test_set(lines_of(file), COLUMNS)
 
 
 def hits(file: Path) -> str:
     """Format the percentage of hits found by their length, a table for each test set."""
-    rows = read_scores(file)
-    lengths = dict.fromkeys(key for row in rows for key in row["per_hit"] if key.startswith("recall, length"))
+    lines = lines_of(file)
+    lengths = dict.fromkeys(line["score"] for line in lines if line["score"].startswith("recall, length"))
     heads = {key: f"{key.removeprefix('recall, length ')} (%)" for key in lengths}
-    return by_test_set(rows, {("per_hit", key): (head, 100, 1, True) for key, head in heads.items()})
+    return by_test_set(lines, {("per_hit", key): (head, 100, 1, True) for key, head in heads.items()})
 
 
-def by_test_set(rows: Sequence[Row], columns: Mapping[tuple[str, str], tuple[str, float, int, bool]]) -> str:
+def by_test_set(lines: Sequence[Line], columns: Columns) -> str:
     """Format a caption and a table for each test set; what all detectors were trained on goes into the caption."""
+    groups: dict[tuple[str, ...], dict[DetectorRecord, Scores]] = {}
+    for line in lines:
+        rows = groups.setdefault(tuple(line[name] for name in TEST_SET), {})
+        rows.setdefault(record_of(line), {})[line["convention"], line["score"]] = line
     parts = []
-    for group in results.by_test_set(rows):
-        about, shown = group[0], titles(row["detector"] for row in group)
+    for (name, origin, frames, pixels, hits), rows in groups.items():
+        shown = titles(rows)
         training = {record.trained_on for record in shown}
-        caption = f"**{TEST_SETS.get(about['test_set'], about['test_set'])}**, {about['data_origin']}: "
-        caption += f"{about['frames']} frames, {about['pixels'] / 1e6:.1f} megapixels, {about['hits']} hits"
-        caption += f"; trained on {training.pop()}" if len(training) == 1 else ""
-        lines = [["Detector", *(head for head, *_ in columns.values()), *(["Trained on"] if training else [])]]
-        for row in group:
-            cells = []
-            for (part, key), (_, scale, digits, with_interval) in columns.items():
-                ends = row["intervals"].get(part, {}).get(key, ()) if with_interval else ()
-                cells.append(cell(row.get(part, {}).get(key), ends, scale, digits))
-            lines.append([shown[row["detector"]], *cells, *([row["detector"].trained_on or "—"] if training else [])])
-        parts.append(f"{caption}.\n\n{markdown(lines)}")
+        caption = f"**{TEST_SETS.get(name, name)}**, {origin}: {frames} frames, {int(pixels) / 1e6:.1f} megapixels"
+        caption += f", {hits} hits" + (f"; trained on {training.pop()}" if len(training) == 1 else "")
+        table = [["Detector", *(head for head, *_ in columns.values()), *(["Trained on"] if training else [])]]
+        for record, found in rows.items():
+            last = [record.trained_on or "—"] if training else []
+            table.append([shown[record], *cells(found, "value", columns), *last])
+        parts.append(f"{caption}.\n\n{markdown(table)}")
     return "\n".join(parts)
 
 
 def differences(file: Path) -> str:
     """Format the differences between pairs of detectors, a table for each origin of the data."""
-    with file.open(newline="") as text:
-        rows = list(csv.DictReader(text))
-    shown = titles(record(row, side) for row in rows for side in "ab")
-    tables: dict[str, dict[tuple[str, str], dict[tuple[str, str], Line]]] = {}
-    for row in rows:
-        pair = f"{shown[record(row, 'a')]} - {shown[record(row, 'b')]}"
-        found = tables.setdefault(row.get("data_origin") or row["provenance"], {})
-        found.setdefault((pair, row["test_set"]), {})[row["convention"], row["score"]] = row
+    lines = lines_of(file)
+    shown = titles(record_of(line, f"{side}_") for line in lines for side in "ab")
+    tables: dict[str, dict[tuple[str, str], Scores]] = {}
+    for line in lines:
+        pair = " - ".join(shown[record_of(line, f"{side}_")] for side in "ab")
+        pairs = tables.setdefault(line["data_origin"], {})
+        pairs.setdefault((pair, line["test_set"]), {})[line["convention"], line["score"]] = line
+    columns = {
+        key: (head.replace("(%)", "(points)"), scale, digits + (key[0] != "per_hit" and scale == 100), True)
+        for key, (head, scale, digits, _) in COLUMNS.items()
+    }
     parts = []
     for origin, pairs in tables.items():
-        heads = (head.replace("(%)", "(points)") for head, *_ in COLUMNS.values())
-        lines = [["First minus second", "Test set", *heads]]
+        table = [["First minus second", "Test set", *(head for head, *_ in columns.values())]]
         for (pair, name), found in pairs.items():
-            cells = []
-            for key, (_, scale, digits, _) in COLUMNS.items():
-                row = found.get(key, {})
-                value = float(row["difference"]) if row.get("difference") else None
-                ends = [float(row[end]) for end in ("low", "high") if row.get(end)]
-                cells.append(cell(value, ends, scale, digits + (key[0] != "per_hit" and scale == 100), "+"))
-            lines.append([pair, TEST_SETS.get(name, name), *cells])
-        parts.append(f"Differences, {origin}.\n\n{markdown(lines)}")
+            table.append([pair, TEST_SETS.get(name, name), *cells(found, "difference", columns, "+")])
+        parts.append(f"Differences, {origin}.\n\n{markdown(table)}")
     return "\n".join(parts)
 
 
-def record(row: Line, side: str) -> DetectorRecord:
-    """Read one of the two detectors of a difference, also of version 0.1.3, which wrote titles."""
-    if side in row:
-        return DetectorRecord.from_title(row[side])
-    seed, seeds = (int(row[f"{side}_{name}"]) if row[f"{side}_{name}"] else None for name in ("seed", "seeds"))
-    return DetectorRecord(row[f"{side}_model"], row[f"{side}_variant"], seed, seeds, row[f"{side}_trained_on"] or None)
+def lines_of(file: Path) -> list[Line]:
+    """Read a CSV of scores or differences; raise ValueError if it is none."""
+    with file.open(newline="", encoding="utf-8") as text:
+        lines = list(csv.DictReader(text))
+    if not lines or not {"test_set", "data_origin", "convention", "score", "low", "high"} <= lines[0].keys():
+        raise ValueError(f"{file}: expected a tables.csv or differences.csv of a report, with a column data_origin")
+    return lines
+
+
+def record_of(line: Line, side: str = "") -> DetectorRecord:
+    """Read the detector of a line; ``side`` is ``a_`` or ``b_`` in a line of differences."""
+    seed, seeds = (int(line[side + name]) if line[side + name] else None for name in ("seed", "seeds"))
+    trained_on, weights = (line[side + name] or None for name in ("trained_on", "weights"))
+    return DetectorRecord(line[f"{side}model"], line[f"{side}variant"], seed, seeds, trained_on, weights)
+
+
+def cells(found: Scores, name: str, columns: Columns, sign: str = "") -> list[str]:
+    """Format the values of a row, in the column ``name`` of the file, with their intervals."""
+    made = []
+    for key, (_, scale, digits, with_interval) in columns.items():
+        line = found.get(key, {})
+        value = float(line[name]) if line.get(name) else None
+        ends = [float(line[end]) for end in ("low", "high") if with_interval and line.get(end)]
+        made.append(cell(value, ends, scale, digits, sign))
+    return made
 
 
 def cell(value: float | None, ends: Sequence[float], scale: float, digits: int, sign: str = "") -> str:

@@ -5,9 +5,11 @@ import re
 
 import pytest
 
-from cosmicgate.report.tables import differences_csv, scores_csv
+from cosmicgate.evaluation.records import DetectorRecord, titles
+from cosmicgate.report.results import TEST_SET
+from cosmicgate.report.tables.export import RECORD, differences_csv, scores_csv
 from helpers.repository import ROOT
-from helpers.result_rows import difference_entry, result_row
+from helpers.result_rows import SCORES, difference_entry, result_row
 
 DOCS = ROOT / "docs"
 INTERVAL = re.compile(r"[+-]?[\d.]+ \[[+-]?[\d.]+, [+-]?[\d.]+\]")
@@ -38,16 +40,14 @@ def test_every_quoted_score_with_its_interval_is_in_a_table(name):
 
 
 def test_a_new_results_file_replaces_the_table(tmp_path, monkeypatch):
-    head = (
-        "test_set,provenance,frames,pixels,hits,detector,trained_on,threshold,convention,score,value,low,high,published"
-    )
+    head = [*TEST_SET, *RECORD, "convention", "score", "value", "low", "high"]
     lines = [
-        "decam,real,2,3000000,7,New,somewhere,0.5,dilated,tpr_at_fpr_0.01pct,0.5,0.25,0.75,",
-        "decam,real,2,3000000,7,New,somewhere,0.5,core,tpr_at_fpr_0.01pct,,,,",
-        "decam,real,2,3000000,7,Old,,,per_hit,recall,1.0,,,",
+        "decam,real,2,3000000,7,New,,,,somewhere,,dilated,tpr_at_fpr_0.01pct,0.5,0.25,0.75",
+        "decam,real,2,3000000,7,New,,,,somewhere,,core,tpr_at_fpr_0.01pct,,,",
+        "decam,real,2,3000000,7,Old,,,,,,per_hit,recall,1.0,,",
     ]
     (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "new.csv").write_text("\n".join([head, *lines]) + "\n")
+    (tmp_path / "results" / "new.csv").write_text("\n".join([",".join(head), *lines]) + "\n")
     monkeypatch.setattr(tables, "DOCS", tmp_path)
     page = tables.updated("Before\n\n<!-- scores: new.csv -->\nold\n<!-- end -->\n\nAfter\n")
     assert "old" not in page
@@ -67,3 +67,29 @@ def test_the_csv_files_of_a_report_can_be_shown_as_tables(tmp_path, monkeypatch)
     assert "| Att Cosmic-CoNN | 97.7 [97.0, 98.0] |" in page
     assert "| Detector | 1-2 px (%) | ≥3 px (%) |" in page
     assert re.search(r"^\| \S.* - \S.* \| decam \| \+", page, re.M)
+
+
+def test_a_detector_is_read_as_it_was_written(tmp_path):
+    records = [DetectorRecord("deepCR", "released", weights="ab12"), DetectorRecord("Att deepCR", seed=1)]
+    (tmp_path / "tables.csv").write_text(scores_csv([result_row(record) for record in records]))
+    lines = tables.lines_of(tmp_path / "tables.csv")
+    assert list(dict.fromkeys(map(tables.record_of, lines))) == records
+    assert {float(line["value"]) for line in lines if line["score"] == "iou"} == {SCORES["iou"]}
+
+
+SCORED = [path for path in sorted((DOCS / "results").glob("*.csv")) if not path.stem.endswith("_differences")]
+
+
+@pytest.mark.parametrize("path", SCORED, ids=lambda path: path.name)
+def test_every_detector_of_a_committed_file_has_a_title_and_all_parts(path):
+    parts = {}
+    for line in tables.lines_of(path):
+        parts.setdefault(tables.record_of(line), set()).add(line["convention"])
+    assert len({(title, record.trained_on) for record, title in titles(parts).items()}) == len(parts)
+    assert all(found == {"dilated", "core", "per_hit"} for found in parts.values())
+
+
+def test_a_file_of_other_columns_is_refused_by_name(tmp_path):
+    (tmp_path / "old.csv").write_text("detector,score\nOld,f1\n")
+    with pytest.raises(ValueError, match=r"old\.csv: expected a tables\.csv"):
+        tables.lines_of(tmp_path / "old.csv")
