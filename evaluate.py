@@ -17,7 +17,7 @@ from cosmicgate.io.atomic import write_json
 from cosmicgate.provenance import provenance
 from cosmicgate.report.ending import log_scores
 from cosmicgate.report.figures.frames import draw
-from cosmicgate.report.wandb_charts import check_logger, show_evaluation
+from cosmicgate.report.log_results import check_logger, log_evaluation
 from cosmicgate.report.write_report import write_report
 from cosmicgate.training.stopping import explain_arguments, in_run_folder
 
@@ -45,10 +45,11 @@ def main(cfg: DictConfig) -> None:
     results = compare(detectors, test_sets, run / "frames", config["compare"])
     costs, not_timed = costs_of(config["networks"], detectors, config["timing"], inputs[0], run / "seconds")
     failed = results["failed"] + not_timed
-    write_results(run / "results.json", results | {"failed": failed, "unavailable": unavailable} | costs)
-    made = write_report(run / "results.json", run / "report") if results["rows"] else []
+    results = results | {"failed": failed, "unavailable": unavailable} | costs
+    write_results(run / "results.json", results)
+    made = write_report(results, run / "report") if results["rows"] else []
     made += draw(detectors, test_sets, run, failed, cfg.picture, cfg.features)
-    show_evaluation(config["logger"], results["rows"], detectors, test_sets, run)
+    log_evaluation(config["logger"], results["rows"], detectors, test_sets, run)
     log_seconds(detectors, test_sets, run)
     log_scores(results["rows"], test_sets, made)
     if failed:

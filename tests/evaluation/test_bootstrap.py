@@ -65,7 +65,7 @@ def test_frames_without_hits_or_sky_give_null_scores_without_a_warning(make_test
     assert row["intervals"]["dilated"]["tpr_at_fpr_0.1pct"] is None
     write_results(tmp_path / "results.json", results)
     if label == SKY:
-        write_report(tmp_path / "results.json", tmp_path / "report")
+        write_report(results, tmp_path / "report")
 
 
 def test_a_score_undefined_in_many_draws_has_no_interval():

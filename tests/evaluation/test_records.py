@@ -61,7 +61,7 @@ def test_results_files_of_version_0_1_are_read(tmp_path):
     seconds = {"detector": "LACosmic", "trained_on": "y", "seconds": 1.0}
     old = {"rows": [row], "differences": [difference], "failed": [failed], "seconds": [seconds]}
     (tmp_path / "old.json").write_text(json.dumps(old))
-    found = read_results([tmp_path / "old.json"])
+    found = read_results(tmp_path / "old.json")
     assert found["rows"] == [
         new["rows"][0] | {"detector": DetectorRecord("deepCR", "released", None, None, "decam, simulated", "ab12")}
     ]
@@ -75,5 +75,5 @@ def test_results_files_of_version_0_1_are_read(tmp_path):
 def test_results_are_read_as_they_were_written(tmp_path):
     content = {"rows": [result_row(DetectorRecord("deepCR", "released", 3, None, "x", "ab"))], "failed": []}
     write_results(tmp_path / "results.json", content)
-    assert read_results([tmp_path / "results.json"])["rows"] == content["rows"]
+    assert read_results(tmp_path / "results.json")["rows"] == content["rows"]
     assert with_records(content) == content

@@ -21,7 +21,7 @@ from cosmicgate.evaluation.run import compare, evaluate
 from cosmicgate.inference.tiling import tiled_logits
 from cosmicgate.io.fits.frames import Frame
 from cosmicgate.report.results import read_results
-from cosmicgate.report.tables import tables_of
+from cosmicgate.report.tables.paper import score_tables
 from helpers.fake_detectors import BrightnessLogits, BrightnessMasks, save_frame, scored_pixels
 from helpers.networks import gated_network
 from helpers.train_command import TINY
@@ -59,11 +59,11 @@ def test_scores_and_tables_equal_those_of_scikit_learn(make_test_set, tmp_path, 
         "iou": sk.jaccard_score(hit, mask),
         "fdr": 1 - sk.precision_score(hit, mask),
     }
-    (row,) = read_results([tmp_path / "results.json"])["rows"]
+    (row,) = read_results(tmp_path / "results.json")["rows"]
     assert row[convention] == {key: pytest.approx(value, abs=2e-3) for key, value in expected.items()}
     shown = {
-        head: str(cell).split()[0]
-        for t in tables_of([row], convention)
+        head: cell.split()[0]
+        for t in score_tables([row], convention)
         for head, cell in zip(t.heads, t.lines[0], strict=True)
     }
     assert shown["F1"] == f"{expected['f1']:.4f}"
@@ -260,4 +260,4 @@ def test_evaluate_writes_all_other_rows_and_names_those_that_fail(command, tmp_p
     assert merged.returncode == 0, merged.stderr
     text = (tmp_path / "merged" / "tables.md").read_text()
     assert text.count("| Astro-SCRAPPY (fair) |") == 5
-    assert "Broken on decam failed: objlim" in text
+    assert "| Broken | decam | objlim" in text

@@ -13,8 +13,8 @@ import wandb
 from cosmicgate.config import ConfigError
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.provenance import run_metadata, run_tags
-from cosmicgate.report import wandb_charts
-from cosmicgate.report.figures.wandb_media import FALSE, FOUND, MISSED, overlay, roc_chart
+from cosmicgate.report.log_results import check_logger, log_evaluation, scores
+from cosmicgate.report.wandb_charts import VERDICTS, charts, overlay, roc_chart
 from cosmicgate.report.wandb_login import find_writable_folders, logged_in
 from cosmicgate.training.loggers import csv_logger, tensorboard_logger, wandb_logger, with_csv_logger
 from helpers.result_rows import SCORES, result_row, write_run
@@ -39,10 +39,7 @@ def test_tags_of_a_run_come_from_its_configuration():
 
 
 def test_all_detectors_log_the_same_keys_and_no_undefined_scores():
-    network, classical = (
-        wandb_charts.scores(result_row()),
-        wandb_charts.scores(result_row("LACosmic", points=12, trained_on=None)),
-    )
+    network, classical = (scores([row]) for row in (result_row(), result_row("LACosmic", points=12, trained_on=None)))
     assert network.keys() == classical.keys()
     assert network["test/decam/f1"] == 0.97494
     assert network["test/decam/core_f1"] == 0.5
@@ -66,7 +63,9 @@ def test_mask_overlays_encode_found_missed_and_false_pixels():
     assert set(picture._masks) == {"truth", "mask"}
     files = {name: layer._path for name, layer in picture._masks.items()}
     verdict = np.rint(255 * matplotlib.image.imread(files["mask"])).astype(int)
-    assert verdict.ravel().tolist() == [0, FALSE, MISSED, FOUND, MISSED, FOUND, 0, 0]
+    assert [VERDICTS.get(code, "sky") for code in verdict.ravel()] == [
+        *("sky", "false", "core, missed", "core, found", "ring, missed", "ring, found", "ignored", "ignored")
+    ]
     assert np.rint(255 * matplotlib.image.imread(files["truth"])).astype(int).ravel().tolist() == truth.ravel().tolist()
 
 
@@ -83,7 +82,7 @@ def test_each_row_of_an_evaluation_is_one_wandb_run_also_when_repeated(no_login,
     mean = result_row("deepCR, mean of 2 seeds", curves=None)
     rows = [result_row(), result_row(test_set="cutouts", data_origin="real"), mean]
     for _ in range(2):
-        wandb_charts.show_evaluation(NODE, rows, [], [], tmp_path)
+        log_evaluation(NODE, rows, [], [], tmp_path)
     folders = sorted((tmp_path / "wandb_rows").iterdir())
     assert [folder.name for folder in folders] == [
         "Att-Cosmic-CoNN_decam,-simulated",
@@ -100,16 +99,27 @@ def test_each_row_of_an_evaluation_is_one_wandb_run_also_when_repeated(no_login,
 
 
 def test_an_unsupported_logger_of_an_evaluation_is_refused():
-    assert wandb_charts.check_logger(None) is None
-    assert wandb_charts.check_logger(NODE) == "wandb"
+    assert check_logger(None) is None
+    assert check_logger(NODE) == "wandb"
     with pytest.raises(ConfigError, match="CSVLogger, expected logger=wandb, logger=tensorboard, logger=csv or none"):
-        wandb_charts.check_logger({"_target_": "pytorch_lightning.loggers.CSVLogger"})
+        check_logger({"_target_": "pytorch_lightning.loggers.CSVLogger"})
+
+
+def test_the_csv_of_an_evaluation_has_a_row_for_each_detector_also_when_repeated(tmp_path):
+    node = {"_target_": "cosmicgate.training.loggers.csv_logger", "folder": str(tmp_path)}
+    for rows in ([result_row("Old")], [result_row(), result_row("deepCR"), result_row(test_set="cutouts")]):
+        log_evaluation(node, rows, [], [], tmp_path)
+    lines = list(csv.DictReader((tmp_path / "metrics.csv").read_text().splitlines()))
+    assert [(line["detector"], line["test/decam/f1"], line["test/cutouts/f1"]) for line in lines] == [
+        ("Att Cosmic-CoNN", "0.97494", "0.97494"),
+        ("deepCR", "0.97494", ""),
+    ]
 
 
 def test_tensorboard_has_a_folder_for_each_detector(tmp_path):
     pytest.importorskip("tensorboard")
     node = {"_target_": "cosmicgate.training.loggers.tensorboard_logger", "folder": str(tmp_path)}
-    wandb_charts.show_evaluation(node, [result_row(), result_row("deepCR")], [], [], tmp_path)
+    log_evaluation(node, [result_row(), result_row("deepCR")], [], [], tmp_path)
     folders = sorted((tmp_path / "tensorboard_rows").iterdir())
     assert [folder.name for folder in folders] == ["Att-Cosmic-CoNN_decam,-simulated", "deepCR_decam,-simulated"]
     assert all(list(folder.glob("events*")) for folder in folders)
@@ -136,9 +146,7 @@ def test_the_dashboard_shows_only_keys_that_runs_log(no_login, monkeypatch, tmp_
         monkeypatch.setattr(made, "url", property(lambda made: type(made).__name__))
     dashboard.main([str(tmp_path / "runs"), "--entity", "team"])
     assert capsys.readouterr().out.split() == ["Workspace", "Report"]
-    logged = {key for row in rows for key in wandb_charts.scores(row)} | {
-        f"{key}_table" for row in rows for key in wandb_charts.charts(row)
-    }
+    logged = scores(rows).keys() | {f"{key}_table" for row in rows for key in charts(row)}
     logged |= {f"test/{name}/{score}" for name in ("decam", "cutouts") for score in ("masks", "precision_at_tpr_95pct")}
     workspace, report = map(repr, saved)
     shown = set(re.findall(r"\btest/[\w./%-]+", workspace + report))

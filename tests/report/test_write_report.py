@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,24 +11,12 @@ from matplotlib.figure import Figure
 from cosmicgate.evaluation.records import DetectorRecord, write_results
 from cosmicgate.report.__main__ import main
 from cosmicgate.report.figures import mask_figures
-from cosmicgate.report.figures.curves import draw_curves
+from cosmicgate.report.figures.curves import COLOURS, draw_figures
 from cosmicgate.report.figures.mask_figures import save_figure
-from cosmicgate.report.results import read_results
+from cosmicgate.report.runs import find_runs, together
 from cosmicgate.report.write_report import write_report
 from helpers.mask_scene import labelled_scene
 from helpers.result_rows import difference_entry, result_row
-
-
-@pytest.fixture
-def results(tmp_path):
-    """Return a function that writes a results file of rows; it returns the path."""
-
-    def write(*rows) -> Path:
-        path = tmp_path / "results.json"
-        write_results(path, {"rows": rows})
-        return path
-
-    return write
 
 
 @pytest.fixture
@@ -57,53 +44,70 @@ def test_several_evaluations_are_merged_into_one_report(tmp_path):
     ]
     for path, content in zip(paths, contents, strict=True):
         write_results(path, content)
-    assert len(read_results(paths)["rows"]) == 3, "two files share a row"
+    assert len(together(find_runs(paths))["rows"]) == 3, "two files share a row"
     main([*(str(path) for path in paths), "-o", str(tmp_path / "report")])
     text = (tmp_path / "report" / "tables.md").read_text()
-    assert text.endswith("- LACosmic on decam failed: no ink\n- maximask: no weights\n")
+    assert text.endswith("| LACosmic | decam | no ink |\n| maximask | every | no weights |\n")
     assert (tmp_path / "report" / "differences.csv").is_file()
     write_results(paths[2], {"rows": [result_row(threshold=0.4)]})
-    with pytest.raises(SystemExit, match=r"row 0 of .*a and row 0 of .*c are both 'Att Cosmic-CoNN' on 'decam"):
-        main([*(str(path) for path in paths), "-o", str(tmp_path / "report")])
+    main([*(str(path) for path in paths), "-o", str(tmp_path / "report")])
+    text = (tmp_path / "report" / "tables.md").read_text()
+    for name in "ac":
+        assert f"| Att Cosmic-CoNN ({tmp_path.name}/{name}) |" in text, "different rows are distinguished"
 
 
-def test_a_report_has_tables_and_figures_for_each_test_set_and_convention(results, tmp_path, legends):
+def test_a_report_has_tables_and_figures_for_each_test_set_and_convention(tmp_path, legends):
     swept = result_row("LACosmic", points=20)
-    path = results(
-        swept, result_row(), result_row("deepCR", curves=None), result_row(test_set="lco/0m4", data_origin="real")
-    )
-    made = write_report(path, tmp_path / "report")
-    assert sorted(made) == sorted((tmp_path / "report").iterdir())
+    rows = [swept, result_row(), result_row("deepCR", curves=None), result_row(test_set="lco/0m4", data_origin="real")]
+    made = write_report({"rows": rows}, tmp_path / "report")
+    assert made == sorted((tmp_path / "report").iterdir())
     assert [file.name for file in made] == [
-        "tables.md",
-        "tables.csv",
-        "curves_dilated_decam_simulated.png",
-        "curves_dilated_lco-0m4_real.png",
         "curves_core_decam_simulated.png",
         "curves_core_lco-0m4_real.png",
+        "curves_dilated_decam_simulated.png",
+        "curves_dilated_lco-0m4_real.png",
         "recall_decam_simulated.png",
         "recall_lco-0m4_real.png",
+        "tables.csv",
+        "tables.md",
     ]
-    for figure in made[3:]:
+    for figure in made[:6]:
         assert np.ptp(image.imread(figure)[..., :3]) == 1, f"{figure.name} is blank"
-    curves = [["LACosmic", "Att Cosmic-CoNN", "deepCR (no curve)"], ["Att Cosmic-CoNN"]]
-    assert legends == [*curves, *curves, ["LACosmic", "Att Cosmic-CoNN", "deepCR"], ["Att Cosmic-CoNN"]]
+    curves, alone = ["LACosmic", "Att Cosmic-CoNN", "deepCR (no curve)"], ["Att Cosmic-CoNN"]
+    assert legends == [curves, curves, ["LACosmic", "Att Cosmic-CoNN", "deepCR"], alone, alone, alone]
 
 
 def test_the_same_results_give_the_same_bytes(tmp_path):
-    once, again = (draw_curves([result_row()], tmp_path / name) for name in "ab")
-    assert once[0].read_bytes() == again[0].read_bytes()
+    once, again = (draw_figures([result_row()], tmp_path / name)[0] for name in "ab")
+    assert all(once[kind].read_bytes() == again[kind].read_bytes() for kind in ("dilated", "core", "recall"))
 
 
-def test_another_number_of_frames_gives_a_figure_of_its_own(tmp_path, legends):
-    made = draw_curves([result_row(), result_row("deepCR", frames=7)], tmp_path)
-    assert len(set(made)) == 2
-    assert legends == [["Att Cosmic-CoNN"], ["deepCR"]]
+def test_another_number_of_frames_gives_figures_of_its_own(tmp_path, legends):
+    here, there = draw_figures([result_row(), result_row("deepCR", frames=7)], tmp_path)
+    assert not {*here.values()} & {*there.values()}
+    assert legends == [["Att Cosmic-CoNN"]] * 3 + [["deepCR"]] * 3
 
 
 def test_legends_name_the_training_data_of_equal_titles(tmp_path, legends):
-    draw_curves([result_row(), result_row(trained_on="lco"), result_row("deepCR")], tmp_path)
-    assert legends == [["Att Cosmic-CoNN [decam, simulated]", "Att Cosmic-CoNN [lco]", "deepCR"]]
+    draw_figures([result_row(), result_row(trained_on="lco"), result_row("deepCR")], tmp_path)
+    assert legends == [["Att Cosmic-CoNN [decam, simulated]", "Att Cosmic-CoNN [lco]", "deepCR"]] * 3
+
+
+def test_detectors_keep_their_colours_on_every_test_set(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "cosmicgate.report.figures.curves.recall_figure",
+        lambda members, looks: drawn.append([looks[row["detector"]]["color"] for row in members]) or Figure(),
+    )
+    unclassified = result_row("deepCR", test_set="lco_1m0", per_hit={"recall": 1.0, "false_per_megapixel": 0.0})
+    rows = [
+        result_row("LACosmic"),
+        result_row(),
+        result_row(test_set="lco_1m0"),
+        result_row("LACosmic", test_set="lco_1m0"),
+    ]
+    draw_figures([unclassified, *rows], tmp_path)
+    assert drawn == [[COLOURS[2], COLOURS[1]], [COLOURS[1], COLOURS[2]]]
 
 
 @pytest.mark.parametrize(
@@ -131,20 +135,19 @@ def test_an_invalid_results_file_is_refused_by_name(tmp_path, content, complaint
     path = tmp_path / "broken.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content, default=asdict))
     with pytest.raises(ValueError, match=rf"broken\.json.*{complaint}"):
-        write_report(path, tmp_path / "report")
-    assert not (tmp_path / "report").exists()
+        find_runs([path])
 
 
-def test_a_failure_while_drawing_keeps_the_older_files(results, tmp_path, monkeypatch):
+def test_a_failure_while_drawing_keeps_the_older_files(tmp_path, monkeypatch):
     def fail(figure, target, **kwargs):
         target.write(b"half a picture")
         raise RuntimeError("no ink")
 
-    write_report(results(result_row()), tmp_path / "report")
+    write_report({"rows": [result_row()]}, tmp_path / "report")
     before = {path: path.read_bytes() for path in (tmp_path / "report").iterdir()}
     monkeypatch.setattr(Figure, "savefig", fail)
     with pytest.raises(RuntimeError, match="no ink"):
-        write_report(results(result_row("deepCR")), tmp_path / "report")
+        write_report({"rows": [result_row("deepCR")]}, tmp_path / "report")
     with pytest.raises(RuntimeError, match="no ink"):
         save_figure(mask_figures.masks_figure(*labelled_scene(), {}, "a scene"), tmp_path / "report" / "masks.png")
     assert {path: path.read_bytes() for path in (tmp_path / "report").iterdir()} == before

@@ -36,7 +36,7 @@ NEEDS = {
     **dict.fromkeys(("config.py", "pretrained/checkpoint.py", "metrics", "evaluation", "training"), "train"),
     **dict.fromkeys(("data", "detectors/classical.py", "io/messages.py", "report", "release.py"), "train"),
     **{"data/simulation": "simulate", "data/labelling": "label", "report/figures/stretch.py": ""},
-    **dict.fromkeys(("report/dashboard.py", "report/wandb_login.py", "report/figures/wandb_media.py"), "all"),
+    **dict.fromkeys(("report/dashboard.py", "report/wandb_login.py", "report/wandb_charts.py"), "all"),
     **dict.fromkeys(("data/background.py", "data/pixel_labels.py"), ""),
 }
 TRAINING_MODULES = {

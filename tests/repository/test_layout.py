@@ -37,8 +37,8 @@ MODULE_ORDER = {
     ),
     # Results, tables and figures, outputs.
     "report": (
-        *("results", "runs", "tables", "figures", "write_report", "pages", "wandb_login", "wandb_charts", "dashboard"),
-        "ending",
+        *("results", "runs", "tables", "figures", "write_report", "pages", "wandb_login", "wandb_charts"),
+        *("log_results", "dashboard", "ending"),
     ),
     # Operations on images, the masker, files, many files.
     "masking": (

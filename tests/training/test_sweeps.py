@@ -168,7 +168,7 @@ def test_a_stopped_training_resumes_only_with_its_own_configuration(run_folder):
 
 def test_clear_run_removes_everything_from_which_a_run_resumes(run_folder):
     run, config = run_folder
-    for name in ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "report/tables.md", "scored.json", "metrics.csv"):
+    for name in ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "report/tables.md", "metrics.csv"):
         (run / name).parent.mkdir(exist_ok=True)
         (run / name).write_text("of the training before")
     clear_run(run)

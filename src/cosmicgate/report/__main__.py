@@ -5,22 +5,21 @@
 puts the results of several evaluations into one report, with separate tables for each test set.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from cosmicgate.config import report_user_errors
+from cosmicgate.report.runs import find_runs, parser_of_runs, together
 from cosmicgate.report.write_report import write_report
 
 
 @report_user_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the report of the results files given on the command line."""
-    parser = argparse.ArgumentParser(prog="python -m cosmicgate.report", description="Tables and figures of results.")
-    parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS", help="results.json of an evaluation")
+    """Write the report of the runs given on the command line."""
+    parser = parser_of_runs("cosmicgate.report", "Tables and figures of results.")
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="FOLDER", help="where the report goes")
     given = parser.parse_args(arguments)
-    for path in write_report(given.results, given.output):
+    for path in write_report(together(find_runs(given.runs)), given.output):
         print(path)  # noqa: T201 (a command line)
 
 

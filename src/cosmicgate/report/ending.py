@@ -14,14 +14,14 @@ from cosmicgate.detectors import Detector
 from cosmicgate.evaluation.frame_results import truth_is_dilated
 from cosmicgate.evaluation.records import titles, write_results
 from cosmicgate.io.atomic import short
+from cosmicgate.report.figures.frames import draw
+from cosmicgate.report.log_results import log_training
 from cosmicgate.report.results import CONVENTIONS, PER_CENT, Row, heading
-from cosmicgate.report.tables import Cell, Table, number, plain
-from cosmicgate.report.tables.cells import UNITS, cell
-from cosmicgate.report.wandb_charts import show_training
+from cosmicgate.report.tables.cells import UNITS, cell, number
+from cosmicgate.report.tables.table import Table, plain
 from cosmicgate.report.write_report import write_report
 
 SCORE = "tpr_at_fpr_0.01pct"
-RESULTS = "results.json"
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +36,13 @@ def finish_training(
 ) -> None:
     """Write the report of a test, send it to the loggers, write ``results.json``, and log a short table.
 
-    Parameters are those of :func:`~cosmicgate.report.wandb_charts.show_training`, the trainer of this training, and the
-    modules, among them the user's own, that define the network.
+    Parameters are those of :func:`~cosmicgate.report.log_results.log_training`, with the detectors beside the network,
+    the trainer of this training, and the modules, among them the user's own, that define the network.
     """
-    write_results(scored := run / "scored.json", content)
-    made = write_report(scored, run / "report")
-    made += show_training(trainer.loggers, content, detectors, test_sets, run, trainer.global_step) or []
-    scored.replace(run / RESULTS)  # last, because this file marks a run as finished
+    made = write_report(content, run / "report")
+    made += draw(detectors, test_sets, run, content.get("failed", ()))
+    log_training(trainer.loggers, content["rows"], detectors[0], test_sets, run, trainer.global_step)
+    write_results(run / "results.json", content)  # last, because this file marks a run as finished
     foreign = [f"--trust={name}" for name in dict.fromkeys(trust) if name.split(".")[0] != "cosmicgate"]
     log_scores(content["rows"], test_sets, made)
     for entry in content.get("failed", ()):
@@ -58,10 +58,8 @@ def log_scores(rows: Sequence[Row], test_sets: Sequence[TestSet], made: Sequence
         members = [row for row in rows if row["test_set"] == test_set.name]
         for line in _table(members, test_set) if members else ():
             log.info(line)
-    tables = [path for path in made if path.name == "tables.md"]
-    pictures = [path for path in made if path.name.startswith("masks_")]
-    for name, paths in (("report", tables), ("picture", pictures)):
-        if paths:
+    for name, pattern in (("report", "tables.md"), ("picture", "masks_*")):
+        if paths := [path for path in made if path.match(pattern)]:
             more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
             log.info("%-8s %s%s", name, short(paths[0]), more)
 
@@ -72,12 +70,8 @@ def _table(rows: Sequence[Row], test_set: TestSet) -> list[str]:
     truth = CONVENTIONS["dilated"] if ring else "core pixels are positives, the truth has no ring"
     heads = ["", PER_CENT[SCORE], "F1", "Hits found (%)"]
     shown = titles(row["detector"] for row in rows)
-    lines: list[list[str | Cell]] = [
-        [
-            shown[row["detector"]],
-            cell(row, "dilated", SCORE),
-            *(number(row[part][key], *UNITS[key]) for part, key in (("dilated", "f1"), ("per_hit", "recall"))),
-        ]
-        for row in rows
-    ]
+    lines = []
+    for row in rows:
+        f1, found = number(row["dilated"]["f1"], *UNITS["f1"]), number(row["per_hit"]["recall"], *UNITS["recall"])
+        lines.append([shown[row["detector"]], cell(row, "dilated", SCORE), f1, found])
     return plain(Table(heading(rows[0]), truth, heads, lines, texts=1))

@@ -28,53 +28,38 @@ PARTS: dict[str, dict[str, str]] = {**dict.fromkeys(CONVENTIONS, PER_CENT | AREA
 LISTS = ("rows", "differences", "failed", "unavailable", "parameters", "seconds")
 
 
-def read_results(paths: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
-    """Read results files of this or an earlier version and concatenate their LISTS; a list that no file has is empty.
+def read_results(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Read the LISTS of a results file of this or an earlier version; one that it lacks is empty.
 
     Raises
     ------
     ValueError
-        If a file is invalid (names it and what it lacks), or if two files differ in one row.
+        If the file is invalid (names it and what it lacks), or if two of its rows are of one detector.
     """
-    merged: dict[str, list[dict[str, Any]]] = {name: [] for name in LISTS}
-    seen: dict[tuple[Any, ...], tuple[Row, Path, int]] = {}
-    for path in dict.fromkeys(paths):
-        content = _read(path)
-        for number, row in enumerate(content["rows"]):
-            key = key_of_row(row)
-            if key not in seen:
-                seen[key] = row, path, number
-                merged["rows"].append(row)
-                continue
-            before, where, first = seen[key]
-            if where == path or before != row:
-                twice = f"row {first} of {where} and row {number} of {path}"
-                raise ValueError(f"{twice} are both {row['detector'].name!r} on {heading(row)!r}")
-        for name in LISTS[1:]:
-            merged[name] += [entry for entry in content.get(name, []) if entry not in merged[name]]
-    return merged
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
+    except ValueError as error:
+        raise ValueError(f"{path} is not a results file: it is not JSON ({error})") from error
+    if not isinstance(content, dict) or not isinstance(content.get("rows"), list):
+        raise ValueError(f'{path} is not a results file: expected {{"rows": [...]}}')
+    if not content["rows"] and not content.get("failed"):
+        raise ValueError(f"{path} is not a results file: expected at least one row, or one that failed")
+    try:
+        content = with_records(content)
+    except TypeError as error:
+        raise ValueError(f"{path} is not a results file: a detector has other fields ({error})") from error
+    seen: dict[tuple[Any, ...], int] = {}
+    for number, row in enumerate(content["rows"]):
+        if fault := _fault(row):
+            raise ValueError(f"{path} is not a results file: row {number} {fault}")
+        if (first := seen.setdefault(key_of_row(row), number)) != number:
+            raise ValueError(f"{path}: rows {first} and {number} are both {row['detector'].name!r} on {heading(row)!r}")
+    return {name: content.get(name, []) for name in LISTS}
 
 
 def key_of_row(row: Row) -> tuple[Any, ...]:
     """Return what identifies a row: its test set and its detector."""
     return tuple(row[name] for name in (*TEST_SET, "detector"))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
-    except ValueError as error:
-        raise ValueError(f"{path} is not a results file: it is not JSON ({error})") from error
-    if not isinstance(content, dict) or not isinstance(content.get("rows"), list) or not content["rows"]:
-        raise ValueError(f'{path} is not a results file: expected {{"rows": [...]}} with at least one row')
-    try:
-        content = with_records(content)
-    except TypeError as error:
-        raise ValueError(f"{path} is not a results file: a detector has other fields ({error})") from error
-    for number, row in enumerate(content["rows"]):
-        if fault := _fault(row):
-            raise ValueError(f"{path} is not a results file: row {number} {fault}")
-    return content
 
 
 def _fault(row: object) -> str:
@@ -110,8 +95,7 @@ def set_name(row: Mapping[str, Any]) -> str:
 
 def heading(row: Row) -> str:
     """Format the test set of a row, its data origin and its size."""
-    frames, pixels, hits = (f"{row[key]:,}" for key in ("frames", "pixels", "hits"))
-    return f"{set_name(row)}: {frames} frames, {pixels} pixels, {hits} hits"
+    return f"{set_name(row)}: {row['frames']:,} frames, {row['pixels']:,} pixels, {row['hits']:,} hits"
 
 
 def interval_of(row: Row, part: str, score: str) -> list[float] | None:

@@ -1,12 +1,12 @@
 """Read finished run folders: results, provenance, configuration, training curves, figures."""
 
+import argparse
 import csv
 import json
-import logging
-import math
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,32 +30,57 @@ class Run:
     folder : Path
         Run folder.
     name : str
-        The folder relative to the common parent of all runs.
+        Its results file relative to the common parent of all runs; the folder alone if that is ``results.json``.
     content : dict
-        Validated content of ``results.json``.
-    facts : dict
-        Content of ``provenance.json``; empty without this file.
-    config : str
-        Configuration, YAML; empty without one.
-    history : mapping of str to list of (int, float)
-        Validation score -> (epoch, value), from ``metrics.csv``; empty without this file.
+        Validated content of the results file.
     """
 
     folder: Path
     name: str
     content: dict[str, list[dict[str, Any]]]
-    facts: dict[str, Any]
-    config: str
-    history: Mapping[str, list[tuple[int, float]]]
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """Content of ``provenance.json``; empty without this file."""
+        found: dict[str, Any] = json.loads(self._text("provenance.json") or "{}")
+        return found
+
+    @property
+    def config(self) -> str:
+        """Configuration, YAML; empty without one."""
+        return self._text(".hydra/config.yaml")
+
+    @cached_property
+    def history(self) -> dict[str, list[tuple[int, float]]]:
+        """Each validation score of HISTORY by epoch, from ``metrics.csv``: score -> (epoch, value)."""
+        found: dict[str, dict[int, float]] = {}
+        for line in csv.DictReader(self._text("metrics.csv").splitlines()):
+            for key in HISTORY:
+                if line.get(key) and line.get("epoch"):  # a resumed run may have an epoch twice: keep the last
+                    found.setdefault(key, {})[int(line["epoch"])] = float(line[key])
+        return {key: sorted(values.items()) for key, values in found.items()}
+
+    def _text(self, name: str) -> str:
+        """Read a file of the run; empty if it does not exist."""
+        path = self.folder / name
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
 
     @property
     def files(self) -> list[Path]:
-        """The files of FILES that exist."""
-        return [self.folder / name for name in FILES if (self.folder / name).is_file()]
+        """The files of FILES that exist, and the figures of feature maps."""
+        return [path for name in FILES if (path := self.folder / name).is_file()] + self.pictures("features")
 
     def pictures(self, kind: str) -> list[Path]:
         """List the figures of a kind (masks, attention, features) in the run's report."""
         return sorted((self.folder / "report").glob(f"{kind}_*.png"))
+
+
+def parser_of_runs(module: str, description: str) -> argparse.ArgumentParser:
+    """Make the parser of a command whose positional arguments, ``runs``, are those of :func:`find_runs`."""
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
+    what = "folder of a run, its results.json, or a folder of runs"
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help=what)
+    return parser
 
 
 def find_runs(given: Sequence[Path]) -> list[Run]:
@@ -64,87 +89,35 @@ def find_runs(given: Sequence[Path]) -> list[Run]:
     Raises
     ------
     ValueError
-        If a path leads to no results file, or to an invalid one.
+        If a path leads to no results file, or to an invalid one, or if no file has a row.
     """
-    files = [file for path in given for file in _results_below(path)]
-    if not files:
+    files: list[Path] = []
+    for path in given:
+        found = [path] if path.is_file() else sorted(path.rglob("results.json"))
+        if not found:
+            raise ValueError(f"{path}: expected a finished run or a folder with some, but there is no results.json")
+        files += [file.resolve() for file in found]
+    common = Path(os.path.commonpath([file.parent.parent for file in files]))
+    names = {file: file.relative_to(common).as_posix().removesuffix("/results.json") for file in files}
+    runs = [Run(file.parent, name, read_results(file)) for file, name in names.items()]
+    if not any(run.content["rows"] for run in runs):
         raise ValueError(f"{', '.join(map(str, given))}: no run has a row")
-    folders = [file.parent for file in dict.fromkeys(file.resolve() for file in files)]
-    common = Path(os.path.commonpath([folder.parent for folder in folders]))
-    return [_read(folder, folder.relative_to(common).as_posix()) for folder in folders]
-
-
-def _results_below(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    found = [path / "results.json"] if (path / "results.json").is_file() else sorted(path.rglob("results.json"))
-    if not found:
-        raise ValueError(f"{path}: expected a finished run or a folder with some, but there is no results.json")
-    return [file for file in found if file.parent == path or not _all_failed(file)]
-
-
-def _all_failed(results: Path) -> bool:
-    """Check whether an evaluation has no row because all its detectors failed, and warn of it."""
-    try:
-        content = json.loads(results.read_text(encoding="utf-8"))
-    except ValueError:
-        return False  # read_results reports the error
-    if not isinstance(content, dict) or content.get("rows") != [] or not content.get("failed"):
-        return False
-    logging.getLogger(__name__).warning("left out: %s: all of its %d row(s) failed", results, len(content["failed"]))
-    return True
-
-
-def _read(folder: Path, name: str) -> Run:
-    facts, config, metrics = folder / "provenance.json", folder / ".hydra" / "config.yaml", folder / "metrics.csv"
-    return Run(
-        folder=folder,
-        name=name,
-        content=read_results([folder / "results.json"]),
-        facts=json.loads(facts.read_text()) if facts.is_file() else {},
-        config=config.read_text() if config.is_file() else "",
-        history=_history(metrics) if metrics.is_file() else {},
-    )
-
-
-def _history(metrics: Path) -> dict[str, list[tuple[int, float]]]:
-    found: dict[str, dict[int, float]] = {}
-    with metrics.open(newline="") as file:
-        for line in csv.DictReader(file):
-            for key in HISTORY:
-                if line.get(key) and line.get("epoch"):  # a resumed run may have an epoch twice: keep the last
-                    found.setdefault(key, {})[int(line["epoch"])] = float(line[key])
-    return {key: sorted(values.items()) for key, values in found.items()}
+    return runs
 
 
 def together(runs: Sequence[Run]) -> dict[str, list[dict[str, Any]]]:
-    """Merge the results of runs, as :func:`cosmicgate.report.results.read_results` does those of files.
-
-    Different rows of one detector get the seed of their training (results up to version 0.1.3 have none), or else the
-    name of their run as a variant.
-    """
+    """Merge the results of runs; different rows of one detector get the name of their run as a variant."""
     merged: dict[str, list[dict[str, Any]]] = {name: [] for name in LISTS}
-    groups: dict[tuple[Any, ...], list[tuple[Run, Row]]] = {}
+    groups: dict[tuple[Any, ...], list[tuple[str, Row]]] = {}
     for run in runs:
         for row in run.content["rows"]:
             known = groups.setdefault(key_of_row(row), [])
             if all(row != other for _, other in known):
-                known.append((run, row))
+                known.append((run.name, row))
         for name in LISTS[1:]:
             merged[name] += [entry for entry in run.content[name] if entry not in merged[name]]
     for members in groups.values():
-        seeds = [run.facts.get("seed") if "model" in run.facts.get("config", {}) else None for run, _ in members]
-        by_seed = None not in seeds and len(set(seeds)) == len(seeds)
-        for (run, row), seed in zip(members, seeds, strict=True):
-            record = row["detector"]
-            if len(members) > 1:
-                record = replace(record, seed=seed) if by_seed else with_variant(record, run.name)
-            named = row | {"detector": record}
-            if named not in merged["rows"]:  # an evaluation may have scored the trainings as well
-                merged["rows"].append(named)
+        for name, row in members:
+            record = with_variant(row["detector"], name) if len(members) > 1 else row["detector"]
+            merged["rows"].append(row | {"detector": record})
     return merged
-
-
-def best_epoch(history: Sequence[tuple[int, float]]) -> tuple[int, float]:
-    """Find the epoch of the smallest value; return epoch and value."""
-    return min(history, key=lambda point: point[1] if math.isfinite(point[1]) else math.inf)

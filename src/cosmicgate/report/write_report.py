@@ -1,84 +1,112 @@
-"""Write tables and figures from ``results.json`` alone, without computing any score."""
+"""Arrange tables and figures of results in chapters, which the report, the page and the W&B report show alike."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cosmicgate.io.atomic import atomic_write
-from cosmicgate.report.figures.curves import draw_curves, draw_recall
-from cosmicgate.report.results import CONVENTIONS, read_results
-from cosmicgate.report.tables import (
-    Table,
-    class_tables,
-    difference_tables,
-    differences_csv,
-    hit_tables,
-    markdown,
-    parameter_tables,
-    scores_csv,
-    seconds_tables,
-    tables_of,
-)
+from cosmicgate.report.figures.curves import draw_figures
+from cosmicgate.report.results import CONVENTIONS, LISTS, by_test_set, heading, set_name
+from cosmicgate.report.tables.costs import parameter_tables, seconds_tables
+from cosmicgate.report.tables.export import differences_csv, scores_csv
+from cosmicgate.report.tables.paper import difference_tables, hit_table, score_tables
+from cosmicgate.report.tables.table import Table, markdown
 
 
-def write_report(results: Path | Sequence[Path], folder: Path) -> list[Path]:
-    """Write the tables and figures of results files; on an error none is written.
+@dataclass(frozen=True)
+class Section:
+    """Tables and figures under one heading; ``figures`` maps captions to PNG files."""
+
+    title: str
+    tables: Sequence[Table] = ()
+    figures: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """Sections on one test set, whose size ``about`` says, or on one other subject."""
+
+    title: str
+    about: str
+    sections: Sequence[Section]
+
+
+def chapters_of(content: Mapping[str, Sequence[Any]], folder: Path | None = None) -> list[Chapter]:
+    """Make a chapter for each test set, one of costs and one of what failed; sections without content are left out.
 
     Parameters
     ----------
-    results : Path or sequence of Path
-        One or several ``results.json``.
+    content : mapping
+        Results, as :func:`~cosmicgate.report.runs.together` merges them.
+    folder : Path, optional
+        Where figures are drawn (:func:`~cosmicgate.report.figures.curves.draw_figures`); None draws none.
+    """
+    sets = by_test_set(content["rows"])
+    drawn: list[dict[str, Path]] = draw_figures(content["rows"], folder) if folder is not None else [{} for _ in sets]
+    chapters = []
+    for members, paths in zip(sets, drawn, strict=True):
+        first = members[0]
+        captions = {kind: f"ROC and precision-recall curves, whole and zoomed, {kind} truth" for kind in paths}
+        captions |= {"recall": "Hits found, by length and brightness"}
+        figures = {kind: {f"{captions[kind]}: {set_name(first)}.": path} for kind, path in paths.items()}
+        keys = ("test_set", "data_origin", "frames")
+        differences = [d for d in content["differences"] if all(d[key] == first[key] for key in keys)]
+        sections = [
+            *(Section(f"{c.capitalize()} truth", score_tables(members, c), figures.get(c, {})) for c in CONVENTIONS),
+            Section("Hits", [hit_table(members)], figures.get("recall", {})),
+            Section("Differences", difference_tables(differences)),
+        ]
+        chapters.append(Chapter(set_name(first), heading(first), [one for one in sections if one.tables]))
+    others = {
+        "Parameters and run time": [*parameter_tables(content["parameters"]), *seconds_tables(content["seconds"])],
+        "Left out": _left_out(content),
+    }
+    return chapters + [Chapter(title, "", [Section("", tables)]) for title, tables in others.items() if tables]
+
+
+def _left_out(content: Mapping[str, Sequence[Any]]) -> list[Table]:
+    """Make the table of missing rows, and why they are missing; no table if none is."""
+    lines = [[entry["detector"].name, entry["test_set"], entry["reason"]] for entry in content["failed"]]
+    lines += [[entry["detector"], "every", entry["reason"]] for entry in content["unavailable"]]
+    heads = ["Detector", "Test set", "Reason"]
+    return [Table("Rows that are missing", "", heads, lines, texts=3)] if lines else []
+
+
+def markdown_of(chapter: Chapter) -> str:
+    """Format the tables of a chapter as Markdown, below the heading of the chapter."""
+    text = [chapter.about, ""] if chapter.about else []
+    for section in chapter.sections:
+        text += [f"## {section.title}", ""] if section.title else []
+        text += [markdown(table) for table in section.tables]
+    return "\n".join(text)
+
+
+def write_report(content: Mapping[str, Sequence[Any]], folder: Path) -> list[Path]:
+    """Write the tables and figures of results; on an error none is written.
+
+    Parameters
+    ----------
+    content : mapping
+        Content of a ``results.json``, or of several (:func:`~cosmicgate.report.runs.together`).
     folder : Path
         Folder of the report, created if necessary; files of the same names are replaced.
 
     Returns
     -------
     list of Path
-        ``tables.md``, ``tables.csv``, ``differences.csv`` where there are any,
-        ``curves_<convention>_<test set>_<data origin>.png``, ``recall_<test set>_<data origin>.png``.
-
-    Raises
-    ------
-    ValueError
-        If a file is not a valid ``results.json``; the message says what is missing.
+        ``tables.md``, ``tables.csv``, ``differences.csv`` where there are any, and the figures of
+        :func:`~cosmicgate.report.figures.curves.draw_figures`.
     """
-    content = read_results([results] if isinstance(results, Path) else results)
+    content = {name: content.get(name, ()) for name in LISTS}
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as name:
         unfinished = Path(name)
-        made = write_tables(content, unfinished)
-        for convention in CONVENTIONS:
-            made += draw_curves(content["rows"], unfinished, convention)
-        made += draw_recall(content["rows"], unfinished)
-        return [path.replace(folder / path.name) for path in made]
-
-
-def write_tables(content: Mapping[str, Sequence[Any]], folder: Path) -> list[Path]:
-    """Write all tables as Markdown and CSV, and return the paths."""
-    text = ["# Results", ""]
-    for chapter, tables in chapters_of(content).items():
-        text += [f"## {chapter}", "", *(markdown(table) for table in tables)]
-    if missing := left_out(content):
-        text += ["## Left out", "", *(f"- {line}" for line in missing), ""]
-    files = {"tables.md": "\n".join(text), "tables.csv": scores_csv(content["rows"])}
-    files |= {"differences.csv": differences_csv(content["differences"])} if content["differences"] else {}
-    for name, made in files.items():
-        atomic_write(folder / name, made)
-    return [folder / name for name in files]
-
-
-def chapters_of(content: Mapping[str, Sequence[Any]]) -> dict[str, list[Table]]:
-    """Make the tables of each heading; headings without tables are left out."""
-    rows = content["rows"]
-    chapters = {f"{name.capitalize()} truth": tables_of(rows, name) for name in CONVENTIONS}
-    chapters |= {"Hits": hit_tables(rows), "Telescope classes": class_tables(rows)}
-    chapters |= {"Parameters": parameter_tables(content["parameters"]), "Run time": seconds_tables(content["seconds"])}
-    chapters |= {"Differences": difference_tables(content["differences"])}
-    return {heading: tables for heading, tables in chapters.items() if tables}
-
-
-def left_out(content: Mapping[str, Sequence[Any]]) -> list[str]:
-    """Format lines that name the missing rows and why they are missing."""
-    lines = [f"{e['detector'].name} on {e['test_set']} failed: {e['reason']}" for e in content["failed"]]
-    return lines + [f"{e['detector']}: {e['reason']}" for e in content["unavailable"]]
+        chapters = chapters_of(content, unfinished)
+        text = [f"# {chapter.title}\n\n{markdown_of(chapter)}" for chapter in chapters]
+        atomic_write(unfinished / "tables.md", "\n".join(text))
+        atomic_write(unfinished / "tables.csv", scores_csv(content["rows"]))
+        if content["differences"]:
+            atomic_write(unfinished / "differences.csv", differences_csv(content["differences"]))
+        return [path.replace(folder / path.name) for path in sorted(unfinished.iterdir())]

@@ -85,7 +85,7 @@ class ValidationCurves(Callback):
     def _draw(self, logger: Logger, curves: Curves, epoch: int) -> None:
         if not isinstance(logger, WandbLogger):
             return
-        from cosmicgate.report.figures.wandb_media import pr_chart, roc_chart  # imports W&B, which is optional
+        from cosmicgate.report.wandb_charts import pr_chart, roc_chart  # imports W&B, which is optional
 
         title = f"validation, epoch {epoch}"
         (fpr, tpr), (recall, precision) = curves.roc(200), curves.pr(200)
@@ -99,7 +99,7 @@ class ValidationCurves(Callback):
 
     def _pictures(self, epoch: int) -> "list[wandb.Image]":
         """Overlay truth and predicted mask on the patches to show."""
-        from cosmicgate.report.figures.wandb_media import overlay
+        from cosmicgate.report.wandb_charts import overlay
 
         pictures = []
         for image, truth, logits in zip(*self.kept or ((), (), ()), strict=True):

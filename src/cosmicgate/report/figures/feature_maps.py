@@ -3,14 +3,12 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 import numpy as np
 import torch
 from matplotlib import style
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -20,7 +18,7 @@ from cosmicgate.inference.tiling import GRID
 from cosmicgate.io.fits.frames import Frame
 from cosmicgate.models.layers import AttentionGate
 from cosmicgate.models.unet import UNet
-from cosmicgate.report.figures.mask_figures import LOOK
+from cosmicgate.report.figures.mask_figures import LOOK, show_panel
 from cosmicgate.report.figures.stretch import stretch
 
 Maps = NDArray[np.float32]
@@ -60,49 +58,40 @@ def feature_maps(detector: NetworkDetector, frame: Frame) -> FeatureMaps:
     predictor = detector.predictor
     if predictor.tile is None and predictor.procedure is None:
         predictor = replace(predictor, cascade=None, tile=-(-max(frame.shape) // GRID) * GRID)
-    with _recorded(predictor.network) as maps:
+    with _recorded(predictor.network, frame.shape) as maps:
         maps.logits = predictor.logits(frame.image, frame.bad).numpy()
-    maps.layers = {name: _cut(m, frame.shape, int(name.rsplit(maxsplit=1)[-1])) for name, m in maps.layers.items()}
-    maps.attention = {level: _cut(m, frame.shape, level) for level, m in maps.attention.items()}
     return maps
 
 
 @contextmanager
-def _recorded(network: nn.Module) -> Iterator[FeatureMaps]:
-    """Record the outputs of a U-Net's blocks and gates in its first pass, by hooks that are removed afterwards."""
+def _recorded(network: nn.Module, shape: tuple[int, int]) -> Iterator[FeatureMaps]:
+    """Record a U-Net's blocks and gates in its first pass, cropped to a frame of a shape, by hooks that are removed."""
     maps = FeatureMaps()
     hooks = []
 
-    def record(name: str) -> Callable[..., None]:
-        def hook(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
-            maps.layers.setdefault(name, output[0].float().cpu().numpy())
+    def record(name: str, level: int) -> Callable[..., None]:
+        height, width = (-(-side // 2 ** (level - 1)) for side in shape)
+
+        def cropped(output: Tensor) -> Maps:
+            found: Maps = output[0, :, :height, :width].float().cpu().numpy()
+            return found
+
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            maps.layers.setdefault(name, cropped(output))
+            if isinstance(module, AttentionGate):
+                with torch.inference_mode():
+                    maps.attention.setdefault(level, cropped(module.attention(*inputs))[0])
 
         return hook
 
-    def record_gate(level: int) -> Callable[..., None]:
-        def hook(module: AttentionGate, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            maps.layers.setdefault(f"gated skip {level}", output[0].float().cpu().numpy())
-            with torch.inference_mode():
-                maps.attention.setdefault(level, module.attention(*inputs)[0, 0].float().cpu().numpy())
-
-        return hook
-
-    for part in ("encoder", "gates", "decoder"):
+    for part, name in (("encoder", "encoder"), ("gates", "gated skip"), ("decoder", "decoder")):
         for level, block in enumerate(getattr(network, part), start=1):
-            hooks.append(
-                block.register_forward_hook(record_gate(level) if part == "gates" else record(f"{part} {level}"))
-            )
+            hooks.append(block.register_forward_hook(record(f"{name} {level}", level)))
     try:
         yield maps
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def _cut(maps: Maps, shape: tuple[int, int], level: int) -> Maps:
-    """Crop maps (..., h, w) of a level to the image, removing the padding."""
-    height, width = (-(-side // 2 ** (level - 1)) for side in shape)
-    return maps[..., :height, :width]
 
 
 def features_figure(image: NDArray[np.float32], truth: NDArray[np.uint8], maps: FeatureMaps, title: str) -> Figure:
@@ -113,15 +102,15 @@ def features_figure(image: NDArray[np.float32], truth: NDArray[np.uint8], maps: 
     with style.context(["default", LOOK, {"axes.grid": False}]):
         figure = Figure(figsize=(7.2, 0.4 + 1.12 * (1 + len(maps.layers))), layout="constrained")
         panels = figure.subplots(1 + len(maps.layers), COLUMNS + 1, squeeze=False)
-        _show(panels[0, 0], stretch(image), "image")
-        _show(panels[0, 1], np.isin(truth, (CORE, RING)), "truth", (0, 1))
-        _show(panels[0, 2], 1 / (1 + np.exp(-maps.logits)), "probability", (0, 1))
+        show_panel(panels[0, 0], stretch(image), "image")
+        show_panel(panels[0, 1], np.isin(truth, (CORE, RING)), "truth", vmin=0, vmax=1)
+        show_panel(panels[0, 2], 1 / (1 + np.exp(-maps.logits)), "probability", vmin=0, vmax=1)
         for row, (name, found) in zip(panels[1:], maps.layers.items(), strict=True):
             selected = np.argsort(found.std(axis=(1, 2)), kind="stable")[::-1][:COLUMNS]
             shown = {"mean": found.mean(axis=0)} | {f"channel {k + 1}": found[k] for k in selected}
             for axes, (which, values) in zip(row, shown.items(), strict=False):
                 low, high = np.percentile(values, [1, 99.5])
-                _show(axes, values, which, (low, max(high, low + 1e-6)))
+                show_panel(axes, values, which, vmin=low, vmax=max(high, low + 1e-6))
             row[0].set_ylabel(f"{name}\n{' x '.join(str(n) for n in found.shape)}", fontsize=6.5)
         for axes in panels.flat:
             axes.set_visible(bool(axes.images))
@@ -135,7 +124,7 @@ def attention_figure(image: NDArray[np.float32], truth: NDArray[np.uint8], maps:
         figure = Figure(figsize=(7.2, 2.75), layout="constrained")
         panels = figure.subplots(1, 1 + len(maps.attention), squeeze=False)[0]
         for axes in panels:
-            _show(axes, stretch(image), "image, truth outlined")
+            show_panel(axes, stretch(image), "image, truth outlined")
         hits = np.isin(truth, (CORE, RING)).astype(float)
         if hits.any():
             panels[0].contour(hits, levels=[0.5], colors="#D55E00", linewidths=0.6)
@@ -143,14 +132,8 @@ def attention_figure(image: NDArray[np.float32], truth: NDArray[np.uint8], maps:
             step = 2 ** (level - 1)
             fine = values.repeat(step, 0).repeat(step, 1)[: image.shape[0], : image.shape[1]]
             low, high = np.percentile(fine, [0.5, 99.5])
-            drawn = _show(axes, fine, f"attention at level {level}", (low, max(high, low + 1e-3)), alpha=0.75)
+            limits = {"vmin": low, "vmax": max(high, low + 1e-3)}
+            drawn = show_panel(axes, fine, f"attention at level {level}", alpha=0.75, **limits)
             figure.colorbar(drawn, ax=axes, fraction=0.05, pad=0.02).ax.tick_params(labelsize=7)
         figure.suptitle(title, fontsize=9, fontweight="bold")
         return figure
-
-
-def _show(axes: Axes, values: Any, title: str, limits: tuple[Any, Any] = (None, None), alpha: float = 1) -> AxesImage:
-    """Draw an image with a title and without ticks."""
-    axes.set_title(title, fontsize=7, pad=2)
-    axes.set(xticks=[], yticks=[])
-    return axes.imshow(values, cmap="viridis", vmin=limits[0], vmax=limits[1], alpha=alpha, interpolation="nearest")

@@ -26,19 +26,19 @@ def draw(
     test_sets: Sequence[TestSet],
     run: Path,
     failed: Sequence[Mapping[str, Any]],
-    masks: bool,
-    maps: bool | Sequence[str],
+    masks: bool = True,
+    maps: bool | Sequence[str] = False,
 ) -> list[Path]:
-    """Draw the figures that an evaluation in the folder ``run`` is configured to have, and return their paths.
+    """Draw masks and feature maps into the report of a run, and return the paths of the figures.
 
     Parameters
     ----------
     detectors : sequence of Detector
-        Detectors of the evaluation.
+        Detectors of the run.
     test_sets : sequence of TestSet
         Test sets, of which each gets figures.
     run : Path
-        Folder of the evaluation.
+        Folder of the run.
     failed : sequence of mapping
         Failures, as in ``results.json``.
     masks : bool
@@ -46,10 +46,11 @@ def draw(
     maps : bool or sequence of str
         Draw feature maps (:func:`features`) of all networks, of none, or of those with these names.
     """
-    names = {DetectorRecord.of(detector).name: detector for detector in detectors if has_features(detector)}
-    inside = [d for d in detectors if maps is True or (maps and DetectorRecord.of(d).name in maps)]
-    if maps and maps is not True and (wrong := [name for name in maps if name not in names]):
-        log.warning("features: no network here is called %r; there are %s", wrong[0], ", ".join(names) or "none")
+    networks = {DetectorRecord.of(detector).name: detector for detector in detectors if has_features(detector)}
+    names = list(networks) if maps is True else maps or ()
+    if wrong := [name for name in names if name not in networks]:
+        log.warning("features: no network here is called %r; there are %s", wrong[0], ", ".join(networks) or "none")
+    inside = [d for d in detectors if DetectorRecord.of(d).name in names]
     made = []
     for test_set in test_sets:
         made += pictures(detectors, test_set, run / "frames", run / "report", failed) if masks else []
@@ -74,9 +75,8 @@ def pictures(
         Failures, as in ``results.json``: detectors without a mask.
     """
     without = {entry["detector"] for entry in failed if entry["test_set"] == test_set.name}
-    records = [DetectorRecord.of(detector) for detector in detectors]
-    names = labels(records)
-    shown = {names[r]: d for r, d in zip(records, detectors, strict=True) if r not in without}
+    names = labels(DetectorRecord.of(detector) for detector in detectors)
+    shown = {names[r]: d for d in detectors if (r := DetectorRecord.of(d)) not in without}
     chosen = busiest_frames(test_set)
     made = []
     for band, frame in chosen.items():
@@ -88,8 +88,8 @@ def pictures(
         }
         title = f"{labelled.facts['name']}, {band or 'no'} band, {_about(test_set, labelled)}"
         figure = masks_figure(np.array(labelled.image), np.array(labelled.truth), masks, title)
-        name = ["masks", test_set.name] + [band] * (len(chosen) > 1)
-        made.append(save_figure(figure, folder / f"{file_name(*name)}.png"))
+        name = file_name("masks", test_set.name, *[band] * (len(chosen) > 1))
+        made.append(save_figure(figure, folder / f"{name}.png"))
     return made
 
 
@@ -102,7 +102,7 @@ def features(detectors: Sequence[Detector], test_set: TestSet, folder: Path) -> 
     made = []
     names = labels(DetectorRecord.of(detector) for detector in detectors)
     for detector in filter(has_features, detectors):
-        cut = busiest([np.array(labelled.truth) == CORE], min(SIDE, getattr(detector, "tile", None) or SIDE))
+        cut = busiest([np.array(labelled.truth) == CORE], min(SIDE, detector.predictor.tile or SIDE))
         frame, truth = frame_of(labelled).cut(*cut, labelled.facts["name"]), np.array(labelled.truth[cut])
         maps = feature_maps(detector, frame)
         label = names[DetectorRecord.of(detector)]

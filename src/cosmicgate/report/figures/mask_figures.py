@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.image import AxesImage
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -20,8 +23,10 @@ from cosmicgate.evaluation.hits import EIGHT_NEIGHBOURS
 from cosmicgate.io.atomic import atomic_write
 from cosmicgate.report.figures.stretch import stretch
 
-# Colours differ in lightness as well as in hue, for greyscale print and colour-blind readers.
+# What a mask says of a pixel; the code of each kind is its place. The colours differ in lightness as well as in hue,
+# for greyscale print and colour-blind readers.
 MASK_COLOURS = {
+    "sky": "#FFFFFF",
     "core, found": "#909090",
     "ring, found": "#D0D0D0",
     "core, missed": "#A0002A",
@@ -29,19 +34,18 @@ MASK_COLOURS = {
     "false": "#F0501E",
     "ignored": "#CFE3F5",
 }
-DPI = 300
+MISSED, FALSE = (list(MASK_COLOURS).index(kind) for kind in ("core, missed", "false"))
+PANEL = 1.85  # width of a panel, inches
 LOOK = {
     "font.size": 9,
     "axes.titlesize": 9,
-    "legend.fontsize": 8.5,
     "axes.linewidth": 0.7,
-    "lines.linewidth": 1.4,
-    "lines.markersize": 4,
-    "grid.color": "0.9",
-    "grid.linewidth": 0.5,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "figure.dpi": DPI,
+    "grid.color": "0.9",
+    "legend.frameon": False,
+    "lines.markersize": 4,
+    "figure.dpi": 300,
     "savefig.dpi": "figure",
 }
 
@@ -53,7 +57,7 @@ def masks_figure(
     title: str,
     window: int = 256,
 ) -> Figure:
-    """Draw an image, its truth and each detector's mask, every pixel as a square of whole PNG pixels.
+    """Draw an image, its truth and each detector's mask, in rows of at most five panels.
 
     Parameters
     ----------
@@ -77,17 +81,40 @@ def masks_figure(
     for name, array in {"truth": truth, **masks}.items():
         if array.shape != image.shape:
             raise ValueError(f"{name} has the shape {array.shape}, expected the image's {image.shape}")
-    cut = busiest([truth == CORE, *(_wrong(truth, mask) for mask in masks.values())], window)
-    shown, marks = stretch(image[cut]), truth[cut]
-    panels = {"image": shown, "truth": _verdict(marks, np.isin(marks, (CORE, RING)))}
-    panels |= {name: _verdict(marks, mask[cut]) for name, mask in masks.items()}
-    with style.context(["default", LOOK]):
-        return _panels_figure(panels, title, ignored=bool((marks == IGNORED).any()))
+    wrong = [np.isin(verdicts(truth, mask), (MISSED, FALSE)) for mask in masks.values()]
+    cut = busiest([truth == CORE, *wrong], window)
+    marks = truth[cut]
+    shown = {"truth": np.isin(marks, (CORE, RING))} | {name: mask[cut] for name, mask in masks.items()}
+    with style.context(["default", LOOK, {"axes.grid": False}]):
+        figure, (first, *others) = _panels(1 + len(shown), marks.shape)
+        show_panel(first, stretch(image[cut]), "image")
+        colours = ListedColormap(list(MASK_COLOURS.values()))
+        for panel, (name, mask) in zip(others, shown.items(), strict=True):
+            show_panel(panel, verdicts(marks, mask), textwrap.fill(name, 28), cmap=colours, vmin=0, vmax=colours.N - 1)
+        columns = round(figure.get_figwidth() / PANEL)
+        figure.suptitle(textwrap.fill(title, 28 * columns), fontsize=9, fontweight="bold")
+        keys = [Patch(fc=colour, ec="0.4", lw=0.5, label=kind) for kind, colour in MASK_COLOURS.items()][1:]  # no sky
+        figure.legend(handles=keys, loc="outside lower center", ncols=columns, fontsize=8)
+    return figure
 
 
-def _wrong(truth: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Mark missed core pixels and sky pixels predicted as a hit (H, W)."""
-    return np.asarray((mask & (truth == SKY)) | (~mask & (truth == CORE)))
+def _panels(number: int, shape: tuple[int, ...]) -> tuple[Figure, list[Axes]]:
+    """Make a figure with panels for images of a shape, in rows of at most five."""
+    rows = math.ceil(number / 5)
+    columns = math.ceil(number / rows)
+    height = PANEL * shape[0] / shape[1] + 0.3  # with its title, inches
+    figure = Figure(figsize=(PANEL * columns, height * rows + 0.8), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for empty in axes[number:]:
+        empty.set_visible(False)
+    return figure, axes[:number]
+
+
+def show_panel(axes: Axes, values: NDArray[Any], title: str, **look: Any) -> AxesImage:
+    """Show an image without ticks, pixels as squares, under a title; ``look`` goes to ``Axes.imshow``."""
+    axes.set_title(title, fontsize=7.5, pad=3)
+    axes.set(xticks=[], yticks=[])
+    return axes.imshow(values, interpolation="nearest", **look)
 
 
 def busiest(marks: Sequence[NDArray[np.bool_]], window: int) -> tuple[slice, slice]:
@@ -110,50 +137,11 @@ def busiest(marks: Sequence[NDArray[np.bool_]], window: int) -> tuple[slice, sli
     return slice(y, y + height), slice(x, x + width)
 
 
-def _verdict(truth: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Colour found, missed and false pixels by MASK_COLOURS, sky white: (H, W, 3)."""
-    colours = {name: [int(code[i : i + 2], 16) / 255 for i in (1, 3, 5)] for name, code in MASK_COLOURS.items()}
-    picture = np.ones((*truth.shape, 3))
-    picture[mask] = colours["false"]
-    for name, value in (("core", CORE), ("ring", RING)):
-        picture[(truth == value) & mask] = colours[f"{name}, found"]
-        picture[(truth == value) & ~mask] = colours[f"{name}, missed"]
-    picture[truth == IGNORED] = colours["ignored"]
-    return picture
-
-
-def _panels_figure(panels: Mapping[str, NDArray[np.float64]], title: str, ignored: bool) -> Figure:
-    """Lay out the panels (h, w, 3) in rows of at most five, names above, legend below; lengths in PNG pixels."""
-    height, width = next(iter(panels.values())).shape[:2]
-    scale = math.ceil(512 / max(height, width))
-    wide, high, gap = scale * width, scale * height, 18
-    columns = math.ceil(len(panels) / math.ceil(len(panels) / 5))
-    names = [textwrap.fill(name, max(4, wide // 18)) for name in panels]
-    size_x = columns * (wide + gap) + gap
-    title = textwrap.fill(title, size_x // 20)
-    heads = [_lines(names[i : i + columns]) for i in range(0, len(names), columns)]
-    kinds = [name for name in MASK_COLOURS if ignored or name != "ignored"]
-    keys = min(len(kinds), max(1, size_x // 330))
-    foot = 24 + 44 * math.ceil(len(kinds) / keys)
-    size_y = _lines([title]) + 10 + sum(heads) + len(heads) * (high + gap) + foot
-    figure = Figure(figsize=(size_x / DPI, size_y / DPI))
-    for number, (name, picture) in enumerate(zip(names, panels.values(), strict=True)):
-        row, column = divmod(number, columns)
-        x = gap + column * (wide + gap)
-        y = foot + gap + (len(heads) - 1 - row) * (high + gap) + sum(heads[row + 1 :])
-        figure.figimage(picture.repeat(scale, 0).repeat(scale, 1), x, y, origin="upper")
-        box = ((x - 2) / size_x, (y - 2) / size_y), (wide + 4) / size_x, (high + 4) / size_y
-        figure.add_artist(Rectangle(*box, fill=False, edgecolor="0.5", linewidth=0.5, transform=figure.transFigure))
-        figure.text(x / size_x, (y + high + 12) / size_y, name, fontsize=8)
-    figure.text(gap / size_x, 1 - gap / size_y, title, fontsize=9, fontweight="bold", va="top")
-    patches = [Patch(facecolor=MASK_COLOURS[name], edgecolor="0.4", linewidth=0.5, label=name) for name in kinds]
-    figure.legend(handles=patches, loc="lower center", ncols=keys, fontsize=8, frameon=False, borderaxespad=0.3)
-    return figure
-
-
-def _lines(texts: Sequence[str]) -> int:
-    """Compute the height of the tallest of the texts, PNG pixels."""
-    return 14 + 40 * (1 + max(text.count("\n") for text in texts))
+def verdicts(truth: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Compare a mask (H, W) with the truth (H, W): the code of a kind of MASK_COLOURS for each pixel."""
+    core, ring = truth == CORE, truth == RING
+    cases = [core & mask, ring & mask, core & ~mask, ring & ~mask, mask & (truth == SKY), truth == IGNORED]
+    return np.select(cases, range(1, 7), 0).astype(np.uint8)
 
 
 def file_name(*parts: str) -> str:

@@ -1,14 +1,13 @@
 """Format the cells of tables: scores in the paper's units, their intervals, and the paper's published scores."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
 
 from cosmicgate.evaluation.records import DetectorRecord
 from cosmicgate.report.results import AREA, OF_MASK, PER_CENT, Row, interval_of
-from cosmicgate.report.tables.table import Cell
 
 # Score -> format and factor to the paper's unit: per cent in Table 1, fractions in Table 2.
 UNITS: dict[str, tuple[str, float]] = {
@@ -17,7 +16,6 @@ UNITS: dict[str, tuple[str, float]] = {
     "recall": (".2f", 100),
     "false_per_megapixel": (".2f", 1),
 }
-LOWER_IS_BETTER = ("fdr", "false_per_megapixel")
 # Variants that are compared with the paper's numbers of their model: its own settings or weights, trainings as in the
 # paper, and the networks of this package.
 COMPARABLE_VARIANTS = ("", "as published", "released", "pretrained", "checkpoint")
@@ -48,30 +46,25 @@ def published(row: Row) -> dict[str, float]:
     return _published().get(row.get("benchmark", ""), {}).get(paper_name(row["detector"]), {})
 
 
-def cell(row: Row, part: str, key: str) -> Cell:
-    """Format a score with its interval, 97.69 [97.10, 98.04]; for a mean, also the lowest and the highest seed."""
+def cell(row: Row, part: str, key: str) -> str:
+    """Format a score and its interval, 97.69 [97.10, 98.04]; for a mean, also the lowest and the highest seed."""
     form, factor = UNITS[key]
-    value, limits, ends = row[part][key], interval_of(row, part, key), row.get("spread", {}).get(part, {}).get(key)
-    text = number(value, form, factor)
-    if value is None:
-        return Cell(text)
-    interval = f"[{', '.join(number(limit, form, factor) for limit in limits)}]" if limits is not None else ""
-    seeds = f"seeds {' to '.join(number(end, form, factor) for end in ends)}" if ends is not None else ""
-    note = f"{interval}, {seeds}" if interval and seeds else interval or (f"({seeds})" if seeds else "")
-    return Cell(text, note, float(text))
+    ends = row.get("spread", {}).get(part, {}).get(key)
+    seeds = f"(seeds {' to '.join(number(end, form, factor) for end in ends)})" if ends else ""
+    parts = number(row[part][key], form, factor), _limits(interval_of(row, part, key), form, factor), seeds
+    return " ".join(filter(None, parts))
 
 
-def difference_cell(entry: Mapping[str, Any], key: str) -> Cell:
-    """Format a difference, its interval and the share of draws above zero: +0.0120 [+0.0021, +0.0219], 99 %."""
-    form, factor = UNITS[key]
-    text = number(entry["difference"], "+" + form, factor)
-    note = ""
-    if entry["interval"]:
-        note = f"[{', '.join(number(limit, '+' + form, factor) for limit in entry['interval'])}]"
-    if entry["above_zero"] is None:
-        return Cell(text, note)
-    above = f"{100 * entry['above_zero']:.0f} %"
-    return Cell(text, f"{note}, {above}") if note else Cell(f"{text},", above)
+def difference_cell(entry: Mapping[str, Any], key: str) -> str:
+    """Format a difference, its interval and the share of draws above zero: +0.0120 [+0.0021, +0.0219] (99 %)."""
+    form, factor = f"+{UNITS[key][0]}", UNITS[key][1]
+    above = "" if entry["above_zero"] is None else f"({100 * entry['above_zero']:.0f} %)"
+    parts = number(entry["difference"], form, factor), _limits(entry["interval"], form, factor), above
+    return " ".join(filter(None, parts))
+
+
+def _limits(interval: Sequence[float] | None, form: str, factor: float) -> str:
+    return f"[{', '.join(number(limit, form, factor) for limit in interval)}]" if interval else ""
 
 
 def span(entry: Mapping[str, Any]) -> str:
@@ -80,6 +73,12 @@ def span(entry: Mapping[str, Any]) -> str:
     if start is None:
         return f"<{end:g}"
     return f"≥{start:g}" if end is None else f"{start:g}-{end:g}"
+
+
+def recalls(row: Row, part: str) -> dict[str, float | None]:
+    """Compute the fraction of hits found in each class of ``by_length`` or ``by_snr``; None in one without hits."""
+    classes = row["per_hit"].get(part, ())
+    return {span(entry): entry["found"] / entry["hits"] if entry["hits"] else None for entry in classes}
 
 
 def number(value: float | None, form: str, factor: float = 1) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cosmicgate.evaluation.records import titles
-from cosmicgate.report.tables.cells import paper_name
+from cosmicgate.report.tables.cells import number, paper_name
 from cosmicgate.report.tables.table import Table
 
 # The paper's Table 3, and the configuration switches that give its numbers (tests/report/test_tables.py).
@@ -29,11 +29,11 @@ SECONDS = {
 
 def parameter_tables(counted: Sequence[Mapping[str, Any]]) -> list[Table]:
     """Make Table 3; no table if no network was counted."""
-    lines = []
-    for entry in counted:
-        known = PARAMETERS.get(entry["network"])
-        numbers = [f"{entry['parameters']:,}", "—" if known is None else f"{known:,}"]
-        lines.append([entry["network"], SWITCHES.get(entry["network"], "—"), *numbers])
+    lines = [
+        [name, SWITCHES.get(name, "—"), f"{entry['parameters']:,}", number(PARAMETERS.get(name), ",")]
+        for entry in counted
+        for name in [entry["network"]]
+    ]
     caption = "As conf/model builds them, and as Bhavanam et al. 2022 print them."
     heads = ["Network", "Switches that give the paper's number", "Parameters", "In the paper"]
     return [Table("Table 3. Parameters of the networks", caption, heads, lines)] if lines else []
@@ -44,22 +44,19 @@ def seconds_tables(measured: Sequence[Mapping[str, Any]]) -> list[Table]:
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for entry in measured:
         groups.setdefault((*entry["shape"], entry["machine"]), []).append(entry)
-    return [_seconds(members) for members in groups.values()]
-
-
-def _seconds(members: Sequence[Mapping[str, Any]]) -> Table:
-    shape, machine = members[0]["shape"], members[0]["machine"]
-    shown = titles(entry["detector"] for entry in members)
-    lines = []
-    for entry in members:
-        record = entry["detector"]
-        known = SECONDS.get(paper_name(record)) if shape == SHAPE else None
-        times = [f"{entry[key]:.3g}" for key in ("seconds", "cpu_seconds")]
-        numbers = [*times, str(entry["runs"]), "—" if known is None else f"{known:.1f}"]
-        lines.append([shown[record], record.trained_on or "—", *numbers])
-    caption = (
-        f"From the image to the mask at one threshold, after a warm-up, fastest of the runs; {machine}. Seconds well "
-        "above CPU seconds mean that the machine was busy. In the paper: an Intel i3 at 2.3 GHz."
-    )
-    heads = ["Detector", "Trained on", "Seconds", "CPU seconds", "Runs", "In the paper"]
-    return Table(f"Table 4. Seconds of one frame of {shape[0]} x {shape[1]} pixels", caption, heads, lines)
+    tables = []
+    for (height, width, machine), members in groups.items():
+        shown = titles(entry["detector"] for entry in members)
+        lines = []
+        for entry in members:
+            record = entry["detector"]
+            known = SECONDS.get(paper_name(record)) if entry["shape"] == SHAPE else None
+            numbers = [f"{entry['seconds']:.3g}", f"{entry['cpu_seconds']:.3g}", str(entry["runs"])]
+            lines.append([shown[record], record.trained_on or "—", *numbers, number(known, ".1f")])
+        caption = (
+            f"From the image to the mask at one threshold, after a warm-up, fastest of the runs; {machine}. Seconds "
+            "well above CPU seconds mean that the machine was busy. In the paper: an Intel i3 at 2.3 GHz."
+        )
+        heads = ["Detector", "Trained on", "Seconds", "CPU seconds", "Runs", "In the paper"]
+        tables.append(Table(f"Table 4. Seconds of one frame of {height} x {width} pixels", caption, heads, lines))
+    return tables
