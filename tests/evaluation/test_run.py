@@ -11,11 +11,12 @@ import pytest
 import torch
 from sklearn import metrics as sk
 
+from cosmicgate.data.background import snr_map
 from cosmicgate.data.cache import load_labelled
 from cosmicgate.data.datamodule import TestSet
 from cosmicgate.data.pixel_labels import CORE, IGNORED, SKY
 from cosmicgate.detectors import Detection
-from cosmicgate.evaluation.hits import LENGTHS, SNRS, match_hits, snr_map, tally
+from cosmicgate.evaluation.hits import LENGTHS, SNRS, match_hits, tally
 from cosmicgate.evaluation.records import DetectorRecord, write_results
 from cosmicgate.evaluation.run import compare, evaluate
 from cosmicgate.inference.tiling import tiled_logits
@@ -50,6 +51,7 @@ def test_scores_and_tables_equal_those_of_scikit_learn(make_test_set, tmp_path, 
     precision, recall, _ = sk.precision_recall_curve(hit, logits)
     mask = logits >= 0
     expected = {
+        "tpr_at_fpr_0.001pct": np.interp(1e-5, fpr, tpr),
         "tpr_at_fpr_0.01pct": np.interp(1e-4, fpr, tpr),
         "tpr_at_fpr_0.1pct": np.interp(1e-3, fpr, tpr),
         "precision_at_tpr_95pct": precision[np.searchsorted(-recall, -0.95, side="right") - 1],

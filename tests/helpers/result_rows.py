@@ -9,6 +9,7 @@ import numpy as np
 from cosmicgate.evaluation.records import DetectorRecord, write_results
 
 SCORES = {
+    "tpr_at_fpr_0.001pct": 0.9012,
     "tpr_at_fpr_0.01pct": 0.97691,
     "tpr_at_fpr_0.1pct": 0.996,
     "precision_at_tpr_95pct": None,
@@ -17,6 +18,16 @@ SCORES = {
     "fdr": 0.02459,
     "roc_auc": 0.9999,
     "average_precision": 0.99,
+}
+PER_HIT = {
+    "recall": 0.98,
+    "false_per_megapixel": 3.25,
+    "recall_at_10_false": 0.99,
+    "threshold_at_10_false": 0.125,
+    "recall_at_1_false": 0.97,
+    "threshold_at_1_false": 0.75,
+    "stars_masked_per_1000": None,
+    "hot_pixels_masked_per_megapixel": None,
 }
 PAIR = {"a": "Att deepCR", "b": "deepCR"}
 
@@ -39,7 +50,7 @@ def result_row(detector="Att Cosmic-CoNN", test_set="decam", data_origin="simula
     by_length = [{"from": 1, "to": 2, "hits": 40, "found": 30, "interval": [0.7, 0.8]}]
     by_length += [{"from": 3, "to": None, "hits": 0, "found": 0, "interval": None}]
     by_snr = [{"from": None, "to": 5.0, "hits": 40, "found": 30, "interval": None}]
-    hits = {"recall": 0.98, "false_per_megapixel": 3.25, "by_length": by_length, "by_snr": by_snr}
+    hits = PER_HIT | {"by_length": by_length, "by_snr": by_snr}
     row |= {"dilated": SCORES, "core": SCORES | {"f1": 0.5}, "per_hit": hits}
     row |= {"intervals": {"dilated": {"tpr_at_fpr_0.01pct": [0.97, 0.98]}, "core": {}, "per_hit": {}, "draws": 1000}}
     return row | {"curves": {"dilated": curve, "core": curve}} | changes
@@ -47,7 +58,7 @@ def result_row(detector="Att Cosmic-CoNN", test_set="decam", data_origin="simula
 
 def difference_entry(**changes):
     """Make an entry of results.json for the difference between the detectors of PAIR."""
-    parts = {"dilated": SCORES, "core": SCORES, "per_hit": {"recall": 0.98, "false_per_megapixel": 3.25}}
+    parts = {"dilated": SCORES, "core": SCORES, "per_hit": PER_HIT}
     entry = {"test_set": "decam", "data_origin": "simulated", "frames": 8}
     entry |= {side: DetectorRecord(model, trained_on="decam, simulated") for side, model in PAIR.items()}
     found = {"difference": 0.0125, "interval": [-0.001, 0.02], "above_zero": 0.97}

@@ -13,6 +13,7 @@ from cosmicgate.io.fits.frames import Frame
 
 MIN_VARIANCE_RATIO = 2.0  # measured over expected variance, above which a sky must have been subtracted
 KERNEL_3X3 = np.ones((3, 3), bool)
+SKY_TILE = 32  # pixels: small against the gradients of a sky, large against a hit
 Sigma = Literal["background", "all"]  # pixels of a dark whose standard deviation is sigma(D)
 
 
@@ -83,6 +84,38 @@ def background(frame: Frame) -> tuple[float, float]:
         raise ValueError(f"{frame.name}: every pixel is marked bad, there is no background to measure")
     _, level, deviation = sigma_clipped_stats(good, sigma=3.0, maxiters=10)
     return float(level), float(deviation)
+
+
+def snr_map(image: NDArray[np.float32], gain: float, read_noise: float) -> NDArray[np.float32]:
+    """Compute the signal-to-noise ratio of each pixel, as if its charge lay on empty sky.
+
+    The signal is the excess over the sky level, the median of the pixel's tile of 32 x 32. The noise is that of this
+    sky and of the read-out, sqrt(max(sky, 0) gain + read_noise^2) / gain, and at least one electron. A star under the
+    hit therefore adds to the signal but not to the noise, and a sky that was subtracted before is missing from the
+    noise.
+
+    Parameters
+    ----------
+    image : ndarray (H, W), float32
+        Image, ADU.
+    gain : float
+        Electrons per ADU.
+    read_noise : float
+        Read noise, electrons.
+
+    Returns
+    -------
+    ndarray (H, W), float32
+        Signal-to-noise ratio.
+    """
+    height, width = image.shape
+    padded = np.pad(image, ((0, -height % SKY_TILE), (0, -width % SKY_TILE)), mode="symmetric")
+    rows, columns = (side // SKY_TILE for side in padded.shape)
+    tiles = padded.reshape(rows, SKY_TILE, columns, SKY_TILE).swapaxes(1, 2).reshape(rows, columns, -1)
+    level = np.median(tiles, axis=-1)
+    deviation = np.maximum(np.sqrt(np.maximum(level, 0) * gain + read_noise**2), 1) / gain
+    sky, noise = (a.repeat(SKY_TILE, 0).repeat(SKY_TILE, 1)[:height, :width] for a in (level, deviation))
+    return np.asarray((image - sky) / noise, np.float32)
 
 
 def dark_mask(

@@ -11,14 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cosmicgate.data.background import snr_map
 from cosmicgate.data.cache import LabelledFrame, digest, load_labelled
 from cosmicgate.detectors import NO_HIT_LOGIT, Detection, Detector, detect_for_truth, for_telescope
-from cosmicgate.evaluation.hits import LENGTHS, SNRS, match_hits, snr_map, tally
+from cosmicgate.evaluation.hits import LENGTHS, SNRS, match_hits, tally
+from cosmicgate.evaluation.operating_points import objects_by_logit, objects_by_setting
 from cosmicgate.io.atomic import atomic_path, tree_hash
 from cosmicgate.io.fits.frames import Frame
 from cosmicgate.metrics import LogitHistogram, counts_from_mask
 
-FORMAT = 2  # increment when counts or their meaning change, so that old cached results are not used
+FORMAT = 3  # increment when counts or their meaning change, so that old cached results are not used
 Counts = NDArray[np.int64]
 
 
@@ -39,6 +41,13 @@ class FrameResult:
         :mod:`cosmicgate.evaluation.hits`.
     false_hits : ndarray (), int64
         Number of false detections at the threshold.
+    objects : ndarray (P, 2) or (2, bins), int64
+        Hits found and false objects at each operating point, or by logit bin, as in
+        :mod:`cosmicgate.evaluation.operating_points`.
+    stars : ndarray (classes, 2), int64
+        Numbers of known stars, and of those whose brightest pixel is in the mask at the threshold, by SNRS.
+    hot_pixels : ndarray (3,), int64
+        Numbers of good pixels, of known hot pixels, and of those in the mask; zeros where none are known.
     """
 
     settings: NDArray[np.float64]
@@ -47,6 +56,9 @@ class FrameResult:
     by_length: Counts
     by_snr: Counts
     false_hits: Counts
+    objects: Counts
+    stars: Counts
+    hot_pixels: Counts
 
 
 def frame_of(labelled: LabelledFrame) -> Frame:
@@ -82,8 +94,10 @@ def score_frame(detector: Detector, labelled: LabelledFrame) -> tuple[FrameResul
         histogram = LogitHistogram()
         histogram.update(detection.logits, torch.from_numpy(truth))
         counts = histogram.counts.numpy()  # of this frame only: compute() would add the counts of other processes
+        objects = objects_by_logit(truth, detection.logits)
     else:
         counts = np.stack([counts_from_mask(detection.masks[setting], truth) for setting in settings])
+        objects = objects_by_setting(truth, detection.masks)
     hits = match_hits(truth, mask, snr=snr_map(frame.image, frame.gain, frame.read_noise))
     result = FrameResult(
         settings=settings,
@@ -92,8 +106,27 @@ def score_frame(detector: Detector, labelled: LabelledFrame) -> tuple[FrameResul
         by_length=tally(hits.length, hits.found, LENGTHS),
         by_snr=tally(hits.snr, hits.found, SNRS),
         false_hits=np.array(hits.false_hits, np.int64),
+        objects=objects,
+        stars=_masked_stars(labelled, mask),
+        hot_pixels=_masked_hot_pixels(labelled, mask),
     )
     return result, mask
+
+
+def _masked_stars(labelled: LabelledFrame, mask: NDArray[np.bool_]) -> Counts:
+    """Count the stars of a frame, and those that are masked, by the signal-to-noise ratio of their brightest pixel."""
+    stars = labelled.facts.get("stars") or {"row": [], "column": [], "snr": []}
+    masked = mask[np.array(stars["row"], np.int64), np.array(stars["column"], np.int64)]
+    return tally(np.array(stars["snr"], np.float64), masked, SNRS)
+
+
+def _masked_hot_pixels(labelled: LabelledFrame, mask: NDArray[np.bool_]) -> Counts:
+    """Count the good pixels of a frame, its hot pixels and those that are masked."""
+    hot = labelled.facts.get("hot_pixels")
+    if hot is None:
+        return np.zeros(3, np.int64)
+    masked = mask[np.array(hot["row"], np.int64), np.array(hot["column"], np.int64)]
+    return np.array([np.sum(~labelled.bad), masked.size, masked.sum()], np.int64)
 
 
 def _blanked(detection: Detection, blank: NDArray[np.bool_]) -> Detection:

@@ -14,7 +14,6 @@ EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
 LENGTHS = (1, 3, 6, 11, 21)  # pixels
 SNRS = (-np.inf, 5.0, 10.0, 20.0, 50.0, 100.0)
 FOUND_FRACTION = 0.5  # fraction of its core that must be predicted for a hit to be found
-SKY_TILE = 32  # pixels: small against the gradients of a sky, large against a hit
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +67,7 @@ def match_hits(
         raise ValueError(f"expected images of one shape (H, W), got {sorted(shapes)}")
     if truth.dtype != np.uint8 or predicted_mask.dtype != np.bool_:
         raise ValueError(f"expected uint8 truth and a bool mask, got {truth.dtype} and {predicted_mask.dtype}")
-    false_hits = _count_false_hits(truth, predicted_mask)
+    false_hits = int(false_objects(truth, predicted_mask).max(initial=0))
     labels, hits = ndimage.label(truth == CORE, EIGHT_NEIGHBOURS)
     if hits == 0:
         none = np.zeros(0, np.int64)
@@ -89,38 +88,6 @@ def match_hits(
     )
 
 
-def snr_map(image: NDArray[np.float32], gain: float, read_noise: float) -> NDArray[np.float32]:
-    """Compute the signal-to-noise ratio of each pixel, as if its charge lay on empty sky.
-
-    The signal is the excess over the sky level, the median of the pixel's tile of 32 x 32. The noise is that of this
-    sky and of the read-out, sqrt(max(sky, 0) gain + read_noise^2) / gain, and at least one electron. A star under the
-    hit therefore adds to the signal but not to the noise, and a sky that was subtracted before is missing from the
-    noise.
-
-    Parameters
-    ----------
-    image : ndarray (H, W), float32
-        Image, ADU.
-    gain : float
-        Electrons per ADU.
-    read_noise : float
-        Read noise, electrons.
-
-    Returns
-    -------
-    ndarray (H, W), float32
-        Signal-to-noise ratio.
-    """
-    height, width = image.shape
-    padded = np.pad(image, ((0, -height % SKY_TILE), (0, -width % SKY_TILE)), mode="symmetric")
-    rows, columns = (side // SKY_TILE for side in padded.shape)
-    tiles = padded.reshape(rows, SKY_TILE, columns, SKY_TILE).swapaxes(1, 2).reshape(rows, columns, -1)
-    level = np.median(tiles, axis=-1)
-    deviation = np.maximum(np.sqrt(np.maximum(level, 0) * gain + read_noise**2), 1) / gain
-    sky, noise = (a.repeat(SKY_TILE, 0).repeat(SKY_TILE, 1)[:height, :width] for a in (level, deviation))
-    return np.asarray((image - sky) / noise, np.float32)
-
-
 def tally(values: NDArray[np.number], found: NDArray[np.bool_], starts: Sequence[float]) -> NDArray[np.int64]:
     """Count hits, and hits found, by class: (classes, 2), int64; ``starts`` is LENGTHS or SNRS."""
     place = np.searchsorted(starts, values, side="right") - 1
@@ -128,7 +95,8 @@ def tally(values: NDArray[np.number], found: NDArray[np.bool_], starts: Sequence
     return np.stack(counts, axis=1).astype(np.int64)
 
 
-def _count_false_hits(truth: NDArray[np.uint8], predicted_mask: NDArray[np.bool_]) -> int:
+def false_objects(truth: NDArray[np.uint8], predicted_mask: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Label the connected components of a mask that touch neither a hit nor an ignored pixel: (H, W), from 1."""
     labels, components = ndimage.label(predicted_mask, EIGHT_NEIGHBOURS)
     y, x = np.nonzero(labels)
     not_sky = np.pad(truth != SKY, 1)
@@ -136,4 +104,7 @@ def _count_false_hits(truth: NDArray[np.uint8], predicted_mask: NDArray[np.bool_
     for dy in range(3):
         for dx in range(3):
             touches |= not_sky[y + dy, x + dx]
-    return int(components - np.unique(labels[y[touches], x[touches]]).size)
+    false = np.ones(components + 1, bool)
+    false[labels[y[touches], x[touches]]] = False
+    false[0] = False
+    return np.asarray(np.where(false, np.cumsum(false), 0).astype(np.int32)[labels])

@@ -3,7 +3,8 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +13,24 @@ from cosmicgate.data.pixel_labels import CORE, RING, SKY, Convention
 from cosmicgate.evaluation.bootstrap import above_zero, interval, resamples, sums
 from cosmicgate.evaluation.frame_results import Counts, FrameResult
 from cosmicgate.evaluation.hits import LENGTHS, SNRS
+from cosmicgate.evaluation.operating_points import at_false_rates, between_settings
 from cosmicgate.metrics import Curves
 
 CONVENTIONS: tuple[Convention, ...] = ("dilated", "core")
+TPR_AT_FPR = {"tpr_at_fpr_0.001pct": 1e-5, "tpr_at_fpr_0.01pct": 1e-4, "tpr_at_fpr_0.1pct": 1e-3}
 Values = dict[str, dict[str, float]]  # "dilated", "core" or "per_hit" -> score -> value
+
+
+class Totals(NamedTuple):
+    """Counts that scores are computed from: those of each field, or their sum (:class:`FrameResult` describes them)."""
+
+    counts: Counts
+    at_threshold: Counts
+    by_length: Counts
+    false_hits: Counts
+    objects: Counts
+    stars: Counts
+    hot_pixels: Counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,34 +70,39 @@ def score(results: Sequence[FrameResult], fields: Sequence[str] | None = None) -
     swept = results[0].settings.size > 0
     number = {name: n for n, name in enumerate(dict.fromkeys(fields or range(len(results))))}
     place = np.array([number[name] for name in fields or range(len(results))])
-    counts = _by_field([r.counts for r in results], place)
+    fields_of = Totals(*(_by_field([getattr(r, name) for r in results], place) for name in Totals._fields))
+    bins = np.arange(0)
     if not swept:  # bins that are empty in every frame do not change the curves
-        used = np.flatnonzero(counts.any(axis=(0, 1)))
-        counts = counts[..., used if used.size else [0]]
-    at_threshold = _by_field([r.at_threshold for r in results], place)
-    by_length, by_snr = (_by_field([getattr(r, name) for r in results], place) for name in ("by_length", "by_snr"))
-    false_hits = _by_field([r.false_hits for r in results], place)
-    parts = (counts, at_threshold, by_length, false_hits)
+        used = np.flatnonzero(fields_of.counts.any(axis=(0, 1)))
+        bins = np.flatnonzero(fields_of.objects.any(axis=(0, 1)))
+        counts = fields_of.counts[..., used if used.size else [0]]
+        fields_of = fields_of._replace(counts=counts, objects=fields_of.objects[..., bins])
+    totals = Totals(*(part.sum(axis=0) for part in fields_of))
 
-    values = _values(swept, *(part.sum(axis=0) for part in parts))
+    values = _values(swept, bins, totals)
     weights = resamples(len(number))
-    drawn = [_values(swept, *totals) for totals in zip(*(sums(weights, part) for part in parts), strict=True)]
+    drawn = [
+        _values(swept, bins, Totals(*parts)) for parts in zip(*(sums(weights, part) for part in fields_of), strict=True)
+    ]
     draws = {part: {key: np.array([d[part][key] for d in drawn]) for key in values[part]} for part in values}
 
     content: dict[str, Any] = {
         "frames": len(results),
         **({"fields": len(number)} if len(number) < len(results) else {}),
-        "pixels": int(at_threshold.sum()),
-        "hits": int(by_length[..., 0].sum()),
+        "pixels": int(totals.at_threshold.sum()),
+        "hits": int(totals.by_length[:, 0].sum()),
         **{part: to_json(scores) for part, scores in values.items()},
     }
+    by_snr = _by_field([r.by_snr for r in results], place)
     content["per_hit"] |= {
-        "by_length": _classes(by_length, weights, [(a, b and b - 1) for a, b in _spans(LENGTHS)]),
+        "by_length": _classes(fields_of.by_length, weights, [(a, b and b - 1) for a, b in _spans(LENGTHS)]),
         "by_snr": _classes(by_snr, weights, _spans(SNRS)),
     }
+    if totals.stars.any():
+        content["per_hit"]["stars_by_snr"] = _classes(fields_of.stars, weights, _spans(SNRS), ("stars", "masked"))
     content["intervals"] = {part: {key: interval(d) for key, d in draws[part].items()} for part in draws}
     content["intervals"]["draws"] = len(weights)
-    content["curves"] = {name: _curves(swept, counts.sum(axis=0), name) for name in CONVENTIONS}
+    content["curves"] = {name: _curves(swept, totals.counts, name) for name in CONVENTIONS}
     return TestSetScores(content, values, draws)
 
 
@@ -112,27 +132,35 @@ def to_json(values: Mapping[str, float]) -> dict[str, Any]:
     return {key: value if math.isfinite(value) else None for key, value in values.items()}
 
 
-def _values(swept: bool, counts: Counts, at_threshold: Counts, by_length: Counts, false_hits: Counts) -> Values:
-    """Compute every score from the summed counts of frames."""
+def _values(swept: bool, bins: NDArray[np.intp], totals: Totals) -> Values:
+    """Compute every score from summed counts; ``bins`` are the logit bins of the objects of a network."""
     scores: Values = {}
     for name in CONVENTIONS:
-        scores[name] = (_swept if swept else _scored)(counts, name)
-        mask = Curves.from_counts(at_threshold, name).at_threshold(0.5)
+        scores[name] = (_swept if swept else _scored)(totals.counts, name)
+        mask = Curves.from_counts(totals.at_threshold, name).at_threshold(0.5)
         scores[name] |= {"f1": mask.f1, "iou": mask.iou, "fdr": mask.fdr}
-    (hits, found), pixels = by_length.sum(axis=0), at_threshold.sum()
+    (hits, found), pixels = (int(n) for n in totals.by_length.sum(axis=0)), int(totals.at_threshold.sum())
+    (stars, masked), (area, _, hot) = totals.stars.sum(axis=0), totals.hot_pixels
+    rare = between_settings if swept else partial(at_false_rates, bins=bins)
     scores["per_hit"] = {
-        "recall": float(found / hits) if hits else math.nan,
-        "false_per_megapixel": float(1e6 * false_hits / pixels) if pixels else math.nan,
+        "recall": _ratio(found, hits),
+        "false_per_megapixel": _ratio(1e6 * totals.false_hits, pixels),
+        **rare(totals.objects, hits, pixels),
+        "stars_masked_per_1000": _ratio(1e3 * masked, stars),
+        "hot_pixels_masked_per_megapixel": _ratio(1e6 * hot, area),
     }
     return scores
+
+
+def _ratio(part: Any, whole: Any) -> float:
+    return float(part / whole) if whole else math.nan
 
 
 def _scored(counts: Counts, convention: Convention) -> dict[str, float]:
     """Compute the scores of a detector that gives a logit for every pixel."""
     curves = Curves.from_counts(counts, convention)
     return {
-        "tpr_at_fpr_0.01pct": curves.tpr_at_fpr(1e-4),
-        "tpr_at_fpr_0.1pct": curves.tpr_at_fpr(1e-3),
+        **{name: curves.tpr_at_fpr(fpr) for name, fpr in TPR_AT_FPR.items()},
         "precision_at_tpr_95pct": curves.precision_at_tpr(0.95),
         "roc_auc": curves.roc_auc(),
         "average_precision": curves.average_precision(),
@@ -144,8 +172,7 @@ def _swept(counts: Counts, convention: Convention) -> dict[str, float]:
     fpr, tpr, precision = _points(counts, convention)
     by_tpr = np.lexsort((precision, tpr))
     return {
-        "tpr_at_fpr_0.01pct": _between(1e-4, fpr, tpr),
-        "tpr_at_fpr_0.1pct": _between(1e-3, fpr, tpr),
+        **{name: _between(at, fpr, tpr) for name, at in TPR_AT_FPR.items()},
         "precision_at_tpr_95pct": _between(0.95, tpr[by_tpr], precision[by_tpr]),
         "roc_auc": math.nan,
         "average_precision": math.nan,
@@ -189,14 +216,17 @@ def _spans(starts: Sequence[float]) -> list[tuple[float | None, float | None]]:
 
 
 def _classes(
-    counts: Counts, weights: NDArray[np.float64], spans: Sequence[tuple[float | None, float | None]]
+    counts: Counts,
+    weights: NDArray[np.float64],
+    spans: Sequence[tuple[float | None, float | None]],
+    names: tuple[str, str] = ("hits", "found"),
 ) -> list[dict[str, Any]]:
-    """Sum hits and hits found (frames, classes, 2) to an entry for each class, with the interval of its recall."""
+    """Sum hits and hits found (frames, classes, 2) to an entry for each class, with the interval of their ratio."""
     total = counts.sum(axis=0)
     drawn = np.array([_recall(c) for c in sums(weights, counts)]).reshape(-1, len(total))
     return [
-        {"from": start, "to": end, "hits": int(hits), "found": int(found), "interval": interval(drawn[:, k])}
-        for k, ((start, end), (hits, found)) in enumerate(zip(spans, total, strict=True))
+        {"from": start, "to": end} | dict(zip(names, map(int, pair), strict=True)) | {"interval": interval(drawn[:, k])}
+        for k, ((start, end), pair) in enumerate(zip(spans, total, strict=True))
     ]
 
 

@@ -15,7 +15,12 @@ from cosmicgate.evaluation.records import DetectorRecord
 from cosmicgate.evaluation.scores import TestSetScores, to_json
 
 SEED = 1
-MAX_SCORE = {"false_per_megapixel": np.inf}  # upper limit of a score; that of all others is 1
+# Upper limit of a score; that of all others is 1.
+MAX_SCORE = {
+    "false_per_megapixel": np.inf,
+    "stars_masked_per_1000": 1000.0,
+    "hot_pixels_masked_per_megapixel": np.inf,
+}
 
 
 @dataclass(frozen=True, eq=False)

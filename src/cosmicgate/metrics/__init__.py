@@ -9,7 +9,7 @@ Counts are plain integers: add those of several frames, or of frames resampled f
 from the sum. :func:`counts_from_mask` counts the mask of a detector without scores in the same form.
 """
 
-from cosmicgate.metrics.counts import BINS, LogitHistogram, counts_from_mask
+from cosmicgate.metrics.counts import BINS, LogitHistogram, bin_index, counts_from_mask, lower_edge
 from cosmicgate.metrics.curves import Curves, Scores
 
-__all__ = ["BINS", "Curves", "LogitHistogram", "Scores", "counts_from_mask"]
+__all__ = ["BINS", "Curves", "LogitHistogram", "Scores", "bin_index", "counts_from_mask", "lower_edge"]

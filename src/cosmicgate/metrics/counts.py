@@ -77,10 +77,20 @@ def _count(logits: Tensor, truth: Tensor) -> Tensor:
         if (lost := int((missing & (truth != IGNORED)).sum())) > 0:
             raise ValueError(f"{lost} logits are NaN at pixels that count: has training diverged?")
         logits = logits.nan_to_num(0.0)
-    # Floor before adding the offset, or a logit just below 0 would be rounded up into the bin above.
-    index = logits.mul(BINS / (2 * LOGIT_LIMIT)).floor_().add_(BINS // 2).clamp_(0, BINS - 1).int()
+    index = bin_index(logits)
     index.add_(truth.clamp(max=3), alpha=BINS)
     return torch.bincount(index, minlength=4 * BINS)
+
+
+def bin_index(logits: Tensor) -> Tensor:
+    """Compute the bin of each logit, int32; logits are float32 and not NaN."""
+    # Floor before adding the offset, or a logit just below 0 would be rounded up into the bin above.
+    return logits.mul(BINS / (2 * LOGIT_LIMIT)).floor_().add_(BINS // 2).clamp_(0, BINS - 1).int()
+
+
+def lower_edge(index: int) -> float:
+    """Compute the lowest logit of a bin; -inf for the first, which has all logits below the range."""
+    return -np.inf if index == 0 else -LOGIT_LIMIT + index * 2 * LOGIT_LIMIT / BINS
 
 
 def counts_from_mask(prediction: NDArray[np.bool_], truth: NDArray[np.uint8]) -> NDArray[np.int64]:
