@@ -20,7 +20,8 @@ MODULE_ORDER = {
     "io": ("atomic", "urls", "object_stores", "messages", "fits"),
     # Labels and splits, sources of frames, data sets.
     "data": (
-        *("random_streams", "pixel_labels", "splits", "transforms", "background", "cache", "simulation", "download"),
+        *("random_streams", "pixel_labels", "splits", "transforms", "background", "cache", "star_match"),
+        *("simulation", "download"),
         *("sources", "contamination", "patches", "datamodule", "mixture", "real_tests", "lco", "labelling"),
         "collection",
     ),
@@ -33,7 +34,8 @@ MODULE_ORDER = {
     "detectors": ("base", "optional_packages", "network", "published", "classical", "maximask"),
     # Results of a frame, scores of all frames.
     "evaluation": (
-        *("records", "build_detectors", "hits", "frame_results", "bootstrap", "scores", "seed_means", "run", "costs"),
+        *("records", "build_detectors", "hits", "operating_points", "frame_results", "bootstrap", "scores"),
+        *("seed_means", "run", "costs"),
     ),
     # Results, tables and figures, outputs.
     "report": (

@@ -111,3 +111,27 @@ def test_an_invalid_truth_plane_is_refused(night, plane, name, message):
     fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(plane, name=name)]).writeto(path)
     with pytest.raises(ValueError, match=message):
         frames_with_truth(night).labelled_recipes()[0].make()
+
+
+def test_darks_of_another_exposure_time_are_scaled_with_biases(night):
+    rng = np.random.default_rng(1)
+    bias, current = (rng.uniform(low, high, SHAPE).astype(np.float32) for low, high in [(100, 110), (0, 90)])
+    write_image(night / "bias.fit", bias, EXPTIME=0.0)
+    write_image(night / "dark.fit", bias + current, EXPTIME=120.0)
+    plain = frames_with_truth(night).labelled_recipes()[0].make()[0]
+    darks = {"darks": str(night / "dark.fit"), "biases": str(night / "bias.fit")}
+    frame = frames_with_truth(night, **darks).labelled_recipes()[0].make()[0]
+    good = ~frame.bad
+    np.testing.assert_allclose(frame.image[good], (plain.image - bias - current / 2)[good], rtol=1e-4)
+    with pytest.raises(ValueError, match="biases without darks"):
+        frames_with_truth(night, biases=darks["biases"]).labelled_recipes()
+    with pytest.raises(ValueError, match=r"bias\.fit: expected a dark of more than 0 s"):
+        frames_with_truth(night, darks=darks["biases"], biases=darks["biases"]).labelled_recipes()[0].make()
+
+
+def test_without_truth_no_pixel_is_scored_and_the_folder_is_not_read(night):
+    frames = FramesWithTruth(str(night / "*.fits"), "night", truth="none")
+    _, labels, facts = frames.labelled_recipes()[0].make()
+    assert (labels == IGNORED).all()
+    assert facts["hot_pixels"] == {"row": [], "column": []}  # three frames tell that there are none
+    assert frames.labelled_recipes()[0].key != frames_with_truth(night).labelled_recipes()[0].key

@@ -11,7 +11,7 @@ from astropy.wcs import WCS, FITSFixedWarning
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from cosmicgate.data.labelling.match import MIN_SHARE, Match, best_shift, match
+from cosmicgate.data.star_match import MIN_SHARE, Match, best_shift, match
 from cosmicgate.extras import extra
 from cosmicgate.io.fits.hdus import header_value
 

@@ -1,4 +1,4 @@
-"""Test set of real frames whose truth is at hand as planes, one for each frame."""
+"""Test set of real frames with truth planes, one for each frame, and with stars that should not be masked."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from cosmicgate.data.cache import LabelledRecipe
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.data.sources.files import identity, matching
+from cosmicgate.data.sources.known_objects import KnownObjects
 from cosmicgate.data.sources.simulated import Provenance
 from cosmicgate.io.fits.frames import Frame, read_frame
 from cosmicgate.io.fits.hdus import first_header_value, opened, stem
 
+NO_TRUTH = "none"  # in place of a folder of truth planes
 NOT_KNOWN = 3  # code of a truth plane; 255, the code of this package, means the same
 CODES = {SKY: SKY, CORE: CORE, RING: RING, NOT_KNOWN: IGNORED, IGNORED: IGNORED}
 
@@ -23,20 +25,27 @@ CODES = {SKY: SKY, CORE: CORE, RING: RING, NOT_KNOWN: IGNORED, IGNORED: IGNORED}
 class FramesWithTruth:
     """Test set of real frames, each with a truth plane: 0 sky, 1 core of a hit, 2 ring around it, 3 or 255 not known.
 
+    Stars and hot pixels, which should not be masked, are found by comparing the frames
+    (:class:`~cosmicgate.data.sources.known_objects.KnownObjects`).
+
     Attributes
     ----------
     files : str, or sequence of str
-        One or several glob patterns of the frames.
+        One or several glob patterns of the frames; those of one shape must be of one camera.
     name : str
         Name of the test set in tables.
     truth : str, optional
         Folder with a file ``NAME_truth.fits`` (or .fits.fz, .fits.gz) for each frame ``NAME.fits``, whose HDU TRUTH is
-        the plane. None: the frames themselves have such an HDU.
+        the plane. None: the frames themselves have such an HDU. "none": their hits are not known; only their stars
+        and hot pixels are scored.
     header : mapping
         Values that override the headers: gain (electrons per ADU), read_noise (electrons), saturation (ADU), exptime
         (seconds).
     darks : str, optional
         Glob pattern of darks of the frames' exposure time; their median, which includes the bias, is subtracted.
+    biases : str, optional
+        Glob pattern of biases. With them, darks may have another exposure time: their excess over the median bias is
+        scaled to the exposure time of the frame.
     field_keywords : sequence of str
         Header keywords. Frames with the same values show the same field, and the bootstrap for confidence intervals
         resamples fields. Empty: it resamples frames.
@@ -47,6 +56,7 @@ class FramesWithTruth:
     truth: str | None = None
     header: Mapping[str, float] = field(default_factory=dict)
     darks: str | None = None
+    biases: str | None = None
     field_keywords: Sequence[str] = ()
     provenance: Provenance = "real"
 
@@ -61,30 +71,41 @@ class FramesWithTruth:
         patterns = [self.files] if isinstance(self.files, str) else self.files
         try:
             frames = [path for pattern in patterns for path in matching(pattern)]
-            darks = matching(self.darks) if self.darks else []
+            darks, biases = (matching(pattern) if pattern else [] for pattern in (self.darks, self.biases))
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"{error}; needed: frames with truth planes. make data-real fetches some; real=DIR names their folder"
             ) from error
-        return [self._recipe(path, self._plane_of(path), darks) for path in frames]
+        if biases and not darks:
+            raise ValueError(f"{self.name}: biases without darks: expected darks, from which the bias is subtracted")
 
-    def _plane_of(self, path: Path) -> Path:
-        """Locate the file that holds the truth of a frame."""
+        def read(path: Path) -> Frame:
+            values: dict[str, Any] = dict(self.header)
+            frame = read_frame(path, name=stem(path), **values)
+            return subtract_darks(frame, darks, biases) if darks else frame
+
+        known = KnownObjects(frames, read)
+        others = [identity(path) for path in (*frames, *darks, *biases)]
+        return [self._recipe(path, self._plane_of(path), known, others) for path in frames]
+
+    def _plane_of(self, path: Path) -> Path | None:
+        """Locate the file that holds the truth of a frame; None if its hits are not known."""
+        if self.truth == NO_TRUTH:
+            return None
         return path if self.truth is None else plane_path(path, Path(self.truth).expanduser())
 
-    def _recipe(self, path: Path, plane: Path, darks: Sequence[Path]) -> LabelledRecipe:
+    def _recipe(self, path: Path, plane: Path | None, known: KnownObjects, others: Sequence[Any]) -> LabelledRecipe:
         name = stem(path)
 
         def make() -> tuple[Frame, NDArray[np.uint8], dict[str, Any]]:
-            known: dict[str, Any] = dict(self.header)
-            frame = read_frame(path, name=name, **known)
-            if darks:
-                frame = subtract_darks(frame, darks)
-            truth = _read_truth(plane, frame)
-            return frame, truth, {"name": name, "field": self._field_of(path), "dilated": bool((truth == RING).any())}
+            frame = known.read(path)
+            truth = _read_truth(plane, frame) if plane else np.full(frame.shape, IGNORED, np.uint8)
+            facts = {"name": name, "field": self._field_of(path), "dilated": bool((truth == RING).any() or not plane)}
+            return frame, truth, facts | known.facts(path, truth)
 
-        sources = [identity(source) for source in (path, plane, *darks)]
-        return LabelledRecipe(name, ["frame with truth", *sources, dict(self.header), list(self.field_keywords)], make)
+        settings = [dict(self.header), list(self.field_keywords)]
+        truth_file = identity(plane) if plane else NO_TRUTH
+        return LabelledRecipe(name, ["frame with truth", identity(path), truth_file, others, *settings], make)
 
     def _field_of(self, path: Path) -> str:
         """Name the field that a frame shows."""
@@ -132,14 +153,26 @@ def _read_truth(path: Path, frame: Frame) -> NDArray[np.uint8]:
     return truth
 
 
-def subtract_darks(frame: Frame, paths: Sequence[Path]) -> Frame:
-    """Subtract the median of darks of the same exposure time; the saturation level falls with it."""
-    darks = [
-        read_frame(path, gain=frame.gain, read_noise=frame.read_noise, saturation=frame.saturation) for path in paths
-    ]
-    for path, dark in zip(paths, darks, strict=True):
-        if dark.shape != frame.shape or abs(dark.exptime - frame.exptime) > 0.01 * frame.exptime:
-            got, wanted = f"{dark.shape} and {dark.exptime:g} s", f"{frame.shape} and {frame.exptime:g} s"
+def subtract_darks(frame: Frame, darks: Sequence[Path], biases: Sequence[Path] = ()) -> Frame:
+    """Subtract the median dark, scaled to the exposure time if there are biases; the saturation level falls with it."""
+    dark, exptime = _median(darks, frame, None if biases else frame.exptime)
+    if biases:
+        bias, _ = _median(biases, frame, 0.0)
+        if not exptime > 0:
+            raise ValueError(f"{darks[0]}: expected a dark of more than 0 s, which can be scaled")
+        dark = bias + (dark - bias) * np.float32(frame.exptime / exptime)
+    return replace(frame, image=frame.image - dark, saturation=frame.saturation - float(np.median(dark)))
+
+
+def _median(paths: Sequence[Path], frame: Frame, exptime: float | None) -> tuple[NDArray[np.float32], float]:
+    """Combine darks or biases like a frame, of one exposure time, into their median (H, W), ADU, and that time."""
+    known = {key: getattr(frame, key) for key in ("gain", "read_noise", "saturation")}
+    images = []
+    for path in paths:
+        one = read_frame(path, **known)
+        exptime = one.exptime if exptime is None else exptime
+        if one.shape != frame.shape or abs(one.exptime - exptime) > 0.01 * exptime:
+            got, wanted = f"{one.shape} and {one.exptime:g} s", f"{frame.shape} and {exptime:g} s"
             raise ValueError(f"{path}: expected a dark like {frame.name}, {wanted}; got {got}")
-    median = np.median(np.stack([dark.image for dark in darks]), axis=0).astype(np.float32)
-    return replace(frame, image=frame.image - median, saturation=frame.saturation - float(np.median(median)))
+        images.append(one.image)
+    return np.median(np.stack(images), axis=0).astype(np.float32), float(exptime or 0)
