@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from cosmicgate.data.background import dilate
 from cosmicgate.data.labelling.agreement import Agreement, agreement
 from cosmicgate.data.labelling.alignment import celestial
 from cosmicgate.data.labelling.multi_exposure import Comparison, main, read_exposure
 from cosmicgate.data.labelling.reference_frame import expectation, flux_ratio
+from cosmicgate.data.labelling.truth_planes import write_planes
 from cosmicgate.data.lco.io import (
     BOUNDARY,
     HOT,
@@ -414,11 +416,36 @@ def test_the_command_labels_fits_files(triple, labelled, tmp_path, capsys):
         assert np.array_equal(c, d)
 
 
+def test_truth_planes_have_the_hits_with_a_ring_and_what_is_not_known(triple, labelled, tmp_path):
+    real = replace(
+        labelled, exposures=tuple(replace(e, header=without(e.header, "SIMULATD")) for e in labelled.exposures)
+    )
+    write_planes(real, ["a_truth.fits.fz", "b_truth.fits.fz", "c_truth.fits.fz"], tmp_path / "truth")
+    plane = fits.getdata(tmp_path / "truth" / "b_truth.fits.fz", "TRUTH")
+    assert np.array_equal(plane == 3, labelled.ignore[1] > 0)
+    assert np.array_equal(plane == 1, labelled.hits[1])
+    ring = dilate(labelled.hits[1]) & ~labelled.hits[1] & (labelled.ignore[1] == 0)
+    assert np.array_equal(plane == 2, ring)
+    with pytest.raises(ValueError, match="two truth planes of one name"):
+        write_planes(real, ["a_truth.fits.fz"] * 3, tmp_path / "truth")
+    with pytest.raises(ValueError, match="expected real exposures, got simulated ones"):
+        write_planes(labelled, ["a_truth.fits.fz", "b_truth.fits.fz", "c_truth.fits.fz"], tmp_path / "truth")
+
+
+def without(header: fits.Header, card: str) -> fits.Header:
+    """Copy a header without a card."""
+    copy = header.copy()
+    del copy[card]
+    return copy
+
+
 def test_the_command_gives_an_error_of_one_line(triple, tmp_path):
     path = tmp_path / "one.fits"
     write_exposure(exposures(triple)[0], path)
     with pytest.raises(SystemExit, match=r"^error: expected three exposures of one field or more, got 1$"):
         main([str(path)])
+    with pytest.raises(SystemExit, match=r"^error: -o and --truth: expected one of them$"):
+        main([str(path), "-o", "a_masks.fits", "--truth", str(tmp_path)])
     with pytest.raises(SystemExit, match=r"^error: no such FITS file: "):
         main([str(tmp_path / name) for name in ("a.fits", "b.fits", "c.fits")])
 

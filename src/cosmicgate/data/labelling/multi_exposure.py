@@ -1,9 +1,11 @@
 """Label your own telescope's data: make masks of hits by comparing three or more exposures of one field.
 
     python -m cosmicgate.data.labelling.multi_exposure FRAME FRAME FRAME [-o OUT_masks.fits] [--seed 5 --grow 2.5 ...]
+    python -m cosmicgate.data.labelling.multi_exposure FRAME FRAME FRAME --truth FOLDER
 
 Stars are in all exposures, a hit is in one. Each frame keeps its own pixels: the other frames are resampled to them
-and combined into an expected image, and pixels that exceed it are hits. The output has the format of the LCO data set.
+and combined into an expected image, and pixels that exceed it are hits. The output has the format of the LCO data set,
+or is a truth plane for each frame, which ``data=real_frames`` reads.
 """
 
 import argparse
@@ -22,6 +24,7 @@ from cosmicgate.data.labelling.alignment import Alignment, How
 from cosmicgate.data.labelling.reference_frame import Level, expectation, find_sources, flux_ratio
 from cosmicgate.data.labelling.same_camera import check_same_camera, with_names
 from cosmicgate.data.labelling.trails import Optics, broad_things, trails
+from cosmicgate.data.labelling.truth_planes import write_planes
 from cosmicgate.data.lco.io import (
     ENDING,
     HOT,
@@ -208,6 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("frames", nargs="+", type=Path, metavar="FRAME", help="FITS images, in the order of time")
     parser.add_argument("-o", "--output", type=Path, metavar=f"OUT{ENDING}", help="default: beside the first frame")
+    parser.add_argument("--truth", type=Path, metavar="FOLDER", help="write NAME_truth.fits.fz of each frame instead")
     for field in fields(Comparison):
         of_type: dict[str, Any] = {"choices": get_args(How)} if field.name == "align" else {"type": type(field.default)}
         option = f"--{field.name.replace('_', '-')}"
@@ -217,12 +221,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     known = {key: value for key in KEYWORDS if (value := getattr(given, key)) is not None}
     comparison = Comparison(**{field.name: getattr(given, field.name) for field in fields(Comparison)})
+    if given.truth and given.output:
+        raise ValueError("-o and --truth: expected one of them")
     masked = comparison([read_exposure(path, **known) for path in given.frames])
     for note in masked.notes:
         print(note)  # noqa: T201 (a command line)
     first, n = given.frames[0], len(given.frames)
-    output = given.output or first.with_name(f"{stem(first)}_{n}frms{ENDING}")
-    write_sequence(masked, output, {"ORIGIN": ("CosmicGate", "labels by comparison")})
+    output = given.truth or given.output or first.with_name(f"{stem(first)}_{n}frms{ENDING}")
+    if given.truth:
+        write_planes(masked, [f"{stem(path)}_truth.fits.fz" for path in given.frames], output)
+    else:
+        write_sequence(masked, output, {"ORIGIN": ("CosmicGate", "labels by comparison")})
     for exposure, hits, ignore in zip(masked.exposures, masked.hits, masked.ignore, strict=True):
         count = ndimage.label(hits, KERNEL_3X3)[1]
         shares = f"{hits.sum()} px of {count} hits, {np.mean(ignore > 0):.1%} of the pixels ignored"

@@ -12,22 +12,21 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.stats import median_abs_deviation
 
 from cosmicgate.config import report_user_errors
-from cosmicgate.data.background import KERNEL_3X3, dilate
+from cosmicgate.data.background import KERNEL_3X3
 from cosmicgate.data.labelling.multi_exposure import Comparison, read_exposure
-from cosmicgate.data.lco.io import Exposure, MaskedSequence
+from cosmicgate.data.labelling.truth_planes import Plane, truth_planes, write_plane
+from cosmicgate.data.lco.io import Exposure
 from cosmicgate.data.pixel_labels import CORE, RING, SKY
 from cosmicgate.data.sources.files import matching
 from cosmicgate.data.sources.truth_planes import NOT_KNOWN, plane_path, read_plane, subtract_darks
-from cosmicgate.io.atomic import atomic_path, remove_stale_temp_files
+from cosmicgate.io.atomic import remove_stale_temp_files
 from cosmicgate.io.fits.hdus import stem
 
-Plane = NDArray[np.uint8]
 MAX_DEPTH = 5.0  # sigma of the image below its median; a deeper pixel is bad
 
 
@@ -100,25 +99,6 @@ def make_planes(root: Path, names: Sequence[str] = tuple(SETS)) -> Iterator[str]
                     write_plane(plane, truth)
                 hits = [int(ndimage.label(mask, KERNEL_3X3)[1]) for mask in masked.hits]
                 yield f"truth of {name}: {number} of {len(groups)}, {', '.join(map(str, hits))} hits; {masked.notes[0]}"
-
-
-def truth_planes(masked: MaskedSequence) -> list[Plane]:
-    """Convert masks to truth planes: a ring of 3x3 around each hit; ignored pixels are not known."""
-    planes = []
-    for hits, ignore in zip(masked.hits, masked.ignore, strict=True):
-        plane = np.where(dilate(hits), RING, SKY).astype(np.uint8)
-        plane[ignore > 0] = NOT_KNOWN
-        plane[hits] = CORE
-        planes.append(plane)
-    return planes
-
-
-def write_plane(path: Path, plane: Plane) -> None:
-    """Write a truth plane as a compressed HDU named TRUTH."""
-    hdu = fits.CompImageHDU(plane, name="TRUTH", compression_type="RICE_1")
-    hdu.header["COMMENT"] = "0 sky, 1 core of a hit, 2 ring, 3 not known; by comparing exposures"
-    with atomic_path(path) as partial:
-        fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(partial)
 
 
 @dataclass(frozen=True)

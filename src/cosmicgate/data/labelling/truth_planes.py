@@ -1,0 +1,51 @@
+"""Convert masks of exposures to truth planes, which ``data=real_frames`` reads, and write them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from cosmicgate.data.background import dilate
+from cosmicgate.data.lco.io import MaskedSequence
+from cosmicgate.data.pixel_labels import CORE, RING, SKY
+from cosmicgate.data.sources.truth_planes import NOT_KNOWN
+from cosmicgate.io.atomic import atomic_path
+
+Plane = NDArray[np.uint8]
+
+
+def truth_planes(masked: MaskedSequence) -> list[Plane]:
+    """Convert masks to truth planes: a ring of 3x3 around each hit; ignored pixels are not known."""
+    planes = []
+    for hits, ignore in zip(masked.hits, masked.ignore, strict=True):
+        plane = np.where(dilate(hits), RING, SKY).astype(np.uint8)
+        plane[ignore > 0] = NOT_KNOWN
+        plane[hits] = CORE
+        planes.append(plane)
+    return planes
+
+
+def write_plane(path: Path, plane: Plane) -> None:
+    """Write a truth plane as a compressed HDU named TRUTH."""
+    hdu = fits.CompImageHDU(plane, name="TRUTH", compression_type="RICE_1")
+    hdu.header["COMMENT"] = "0 sky, 1 core of a hit, 2 ring, 3 not known; by comparing exposures"
+    with atomic_path(path) as partial:
+        fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(partial)
+
+
+def write_planes(masked: MaskedSequence, names: Sequence[str], folder: Path) -> None:
+    """Write the truth plane of each exposure as a file of this name.
+
+    Raises
+    ------
+    ValueError
+        If two files would have one name, or the exposures are simulated, because these planes are scored as real ones.
+    """
+    if len(set(names)) < len(names):
+        raise ValueError(f"{', '.join(names)}: two truth planes of one name: expected frames whose files differ in it")
+    if masked.provenance == "simulated":
+        raise ValueError(f"{names[0]}: expected real exposures, got simulated ones: use -o and data=lco for these")
+    for name, plane in zip(names, truth_planes(masked), strict=True):
+        write_plane(folder / name, plane)
