@@ -48,7 +48,7 @@ def main(cfg: DictConfig) -> None:
     results = results | {"failed": failed, "unavailable": unavailable} | costs
     write_results(run / "results.json", results)
     made = write_report(results, run / "report") if results["rows"] else []
-    made += draw(detectors, test_sets, run, failed, cfg.picture, cfg.features)
+    made += draw(detectors, test_sets, run, failed, cfg.picture, cfg.mistakes, cfg.features)
     log_evaluation(config["logger"], results["rows"], detectors, test_sets, run)
     log_seconds(detectors, test_sets, run)
     log_scores(results["rows"], test_sets, made)

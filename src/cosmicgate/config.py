@@ -167,6 +167,7 @@ class Evaluate:
     timing: Any = None  # rows and columns of the frame on which detectors are timed
     compare: list[list[str]] = field(default_factory=list)
     picture: bool = True
+    mistakes: bool = False
     features: Any = False
     logger: Any = None
     group: str | None = None

@@ -7,7 +7,7 @@ import pytest
 
 from cosmicgate.evaluation.records import DetectorRecord, labels, titles, with_records, write_results
 from cosmicgate.report.results import read_results
-from cosmicgate.report.write_report import write_tables
+from cosmicgate.report.write_report import write_report
 from helpers.result_rows import difference_entry, result_row
 
 
@@ -79,11 +79,11 @@ def test_scores_that_earlier_versions_lack_are_null(tmp_path):
     for entry in (old["rows"][0], old["differences"][0]):
         del entry["dilated"]["tpr_at_fpr_0.001pct"], entry["per_hit"]["recall_at_1_false"]
     (tmp_path / "old.json").write_text(json.dumps(old))
-    found = read_results([tmp_path / "old.json"])
+    found = read_results(tmp_path / "old.json")
     assert found["rows"][0]["dilated"] == result_row()["dilated"] | {"tpr_at_fpr_0.001pct": None}
     assert found["rows"][0]["per_hit"]["recall_at_1_false"] is None
     assert found["differences"][0]["per_hit"]["recall_at_1_false"]["difference"] is None
-    write_tables(found | {"failed": [], "unavailable": [], "parameters": [], "seconds": []}, tmp_path)
+    assert write_report(found, tmp_path / "report")
 
 
 def test_results_are_read_as_they_were_written(tmp_path):

@@ -58,7 +58,7 @@ def test_tables_have_the_papers_units_published_values_and_a_dash_for_null():
     one, two = score_tables([result_row()], "dilated")
     assert one.lines[0][:2] == ["Att Cosmic-CoNN", "decam, simulated"]
     assert one.lines[0][2:8] == ["97.69 [97.00, 98.00]", "97.69", "99.60", "99.60", "—", "98.99"]
-    assert one.lines[0][8:] == ["0.9999", "0.9900"]
+    assert one.lines[0][8:] == ["0.9999", "0.9900", "90.12"]
     assert two.lines[0][2:] == ["0.5", "0.9749", "0.9749", "0.9511", "0.9511", "0.0246", "0.0246"]
     assert two.heads[3:5] == ["F1", "F1, published"]
     assert "not the same frames" in one.caption
@@ -72,7 +72,7 @@ def test_tables_have_the_papers_units_published_values_and_a_dash_for_null():
     assert shown(hits)["Hits found (%)"] == "98.00"
     assert shown(hits)["1-2 px, of 40"] == "75.0"
     assert shown(hits)["≥3 px, of 0"] == "—"
-    assert hits.lines[1] == ["deepCR", "decam, simulated", "100.00", "0.00", "—", "—"]
+    assert hits.lines[1] == ["deepCR", "decam, simulated", "100.00", "0.00", "—", "—", "—", "—"]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_published_values_are_not_shown_for_a_users_files():
 
 def test_the_csv_has_all_scores_of_both_conventions_at_full_precision():
     lines = list(csv.DictReader(scores_csv([result_row(), result_row("deepCR")]).splitlines()))
-    assert len(lines) == 2 * (8 + 8 + 2 + 2 + 1)
+    assert len(lines) == 2 * (9 + 9 + 8 + 2 + 1)
     value = {(line["model"], line["convention"], line["score"]): line for line in lines}
     assert value["deepCR", "dilated", "f1"]["value"] == "0.97494"
     assert value["deepCR", "dilated", "f1"]["published"] == "0.9711"
@@ -130,7 +130,7 @@ def test_differences_have_tables_of_their_own():
     entry = difference_entry(core=dict.fromkeys(SCORES, nothing))
     assert difference_tables([entry])[1].lines[0][1] == "—"
     assert difference_tables([]) == []
-    assert len(differences_csv([entry]).splitlines()) == 1 + 8 + 8 + 2
+    assert len(differences_csv([entry]).splitlines()) == 1 + 9 + 9 + 8
 
 
 def test_differences_are_in_the_chapter_of_their_test_set():

@@ -77,6 +77,17 @@ def test_a_report_has_tables_and_figures_for_each_test_set_and_convention(tmp_pa
     assert legends == [curves, curves, ["LACosmic", "Att Cosmic-CoNN", "deepCR"], alone, alone, alone]
 
 
+def test_a_test_set_without_known_hits_has_a_table_of_stars_and_no_curves(tmp_path):
+    unknown = dict.fromkeys(result_row()["per_hit"]) | {"by_length": [], "by_snr": []}
+    per_hit = unknown | {"stars_masked_per_1000": 5.5}
+    m13 = result_row(test_set="m13", data_origin="real", per_hit=per_hit, pixels=0, hits=0)
+    made = write_report({"rows": [result_row(), m13]}, tmp_path / "report")
+    assert not [file.name for file in made if "m13" in file.name]
+    text = (tmp_path / "report" / "tables.md").read_text().partition("# m13 (real)")[2]
+    assert "truth" not in text
+    assert "| Detector | Trained on | Star cores masked of 1000 |" in text
+
+
 def test_the_same_results_give_the_same_bytes(tmp_path):
     once, again = (draw_figures([result_row()], tmp_path / name)[0] for name in "ab")
     assert all(once[kind].read_bytes() == again[kind].read_bytes() for kind in ("dilated", "core", "recall"))

@@ -25,6 +25,7 @@ from cosmicgate.report.write_report import Chapter, Section, chapters_of
 
 PICTURES = {  # figures that a run drew itself: kind -> what they show
     "masks": "Part of a frame: the image, its truth, and what each detector finds, misses and falsely marks.",
+    "mistakes": "Cut-outs of missed hits, false objects and masked stars, the brightest first.",
     "attention": "Part of a frame with its truth outlined, and the weights of each attention gate on it.",
 }
 VALIDATION = "Validation loss, and TPR at a false-positive rate of 0.01 %, by epoch of each training."

@@ -55,6 +55,9 @@ def draw_figures(rows: Sequence[Row], folder: Path) -> list[dict[str, Path]]:
     for members in by_test_set(rows):
         name = file_name(members[0]["test_set"], members[0]["data_origin"])
         names.append(name if name not in names else f"{name}_{len(names)}")  # one test set with other frames
+        if not members[0]["pixels"]:  # the hits of the test set are not known
+            made.append({})
+            continue
         with style.context(["default", LOOK]):
             figures: dict[str, Figure] = {name: curves_figure(members, name, looks) for name in CONVENTIONS}
             if classified := [row for row in members if row["per_hit"].get("by_length")]:

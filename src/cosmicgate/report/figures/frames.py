@@ -9,12 +9,13 @@ import numpy as np
 
 from cosmicgate.data.cache import LabelledFrame, load_labelled
 from cosmicgate.data.datamodule import TestSet
-from cosmicgate.data.pixel_labels import CORE
+from cosmicgate.data.pixel_labels import CORE, IGNORED
 from cosmicgate.detectors import Detector
 from cosmicgate.evaluation.frame_results import cached_result, frame_of, read_mask, truth_is_dilated
 from cosmicgate.evaluation.records import DetectorRecord, labels
 from cosmicgate.report.figures.feature_maps import attention_figure, feature_maps, features_figure, has_features
 from cosmicgate.report.figures.mask_figures import busiest, file_name, masks_figure, save_figure
+from cosmicgate.report.figures.mistakes import mistakes_figure
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ def draw(
     run: Path,
     failed: Sequence[Mapping[str, Any]],
     masks: bool = True,
+    mistakes: bool = False,
     maps: bool | Sequence[str] = False,
 ) -> list[Path]:
     """Draw masks and feature maps into the report of a run, and return the paths of the figures.
@@ -43,6 +45,8 @@ def draw(
         Failures, as in ``results.json``.
     masks : bool
         Draw masks (:func:`pictures`).
+    mistakes : bool
+        Draw what each detector misses and falsely marks (:func:`mistakes_of`).
     maps : bool or sequence of str
         Draw feature maps (:func:`features`) of all networks, of none, or of those with these names.
     """
@@ -54,6 +58,7 @@ def draw(
     made = []
     for test_set in test_sets:
         made += pictures(detectors, test_set, run / "frames", run / "report", failed) if masks else []
+        made += mistakes_of(detectors, test_set, run / "frames", run / "report", failed) if mistakes else []
         made += features(inside, test_set, run / "report")
     return made
 
@@ -74,13 +79,13 @@ def pictures(
     failed : sequence of mapping
         Failures, as in ``results.json``: detectors without a mask.
     """
-    without = {entry["detector"] for entry in failed if entry["test_set"] == test_set.name}
-    names = labels(DetectorRecord.of(detector) for detector in detectors)
-    shown = {names[r]: d for d in detectors if (r := DetectorRecord.of(d)) not in without}
+    shown = _with_mask(detectors, test_set, failed)
     chosen = busiest_frames(test_set)
     made = []
     for band, frame in chosen.items():
         labelled = load_labelled(frame)
+        if (labelled.truth == IGNORED).all():
+            continue
         dilated = truth_is_dilated(labelled)
         masks = {
             f"{label}{', dilated 3x3' if dilated and d.grow else ''}": read_mask(cached_result(d, frame, kept))
@@ -91,6 +96,27 @@ def pictures(
         name = file_name("masks", test_set.name, *[band] * (len(chosen) > 1))
         made.append(save_figure(figure, folder / f"{name}.png"))
     return made
+
+
+def mistakes_of(
+    detectors: Sequence[Detector], test_set: TestSet, kept: Path, folder: Path, failed: Sequence[Mapping[str, Any]] = ()
+) -> list[Path]:
+    """Draw ``mistakes_<test set>_<detector>.png`` for each detector; parameters are those of :func:`pictures`."""
+    made = []
+    for label, detector in _with_mask(detectors, test_set, failed).items():
+        frames = ((load_labelled(frame), read_mask(cached_result(detector, frame, kept))) for frame in test_set.folders)
+        figure = mistakes_figure(frames, f"{label} on {test_set.name} ({test_set.provenance})")
+        made.append(save_figure(figure, folder / f"{file_name('mistakes', test_set.name, label)}.png"))
+    return made
+
+
+def _with_mask(
+    detectors: Sequence[Detector], test_set: TestSet, failed: Sequence[Mapping[str, Any]]
+) -> dict[str, Detector]:
+    """Label the detectors that did not fail on a test set."""
+    without = {entry["detector"] for entry in failed if entry["test_set"] == test_set.name}
+    names = labels(DetectorRecord.of(detector) for detector in detectors)
+    return {names[r]: d for d in detectors if (r := DetectorRecord.of(d)) not in without}
 
 
 def features(detectors: Sequence[Detector], test_set: TestSet, folder: Path) -> list[Path]:

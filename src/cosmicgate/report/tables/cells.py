@@ -6,15 +6,18 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from cosmicgate.evaluation.operating_points import RATES
 from cosmicgate.evaluation.records import DetectorRecord
-from cosmicgate.report.results import AREA, OF_MASK, PER_CENT, Row, interval_of
+from cosmicgate.report.results import AREA, FEW_FALSE, LOW_FPR, MASKED, OF_MASK, PER_CENT, Row, interval_of
 
 # Score -> format and factor to the paper's unit: per cent in Table 1, fractions in Table 2.
 UNITS: dict[str, tuple[str, float]] = {
-    **dict.fromkeys(PER_CENT, (".2f", 100)),
+    **dict.fromkeys((*PER_CENT, *LOW_FPR, *FEW_FALSE), (".2f", 100)),
     **dict.fromkeys((*AREA, *OF_MASK), (".4f", 1)),
     "recall": (".2f", 100),
     "false_per_megapixel": (".2f", 1),
+    **{f"threshold_at_{rate}_false": (".4f", 1) for rate in RATES},
+    **dict.fromkeys(MASKED, (".2f", 1)),
 }
 # Variants that are compared with the paper's numbers of their model: its own settings or weights, trainings as in the
 # paper, and the networks of this package.
@@ -51,7 +54,7 @@ def cell(row: Row, part: str, key: str) -> str:
     form, factor = UNITS[key]
     ends = row.get("spread", {}).get(part, {}).get(key)
     seeds = f"(seeds {' to '.join(number(end, form, factor) for end in ends)})" if ends else ""
-    parts = number(row[part][key], form, factor), _limits(interval_of(row, part, key), form, factor), seeds
+    parts = number(row[part].get(key), form, factor), _limits(interval_of(row, part, key), form, factor), seeds
     return " ".join(filter(None, parts))
 
 

@@ -35,6 +35,10 @@ def _scores(row: Row) -> Iterator[list[Any]]:
             value = entry["found"] / entry["hits"] if entry["hits"] else None
             low_high = entry.get("interval") or (None, None)
             yield ["per_hit", f"recall, {unit.format(span(entry))}", value, *low_high, None]
+    for entry in row["per_hit"].get("stars_by_snr", ()):
+        value = 1000 * entry["masked"] / entry["stars"] if entry["stars"] else None
+        ends = [1000 * end for end in entry["interval"]] if entry["interval"] else (None, None)
+        yield ["per_hit", f"stars_masked_per_1000, peak SNR {span(entry)}", value, *ends, None]
 
 
 def differences_csv(differences: Sequence[Mapping[str, Any]]) -> str:

@@ -4,8 +4,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cosmicgate.data.pixel_labels import Convention
-from cosmicgate.evaluation.records import titles
-from cosmicgate.report.results import AREA, CONVENTIONS, OF_MASK, PER_CENT, PER_HIT, Row, set_name
+from cosmicgate.evaluation.records import NO_DIFFERENCE, titles
+from cosmicgate.report.results import (
+    AREA,
+    CONVENTIONS,
+    FEW_FALSE,
+    LOW_FPR,
+    MASKED,
+    OF_MASK,
+    PER_CENT,
+    PER_HIT,
+    Row,
+    set_name,
+)
 from cosmicgate.report.tables.cells import (
     UNITS,
     cell,
@@ -21,7 +32,9 @@ Column = tuple[str, Sequence[str]]  # head and cells
 
 
 def score_tables(members: Sequence[Row], convention: Convention) -> list[Table]:
-    """Make Tables 1 and 2 of the rows of a test set, under one convention of which pixels are positives."""
+    """Make Tables 1 and 2 of a test set under one convention of positives; none if its hits are not known."""
+    if not members[0]["pixels"]:
+        return []
     caption = f"Truth: {CONVENTIONS[convention]}. {_about_intervals(members)}"
     known = [published(row) if convention == "dilated" else {} for row in members]
     if any(known):
@@ -31,23 +44,28 @@ def score_tables(members: Sequence[Row], convention: Convention) -> list[Table]:
         made: list[Column] = []
         for key, head in scores.items():
             made.append((head, [cell(row, convention, key) for row in members]))
-            if any(known) and key not in AREA:
+            if any(known) and key not in AREA | LOW_FPR:
                 made.append((f"{head}, published", [number(row.get(key), UNITS[key][0]) for row in known]))
         return made
 
     thresholds = ("Threshold", [number(row["threshold"], "g") for row in members])
     where = f"{convention} truth: {set_name(members[0])}"
     return [
-        _table(f"Table 1. Along the curves, {where}", caption, members, columns(PER_CENT | AREA)),
+        _table(f"Table 1. Along the curves, {where}", caption, members, columns(PER_CENT | AREA | LOW_FPR)),
         _table(f"Table 2. Masks at the threshold, {where}", caption, members, [thresholds, *columns(OF_MASK)]),
     ]
 
 
 def hit_table(members: Sequence[Row]) -> Table:
-    """Make the table of hits found in a test set, of all hits and by length."""
-    columns = [(head, [cell(row, "per_hit", key) for row in members]) for key, head in PER_HIT.items()]
+    """Make the table of hits found in a test set, of all hits and by length, and of stars and hot pixels masked."""
+    known = {key for row in members for key, value in row["per_hit"].items() if value is not None}
+    scores = {key: head for key, head in (FEW_FALSE | MASKED).items() if key in known}
+    if members[0]["pixels"]:  # otherwise the hits of the test set are not known
+        scores = PER_HIT | scores
+    columns = [(head, [cell(row, "per_hit", key) for row in members]) for key, head in scores.items()]
     found = [recalls(row, "by_length") for row in members]
-    hits = {span(entry): entry["hits"] for row in members for entry in row["per_hit"].get("by_length", ())}
+    classes = [entry for row in members for entry in row["per_hit"].get("by_length", ())]
+    hits = {span(entry): entry["hits"] for entry in classes if members[0]["pixels"]}
     for name, total in hits.items():
         columns.append((f"{name} px, of {total:,}", [number(one.get(name), ".1f", 100) for one in found]))
     caption = "A hit is found when half of its core is in the mask. By length: hits found (%), of the number above."
@@ -73,11 +91,12 @@ def difference_tables(entries: Sequence[Mapping[str, Any]]) -> list[Table]:
         heads.append(f"{shown[entry['a']]} - {shown[entry['b']]} (trained on {' and '.join(trained)})")
     tables = []
     for convention, meaning in CONVENTIONS.items() if entries else ():
-        scores = {convention: PER_CENT | AREA | OF_MASK, "per_hit": PER_HIT}
+        scores = {convention: PER_CENT | AREA | OF_MASK, "per_hit": PER_HIT | FEW_FALSE | MASKED}
         lines = [
-            [head, *(difference_cell(entry[part][key], key) for entry in entries)]
+            [head, *(difference_cell(entry[part].get(key, NO_DIFFERENCE), key) for entry in entries)]
             for part, names in scores.items()
             for key, head in names.items()
+            if any(key in entry[part] for entry in entries)
         ]
         caption = (
             f"Truth: {meaning}. First minus second on the same {entries[0]['frames']} frames, its 95 % interval by "
