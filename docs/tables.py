@@ -5,8 +5,9 @@ A page marks where a table goes, and which file it is made of::
     <!-- scores: real_sky.csv -->
     <!-- end -->
 
-What stands between the two lines is replaced. ``scores`` and ``hits`` (found, by length) read a report's
-``tables.csv``, ``differences`` its ``differences.csv``; a file with several test sets makes a table of each.
+What stands between the two lines is replaced. ``scores``, ``real`` (those of real frames), ``hits`` (found, by length)
+and ``stars`` (masked, by brightness) read a report's ``tables.csv``, ``differences`` its ``differences.csv``; a file
+with several test sets makes a table of each.
 """
 
 import csv
@@ -18,7 +19,9 @@ from cosmicgate.evaluation.records import DetectorRecord, titles
 from cosmicgate.report.results import TEST_SET
 
 DOCS = Path(__file__).parent
-MARKED = re.compile(r"(?P<begin><!-- (?P<kind>scores|hits|differences): (?P<file>\S+) -->\n).*?(?=<!-- end -->)", re.S)
+MARKED = re.compile(
+    r"(?P<begin><!-- (?P<kind>scores|real|hits|stars|differences): (?P<file>\S+) -->\n).*?(?=<!-- end -->)", re.S
+)
 COLUMNS = {  # convention and score: head, factor, decimals, whether the interval is shown
     ("dilated", "tpr_at_fpr_0.01pct"): ("TPR, dilated (%)", 100, 1, True),
     ("core", "tpr_at_fpr_0.01pct"): ("TPR, core (%)", 100, 1, True),
@@ -26,6 +29,18 @@ COLUMNS = {  # convention and score: head, factor, decimals, whether the interva
     ("core", "f1"): ("F1, core", 1, 3, False),
     ("per_hit", "recall"): ("Hits found (%)", 100, 1, False),
     ("per_hit", "false_per_megapixel"): ("False hits / Mpx", 1, 1, False),
+}
+REAL_COLUMNS = {
+    ("core", "tpr_at_fpr_0.001pct"): ("TPR at FPR 0.001 %, core (%)", 100, 1, False),
+    ("core", "tpr_at_fpr_0.01pct"): ("at 0.01 %", 100, 1, True),
+    ("core", "tpr_at_fpr_0.1pct"): ("at 0.1 %", 100, 1, False),
+    ("dilated", "f1"): ("F1, dilated", 1, 3, False),
+    ("per_hit", "recall"): ("Hits found (%)", 100, 1, True),
+    ("per_hit", "false_per_megapixel"): ("False hits / Mpx", 1, 1, True),
+    ("per_hit", "recall_at_10_false"): ("Found at 10 false / Mpx (%)", 100, 1, False),
+    ("per_hit", "recall_at_1_false"): ("at 1 false / Mpx", 100, 1, True),
+    ("per_hit", "stars_masked_per_1000"): ("Star cores masked of 1000", 1, 1, True),
+    ("per_hit", "hot_pixels_masked_per_megapixel"): ("Hot pixels masked / Mpx", 1, 1, False),
 }
 TEST_SETS = {
     "cameras": "randomised cameras",
@@ -35,7 +50,9 @@ TEST_SETS = {
     "decam_sealed": "held-out DECam",
     "decam_semireal": "DECam coadd",
     "decam_trained": "DECam, both recipes of hits",
+    "real_arcsat": "ARCSAT 0.5 m frames",
     "real_lco0m4": "LCO 0.4 m frames",
+    "real_m13": "M13",
     "real_sky": "DECam exposures",
     "real_sky_lco": "LCO exposures",
 }
@@ -61,12 +78,34 @@ def scores(file: Path) -> str:
     return by_test_set(lines_of(file), COLUMNS)
 
 
+def real(file: Path) -> str:
+    """Format the scores of real frames, a table for each test set; scores that are not known there are left out."""
+    sets: dict[tuple[str, ...], list[Line]] = {}
+    for line in lines_of(file):
+        sets.setdefault(tuple(line[name] for name in TEST_SET), []).append(line)
+    parts = []
+    for lines in sets.values():
+        known = {(line["convention"], line["score"]) for line in lines if line["value"]}
+        parts.append(by_test_set(lines, {key: column for key, column in REAL_COLUMNS.items() if key in known}))
+    return "\n".join(parts)
+
+
 def hits(file: Path) -> str:
     """Format the percentage of hits found by their length, a table for each test set."""
-    lines = lines_of(file)
-    lengths = dict.fromkeys(line["score"] for line in lines if line["score"].startswith("recall, length"))
-    heads = {key: f"{key.removeprefix('recall, length ')} (%)" for key in lengths}
-    return by_test_set(lines, {("per_hit", key): (head, 100, 1, True) for key, head in heads.items()})
+    return by_class(lines_of(file), "recall, length ", "{} (%)", 100)
+
+
+def stars(file: Path) -> str:
+    """Format the star cores masked of 1000 by their brightness, a table for each test set with stars."""
+    prefix = "stars_masked_per_1000, peak SNR "
+    return by_class([line for line in lines_of(file) if line["score"].startswith(prefix)], prefix, "peak S/N {}", 1)
+
+
+def by_class(lines: Sequence[Line], prefix: str, head: str, scale: float) -> str:
+    """Format the scores whose names have a prefix, a column for each class."""
+    keys = dict.fromkeys(line["score"] for line in lines if line["score"].startswith(prefix))
+    columns = {("per_hit", key): (head.format(key.removeprefix(prefix)), scale, 1, True) for key in keys}
+    return by_test_set(lines, columns)
 
 
 def by_test_set(lines: Sequence[Line], columns: Columns) -> str:
@@ -79,8 +118,9 @@ def by_test_set(lines: Sequence[Line], columns: Columns) -> str:
     for (name, origin, frames, pixels, hits), rows in groups.items():
         shown = titles(rows)
         training = {record.trained_on for record in shown}
-        caption = f"**{TEST_SETS.get(name, name)}**, {origin}: {frames} frames, {int(pixels) / 1e6:.1f} megapixels"
-        caption += f", {hits} hits" + (f"; trained on {training.pop()}" if len(training) == 1 else "")
+        caption = f"**{TEST_SETS.get(name, name)}**, {origin}: {frames} frames"
+        caption += f", {int(pixels) / 1e6:.1f} megapixels, {hits} hits" if int(pixels) else ""
+        caption += f"; trained on {training.pop()}" if len(training) == 1 else ""
         table = [["Detector", *(head for head, *_ in columns.values()), *(["Trained on"] if training else [])]]
         for record, found in rows.items():
             last = [record.trained_on or "—"] if training else []
@@ -153,7 +193,7 @@ def markdown(lines: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in (lines[0], ruler, *lines[1:]))
 
 
-KINDS = {"scores": scores, "hits": hits, "differences": differences}
+KINDS = {"scores": scores, "real": real, "stars": stars, "hits": hits, "differences": differences}
 
 
 def main() -> None:

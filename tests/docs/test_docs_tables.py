@@ -93,3 +93,23 @@ def test_a_file_of_other_columns_is_refused_by_name(tmp_path):
     (tmp_path / "old.csv").write_text("detector,score\nOld,f1\n")
     with pytest.raises(ValueError, match=r"old\.csv: expected a tables\.csv"):
         tables.lines_of(tmp_path / "old.csv")
+
+
+def test_a_test_set_without_truth_shows_its_stars_alone(tmp_path, monkeypatch):
+    (tmp_path / "results").mkdir()
+    hits = result_row()["per_hit"] | {"stars_masked_per_1000": 5.5, "hot_pixels_masked_per_megapixel": 12.0}
+    hits["stars_by_snr"] = [{"from": 10.0, "to": 20.0, "stars": 400, "masked": 1, "interval": [0.0, 0.005]}]
+    nothing = dict.fromkeys(result_row()["dilated"])
+    unknown = dict.fromkeys(("recall", "false_per_megapixel", "recall_at_10_false", "recall_at_1_false"))
+    m13 = result_row(test_set="real_m13", data_origin="real", dilated=nothing, core=nothing, per_hit=hits | unknown)
+    rows = [result_row(test_set="real_arcsat", data_origin="real", per_hit=hits), m13 | {"pixels": 0, "hits": 0}]
+    (tmp_path / "results" / "new.csv").write_text(scores_csv(rows))
+    monkeypatch.setattr(tables, "DOCS", tmp_path)
+    page = tables.updated("<!-- real: new.csv -->\n<!-- end -->\n<!-- stars: new.csv -->\n<!-- end -->\n")
+    assert "**ARCSAT 0.5 m frames**, real: 8 frames, 2.1 megapixels, 321 hits; trained on decam, simulated." in page
+    assert "| Found at 10 false / Mpx (%) | at 1 false / Mpx | Star cores masked of 1000 |" in page
+    assert "**M13**, real: 8 frames; trained on decam, simulated." in page
+    assert "| Detector | Star cores masked of 1000 | Hot pixels masked / Mpx |" in page
+    assert "| Att Cosmic-CoNN | 5.5 | 12.0 |" in page
+    assert "| Detector | peak S/N 10-20 |" in page
+    assert "| Att Cosmic-CoNN | 2.5 [0.0, 5.0] |" in page
