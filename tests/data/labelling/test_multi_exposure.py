@@ -16,9 +16,11 @@ from cosmicgate.data.labelling.reference_frame import expectation, flux_ratio
 from cosmicgate.data.labelling.truth_planes import write_planes
 from cosmicgate.data.lco.io import (
     BOUNDARY,
+    BRIGHTER,
     HOT,
     NO_DATA,
     SOURCE,
+    STATIC,
     TRAIL,
     Exposure,
     read_sequence,
@@ -114,6 +116,17 @@ def test_a_hot_pixel_is_not_a_hit(triple):
     for hits, ignore in zip(labelled.hits, labelled.ignore, strict=True):
         assert not hits[place]
         assert ignore[place] & HOT
+        assert ignore[place] & STATIC
+
+
+def test_a_hit_on_a_source_is_marked_as_brighter_than_in_the_other_exposures(triple, labelled):
+    given = exposures(triple)
+    place = np.argwhere(labelled.ignore[1] == SOURCE)[0]
+    image = given[1].frame.image.copy()
+    image[tuple(place)] += 20_000
+    given[1] = replace(given[1], frame=replace(given[1].frame, image=image))
+    bits = [ignore[tuple(place)] for ignore in Comparison()(given).ignore]
+    assert [bool(one & BRIGHTER) for one in bits] == [False, True, False]
 
 
 def test_the_bits_of_the_ignore_mask_give_the_reason(triple, labelled):

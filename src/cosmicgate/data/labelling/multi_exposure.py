@@ -26,10 +26,12 @@ from cosmicgate.data.labelling.same_camera import check_same_camera, with_names
 from cosmicgate.data.labelling.trails import Optics, broad_things, trails
 from cosmicgate.data.labelling.truth_planes import write_planes
 from cosmicgate.data.lco.io import (
+    BRIGHTER,
     ENDING,
     HOT,
     NO_DATA,
     SOURCE,
+    STATIC,
     TRAIL,
     Exposure,
     MaskedSequence,
@@ -174,7 +176,9 @@ class Comparison:
         labels, count = ndimage.label(hits, KERNEL_3X3)
         small = hits & (np.bincount(labels.ravel(), minlength=count + 1) < self.min_size)[labels]
         trail |= ndimage.binary_dilation(broad, KERNEL_3X3, iterations=max(1, self.margin))
-        for bit, where in ((NO_DATA, view.unknown), (SOURCE, view.source), (HOT, hot | small), (TRAIL, trail)):
+        brighter = view.source & (view.excess > self.grow)
+        bits = {NO_DATA: view.unknown, SOURCE: view.source, HOT: hot | small, TRAIL: trail}
+        for bit, where in (bits | {BRIGHTER: brighter, STATIC: hot}).items():
             ignore[where] |= bit
         notes = [f"{name}: {line} is ignored" for line in lines]
         if number := int(ndimage.label(broad, KERNEL_3X3)[1]):

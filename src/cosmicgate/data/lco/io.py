@@ -25,7 +25,10 @@ from cosmicgate.io.fits.frames import Frame
 from cosmicgate.io.fits.hdus import header_value, opened
 
 BOUNDARY, NO_DATA, SOURCE, HOT = 1, 2, 4, 8  # the bits of IGNORE
-TRAIL = 16  # our own bit, not in the data set: an object in one exposure only that is no hit
+# Our own bits, not in the data set.
+TRAIL = 16  # an object in one exposure only that is no hit
+BRIGHTER = 32  # a pixel of a source that is brighter than in the other exposures: perhaps a hit
+STATIC = 64  # beside HOT: bright at one place of the detector in all exposures, so no hit
 CLASSES = ("0m4", "1m0", "2m0")  # telescope classes
 ENDING = "_masks.fits"
 SIMULATED = "SIMULATD"  # card that marks simulated exposures and files
@@ -72,7 +75,7 @@ class MaskedSequence:
         Masks of the hits (HDUs CR), not dilated.
     ignore : tuple of ndarray (H, W), uint8
         Bits of pixels that are not labelled (HDUs IGNORE): :data:`BOUNDARY`, :data:`NO_DATA`, :data:`SOURCE`,
-        :data:`HOT` and :data:`TRAIL`.
+        :data:`HOT`, :data:`TRAIL`, :data:`BRIGHTER` and :data:`STATIC`.
     catalogue : ndarray (N,)
         Sources, with the fields ``x``, ``y`` (FITS pixels, of the middle frame) and ``flux`` (electrons).
     notes : tuple of str
