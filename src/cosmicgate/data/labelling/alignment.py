@@ -200,9 +200,13 @@ def _shift(here: Places, there: Places, shape: tuple[int, ...]) -> SimilarityTra
     return None
 
 
-def celestial(header: fits.Header) -> WCS | None:
-    """Read the celestial WCS of a header; None if there is none, or the pipeline could not solve it (WCSERR)."""
-    if "WCSERR" in header and header_value(header, "WCSERR") != 0:
+def celestial(header: fits.Header, solved: bool = True) -> WCS | None:
+    """Read the celestial WCS of a header; None if there is none.
+
+    Unless ``solved`` is False, one that the pipeline could not solve (WCSERR) counts as none: it has the telescope's
+    nominal pointing.
+    """
+    if solved and "WCSERR" in header and header_value(header, "WCSERR") != 0:
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FITSFixedWarning)  # non-standard dates and units, which astropy corrects

@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from astropy.io import fits
@@ -42,30 +42,59 @@ def check_same_camera(exposures: Sequence[Exposure]) -> None:
             raise ValueError(f"{pair}: expected one filter, got {filters[0]!r} and {filter_!r}")
         if abs(frame.exptime - first.exptime) > MAX_EXPTIME_DIFFERENCE * first.exptime:
             raise ValueError(f"{pair}: expected like exposures, got {first.exptime:g} s and {frame.exptime:g} s")
-    check_distinct(exposures)
+    check_distinct([Fingerprint.of(exposure) for exposure in exposures])
 
 
-def check_distinct(exposures: Sequence[Exposure]) -> None:
+@dataclass(frozen=True, eq=False)
+class Fingerprint:
+    """Properties by which two copies of an exposure are recognised.
+
+    Attributes
+    ----------
+    name : str
+        Name for messages.
+    pixels : bytes
+        SHA-256 of the pixels.
+    started : str
+        Start of the exposure; empty if the header has no time.
+    exptime : float
+        Exposure time, seconds.
+    noise : ndarray (N,), float32
+        Sample of the differences of neighbouring pixels, in sigma.
+    """
+
+    name: str
+    pixels: bytes
+    started: str
+    exptime: float
+    noise: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, exposure: Exposure) -> "Fingerprint":
+        """Take the fingerprint of an exposure."""
+        frame = exposure.frame
+        pixels = hashlib.sha256(frame.image.tobytes()).digest()
+        return cls(frame.name, pixels, started(exposure.header), frame.exptime, _fine_structure(frame))
+
+
+def check_distinct(exposures: Sequence[Fingerprint]) -> None:
     """Raise ValueError for a frame that is given twice: the same pixels, the same noise, or the same start.
 
     Names are not compared: frames of two nights may have the same name, and a copy may have another.
     """
-    hashes = [hashlib.sha256(e.frame.image.tobytes()).digest() for e in exposures]
-    starts = [started(e.header) for e in exposures]
-    noises = [_fine_structure(e.frame) for e in exposures]
-    for later, exposure in enumerate(exposures):
-        for earlier in range(later):
-            pair = f"{exposures[earlier].frame.name} and {exposure.frame.name}"
-            start = starts[later]
+    for later, one in enumerate(exposures):
+        for other in exposures[:later]:
             why = ""
-            if hashes[earlier] == hashes[later]:
+            if one.pixels == other.pixels:
                 why = "their pixels are the same"
-            elif start and start == starts[earlier] and exposure.frame.exptime > _resolution(start):
-                why = f"both began at {start}"
-            elif _correlation(noises[earlier], noises[later]) > ONE_NOISE:
+            elif one.started and one.started == other.started and one.exptime > _resolution(one.started):
+                why = f"both began at {one.started}"
+            elif one.noise.size == other.noise.size and _correlation(other.noise, one.noise) > ONE_NOISE:
                 why = "their noise is the same"
             if why:
-                raise ValueError(f"{pair}: {why}: a frame is given twice, expected exposures that differ")
+                raise ValueError(
+                    f"{other.name} and {one.name}: {why}: a frame is given twice, expected exposures that differ"
+                )
 
 
 def started(header: fits.Header) -> str:

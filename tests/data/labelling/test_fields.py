@@ -1,0 +1,67 @@
+"""Exposures are measured and grouped by field before they are compared."""
+
+import pytest
+
+from cosmicgate.data.labelling.fields import from_json, group, survey, to_json
+from helpers.field_exposures import GAIN, READ_NOISE, write_field
+
+
+def surveys(paths, **more):
+    return [survey(path, {}, **more)[0] for path in paths]
+
+
+def members(fields):
+    return {one.name: len(one.exposures) for one in fields}
+
+
+@pytest.fixture(scope="module")
+def field(tmp_path_factory):
+    return write_field(tmp_path_factory.mktemp("a"), "a", 0)
+
+
+def test_an_exposure_is_measured(field):
+    one = surveys(field)[0]
+    assert one.shape == [96, 112]
+    assert one.sky == pytest.approx(300 / GAIN, rel=0.05)
+    assert one.noise == pytest.approx((300 + READ_NOISE**2) ** 0.5 / GAIN, rel=0.15)
+    assert one.noise == pytest.approx(one.expected_noise, rel=0.15)
+    assert 10 <= one.stars <= 14
+    assert one.fwhm == pytest.approx(2.355 * 1.7, rel=0.15)
+    assert one.pointing == pytest.approx([150.0, 2.0], abs=0.01)
+
+
+def test_fields_differ_in_pointing_filter_or_exposure_time(field, tmp_path):
+    others = {"b": {"pointing": (150.1, 2.0)}, "c": {"FILTER": "g"}, "d": {"EXPTIME": 30.0}}
+    paths = [path for name, more in others.items() for path in write_field(tmp_path, name, 0, OBJECT="a", **more)]
+    found = members(group(surveys([*field, *paths])))
+    assert found == {"a-r-60s": 3, "a-r-60s-2": 3, "a-g-60s": 3, "a-r-30s": 3}
+
+
+def test_a_dither_is_in_one_field(field, tmp_path):
+    dithered = write_field(tmp_path, "b", 0, pointing=(150.0 + 30 / 3600, 2.0))
+    assert members(group(surveys([*field, *dithered]))) == {"a-r-60s": 6}
+
+
+def test_without_a_wcs_the_telescopes_pointing_counts(tmp_path):
+    none = dict.fromkeys(
+        ("CTYPE1", "CTYPE2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CD1_1", "CD1_2", "CD2_1", "CD2_2")
+    )
+    near = write_field(tmp_path, "a", 0, RA="10:00:00", DEC="+02:00:00", **none)
+    far = write_field(tmp_path, "b", 1, RA=151.0, DEC=2.0, **none)
+    exposures = surveys([*near, *far])
+    assert exposures[0].pointing == pytest.approx([150.0, 2.0])
+    assert members(group(exposures)) == {"a-r-60s": 3, "b-r-60s": 3}
+
+
+def test_the_user_may_say_what_a_field_is(field, tmp_path):
+    other = write_field(tmp_path / "two", "b", 0, pointing=(10, 2), DITHER="x")
+    assert members(group(surveys([*field, *other], group=["FILTER", "EXPTIME"]))) == {"r-60.0": 6}
+    assert set(members(group(surveys([*field, *other], group=["folder"])))) == {field[0].parent.name, "two"}
+    with pytest.raises(ValueError, match="expected DITHER in the header, which --group names"):
+        surveys([*other, *field], group=["DITHER"])
+
+
+def test_fields_survive_json(field):
+    fields = group(surveys(field[:2]))
+    assert fields[0].reason
+    assert from_json(to_json(fields)) == fields
