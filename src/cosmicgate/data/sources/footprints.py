@@ -16,6 +16,7 @@ from cosmicgate.data.simulation.readout import dark, read_out
 from cosmicgate.data.sources.files import FRACTIONS, existing, identity
 from cosmicgate.data.sources.simulated import DARK_EXPTIMES, Provenance, chosen_ccd
 from cosmicgate.data.splits import SPLITS, Split, check_splits, split
+from cosmicgate.io.atomic import atomic_path
 from cosmicgate.io.fits.frames import Frame
 from cosmicgate.io.fits.hdus import opened
 
@@ -134,3 +135,16 @@ def stamps(path: Path, min_pixels: int, min_charge: float) -> dict[int, NDArray[
         if np.count_nonzero(stamp) >= min_pixels and stamp.sum() >= min_charge:
             large[hit] = stamp
     return large
+
+
+def write_stamps(stamps: Sequence[NDArray[np.float32]], path: Path) -> None:
+    """Write small images (h, w) of hits, electrons, as a table that :func:`stamps` reads, atomically."""
+    rows = [(hit, y, line) for hit, stamp in enumerate(stamps) for y, line in enumerate(stamp)]
+    columns = [
+        fits.Column("fp_id", "K", array=np.array([hit for hit, _, _ in rows], np.int64)),
+        fits.Column("x0", "J", array=np.zeros(len(rows), np.int32)),
+        fits.Column("y0", "J", array=np.array([y for _, y, _ in rows], np.int32)),
+        fits.Column("pixel_values", "PE()", array=np.array([*(line for _, _, line in rows), None], object)[:-1]),
+    ]
+    with atomic_path(path) as partial:
+        fits.BinTableHDU.from_columns(columns).writeto(partial)

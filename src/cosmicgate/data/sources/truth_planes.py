@@ -161,6 +161,16 @@ def subtract_darks(frame: Frame, darks: Sequence[Path], biases: Sequence[Path] =
         if not exptime > 0:
             raise ValueError(f"{darks[0]}: expected a dark of more than 0 s, which can be scaled")
         dark = bias + (dark - bias) * np.float32(frame.exptime / exptime)
+    return subtract_dark(frame, dark)
+
+
+def median_dark(paths: Sequence[Path], like: Frame) -> NDArray[np.float32]:
+    """Compute the median (H, W), ADU, of darks of the shape and exposure time of a frame."""
+    return _median(paths, like, like.exptime)[0]
+
+
+def subtract_dark(frame: Frame, dark: NDArray[np.float32]) -> Frame:
+    """Subtract a dark (H, W), ADU, from a frame; the saturation level falls by its median."""
     return replace(frame, image=frame.image - dark, saturation=frame.saturation - float(np.median(dark)))
 
 

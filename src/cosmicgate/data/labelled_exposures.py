@@ -1,0 +1,338 @@
+"""Labelled exposures of one camera as training data: as they are, and with further hits added to them."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytorch_lightning as pl
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch.utils.data import DataLoader
+
+from cosmicgate.data.background import KERNEL_3X3, background, dark_mask, dilate, subtracted_sky
+from cosmicgate.data.cache import Recipe, digest, save_labelled
+from cosmicgate.data.datamodule import Batch, TestSet
+from cosmicgate.data.lco.io import (
+    BRIGHTER,
+    ENDING,
+    HOT,
+    SIMULATED,
+    SOURCE,
+    STATIC,
+    Exposure,
+    MaskedSequence,
+    read_sequence,
+)
+from cosmicgate.data.patches import CropSampler, PatchDataset, PatchSampler, make_loader
+from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
+from cosmicgate.data.random_streams import random_stream
+from cosmicgate.data.simulation.ccd import CCD, DECAM
+from cosmicgate.data.simulation.cosmic_rays import cosmic_rays
+from cosmicgate.data.sources.files import existing, identity
+from cosmicgate.data.sources.footprints import scatter, stamps, write_stamps
+from cosmicgate.data.sources.injection import AddHits
+from cosmicgate.data.sources.raw_darks.repeats import compared
+from cosmicgate.data.sources.simulated import Provenance
+from cosmicgate.data.splits import SPLITS, Split, check_splits, split
+from cosmicgate.data.transforms import Transform
+from cosmicgate.io.atomic import remove_stale_temp_files
+from cosmicgate.io.fits.frames import Frame, read_frame
+from cosmicgate.io.fits.hdus import header_value, opened, stem
+from cosmicgate.io.messages import with_progress
+
+PEDESTAL = "PEDESTAL"  # card of a labelled exposure: level of the darks (ADU), which is no light
+SKY_REACH = 6  # pixels around a hit in which its sky is measured
+MIN_PIXELS = 2  # minimum number of pixels of a hit that is taken from an exposure or a dark
+DARK_FRACTIONS = {"train": 0.7, "validation": 0.15, "test": 0.15}  # of the hits in darks
+SIMULATED_HITS = {"train": 400, "validation": 100, "test": 100}  # mean numbers of simulated particles
+SIMULATED_SHAPE = (1024, 1024)  # pixels of the detector in which they are simulated
+PARTICLES = 1.8  # per square centimetre and minute, muons and Compton recoils of a thick detector
+
+Stamp = NDArray[np.float32]
+Kind = Literal["natural", "added"]
+
+
+@dataclass(eq=False)
+class LabelledExposures(pl.LightningDataModule):
+    """Exposures that :mod:`cosmicgate.data.labelling` has labelled, split by field or by exposure.
+
+    Each exposure is used as it is, and ``draws`` times with hits added at random positions: hits of other exposures of
+    the same split, hits of darks, and simulated ones. A hit is used in one split only. Pixels of stars and static
+    pixels are sky, unless they are brighter than in the other exposures; all others that IGNORE marks are ignored.
+
+    Attributes
+    ----------
+    root : str
+        Folder with the labels, ``labels/FIELD_masks.fits``; the frames and the tables of hits are kept beside them.
+    exposures : mapping of split to mapping
+        For each split: name of a field -> numbers of its exposures, counted from 0.
+    name : str
+        Name of the test set of the held-out exposures. That with added hits is called NAME_added_hits.
+    draws : int
+        Number of training frames with added hits made from each exposure.
+    density : float
+        Mean number of hits added per megapixel.
+    contamination : AddHits
+        Recipe that adds hits to a frame.
+    ring : bool
+        Whether the ring around a hit is positive in training. If False it is ignored: the network learns masks as thin
+        as the hits. Test frames always have a ring.
+    darks : sequence of str
+        Files of darks, whose hits are added.
+    header : mapping
+        Values that override the headers of the darks: gain, read_noise, saturation, exptime.
+    thickness, pixel_size : float, optional
+        Depth of the silicon that collects charge and side of a pixel, micrometres. If given, simulated hits are added.
+    windows, validation_windows : PatchSampler
+        Samplers of the training patches, and of the validation patches, which are the same in each epoch.
+    transforms, batch_size, num_workers, seed
+        As of :class:`~cosmicgate.data.datamodule.DecamData`.
+    """
+
+    root: str
+    exposures: Mapping[str, Mapping[str, Sequence[int]]]
+    name: str = "labelled_exposures"
+    draws: int = 2
+    density: float = 100.0
+    contamination: AddHits = field(default_factory=lambda: AddHits(n_sigma=2.5, ignore_sigma=0.3))
+    ring: bool = False
+    darks: Sequence[str] = ()
+    header: Mapping[str, float] = field(default_factory=dict)
+    thickness: float | None = None
+    pixel_size: float | None = None
+    windows: PatchSampler = field(default_factory=lambda: CropSampler(128, 640, 0.75))
+    validation_windows: PatchSampler = field(default_factory=lambda: CropSampler(128, 480, 0.5))
+    transforms: Sequence[Transform] = ()
+    batch_size: int = 16
+    num_workers: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        check_splits(self.exposures)
+        check_detector(self.thickness, self.pixel_size)
+
+    @cached_property
+    def provenance(self) -> Provenance:
+        """Data origin of the exposures: simulated if any header says so."""
+        simulated = False
+        for path in {self._file(one) for fields in self.exposures.values() for one in fields}:
+            with opened(path) as hdus:
+                simulated |= bool(hdus[0].header.get(SIMULATED, False))
+        return "simulated" if simulated else "real"
+
+    def prepare_data(self) -> None:
+        """Make the tables of hits and the frames that are missing on disk."""
+        remove_stale_temp_files(self._home / "frames", self._home / "hits")
+        missing: dict[str, list[tuple[Path, Split, int, int | None]]] = {}
+        for which in SPLITS:
+            for path, one, number, draw in self._frames(which):
+                if not path.is_dir():
+                    missing.setdefault(one, []).append((path, which, number, draw))
+        if not any(stamps(self._table(which), 1, 0) for which in SPLITS):
+            raise ValueError(
+                f"{self.name}: no hit was found in any exposure, so there is nothing to learn from: give longer "
+                "exposures, darks, or the thickness and pixel size of the detector"
+            )
+        for one in with_progress(list(missing), f"{self.name}: frames", "made", "field"):
+            sequence = read_sequence(self._file(one))
+            for path, which, number, draw in missing[one]:
+                several = len(self.exposures[which]) > 1
+                self._make(sequence, path, which, number, draw, one if several else f"{one}-{number}")
+
+    def _make(
+        self, sequence: MaskedSequence, path: Path, which: Split, number: int, draw: int | None, sky: str
+    ) -> None:
+        """Make a frame; ``sky`` names the sky that it shares with others."""
+        exposure = sequence.exposures[number]
+        frame, own = exposure.frame, truth_of(sequence.hits[number], sequence.ignore[number])
+        if draw is not None:
+            rng = random_stream(f"hits added to {path.name}", self.seed, draw)
+            frame, own = self._with_hits(exposure, own, which, rng)
+        if which != "test" and not self.ring:
+            own[own == RING] = IGNORED
+        facts = {"name": frame.name, "field": sky, "draw": draw, "dilated": which == "test" or self.ring}
+        save_labelled(frame, own, facts, path)
+
+    def _with_hits(
+        self, exposure: Exposure, own: NDArray[np.uint8], which: Split, rng: np.random.Generator
+    ) -> tuple[Frame, NDArray[np.uint8]]:
+        """Add hits to a frame, and their labels to its ``own`` truth (H, W)."""
+        frame, known = exposure.frame, stamps(self._table(which), 1, 0)
+        number = rng.poisson(self.density * frame.image.size / 1e6)
+        charge = scatter(list(rng.choice(sorted(known), max(number, 1))), known, frame.shape, rng)
+        pedestal = header_value(exposure.header, PEDESTAL)
+        sky = np.float32(subtracted_sky(frame) if pedestal is None else -float(pedestal))
+        light = replace(frame, image=frame.image + sky, saturation=frame.saturation + float(sky))
+        exposed, truth = self.contamination(light, charge, own == IGNORED)
+        kept = (own == CORE) | ((own == RING) & (truth == SKY))
+        image = np.where(charge > 0, exposed.image - sky, frame.image).astype(np.float32)
+        return replace(frame, image=image), np.where(kept, own, truth).astype(np.uint8)
+
+    def _frames(self, which: Split, kinds: Sequence[Kind] = ("natural", "added")) -> Iterator[Any]:
+        """Yield folder, field, number of the exposure and draw (None: as it is) of the frames of a split."""
+        added = "added" in kinds and bool(stamps(self._table(which), 1, 0))
+        draws: list[int | None] = [None] if "natural" in kinds else []
+        draws += list(range(self.draws if which == "train" else 1)) if added else []
+        for one, numbers in self.exposures.get(which, {}).items():
+            facts = identity(self._file(one))
+            for number in numbers:
+                for draw in draws:
+                    how: list[Any] = ["labelled exposure", *facts, number, which == "test" or self.ring]
+                    if draw is not None:
+                        recipe = [self.density, asdict(self.contamination), self.seed, self._table(which).name]
+                        how += [draw, *recipe]
+                    path = self._home / "frames" / f"{one}-{number}-{digest(how)}"
+                    yield path, one, number, draw
+
+    def _table(self, which: Split) -> Path:
+        """Return the table of the hits of a split; make it first if it is missing."""
+        fields = self.exposures.get(which, {})
+        files = [(identity(self._file(one)), list(numbers)) for one, numbers in fields.items()]
+        darks = [identity(existing(path)) for path in self.darks]
+        how = ["hits", which, files, darks, dict(self.header), self.thickness, self.pixel_size, self.seed]
+        path = self._home / "hits" / f"{which}-{digest(how)}.fits"
+        if not path.is_file():
+            write_stamps([*self._labelled_hits(which), *self._dark_hits(which), *self._simulated_hits(which)], path)
+        return path
+
+    def _labelled_hits(self, which: Split) -> Iterator[Stamp]:
+        for one, numbers in self.exposures.get(which, {}).items():
+            sequence = read_sequence(self._file(one))
+            for number in numbers:
+                hits, free = sequence.hits[number], sequence.ignore[number] == 0
+                yield from cut_stamps(sequence.exposures[number].frame, hits, free)
+
+    def _dark_hits(self, which: Split) -> Iterator[Stamp]:
+        if len(self._all_dark_hits) >= len(SPLITS):
+            yield from split(self._all_dark_hits, DARK_FRACTIONS, random_stream("hits of darks", self.seed))[which]
+
+    @cached_property
+    def _all_dark_hits(self) -> list[Stamp]:
+        if not self.darks:
+            return []
+        known: dict[str, Any] = dict(self.header)
+        paths = [existing(path) for path in self.darks]
+        recipes = [Recipe(stem(p), ["dark", *identity(p), known], partial(read_frame, p, **known)) for p in paths]
+        darks = (recipe.make() for recipe in compared(recipes, self.name))
+        return [stamp for dark in darks for stamp in cut_stamps(dark, dark_mask(dark), ~dark.bad)]
+
+    def _simulated_hits(self, which: Split) -> Iterator[Stamp]:
+        if self.thickness is None or self.pixel_size is None:
+            return
+        ccd = detector(self.thickness, self.pixel_size)
+        minutes = SIMULATED_HITS[which] / (PARTICLES * ccd.area)
+        charge = cosmic_rays(ccd, 60 * minutes, random_stream("simulated hits", self.seed, SPLITS.index(which)))
+        labels, _ = ndimage.label(charge > 0, KERNEL_3X3)
+        for number, box in enumerate(ndimage.find_objects(labels), 1):
+            yield np.where(labels[box] == number, charge[box], 0).astype(np.float32)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the training and validation frames."""
+        if stage not in (None, "fit", "validate"):
+            return
+        self.train = PatchDataset(self.split("train"), self.windows, self.transforms, self.seed)
+        self.validation = PatchDataset(self.split("validation"), self.validation_windows, (), self.seed)
+
+    def split(self, which: Split, kind: Kind | None = None) -> list[Path]:
+        """List the folders of a split's frames: those of one kind, or all of them."""
+        folders = [path for path, *_ in self._frames(which, (kind,) if kind else ("natural", "added"))]
+        if not folders and kind is None:
+            raise ValueError(f"{self.name}: no exposure in the {which!r} split")
+        return folders
+
+    def folders(self) -> list[Path]:
+        """List the folders of the frames of all splits."""
+        return [folder for which in SPLITS for folder in self.split(which)]
+
+    def test_sets(self) -> list[TestSet]:
+        """List the test sets: the held-out exposures as they are, and with added hits."""
+        natural, added = (tuple(self.split("test", kind)) for kind in ("natural", "added"))
+        semireal: Provenance = "semi-real" if self.provenance == "real" else "simulated"
+        sets = [TestSet(self.name, self.provenance, natural), TestSet(f"{self.name}_added_hits", semireal, added)]
+        return [one for one in sets if one.folders]
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Load the training patches in an order that depends on (seed, epoch) alone."""
+        return make_loader(self.train, self.batch_size, self.num_workers, self.trainer, self.seed)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Load the validation patches in a fixed order."""
+        return make_loader(self.validation, self.batch_size, self.num_workers, self.trainer)
+
+    @property
+    def _home(self) -> Path:
+        return Path(self.root).expanduser()
+
+    def _file(self, one: str) -> Path:
+        return self._home / "labels" / f"{one}{ENDING}"
+
+
+def truth_of(hits: NDArray[np.bool_], ignore: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Convert hits and the bits of IGNORE (H, W) to pixel labels with a ring around each hit.
+
+    Sources that are no brighter than in the other exposures, and pixels that are bright in all of them, are sky. Pixels
+    that may be hits are ignored with a ring, as masks are dilated before they are scored.
+    """
+    static = (ignore & STATIC) > 0
+    left = ignore & ~np.uint8(SOURCE | STATIC)
+    left = np.where(static, left & ~np.uint8(HOT), left)
+    doubtful = dilate((left & (HOT | BRIGHTER)) > 0)
+    truth = np.select([left > 0, hits, dilate(hits), doubtful], [IGNORED, CORE, RING, IGNORED], SKY)
+    return truth.astype(np.uint8)
+
+
+def cut_stamps(frame: Frame, hits: NDArray[np.bool_], free: NDArray[np.bool_]) -> Iterator[Stamp]:
+    """Cut the hits of a frame out, as images (h, w) of their charge, electrons.
+
+    Parameters
+    ----------
+    frame : Frame
+        A frame that is read out.
+    hits, free : ndarray (H, W), bool
+        Pixels of the hits, and pixels in which the sky may be measured. Around the hits, only charge above one sigma
+        counts.
+    """
+    labels, _ = ndimage.label(hits, KERNEL_3X3)
+    sigma = background(frame)[1]
+    grown = dilate(hits)
+    for number, box in enumerate(ndimage.find_objects(labels), 1):
+        if np.count_nonzero(labels[box] == number) < MIN_PIXELS:
+            continue
+        wide = tuple(slice(max(side.start - SKY_REACH, 0), side.stop + SKY_REACH) for side in box)
+        around = free[wide] & ~grown[wide]
+        if not around.any():
+            continue
+        own = labels[wide] == number
+        excess = frame.image[wide] - np.median(frame.image[wide][around])
+        ring = dilate(own) & ~hits[wide] & (excess > sigma)
+        charge = np.where(own | ring, np.maximum(excess, 0) * frame.gain, 0).astype(np.float32)
+        rows, columns = (np.flatnonzero((charge > 0).any(axis=axis)) for axis in (1, 0))
+        if rows.size:
+            yield charge[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def check_detector(thickness: float | None, pixel_size: float | None) -> None:
+    """Raise ValueError unless thickness and pixel size, micrometres, are both plausible or both None."""
+    if (thickness is None) != (pixel_size is None):
+        raise ValueError(f"thickness={thickness}, pixel_size={pixel_size}: expected both, in micrometres, or neither")
+    for name, value, most in (("thickness", thickness, 2000.0), ("pixel_size", pixel_size, 100.0)):
+        if value is not None and not 1 <= value <= most:
+            raise ValueError(f"{name}={value:g}: expected 1 to {most:g} micrometres")
+
+
+def detector(thickness: float, pixel_size: float) -> CCD:
+    """Describe a detector by its thickness and pixel size, micrometres; its diffusion is scaled from that of DECam."""
+    scale = math.sqrt(thickness / DECAM.thickness)
+    return replace(
+        DECAM,
+        shape=SIMULATED_SHAPE,
+        pixel=pixel_size,
+        thickness=thickness,
+        diffusion_min=scale * DECAM.diffusion_min,
+        diffusion_max=scale * DECAM.diffusion_max,
+    )
