@@ -146,6 +146,6 @@ def _read(note: Path) -> dict[str, Any] | None:
 def _sentence(run: Path, holder: dict[str, Any]) -> str:
     who = f"{holder.get('command')}, process {holder['pid']} of {holder.get('user')} on {holder.get('host')}"
     return (
-        f"hydra.run.dir: {run} is in use by {who}, since {holder.get('since')}: choose another folder, wait for it, or "
+        f"{run} is in use by {who}, since {holder.get('since')}: choose another folder, wait for it, or "
         f"stop it; if it is gone, remove {run / NOTE}"
     )

@@ -44,12 +44,13 @@ def in_run_folder() -> Iterator[None]:
     user's input are reported in one sentence.
     """
     silence_lightning()
-    with report_user_errors(), _stoppable(), alone(Path(HydraConfig.get().runtime.output_dir)):
+    with report_user_errors(), stoppable(command_to_go_on), alone(Path(HydraConfig.get().runtime.output_dir)):
         yield
 
 
 @contextmanager
-def _stoppable() -> Iterator[None]:
+def stoppable(command: Callable[[], str]) -> Iterator[None]:
+    """On SIGTERM or Ctrl-C print the command that resumes, as ``command`` formats it, and exit with 143 or 130."""
     received: list[int] = []
     process = os.getpid()
 
@@ -71,7 +72,7 @@ def _stoppable() -> Iterator[None]:
                 raise ConfigError(reason) from error
             raise
         if is_first_process():
-            sys.stderr.write(f"stopped; go on with: {command_to_go_on()}\n")
+            sys.stderr.write(f"stopped; go on with: {command()}\n")
         raise SystemExit(128 + number) from error
     finally:
         if main_thread:

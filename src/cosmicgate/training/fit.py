@@ -1,0 +1,41 @@
+"""Train a network as its configuration says, or resume its training."""
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from cosmicgate.config import build, modules_named
+from cosmicgate.data.datamodule import training_data
+from cosmicgate.training.callbacks import ExactResume, SaveConfigInCheckpoint
+from cosmicgate.training.distributed import prepare_run
+from cosmicgate.training.loggers import log_run_metadata, with_csv_logger
+from cosmicgate.training.progress import EpochLines
+from cosmicgate.training.sweeps import LAST
+from cosmicgate.training.warm_start import load_initial_weights
+
+
+def fit(cfg: Any, config: dict[str, Any], run: Path) -> tuple[pl.Trainer, pl.LightningDataModule]:
+    """Prepare the data and train, from ``checkpoints/last.ckpt`` on if the run folder has one.
+
+    Parameters
+    ----------
+    cfg : DictConfig
+        Validated configuration, with the keys of :class:`~cosmicgate.config.Train`.
+    config : dict
+        The same as plain values. The training data and the initial weights are added to it.
+    run : Path
+        Run folder, whose ``checkpoints/best.ckpt`` has the best weights afterwards.
+    """
+    trust, last = modules_named(config["model"]), run / LAST
+    pl.seed_everything(cfg.seed, verbose=False)
+    data, module = training_data(cfg.data, cfg.model.get("scaling", "none")), build(cfg.module)
+    going_on = last if cfg.resume and last.is_file() else None
+    config["trained_on"] = f"{getattr(data, 'name', cfg.data.name)}, {data.provenance}"  # type: ignore[attr-defined]
+    config["started_from"] = load_initial_weights(module.network, cfg.start, going_on, trust)
+    callbacks = [*build(cfg.callbacks).values(), SaveConfigInCheckpoint(config), ExactResume(), EpochLines()]
+    trainer: pl.Trainer = build(cfg.trainer, callbacks=callbacks, logger=with_csv_logger(build(cfg.logger), run))
+    prepare_run(trainer, run, cfg.seed, data, config)
+    log_run_metadata(trainer.loggers, config)
+    trainer.fit(module, datamodule=data, ckpt_path=going_on, weights_only=True)
+    return trainer, data
