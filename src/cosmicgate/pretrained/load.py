@@ -9,7 +9,7 @@ from torch import Tensor
 from cosmicgate import __version__
 from cosmicgate.extras import extra
 from cosmicgate.models import UNet
-from cosmicgate.pretrained.card import ModelCard, find, names
+from cosmicgate.pretrained.card import WEIGHTS, ModelCard, find, names
 from cosmicgate.pretrained.registry import load_pretrained
 
 
@@ -19,8 +19,8 @@ def load_network(model: str | Path, trust: Sequence[str] = ()) -> tuple[UNet, Mo
     Parameters
     ----------
     model : str or Path
-        One of :func:`cosmicgate.pretrained.card.names`, a run folder of ``train.py``, a checkpoint, or a file of
-        weights with its card beside it.
+        One of :func:`cosmicgate.pretrained.card.names`, a run folder of ``train.py``, a checkpoint, a file of weights
+        with its card beside it, or a folder with one such file.
     trust : sequence of str
         Modules whose networks a checkpoint may contain, in addition to this package.
 
@@ -40,11 +40,16 @@ def load_network(model: str | Path, trust: Sequence[str] = ()) -> tuple[UNet, Mo
 
 
 def model_file(model: str | Path) -> Path:
-    """Return the path of a model: a checkpoint, which need not exist, or a file of weights."""
+    """Return the path of a model: a checkpoint, which need not exist, or a file of weights.
+
+    A folder stands for the file of weights in it (``cosmicgate adapt`` writes such folders), else for a run of
+    ``train.py``.
+    """
     path = Path(model).expanduser()
     if path.is_dir() and str(model) not in names():  # a folder with a pretrained network's name is given as ./NAME
-        path = path / "checkpoints" / "best.ckpt"
-    return path if path.suffix == ".ckpt" else find(model)
+        weights = sorted(path.glob(f"*{WEIGHTS}"))
+        path = weights[0] if len(weights) == 1 else path / "checkpoints" / "best.ckpt"
+    return path if path.suffix == ".ckpt" else find(path)
 
 
 def from_checkpoint(path: Path, trust: Sequence[str] = ()) -> tuple[UNet, ModelCard]:
