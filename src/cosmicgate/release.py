@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects, label
 from scipy.stats import beta
-from tqdm import tqdm
+from torch import nn
 
 from cosmicgate.config import build
 from cosmicgate.data.cache import digest, load_labelled
@@ -34,6 +34,7 @@ from cosmicgate.inference.background_grid import scale_of
 from cosmicgate.inference.cascade import NO_HIT_LOGIT, Cascade, coarse_logits, max_logit_per_cell
 from cosmicgate.inference.predictor import Predictor
 from cosmicgate.inference.preprocessing import interpolate_bad_pixels
+from cosmicgate.io.messages import with_progress
 from cosmicgate.models.unet import UNet
 from cosmicgate.pretrained.card import COARSE, FOLDER, TUNED, ModelCard, names, save_model, serialize
 from cosmicgate.pretrained.checkpoint import checkpoint_file, data_config
@@ -48,7 +49,7 @@ MAX_HALO = 16  # largest context in pixels around a cell that is passed to a net
 MAX_FEATURE_FRAMES = 200  # training frames whose domain features are measured, sampled evenly (fewer than 2x this)
 
 
-def calibration(network: UNet, frames: Sequence[Path]) -> list[list[float]]:
+def calibration(network: nn.Module, frames: Sequence[Path]) -> list[list[float]]:
     """Compute pairs of false-positive rate (among the sky pixels of labelled frames) and threshold (a probability).
 
     Where pixels share a logit, the threshold lies above it, so that the rate is not exceeded. A rate is left out if no
@@ -78,7 +79,7 @@ def ranges(frames: Sequence[Path], scaling: str) -> dict[str, list[float]]:
     """
     step = max(-(-len(frames) // MAX_FEATURE_FRAMES), 1)
     found = []
-    for folder in tqdm(frames[::step], desc="domain features", unit="frame"):
+    for folder in with_progress(frames[::step], "domain features", "measured"):
         labelled = load_labelled(folder)
         found.append(domain_features(*interpolate_bad_pixels(np.asarray(labelled.image), np.asarray(labelled.bad))))
     table = {name: np.array([one[name] for one in found]) for name in FEATURES}
@@ -108,6 +109,8 @@ def tuned_cascade(network: UNet, card: ModelCard, coarse: UNet, frames: Sequence
         cells = max_logit_per_cell(replace(cascade, margin=0), coarse_logits(cascade, values, scale)).numpy()
         rows, columns = np.nonzero((truth == CORE) & (logits >= threshold))
         found.append(cells[rows // cascade.cell, columns // cascade.cell])
+    if not any(values.size for values in found):
+        raise ValueError(f"{card.name}: it finds no hit in {len(frames)} frame(s), so its cascade cannot be tuned")
     return replace(cascade, threshold=float(np.quantile(np.concatenate(found), MAX_LOST_FRACTION)))
 
 
@@ -138,17 +141,17 @@ def cascade_losses(network: UNet, card: ModelCard, cascade: Cascade, frames: Seq
 
 
 def predict_frames(
-    network: UNet, frames: Sequence[Path], purpose: str
+    network: nn.Module, frames: Sequence[Path], purpose: str
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32], NDArray[np.uint8]]]:
     """Yield prepared image, bad pixels, logits and truth, each (H, W), of labelled frames."""
     predictor = Predictor(network)
-    for folder in tqdm(frames, desc=purpose, unit="frame"):
+    for folder in with_progress(frames, purpose, "searched"):
         labelled = load_labelled(folder)
         image, bad = predictor.prepare(np.asarray(labelled.image), np.asarray(labelled.bad))
         yield image, bad, predictor.prepared_logits(image.copy(), bad).numpy(), np.asarray(labelled.truth)
 
 
-def scores(results: Sequence[Path], network: UNet, own: Path | None = None) -> list[dict[str, Any]]:
+def scores(results: Sequence[Path], network: nn.Module, own: Path | None = None) -> list[dict[str, Any]]:
     """Extract the scores of a network from results files, for its model card.
 
     Rows are matched by the hash of the weights, because earlier networks had the same title. Rows in the results of its
