@@ -31,7 +31,7 @@ PICTURES = {  # figures that a run drew itself: kind -> what they show
 VALIDATION = "Validation loss, and TPR at a false-positive rate of 0.01 %, by epoch of each training."
 
 
-def write_page(runs: Sequence[Run], path: Path) -> None:
+def write_page(runs: Sequence[Run], path: Path, notes: Sequence[str] = ()) -> None:
     """Write the page of these runs; links to their files are relative to the folder of the page.
 
     Parameters
@@ -40,6 +40,8 @@ def write_page(runs: Sequence[Run], path: Path) -> None:
         Runs, in the order in which they are shown.
     path : Path
         HTML file to write or replace.
+    notes : sequence of str
+        Lines shown above the results.
     """
     home = path.resolve().parent
     environment = Environment(
@@ -60,6 +62,7 @@ def write_page(runs: Sequence[Run], path: Path) -> None:
             chapters=chapters,
             runs=[(run, _facts(run)) for run in runs],
             pictures=PICTURES,
+            notes=notes,
             version=cosmicgate.__version__,
             written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         )
