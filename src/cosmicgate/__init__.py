@@ -4,9 +4,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"
-__all__ = ["CosmicRayMasker", "clean", "cosmicray_unet", "detect_cosmics", "load"]
+__all__ = ["CosmicRayMasker", "adapt", "clean", "cosmicray_unet", "detect_cosmics", "load"]
 MODULES = {
     "CosmicRayMasker": "masking.masker",
+    "adapt": "adaptation",
     "clean": "masking.inpainting",
     "cosmicray_unet": "masking.drop_in",
     "detect_cosmics": "masking.drop_in",
@@ -14,6 +15,7 @@ MODULES = {
 }
 
 if TYPE_CHECKING:
+    from cosmicgate.adaptation import adapt
     from cosmicgate.masking.drop_in import cosmicray_unet, detect_cosmics
     from cosmicgate.masking.inpainting import clean
     from cosmicgate.masking.load import load

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, is_dataclass
 from fnmatch import fnmatch
+from pathlib import Path
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 import torch
@@ -304,6 +305,37 @@ def validate(cfg: DictConfig, schema: type[Train] | type[Evaluate]) -> DictConfi
     for key, value in values.items():
         check_node(value, key)
     return cast(DictConfig, merged)
+
+
+def packaged_config(file: Path, values: Mapping[str, Any], settings: Sequence[str] = ()) -> tuple[DictConfig, Any]:
+    """Read a configuration of a training that comes with the package, and validate it.
+
+    Parameters
+    ----------
+    file : Path
+        YAML file with the keys of :class:`Train`.
+    values : mapping
+        Nested values that are set in it.
+    settings : sequence of str
+        Further values as they are typed, such as ``trainer.max_epochs=20``.
+
+    Returns
+    -------
+    DictConfig
+        The configuration, for :func:`build`.
+    dict
+        The same as plain values.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown, missing or of a wrong type.
+    """
+    if wrong := [one for one in settings if "=" not in one.strip("=")]:
+        raise ConfigError(f"{wrong[0]}: expected KEY=VALUE, as in trainer.max_epochs=20")
+    cfg = OmegaConf.merge(OmegaConf.load(file), OmegaConf.create(dict(values)), OmegaConf.from_dotlist(list(settings)))
+    cfg = validate(cast(DictConfig, cfg), Train)
+    return cfg, OmegaConf.to_container(cfg, resolve=True)
 
 
 def name_here(key: str) -> str:

@@ -35,7 +35,8 @@ MODULES = {  # package -> names of its modules, if they differ
 NEEDS = {
     **dict.fromkeys(("config.py", "pretrained/checkpoint.py", "metrics", "evaluation", "training"), "train"),
     **dict.fromkeys(("data", "detectors/classical.py", "io/messages.py", "report", "release.py"), "train"),
-    **{"data/simulation": "simulate", "data/labelling": "label", "report/figures/stretch.py": ""},
+    **{"data/simulation": "simulate", "data/labelling": "label", "adaptation": "label"},
+    **{"report/figures/stretch.py": ""},
     **dict.fromkeys(("report/dashboard.py", "report/wandb_login.py", "report/wandb_charts.py"), "all"),
     **dict.fromkeys(("data/background.py", "data/pixel_labels.py"), ""),
 }
@@ -103,6 +104,7 @@ def test_importing_a_module_needs_only_the_packages_of_its_extra(path):
         "import cosmicgate; cosmicgate.load(check=False)",
         "import cosmicgate; cosmicgate.detect_cosmics; cosmicgate.cosmicray_unet",
         "from cosmicgate.cli import app; app(['mask', '--help'], standalone_mode=False)",
+        "from cosmicgate.cli import app; app(['adapt', '--help'], standalone_mode=False)",
         "from cosmicgate.cli import app; app(['mask', '{frame}'], standalone_mode=False)",
         "from cosmicgate.cli import app; app(['models'], standalone_mode=False)",
         "from cosmicgate.cli import app; app(['info', '{frame}'], standalone_mode=False)",

@@ -26,6 +26,7 @@ PAGES = sorted(
 # Pages whose Python blocks are run by other tests, with the data that they need.
 RUN_BY_OTHER_TESTS = {
     "README.md": "pretrained/test_pretrained_networks.py",
+    "docs/adapt.md": "cli/test_adapt.py",
     "docs/masking.md": "cli/test_mask.py",
     "docs/pipelines.md": "masking/test_drop_in.py",
 }

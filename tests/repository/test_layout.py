@@ -13,7 +13,7 @@ from helpers.repository import ROOT
 PACKAGE_ORDER = (
     *("extras", "io", "config", "provenance", "data", "models", "inference", "pretrained", "detectors", "metrics"),
     *("evaluation", "report", "training"),  # training uses the figures of the report
-    *("masking", "release", "cli", "__main__"),
+    *("masking", "release", "adaptation", "cli", "__main__"),
 )
 # Order of the modules inside some packages.
 MODULE_ORDER = {
@@ -49,7 +49,8 @@ MODULE_ORDER = {
         *("existing_output", "file_job", "read_images", "provenance_cards", "fits_writer", "temporary_folder"),
         *("pipeline", "batch", "ray_backend"),
     ),
-    "cli": ("inputs", "progress", "mask", "info", "show", "models", "export"),
+    "adaptation": ("plan", "labels", "training", "card", "run"),
+    "cli": ("inputs", "progress", "mask", "adapt", "info", "show", "models", "export"),
 }
 PACKAGE = ROOT / "src" / "cosmicgate"
 

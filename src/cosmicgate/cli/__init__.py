@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from cosmicgate import __version__
+from cosmicgate.cli.adapt import adapt
 from cosmicgate.cli.export import export
 from cosmicgate.cli.info import info
 from cosmicgate.cli.mask import mask
@@ -19,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (mask, models, info, show, export):
+for command in (mask, adapt, models, info, show, export):
     app.command()(command)
 
 

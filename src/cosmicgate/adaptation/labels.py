@@ -1,0 +1,149 @@
+"""Label the exposures of a plan by comparison, and deal them to training, validation and test."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from cosmicgate.adaptation.plan import Plan
+from cosmicgate.data.background import KERNEL_3X3
+from cosmicgate.data.labelled_exposures import PEDESTAL
+from cosmicgate.data.labelling.fields import Field
+from cosmicgate.data.labelling.multi_exposure import Comparison, read_exposure
+from cosmicgate.data.labelling.same_camera import with_names
+from cosmicgate.data.lco.io import ENDING, Exposure, MaskedSequence, write_sequence
+from cosmicgate.data.random_streams import random_stream
+from cosmicgate.data.sources.truth_planes import median_dark, subtract_dark
+from cosmicgate.data.splits import SPLITS, Split, split
+from cosmicgate.io.atomic import write_json
+from cosmicgate.io.messages import with_progress
+
+FRACTIONS = {"train": 0.6, "validation": 0.15, "test": 0.25}  # of the fields, or of the exposures of few fields
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labelled exposures and their splits.
+
+    Attributes
+    ----------
+    records : mapping of str to mapping
+        For each field: ``exposures`` (name, hits, pixels, ignored), ``notes`` of the comparison, or ``failed``, the
+        reason why it could not be compared.
+    exposures : mapping of split to mapping
+        For each split: name of a field -> numbers of its exposures.
+    """
+
+    records: Mapping[str, Any]
+    exposures: Mapping[Split, Mapping[str, list[int]]]
+
+    @property
+    def lines(self) -> list[str]:
+        """Hits found, what is left out, and the exposures of each split, a line each."""
+        known = {name: one for name, one in self.records.items() if "failed" not in one}
+        lines = []
+        for name, one in known.items():
+            hits = ", ".join(str(each["hits"]) for each in one["exposures"])
+            ignored = float(np.mean([each["ignored"] for each in one["exposures"]]))
+            lines += [
+                f"labelled {name}: {hits} hits, {ignored:.1%} of the pixels are sources, edges or not known",
+                *(f"  {note}" for note in one["notes"]),
+            ]
+        lines += [f"left out: {name}: {one['failed']}" for name, one in self.records.items() if "failed" in one]
+        shared = set(self.exposures["train"]) & set(self.exposures["test"])
+        for which in SPLITS[1:]:
+            names = [
+                known[one]["exposures"][number]["name"]
+                for one, numbers in self.exposures[which].items()
+                for number in numbers
+            ]
+            lines.append(f"held out for {which}: {len(names)} exposure(s): {', '.join(names)}")
+        if shared:
+            lines.append("note: few fields: other exposures of the held-out fields are trained on, with the same stars")
+        return lines
+
+
+def label(plan: Plan, folder: Path) -> Labels:
+    """Label the exposures of each field that is not labelled yet, and deal them to the splits.
+
+    Raises
+    ------
+    ValueError
+        If no field can be compared; the message says why.
+    """
+    records = {}
+    for one in with_progress(plan.usable, "labels", "labelled", "field"):
+        file = folder / f"{one.name}.json"  # written last: marks a labelled field
+        if not file.is_file():
+            write_json(file, _compared(plan, one, folder / f"{one.name}{ENDING}"))
+        records[one.name] = json.loads(file.read_text())
+    known = {name: len(one["exposures"]) for name, one in records.items() if "failed" not in one}
+    if not known:
+        reasons = "; ".join(f"{name}: {one['failed']}" for name, one in records.items())
+        raise ValueError(f"no field could be compared: {reasons}")
+    return Labels(records, deal(known, plan.request.seed))
+
+
+def _compared(plan: Plan, one: Field, file: Path) -> dict[str, Any]:
+    """Compare the exposures of a field, write their labels, and describe them."""
+    known: dict[str, Any] = dict(plan.request.known)
+    exposures = with_names([read_exposure(Path(each.path), **known) for each in one.exposures])
+    darks = plan.matching_darks(exposures[0].frame.exptime)
+    dark = median_dark(darks, exposures[0].frame) if darks else np.float32(0)
+    without = [replace(e, frame=subtract_dark(e.frame, np.asarray(dark))) for e in exposures]
+    try:
+        found = Comparison(align=plan.request.align)(without)
+    except ValueError as error:
+        return {"failed": str(error)}
+    level = float(np.median(dark)) if darks else None
+    labelled = replace(found, exposures=tuple(_as_taken(exposure, level) for exposure in exposures))
+    write_sequence(labelled, file, {"ORIGIN": ("CosmicGate", "labels by comparison")})
+    return {"exposures": _counts(labelled), "notes": list(found.notes)}
+
+
+def _as_taken(exposure: Exposure, pedestal: float | None) -> Exposure:
+    """Mark the bad pixels of an exposure by NaN, and note the level of its darks in its header."""
+    header, frame = exposure.header.copy(), exposure.frame
+    if pedestal is not None:
+        header[PEDESTAL] = (pedestal, "level of the darks, ADU")
+    return Exposure(replace(frame, image=np.where(frame.bad, np.float32(np.nan), frame.image)), header)
+
+
+def _counts(labelled: MaskedSequence) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": exposure.frame.name,
+            "hits": int(ndimage.label(hits, KERNEL_3X3)[1]),
+            "pixels": int(hits.sum()),
+            "ignored": float(np.mean(ignore > 0)),
+        }
+        for exposure, hits, ignore in zip(labelled.exposures, labelled.hits, labelled.ignore, strict=True)
+    ]
+
+
+def deal(fields: Mapping[str, int], seed: int) -> dict[Split, dict[str, list[int]]]:
+    """Deal fields to the splits; where there are fewer than three, their exposures.
+
+    Parameters
+    ----------
+    fields : mapping of str to int
+        Number of exposures of each field.
+    seed : int
+        Seed of the choice.
+    """
+    rng = random_stream("splits of exposures", seed)
+    every = [[(name, number) for number in range(count)] for name, count in fields.items()]
+    groups = every if len(every) >= len(SPLITS) else [[item] for members in every for item in members]
+    dealt: dict[Split, dict[str, list[int]]] = {}
+    for which, chosen in split(groups, FRACTIONS, rng).items():
+        dealt[which] = {}
+        for name, number in sorted(item for members in chosen for item in members):
+            dealt[which].setdefault(name, []).append(number)
+    return dealt

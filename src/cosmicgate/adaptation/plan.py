@@ -1,0 +1,234 @@
+"""Plan an adaptation: what the given exposures are, which of them can be compared, and what is missing."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from cosmicgate.data.labelled_exposures import check_detector
+from cosmicgate.data.labelling.alignment import How
+from cosmicgate.data.labelling.fields import NOISE_RATIO, Field, Survey, from_json, group, survey, to_json
+from cosmicgate.data.labelling.same_camera import Fingerprint, check_distinct
+from cosmicgate.data.sources.files import identity
+from cosmicgate.io.atomic import write_json
+from cosmicgate.io.fits.frames import read_frame
+from cosmicgate.io.fits.instruments import KEYWORDS
+from cosmicgate.io.messages import with_progress
+from cosmicgate.masking.output_paths import inputs_of
+from cosmicgate.pretrained.card import names
+
+PLAN = "plan.json"
+SAME_EXPTIME = 0.01  # maximum relative difference of the exposure times of a dark and an exposure it is subtracted from
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks for; the same request in the same folder resumes.
+
+    Attributes
+    ----------
+    frames, darks : sequence of str
+        Exposures and darks, FITS files or folders of them; absolute paths.
+    start : str
+        Network to start from.
+    group : sequence of str
+        Header keywords, or "folder", whose values name the field of an exposure; empty: fields are found.
+    known : mapping
+        Values that override the headers: gain, read_noise, saturation, exptime.
+    thickness, pixel_size : float, optional
+        Of the detector, micrometres; if given, simulated hits are added as well.
+    align : {"auto", "wcs", "stars"}
+        Method of alignment, as in :class:`~cosmicgate.data.labelling.alignment.Alignment`.
+    seed : int
+        Seed of all random draws.
+    settings : sequence of str
+        Values of ``training.yaml``, as KEY=VALUE.
+    """
+
+    frames: Sequence[str]
+    darks: Sequence[str] = ()
+    start: str = "general"
+    group: Sequence[str] = ()
+    known: Mapping[str, float] = field(default_factory=dict)
+    thickness: float | None = None
+    pixel_size: float | None = None
+    align: How = "auto"
+    seed: int = 0
+    settings: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if wrong := sorted(set(self.known) - set(KEYWORDS)):
+            raise TypeError(f"unexpected argument {wrong[0]!r}: expected some of {', '.join(KEYWORDS)}")
+        if self.align not in get_args(How):
+            raise ValueError(f"align={self.align!r}: expected one of {', '.join(get_args(How))}")
+        check_detector(self.thickness, self.pixel_size)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Fields that were found, those that cannot be compared included, and the darks."""
+
+    request: Request
+    fields: list[Field]
+    darks: list[dict[str, Any]]  # path, identity, shape, exptime, level (counts)
+
+    @property
+    def usable(self) -> list[Field]:
+        """Fields whose exposures can be compared."""
+        return [one for one in self.fields if not one.reason]
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """What was found, what is left out and what is missing, a line each."""
+        exposures = [one for each in self.fields for one in each.exposures]
+        found = f"{len(exposures)} exposures of {len(self.fields)} field(s)"
+        times = [dark["exptime"] for dark in self.darks]
+        darks = f", {len(times)} dark(s) of {_range(times)} s" if times else ""
+        lines = [f"found {found}{darks}", *(f"  {one}" for one in self.usable)]
+        values = {"gain": "electrons per count", "read_noise": "electrons", "saturation": "counts"}
+        lines += [
+            f"{key.replace('_', ' ')}: {_range([getattr(one, key) for one in exposures])} {unit}, "
+            f"{'as given' if key in self.request.known else 'by the headers'}"
+            for key, unit in values.items()
+        ]
+        lines += [f"left out: {one.name}: {one.reason}" for one in self.fields if one.reason]
+        return lines + self._missing(exposures)
+
+    def _missing(self, exposures: Sequence[Survey]) -> list[str]:
+        """List what would make the labels or the training frames better."""
+        lines = []
+        ratio = float(np.median([one.noise / one.expected_noise for one in exposures if one.expected_noise]))
+        if not NOISE_RATIO[0] <= ratio <= NOISE_RATIO[1]:
+            why = "is the read noise lower, the gain higher, or a bias in the level (--darks)?"
+            why = "is the sky subtracted, or the gain lower?" if ratio > 1 else why
+            lines.append(f"note: the sky's noise is {ratio:.2f} of what gain, read noise and level say: {why}")
+        if not self.darks:
+            lines.append("missing: darks, from which more hits could be taken (--darks)")
+        elif not all(self.matching_darks(one.exptime) for one in exposures):
+            lines.append("missing: darks of the exposures' own exposure time, which could be subtracted for labelling")
+        if self.request.thickness is None:
+            lines.append("missing: thickness and pixel size of the detector, to simulate hits (--thickness)")
+        return lines
+
+    def matching_darks(self, exptime: float) -> list[Path]:
+        """List the darks that can be subtracted from an exposure."""
+        return [Path(one["path"]) for one in self.darks if abs(one["exptime"] - exptime) <= SAME_EXPTIME * exptime]
+
+
+def make_plan(request: Request) -> Plan:
+    """Read and measure all exposures and darks, and group the exposures by field.
+
+    Raises
+    ------
+    ValueError
+        If a file cannot be used, an exposure is given twice, or no field can be compared; the message says why.
+    """
+    frames, darks = _files(request.frames, "exposures"), _files(request.darks, "darks") if request.darks else []
+    if both := set(frames) & set(darks):
+        raise ValueError(f"{both.pop()} is given as an exposure and as a dark")
+    read = [_dark(path, request.known) for path in darks]
+    found: list[Survey] = []
+    fingerprints: list[Fingerprint] = []
+    wrong: list[str] = []
+    for path in with_progress(frames, "plan", "measured", "exposure"):
+        try:
+            one, fingerprint = survey(path, request.known, request.group, _level(read))
+        except ValueError as error:
+            wrong.append(str(error))
+        else:
+            found.append(one)
+            fingerprints.append(fingerprint)
+    if wrong:
+        more = f" ({len(wrong) - 1} more files have such an error)" if len(wrong) > 1 else ""
+        given = " (here: --gain, --read-noise, --saturation, --exptime)" if "the header lacks" in wrong[0] else ""
+        raise ValueError(f"{wrong[0]}{given}{more}")
+    check_distinct(fingerprints)
+    plan = Plan(request, group(found), read)
+    if not plan.usable:
+        reasons = "; ".join(f"{one.name}: {one.reason}" for one in plan.fields)
+        raise ValueError(f"no field can be compared: {reasons}")
+    shapes = {tuple(one.exposures[0].shape) for one in plan.usable} | {tuple(dark["shape"]) for dark in read}
+    if len(shapes) > 1:
+        text = " and ".join(f"{rows} x {columns}" for rows, columns in sorted(shapes))
+        raise ValueError(f"expected frames of one camera, with one shape, got {text} px: adapt to one at a time")
+    return plan
+
+
+def planned(request: Request, folder: Path) -> Plan:
+    """Read the plan in a folder, or make it and write it.
+
+    Raises
+    ------
+    ValueError
+        If the folder has a plan of other files or settings, or other files than those of an adaptation.
+    """
+    if folder.name in names():
+        raise ValueError(f"{folder}: a network of the package is called {folder.name!r}: choose another name")
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file: expected a folder for the network")
+    asked, file = json.loads(json.dumps(asdict(request))), folder / PLAN
+    if not file.is_file():
+        if folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
+            raise ValueError(f"{folder} has other files in it: choose another folder")
+        plan = make_plan(request)
+        write_json(file, {"request": asked, "fields": to_json(plan.fields), "darks": plan.darks})
+        return plan
+    content = json.loads(file.read_text())
+    before = content["request"]
+    changed = [key for key in asked if asked[key] != before.get(key)]
+    if changed:
+        text = f"{changed[0]} is {_short(asked[changed[0]])} and was {_short(before.get(changed[0]))}"
+        raise ValueError(f"{folder} was begun otherwise ({text}): choose another folder, or remove this one")
+    plan = Plan(request, from_json(content["fields"]), content["darks"])
+    exposures = [one for each in plan.fields for one in each.exposures]
+    known = [(one.path, one.identity) for one in exposures] + [(one["path"], one["identity"]) for one in plan.darks]
+    for path, state in known:
+        if identity(Path(path)) != state:
+            raise ValueError(f"{path} has changed since {folder} was begun: choose another folder, or remove this one")
+    return plan
+
+
+def _files(given: Sequence[str], what: str) -> list[Path]:
+    """List the files that are given, folders expanded; none may be given twice."""
+    found: list[Path] = []
+    for text in given:
+        path = Path(text)
+        if not path.exists():
+            raise FileNotFoundError(f"no such file or folder: {str(path)!r}")
+        inside = [Path(str(one)) for one, _ in inputs_of([path])[0]]
+        if not inside:
+            raise ValueError(f"{path}: expected {what}, found no FITS file")
+        found += inside
+    resolved = [path.resolve() for path in found]
+    for number, path in enumerate(resolved):
+        if path in resolved[:number]:
+            raise ValueError(f"{found[number]} is given twice: expected {what} that differ")
+    return found
+
+
+def _dark(path: Path, known: Mapping[str, float]) -> dict[str, Any]:
+    frame = read_frame(path, **dict(known))  # type: ignore[arg-type]
+    level = float(np.median(frame.image[~frame.bad]))
+    about = {"shape": list(frame.shape), "exptime": frame.exptime, "level": level}
+    return {"path": str(path), "identity": identity(path)} | about
+
+
+def _level(darks: Sequence[Mapping[str, Any]]) -> float:
+    return float(np.median([dark["level"] for dark in darks])) if darks else 0.0
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = f"{min(values):.4g}", f"{max(values):.4g}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) < 60 else f"{text[:57]}..."

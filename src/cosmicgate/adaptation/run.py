@@ -1,0 +1,136 @@
+"""Adapt a network in stages, each of which is kept in the output folder, so that a stopped adaptation resumes."""
+
+import logging
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from cosmicgate.adaptation.card import finish
+from cosmicgate.adaptation.labels import label
+from cosmicgate.adaptation.plan import Request, make_plan, planned
+from cosmicgate.adaptation.training import configured, train
+from cosmicgate.data.labelling.alignment import How
+from cosmicgate.masking.load import load
+from cosmicgate.masking.masker import CosmicRayMasker
+from cosmicgate.pretrained.card import CARD, names
+from cosmicgate.training.loggers import silence_lightning
+from cosmicgate.training.run_lock import alone
+
+log = logging.getLogger(__name__)
+
+
+def adapt(
+    frames: Sequence[str | Path],
+    output: str | Path,
+    *,
+    darks: Sequence[str | Path] = (),
+    start: str | Path = "general",
+    group: Sequence[str] = (),
+    thickness: float | None = None,
+    pixel_size: float | None = None,
+    align: How = "auto",
+    seed: int = 0,
+    settings: Sequence[str] = (),
+    dry_run: bool = False,
+    **known: float,
+) -> CosmicRayMasker | None:
+    """Adapt a network to a camera, from its own exposures; the same call with the same folder resumes.
+
+    The exposures are labelled by comparing those of one field. The network is trained on some of them, and compared
+    with the network before on the others; it is kept only if it is better. Progress is logged (``logging``).
+
+    Parameters
+    ----------
+    frames : sequence of str or Path
+        FITS files with one image each, or folders of them: three exposures or more of each of one or more fields, in
+        any order.
+    output : str or Path
+        Folder for the network, its card, the report and all intermediate results; :func:`cosmicgate.load` takes it.
+    darks : sequence of str or Path
+        Darks of the camera, or folders of them. Their hits are added to the exposures; their median is subtracted for
+        the comparison if their exposure time is that of the exposures.
+    start : str or Path
+        Network to start from, as of :func:`cosmicgate.load`.
+    group : sequence of str
+        Header keywords, or "folder", whose values name the field of an exposure. Empty: fields are found by pointing,
+        filter, shape and exposure time.
+    thickness, pixel_size : float, optional
+        Depth of the silicon that collects charge and side of a pixel, micrometres. If given, simulated hits are added
+        as well.
+    align : {"auto", "wcs", "stars"}
+        Method of alignment.
+    seed : int
+        Seed of all random draws.
+    settings : sequence of str
+        Values of the training's configuration, such as ``trainer.max_epochs=20``.
+    dry_run : bool
+        Only log what was found and what is missing.
+    **known : float
+        Values that override the headers: gain (electrons per count), read_noise (electrons), saturation (counts),
+        exptime (seconds).
+
+    Returns
+    -------
+    CosmicRayMasker or None
+        Detector with the adapted network, or with the network before if the adapted one is no better; None after a
+        dry run.
+
+    Raises
+    ------
+    ValueError, OSError
+        If the exposures cannot be used; the message says why.
+    """
+    folder = Path(output).expanduser()
+    request = Request(
+        frames=_absolute(frames),
+        darks=_absolute(darks),
+        start=_absolute([start])[0] if str(start) not in names() and Path(start).expanduser().exists() else str(start),
+        group=tuple(group),
+        known={key: float(value) for key, value in known.items()},
+        thickness=thickness,
+        pixel_size=pixel_size,
+        align=align,
+        seed=seed,
+        settings=tuple(settings),
+    )
+    if dry_run:
+        for line in make_plan(request).lines:
+            log.info(line)
+        return None
+    silence_lightning()
+    with alone(folder):
+        run_stages(request, folder)
+    return load(folder)
+
+
+def _absolute(given: Sequence[str | Path]) -> list[str]:
+    paths = [given] if isinstance(given, str | Path) else given
+    return [str(Path(path).expanduser().absolute()) for path in paths]
+
+
+def run_stages(request: Request, folder: Path) -> None:
+    """Run the stages that are missing in the output folder: plan, labels, training, comparison, card."""
+    configured(request, folder, {})  # a wrong setting or an unknown network is refused before any work
+    plan = planned(request, folder)
+    for line in plan.lines:
+        log.info(line)
+    if (folder / f"{folder.resolve().name}{CARD}").is_file():
+        log.info("%s is finished, nothing to do", folder)
+        return
+    labels = label(plan, folder / "labels")
+    for line in labels.lines:
+        log.info(line)
+    training = train(request, folder, labels)
+    finish(folder, training, [*plan.lines, *labels.lines], request.start, command_of(request, folder))
+
+
+def command_of(request: Request, folder: Path) -> str:
+    """Format the command that repeats an adaptation."""
+    words = ["cosmicgate", "adapt", *request.frames, "-o", str(folder)]
+    for option, values in {"--darks": request.darks, "--group": request.group, "--set": request.settings}.items():
+        words += [word for value in values for word in (option, str(value))]
+    options = {"start": request.start, **request.known, "thickness": request.thickness}
+    options |= {"pixel-size": request.pixel_size, "align": request.align, "seed": request.seed}
+    for name, value in options.items():
+        words += [f"--{name.replace('_', '-')}", str(value)] if value is not None else []
+    return shlex.join(words)

@@ -1,0 +1,158 @@
+"""Train on labelled exposures from the weights of another network, and compare both on exposures held out."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cosmicgate.adaptation.labels import Labels
+from cosmicgate.adaptation.plan import Request
+from cosmicgate.config import build, packaged_config
+from cosmicgate.data.datamodule import TestSet
+from cosmicgate.data.labelled_exposures import LabelledExposures
+from cosmicgate.data.splits import Split
+from cosmicgate.detectors.network import NetworkDetector, load, pretrained
+from cosmicgate.evaluation.records import DetectorRecord, with_records, write_results
+from cosmicgate.evaluation.run import compare
+from cosmicgate.io.atomic import remove_stale_temp_files
+from cosmicgate.pretrained.load import load_network, model_file
+from cosmicgate.report.figures.frames import pictures
+from cosmicgate.training.fit import fit
+from cosmicgate.training.sweeps import BEST, is_finished
+
+CONFIG = Path(__file__).parent / "training.yaml"
+TRAINING = "training"  # run folder, in the output folder
+RESULTS = "results.json"  # in the run folder, written last
+SELECTION_SCORE = "average_precision"  # score by which the network that is kept is chosen
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Training:
+    """A finished training.
+
+    Attributes
+    ----------
+    run : Path
+        Run folder.
+    data : LabelledExposures
+        Labelled exposures.
+    before, after : NetworkDetector
+        The network that the training started from, and the adapted one.
+    rows : list of dict
+        Rows of ``results.json``.
+    """
+
+    run: Path
+    data: LabelledExposures
+    before: NetworkDetector
+    after: NetworkDetector
+    rows: list[dict[str, Any]]
+
+    def score(self, detector: NetworkDetector, test_set: str, part: str, score: str) -> float | None:
+        """Look up a score of a detector on a test set; None if it is not defined there."""
+        record = DetectorRecord.of(detector)
+        rows = [row for row in self.rows if row["test_set"] == test_set and row["detector"] == record]
+        value: float | None = rows[0][part][score]
+        return value
+
+    @property
+    def gain(self) -> tuple[float, float]:
+        """Average precision before and after, on the exposures held out for validation, with hits added."""
+        name = validation_set(self.data).name
+        before, after = (self.score(one, name, "core", SELECTION_SCORE) or 0.0 for one in (self.before, self.after))
+        return before, after
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the adapted network is better than the network before, on the validation frames."""
+        before, after = self.gain
+        return after > before
+
+
+def train(request: Request, folder: Path, labels: Labels) -> Training:
+    """Train, or resume, and score both networks; a finished training is only read.
+
+    Parameters
+    ----------
+    request : Request
+        What the user asks for.
+    folder : Path
+        Output folder, with the labels; the run folder is ``training`` in it.
+    labels : Labels
+        Labelled exposures and their splits.
+    """
+    run, path = folder / TRAINING, model_file(request.start)
+    before = load(path) if path.suffix == ".ckpt" else pretrained(str(path))
+    before = replace(before, variant="before")
+    cfg, config = configured(request, folder, labels.exposures)
+    remove_stale_temp_files(run, (run / BEST).parent, run / "frames", run / "report")
+    if is_finished(run, config):
+        data = build(cfg.data)
+    else:
+        _, data = fit(cfg, config, run)
+    after = load(run / BEST)
+    if not (run / RESULTS).is_file():
+        _compare(run, data, before, after)
+    rows = with_records(json.loads((run / RESULTS).read_text()))["rows"]
+    return Training(run, data, before, after, rows)
+
+
+def configured(request: Request, folder: Path, exposures: Mapping[Split, Mapping[str, list[int]]]) -> tuple[Any, Any]:
+    """Compose and validate the configuration of the training: as a node, and as plain values.
+
+    Parameters
+    ----------
+    request, folder
+        As of :func:`train`.
+    exposures : mapping of split to mapping
+        For each split: name of a field -> numbers of its exposures.
+
+    Raises
+    ------
+    ValueError, OSError
+        If a setting is wrong, or the network to start from is unknown.
+    """
+    run, name = folder / TRAINING, folder.resolve().name
+    network, card, _ = load_network(request.start)
+    values = {
+        "seed": request.seed,
+        "name": name,
+        "title": name,
+        "start": request.start,
+        "model": {"_target_": f"{type(network).__module__}.{type(network).__name__}"} | dict(card.network),
+        "data": {
+            "root": str(folder.resolve()),
+            "name": name,
+            "exposures": exposures,
+            "ring": card.ring,
+            "darks": list(request.darks),
+            "header": dict(request.known),
+            "thickness": request.thickness,
+            "pixel_size": request.pixel_size,
+        },
+        "callbacks": {key: {"dirpath": str((run / BEST).parent)} for key in ("best", "last")},
+        "logger": {"folder": str(run)},
+        "trainer": {"default_root_dir": str(run)},
+    }
+    return packaged_config(CONFIG, values, request.settings)
+
+
+def validation_set(data: LabelledExposures) -> TestSet:
+    """Return the exposures held out for validation, as they are and with added hits, as a set that is scored."""
+    return TestSet(f"{data.name}_validation", data.test_sets()[-1].provenance, tuple(data.split("validation")))
+
+
+def _compare(run: Path, data: LabelledExposures, before: NetworkDetector, after: NetworkDetector) -> None:
+    """Score both networks, draw their masks, and write ``results.json``."""
+    sets, detectors = [*data.test_sets(), validation_set(data)], [after, before]
+    pair = [DetectorRecord.of(one).name for one in detectors]
+    content: Mapping[str, Any] = compare(detectors, sets, run / "frames", [pair])
+    if content["failed"]:
+        raise ValueError(f"{content['failed'][0]['detector'].name}: {content['failed'][0]['reason']}")
+    for test_set in sets[:-1]:
+        pictures(detectors, test_set, run / "frames", run / "report")
+    write_results(run / RESULTS, content)  # last, because this file marks a training as finished

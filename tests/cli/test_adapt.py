@@ -1,0 +1,320 @@
+"""From a camera's own exposures to a network by one command, which says why it cannot, and resumes."""
+
+import ast
+import inspect
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+import cosmicgate
+from cosmicgate.inference.cascade import Cascade
+from cosmicgate.pretrained.card import COARSE, read_card, save_model, serialize
+from cosmicgate.pretrained.load import model_file
+from cosmicgate.pretrained.registry import load_pretrained
+from helpers.field_exposures import write_field
+from helpers.killed_training import KILL_VARIABLE
+from helpers.mask_command import read_mask, run, start_process
+from helpers.repository import ROOT
+from helpers.tiny_model import NETWORK, tiny_model, tiny_network
+
+SMALL = {
+    "trainer.max_epochs": 1,
+    "data.windows.size": 32,
+    "data.windows.count": 32,
+    "data.validation_windows.size": 32,
+    "data.validation_windows.count": 16,
+    "data.density": 1500,
+}
+
+
+def settings(**more):
+    return [f"{key}={value}" for key, value in (SMALL | {key.replace("__", "."): more[key] for key in more}).items()]
+
+
+def options(**more):
+    return [word for one in settings(**more) for word in ("--set", one)]
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """A network with a cascade, whose coarse stage is the network itself."""
+    folder = tmp_path_factory.mktemp("start")
+    coarse = {COARSE + key: value for key, value in tiny_network().state_dict().items()}
+    content, sha256 = serialize(tiny_network().state_dict() | coarse)
+    parts = {key: getattr(Cascade, key) for key in ("cell", "margin")}
+    about = {"network": NETWORK, "command": "", "data": "", "settings": parts | {"threshold": 0.0, "halo": 16}}
+    card = read_card(tiny_model(folder, ring=False, cascade=about))
+    return save_model(type(card)(**(vars(card) | {"sha256": sha256})), content, folder)
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory):
+    """Three fields of three exposures each."""
+    folder = tmp_path_factory.mktemp("night")
+    for number in range(3):
+        write_field(folder, f"field{number}", number, pointing=(150 + number, 2))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def adapted(night, start, tmp_path_factory):
+    """The command, and the folder that it made."""
+    folder = tmp_path_factory.mktemp("out") / "my_camera"
+    words = ["adapt", night, "-o", folder, "--start", start, *options()]
+    return words, run(*words), folder
+
+
+def test_one_command_leads_from_exposures_to_a_network_that_masks(adapted, night, tmp_path):
+    _, done, folder = adapted
+    assert done.exit_code == 0, done.output
+    assert "found 9 exposures of 3 field(s)" in done.output
+    frame = night / "field1-0.fits"
+    assert run("mask", frame, "-m", folder, "-o", tmp_path).exit_code == 0
+    found = cosmicgate.load(folder, check=False).mask(fits.getdata(frame))
+    assert np.array_equal(read_mask(tmp_path / "field1-0_crmask.fits"), found)
+    assert found.any()
+
+
+def test_it_says_what_was_found_what_is_missing_and_what_is_held_out(adapted):
+    _, done, folder = adapted
+    page = (folder / "report.html").read_text()
+    for text in (
+        *("field0-r-60s: 3 exposures of 60 s, filter r, 96 x 112 px, sky 151", "gain: 2 electrons per count"),
+        *("read noise: 8 electrons, by the headers", "missing: darks", "held out for test: 3 exposure(s): field"),
+    ):
+        assert text in done.output
+        assert text in page
+
+
+def test_the_card_has_scores_before_and_after_on_exposures_held_out(adapted):
+    card = read_card(model_file(adapted[2]))
+    assert card.name == "my_camera"
+    assert card.trained_on.startswith(("my_camera, real, from Tiny", "nothing"))
+    assert card.calibrated_on == "my_camera, real: exposures held out for validation, sky pixels"
+    rates, thresholds = zip(*card.calibration, strict=True)
+    assert list(thresholds) == sorted(thresholds, reverse=True)
+    assert len(rates) >= 2
+    scores = {(one["network"], one["data"], one["provenance"], one["metric"]) for one in card.scores}
+    for when in ("before", "after"):
+        assert (when, "my_camera", "real", "tpr_at_fpr_0.01pct") in scores
+        assert (when, "my_camera_added_hits", "semi-real", "f1") in scores
+
+
+def test_the_call_on_the_page_adapt_md_is_one_of_the_function():
+    page = (ROOT / "docs" / "adapt.md").read_text()
+    tree = ast.parse(page.split("```python\n")[1].split("```")[0])
+    (call,) = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and "adapt" in ast.unparse(node.func))
+    words = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
+    bound = inspect.signature(cosmicgate.adapt).bind(*map(ast.literal_eval, call.args), **words)
+    assert set(bound.arguments["known"]) == {"gain", "read_noise"}
+
+
+def test_a_held_out_field_is_not_trained_on(adapted):
+    config = json.loads((adapted[2] / "training" / "provenance.json").read_text())["config"]
+    fields = [set(one) for one in config["data"]["exposures"].values()]
+    assert set.union(*fields) == {"field0-r-60s", "field1-r-60s", "field2-r-60s"}
+    assert sum(len(one) for one in fields) == 3
+
+
+def test_the_cascade_is_tuned_for_the_network(adapted, night):
+    image = fits.getdata(night / "field1-0.fits")
+    fast, whole = (cosmicgate.load(adapted[2], check=False, fast=quick).probability(image) for quick in (True, False))
+    searched = fast > 1e-9
+    assert np.allclose(fast[searched], whole[searched], atol=1e-5)
+    assert read_card(model_file(adapted[2])).cascade["hits"] > 0
+
+
+def test_the_same_command_again_has_nothing_to_do_and_another_is_refused(adapted):
+    words, _, folder = adapted
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.*") if not path.name.startswith(".")}
+    again = run(*words)
+    assert again.exit_code == 0, again.output
+    assert "is finished, nothing to do" in again.output
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    other = run(*words, "--seed", "1")
+    assert other.exit_code == 1
+    assert "my_camera was begun otherwise (seed is 1 and was 0): choose another folder" in other.output
+
+
+def test_a_network_that_is_not_better_is_not_kept(night, tmp_path):
+    frames = sorted(night.glob("field0-*.fits"))
+    start = tiny_model(tmp_path / "start", ring=False)
+    masker = cosmicgate.adapt(
+        frames, tmp_path / "mine", start=start, settings=settings(module__optimizer__lr=0.0), gain=2.5
+    )
+    assert read_card(model_file(tmp_path / "mine")).trained_on == "nothing"
+    weights, before = masker.network.state_dict(), load_pretrained(start)[0].state_dict()
+    assert all(np.array_equal(weights[key], before[key]) for key in before)
+    page = (tmp_path / "mine" / "report.html").read_text()
+    assert "no better, so Tiny is kept" in page
+    assert "--fast: not available, as tiny has no coarse stage" in page
+    assert "gain: 2.5 electrons per count, as given" in page
+    with pytest.raises(ValueError, match="no coarse stage"):
+        cosmicgate.load(tmp_path / "mine", fast=True)
+
+
+# ------------------------------------------------------------------------------------------------------- interruptions
+
+
+def test_labels_are_not_made_again_after_an_interruption(night, start, tmp_path, monkeypatch):
+    words = ["adapt", *sorted(night.glob("field0-*.fits")), "-o", tmp_path / "mine", "--start", start, *options()]
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("cosmicgate.adaptation.run.train", interrupted)
+        patched.setattr(sys, "argv", ["cosmicgate", *map(str, words)])
+        stopped = run(*words)
+    assert stopped.exit_code == 130
+    assert "stopped; go on with: cosmicgate adapt" in stopped.output
+    assert not list((tmp_path / "mine").glob("*.safetensors"))
+    labels = {path: path.stat().st_mtime_ns for path in (tmp_path / "mine" / "labels").iterdir()}
+    with monkeypatch.context() as patched:
+        patched.setattr("cosmicgate.adaptation.run.train", interrupted)
+        assert run(*words).exit_code == 130
+    assert labels == {path: path.stat().st_mtime_ns for path in labels}
+    assert len(labels) == 2
+
+
+@pytest.mark.slow
+def test_an_adaptation_that_was_killed_while_training_resumes(night, start, tmp_path, monkeypatch):
+    frames, kill = sorted(night.glob("field0-*.fits")), "helpers.killed_training.KillAt"
+    more = options(trainer__max_epochs=2, callbacks__kill___target_=kill)
+    words = ["adapt", *frames, "-o", tmp_path / "mine", "--start", start, *more]
+    monkeypatch.setenv(KILL_VARIABLE, "SIGKILL train 1")
+    killed = start_process(
+        *words, code=f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r}); from cosmicgate.cli import app; app()"
+    )
+    killed.communicate(timeout=600)
+    assert killed.returncode == -9
+    monkeypatch.delenv(KILL_VARIABLE)
+    done = run(*words)
+    assert done.exit_code == 0, done.output
+    assert "goes on with epoch 2 of 2" in done.output
+
+
+# ------------------------------------------------------------------------------------------------------------ refusals
+
+
+def two_exposures(folder):
+    write_field(folder, "a", 0, exposures=2)
+    return [], "expected 3 exposures or more of a field, got 2 (a-0.fits, a-1.fits)"
+
+
+def two_shapes(folder):
+    write_field(folder, "a", 0)
+    write_field(folder, "b", 1, shape=(96, 96), pointing=(10, 2))
+    return [], "expected frames of one camera, with one shape, got 96 x 96 and 96 x 112 px"
+
+
+def two_shapes_in_a_group(folder):
+    write_field(folder, "a", 0)
+    write_field(folder, "b", 1, shape=(96, 96))
+    return ["--group", "folder"], "expected exposures of one shape, got 96 x 112 and 96 x 96 px"
+
+
+def no_stars(folder):
+    write_field(folder, "a", 0, stars=0)
+    return [], "no exposure shows 3 stars, by which the exposures could be aligned"
+
+
+def trails(folder):
+    write_field(folder, "a", 0, length=5.0)
+    return [], "the stars of all exposures are trailed"
+
+
+def a_frame_given_twice(folder):
+    first = write_field(folder, "a", 0)[0]
+    (folder / "copies").mkdir()
+    shutil.copy(first, folder / "copies" / "z.fits")
+    return [folder / "copies"], "their pixels are the same: a frame is given twice"
+
+
+def a_path_given_twice(folder):
+    return [write_field(folder, "a", 0)[0]], "a-0.fits is given twice"
+
+
+def a_dark(folder):
+    write_field(folder, "a", 0, IMAGETYP="DARK")
+    return [], "its IMAGETYP is dark: expected exposures of the sky; give darks with --darks"
+
+
+def no_gain(folder):
+    write_field(folder, "a", 0, GAIN=None)
+    return [], "the header lacks gain"
+
+
+def no_frames(folder):
+    folder.mkdir()
+    return [], "expected exposures, found no FITS file"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *(two_exposures, two_shapes, two_shapes_in_a_group, no_stars, trails, a_frame_given_twice, a_path_given_twice),
+        *(a_dark, no_gain, no_frames),
+    ],
+)
+def test_exposures_that_cannot_be_used_are_refused_in_a_sentence(given, tmp_path):
+    more, sentence = given(tmp_path / "night")
+    done = run("adapt", tmp_path / "night", *more, "-o", tmp_path / "mine", "--dry-run")
+    assert done.exit_code == 1
+    assert sentence in done.output
+    assert done.output.count("error: ") == 1
+    assert not (tmp_path / "mine").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--set", "trainer.epochs=3"], "trainer.epochs: unknown key"),
+        (["--set", "epochs"], "epochs: expected KEY=VALUE"),
+        (["--align", "guess"], "align='guess': expected one of auto, wcs, stars"),
+        (["--thickness", "20"], "thickness=20.0, pixel_size=None: expected both, in micrometres, or neither"),
+        (["--start", "nobody"], "no network 'nobody'"),
+    ],
+)
+def test_a_wrong_setting_is_refused_before_any_work(night, words, sentence, tmp_path):
+    done = run("adapt", night, "-o", tmp_path / "mine", *words)
+    assert done.exit_code == 1
+    assert sentence in done.output
+    assert not (tmp_path / "mine" / "plan.json").exists()
+
+
+def test_exposures_of_different_sky_are_refused(tmp_path):
+    for number in range(3):
+        write_field(tmp_path / "night", f"f{number}", number, exposures=1, pointing=(150 + number, 2))
+    done = run("adapt", tmp_path / "night", "-o", tmp_path / "mine", "--group", "FILTER")
+    assert done.exit_code == 1
+    assert "no field could be compared: r: f0-0 and f1-0: they share no sky" in done.output
+    assert not list((tmp_path / "mine").glob("*.safetensors"))
+
+
+def test_a_field_that_cannot_be_compared_is_left_out_and_named(tmp_path):
+    write_field(tmp_path, "good", 0)
+    write_field(tmp_path, "few", 1, exposures=2, pointing=(10, 2))
+    done = run("adapt", tmp_path, "-o", tmp_path / "mine", "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert "left out: few-r-60s: expected 3 exposures or more of a field, got 2" in done.output
+
+
+def test_a_folder_with_other_files_is_not_used(night, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    done = run("adapt", night, "-o", tmp_path)
+    assert done.exit_code == 1
+    assert "has other files in it: choose another folder" in done.output
+
+
+def test_a_missing_extra_is_named(night, tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("cosmicgate.adaptation")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "astroalign", None)
+    done = run("adapt", night, "-o", tmp_path / "mine")
+    assert done.exit_code == 2
+    assert "the package astroalign is not installed: pip install 'cosmicgate[label]'" in done.output
