@@ -1,13 +1,11 @@
 """Test the records that identify rows of results, and the titles made from their fields."""
 
 import json
-from dataclasses import asdict
 
 import pytest
 
 from cosmicgate.evaluation.records import DetectorRecord, labels, titles, with_records, write_results
 from cosmicgate.report.results import read_results
-from cosmicgate.report.write_report import write_report
 from helpers.result_rows import difference_entry, result_row
 
 
@@ -72,18 +70,6 @@ def test_results_files_of_version_0_1_are_read(tmp_path):
     )
     assert found["failed"] == [failed | {"detector": DetectorRecord("LACosmic")}]
     assert found["seconds"] == [{"detector": DetectorRecord("LACosmic", trained_on="y"), "seconds": 1.0}]
-
-
-def test_scores_that_earlier_versions_lack_are_null(tmp_path):
-    old = json.loads(json.dumps({"rows": [result_row()], "differences": [difference_entry()]}, default=asdict))
-    for entry in (old["rows"][0], old["differences"][0]):
-        del entry["dilated"]["tpr_at_fpr_0.001pct"], entry["per_hit"]["recall_at_1_false"]
-    (tmp_path / "old.json").write_text(json.dumps(old))
-    found = read_results(tmp_path / "old.json")
-    assert found["rows"][0]["dilated"] == result_row()["dilated"] | {"tpr_at_fpr_0.001pct": None}
-    assert found["rows"][0]["per_hit"]["recall_at_1_false"] is None
-    assert found["differences"][0]["per_hit"]["recall_at_1_false"]["difference"] is None
-    assert write_report(found, tmp_path / "report")
 
 
 def test_results_are_read_as_they_were_written(tmp_path):

@@ -117,6 +117,19 @@ def test_the_csv_has_all_scores_of_both_conventions_at_full_precision():
     assert value["deepCR", "per_hit", "recall, peak SNR <5"]["value"] == "0.75"
 
 
+def test_scores_that_a_file_of_an_earlier_version_lacks_have_a_dash_or_no_column():
+    old, entry = result_row("Old"), difference_entry()
+    for part, score in (("dilated", "tpr_at_fpr_0.001pct"), ("per_hit", "recall_at_1_false")):
+        old[part] = {key: value for key, value in old[part].items() if key != score}
+        entry[part] = {key: value for key, value in entry[part].items() if key != score}
+    assert shown(score_tables([old, result_row()], "dilated")[0])["TPR at FPR 0.001 % (%)"] == "—"
+    assert shown(hit_table([old, result_row()]))["Hits found at 1 false per megapixel (%)"] == "—"
+    assert "Hits found at 1 false per megapixel (%)" not in hit_table([old]).heads
+    heads = [line[0] for line in difference_tables([entry])[0].lines]
+    assert "Hits found at 10 false per megapixel (%)" in heads
+    assert "Hits found at 1 false per megapixel (%)" not in heads
+
+
 def test_differences_have_tables_of_their_own():
     other = difference_entry(**{k: DetectorRecord(m, trained_on="decam, simulated") for k, m in COSMIC_CONN.items()})
     dilated, core = difference_tables([difference_entry(), other])

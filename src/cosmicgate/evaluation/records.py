@@ -17,19 +17,6 @@ OLD_TITLE = re.compile(
     r"(?:, seed (?P<seed>\d+)(?:, (?P<folder>.+))?|, mean of (?P<seeds>\d+) seeds)?"
 )
 OLD_VARIANTS = {"fast": CASCADE_VARIANT}
-# Scores that results of earlier versions lack: part of a row -> scores.
-NEW_SCORES = {
-    **dict.fromkeys(("dilated", "core"), ("tpr_at_fpr_0.001pct",)),
-    "per_hit": (
-        "recall_at_10_false",
-        "threshold_at_10_false",
-        "recall_at_1_false",
-        "threshold_at_1_false",
-        "stars_masked_per_1000",
-        "hot_pixels_masked_per_megapixel",
-    ),
-}
-NO_DIFFERENCE = {"difference": None, "interval": None, "above_zero": None}
 
 
 @dataclass(frozen=True)
@@ -131,11 +118,8 @@ def with_records(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_record(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert a row, difference, failure or measured time; keys of earlier versions are renamed, new scores added."""
+    """Convert a row, difference, failure or measured time; keys of earlier versions are renamed."""
     converted = {"data_origin" if key == "provenance" else key: value for key, value in entry.items()}
-    for part, names in NEW_SCORES.items():
-        if isinstance(converted.get(part), Mapping):
-            converted[part] = dict.fromkeys(names, NO_DIFFERENCE if "a" in converted else None) | converted[part]
     several = converted.get("trained_on") if "a" in converted else None
     for number, key in enumerate(key for key in ("detector", "a", "b") if key in converted):
         found = converted[key]

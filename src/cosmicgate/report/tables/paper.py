@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cosmicgate.data.pixel_labels import Convention
-from cosmicgate.evaluation.records import NO_DIFFERENCE, titles
+from cosmicgate.evaluation.records import titles
 from cosmicgate.report.results import (
     AREA,
     CONVENTIONS,
@@ -29,6 +29,7 @@ from cosmicgate.report.tables.cells import (
 from cosmicgate.report.tables.table import Table
 
 Column = tuple[str, Sequence[str]]  # head and cells
+NO_DIFFERENCE = {"difference": None, "interval": None, "above_zero": None}  # of a score that an old file lacks
 
 
 def score_tables(members: Sequence[Row], convention: Convention) -> list[Table]:
