@@ -48,6 +48,7 @@ TEST_SETS = {
     "cameras_sharp": "undersampled stars",
     "cameras_smeared": "trailed and defocused stars",
     "decam_sealed": "held-out DECam",
+    "decam_paper": "DECam, hits by the paper's recipe",
     "decam_semireal": "DECam coadd",
     "decam_trained": "DECam, both recipes of hits",
     "real_arcsat": "ARCSAT 0.5 m frames",
