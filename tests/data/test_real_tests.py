@@ -172,7 +172,9 @@ def frame_result(found: int) -> FrameResult:
     counts[SKY], counts[CORE] = (1000, 0), (100 - found, found)
     hits = np.zeros((5, 2), np.int64)
     hits[0] = (10, found // 10)
-    return FrameResult(np.array([1.0]), counts[None], counts, hits, np.zeros((6, 2), np.int64), np.array(0))
+    objects = np.array([[found // 10, 0]])
+    none = np.zeros((6, 2), np.int64)
+    return FrameResult(np.array([1.0]), counts[None], counts, hits, none, np.array(0), objects, none, np.zeros(3, int))
 
 
 def test_intervals_resample_fields_instead_of_frames():

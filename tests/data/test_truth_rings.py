@@ -25,7 +25,10 @@ DATA = sorted(path.stem for path in (ROOT / "conf" / "data").glob("[!_]*.yaml"))
 SMALL = ("science.frames={test: 1}", "science.shape=[256, 256]", "darks.frames={test: 1}", "darks.shape=[256, 256]")
 REAL = ("science.frames={test: 1}", "science.bands=[g]", "darks.frames={test: 1}", "darks.shape=[300, 300]")
 LCO = ("folder={lco}", "root={root}")
-PLANES = ("frames.files=${real}/frame.fits", "frames.truth=null", "frames.darks=null", "frames.field_keywords=[]")
+PLANES = (
+    *("frames.files=${real}/frame.fits", "frames.truth=null", "frames.darks=null", "frames.biases=null"),
+    "frames.field_keywords=[]",
+)
 LCO_SIMULATED = ("archive.shape=[96, 96]", "archive.rate=300", "archive.sequences={0m4: 1}")
 
 
@@ -53,7 +56,8 @@ TINY = {
         *(f"parts.lco.simulated.{one}" for one in (*LCO_SIMULATED, "root={root}")),
         "parts.lco.fetched=null",
     ),
-    **dict.fromkeys(("real_arcsat", "real_frames", "real_lco0m4"), (*PLANES, "root={root}")),
+    **dict.fromkeys(("real_arcsat", "real_frames", "real_lco0m4", "real_m13"), (*PLANES, "root={root}")),
+    "real_sets": part_overrides(dict.fromkeys(("arcsat", "lco0m4", "m13"), PLANES)),
     "real_cutouts": ("frames.ignored=null", "root={root}"),
     "real_sky": ("frames.exposures.ignored=null", "frames.draws=1", "frames.density=2000", "root={root}"),
     "real_sky_lco": (

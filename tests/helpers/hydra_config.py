@@ -13,6 +13,7 @@ def composed_config(*overrides: str, name: str = "train"):
         cfg = compose(name, list(overrides), return_hydra_config=True)
     OmegaConf.set_readonly(cfg.hydra, False)
     cfg.hydra.runtime.output_dir = "run"
+    cfg.hydra.mode = "RUN"  # also of a sweep: this configuration stays Hydra's global one
     HydraConfig.instance().set_config(cfg)
     OmegaConf.set_struct(cfg, False)
     del cfg["hydra"]

@@ -2,8 +2,11 @@
 
 import logging
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+import torch
 
 from cosmicgate.adaptation.card import finish
 from cosmicgate.adaptation.labels import label
@@ -98,9 +101,22 @@ def adapt(
             log.info(line)
         return None
     silence_lightning()
-    with alone(folder):
+    with alone(folder), _torch_settings_restored():
         run_stages(request, folder)
     return load(folder)
+
+
+@contextmanager
+def _torch_settings_restored() -> Iterator[None]:
+    """Restore whether torch warns about non-deterministic operations: Lightning's Trainer sets it for the process."""
+    enabled, warn_only = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
 
 
 def _absolute(given: Sequence[str | Path]) -> list[str]:
