@@ -18,7 +18,7 @@ from cosmicgate.data.labelling.multi_exposure import Comparison, read_exposure
 from cosmicgate.data.labelling.same_camera import with_names
 from cosmicgate.data.lco.io import ENDING, Exposure, MaskedSequence, write_sequence
 from cosmicgate.data.random_streams import random_stream
-from cosmicgate.data.sources.truth_planes import median_dark, subtract_dark
+from cosmicgate.data.sources.truth_planes import holes_marked, median_dark, subtract_dark
 from cosmicgate.data.splits import SPLITS, Split, split
 from cosmicgate.io.atomic import write_json
 from cosmicgate.io.messages import with_progress
@@ -96,13 +96,15 @@ def _compared(plan: Plan, one: Field, file: Path) -> dict[str, Any]:
     known: dict[str, Any] = dict(plan.request.known)
     exposures = with_names([read_exposure(Path(each.path), **known) for each in one.exposures])
     darks = plan.matching_darks(exposures[0].frame.exptime)
-    dark = median_dark(darks, exposures[0].frame) if darks else np.float32(0)
-    without = [replace(e, frame=subtract_dark(e.frame, np.asarray(dark))) for e in exposures]
+    without, level = exposures, None
+    if darks:
+        dark = median_dark(darks, exposures[0].frame)
+        without = [replace(e, frame=holes_marked(subtract_dark(e.frame, dark))) for e in exposures]
+        level = float(np.median(dark))
     try:
         found = Comparison(align=plan.request.align)(without)
     except ValueError as error:
         return {"failed": str(error)}
-    level = float(np.median(dark)) if darks else None
     labelled = replace(found, exposures=tuple(_as_taken(exposure, level) for exposure in exposures))
     write_sequence(labelled, file, {"ORIGIN": ("CosmicGate", "labels by comparison")})
     return {"exposures": _counts(labelled), "notes": list(found.notes)}

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks for; the same request in the same folder resumes.
+    """Hold what a user asks for; the same request in the same folder resumes.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ class Plan:
 
     @cached_property
     def lines(self) -> list[str]:
-        """What was found, what is left out and what is missing, a line each."""
+        """List what was found, what is left out and what is missing, a line each."""
         exposures = [one for each in self.fields for one in each.exposures]
         found = f"{len(exposures)} exposures of {len(self.fields)} field(s)"
         times = [dark["exptime"] for dark in self.darks]

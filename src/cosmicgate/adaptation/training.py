@@ -68,7 +68,7 @@ class Training:
 
     @property
     def is_better(self) -> bool:
-        """Whether the adapted network is better than the network before, on the validation frames."""
+        """Check whether the adapted network is better than the network before, on the validation frames."""
         before, after = self.gain
         return after > before
 
@@ -142,7 +142,7 @@ def configured(request: Request, folder: Path, exposures: Mapping[Split, Mapping
 
 
 def validation_set(data: LabelledExposures) -> TestSet:
-    """Return the exposures held out for validation, as they are and with added hits, as a set that is scored."""
+    """Group the exposures held out for validation, as they are and with added hits, as a set that is scored."""
     return TestSet(f"{data.name}_validation", data.test_sets()[-1].provenance, tuple(data.split("validation")))
 
 

@@ -8,6 +8,8 @@ from cosmicgate.data.cache import load_labelled
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.data.real_tests import RealTest
 from cosmicgate.data.sources import FramesWithTruth
+from cosmicgate.data.sources.truth_planes import holes_marked
+from cosmicgate.io.fits.frames import Frame
 
 SHAPE = (40, 30)
 HEADER = {"GAIN": 2.0, "RDNOISE": 6.0, "SATURATE": 5e4, "EXPTIME": 60.0, "FILTER": "g", "DAY-OBS": "20170817"}
@@ -135,3 +137,12 @@ def test_without_truth_no_pixel_is_scored_and_the_folder_is_not_read(night):
     assert (labels == IGNORED).all()
     assert facts["hot_pixels"] == {"row": [], "column": []}  # three frames tell that there are none
     assert frames.labelled_recipes()[0].key != frames_with_truth(night).labelled_recipes()[0].key
+
+
+def test_pixels_deep_below_the_sky_of_a_dark_subtracted_frame_are_bad():
+    image = np.random.default_rng(0).normal(0, 5, (64, 64)).astype(np.float32)
+    image[3, 4], image[9, 9] = -200, 200
+    bad = holes_marked(Frame(image=image, gain=1.0, read_noise=5.0, saturation=1e5, exptime=60.0, name="a")).bad
+    assert bad[3, 4]
+    assert not bad[9, 9]
+    assert bad.sum() == 1

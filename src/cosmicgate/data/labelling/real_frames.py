@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.stats import median_abs_deviation
 
 from cosmicgate.config import report_user_errors
 from cosmicgate.data.background import KERNEL_3X3
@@ -23,11 +22,9 @@ from cosmicgate.data.labelling.truth_planes import Plane, truth_planes, write_pl
 from cosmicgate.data.lco.io import Exposure
 from cosmicgate.data.pixel_labels import CORE, RING, SKY
 from cosmicgate.data.sources.files import matching
-from cosmicgate.data.sources.truth_planes import NOT_KNOWN, plane_path, read_plane, subtract_darks
+from cosmicgate.data.sources.truth_planes import NOT_KNOWN, holes_marked, plane_path, read_plane, subtract_darks
 from cosmicgate.io.atomic import remove_stale_temp_files
 from cosmicgate.io.fits.hdus import stem
-
-MAX_DEPTH = 5.0  # sigma of the image below its median; a deeper pixel is bad
 
 
 @dataclass(frozen=True)
@@ -66,10 +63,7 @@ class RealSet:
         if self.darks is None:
             return exposure
         frame = subtract_darks(exposure.frame, matching(str(path.parent / self.darks)))
-        # A hot pixel that was brighter in the darks is a hole. It is no sky: beside it, others would look like hits.
-        sigma = median_abs_deviation(frame.image, axis=None, scale="normal")
-        holes = frame.image < np.median(frame.image) - MAX_DEPTH * sigma
-        return replace(exposure, frame=replace(frame, bad=frame.bad | holes))
+        return replace(exposure, frame=holes_marked(frame))
 
 
 SETS: dict[str, RealSet] = {

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import median_abs_deviation
 
 from cosmicgate.data.cache import LabelledRecipe
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
@@ -19,6 +20,7 @@ from cosmicgate.io.fits.hdus import first_header_value, opened, stem
 NO_TRUTH = "none"  # in place of a folder of truth planes
 NOT_KNOWN = 3  # code of a truth plane; 255, the code of this package, means the same
 CODES = {SKY: SKY, CORE: CORE, RING: RING, NOT_KNOWN: IGNORED, IGNORED: IGNORED}
+MAX_DEPTH = 5.0  # sigma of the image below its median; a deeper pixel of a dark-subtracted frame is bad
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,16 @@ def median_dark(paths: Sequence[Path], like: Frame) -> NDArray[np.float32]:
 def subtract_dark(frame: Frame, dark: NDArray[np.float32]) -> Frame:
     """Subtract a dark (H, W), ADU, from a frame; the saturation level falls by its median."""
     return replace(frame, image=frame.image - dark, saturation=frame.saturation - float(np.median(dark)))
+
+
+def holes_marked(frame: Frame) -> Frame:
+    """Mark the holes of a dark-subtracted frame as bad: hot pixels that were brighter in the darks.
+
+    A hole is no sky: beside it, other pixels would look like hits when exposures are compared.
+    """
+    sigma = median_abs_deviation(frame.image[~frame.bad], scale="normal")
+    holes = frame.image < np.median(frame.image[~frame.bad]) - MAX_DEPTH * sigma
+    return replace(frame, bad=frame.bad | holes)
 
 
 def _median(paths: Sequence[Path], frame: Frame, exptime: float | None) -> tuple[NDArray[np.float32], float]:
