@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -428,8 +428,33 @@ def test_several_processes_write_the_same_files_and_stop_together(night, model, 
     assert "stopped" in err
     assert "Traceback" not in err
     assert not list((tmp_path / "two").glob(".*"))
-    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(stopped.pid)], capture_output=True, text=True).stdout
-    assert not children.strip()
+    assert not _children(stopped)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wait", [0.2, 1.0, 2.0])
+def test_ctrl_c_while_the_processes_start_prints_one_line(night, model, wait):
+    """A terminal sends Ctrl-C to all processes of a command, in any order; these import their modules for seconds."""
+    stopped = start_process("mask", night, "-m", model, "--jobs", 2)
+    while not (started := re.findall(r"(\d+) .*spawn_main", _children(stopped))) and stopped.poll() is None:
+        time.sleep(0.02)
+    time.sleep(wait)
+    for process in started:
+        with suppress(ProcessLookupError):
+            os.kill(int(process), signal.SIGINT)
+    time.sleep(0.2)
+    stopped.send_signal(signal.SIGINT)
+    _, err = stopped.communicate(timeout=60)
+    if stopped.returncode != 0:  # else all was masked before
+        assert stopped.returncode == 130
+        assert err.splitlines() == ["stopped; the same command resumes where it stopped"]
+    assert not _children(stopped)
+
+
+def _children(process):
+    """List number and command of the processes that a process has started."""
+    command = ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(process.pid)]
+    return subprocess.run(command, capture_output=True, text=True).stdout
 
 
 # ------------------------------------------------------------------------------------------------------------ docs

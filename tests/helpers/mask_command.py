@@ -33,12 +33,12 @@ def read_mask(path, name="CRMASK"):
 RECEIVE_SIGINT = "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
 
 
-def start_process(*arguments, code="from cosmicgate.cli import app; app()"):
+def start_process(*arguments, code="from cosmicgate.cli import app; app()", **options):
     """Start ``cosmicgate`` in a new process; return its :class:`subprocess.Popen`."""
     environment = os.environ | {"PYTHONPATH": f"{ROOT}/src", "OMP_NUM_THREADS": "1"}
     pipe = subprocess.PIPE
     command = [sys.executable, "-c", RECEIVE_SIGINT + code, *map(str, arguments)]
-    return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True, **options)
 
 
 # Program that masks, and sends itself a signal while it writes the mask of the second file.

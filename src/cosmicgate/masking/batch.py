@@ -51,7 +51,8 @@ def in_processes(
     """
     left = list(pairs)
     with _pool(masker, batch, jobs) as pool:
-        futures: dict[Future[FileResult], Pair] = {pool.submit(_one, pair): pair for pair in pairs}
+        with _interrupt_ignored():
+            futures: dict[Future[FileResult], Pair] = {pool.submit(_one, pair): pair for pair in pairs}
         for future in as_completed(futures):
             with suppress(BrokenProcessPool):
                 result = future.result()
@@ -62,7 +63,9 @@ def in_processes(
             while left:
                 source, target = left.pop(0)
                 try:
-                    yield pool.submit(_one, (source, target)).result()
+                    with _interrupt_ignored():
+                        future = pool.submit(_one, (source, target))
+                    yield future.result()
                 except BrokenProcessPool:
                     error = f"{source}: its process was killed before it was done, perhaps because memory ran out"
                     yield FileResult(str(source), str(target), "failed", error=error)
@@ -88,6 +91,19 @@ def _pool(masker: CosmicRayMasker, batch: BatchOptions, jobs: int) -> Iterator[P
             child.kill()
 
 
+@contextmanager
+def _interrupt_ignored() -> Iterator[None]:
+    """Start processes that ignore Ctrl-C, which a terminal sends to them too: this process handles it and ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set this
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _cores() -> int:
     """Count the cores that this process may use, which a batch system or ``taskset`` may limit."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -97,11 +113,10 @@ def _start(masker: bytes, batch: BatchOptions, threads: int) -> None:
     """Prepare a process of the pool: load the network, set its threads, and make it end when its parent does."""
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends the pool
-    signal.signal(signal.SIGTERM, _stop)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     _WORKER.masker, _WORKER.batch = pickle.loads(masker), batch
+    signal.signal(signal.SIGTERM, _stop)  # until here there is nothing to clean up: SIGTERM just ends the process
 
 
 def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 (a signal handler)
