@@ -303,7 +303,7 @@ def validate(cfg: DictConfig, schema: type[Train] | type[Evaluate]) -> DictConfi
         if len(pair) != 2:
             raise ConfigError(f"compare: got {pair}, expected pairs of models, as in [[Att deepCR, deepCR]]")
     for key, value in values.items():
-        check_node(value, key)
+        check_node(value, key, merged)
     return cast(DictConfig, merged)
 
 
@@ -392,19 +392,19 @@ def modules_named(node: Any) -> list[str]:
     return []
 
 
-def check_node(node: Any, path: str) -> None:
+def check_node(node: Any, path: str, cfg: DictConfig) -> None:
     """Check each node with a ``_target_``, at any depth, against the signature of that target."""
     if isinstance(node, Mapping):
         if "_target_" in node:
-            _check_call(node, path)
+            _check_call(node, path, cfg)
         for key, value in node.items():
-            check_node(value, f"{path}.{key}")
+            check_node(value, f"{path}.{key}", cfg)
     elif isinstance(node, Sequence) and not isinstance(node, str):
         for number, value in enumerate(node):
-            check_node(value, f"{path}[{number}]")
+            check_node(value, f"{path}[{number}]", cfg)
 
 
-def _check_call(node: Mapping[str, Any], path: str) -> None:
+def _check_call(node: Mapping[str, Any], path: str, cfg: DictConfig) -> None:
     try:
         target: Callable[..., Any] = get_object(node["_target_"])
     except (ImportError, ValueError) as error:
@@ -425,7 +425,10 @@ def _check_call(node: Mapping[str, Any], path: str) -> None:
     hints = _hints(target)
     for key, value in given.items():
         if key in hints and not matches_type(value, hints[key]):
-            raise ConfigError(f"{path}.{key}: got {value!r}, expected {readable(hints[key])}")
+            # The value may be taken from another key, ${KEY}: that one is wrong.
+            taken_from = re.fullmatch(r"\$\{([\w.]+)\}", as_written(OmegaConf.select(cfg, path), key))
+            where = taken_from[1] if taken_from else f"{path}.{key}"
+            raise ConfigError(f"{where}: got {value!r}, expected {readable(hints[key])}")
 
 
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:
