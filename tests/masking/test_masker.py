@@ -12,8 +12,8 @@ from astropy.nddata import CCDData, InverseVariance, NDData, StdDevUncertainty, 
 from astropy.utils.masked import Masked
 
 import cosmicgate
+from cosmicgate.masking.ccddata import uncertainty_of_guess
 from cosmicgate.masking.inpainting import Method
-from cosmicgate.masking.masker import uncertainty_of_guess
 from cosmicgate.masking.options import MaskOptions
 from cosmicgate.masking.pipeline import mask_file
 from cosmicgate.masking.provenance_cards import short_cards

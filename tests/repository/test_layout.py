@@ -45,7 +45,8 @@ MODULE_ORDER = {
     ),
     # Operations on images, the masker, files, many files.
     "masking": (
-        *("maskfill", "inpainting", "mosaic", "masker", "load", "drop_in", "export", "output_paths", "options"),
+        *("arrays", "maskfill", "inpainting", "mosaic", "ccddata", "masker", "load", "drop_in", "export"),
+        *("output_paths", "options"),
         *("existing_output", "file_job", "read_images", "provenance_cards", "fits_writer", "temporary_folder"),
         *("pipeline", "batch", "ray_backend"),
     ),
@@ -109,9 +110,12 @@ def test_an_entry_point_is_a_main_of_named_steps(name):
     docstring, *body, guard = ast.parse((ROOT / name).read_text()).body
     assert isinstance(docstring, ast.Expr)
     assert ast.unparse(guard) == "if __name__ == '__main__':\n    main()"
-    assert {type(node) for node in body} == {ast.Import, ast.ImportFrom, ast.FunctionDef}
-    assert body[-1].name == "main"
-    assert not [node for node in ast.walk(body[-1]) if isinstance(node, ast.Try | ast.While | ast.Lambda)]
+    *imports, needed, main = body
+    assert ast.unparse(needed).startswith("with extra('train', __name__):"), "imports that the extra brings"
+    assert {type(node) for node in (*imports, *needed.body)} == {ast.Import, ast.ImportFrom}
+    assert isinstance(main, ast.FunctionDef)
+    assert main.name == "main"
+    assert not [node for node in ast.walk(main) if isinstance(node, ast.Try | ast.While | ast.Lambda)]
 
 
 def test_only_config_and_the_entry_points_import_omegaconf():

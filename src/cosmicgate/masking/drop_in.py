@@ -12,9 +12,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import binary_dilation
 
+from cosmicgate.masking.arrays import image_and_bad
+from cosmicgate.masking.ccddata import in_unit_of_image, without_hits
 from cosmicgate.masking.inpainting import Method, clean
 from cosmicgate.masking.load import load_cached
-from cosmicgate.masking.masker import CosmicRayMasker, image_and_bad, in_unit_of_image, is_mosaic, without_hits
+from cosmicgate.masking.masker import CosmicRayMasker, is_mosaic
 
 METHODS: dict[str, Method] = {"meanmask": "mean", "medmask": "median", "median": "median", "idw": "idw"}
 AT_ONCE = 100_000  # number of pixels whose surroundings are in memory at once

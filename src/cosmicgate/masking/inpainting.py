@@ -5,13 +5,9 @@ from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import numpy as np
-from astropy import units
-from astropy.convolution import Gaussian2DKernel, interpolate_replace_nans
-from astropy.nddata import NDData
-from astropy.utils.exceptions import AstropyUserWarning
-from astropy.utils.masked import Masked
 from numpy.typing import NDArray
 
+from cosmicgate.masking.arrays import is_masked, is_nddata, is_quantity
 from cosmicgate.masking.maskfill import filled_from_rim
 
 Method = Literal["median", "mean", "idw", "interpolate", "maskfill"]
@@ -62,15 +58,20 @@ def clean(
         The image is no array of numbers, or the mask has another shape or values other than 0 and 1 (the bits of a
         quality plane, for example).
     """
-    if isinstance(image, NDData):
+    if is_nddata(image):
         raise TypeError(f"expected an array, got {type(image).__name__}: masker.clean(ccd) cleans all planes of one")
-    if isinstance(image, np.ma.MaskedArray | Masked):
-        masked = np.ma.getmaskarray(image) if isinstance(image, np.ma.MaskedArray) else np.asarray(image.mask)
-        values = image.data if isinstance(image, np.ma.MaskedArray) else image.unmasked
-        masked_or_bad = masked if bad is None else masked | _as_bool(bad, masked.shape)
-        cleaned = clean(values, mask, method, size, masked_or_bad, mosaic)
-        return np.ma.array(cleaned, mask=masked) if isinstance(image, np.ma.MaskedArray) else Masked(cleaned, masked)
-    if isinstance(image, units.Quantity):
+    if isinstance(image, np.ma.MaskedArray):
+        masked = np.ma.getmaskarray(image)
+        cleaned = clean(image.data, mask, method, size, _add_bad(masked, bad), mosaic)
+        return np.ma.array(cleaned, mask=masked)
+    if is_masked(image):
+        from astropy.utils.masked import Masked
+
+        masked = np.asarray(image.mask)
+        cleaned = clean(image.unmasked, mask, method, size, _add_bad(masked, bad), mosaic)
+        both: NDArray[Any] = Masked(cleaned, masked)
+        return both
+    if is_quantity(image):
         cleaned = clean(image.value, mask, method, size, bad, mosaic)
         quantity: NDArray[Any] = type(image)(cleaned, image.unit, dtype=cleaned.dtype, copy=False)
         return quantity
@@ -142,6 +143,11 @@ def _as_bool(bad: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.bool_]:
     return np.broadcast_to(given.astype(bool), shape)
 
 
+def _add_bad(masked: NDArray[np.bool_], bad: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    """Combine the masked pixels of an image (H, W) with its bad pixels, if there are any."""
+    return masked if bad is None else masked | _as_bool(bad, masked.shape)
+
+
 def _median(around: NDArray[Any], _: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(np.nanmedian(around, axis=1))
 
@@ -183,6 +189,9 @@ def _of_squares(
 
 def _interpolated(values: NDArray[Any], rows: NDArray[Any], columns: NDArray[Any], sigma: float) -> NDArray[Any]:
     """Compute Gaussian-weighted means, in a window around each group of hits so as not to convolve the whole image."""
+    from astropy.convolution import Gaussian2DKernel, interpolate_replace_nans  # slow to import
+    from astropy.utils.exceptions import AstropyUserWarning
+
     kernel = Gaussian2DKernel(sigma)
     margin = kernel.shape[0]
     guesses = np.full(rows.size, np.nan, values.dtype)

@@ -84,7 +84,7 @@ def pattern_of(
         The pattern is larger than 2x2 pixels.
     """
     if override is not None:
-        return ("as it was asked for" if override else ""), ""
+        return ("as requested" if override else ""), ""
     found = mosaic_of(headers)
     skies_differ = looks_like_one(image, bad)
     if found and is_binned(headers) and not skies_differ:

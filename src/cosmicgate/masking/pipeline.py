@@ -18,10 +18,11 @@ from cosmicgate.io.fits.hdus import FitsError
 from cosmicgate.io.fits.patch import Patch
 from cosmicgate.io.object_stores import remote_info, send, version
 from cosmicgate.io.urls import Address, Url
+from cosmicgate.masking.ccddata import uncertainty_of_guess
 from cosmicgate.masking.file_job import FileJob, plan
 from cosmicgate.masking.fits_writer import mask_hdu, probability_hdu, write_copy, write_mask_file
 from cosmicgate.masking.inpainting import clean
-from cosmicgate.masking.masker import CosmicRayMasker, dilate_mask, uncertainty_of_guess
+from cosmicgate.masking.masker import CosmicRayMasker, dilate_mask
 from cosmicgate.masking.mosaic import pattern_of
 from cosmicgate.masking.options import MaskOptions
 from cosmicgate.masking.provenance_cards import bit_cards, change_cards, key_cards, mask_cards, short_cards

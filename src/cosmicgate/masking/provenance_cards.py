@@ -10,10 +10,12 @@ from astropy.io import fits
 
 from cosmicgate import __version__
 from cosmicgate.io.fits.hdus import HIT, NETWORK
+from cosmicgate.io.fits.headers import ascii_of
+from cosmicgate.masking.ccddata import header_name
 from cosmicgate.masking.existing_output import KEY, VERSION_KEY
 from cosmicgate.masking.file_job import FileJob
 from cosmicgate.masking.inpainting import Method
-from cosmicgate.masking.masker import CosmicRayMasker, ascii_of, header_name
+from cosmicgate.masking.masker import CosmicRayMasker
 from cosmicgate.masking.options import MaskOptions
 from cosmicgate.masking.output_paths import SOURCE
 

@@ -40,7 +40,7 @@ class Worker:
             self.masker = replace(self.masker, predictor=self.masker.predictor.to("cuda"))
 
     def ready(self) -> None:
-        """Return once the network is loaded."""
+        """Wait until the network is loaded."""
 
     def mask(self, pair: Pair) -> FileResult:
         """Mask one file; errors are reported in the result."""

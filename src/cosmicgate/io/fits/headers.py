@@ -135,3 +135,9 @@ def _unit(path: Path, headers: Sequence[fits.Header], known: Mapping[str, Any]) 
         remedy = "give gain, in electrons for one unit of the image, to override it"
         raise FitsError(f"{path}: expected an image of counts or electrons, got BUNIT {unit!r}; {remedy}")
     return base in ELECTRONS, RATE.search(text) is not None
+
+
+def ascii_of(text: str, longest: int) -> str:
+    """Convert a text to printable ASCII, as FITS requires, and keep its last ``longest`` characters."""
+    clean = text.encode("ascii", "replace").decode()
+    return "".join(letter if letter.isprintable() else "?" for letter in clean)[-longest:]
