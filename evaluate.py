@@ -4,22 +4,25 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from cosmicgate.extras import extra
 
-from cosmicgate.config import Evaluate, build, validate
-from cosmicgate.evaluation.build_detectors import build_detectors, check_request, data_of, hashes
-from cosmicgate.evaluation.costs import costs_of
-from cosmicgate.evaluation.records import write_results
-from cosmicgate.evaluation.run import compare, log_seconds
-from cosmicgate.io.atomic import write_json
-from cosmicgate.provenance import provenance
-from cosmicgate.report.ending import log_scores
-from cosmicgate.report.figures.frames import draw
-from cosmicgate.report.log_results import check_logger, log_evaluation
-from cosmicgate.report.write_report import write_report
-from cosmicgate.training.stopping import explain_arguments, in_run_folder
+with extra("train", __name__):
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import DictConfig, OmegaConf
+
+    from cosmicgate.config import Evaluate, build, validate
+    from cosmicgate.evaluation.build_detectors import build_detectors, check_request, data_of, hashes
+    from cosmicgate.evaluation.costs import costs_of
+    from cosmicgate.evaluation.records import write_results
+    from cosmicgate.evaluation.run import compare, log_seconds
+    from cosmicgate.io.atomic import write_json
+    from cosmicgate.provenance import provenance
+    from cosmicgate.report.ending import log_scores
+    from cosmicgate.report.figures.frames import draw
+    from cosmicgate.report.log_results import check_logger, log_evaluation
+    from cosmicgate.report.write_report import write_report
+    from cosmicgate.training.stopping import explain_arguments, in_run_folder
 
 
 @explain_arguments

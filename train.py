@@ -3,18 +3,21 @@
 from pathlib import Path
 from typing import Any
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from cosmicgate.extras import extra
 
-from cosmicgate.config import Train, modules_named, validate
-from cosmicgate.detectors.network import load
-from cosmicgate.evaluation.build_detectors import beside_training
-from cosmicgate.evaluation.run import score_frames_distributed, score_training
-from cosmicgate.report.ending import finish_training
-from cosmicgate.training.fit import fit
-from cosmicgate.training.stopping import explain_arguments, in_run_folder
-from cosmicgate.training.sweeps import BEST, clear_run, is_finished, objective
+with extra("train", __name__):
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import DictConfig, OmegaConf
+
+    from cosmicgate.config import Train, modules_named, validate
+    from cosmicgate.detectors.network import load
+    from cosmicgate.evaluation.build_detectors import beside_training
+    from cosmicgate.evaluation.run import score_frames_distributed, score_training
+    from cosmicgate.report.ending import finish_training
+    from cosmicgate.training.fit import fit
+    from cosmicgate.training.stopping import explain_arguments, in_run_folder
+    from cosmicgate.training.sweeps import BEST, clear_run, is_finished, objective
 
 
 @explain_arguments

@@ -15,10 +15,13 @@ from pathlib import Path
 
 import torch
 
-from cosmicgate.inference.cascade import NO_HIT_LOGIT
-from cosmicgate.masking.load import load
-from cosmicgate.release import cascade_losses
+from cosmicgate.extras import extra
 from masking import frame
+
+with extra("train", __name__):
+    from cosmicgate.inference.cascade import NO_HIT_LOGIT
+    from cosmicgate.masking.load import load
+    from cosmicgate.release import cascade_losses
 
 
 def main() -> None:

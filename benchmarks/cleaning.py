@@ -21,9 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, find_objects, label
 
-from cosmicgate.data.simulation.ccd import CCD, DECAM, SINISTRO
-from cosmicgate.data.simulation.cosmic_rays import cosmic_rays
-from cosmicgate.masking.inpainting import Method, clean
+from cosmicgate.extras import extra
+
+with extra("simulate", __name__):
+    from cosmicgate.data.simulation.ccd import CCD, DECAM, SINISTRO
+    from cosmicgate.data.simulation.cosmic_rays import cosmic_rays
+    from cosmicgate.masking.inpainting import Method, clean
 
 SIDE = 48  # side of a scene, pixels
 MAX_LENGTH = 31  # pixels; longer hits are cropped

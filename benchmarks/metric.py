@@ -12,12 +12,16 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_curve
 from torch import Tensor
-from torchmetrics.classification import BinaryROC
 
-from cosmicgate.data.pixel_labels import IGNORED, SKY
-from cosmicgate.metrics import Curves, LogitHistogram
+from cosmicgate.extras import extra
+
+with extra("dev", __name__):
+    from sklearn.metrics import roc_curve
+    from torchmetrics.classification import BinaryROC
+
+    from cosmicgate.data.pixel_labels import IGNORED, SKY
+    from cosmicgate.metrics import Curves, LogitHistogram
 
 IMAGES = 4
 FPR = 1e-4

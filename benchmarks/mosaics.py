@@ -15,11 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cosmicgate.data.simulation.ccd import CCD
-from cosmicgate.data.simulation.cosmic_rays import cosmic_rays
-from cosmicgate.masking.inpainting import by_colour
-from cosmicgate.masking.load import load
-from cosmicgate.masking.mosaic import on_one_sky
+from cosmicgate.extras import extra
+
+with extra("simulate", __name__):
+    from cosmicgate.data.simulation.ccd import CCD
+    from cosmicgate.data.simulation.cosmic_rays import cosmic_rays
+    from cosmicgate.masking.inpainting import by_colour
+    from cosmicgate.masking.load import load
+    from cosmicgate.masking.mosaic import on_one_sky
 
 FULL_WELL = 5e4
 Frame = tuple[NDArray[np.float32], NDArray[np.float32], float]  # counts, charge of hits in electrons, sky sigma

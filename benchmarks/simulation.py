@@ -13,13 +13,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-import galsim
 import numpy as np
 
-from cosmicgate.data.simulation.ccd import DECAM
-from cosmicgate.data.simulation.cosmic_rays import cosmic_rays
-from cosmicgate.data.simulation.readout import read_out
-from cosmicgate.data.simulation.sky import BANDS, scene
+from cosmicgate.extras import extra
+
+with extra("simulate", __name__):
+    import galsim
+
+    from cosmicgate.data.simulation.ccd import DECAM
+    from cosmicgate.data.simulation.cosmic_rays import cosmic_rays
+    from cosmicgate.data.simulation.readout import read_out
+    from cosmicgate.data.simulation.sky import BANDS, scene
 
 
 def seconds(call: Callable[[np.random.Generator], object], repeats: int) -> list[float]:

@@ -11,13 +11,17 @@ import statistics
 import time
 from pathlib import Path
 
-import pytorch_lightning as pl
 import torch
-from hydra import compose, initialize_config_dir
-from pytorch_lightning.callbacks import Callback
 
-from cosmicgate.config import build
-from cosmicgate.training.loggers import silence_lightning
+from cosmicgate.extras import extra
+
+with extra("train", __name__):
+    import pytorch_lightning as pl
+    from hydra import compose, initialize_config_dir
+    from pytorch_lightning.callbacks import Callback
+
+    from cosmicgate.config import build
+    from cosmicgate.training.loggers import silence_lightning
 
 CONF = Path(__file__).parents[1] / "conf"
 

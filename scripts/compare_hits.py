@@ -15,24 +15,28 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 from scipy import ndimage, stats
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-from cosmicgate.data.simulation.ccd import DECAM, ITL
-from cosmicgate.data.simulation.cosmic_rays import cosmic_rays
-from cosmicgate.data.simulation.itl_hits import (
-    ITL_EXPTIME,
-    LABORATORY,
-    MIN_CHARGE,
-    MIN_PIXELS,
-    features_of,
-    simulate_hits,
-)
-from cosmicgate.data.sources.footprints import stamps
-from cosmicgate.evaluation.hits import EIGHT_NEIGHBOURS
-from cosmicgate.report.figures.mask_figures import save_figure
-from cosmicgate.report.figures.realism import hits_figure
+from cosmicgate.extras import extra
+
+with extra("dev", __name__):
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+    from cosmicgate.data.simulation.ccd import DECAM, ITL
+    from cosmicgate.data.simulation.cosmic_rays import cosmic_rays
+    from cosmicgate.data.simulation.itl_hits import (
+        ITL_EXPTIME,
+        LABORATORY,
+        MIN_CHARGE,
+        MIN_PIXELS,
+        features_of,
+        simulate_hits,
+    )
+    from cosmicgate.data.sources.footprints import stamps
+    from cosmicgate.evaluation.hits import EIGHT_NEIGHBOURS
+    from cosmicgate.report.figures.mask_figures import save_figure
+    from cosmicgate.report.figures.realism import hits_figure
 
 DECAM_EXPTIME, DECAM_SIGMAS, DECAM_MIN_PIXELS = 1200.0, 20.0, 2
 DECAM_HITS = 682  # per CCD of a real dark (docs/simulation.md)

@@ -14,8 +14,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cosmicgate.detectors.maximask import MaxiMaskNet
-from cosmicgate.io.atomic import atomic_path
+from cosmicgate.extras import extra
+
+with extra("train", __name__):
+    from cosmicgate.detectors.maximask import MaxiMaskNet
+    from cosmicgate.io.atomic import atomic_path
 
 NUMBERS = Path("maximask/model/variables/variables.data-00000-of-00001")
 SHA256 = "13e5fed2cdb7abd4535a4e872b4906f380558073d9294c1d5fa2041f620073e5"  # of MaxiMask 1.4.1

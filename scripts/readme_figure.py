@@ -8,11 +8,15 @@ from pathlib import Path
 
 import numpy as np
 from astropy.visualization import ZScaleInterval
-from hydra import compose, initialize_config_dir
-from matplotlib.figure import Figure
 
-import cosmicgate
-from cosmicgate.config import build, report_user_errors
+from cosmicgate.extras import extra
+
+with extra("train", __name__):
+    from hydra import compose, initialize_config_dir
+    from matplotlib.figure import Figure
+
+    import cosmicgate
+    from cosmicgate.config import build, report_user_errors
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 FRAME = "XO1-b_z_20250602_053326"  # ARCSAT 0.5 m, z band, 60 s, minus a median dark

@@ -19,17 +19,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import optuna
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, RangeSweep
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
+from cosmicgate.extras import extra
 
-from cosmicgate.config import ConfigError, path_name, report_user_errors
-from cosmicgate.training.run_lock import alone
-from cosmicgate.training.sweeps import objective
+with extra("train,search", __name__):
+    import optuna
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, RangeSweep
+    from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+    from optuna.trial import TrialState
+
+    from cosmicgate.config import ConfigError, path_name, report_user_errors
+    from cosmicgate.training.run_lock import alone
+    from cosmicgate.training.sweeps import objective
 
 ROOT = Path(__file__).resolve().parents[1]
 SPACE = ("module.optimizer.lr=tag(log, interval(0.0005, 0.02))", "model.channels=choice(8, 16, 32)")

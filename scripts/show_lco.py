@@ -10,20 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import style
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from cosmicgate.data.lco.amplifiers import read_amplifiers
-from cosmicgate.data.lco.io import exposure_of
-from cosmicgate.detectors.classical import AstroScrappy
-from cosmicgate.detectors.published import released
-from cosmicgate.evaluation.frame_results import mask_at
-from cosmicgate.io.fits.frames import Frame, read_frame
-from cosmicgate.io.fits.hdus import opened
-from cosmicgate.models import UNet
-from cosmicgate.report.figures.mask_figures import LOOK, busiest, save_figure
-from cosmicgate.report.figures.stretch import stretch
+from cosmicgate.extras import extra
+
+with extra("train", __name__):
+    from matplotlib import style
+    from matplotlib.figure import Figure
+
+    from cosmicgate.data.lco.amplifiers import read_amplifiers
+    from cosmicgate.data.lco.io import exposure_of
+    from cosmicgate.detectors.classical import AstroScrappy
+    from cosmicgate.detectors.published import released
+    from cosmicgate.evaluation.frame_results import mask_at
+    from cosmicgate.io.fits.frames import Frame, read_frame
+    from cosmicgate.io.fits.hdus import opened
+    from cosmicgate.models import UNet
+    from cosmicgate.report.figures.mask_figures import LOOK, busiest, save_figure
+    from cosmicgate.report.figures.stretch import stretch
 
 WINDOW = 200  # side of the part shown, pixels
 MARK = (0.84, 0.37, 0.0)  # vermilion of Okabe and Ito

@@ -20,16 +20,20 @@ from typing import Any
 
 import numpy as np
 import yaml
-from hydra import compose, initialize_config_dir
-from tqdm import tqdm
 
-from cosmicgate.config import build, report_user_errors
-from cosmicgate.data.cache import LabelledFrame, load_labelled
-from cosmicgate.detectors import detect_for_truth
-from cosmicgate.detectors.classical import AstroScrappy, LACosmic, LACosmicFamily
-from cosmicgate.evaluation.frame_results import frame_of
-from cosmicgate.io.atomic import atomic_write
-from cosmicgate.metrics import Curves, Scores, counts_from_mask
+from cosmicgate.extras import extra
+
+with extra("train", __name__):
+    from hydra import compose, initialize_config_dir
+    from tqdm import tqdm
+
+    from cosmicgate.config import build, report_user_errors
+    from cosmicgate.data.cache import LabelledFrame, load_labelled
+    from cosmicgate.detectors import detect_for_truth
+    from cosmicgate.detectors.classical import AstroScrappy, LACosmic, LACosmicFamily
+    from cosmicgate.evaluation.frame_results import frame_of
+    from cosmicgate.io.atomic import atomic_write
+    from cosmicgate.metrics import Curves, Scores, counts_from_mask
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 DETECTORS: dict[str, type[LACosmicFamily]] = {"astroscrappy": AstroScrappy, "lacosmic": LACosmic}

@@ -1,19 +1,29 @@
 """Name the extra that brings a missing package: ``pip install .`` brings only what masking needs."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 @contextmanager
-def extra(name: str) -> Iterator[None]:
+def extra(name: str, module: str = "") -> Iterator[None]:
     """Replace the error of a missing package by a sentence that names the extra of pyproject.toml which brings it::
 
         with extra("wandb"):
             import wandb
 
+    Of nested blocks the outermost names the extra: a command knows all that it needs.
+
+    Parameters
+    ----------
+    name : str
+        Name of the extra; of several ones, with a comma between them.
+    module : str
+        ``__name__`` of a module that is run as a command: the command ends with the sentence, without a traceback.
+
     Raises
     ------
-    ImportError
+    ModuleNotFoundError
         A package is missing.
     """
     try:
@@ -21,5 +31,8 @@ def extra(name: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if not error.name or error.name.startswith("cosmicgate"):
             raise
-        said = f"the package {error.name} is not installed: pip install 'cosmicgate[{name}]'"
-        raise ImportError(said, name=error.name) from error
+        package = error.name.partition(".")[0]
+        message = f"the package {package} is not installed: pip install 'cosmicgate[{name}]'"
+        if module == "__main__":
+            sys.exit(f"error: {message}")
+        raise ModuleNotFoundError(message, name=package) from error

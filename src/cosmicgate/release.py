@@ -25,22 +25,25 @@ from scipy.ndimage import find_objects, label
 from scipy.stats import beta
 from torch import nn
 
-from cosmicgate.config import build
-from cosmicgate.data.cache import digest, load_labelled
-from cosmicgate.data.pixel_labels import CORE, SKY
-from cosmicgate.detectors.network import weights_sha256_of
-from cosmicgate.evaluation.records import CASCADE_VARIANT, with_records
-from cosmicgate.inference.background_grid import scale_of
-from cosmicgate.inference.cascade import NO_HIT_LOGIT, Cascade, coarse_logits, max_logit_per_cell
-from cosmicgate.inference.predictor import Predictor
-from cosmicgate.inference.preprocessing import interpolate_bad_pixels
-from cosmicgate.io.messages import with_progress
-from cosmicgate.models.unet import UNet
-from cosmicgate.pretrained.card import COARSE, FOLDER, TUNED, ModelCard, names, save_model, serialize
-from cosmicgate.pretrained.checkpoint import checkpoint_file, data_config
-from cosmicgate.pretrained.domain_check import FEATURES, domain_features
-from cosmicgate.pretrained.load import load_network
-from cosmicgate.pretrained.registry import cascade_of, load_pretrained
+from cosmicgate.extras import extra
+
+with extra("train", __name__):
+    from cosmicgate.config import build
+    from cosmicgate.data.cache import digest, load_labelled
+    from cosmicgate.data.pixel_labels import CORE, SKY
+    from cosmicgate.detectors.network import weights_sha256_of
+    from cosmicgate.evaluation.records import CASCADE_VARIANT, with_records
+    from cosmicgate.inference.background_grid import scale_of
+    from cosmicgate.inference.cascade import NO_HIT_LOGIT, Cascade, coarse_logits, max_logit_per_cell
+    from cosmicgate.inference.predictor import Predictor
+    from cosmicgate.inference.preprocessing import interpolate_bad_pixels
+    from cosmicgate.io.messages import with_progress
+    from cosmicgate.models.unet import UNet
+    from cosmicgate.pretrained.card import COARSE, FOLDER, TUNED, ModelCard, names, save_model, serialize
+    from cosmicgate.pretrained.checkpoint import checkpoint_file, data_config
+    from cosmicgate.pretrained.domain_check import FEATURES, domain_features
+    from cosmicgate.pretrained.load import load_network
+    from cosmicgate.pretrained.registry import cascade_of, load_pretrained
 
 FALSE_POSITIVE_RATES = (1e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 MIN_FALSE_POSITIVES = 10  # fewer false positives are too few to measure a rate

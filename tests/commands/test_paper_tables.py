@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from cosmicgate.config import ConfigError, Evaluate, build, validate
 from cosmicgate.data.collection import Collection
-from cosmicgate.data.download import fetch_lco
+from cosmicgate.data.download.zenodo import fetch_lco
 from cosmicgate.detectors.classical import AstroScrappy
 from cosmicgate.evaluation.costs import count_parameters, frame_of_shape, time_detectors
 from cosmicgate.evaluation.records import DetectorRecord, with_records
@@ -129,7 +129,7 @@ def test_a_stopped_or_killed_run_resumes_to_the_same_rows(command, arguments, un
     process.send_signal(number)
     _, err = process.communicate(timeout=600)
     assert process.returncode == (143 if number == signal.SIGTERM else -number)
-    assert number == signal.SIGKILL or "stopped; go on with: python evaluate.py" in err
+    assert number == signal.SIGKILL or "stopped; resume with: python evaluate.py" in err
     before = cached_files(run)
     assert 0 < len(before) < len(cached_files(uninterrupted))
     done = command(*arguments, f"hydra.run.dir={run}")

@@ -7,7 +7,7 @@ from io import BytesIO
 
 import numpy as np
 
-from cosmicgate.data.download import RetryPolicy
+from cosmicgate.data.download.client import RetryPolicy
 from cosmicgate.data.download.search import FILTERS
 from helpers.replay_server import exposure_bytes
 

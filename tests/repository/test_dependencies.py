@@ -31,6 +31,13 @@ MODULES = {  # package -> names of its modules, if they differ
     "scikit-image": "skimage",
     "wandb-workspaces": "wandb_workspaces",
 }
+# Command that needs an extra -> the extra; the other commands of the package need none.
+COMMANDS = {
+    **dict.fromkeys(("train.py", "evaluate.py", "scripts/tune_classical.py", "benchmarks/training.py"), "train"),
+    **dict.fromkeys(("release", "report", "report.pages", "data.download"), "train"),
+    **dict.fromkeys(("data.labelling.multi_exposure", "data.labelling.real_frames"), "label"),
+    **{"report.dashboard": "train,wandb", "scripts/search.py": "train,search", "benchmarks/cleaning.py": "simulate"},
+}
 # Part of the package -> the extra that its imports need; all other parts need none.
 NEEDS = {
     **dict.fromkeys(("config.py", "pretrained/checkpoint.py", "metrics", "evaluation", "training"), "train"),
@@ -122,6 +129,24 @@ def test_masking_imports_no_package_of_training(code_of_user, tmp_path):
     assert loaded <= {"torch"}
     if code_of_user.endswith("__version__") or "--help" in code_of_user:
         assert not loaded, "torch takes seconds to import"
+
+
+def test_an_array_is_masked_and_cleaned_without_importing_astropy():
+    code = (
+        "import sys; import numpy as np; import cosmicgate\n"
+        "image = np.full((64, 80), 100.0); image[20, 30] = 600\n"
+        "hits = cosmicgate.load(check=False).mask(image); cosmicgate.clean(image, hits)\n"
+        "print(*(name for name in sys.modules if name.partition('.')[0] == 'astropy'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [], "astropy takes half a second to import"
+
+
+def test_every_module_that_is_a_command_is_tested_without_its_extra():
+    commands = {path for path in PACKAGE.rglob("*.py") if 'if __name__ == "__main__"' in path.read_text()}
+    names = {".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in commands}
+    listed = {name for name in COMMANDS if not name.endswith(".py")}
+    assert {name.removesuffix(".__main__") for name in names} == listed | {"__main__"}
 
 
 def test_one_version_is_stated_everywhere():
@@ -236,3 +261,12 @@ def test_a_command_that_needs_an_extra_names_it(words, extra, fresh, tmp_path):
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
     assert f"pip install 'cosmicgate[{extra}]'" in " ".join(re.sub("[│╭╰─╮╯]", " ", done.stderr).split())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("command", "extra"), COMMANDS.items(), ids=COMMANDS)
+def test_a_program_that_needs_an_extra_names_it_in_one_line(command, extra, fresh):
+    words = [command] if command.endswith(".py") else ["-m", f"cosmicgate.{command}"]
+    done = run(fresh / "python", *words, folder=ROOT)
+    assert done.returncode == 1
+    assert re.fullmatch(rf"error: the package \w+ is not installed: pip install 'cosmicgate\[{extra}\]'\n", done.stderr)

@@ -8,9 +8,12 @@ puts the results of several evaluations into one report, with separate tables fo
 from collections.abc import Sequence
 from pathlib import Path
 
-from cosmicgate.config import report_user_errors
-from cosmicgate.report.runs import find_runs, parser_of_runs, together
-from cosmicgate.report.write_report import write_report
+from cosmicgate.extras import extra
+
+with extra("train", __name__):
+    from cosmicgate.config import report_user_errors
+    from cosmicgate.report.runs import find_runs, parser_of_runs, together
+    from cosmicgate.report.write_report import write_report
 
 
 @report_user_errors()

@@ -11,20 +11,20 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from cosmicgate.config import ConfigError, report_user_errors
 from cosmicgate.extras import extra
-from cosmicgate.report.log_results import key_of
-from cosmicgate.report.results import AREA, OF_MASK, PER_CENT, PER_HIT
-from cosmicgate.report.runs import Run, find_runs, parser_of_runs, together
-from cosmicgate.report.write_report import chapters_of, markdown_of
 
-with extra("wandb"):
+with extra("train,wandb", __name__):
     import wandb
     import wandb_workspaces.reports.v2 as wr
     import wandb_workspaces.workspaces as ws
     from wandb_workspaces import expr
 
+    from cosmicgate.config import ConfigError, report_user_errors
+    from cosmicgate.report.log_results import key_of
+    from cosmicgate.report.results import AREA, OF_MASK, PER_CENT, PER_HIT
+    from cosmicgate.report.runs import Run, find_runs, parser_of_runs, together
     from cosmicgate.report.wandb_login import logged_in
+    from cosmicgate.report.write_report import chapters_of, markdown_of
 
 PROJECT = "cosmicgate"  # as in conf/logger/wandb.yaml
 TITLE = "CosmicGate baselines"

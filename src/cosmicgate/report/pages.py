@@ -14,14 +14,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from cosmicgate.extras import extra
 
-import cosmicgate
-from cosmicgate.config import report_user_errors
-from cosmicgate.io.atomic import atomic_write
-from cosmicgate.report.figures.curves import draw_history
-from cosmicgate.report.runs import Run, find_runs, parser_of_runs, together
-from cosmicgate.report.write_report import Chapter, Section, chapters_of
+with extra("train", __name__):
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    import cosmicgate
+    from cosmicgate.config import report_user_errors
+    from cosmicgate.io.atomic import atomic_write
+    from cosmicgate.report.figures.curves import draw_history
+    from cosmicgate.report.runs import Run, find_runs, parser_of_runs, together
+    from cosmicgate.report.write_report import Chapter, Section, chapters_of
 
 PICTURES = {  # figures that a run drew itself: kind -> what they show
     "masks": "Part of a frame: the image, its truth, and what each detector finds, misses and falsely marks.",

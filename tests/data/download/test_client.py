@@ -11,11 +11,10 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from cosmicgate.data.download import DEFAULT_RETRY, FetchError, Manifest, Remote, RetryPolicy
-from cosmicgate.data.download.client import Session
+from cosmicgate.data.download.client import DEFAULT_RETRY, FetchError, RetryPolicy, Session
 from cosmicgate.data.download.client import _said as server_message
 from cosmicgate.data.download.fetch import complete
-from cosmicgate.data.download.manifest import BY_MD5, read_manifest
+from cosmicgate.data.download.manifest import BY_MD5, Manifest, Remote, read_manifest
 from helpers.archive_files import BODY, FAST_RETRY, wait_until
 from helpers.replay_server import Fault, md5
 

@@ -2,9 +2,10 @@
 
 import pytest
 
-from cosmicgate.data.download import FetchError, Query, fetch_decam
 from cosmicgate.data.download.__main__ import main
+from cosmicgate.data.download.client import FetchError
 from cosmicgate.data.download.manifest import BY_MD5, BY_STRUCTURE, read_manifest
+from cosmicgate.data.download.noirlab import Query, fetch_decam
 from helpers.archive_files import FAST_RETRY, add_dark, add_night
 from helpers.replay_server import Fault, exposure_bytes, md5
 
@@ -189,7 +190,7 @@ def test_a_failed_file_is_named_the_others_are_downloaded_and_the_exit_code_is_1
     assert err.startswith(
         "error: 1 of 4 file(s) did not come: science/20121110/ct4m/2012B-0001/c4d_121110_011500_ooi_r"
     )
-    assert err.endswith("HTTP 404 (Not found.)); run it again to go on")
+    assert err.endswith("HTTP 404 (Not found.)); run it again to resume")
     assert len(list((tmp_path / "noirlab").rglob("*.fits.fz"))) == 7  # 3 images, 4 masks
 
 

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from cosmicgate.data.download import Manifest, prepare
+from cosmicgate.data.download import prepare
 from cosmicgate.data.download import real as origins
 from cosmicgate.data.download.__main__ import main, parser
-from cosmicgate.data.download.manifest import pixels_sha256
+from cosmicgate.data.download.manifest import Manifest, pixels_sha256
 from helpers.archive_files import BODY, FAST_RETRY, wait_until, write_tar
 from helpers.hydra_config import composed_config
 from helpers.replay_server import Fault

@@ -11,9 +11,10 @@ from types import SimpleNamespace
 import pytest
 
 from cosmicgate.config import build
-from cosmicgate.data.download import FetchError, Manifest, fetch_lco
 from cosmicgate.data.download.__main__ import main, parser
-from cosmicgate.data.download.manifest import read_manifest
+from cosmicgate.data.download.client import FetchError
+from cosmicgate.data.download.manifest import Manifest, read_manifest
+from cosmicgate.data.download.zenodo import fetch_lco
 from helpers.archive_files import BODY, FAST_RETRY, wait_until, write_zip
 from helpers.hydra_config import composed_config
 from helpers.mask_command import RECEIVE_SIGINT

@@ -6,7 +6,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from cosmicgate.config import Train, build, validate
-from cosmicgate.data.download import Remote
+from cosmicgate.data.download.manifest import Remote
 from cosmicgate.data.download.search import FILTERS
 from cosmicgate.data.sources.noirlab import Noirlab, by_field
 from cosmicgate.data.splits import SPLITS

@@ -6,13 +6,16 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from cosmicgate.data.download.client import DEFAULT_RETRY, FetchError, RetryPolicy
-from cosmicgate.data.download.fetch import check_space, complete, readable, space
-from cosmicgate.data.download.manifest import Manifest, missing
-from cosmicgate.data.download.noirlab import NOIRLAB, PRODUCTS, Query, list_decam
-from cosmicgate.data.download.real import GITHUB, list_real, real_name
-from cosmicgate.data.download.search import FILTERS
-from cosmicgate.data.download.zenodo import LCO_RECORD, ZENODO, fetch_lco, list_lco
+from cosmicgate.extras import extra
+
+with extra("train", __name__):
+    from cosmicgate.data.download.client import DEFAULT_RETRY, FetchError, RetryPolicy
+    from cosmicgate.data.download.fetch import check_space, complete, readable, space
+    from cosmicgate.data.download.manifest import Manifest, missing
+    from cosmicgate.data.download.noirlab import NOIRLAB, PRODUCTS, Query, list_decam
+    from cosmicgate.data.download.real import GITHUB, list_real, real_name
+    from cosmicgate.data.download.search import FILTERS
+    from cosmicgate.data.download.zenodo import LCO_RECORD, ZENODO, fetch_lco, list_lco
 
 LABELS = "cosmicgate.data.labelling.real_frames"  # the command that makes truth planes
 

@@ -14,16 +14,19 @@ from email.utils import parsedate_to_datetime
 from threading import Event
 from typing import Any, Self
 
-import httpx
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception_type,
-    stop_after_attempt,
-    wait_exponential,
-    wait_random,
-)
-from tenacity.nap import sleep_using_event
+from cosmicgate.extras import extra
+
+with extra("train"):
+    import httpx
+    from tenacity import (
+        RetryCallState,
+        Retrying,
+        retry_if_exception_type,
+        stop_after_attempt,
+        wait_exponential,
+        wait_random,
+    )
+    from tenacity.nap import sleep_using_event
 
 Progress = Callable[[str, int], None]  # is called with the path of a file and the number of bytes downloaded so far
 RETRYABLE = {408, 425, 429, 500, 502, 503, 504}  # status codes after which another attempt may succeed

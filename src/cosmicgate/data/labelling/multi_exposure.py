@@ -18,30 +18,33 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cosmicgate.config import report_user_errors
-from cosmicgate.data.background import KERNEL_3X3
-from cosmicgate.data.labelling.alignment import Alignment, How
-from cosmicgate.data.labelling.reference_frame import Level, expectation, find_sources, flux_ratio
-from cosmicgate.data.labelling.same_camera import check_same_camera, with_names
-from cosmicgate.data.labelling.trails import Optics, broad_things, trails
-from cosmicgate.data.labelling.truth_planes import write_planes
-from cosmicgate.data.lco.io import (
-    BRIGHTER,
-    ENDING,
-    HOT,
-    NO_DATA,
-    SOURCE,
-    STATIC,
-    TRAIL,
-    Exposure,
-    MaskedSequence,
-    border,
-    write_sequence,
-)
-from cosmicgate.io.fits.frames import read_frame
-from cosmicgate.io.fits.hdus import opened, stem
-from cosmicgate.io.fits.images import select_image
-from cosmicgate.io.fits.instruments import KEYWORDS
+from cosmicgate.extras import extra
+
+with extra("label", __name__):
+    from cosmicgate.config import report_user_errors
+    from cosmicgate.data.background import KERNEL_3X3
+    from cosmicgate.data.labelling.alignment import Alignment, How
+    from cosmicgate.data.labelling.reference_frame import Level, expectation, find_sources, flux_ratio
+    from cosmicgate.data.labelling.same_camera import check_same_camera, with_names
+    from cosmicgate.data.labelling.trails import Optics, broad_things, trails
+    from cosmicgate.data.labelling.truth_planes import write_planes
+    from cosmicgate.data.lco.io import (
+        BRIGHTER,
+        ENDING,
+        HOT,
+        NO_DATA,
+        SOURCE,
+        STATIC,
+        TRAIL,
+        Exposure,
+        MaskedSequence,
+        border,
+        write_sequence,
+    )
+    from cosmicgate.io.fits.frames import read_frame
+    from cosmicgate.io.fits.hdus import opened, stem
+    from cosmicgate.io.fits.images import select_image
+    from cosmicgate.io.fits.instruments import KEYWORDS
 
 Mask = NDArray[np.bool_]
 MAX_FLAGGED_FRACTION = 0.02  # a larger fraction of hit pixels means that the frames do not match

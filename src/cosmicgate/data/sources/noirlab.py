@@ -11,7 +11,9 @@ from astropy.coordinates import SkyCoord
 from scipy.sparse.csgraph import connected_components
 
 from cosmicgate.data.cache import Recipe
-from cosmicgate.data.download import DEFAULT_RETRY, NOIRLAB, Query, Remote, fetch_decam
+from cosmicgate.data.download.client import DEFAULT_RETRY
+from cosmicgate.data.download.manifest import Remote
+from cosmicgate.data.download.noirlab import NOIRLAB, Query, fetch_decam
 from cosmicgate.data.download.search import exposure
 from cosmicgate.data.sources.raw_darks import RawDarks
 from cosmicgate.data.sources.simulated import Provenance
