@@ -171,7 +171,7 @@ def test_labels_are_not_made_again_after_an_interruption(night, start, tmp_path,
         patched.setattr(sys, "argv", ["cosmicgate", *map(str, words)])
         stopped = run(*words)
     assert stopped.exit_code == 130
-    assert "stopped; go on with: cosmicgate adapt" in stopped.output
+    assert "stopped; resume with: cosmicgate adapt" in stopped.output
     assert not list((tmp_path / "mine").glob("*.safetensors"))
     labels = {path: path.stat().st_mtime_ns for path in (tmp_path / "mine" / "labels").iterdir()}
     with monkeypatch.context() as patched:
@@ -195,7 +195,7 @@ def test_an_adaptation_that_was_killed_while_training_resumes(night, start, tmp_
     monkeypatch.delenv(KILL_VARIABLE)
     done = run(*words)
     assert done.exit_code == 0, done.output
-    assert "goes on with epoch 2 of 2" in done.output
+    assert "resumes with epoch 2 of 2" in done.output
 
 
 # ------------------------------------------------------------------------------------------------------------ refusals

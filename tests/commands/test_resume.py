@@ -89,7 +89,7 @@ def test_a_terminated_training_prints_the_command_that_resumes_it(start, uninter
     process = start(tmp_path, "data.num_workers=1", at=f"SIGTERM {at}")
     _, err = process.communicate(timeout=600)
     assert process.returncode == 143, err
-    message = next(line for line in err.splitlines() if line.startswith("stopped; go on with: python train.py "))
+    message = next(line for line in err.splitlines() if line.startswith("stopped; resume with: python train.py "))
     assert "Traceback" not in err
     assert not (tmp_path / "results.json").exists()
     hidden = {path.name for path in tmp_path.rglob(".*") if path.is_file()}

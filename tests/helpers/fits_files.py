@@ -43,7 +43,7 @@ def write_cutout(path, quality, name="DQ", image=None, **cards):
 
 
 def hdu_bytes(path):
-    """Return the bytes of each HDU of a file that is not gzipped."""
+    """Read the bytes of each HDU of a file that is not gzipped."""
     content = path.read_bytes()
     return [content[one.start : one.end] for one in spans(path)]
 

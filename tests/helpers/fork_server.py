@@ -40,7 +40,7 @@ class ForkedProcess:
         return (self._folder / name).read_text()
 
     def poll(self) -> int | None:
-        """Return the exit code, negative after a signal; None while the script runs."""
+        """Read the exit code, negative after a signal; None while the script runs."""
         if self.returncode is None and (self._folder / "status").exists():
             self.returncode = os.waitstatus_to_exitcode(int(self._read("status")))
         return self.returncode

@@ -14,7 +14,7 @@ class KilledMasker(CosmicRayMasker):
     """Kill the process at an image marked with a value of FATAL_PIXEL; otherwise mask as the parent does."""
 
     def probability(self, image, bad=None, mosaic=None):
-        """Return hit probabilities (H, W), or kill this process if the image is marked."""
+        """Compute hit probabilities (H, W), or kill this process if the image is marked."""
         note = Path(os.environ[MARKER_VARIABLE])
         first = image[0, 0] == FATAL_PIXEL["once"] and not note.exists()
         if first:

@@ -212,7 +212,7 @@ class _Handler(BaseHTTPRequestHandler):
         part = part[: trouble.cut]
         step = SLOW if trouble.slow else max(1, len(part) - pause)
         for piece in (part[:pause], *(part[n : n + step] for n in range(pause, len(part), step))):
-            request.sent += len(piece)  # before, as the other side may be done and ask before this thread goes on
+            request.sent += len(piece)  # before, as the other side may be done and ask before this thread continues
             self.wfile.write(piece)
             self.wfile.flush()
             if trouble.stall is not None:

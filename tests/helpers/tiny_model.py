@@ -56,7 +56,7 @@ def sky(shape: tuple[int, int] = (64, 80), seed: int = 0, level: float = 100.0, 
 
 
 def hit(shape: tuple[int, int] = (64, 80)) -> np.ndarray:
-    """Return the mask (H, W), bool, of the hit pixels of :func:`sky`."""
+    """Make the mask (H, W), bool, of the hit pixels of :func:`sky`."""
     where = np.zeros(shape, bool)
     for row, column in ((shape[0] // 2, shape[1] // 3), (shape[0] // 4, 2 * shape[1] // 3)):
         where[row, column] = where[row - 1, column + 1] = True

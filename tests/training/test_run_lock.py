@@ -80,7 +80,7 @@ def test_a_stopped_command_has_its_exit_code_and_prints_how_to_resume(app, tmp_p
     assert process.returncode == code
     message = err.strip().splitlines()[-1]
     command = "python app.py seconds=60 'path='\"'\"'a, b'\"'\"'' hydra.run.dir=outputs/seed-0/run"
-    assert message == f"stopped; go on with: {command}"
+    assert message == f"stopped; resume with: {command}"
     assert "Traceback" not in err
     assert not list((tmp_path / "outputs/seed-0/run").glob(".in_use.json*"))
     again = shlex.split(message.partition(": ")[2].replace("seconds=60", "seconds=0"))

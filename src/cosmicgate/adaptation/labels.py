@@ -46,7 +46,7 @@ class Labels:
 
     @property
     def lines(self) -> list[str]:
-        """Hits found, what is left out, and the exposures of each split, a line each."""
+        """Describe the hits found, what is left out, and the exposures of each split, a line each."""
         known = {name: one for name, one in self.records.items() if "failed" not in one}
         lines = []
         for name, one in known.items():

@@ -190,7 +190,7 @@ class LabelledExposures(pl.LightningDataModule):
                     yield path, one, number, draw
 
     def _table(self, which: Split) -> Path:
-        """Return the table of the hits of a split; make it first if it is missing."""
+        """Read the table of the hits of a split; make it first if it is missing."""
         fields = self.exposures.get(which, {})
         files = [(identity(self._file(one)), list(numbers)) for one, numbers in fields.items()]
         darks = [identity(existing(path)) for path in self.darks]

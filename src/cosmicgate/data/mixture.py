@@ -124,7 +124,7 @@ class MixtureDataset(Dataset[dict[str, Tensor]]):
         return self.count
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Tensor]:
-        """Return the patch of ``index``, or of ``(epoch, index)``."""
+        """Make the patch of ``index``, or of ``(epoch, index)``."""
         epoch, index = key if isinstance(key, tuple) else (0, key)
         if not 0 <= index < self.count:
             raise IndexError(f"patch {index} of {self.count}")

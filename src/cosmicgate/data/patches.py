@@ -26,13 +26,13 @@ class PatchSampler(Protocol):
     """Rule that maps a patch index to a window of a frame."""
 
     def prepare(self, frames: Sequence[LabelledFrame]) -> "PatchSampler":
-        """Return a copy of the sampler that is ready to sample these frames."""
+        """Copy the sampler and prepare it to sample these frames."""
 
     def __len__(self) -> int:
         """Count the patches of an epoch."""
 
     def window(self, index: int, rng: np.random.Generator) -> Window:
-        """Return the window of patch ``index``."""
+        """Choose the window of patch ``index``."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class GridSampler:
         return len(self.places)
 
     def window(self, index: int, rng: np.random.Generator) -> Window:  # noqa: ARG002 (a grid draws nothing)
-        """Return patch ``index`` of the grid."""
+        """Compute the window of patch ``index`` in the grid."""
         number, row, column = self.places[index]
         return number, slice(row, row + self.size), slice(column, column + self.size)
 
@@ -152,7 +152,7 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
         return len(self.windows)
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Tensor]:
-        """Return the patch of ``index``, or of ``(epoch, index)``."""
+        """Make the patch of ``index``, or of ``(epoch, index)``."""
         epoch, index = key if isinstance(key, tuple) else (0, key)
         if not 0 <= index < len(self):
             raise IndexError(f"patch {index} of {len(self)}")
@@ -285,7 +285,7 @@ def make_loader(
 
 
 def training_progress(trainer: pl.Trainer | None) -> tuple[int, int]:
-    """Return the epoch that is trained next, and how many of its steps are done (if a checkpoint lies within it)."""
+    """Find the epoch that is trained next, and how many of its steps are done (if a checkpoint lies within it)."""
     loop: Any = getattr(trainer, "fit_loop", None)
     if loop is None:
         return 0, 0

@@ -85,7 +85,7 @@ def best_shift(here: Places, there: Places) -> tuple[Places, int]:
 
 
 def _distances(here: Places, there: Places, radius: float) -> Places:
-    """Return the distances of matching positions; each of ``there`` is matched at most once, with the nearest."""
+    """Compute the distances of matching positions; each of ``there`` is matched at most once, with the nearest."""
     distances, nearest = KDTree(there).query(here)
     order = np.argsort(distances)
     first = np.unique(nearest[order], return_index=True)[1]  # nearest counterpart only

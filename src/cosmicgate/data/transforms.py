@@ -14,7 +14,7 @@ class Transform(Protocol):
     """An augmentation of an image (H, W), ADU, and its truth (H, W)."""
 
     def __call__(self, image: Image, truth: Truth, rng: np.random.Generator) -> tuple[Image, Truth]:
-        """Return the changed image and truth; the inputs are not modified."""
+        """Transform an image and its truth; the inputs are not modified."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class SkyAugmentation:
     high: float = 3.0
 
     def __call__(self, image: Image, truth: Truth, rng: np.random.Generator) -> tuple[Image, Truth]:
-        """Return the image with its new sky level, and the truth unchanged."""
+        """Change the sky level of an image; its truth stays."""
         alpha = rng.uniform(self.low, self.high)
         return image + np.float32(alpha * np.median(image)), truth
 

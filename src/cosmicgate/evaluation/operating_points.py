@@ -45,7 +45,7 @@ def objects_by_logit(truth: NDArray[np.uint8], logits: Tensor) -> Counts:
     ndarray (2, BINS), int64
         Hits found first in this bin; false objects that begin there, less those that merge with others. Below a
         threshold at which more than :data:`MAX_FRACTION` of the sky would be masked they are not counted: every sky
-        pixel stands for one, which is more than any rate that is asked for.
+        pixel stands for one, which is more than any requested rate.
     """
     bins = bin_index(logits.float().nan_to_num(-math.inf)).numpy()
     return np.stack([_found_first(truth, bins), _new_false_objects(truth, bins)])

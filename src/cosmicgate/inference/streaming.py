@@ -188,7 +188,7 @@ class StreamingDoubleConv:
         return self.first.reserve(like)
 
     def incomplete(self, rows: int) -> Tensor:
-        """Return the next incomplete rows (1, C, R, W) of the input buffer."""
+        """Select the next incomplete rows (1, C, R, W) of the input buffer."""
         return self.first.incomplete(rows)
 
     def pop_ready(self, new: int, last: bool) -> Tensor:
@@ -220,7 +220,7 @@ class StreamingConv2d:
         return self._append(rows, width)
 
     def incomplete(self, rows: int) -> Tensor:
-        """Return the first ``rows`` rows that are incomplete: some of their channels are still to be written."""
+        """Select the first ``rows`` rows that are incomplete: some of their channels are still to be written."""
         assert self.buffer is not None
         return self.buffer[:, :, self.complete : self.complete + rows]
 

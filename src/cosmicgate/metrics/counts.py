@@ -65,7 +65,7 @@ class LogitHistogram(Metric):
         self.counts += counts.view(4, BINS)[:3]
 
     def compute(self) -> Tensor:
-        """Return the counts, summed over processes: Tensor (3, BINS), int64."""
+        """Add up the counts of all processes: Tensor (3, BINS), int64."""
         return self.counts.clone()  # because update adds in place
 
 

@@ -119,12 +119,12 @@ class Curves:
         )
 
     def roc(self, points: int = 2000) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return FPR and TPR, both ascending, at no more than ``points`` thresholds, for a plot."""
+        """Sample FPR and TPR, both ascending, at no more than ``points`` thresholds, for a plot."""
         kept = self._thin(points)
         return self.fpr[kept], self.tpr[kept]
 
     def pr(self, points: int = 2000) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return recall, ascending, and precision at no more than ``points`` thresholds, for a plot."""
+        """Sample recall, ascending, and precision at no more than ``points`` thresholds, for a plot."""
         kept = self._thin(points)
         return self.tpr[kept], self.precision[kept]
 

@@ -32,7 +32,7 @@ Part = Literal["model", "data"]  # node of a configuration
 
 
 def checkpoint_file(path: str | Path) -> Path:
-    """Return the path of a checkpoint, given the file itself or a run folder (its best weights)."""
+    """Find a checkpoint, given the file itself or a run folder (its best weights)."""
     path = Path(path).expanduser()
     return path / BEST if path.is_dir() else path
 

@@ -40,7 +40,7 @@ def load_network(model: str | Path, trust: Sequence[str] = ()) -> tuple[UNet, Mo
 
 
 def model_file(model: str | Path) -> Path:
-    """Return the path of a model: a checkpoint, which need not exist, or a file of weights.
+    """Find the file of a model: a checkpoint, which need not exist, or a file of weights.
 
     A folder stands for the file of weights in it (``cosmicgate adapt`` writes such folders), else for a run of
     ``train.py``.

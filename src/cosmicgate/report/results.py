@@ -67,7 +67,7 @@ def read_results(path: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def key_of_row(row: Row) -> tuple[Any, ...]:
-    """Return what identifies a row: its test set and its detector."""
+    """Make the key that identifies a row: its test set and its detector."""
     return tuple(row[name] for name in (*TEST_SET, "detector"))
 
 

@@ -37,7 +37,7 @@ class EpochLines(Callback):
         self.first, self.began = trainer.current_epoch, time.monotonic()
         self.last = self.began
         if self.first:
-            self._say(trainer, f"goes on with epoch {self.first + 1}{_of(trainer)}")
+            self._say(trainer, f"resumes with epoch {self.first + 1}{_of(trainer)}")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the line."""

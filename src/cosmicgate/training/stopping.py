@@ -72,7 +72,7 @@ def stoppable(command: Callable[[], str]) -> Iterator[None]:
                 raise ConfigError(reason) from error
             raise
         if is_first_process():
-            sys.stderr.write(f"stopped; go on with: {command()}\n")
+            sys.stderr.write(f"stopped; resume with: {command()}\n")
         raise SystemExit(128 + number) from error
     finally:
         if main_thread:
@@ -101,7 +101,7 @@ def _of_workers(error: BaseException) -> str:
 
 
 def _of_lightning(error: BaseException) -> str:
-    """Return Lightning's reason for refusing a configuration, a missing GPU say; empty if the error is another one."""
+    """Find Lightning's reason for refusing a configuration, say a missing GPU; empty if it is another error."""
     cause = cause_of(error)
     return f"trainer: {cause}" if isinstance(cause, MisconfigurationException) else ""
 
@@ -148,7 +148,7 @@ def explain_arguments(main: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def renamed(word: str) -> str:
-    """Say what the key of an argument, or one of the choices in it, is called here; empty if it has that name."""
+    """Name what the key of an argument, or one of the choices in it, is called here; empty if it has that name."""
     key, _, value = word.lstrip("+~").partition("=")
     names = [key, *(f"{key.partition('@')[0]}={choice.strip(' []')}" for choice in value.split(","))]
     return next((f"{word}: {said}" for name in names if (said := name_here(name))), "")

@@ -18,7 +18,7 @@ from cosmicgate.data.download.unpack import is_archive
 
 
 def manifest_path(root: Path, name: str) -> Path:
-    """Return the path of a query's manifest."""
+    """Make the path of a query's manifest."""
     return root / f"manifest-{name}.json"
 
 
@@ -143,7 +143,7 @@ def _fetch(manifest: Manifest, wanted: list[Remote], root: Path, path: Path, man
             pool.shutdown(cancel_futures=True)
     if failed:
         reasons = "; ".join(f"{name} ({error})" for name, error in sorted(failed.items()))
-        raise FetchError(f"{len(failed)} of {len(wanted)} file(s) did not come: {reasons}; run it again to go on")
+        raise FetchError(f"{len(failed)} of {len(wanted)} file(s) did not come: {reasons}; run it again to resume")
     return manifest
 
 

@@ -103,7 +103,7 @@ class Manifest:
         atomic_write(path, json.dumps(asdict(self), indent=1) + "\n")
 
     def having(self, file: Remote) -> "Manifest":
-        """Return a copy of the manifest with a new state of one file."""
+        """Copy the manifest with a new state of one file."""
         return replace(self, files=tuple(file if f.path == file.path else f for f in self.files))
 
 
@@ -202,5 +202,5 @@ def checked(file: Remote, path: Path) -> Remote:
     except ValueError as error:
         raise SpoiledError(f"came as {size} bytes: {error}") from error
     if count < wanted:
-        raise SpoiledError(f"came with {count} HDUs, {wanted} were asked for")
+        raise SpoiledError(f"came with {count} HDUs, expected {wanted}")
     return replace(file, size=size, md5=md5, checked=BY_STRUCTURE)

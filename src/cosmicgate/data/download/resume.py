@@ -55,12 +55,12 @@ def download(session: Session, file: Remote, root: Path, progress: Progress) -> 
 
 
 def partial_of(file: Remote, root: Path) -> Path:
-    """Return the path of a file during its download."""
+    """Name the file that holds the bytes during a download."""
     return root / f"{file.path}.partial"
 
 
 def length(path: Path) -> int:
-    """Return the size of a file in bytes, 0 if it does not exist."""
+    """Measure the size of a file in bytes, 0 if it does not exist."""
     return path.stat().st_size if path.is_file() else 0
 
 

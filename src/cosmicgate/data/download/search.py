@@ -117,23 +117,23 @@ def is_public(row: Row) -> bool:
 
 
 def name_of(row: Row) -> str:
-    """Return the file name of a row, without its folder in the archive."""
+    """Read the file name of a row, without its folder in the archive."""
     return PurePosixPath(str(row["archive_filename"])).name
 
 
 def band_of(row: Row) -> str:
-    """Return the band of a row: the first word of its filter, or else the band in its file name."""
+    """Read the band of a row: the first word of its filter, or else the band in its file name."""
     words = str(row.get("ifilter") or "").split()
     named = re.search(r"_o[a-z][idw]_([A-Za-z]+)_", name_of(row))
     return words[0] if words else named[1] if named else ""
 
 
 def exposure(row: Row) -> str:
-    """Return the part of the file name that all versions of an exposure share: instrument, date and time."""
+    """Cut out the part of the file name that all versions of an exposure share: instrument, date and time."""
     stamp = re.match(r"c4d_\d{6}_\d{6}", name_of(row))
     return stamp[0] if stamp else name_of(row)
 
 
 def mask_of(row: Row) -> str:
-    """Return the name of a science frame's quality mask: ``..._ood_g_v1`` for ``..._ooi_g_v1``."""
+    """Derive the name of a science frame's quality mask: ``..._ood_g_v1`` for ``..._ooi_g_v1``."""
     return re.sub(r"_(o[a-z])i_", r"_\1d_", name_of(row))

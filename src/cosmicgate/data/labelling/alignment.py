@@ -115,7 +115,7 @@ class Alignment:
         return np.asarray(array, np.float32)
 
     def places(self, which: int, to: int) -> Callable[[Places], Places]:
-        """Return the function that maps positions (N, 2), x and y, in exposure ``which`` to those in ``to``."""
+        """Build the function that maps positions (N, 2), x and y, in exposure ``which`` to those in ``to``."""
         if self.how == "stars":
             return self._by_stars[which, to]
         here, there = self.systems[which], self.systems[to]

@@ -263,7 +263,7 @@ def _name(first: Survey) -> str:
 
 
 def _reason(members: Sequence[Survey]) -> str:
-    """Say why exposures cannot be compared; empty if nothing speaks against it."""
+    """Find the reason why exposures cannot be compared; empty if they can."""
     if len(members) < MIN_EXPOSURES:
         few = ", ".join(Path(one.path).name for one in members)
         return f"expected {MIN_EXPOSURES} exposures or more of a field, got {len(members)} ({few})"

@@ -110,7 +110,7 @@ def started(header: fits.Header) -> str:
 
 
 def _resolution(start: str) -> float:
-    """Return the resolution, in seconds, to which a time is written."""
+    """Find the resolution, in seconds, to which a time is written."""
     seconds = start.rsplit(":", 1)[-1]
     return 1.0 if "." not in seconds else 10.0 ** -min(len(seconds.split(".")[1]), 6)
 

@@ -201,7 +201,7 @@ class LCO(pl.LightningDataModule):
                 read.append(self._stored(path))
             except ValueError as error:
                 if self.on_error == "refuse":
-                    raise ValueError(f"{error}; data.on_error=skip would go on without it") from error
+                    raise ValueError(f"{error}; data.on_error=skip leaves it out") from error
                 log.warning("skipped: %s", error)
                 skipped.append((path, str(error)))
         if not read:

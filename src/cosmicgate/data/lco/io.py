@@ -205,7 +205,7 @@ def exposure_of(path: Path, number: int, data: Any, header: fits.Header) -> Expo
 
 
 def _full_well(telescope: str) -> float:
-    """Return the full well (electrons) of a telescope class; for other telescopes, more than any CCD holds."""
+    """Look up the full well (electrons) of a telescope class; for other telescopes, more than any CCD holds."""
     return CCDS[telescope].saturation * CCDS[telescope].gain if telescope in CCDS else 1e6
 
 

@@ -178,7 +178,7 @@ def _add_radioactivity(
 
 
 def _zenith(angle: float | None, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return the unit vector to the zenith, in the frame of a detector tilted by ``angle`` (degrees) to a random side.
+    """Compute the unit vector to the zenith, in the frame of a detector tilted by ``angle`` (degrees) to a random side.
 
     Without an angle, the tilt is drawn from a random airmass.
     """

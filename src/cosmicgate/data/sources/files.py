@@ -154,7 +154,7 @@ def matching(pattern: str) -> list[Path]:
 
 
 def existing(name: str) -> Path:
-    """Return the path of a file; raise FileNotFoundError if it does not exist."""
+    """Convert a path, and raise FileNotFoundError if no file is there."""
     path = Path(name).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {name!r}")
@@ -162,6 +162,6 @@ def existing(name: str) -> Path:
 
 
 def identity(path: Path) -> list[str | int]:
-    """Return name, size and modification time of a file, by which a cache notices that it has changed."""
+    """Read name, size and modification time of a file, by which a cache notices that it has changed."""
     facts = path.stat()
     return [path.name, facts.st_size, facts.st_mtime_ns]

@@ -46,7 +46,7 @@ def chosen_ccd(ccd: str | CCD, shape: Sequence[int] | None = None) -> CCD:
 
 
 def telescope_name(ccd: str | CCD) -> str:
-    """Return the telescope name, by which detectors choose their settings; empty for a user-defined CCD."""
+    """Look up the telescope name, by which detectors choose their settings; empty for a user-defined CCD."""
     return ccd if isinstance(ccd, str) else ""
 
 

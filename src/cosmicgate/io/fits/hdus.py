@@ -126,7 +126,7 @@ def decompressed(path: Path, odd: list[str] | None = None) -> Iterator[IO[bytes]
 
 
 def _in_whole_blocks(file: IO[bytes], stack: ExitStack, odd: list[str] | None) -> IO[bytes]:
-    """Return the file or, if it does not end with a whole block of an HDU, a padded or trimmed copy."""
+    """Pad or trim a copy of a file that does not end with a whole block of an HDU; pass on any other."""
     last = spans_of(file, odd)[-1]
     if last.end == file.seek(0, 2):
         return file
@@ -141,7 +141,7 @@ def _in_whole_blocks(file: IO[bytes], stack: ExitStack, odd: list[str] | None) -
 
 
 def _with_blanks(file: IO[bytes], stack: ExitStack) -> IO[bytes]:
-    """Return the file or, if headers hold NULs, a copy with blanks instead: astropy misses an END followed by NULs."""
+    """Replace NULs in headers by blanks, in a copy of a file that has any: astropy misses an END followed by NULs."""
     mended = []
     for span in spans_of(file):
         file.seek(span.start)

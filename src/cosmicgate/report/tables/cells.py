@@ -36,7 +36,7 @@ def _published() -> dict[str, dict[str, dict[str, float]]]:
 
 
 def paper_name(record: DetectorRecord) -> str:
-    """Return the name under which the paper lists a detector, if it lists it."""
+    """Find the name under which the paper lists a detector, if it lists it."""
     return record.model if record.variant in COMPARABLE_VARIANTS else record.name
 
 

@@ -37,7 +37,7 @@ class Defects:
     rows: int = 256
 
     def __call__(self, dark: Frame) -> NDArray[np.bool_]:
-        """Return the bad pixels (H, W) of ``dark``, including those of ``dark.bad``."""
+        """Find the bad pixels (H, W) of ``dark``, including those of ``dark.bad``."""
         bad = dark.bad.copy()
         if self.edge:
             if 2 * self.edge >= min(dark.shape):
