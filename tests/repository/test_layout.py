@@ -51,7 +51,7 @@ MODULE_ORDER = {
         *("pipeline", "batch", "ray_backend"),
     ),
     "adaptation": ("plan", "labels", "training", "card", "run"),
-    "cli": ("inputs", "progress", "mask", "adapt", "info", "show", "models", "export"),
+    "cli": ("inputs", "network_options", "progress", "mask", "adapt", "info", "show", "models", "export"),
 }
 PACKAGE = ROOT / "src" / "cosmicgate"
 

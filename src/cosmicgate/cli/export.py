@@ -5,25 +5,13 @@ from typing import Annotated
 
 import typer
 
+from cosmicgate.cli.network_options import ModelOption, TrustOption
+
 
 def export(
     onnx: Annotated[Path, typer.Option("--onnx", help="ONNX file to write.", show_default=False)],
-    model: Annotated[
-        str,
-        typer.Option(
-            "-m",
-            "--model",
-            help="Network: a name that 'cosmicgate models' lists, the folder of a training run, or a checkpoint file.",
-        ),
-    ] = "general",
-    trust: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="MODULE",
-            help="Python module whose networks a checkpoint may load, such as your own; may be repeated.",
-            show_default=False,
-        ),
-    ] = None,
+    model: ModelOption = "general",
+    trust: TrustOption = None,
 ) -> None:
     """Write a network as an ONNX file. It maps scaled images to probabilities; its metadata describe the scaling."""
     from cosmicgate.masking.export import export as export_onnx

@@ -13,6 +13,7 @@ import typer
 
 from cosmicgate import __version__
 from cosmicgate.cli.inputs import input_output_pairs, read_list
+from cosmicgate.cli.network_options import ModelOption, TrustOption
 from cosmicgate.cli.progress import Reporter, summary, write_summary
 from cosmicgate.io.urls import Address
 from cosmicgate.masking.output_paths import Kind
@@ -47,14 +48,7 @@ def mask(
             show_default="the folder of each input",
         ),
     ] = None,
-    model: Annotated[
-        str,
-        typer.Option(
-            "-m",
-            "--model",
-            help="Network: a name that 'cosmicgate models' lists, the folder of a training run, or a checkpoint file.",
-        ),
-    ] = "general",
+    model: ModelOption = "general",
     fast: Annotated[
         bool,
         typer.Option(
@@ -70,14 +64,7 @@ def mask(
         ),
     ] = None,
     engine: Annotated[str, typer.Option(help="Library that computes: torch or onnxruntime.")] = "torch",
-    trust: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="MODULE",
-            help="Python module whose networks a checkpoint may load, such as your own; may be repeated.",
-            show_default=False,
-        ),
-    ] = None,
+    trust: TrustOption = None,
     ext: Annotated[
         list[str] | None,
         typer.Option(
