@@ -18,8 +18,8 @@ with extra("train", __name__):
     from cosmicgate.evaluation.run import compare, log_seconds
     from cosmicgate.io.atomic import write_json
     from cosmicgate.provenance import provenance
-    from cosmicgate.report.ending import log_scores
     from cosmicgate.report.figures.frames import draw
+    from cosmicgate.report.finish_training import log_scores
     from cosmicgate.report.log_results import check_logger, log_evaluation
     from cosmicgate.report.write_report import write_report
     from cosmicgate.training.stopping import explain_arguments, in_run_folder

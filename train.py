@@ -14,7 +14,7 @@ with extra("train", __name__):
     from cosmicgate.detectors.network import load
     from cosmicgate.evaluation.build_detectors import beside_training
     from cosmicgate.evaluation.run import score_frames_distributed, score_training
-    from cosmicgate.report.ending import finish_training
+    from cosmicgate.report.finish_training import finish_training
     from cosmicgate.training.fit import fit
     from cosmicgate.training.stopping import explain_arguments, in_run_folder
     from cosmicgate.training.sweeps import BEST, clear_run, is_finished, objective

@@ -20,9 +20,9 @@ from cosmicgate.extras import extra
 with extra("simulate", __name__):
     from cosmicgate.data.simulation.ccd import CCD
     from cosmicgate.data.simulation.cosmic_rays import cosmic_rays
+    from cosmicgate.masking.colour_mosaic import on_one_sky
     from cosmicgate.masking.inpainting import by_colour
     from cosmicgate.masking.load import load
-    from cosmicgate.masking.mosaic import on_one_sky
 
 FULL_WELL = 5e4
 Frame = tuple[NDArray[np.float32], NDArray[np.float32], float]  # counts, charge of hits in electrons, sky sigma

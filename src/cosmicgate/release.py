@@ -34,9 +34,9 @@ with extra("train", __name__):
     from cosmicgate.detectors.network import weights_sha256_of
     from cosmicgate.evaluation.records import CASCADE_VARIANT, with_records
     from cosmicgate.inference.background_grid import scale_of
+    from cosmicgate.inference.bad_pixels import interpolate_bad_pixels
     from cosmicgate.inference.cascade import NO_HIT_LOGIT, Cascade, coarse_logits, max_logit_per_cell
     from cosmicgate.inference.predictor import Predictor
-    from cosmicgate.inference.preprocessing import interpolate_bad_pixels
     from cosmicgate.io.messages import with_progress
     from cosmicgate.models.unet import UNet
     from cosmicgate.pretrained.card import COARSE, FOLDER, TUNED, ModelCard, names, save_model, serialize

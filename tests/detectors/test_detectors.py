@@ -15,8 +15,8 @@ from cosmicgate.detectors import NO_HIT_LOGIT, Detection, detect_for_truth
 from cosmicgate.detectors.classical import AstroScrappy, LACosmic
 from cosmicgate.detectors.network import NetworkDetector
 from cosmicgate.detectors.published import package_logits
+from cosmicgate.inference.bad_pixels import interpolate_bad_pixels, to_native_float32
 from cosmicgate.inference.predictor import Predictor
-from cosmicgate.inference.preprocessing import interpolate_bad_pixels, to_native_float32
 from cosmicgate.io.fits.frames import read_frame, write_frame
 from cosmicgate.models import UNet
 from helpers.configured_detectors import (

@@ -244,7 +244,7 @@ def test_a_checkpoint_of_unknown_origin_runs_no_code(tmp_path, monkeypatch, name
 
 def test_the_data_of_a_checkpoint_must_be_training_data(tmp_path):
     """Refuse other classes, as a test set, for example, writes files to a path from the checkpoint."""
-    for wrong in ("cosmicgate.data.real_tests.RealTest", "cosmicgate.data.download.fetch_lco", 3):
+    for wrong in ("cosmicgate.data.real_tests.RealTest", "cosmicgate.data.download.zenodo.fetch_lco", 3):
         path = write_sealed_checkpoint(tmp_path / "a.ckpt", data={"_target_": wrong, "root": str(tmp_path)})
         with pytest.raises(ValueError, match=r"its data cannot be made: expected .*or give data=NAME"):
             build_detectors.data_of(str(path))

@@ -28,7 +28,7 @@ MODULE_ORDER = {
     ),
     "models": ("layers", "normalization", "unet", "weight_conversion"),
     "inference": (
-        *("precision", "preprocessing", "threads", "background_grid", "tiling", "fuse_batch_norm"),
+        *("precision", "bad_pixels", "threads", "background_grid", "tiling", "fuse_batch_norm"),
         *("frozen_group_norm", "row_shares", "streaming", "cascade", "onnx_runtime", "predictor"),
     ),
     "pretrained": ("card", "load_weights", "registry", "renamed_targets", "checkpoint", "load", "domain_check"),
@@ -41,11 +41,11 @@ MODULE_ORDER = {
     # Results, tables and figures, outputs.
     "report": (
         *("results", "runs", "tables", "figures", "write_report", "pages", "wandb_login", "wandb_charts"),
-        *("log_results", "dashboard", "ending"),
+        *("log_results", "dashboard", "finish_training"),
     ),
     # Operations on images, the masker, files, many files.
     "masking": (
-        *("arrays", "maskfill", "inpainting", "mosaic", "ccddata", "masker", "load", "drop_in", "export"),
+        *("arrays", "maskfill", "inpainting", "colour_mosaic", "ccddata", "masker", "load", "drop_in", "export"),
         *("output_paths", "options"),
         *("existing_output", "file_job", "read_images", "provenance_cards", "fits_writer", "temporary_folder"),
         *("pipeline", "batch", "ray_backend"),

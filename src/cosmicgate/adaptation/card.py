@@ -20,7 +20,7 @@ from cosmicgate.pretrained.card import COARSE, ModelCard, save_model, serialize
 from cosmicgate.pretrained.load import load_network
 from cosmicgate.pretrained.registry import cascade_of
 from cosmicgate.release import calibration, measured_cascade, ranges, scores
-from cosmicgate.report.ending import log_scores
+from cosmicgate.report.finish_training import log_scores
 from cosmicgate.report.pages import write_page
 from cosmicgate.report.runs import find_runs
 

@@ -7,11 +7,11 @@ import numpy as np
 import typer
 from astropy.io import fits
 
+from cosmicgate.io.fits.colour_mosaics import mosaic_of
 from cosmicgate.io.fits.file_defects import collect_astropy_warnings, find_defects
 from cosmicgate.io.fits.hdus import HIT, NETWORK, FitsError, opened, pixels
 from cosmicgate.io.fits.images import ImageExtension, masks_beside, science
 from cosmicgate.io.fits.instruments import telescope_of
-from cosmicgate.io.fits.mosaics import mosaic_of
 from cosmicgate.io.fits.roles import Role, roles_of
 from cosmicgate.masking.read_images import number_of, uncertainty_planes
 
@@ -75,7 +75,7 @@ def _mosaic(hdus: fits.HDUList, image: ImageExtension) -> str:
     try:
         if not mosaic_of(image.headers):
             return ""
-        from cosmicgate.masking.mosaic import pattern_of  # imports torch; slow
+        from cosmicgate.masking.colour_mosaic import pattern_of  # imports torch; slow
 
         values = pixels(hdus[image.number])
         pattern, note = pattern_of(image.headers, values, ~np.isfinite(values))

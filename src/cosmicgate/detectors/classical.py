@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from cosmicgate.detectors.base import Detection, Setting, for_telescope
 from cosmicgate.detectors.optional_packages import installed_version
-from cosmicgate.inference.preprocessing import to_native_float32
+from cosmicgate.inference.bad_pixels import to_native_float32
 from cosmicgate.io.fits.frames import Frame
 from cosmicgate.io.messages import on_terminal
 

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cosmicgate.inference.background_grid import scale_of
+from cosmicgate.inference.bad_pixels import in_float32, interpolate_bad_pixels
 from cosmicgate.inference.cascade import NO_HIT_LOGIT, Cascade, cascade_logits
 from cosmicgate.inference.frozen_group_norm import with_frozen_group_norm
 from cosmicgate.inference.fuse_batch_norm import has_group_norm
 from cosmicgate.inference.onnx_runtime import OnnxModel, onnx_logits
 from cosmicgate.inference.precision import DTYPES, Precision
-from cosmicgate.inference.preprocessing import in_float32, interpolate_bad_pixels
 from cosmicgate.inference.streaming import streamed_logits
 from cosmicgate.inference.tiling import tiled_logits
 from cosmicgate.models.unet import UNet

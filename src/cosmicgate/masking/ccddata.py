@@ -9,12 +9,12 @@ from astropy.nddata import CCDData, NDData
 from numpy.typing import NDArray
 
 from cosmicgate import __version__
+from cosmicgate.io.fits.colour_mosaics import mosaic_of
 from cosmicgate.io.fits.hdus import HIT, NETWORK
 from cosmicgate.io.fits.headers import ascii_of, header_number
-from cosmicgate.io.fits.mosaics import mosaic_of
 from cosmicgate.masking.arrays import image_and_bad
+from cosmicgate.masking.colour_mosaic import pattern_of
 from cosmicgate.masking.inpainting import by_colour, clean
-from cosmicgate.masking.mosaic import pattern_of
 from cosmicgate.pretrained.card import ModelCard
 
 MAX_NAME_LENGTH = 40  # characters of a network's name in a header

@@ -80,7 +80,7 @@ class CosmicRayMasker:
         if values.ndim == 3:
             return np.stack([self.probability(*pair, mosaic) for pair in zip(values, bad, strict=True)])
         if mosaic:
-            from cosmicgate.masking.mosaic import on_one_sky
+            from cosmicgate.masking.colour_mosaic import on_one_sky
 
             return self._of_mosaic(on_one_sky(values, bad), bad)
         filled, bad = self.predictor.prepare(values, bad)

@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 
 from cosmicgate.io.fits.file_defects import collect_astropy_warnings
 from cosmicgate.io.fits.hdus import FitsError
-from cosmicgate.io.fits.patch import Patch
+from cosmicgate.io.fits.pixel_edits import Patch
 from cosmicgate.io.object_stores import remote_info, send, version
 from cosmicgate.io.urls import Address, Url
 from cosmicgate.masking.ccddata import uncertainty_of_guess
+from cosmicgate.masking.colour_mosaic import pattern_of
 from cosmicgate.masking.file_job import FileJob, plan
 from cosmicgate.masking.fits_writer import mask_hdu, probability_hdu, write_copy, write_mask_file
 from cosmicgate.masking.inpainting import clean
 from cosmicgate.masking.masker import CosmicRayMasker, dilate_mask
-from cosmicgate.masking.mosaic import pattern_of
 from cosmicgate.masking.options import MaskOptions
 from cosmicgate.masking.provenance_cards import bit_cards, change_cards, key_cards, mask_cards, short_cards
 from cosmicgate.masking.read_images import FitsImage, read_images

@@ -4,7 +4,7 @@ from typing import Any
 
 RENAMED = {
     "cosmicgate.callbacks.ValidationCurves": "cosmicgate.training.callbacks.ValidationCurves",
-    "cosmicgate.data.archives.fetch_lco": "cosmicgate.data.download.fetch_lco",
+    "cosmicgate.data.archives.fetch_lco": "cosmicgate.data.download.zenodo.fetch_lco",
     "cosmicgate.data.cameras.RandomDarks": "cosmicgate.data.sources.random_cameras.RandomDarks",
     "cosmicgate.data.cameras.RandomScience": "cosmicgate.data.sources.random_cameras.RandomScience",
     "cosmicgate.data.clean.Clean": "cosmicgate.data.background.AstroScrappyCleaner",
@@ -17,6 +17,7 @@ RENAMED = {
     "cosmicgate.data.darks.RawDarks": "cosmicgate.data.sources.raw_darks.RawDarks",
     "cosmicgate.data.darks.Reduction": "cosmicgate.data.sources.raw_darks.Reduction",
     "cosmicgate.data.decam.DecamData": "cosmicgate.data.datamodule.DecamData",
+    "cosmicgate.data.download.fetch_lco": "cosmicgate.data.download.zenodo.fetch_lco",
     "cosmicgate.data.lco.by_class.LCO": "cosmicgate.data.lco.datamodule.LCO",
     "cosmicgate.data.lco.simulated.simulated_archive": "cosmicgate.data.lco.simulated_archive.simulated_archive",
     "cosmicgate.data.patches.Crops": "cosmicgate.data.patches.CropSampler",

@@ -6,10 +6,10 @@ from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
 
 import cosmicgate
+from cosmicgate.io.fits.colour_mosaics import is_binned, mosaic_of
 from cosmicgate.io.fits.hdus import FitsError
-from cosmicgate.io.fits.mosaics import is_binned, mosaic_of
+from cosmicgate.masking.colour_mosaic import looks_like_one, on_one_sky
 from cosmicgate.masking.inpainting import PLANES, clean
-from cosmicgate.masking.mosaic import looks_like_one, on_one_sky
 from helpers.mask_command import run
 from helpers.tiny_model import hit, sky
 

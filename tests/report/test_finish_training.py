@@ -13,7 +13,7 @@ from cosmicgate.evaluation.frame_results import frame_of
 from cosmicgate.evaluation.records import DetectorRecord, write_results
 from cosmicgate.evaluation.run import compare, score_training
 from cosmicgate.masking.load import load
-from cosmicgate.report.ending import log_scores
+from cosmicgate.report.finish_training import log_scores
 from helpers.fake_detectors import BrightnessLogits, BrightnessMasks
 from helpers.train_command import TINY
 

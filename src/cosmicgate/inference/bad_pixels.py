@@ -1,4 +1,4 @@
-"""Prepare an image for a network: its type, pixels that are not finite, and bad pixels."""
+"""Prepare an image for a network: bring it to float32, and interpolate bad pixels and those that are not finite."""
 
 import math
 from typing import Any

@@ -9,8 +9,8 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from cosmicgate.inference.background_grid import BackgroundGrid
-from cosmicgate.inference.preprocessing import interpolate_bad_pixels
-from cosmicgate.io.fits.mosaics import is_binned, mosaic_of
+from cosmicgate.inference.bad_pixels import interpolate_bad_pixels
+from cosmicgate.io.fits.colour_mosaics import is_binned, mosaic_of
 from cosmicgate.masking.inpainting import PLANES
 
 CELL = 64  # side of the blocks in which the sky is measured: pixels of one colour, so 128 pixels of the mosaic
