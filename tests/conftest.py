@@ -99,7 +99,7 @@ def new_interpreter(tmp_path_factory) -> Command:
 
 @pytest.fixture(scope="session")
 def command(new_interpreter) -> Iterator[Command]:
-    """Run ``train.py`` and ``evaluate.py`` in forks of one interpreter, to import their packages once only."""
+    """Run ``train.py``, ``evaluate.py`` and other scripts in forks of one interpreter, to import packages only once."""
     forks = Command(Path(new_interpreter.environment["HOME"]), new_interpreter.data, forks=True)
     yield forks
     forks.close()

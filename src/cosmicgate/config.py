@@ -17,8 +17,6 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
-import torch
-
 from cosmicgate.extras import extra
 
 with extra("train"):
@@ -30,6 +28,8 @@ with extra("train"):
     from hydra.utils import get_object, instantiate
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+
+import torch  # after the extra: a command without it says so at once
 
 HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 PLAIN = (bool, int, float, str)

@@ -1,4 +1,4 @@
-"""Run train.py and evaluate.py in forks of an interpreter that has imported what they import.
+"""Run train.py, evaluate.py and other scripts in forks of an interpreter that has imported what they import.
 
 Most of the time of a tiny training goes into imports. Each fork is a process of its own, which runs the script from its
 first line to the exit of the interpreter; tests of the imports themselves use new interpreters.
@@ -29,7 +29,7 @@ class ForkedProcess:
     def __init__(self, folder: Path, args: list[str]) -> None:
         self.args, self.returncode = args, None
         self._folder = folder
-        self._pid = int(self._read("pid"))
+        self.pid = int(self._read("pid"))
 
     def _read(self, name: str, timeout: float = 600.0) -> str:
         end = time.monotonic() + timeout
@@ -48,14 +48,31 @@ class ForkedProcess:
     def send_signal(self, number: int) -> None:
         """Send a signal to the script if it still runs."""
         if self.poll() is None:
-            os.kill(self._pid, number)
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End the script if it still runs."""
+        self.send_signal(signal.SIGKILL)
+
+    def wait(self, timeout: float = 600.0) -> int:
+        """Wait for the script; return its exit code."""
+        self._read("status", timeout)
+        return self.poll()
+
+    def wait_for_line(self, line: str, timeout: float = 600.0) -> None:
+        """Wait until the script has printed a line; raise an AssertionError with its errors if it ends without it."""
+        end = time.monotonic() + timeout
+        while line not in self._read("out", timeout).splitlines():
+            assert self.poll() is None, self._read("err")
+            assert time.monotonic() < end, f"no line {line!r} in {timeout} s"
+            time.sleep(0.01)
 
     def communicate(self, timeout: float = 600.0) -> tuple[str, str]:
         """Wait for the script; return what it wrote to standard output and to standard error."""
         try:
             self._read("status", timeout)
         except subprocess.TimeoutExpired:
-            self.send_signal(signal.SIGKILL)
+            self.kill()
             raise
         self.poll()
         return (self._folder / "out").read_text(), (self._folder / "err").read_text()
@@ -81,10 +98,11 @@ class ForkServer:
             command = [sys.executable, __file__]
             self._server = subprocess.Popen(command, cwd=root, env=environment, stdin=pipe, stderr=log, text=True)
 
-    def start(self, args: list[str], variables: dict[str, str]) -> ForkedProcess:
-        """Run a script with its arguments and further variables of the environment."""
+    def start(self, args: list[str], variables: dict[str, str], cwd: Path) -> ForkedProcess:
+        """Run a script in the folder ``cwd`` with its arguments and further variables of the environment."""
         folder = Path(tempfile.mkdtemp(dir=self._folder))
-        self._server.stdin.write(json.dumps({"args": args, "variables": variables, "folder": str(folder)}) + "\n")
+        job = {"args": args, "variables": variables, "cwd": str(cwd), "folder": str(folder)}
+        self._server.stdin.write(json.dumps(job) + "\n")
         self._server.stdin.flush()
         return ForkedProcess(folder, args)
 
@@ -121,12 +139,15 @@ def next_job() -> dict[str, Any] | None:
     return None
 
 
-def set_up_process(args: list[str], variables: dict[str, str], folder: str) -> None:
-    """Set up this process as a shell does: arguments, environment, standard streams; and reseed the random numbers."""
+def set_up_process(args: list[str], variables: dict[str, str], cwd: str, folder: str) -> None:
+    """Set up this process as a shell does: arguments, environment, folder, streams, signals; reseed random numbers."""
     for number, name, mode in ((0, os.devnull, os.O_RDONLY), (1, "out", os.O_WRONLY), (2, "err", os.O_WRONLY)):
         os.dup2(os.open(Path(folder) / name, mode | os.O_CREAT), number)
     os.environ.update(variables)
-    sys.argv = args
+    os.chdir(cwd)
+    sys.argv, sys.path[0] = args, str(Path(args[0]).resolve().parent)
+    # A shell may start background jobs with SIGINT ignored, and children inherit this.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # W&B makes this folder when it is imported, and every process removes it at its exit.
     importlib.import_module("wandb.sdk.data_types._private").MEDIA_TMP.name = tempfile.mkdtemp("wandb-media")
     random.seed()

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from helpers.fork_server import SCRIPTS, ForkedProcess, ForkServer
+from helpers.fork_server import ForkedProcess, ForkServer
 from helpers.repository import ROOT
 
 TINY = (
@@ -34,8 +34,8 @@ class Command:
     data : Path
         Folder of the frames that they simulate.
     forks : bool
-        Run train.py and evaluate.py in forks of an interpreter that has imported their packages (see fork_server);
-        otherwise, and if a test has changed ``environment``, in new interpreters.
+        Run scripts in forks of an interpreter that has imported the packages of train.py and evaluate.py (see
+        fork_server); otherwise, and if a test has changed ``environment``, in new interpreters.
     """
 
     def __init__(self, home: Path, data: Path, forks: bool = False) -> None:
@@ -47,19 +47,21 @@ class Command:
         self._served = dict(self.environment) if forks else None
         self._server: ForkServer | None = None
 
-    def start(self, script: str, *arguments: str, **variables: str) -> subprocess.Popen | ForkedProcess:
-        """Start a script of the repository, with further environment variables."""
-        if script in SCRIPTS and self.environment == self._served:
+    def start(
+        self, script: str, *arguments: str, cwd: Path = ROOT, **variables: str
+    ) -> subprocess.Popen | ForkedProcess:
+        """Start a script, whose path is relative to ``cwd``, with further environment variables."""
+        if script.endswith(".py") and self.environment == self._served:
             if self._server is None:
                 folder = Path(tempfile.mkdtemp(dir=self.environment["HOME"], prefix="forks"))
                 self._server = ForkServer(folder, self.environment, ROOT)
-            return self._server.start([script, *arguments], variables)
+            return self._server.start([script, *arguments], variables, cwd)
         command, pipe = [sys.executable, script, *arguments], subprocess.PIPE
         environment = self.environment | variables
-        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True)
+        return subprocess.Popen(command, cwd=cwd, env=environment, stdout=pipe, stderr=pipe, text=True)
 
-    def __call__(self, script: str, *arguments: str) -> subprocess.CompletedProcess:
-        process = self.start(script, *arguments)
+    def __call__(self, script: str, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+        process = self.start(script, *arguments, cwd=cwd)
         out, err = process.communicate(timeout=600)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 

@@ -9,6 +9,7 @@ import nbformat
 import numpy as np
 import pytest
 from astropy.io import fits
+from jupyter_client import KernelManager
 from nbclient import NotebookClient
 
 from helpers.repository import ROOT
@@ -22,14 +23,25 @@ def parameters_of(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode
     return [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ())]
 
 
+@pytest.fixture(scope="module")
+def kernel(command, tmp_path_factory):
+    """Start a kernel in the folder of the notebooks; all tests use it, to import torch and GalSim only once."""
+    folder = tmp_path_factory.mktemp("kernel")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IPYTHONDIR", str(folder / "ipython"))
+        patch.setenv("JUPYTER_RUNTIME_DIR", str(folder / "jupyter"))
+        patch.setenv("MPLCONFIGDIR", str(command.data / "matplotlib"))
+        patch.setenv("NUMBA_CACHE_DIR", command.environment["NUMBA_CACHE_DIR"])
+        patch.setenv("PYTHONWARNINGS", "default")
+        manager = KernelManager(kernel_name="python3")
+        manager.start_kernel(cwd=str(ROOT / "notebooks"))
+        yield manager
+        manager.shutdown_kernel(now=True)
+
+
 @pytest.fixture
-def execute(command, tmp_path, monkeypatch):
-    """Return a function that runs a notebook in a new kernel with other parameters and returns the printed text."""
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "jupyter"))
-    monkeypatch.setenv("MPLCONFIGDIR", str(command.data / "matplotlib"))
-    monkeypatch.setenv("NUMBA_CACHE_DIR", command.environment["NUMBA_CACHE_DIR"])
-    monkeypatch.setenv("PYTHONWARNINGS", "default")
+def execute(kernel, tmp_path):
+    """Return a function that runs a notebook with other parameters and returns the printed text."""
 
     def execute_notebook(name: str, **values: object) -> str:
         notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
@@ -38,8 +50,8 @@ def execute(command, tmp_path, monkeypatch):
         values["FIGURES"] = str(tmp_path / "figures")
         assert set(values) <= known
         cell.source = "\n".join([cell.source, *(f"{key} = {value!r}" for key, value in values.items())])
-        place = {"metadata": {"path": str(ROOT / "notebooks")}}
-        NotebookClient(notebook, timeout=300, resources=place, kernel_name="python3").execute()
+        notebook.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))  # the names of the notebook before
+        NotebookClient(notebook, km=kernel, timeout=300).execute()
         outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
         complaints = [output.text for output in outputs if output.get("name") == "stderr"]
         assert not complaints, "a notebook gives a warning"

@@ -4,20 +4,20 @@ import json
 import os
 import shlex
 import signal
-import subprocess
-import sys
 import threading
 import time
-from functools import partial
 
 import pytest
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from lightning_fabric.utilities.rank_zero import _get_rank
+from pytorch_lightning.utilities import rank_zero_only
 
 from cosmicgate.config import ConfigError, path_name
 from cosmicgate.training import run_lock
 from cosmicgate.training.run_lock import NOTE, alone, refuse_if_held
 from cosmicgate.training.stopping import typed, unquoted
+from helpers.fork_server import ForkedProcess
 from helpers.hydra_config import composed_config
 from helpers.repository import ROOT
 
@@ -49,20 +49,16 @@ hydra:
 
 
 @pytest.fixture
-def app(tmp_path):
+def app(command, tmp_path):
     """Return a function that starts a small program in a run folder, and end its processes afterwards."""
     (tmp_path / "app.py").write_text(APP)
     (tmp_path / "app.yaml").write_text(CONFIG)
     started = []
 
-    def start_app(*words: str, ready: bool = True) -> subprocess.Popen:
-        pipe = subprocess.PIPE
-        line = [sys.executable, "app.py", *words]
-        # In the background of a shell pytest ignores Ctrl-C, and its child processes would too.
-        receive = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-        started.append(subprocess.Popen(line, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True, preexec_fn=receive))
+    def start_app(*words: str, ready: bool = True) -> ForkedProcess:
+        started.append(command.start("app.py", *words, cwd=tmp_path))
         if ready:
-            assert started[-1].stdout.readline() == "ready\n"
+            started[-1].wait_for_line("ready")
         return started[-1]
 
     yield start_app
@@ -84,8 +80,9 @@ def test_a_stopped_command_has_its_exit_code_and_prints_how_to_resume(app, tmp_p
     assert "Traceback" not in err
     assert not list((tmp_path / "outputs/seed-0/run").glob(".in_use.json*"))
     again = shlex.split(message.partition(": ")[2].replace("seconds=60", "seconds=0"))
-    done = subprocess.run([sys.executable, *again[1:]], cwd=tmp_path, capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1] == "done", done.stderr
+    assert again[:2] == ["python", "app.py"]
+    out, err = app(*again[2:], ready=False).communicate(timeout=60)
+    assert out.splitlines()[-1] == "done", err
 
 
 @pytest.mark.slow
@@ -102,7 +99,7 @@ def test_a_second_command_in_a_run_folder_is_refused_until_the_first_ends(app, t
     assert (folder / ".hydra" / "overrides.yaml").read_bytes() == written
     first.kill()
     first.wait()
-    third = app("seconds=0")
+    third = app("seconds=0", ready=False)
     assert third.wait(60) == 0, "a killed command holds no lock"
     assert not (folder / NOTE).exists()
 
@@ -209,15 +206,15 @@ def test_one_of_many_concurrent_commands_gets_the_folder(tmp_path, quick):
 
 
 @pytest.mark.parametrize("variable", ["RANK", "LOCAL_RANK", "NODE_RANK"])
-def test_other_processes_of_a_training_take_no_lock(tmp_path, variable):
-    code = (
-        "from pathlib import Path; import sys; from cosmicgate.training.run_lock import alone\n"
-        "with alone(Path(sys.argv[1])): print('works', flush=True)"
-    )
+def test_other_processes_of_a_training_take_no_lock(tmp_path, variable, monkeypatch):
     with alone(tmp_path):
-        line = [sys.executable, "-c", code, str(tmp_path)]
-        done = subprocess.run(line, env=os.environ | {variable: "1"}, capture_output=True, text=True)
-    assert done.stdout == "works\n", done.stderr
+        monkeypatch.setenv(variable, "1")
+        monkeypatch.setattr(rank_zero_only, "rank", _get_rank())  # as Lightning does when it is imported
+        with alone(tmp_path):
+            pass
+    monkeypatch.undo()
+    with alone(tmp_path), pytest.raises(ConfigError, match="is in use by"), alone(tmp_path):
+        pass
 
 
 # ----------------------------------------------------------------------------------------------------------- names

@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-import sys
 
 import pytest
 import torch
@@ -75,14 +74,13 @@ hydra:
 
 
 @pytest.fixture
-def app(tmp_path):
+def app(command, tmp_path):
     """Return a function that runs a small program with the callback of train.py."""
     (tmp_path / "app.py").write_text(APP)
     (tmp_path / "app.yaml").write_text(CONFIG)
 
     def run(*arguments: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "app.py", *arguments]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        return command("app.py", *arguments, cwd=tmp_path)
 
     return run
 
