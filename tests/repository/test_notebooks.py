@@ -51,7 +51,11 @@ def execute(kernel, tmp_path):
         assert set(values) <= known
         cell.source = "\n".join([cell.source, *(f"{key} = {value!r}" for key, value in values.items())])
         notebook.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))  # the names of the notebook before
-        NotebookClient(notebook, km=kernel, timeout=300).execute()
+        client = NotebookClient(notebook, km=kernel, timeout=300)
+        try:
+            client.execute()
+        finally:
+            client.kc.stop_channels()
         outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
         complaints = [output.text for output in outputs if output.get("name") == "stderr"]
         assert not complaints, "a notebook gives a warning"
