@@ -75,14 +75,14 @@ def test_masks_of_a_network_are_dilated_only_if_it_was_trained_without_a_ring():
 def test_dilated_logits_give_the_dilated_mask_at_every_threshold():
     logits = torch.randn(40, 50, generator=torch.Generator().manual_seed(0))
     for threshold in np.linspace(-2, 2, 9):
-        grown = Detection(logits).grown(np.zeros((40, 50), bool)).logits
+        grown = Detection(logits).dilated(np.zeros((40, 50), bool)).logits
         assert np.array_equal((grown >= threshold).numpy(), dilate((logits >= threshold).numpy()))
 
 
 def test_a_dilated_mask_leaves_out_bad_pixels():
     logits, bad = torch.zeros(5, 5), np.zeros((5, 5), bool)
     logits[2, 2], logits[2, 3], bad[2, 3] = 5, NO_HIT_LOGIT, True
-    grown = Detection(logits, {3.0: (logits > 1).numpy()}).grown(bad)
+    grown = Detection(logits, {3.0: (logits > 1).numpy()}).dilated(bad)
     assert grown.logits[2, 3] == NO_HIT_LOGIT
     assert grown.masks[3.0].sum() == (grown.logits > 1).sum() == 8
 

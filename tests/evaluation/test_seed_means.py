@@ -8,7 +8,7 @@ from cosmicgate.data.datamodule import TestSet
 from cosmicgate.evaluation.records import DetectorRecord
 from cosmicgate.evaluation.run import find_differences
 from cosmicgate.evaluation.scores import TestSetScores, difference
-from cosmicgate.evaluation.seed_means import Scored, mean, means
+from cosmicgate.evaluation.seed_means import DetectorScores, mean, means
 
 DRAWS = 1000
 
@@ -16,7 +16,7 @@ DRAWS = 1000
 def seed_scores(model, values, trained_on="decam, simulated"):
     """Make the scores of a network for several seeds from their F1."""
     records = {seed: DetectorRecord(model, seed=seed, trained_on=trained_on, weights=f"{seed}") for seed in values}
-    return [Scored(record, 0.5, scores_of(values[seed])) for seed, record in records.items()]
+    return [DetectorScores(record, 0.5, scores_of(values[seed])) for seed, record in records.items()]
 
 
 def scores_of(value, spread=0.0, seed=0):
@@ -86,7 +86,7 @@ def test_a_score_undefined_for_one_seed_has_no_mean():
 
 def test_a_mean_is_over_seeds_of_one_network_and_one_training_set():
     some = seed_scores("deepCR", {0: 0.8, 1: 0.9}) + seed_scores("deepCR", {0: 0.1}, "other, real")
-    some.append(Scored(DetectorRecord("LACosmic"), 0.5, scores_of(0.2)))
+    some.append(DetectorScores(DetectorRecord("LACosmic"), 0.5, scores_of(0.2)))
     (one,) = means(some)
     assert one.record == DetectorRecord("deepCR", seeds=2, trained_on="decam, simulated")
     assert one.scores.values["core"]["f1"] == pytest.approx(0.85)

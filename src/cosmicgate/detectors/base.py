@@ -35,7 +35,7 @@ class Detection:
     logits: Tensor | None = None
     masks: Mapping[float, NDArray[np.bool_]] = field(default_factory=dict)
 
-    def grown(self, bad: NDArray[np.bool_]) -> "Detection":
+    def dilated(self, bad: NDArray[np.bool_]) -> "Detection":
         """Dilate the detection by 3x3 pixels; ``bad`` pixels (H, W) are left out of the masks.
 
         Each logit becomes the highest of its 3x3 pixels, which dilates the mask at every threshold at once.
@@ -111,4 +111,4 @@ def for_telescope(setting: Setting, telescope: str, name: str) -> float:
 def detect_for_truth(detector: Detector, frame: Frame, dilated: bool) -> Detection:
     """Run a detector on a frame; if the truth is ``dilated`` and the detector grows, dilate the result by a pixel."""
     detection = detector.detect(frame)
-    return detection.grown(frame.bad) if dilated and detector.grow else detection
+    return detection.dilated(frame.bad) if dilated and detector.grow else detection

@@ -16,7 +16,7 @@ DRAWS = 1000
 SEED = 0
 CHUNK = 32  # draws summed at a time: with 3 x 16384 bins each they take 12 MB
 LEVELS = (0.025, 0.975)
-KNOWN = 0.95  # fraction of the draws in which a score must be defined
+MIN_DEFINED_FRACTION = 0.95  # fraction of the draws in which a score must be defined
 
 
 def resamples(frames: int) -> NDArray[np.float64]:
@@ -46,7 +46,7 @@ def sums(weights: NDArray[np.float64], counts: NDArray[np.int64]) -> Iterator[ND
 def interval(draws: NDArray[np.float64]) -> list[float] | None:
     """Compute the 95 % interval (percentiles) of a score's draws; None if over 5 % of them are undefined."""
     known = draws[np.isfinite(draws)]
-    if not known.size or known.size < KNOWN * draws.size:
+    if not known.size or known.size < MIN_DEFINED_FRACTION * draws.size:
         return None
     return [float(limit) for limit in np.quantile(known, LEVELS)]
 
@@ -54,6 +54,6 @@ def interval(draws: NDArray[np.float64]) -> list[float] | None:
 def above_zero(draws: NDArray[np.float64]) -> float | None:
     """Compute the fraction of a difference's draws above zero, zeros counting half; None if over 5 % are undefined."""
     known = draws[np.isfinite(draws)]
-    if not known.size or known.size < KNOWN * draws.size:
+    if not known.size or known.size < MIN_DEFINED_FRACTION * draws.size:
         return None
     return float(np.mean((known > 0) + 0.5 * (known == 0)))

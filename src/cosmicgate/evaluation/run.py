@@ -14,7 +14,7 @@ from cosmicgate.detectors import Detector, Setting, for_telescope
 from cosmicgate.evaluation.frame_results import cached_result, read_result, read_seconds, result_path
 from cosmicgate.evaluation.records import DetectorRecord, titles
 from cosmicgate.evaluation.scores import TestSetScores, difference, score
-from cosmicgate.evaluation.seed_means import Scored, in_common, means
+from cosmicgate.evaluation.seed_means import DetectorScores, in_common, means
 from cosmicgate.io.messages import with_progress
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def evaluate(detectors: Sequence[Detector], test_sets: Sequence[TestSet], kept: 
     """
     names = _names(detectors)
     return [
-        row(Scored(record, detector.threshold, scored_frames(detector, test_set, kept, name)), test_set)
+        row(DetectorScores(record, detector.threshold, scored_frames(detector, test_set, kept, name)), test_set)
         for test_set in test_sets
         for detector, (record, name) in zip(detectors, names, strict=True)
     ]
@@ -92,7 +92,7 @@ def compare(
     numbers, in_all = count(1), len(test_sets) * len(detectors)
     names = _names(detectors)
     for test_set in test_sets:
-        scored: list[Scored] = []
+        scored: list[DetectorScores] = []
         for detector, (record, name) in zip(detectors, names, strict=True):
             try:
                 found = scored_frames(detector, test_set, kept, f"row {next(numbers)} of {in_all}: {name}")
@@ -102,7 +102,7 @@ def compare(
                 log.debug("traceback", exc_info=error)
                 failed.append({"test_set": test_set.name, "detector": record, "reason": reason})
             else:
-                scored.append(Scored(record, detector.threshold, found))
+                scored.append(DetectorScores(record, detector.threshold, found))
         scored += means(scored)
         rows += [row(one, test_set) for one in scored]
         differences += find_differences(scored, pairs, test_set)
@@ -159,7 +159,7 @@ def log_seconds(detectors: Sequence[Detector], test_sets: Sequence[TestSet], run
             log.info("%s on %s: %.1f s, %d of %d frames", name, test_set.name, sum(known), len(known), len(paths))
 
 
-def row(scored: Scored, test_set: TestSet) -> dict[str, Any]:
+def row(scored: DetectorScores, test_set: TestSet) -> dict[str, Any]:
     """Make a row of ``results.json``: test set, data origin, detector and scores."""
     return {
         "test_set": test_set.name,
@@ -185,7 +185,7 @@ def _is_pair(a: DetectorRecord, b: DetectorRecord, better: str, other: str) -> b
 
 
 def find_differences(
-    scored: Sequence[Scored], pairs: Sequence[Sequence[str]], test_set: TestSet
+    scored: Sequence[DetectorScores], pairs: Sequence[Sequence[str]], test_set: TestSet
 ) -> list[dict[str, Any]]:
     """Compute the difference of each pair.
 
@@ -198,7 +198,7 @@ def find_differences(
             partners = [b for b in scored if b is not a and _is_pair(a.record, b.record, better, other)]
             partners = [b for b in partners if b.record.trained_on == a.record.trained_on] or partners
             for b in partners:
-                pair: tuple[Scored, Scored] | None = (a, b)
+                pair: tuple[DetectorScores, DetectorScores] | None = (a, b)
                 if a.seeds and b.seeds:
                     pair = in_common(a, b)
                 elif (
@@ -212,11 +212,11 @@ def find_differences(
     return found
 
 
-def _alone(one: Scored, scored: Sequence[Scored]) -> bool:
+def _alone(one: DetectorScores, scored: Sequence[DetectorScores]) -> bool:
     """Check whether no other seed of a network was scored."""
     return not any(other is not one and other.record.recipe == one.record.recipe for other in scored)
 
 
-def _difference(a: Scored, b: Scored, test_set: TestSet) -> dict[str, Any]:
+def _difference(a: DetectorScores, b: DetectorScores, test_set: TestSet) -> dict[str, Any]:
     about = {"test_set": test_set.name, "data_origin": test_set.provenance, "frames": len(test_set.folders)}
     return about | {"a": a.record, "b": b.record} | difference(a.scores, b.scores)

@@ -24,7 +24,7 @@ MAX_SCORE = {
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
+class DetectorScores:
     """Scores of one detector, or of the mean over several seeds of a network, on one test set."""
 
     record: DetectorRecord
@@ -33,9 +33,9 @@ class Scored:
     seeds: Mapping[int, TestSetScores] = field(default_factory=dict)  # of a mean: seed -> scores of that training
 
 
-def means(scored: Sequence[Scored]) -> list[Scored]:
+def means(scored: Sequence[DetectorScores]) -> list[DetectorScores]:
     """Compute the mean of each network of which several seeds were scored."""
-    groups: dict[tuple[str, str, str | None], dict[int, Scored]] = {}
+    groups: dict[tuple[str, str, str | None], dict[int, DetectorScores]] = {}
     for one in scored:
         if one.record.seed is not None:
             groups.setdefault(one.record.recipe, {})[one.record.seed] = one
@@ -46,12 +46,12 @@ def means(scored: Sequence[Scored]) -> list[Scored]:
     ]
 
 
-def _mean(of: Scored, seeds: Mapping[int, TestSetScores]) -> Scored:
+def _mean(of: DetectorScores, seeds: Mapping[int, TestSetScores]) -> DetectorScores:
     record = replace(of.record, seed=None, seeds=len(seeds), weights=None)
-    return Scored(record, of.threshold, mean([seeds[number] for number in sorted(seeds)]), seeds)
+    return DetectorScores(record, of.threshold, mean([seeds[number] for number in sorted(seeds)]), seeds)
 
 
-def in_common(a: Scored, b: Scored) -> tuple[Scored, Scored] | None:
+def in_common(a: DetectorScores, b: DetectorScores) -> tuple[DetectorScores, DetectorScores] | None:
     """Restrict two means to the seeds that both have; None if these are fewer than two.
 
     A seed also determines the order of the crops, so only trainings with the same seed can be compared in pairs.

@@ -21,14 +21,14 @@ with extra("train,wandb", __name__):
 
     from cosmicgate.config import ConfigError, report_user_errors
     from cosmicgate.report.log_results import key_of
-    from cosmicgate.report.results import AREA, OF_MASK, PER_CENT, PER_HIT
+    from cosmicgate.report.results import AREA, MASK_SCORES, PER_CENT, PER_HIT
     from cosmicgate.report.runs import Run, find_runs, parser_of_runs, together
     from cosmicgate.report.wandb_login import logged_in
     from cosmicgate.report.write_report import chapters_of, markdown_of
 
 PROJECT = "cosmicgate"  # as in conf/logger/wandb.yaml
 TITLE = "CosmicGate baselines"
-BARS = {"Table 1": (PER_CENT | AREA, "dilated"), "Table 2": (OF_MASK, "dilated"), "Hits": (PER_HIT, "per_hit")}
+BARS = {"Table 1": (PER_CENT | AREA, "dilated"), "Table 2": (MASK_SCORES, "dilated"), "Hits": (PER_HIT, "per_hit")}
 # Chart of a run, its title, W&B's kind of chart, and the columns of its table.
 CHARTS = {
     "roc": ("ROC", "line", {"x": "log10_fpr", "y": "tpr"}),
@@ -64,7 +64,7 @@ def workspace(test_sets: Sequence[str], entity: str, project: str) -> ws.Workspa
     """Make the saved view of the project, with sections for each test set, the trainings and the sweeps."""
     panels = {f"{name}: {title}": found for name in test_sets for title, found in _test_panels(name).items()}
     panels |= {"Training": _training_panels(), "Sweeps: by group and network": _sweep_panels(test_sets)}
-    columns = [f"summary:{key_of(name, score)}" for name in test_sets for score in (*PER_CENT, *OF_MASK)]
+    columns = [f"summary:{key_of(name, score)}" for name in test_sets for score in (*PER_CENT, *MASK_SCORES)]
     order = expr.Ordering(expr.Summary(key_of(test_sets[0], COMPARED[0])), ascending=False)
     return ws.Workspace(
         entity=entity,
@@ -126,7 +126,7 @@ def _sweep_panels(test_sets: Sequence[str]) -> list[Any]:
     """Make bar charts of the mean and range over seeds, and parallel coordinates of a hyperparameter search."""
     bars = [
         wr.BarPlot(
-            title=f"{name}: {(PER_CENT | OF_MASK)[score]}, mean and range over seeds",
+            title=f"{name}: {(PER_CENT | MASK_SCORES)[score]}, mean and range over seeds",
             metrics=[key_of(name, score)],
             groupby=wr.Config(DETECTOR),  # network and variant, without the seed
             groupby_aggfunc="mean",

@@ -18,7 +18,7 @@ from cosmicgate.report.figures.frames import draw
 from cosmicgate.report.log_results import log_training
 from cosmicgate.report.results import CONVENTIONS, PER_CENT, Row, heading
 from cosmicgate.report.tables.cells import UNITS, cell, number
-from cosmicgate.report.tables.table import Table, plain
+from cosmicgate.report.tables.table import Table, plain_text
 from cosmicgate.report.write_report import write_report
 
 SCORE = "tpr_at_fpr_0.01pct"
@@ -74,4 +74,4 @@ def _table(rows: Sequence[Row], test_set: TestSet) -> list[str]:
     for row in rows:
         f1, found = number(row["dilated"]["f1"], *UNITS["f1"]), number(row["per_hit"]["recall"], *UNITS["recall"])
         lines.append([shown[row["detector"]], cell(row, "dilated", SCORE), f1, found])
-    return plain(Table(heading(rows[0]), truth, heads, lines, texts=1))
+    return plain_text(Table(heading(rows[0]), truth, heads, lines, texts=1))

@@ -23,7 +23,7 @@ PER_CENT = {
 }
 LOW_FPR = {"tpr_at_fpr_0.001pct": "TPR at FPR 0.001 % (%)"}  # not in the paper
 AREA = {"roc_auc": "ROC AUC", "average_precision": "AP"}
-OF_MASK = {"f1": "F1", "iou": "IoU", "fdr": "FDR"}
+MASK_SCORES = {"f1": "F1", "iou": "IoU", "fdr": "FDR"}
 PER_HIT = {"recall": "Hits found (%)", "false_per_megapixel": "False hits per megapixel"}
 FEW_FALSE = {
     "recall_at_10_false": "Hits found at 10 false per megapixel (%)",
@@ -33,7 +33,7 @@ MASKED = {  # in test sets whose stars and hot pixels are known
     "stars_masked_per_1000": "Star cores masked of 1000",
     "hot_pixels_masked_per_megapixel": "Hot pixels masked per megapixel",
 }
-PARTS: dict[str, dict[str, str]] = {**dict.fromkeys(CONVENTIONS, PER_CENT | AREA | OF_MASK), "per_hit": PER_HIT}
+PARTS: dict[str, dict[str, str]] = {**dict.fromkeys(CONVENTIONS, PER_CENT | AREA | MASK_SCORES), "per_hit": PER_HIT}
 LISTS = ("rows", "differences", "failed", "unavailable", "parameters", "seconds")
 
 

@@ -9,7 +9,7 @@ import ctypes
 import sys
 
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4  # names in malloc.h
-KEPT, ASKED = 1 << 30, 1 << 28  # bytes
+KEPT_BYTES, REQUESTED_BYTES = 1 << 30, 1 << 28  # bytes
 
 
 def keep_memory() -> bool:
@@ -23,5 +23,5 @@ def keep_memory() -> bool:
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    wishes = {MMAP_MAX: 0, TRIM_THRESHOLD: KEPT, TOP_PAD: ASKED}
+    wishes = {MMAP_MAX: 0, TRIM_THRESHOLD: KEPT_BYTES, TOP_PAD: REQUESTED_BYTES}
     return mallopt is not None and all(mallopt(*wish) == 1 for wish in wishes.items())

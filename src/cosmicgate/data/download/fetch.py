@@ -11,7 +11,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from cosmicgate.data.download.client import DEFAULT_RETRY, FetchError, RetryPolicy, Session
-from cosmicgate.data.download.manifest import Manifest, Remote, SpoiledError, checked, missing, read_manifest
+from cosmicgate.data.download.manifest import Manifest, Remote, SpoiledError, missing, read_manifest, verified
 from cosmicgate.data.download.prepare import products
 from cosmicgate.data.download.resume import download, length, partial_of
 from cosmicgate.data.download.unpack import is_archive
@@ -64,11 +64,11 @@ def complete(
         manifest.write(path)
         wanted = []
         for file in missing(manifest, root, verify):
-            there = _lying(file, root)
+            there = _existing(file, root)
             if there is None:
                 wanted.append(file)
             else:
-                manifest = _done(manifest, there, root, path)
+                manifest = _record(manifest, there, root, path)
         check_space(root, space(wanted, root))
         return _fetch(manifest, wanted, root, path, manners) if wanted else manifest
 
@@ -95,16 +95,16 @@ def readable(size: int) -> str:
     return f"{tqdm.format_sizeof(size, divisor=1000)}B"
 
 
-def _lying(file: Remote, root: Path) -> Remote | None:
+def _existing(file: Remote, root: Path) -> Remote | None:
     """Check whether a valid file is already in place (copied there, or from another query); return it, or None."""
     try:
-        there = checked(replace(file, unpacked=()), root / file.path)
+        there = verified(replace(file, unpacked=()), root / file.path)
     except (FileNotFoundError, SpoiledError):
         return None
     return None if file.checked and there.md5 != file.md5 else there
 
 
-def _done(manifest: Manifest, file: Remote, root: Path, path: Path) -> Manifest:
+def _record(manifest: Manifest, file: Remote, root: Path, path: Path) -> Manifest:
     """Unpack or prepare the file, record it in the manifest, and only then delete what is no longer needed."""
     file = replace(file, unpacked=products(file, root))
     manifest = manifest.having(file)
@@ -134,7 +134,7 @@ def _fetch(manifest: Manifest, wanted: list[Remote], root: Path, path: Path, man
             futures = {pool.submit(download, session, f, root, progress): f for f in wanted}
             for number, future in enumerate(as_completed(futures), 1):
                 try:
-                    manifest = _done(manifest, future.result(), root, path)
+                    manifest = _record(manifest, future.result(), root, path)
                 except (OSError, ValueError) as error:
                     failed[futures[future].path] = error
                 bar.set_description(_count(number - len(failed), wanted))

@@ -167,7 +167,7 @@ def pixels_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def checked(file: Remote, path: Path) -> Remote:
+def verified(file: Remote, path: Path) -> Remote:
     """Verify the downloaded file at ``path``; return ``file`` with its true size and md5.
 
     The listed checksum must match. None is known beforehand for a part, which must be a complete FITS file with all its

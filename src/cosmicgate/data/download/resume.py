@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 
 from cosmicgate.data.download.client import FetchError, Progress, RetryableError, Session
-from cosmicgate.data.download.manifest import Remote, SpoiledError, checked
+from cosmicgate.data.download.manifest import Remote, SpoiledError, verified
 from cosmicgate.data.download.pip_source import SCHEME, download_by_pip
 
 
@@ -41,10 +41,10 @@ def download(session: Session, file: Remote, root: Path, progress: Progress) -> 
     target.parent.mkdir(parents=True, exist_ok=True)
     file = replace(file, checked="", unpacked=())
     for last in (False, True):  # retry once from the start: the partial file may be of an older version
-        come = download_by_pip if file.url.startswith(SCHEME) else _come
+        come = download_by_pip if file.url.startswith(SCHEME) else _download_by_http
         come(session, file, partial, progress)
         try:
-            whole = checked(file, partial)
+            whole = verified(file, partial)
             break
         except SpoiledError:
             partial.unlink()
@@ -64,7 +64,7 @@ def length(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _come(session: Session, file: Remote, partial: Path, progress: Progress) -> None:
+def _download_by_http(session: Session, file: Remote, partial: Path, progress: Progress) -> None:
     """Retry until the download is complete; give up if a whole series of attempts gained no bytes."""
     while True:
         before = length(partial)

@@ -27,11 +27,11 @@ Image = NDArray[np.float32]
 Places = NDArray[np.float64]
 How = Literal["auto", "wcs", "stars"]
 STAR_SIGMAS, STAR_PIXELS = 3.0, 8  # detection threshold and minimum number of pixels of a star
-BRIGHTEST = (10, 20, 40, 80)  # numbers of stars tried in pattern matching; fainter ones may be in one frame only
-SMOOTH = 0.5  # minimum fraction of a star's peak left after 3x3 smoothing; for hits it is less than 0.45
-NARROW = 0.6  # minimum width of a star, as a fraction of the 75th percentile of all widths; narrower ones are hits
-ONE_CAMERA = 0.01  # maximum difference of the scales of two exposures of one camera
-SAME = 1.5  # pixels, maximum distance of a star from the position given by the first guess
+STARS_TRIED = (10, 20, 40, 80)  # numbers of stars tried in pattern matching; fainter ones may be in one frame only
+MIN_SMOOTHNESS = 0.5  # minimum fraction of a star's peak left after 3x3 smoothing; for hits it is less than 0.45
+MIN_RELATIVE_WIDTH = 0.6  # of a star, as a fraction of the 75th percentile of all widths; narrower ones are hits
+MAX_SCALE_DIFFERENCE = 0.01  # maximum difference of the scales of two exposures of one camera
+MATCH_RADIUS = 1.5  # pixels, maximum distance of a star from the position given by the first guess
 
 
 class Alignment:
@@ -165,16 +165,16 @@ class Alignment:
     def _similarity(self, which: int, to: int) -> SimilarityTransform:
         """Fit the similarity transformation from the stars of one exposure to those of another."""
         here, there = self.stars[which], self.stars[to]
-        guesses = (_pattern(here, there, number) for number in BRIGHTEST)
+        guesses = (_pattern(here, there, number) for number in STARS_TRIED)
         guess = next(filter(None, guesses), None) or _shift(here, there, self.signals[which].shape)
         # astroalign fits a random choice of triangles; a fit to all pairs of stars is reproducible.
         distances, nearest = KDTree(there).query(guess(here) if guess else here)
-        same = distances < SAME
+        same = distances < MATCH_RADIUS
         if guess is None or same.sum() < 3:
             pair = f"{self.names[which]} and {self.names[to]}"
             raise ValueError(f"{pair}: expected a pattern of stars that is in both: are they of one field?")
         fitted = SimilarityTransform.from_estimate(here[same], there[nearest[same]])
-        if isinstance(fitted, SimilarityTransform) and abs(fitted.scale - 1) < ONE_CAMERA:
+        if isinstance(fitted, SimilarityTransform) and abs(fitted.scale - 1) < MAX_SCALE_DIFFERENCE:
             return fitted
         return guess
 
@@ -185,7 +185,7 @@ def _pattern(here: Places, there: Places, number: int) -> SimilarityTransform | 
         found = astroalign.find_transform(here, there, max_control_points=number)[0]
     except (astroalign.MaxIterError, ValueError, TypeError):
         return None
-    return found if abs(found.scale - 1) < ONE_CAMERA else None
+    return found if abs(found.scale - 1) < MAX_SCALE_DIFFERENCE else None
 
 
 def _shift(here: Places, there: Places, shape: tuple[int, ...]) -> SimilarityTransform | None:
@@ -223,10 +223,10 @@ def stars(signal: Image, noise: float) -> Places:
     data = np.ascontiguousarray(np.where(bad, 0, signal))
     sep.set_extract_pixstack(max(300_000, data.size))
     found = sep.extract(data, STAR_SIGMAS, err=noise, mask=bad, minarea=STAR_PIXELS)
-    smooth = found["cpeak"] > SMOOTH * found["peak"]
+    smooth = found["cpeak"] > MIN_SMOOTHNESS * found["peak"]
     if smooth.sum() >= 3:
         found = found[smooth]
     elif len(found):  # undersampled stars, if any
-        found = found[found["b"] > NARROW * np.percentile(found["b"], 75)]
-    order = np.argsort(found["flux"])[::-1][: BRIGHTEST[-1]]
+        found = found[found["b"] > MIN_RELATIVE_WIDTH * np.percentile(found["b"], 75)]
+    order = np.argsort(found["flux"])[::-1][: STARS_TRIED[-1]]
     return np.column_stack([found["x"], found["y"]])[order].astype(np.float64)

@@ -28,7 +28,7 @@ MIN_PAIRS = 5  # of these that must then coincide
 RADIUS = 1.0  # pixels, maximum distance of a star from its counterpart
 MIN_EXPOSURES = 3  # from which static pixels can be told from hits
 CLIP, HOT_SNR = 10.0, 5.0  # hot: mean S/N over the exposures, each clipped, above HOT_SNR
-SHARP = 0.25  # highest mean S/N of its neighbours, as a fraction; that of undersampled stars is above 0.3
+MAX_NEIGHBOURS = 0.25  # highest mean S/N of its neighbours, as a fraction; that of undersampled stars is above 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +159,7 @@ def hot_pixels(mean_snr: Image) -> Mask:
     around = KERNEL_3X3.copy()
     around[1, 1] = False
     neighbour = ndimage.maximum_filter(mean_snr, footprint=around)
-    return np.asarray((mean_snr > HOT_SNR) & (neighbour < SHARP * mean_snr))
+    return np.asarray((mean_snr > HOT_SNR) & (neighbour < MAX_NEIGHBOURS * mean_snr))
 
 
 def _columns(table: NDArray[Any], names: Sequence[str], kind: type) -> dict[str, list[Any]]:

@@ -46,7 +46,7 @@ class Role:
 IMAGE, PLANE = Role("image"), Role("plane", "its name is that of a mask, a weight map or another plane of an image")
 FLAGS = Role("unclear", "it has only a few different integers, like a plane of flags")
 FLAT = Role("unclear", "it has no noise from pixel to pixel, like a model or a map")
-SAME = Role("unclear", "it shows the same picture as another HDU, like an error map")
+DUPLICATE = Role("unclear", "it shows the same picture as another HDU, like an error map")
 STAMP = Role("unclear", "it is much smaller than the image")
 UNKNOWN = Role("unclear", "there is an image beside it, and its own name does not say what it is")
 OTHER_KIND = Role("unclear", "its noise level or its data type differs from that of the image")
@@ -183,7 +183,7 @@ class _ImageChoice:
         """Compare a noisy HDU with images, or with HDUs that may be images."""
         mine = self._look(number)
         if any(show_one_picture(mine, self._look(other), strict) for other in others):
-            return SAME
+            return DUPLICATE
         if self._area(number) < MIN_AREA_BY_PIXELS * max(self._area(other) for other in others) and not numbered:
             return STAMP
         noises = [self._look(other).noise for other in others if self._look(other).noise]

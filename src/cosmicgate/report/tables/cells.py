@@ -8,12 +8,12 @@ from typing import Any
 
 from cosmicgate.evaluation.operating_points import RATES
 from cosmicgate.evaluation.records import DetectorRecord
-from cosmicgate.report.results import AREA, FEW_FALSE, LOW_FPR, MASKED, OF_MASK, PER_CENT, Row, interval_of
+from cosmicgate.report.results import AREA, FEW_FALSE, LOW_FPR, MASK_SCORES, MASKED, PER_CENT, Row, interval_of
 
 # Score -> format and factor to the paper's unit: per cent in Table 1, fractions in Table 2.
 UNITS: dict[str, tuple[str, float]] = {
     **dict.fromkeys((*PER_CENT, *LOW_FPR, *FEW_FALSE), (".2f", 100)),
-    **dict.fromkeys((*AREA, *OF_MASK), (".4f", 1)),
+    **dict.fromkeys((*AREA, *MASK_SCORES), (".4f", 1)),
     "recall": (".2f", 100),
     "false_per_megapixel": (".2f", 1),
     **{f"threshold_at_{rate}_false": (".4f", 1) for rate in RATES},

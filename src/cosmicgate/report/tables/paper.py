@@ -10,8 +10,8 @@ from cosmicgate.report.results import (
     CONVENTIONS,
     FEW_FALSE,
     LOW_FPR,
+    MASK_SCORES,
     MASKED,
-    OF_MASK,
     PER_CENT,
     PER_HIT,
     Row,
@@ -53,7 +53,7 @@ def score_tables(members: Sequence[Row], convention: Convention) -> list[Table]:
     where = f"{convention} truth: {set_name(members[0])}"
     return [
         _table(f"Table 1. Along the curves, {where}", caption, members, columns(PER_CENT | AREA | LOW_FPR)),
-        _table(f"Table 2. Masks at the threshold, {where}", caption, members, [thresholds, *columns(OF_MASK)]),
+        _table(f"Table 2. Masks at the threshold, {where}", caption, members, [thresholds, *columns(MASK_SCORES)]),
     ]
 
 
@@ -92,7 +92,7 @@ def difference_tables(entries: Sequence[Mapping[str, Any]]) -> list[Table]:
         heads.append(f"{shown[entry['a']]} - {shown[entry['b']]} (trained on {' and '.join(trained)})")
     tables = []
     for convention, meaning in CONVENTIONS.items() if entries else ():
-        scores = {convention: PER_CENT | AREA | OF_MASK, "per_hit": PER_HIT | FEW_FALSE | MASKED}
+        scores = {convention: PER_CENT | AREA | MASK_SCORES, "per_hit": PER_HIT | FEW_FALSE | MASKED}
         lines = [
             [head, *(difference_cell(entry[part].get(key, NO_DIFFERENCE), key) for entry in entries)]
             for part, names in scores.items()

@@ -22,7 +22,7 @@ def markdown(table: Table) -> str:
     return "\n".join([f"### {table.title}", "", table.caption, "", *(f"| {line} |" for line in lines), ""])
 
 
-def plain(table: Table) -> list[str]:
+def plain_text(table: Table) -> list[str]:
     """Format a table as lines for a terminal, with aligned columns."""
     rows = [table.heads, *table.lines]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

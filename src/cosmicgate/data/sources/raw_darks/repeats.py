@@ -21,15 +21,16 @@ with extra("train"):
 log = logging.getLogger(__name__)
 
 MESH = 64  # pixels, mesh of the background map: bias, dark current, amplifier glow
-BRIGHT = 4.0  # sigma above which a pixel is examined
-HIT = 5.0  # sigma, detection threshold of hits
-# A bright pixel repeats if the median of the other darks exceeds AGAIN sigma there and has at least the fraction LIKE
-# of this dark's charge, or all of it but less than HIT sigma: hot pixels scale with exposure time and flicker.
-AGAIN = 2.0
-LIKE = 0.5
-BY_CHANCE = 0.01  # fraction of real hit pixels that may be lost because hits of several darks coincide
-SMALL = 2  # pixels; a hit of this size or less may as well be a hot pixel
-MANY_SMALL, FEWEST = 0.9, 20  # warn if more than this fraction of at least so many hits is small
+MIN_SIGMAS = 4.0  # sigma above which a pixel is examined
+HIT_SIGMAS = 5.0  # sigma, detection threshold of hits
+# A bright pixel repeats if the median of the other darks exceeds REPEAT_SIGMAS sigma there and has at least
+# MIN_CHARGE_FRACTION of this dark's charge, or all of it but less than HIT_SIGMAS sigma: hot pixels scale with the
+# exposure time and flicker.
+REPEAT_SIGMAS = 2.0
+MIN_CHARGE_FRACTION = 0.5
+MAX_LOST_FRACTION = 0.01  # fraction of real hit pixels that may be lost because hits of several darks coincide
+SMALL_PIXELS = 2  # pixels; a hit of this size or less may as well be a hot pixel
+MAX_SMALL_FRACTION, MIN_HITS = 0.9, 20  # warn if more than this fraction of at least so many hits is small
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +68,7 @@ def compared(recipes: Sequence[Recipe], camera: str) -> list[Recipe]:
 
     @cache
     def defects() -> Repeating:
-        return _told(recipes, camera)
+        return _find_and_log(recipes, camera)
 
     def one(recipe: Recipe) -> Recipe:
         return Recipe(recipe.name, ["compared darks", recipe.key, *sorted(keys)], lambda: _reduced(recipe, defects()))
@@ -101,7 +102,7 @@ def repeating(darks: Sequence[Callable[[], Frame]]) -> Repeating:
     bright: NDArray[np.int64] | None = None
     for make in darks:
         dark = flat(make())
-        over = (_excess(dark) > BRIGHT) & ~dark.bad
+        over = (_excess(dark) > MIN_SIGMAS) & ~dark.bad
         if bright is not None and over.shape != bright.shape:
             raise ValueError(f"{dark.name}: expected a dark of {bright.shape} as the others, got {over.shape}")
         bright = over.astype(np.int64) if bright is None else bright + over
@@ -114,7 +115,7 @@ def repeating(darks: Sequence[Callable[[], Frame]]) -> Repeating:
         noises.append(background(dark)[1])
         times.append(max(dark.exptime, 1e-3))
         values[row] = np.where(dark.bad[where], 0, dark.image[where])
-    again = _again(values, np.array(times, np.float32), np.array(noises, np.float32))
+    again = _repeats(values, np.array(times, np.float32), np.array(noises, np.float32))
     again |= bright[where] >= _too_often(bright, len(darks))
     pixels = np.zeros(bright.shape, bool)
     pixels[where] = again
@@ -129,7 +130,7 @@ def _excess(dark: Frame) -> NDArray[np.float32]:
     return np.asarray((dark.image - np.float32(level)) / np.float32(noise or 1.0), np.float32)
 
 
-def _again(values: NDArray[np.float32], times: NDArray[np.float32], noises: NDArray[np.float32]) -> NDArray[np.bool_]:
+def _repeats(values: NDArray[np.float32], times: NDArray[np.float32], noises: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Mark the pixels (C,) that are bright in one of the darks ``values`` (N, C) and in the median of the others."""
     again = np.zeros(values.shape[1], bool)
     for row in range(len(values)):
@@ -137,8 +138,8 @@ def _again(values: NDArray[np.float32], times: NDArray[np.float32], noises: NDAr
         for scale in (np.ones(len(values), np.float32), times / times[row]):
             middle = _lower_median(values[others] / scale[others, None])
             noise = float(np.median(noises[others] / scale[others])) / np.sqrt(max(1, others.sum() / 2))
-            like = (middle > LIKE * values[row]) | (values[row] - middle < HIT * noises[row])
-            again |= (middle > AGAIN * noise) & like & (values[row] > BRIGHT * noises[row])
+            like = (middle > MIN_CHARGE_FRACTION * values[row]) | (values[row] - middle < HIT_SIGMAS * noises[row])
+            again |= (middle > REPEAT_SIGMAS * noise) & like & (values[row] > MIN_SIGMAS * noises[row])
     return again
 
 
@@ -152,7 +153,7 @@ def _too_often(bright: NDArray[np.int64], number: int) -> int:
     """Compute the number of darks from which a pixel is bright too often to be explained by coinciding hits."""
     once = float(np.sum(bright == 1)) / (max(number, 1) * bright.size)
     counts = np.arange(2, number + 2)
-    enough = binom.sf(counts - 2, max(number - 1, 1), once) < BY_CHANCE
+    enough = binom.sf(counts - 2, max(number - 1, 1), once) < MAX_LOST_FRACTION
     return int(counts[np.argmax(enough)]) if enough.any() else number + 1
 
 
@@ -161,14 +162,14 @@ def _reduced(recipe: Recipe, defects: Repeating) -> Frame:
     dark = flat(recipe.make())
     steady = defects.charge * np.float32(dark.exptime)
     noise = np.float32(background(dark)[1])
-    hit = (dark.image > HIT * noise) & ~defects.pixels & ~dark.bad
-    above = dark.image - steady > np.maximum(HIT * noise, LIKE * np.abs(steady))
+    hit = (dark.image > HIT_SIGMAS * noise) & ~defects.pixels & ~dark.bad
+    above = dark.image - steady > np.maximum(HIT_SIGMAS * noise, MIN_CHARGE_FRACTION * np.abs(steady))
     covered = defects.pixels & binary_dilation(hit, KERNEL_3X3) & above
     image = np.where(covered, dark.image - steady, dark.image)
     return replace(dark, image=image.astype(np.float32), bad=dark.bad | (defects.pixels & ~covered))
 
 
-def _told(recipes: Sequence[Recipe], camera: str) -> Repeating:
+def _find_and_log(recipes: Sequence[Recipe], camera: str) -> Repeating:
     """Compare darks, and log the number of defects and hits; warn if the hits are probably hot pixels."""
     number = len(recipes)
     if number > 1:
@@ -187,8 +188,8 @@ def _told(recipes: Sequence[Recipe], camera: str) -> Repeating:
     else:
         way = "its hot pixels count as hits; give a second dark, or a mask of bad pixels (data.darks.mask)"
         log.warning("%s: nothing to compare it with, %s", count, way)
-    small = int(np.sum(np.array(sizes) <= SMALL)) if sizes else 0
-    if len(sizes) >= FEWEST and small > MANY_SMALL * len(sizes):
+    small = int(np.sum(np.array(sizes) <= SMALL_PIXELS)) if sizes else 0
+    if len(sizes) >= MIN_HITS and small > MAX_SMALL_FRACTION * len(sizes):
         found = f"{small} of {len(sizes)} hits are of one or two pixels"
         way = "give more darks, or a mask of bad pixels (data.darks.mask)"
         log.warning("%s: %s: they may be hot pixels rather than particles; %s", count, found, way)
