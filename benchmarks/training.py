@@ -23,7 +23,7 @@ with extra("train", __name__):
     from cosmicgate.config import build
     from cosmicgate.training.loggers import silence_lightning
 
-CONF = Path(__file__).parents[1] / "conf"
+CONF = Path(__file__).resolve().parents[1] / "conf"
 
 
 class Clock(Callback):
