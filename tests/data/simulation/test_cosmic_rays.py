@@ -15,8 +15,11 @@ from cosmicgate.data.simulation.particles import (
     MUON_MASS,
     PAIR_ENERGY,
     Slab,
+    arrival_times,
+    collect,
     compton_recoil,
     deposit,
+    follow_alpha,
     follow_electron,
     follow_muon,
     muon_loss,
@@ -186,6 +189,87 @@ def test_an_invalid_zenith_angle_or_rate_is_refused():
         Rates(muons=-1)
     with pytest.raises(ValueError, match="electron_fraction = 2"):
         Rates(electron_fraction=2)
+
+
+def cloud(depth, field_free=30.0, seed=0):
+    """Collect 10 000 electrons of 36.5 keV released at ``depth`` (um), under the middle of an image of 4 um pixels."""
+    image = np.zeros((121, 121), np.float32)
+    slab = Slab(4.0, 8.0, field_free, 1.0, 2.0, 1 / PAIR_ENERGY, field_free)
+    collect(image, slab, 242.0, 242.0, depth, 36_500.0, np.random.default_rng(seed))
+    return image
+
+
+def width_of(image, pixel=4.0):
+    """Compute the sigma of a cloud along the columns, um."""
+    places = pixel * (np.arange(len(image)) - len(image) // 2)
+    return math.sqrt((image.sum(axis=0) * places**2).sum() / image.sum())
+
+
+def test_the_charge_of_a_diffuse_hit_is_conserved_whatever_its_depth():
+    charges = [cloud(depth).sum() for depth in (4.0, 9.0, 20.0, 37.9)]
+    np.testing.assert_allclose(charges, 10_000, rtol=0.01)
+    assert not cloud(38.1).any(), "nothing is collected behind the field-free silicon"
+    assert not cloud(9.0, field_free=0.0).any()
+
+
+def test_a_diffuse_hit_widens_with_the_depth_of_conversion_as_diffusion_does():
+    depths = np.array([6.0, 9.0, 14.0, 20.0, 28.0, 37.9])
+    widths = np.array([width_of(cloud(depth)) for depth in depths])
+    assert (np.diff(widths) > 0).all()
+    above = depths[1:] - 8.0
+    theory = np.sqrt(2 * 30 * above - above**2 + 2.0**2 + 4.0**2 / 12)  # 30 um field-free; plus drift and pixel
+    np.testing.assert_allclose(widths[1:], theory, rtol=0.03)
+
+
+def test_charge_from_a_field_free_layer_has_broad_wings():
+    near = cloud(12.0)
+    sigma = width_of(near)
+    far = np.hypot(*(4.0 * (np.indices(near.shape) - 60))) > 4 * sigma
+    assert near[far].sum() / near.sum() > 30 * math.exp(-8), "a Gaussian has exp(-8) beyond 4 sigma"
+
+
+def test_charge_arrives_the_later_the_deeper_it_starts():
+    table = arrival_times()
+    assert (np.diff(table, axis=0) >= 0).all()
+    assert (np.diff(table[1:], axis=1) > 0).all()
+    places = np.linspace(0, 1, len(table))
+    np.testing.assert_allclose(table.mean(axis=1), places * (2 - places), atol=1e-9)
+
+
+def test_an_alpha_leaves_all_its_energy_in_a_round_spot_of_the_size_of_its_plasma():
+    image = np.zeros((61, 61), np.float32)
+    slab = Slab(10.0, 50.0, 0.0, 1.0, 2.0)
+    start = (305.0, 305.0, 0.0)
+    follow_alpha(image, slab, start, (0.0, 0.0, 1.0), 5.3e6, 15.0, np.random.default_rng(0))
+    assert image.sum() == pytest.approx(5.3e6 / PAIR_ENERGY, rel=0.01)
+    assert width_of(image, 10.0) == pytest.approx(15.4, rel=0.05)
+    assert width_of(image.T, 10.0) == pytest.approx(width_of(image, 10.0), rel=0.02)
+    stopped = np.zeros((61, 61), np.float32)
+    thin = Slab(10.0, 10.0, 0.0, 1.0, 2.0)
+    follow_alpha(stopped, thin, start, (0.0, 0.0, 1.0), 5.3e6, 15.0, np.random.default_rng(0))
+    assert 0.2 < stopped.sum() / image.sum() < 0.4, "10 of its 27 um, with less loss at high energy"
+
+
+def test_hits_of_field_free_silicon_are_rounder_and_no_hit_is_lost_without_it():
+    layer = replace(THIN, shape=(512, 512), thickness=6.0, substrate=0.0)
+    rates = Rates(muons=0, compton=60.0, spots=5.0)
+    sizes = [
+        np.median(hit_sizes(cosmic_rays(layer, 600.0, np.random.default_rng(3), rates, field_free=depth), 60))
+        for depth in (0.0, 20.0)
+    ]
+    assert sizes[1] > 1.5 * sizes[0]
+    with pytest.raises(ValueError, match=r"field_free = -1\.0 um"):
+        cosmic_rays(layer, 600.0, np.random.default_rng(0), field_free=-1.0)
+
+
+def test_alphas_are_drawn_at_their_rate_and_only_if_asked():
+    small = replace(THIN, shape=(256, 256), substrate=0.0)
+    none = Rates(muons=0, compton=0, spots=0)
+    assert not cosmic_rays(small, 600.0, np.random.default_rng(0), none).any()
+    image = cosmic_rays(small, 600.0, np.random.default_rng(0), replace(none, alphas=2.0))
+    _, number = ndimage.label(image > 1000, np.ones((3, 3), bool))
+    assert 1 <= number <= 15  # 2 per cm2 and minute on 0.15 cm2 in 10 minutes: 3
+    assert image.max() > 10_000
 
 
 def test_numba_compiles_without_a_writable_cache_folder():

@@ -1,4 +1,9 @@
-"""Simulate the charge of cosmic rays in a CCD, and of gamma and X-rays that look like them (:func:`cosmic_rays`)."""
+"""Simulate the charge of cosmic rays in a CCD, and of gamma and X-rays that look like them (:func:`cosmic_rays`).
+
+References
+----------
+.. [1] Estrada et al. 2011, arXiv:1105.3229: alpha particles in a DECam CCD.
+"""
 
 import math
 from dataclasses import dataclass, fields
@@ -12,6 +17,7 @@ from cosmicgate.data.simulation.particles import (
     PAIR_ENERGY,
     Slab,
     collect,
+    follow_alpha,
     follow_electrons,
     follow_muons,
     scatter_photons,
@@ -36,6 +42,8 @@ CONTINUUM_START, CONTINUUM_SCALE = 80e3, 300e3  # eV
 COPPER_X_RAY = 8_048.0  # eV, the K alpha line of the parts around the CCD
 COPPER_SHARE = 0.7  # fraction of the X-rays that are of this line
 OTHER_X_RAYS = (3e3, 23e3)  # eV, limits of a uniform distribution
+ALPHA_ENERGIES = (4.0e6, 8.8e6)  # eV, from the decay chains of uranium and thorium (4.01 MeV of 232Th to 8.78 of 212Po)
+ALPHA_PLASMA = (5.0, 20.0)  # um, sigma of the spread of an alpha's charge; the order of size of the clusters in [1]_
 MUON_MOMENTUM = (9.25, 0.45)  # mean and sigma of log10(eV/c) near the ground
 ELECTRON_MOMENTUM = (6.9, 0.6)  # the same for the electrons of air showers
 MARGIN = 6.0  # width of the margin around the image in which particles start, in units of the silicon's depth
@@ -56,12 +64,15 @@ class Rates:
         Rate of Compton recoils, per square centimetre and minute in 250 um of silicon.
     spots : float
         Rate of X-rays, per square centimetre and minute.
+    alphas : float
+        Rate of alpha particles from radioactive surfaces, per square centimetre and minute.
     """
 
     muons: float = 1.0
     electron_fraction: float = 0.12
     compton: float = 0.8
     spots: float = 0.03
+    alphas: float = 0.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -82,6 +93,7 @@ def cosmic_rays(
     charge_scatter: float = 0.2,
     diffusion_scatter: float = 0.1,
     zenith_angle: float | None = None,
+    field_free: float = 0.0,
 ) -> NDArray[np.float32]:
     """Simulate the charge that cosmic rays leave in a CCD during an exposure.
 
@@ -102,6 +114,9 @@ def cosmic_rays(
         Half-width of the factors' uniform distribution about 1; 0 for no scatter.
     zenith_angle : float, optional
         Tilt of the detector, degrees from the horizontal; by default drawn at random, uniformly in airmass up to 1.7.
+    field_free : float
+        Depth of the silicon between the collecting layer and the substrate that has no electric field, micrometres.
+        Its charge is collected by diffusion, which makes round and diffuse hits.
 
     Returns
     -------
@@ -111,7 +126,8 @@ def cosmic_rays(
     Raises
     ------
     ValueError
-        If ``exptime`` is not a positive number, a scatter is not in [0, 1), or the tilt is not in [0, 90].
+        If ``exptime`` is not a positive number, a scatter is not in [0, 1), the tilt is not in [0, 90], or
+        ``field_free`` is negative.
     """
     if not (math.isfinite(exptime) and exptime > 0):
         raise ValueError(f"exptime = {exptime} s; expected a positive, finite number of seconds")
@@ -121,14 +137,17 @@ def cosmic_rays(
             raise ValueError(f"{name}_scatter = {scatter}; expected a number from 0 up to, not including, 1")
     if zenith_angle is not None and not 0 <= zenith_angle <= 90:
         raise ValueError(f"zenith_angle = {zenith_angle}; expected degrees from 0 to 90")
+    if not (math.isfinite(field_free) and field_free >= 0):
+        raise ValueError(f"field_free = {field_free} um; expected a finite number, zero or more")
     rate, charge, diffusion = (rng.uniform(1 - scatter, 1 + scatter) for scatter in scatters.values())
     slab = Slab(  # floats: numba would compile everything again for integers from a configuration
         pixel=float(ccd.pixel),
         thickness=float(ccd.thickness),
-        substrate=float(ccd.substrate),
+        substrate=float(ccd.substrate) + float(field_free),
         diffusion_min=ccd.diffusion_min * diffusion,
         diffusion_max=ccd.diffusion_max * diffusion,
         electrons_per_ev=charge / PAIR_ENERGY,
+        field_free=float(field_free),
     )
     image = np.zeros(ccd.shape, dtype=np.float32)
     rows, columns = ccd.shape
@@ -172,9 +191,25 @@ def _add_radioactivity(
     scatter_photons(image, slab, origins, _isotropic(recoils, rng), _gamma_rays(recoils, rng), rng)
     spots = rng.poisson(exposure * rates.spots)
     energies = np.where(rng.random(spots) < COPPER_SHARE, COPPER_X_RAY, rng.uniform(*OTHER_X_RAYS, spots))
-    origins = _places(image, slab, rng.uniform(0, slab.thickness, spots), rng)
+    origins = _places(image, slab, rng.uniform(0, slab.thickness + slab.field_free, spots), rng)
     for (x, y, z), energy in zip(origins, energies, strict=True):
         collect(image, slab, x, y, z, energy, rng)
+    if rates.alphas:
+        _add_alphas(image, slab, exposure, rates, rng)
+
+
+def _add_alphas(
+    image: NDArray[np.float32], slab: Slab, exposure: float, rates: Rates, rng: np.random.Generator
+) -> None:
+    """Add the charge (electrons) of alpha particles that enter at either side in an ``exposure``, in place."""
+    count = rng.poisson(exposure * rates.alphas)
+    flights = _isotropic(count, rng)
+    back = slab.thickness + slab.field_free  # the side of the light if there is no substrate, else its border
+    origins = _places(image, slab, np.where(flights[:, 2] > 0, 0, back), rng)
+    energies = rng.uniform(*ALPHA_ENERGIES, count)
+    plasma = rng.uniform(*ALPHA_PLASMA, count)
+    for start, flight, energy, sigma in zip(origins, flights, energies, plasma, strict=True):
+        follow_alpha(image, slab, tuple(start), tuple(flight), energy, sigma, rng)
 
 
 def _zenith(angle: float | None, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -15,6 +15,11 @@ References
 .. [5] Groom 2002, Exp. Astron. 14, 45: worms are Compton recoils of gamma rays from potassium, uranium and thorium.
 .. [6] Moliere 1947, Z. Naturforsch. A 2, 133: screening. Mott's factor is that of McKinley & Feshbach 1948, Phys.
    Rev. 74, 1759, to first order.
+.. [7] Hopkinson 1987, Opt. Eng. 26, 766 (doi 10.1117/12.7974147), and Janesick 2001, Scientific Charge-Coupled
+   Devices: charge that is released in field-free silicon at a distance z from the depleted layer arrives there with a
+   sigma of sqrt(2 f z - z^2), for a layer of depth f that no charge leaves at its far side, and with broad wings.
+   Here the wings come from the shares of the charge that arrive early or late, by the same diffusion equation.
+.. [8] Estrada et al. 2011, arXiv:1105.3229: the dense charge of an alpha particle (plasma) spreads before it drifts.
 """
 
 import math
@@ -50,6 +55,36 @@ MIN_ELECTRON_STEP = 0.15  # um
 STEP_LOSS = 0.04  # fraction of its energy that an electron may lose in a step
 KINKS = 0.1  # probability of a large scattering angle in a step
 CLOUD_REACH = 4.0  # sigma at which a cloud of charge is cut off
+ALPHA_RANGE, ALPHA_EXPONENT = 24.3, 1.5  # um at 5 MeV in silicon, and the growth with energy (Bragg and Kleeman)
+ALPHA_STEPS = 30
+ARRIVALS = 4  # shares of the charge released in field-free silicon, which arrive one after the other
+
+
+def arrival_times(distances: int = 33) -> NDArray[np.float64]:
+    """Compute when charge that is released in field-free silicon reaches the depleted layer.
+
+    Returns
+    -------
+    ndarray (distances, ARRIVALS), no unit
+        Mean of 2 D t / f^2 of each share of the charge (D: diffusion coefficient, t: time, f: depth of the layer),
+        for distances from 0 to f. Their mean is (2 z - z^2 / f) / f, the variance of [7]_ in units of f^2.
+    """
+    places = np.linspace(0, 1, distances)
+    times = np.concatenate([[0], np.geomspace(1e-7, 20, 4000)])
+    modes = (np.arange(400) + 0.5) * np.pi  # of diffusion between an absorbing and a reflecting plane
+    decay = np.exp(-0.5 * np.outer(times, modes**2))
+    table = np.zeros((distances, ARRIVALS))
+    for row, place in enumerate(places[1:], start=1):
+        left = np.clip(decay @ (2 / modes * np.sin(modes * place)), 0, 1)  # share that has not arrived yet
+        left[0] = 1.0
+        sums = np.concatenate([[0], np.cumsum(0.5 * (times[1:] + times[:-1]) * -np.diff(left))])
+        limits = np.interp(-np.linspace(1, 0, ARRIVALS + 1), -left, sums)
+        table[row] = np.diff(limits) * ARRIVALS
+        table[row] *= place * (2 - place) / table[row].mean()  # the exact mean, without the error of the sums
+    return table
+
+
+ARRIVAL_TIMES = arrival_times()
 
 
 class Slab(NamedTuple):
@@ -57,7 +92,8 @@ class Slab(NamedTuple):
 
     Silicon from ``depth`` 0 to ``thickness`` collects charge; from there to ``thickness + substrate`` it only stops and
     scatters particles. The sigma of a cloud grows from ``diffusion_min`` at the gates to ``diffusion_max`` at
-    ``thickness``.
+    ``thickness``. The first ``field_free`` micrometres of the substrate have no electric field: their charge reaches
+    the collecting silicon by diffusion alone, in a wide cloud [7]_.
     """
 
     pixel: float
@@ -66,6 +102,7 @@ class Slab(NamedTuple):
     diffusion_min: float
     diffusion_max: float
     electrons_per_ev: float = 1.0 / PAIR_ENERGY
+    field_free: float = 0.0
 
 
 @compiled
@@ -112,11 +149,19 @@ def collect(
 
     The number of carriers scatters with the Fano factor; the cloud widens with the square root of the drift length.
     """
-    if depth < 0.0 or depth > slab.thickness or energy <= 0.0:
+    if depth < 0.0 or depth > slab.thickness + slab.field_free or energy <= 0.0:
         return
     mean = energy * slab.electrons_per_ev
     charge = mean + math.sqrt(FANO * mean) * rng.standard_normal()
     near, far = slab.diffusion_min**2, slab.diffusion_max**2
+    if depth > slab.thickness:
+        place = (depth - slab.thickness) / slab.field_free * (len(ARRIVAL_TIMES) - 1)
+        below = min(int(place), len(ARRIVAL_TIMES) - 2)
+        for share in range(ARRIVALS):
+            before, after = ARRIVAL_TIMES[below, share], ARRIVAL_TIMES[below + 1, share]
+            spread = (before + (after - before) * (place - below)) * slab.field_free**2
+            deposit(image, x, y, math.sqrt(far + spread), max(charge, 0.0) / ARRIVALS, slab.pixel)
+        return
     sigma = math.sqrt(near + (far - near) * depth / slab.thickness)
     deposit(image, x, y, sigma, max(charge, 0.0), slab.pixel)
 
@@ -376,3 +421,35 @@ def scatter_photons(
         direction = (directions[i, 0], directions[i, 1], directions[i, 2])
         kinetic, angle = compton_recoil(photons[i], rng)
         follow_electron(image, slab, position, turn(direction, angle, rng), kinetic, rng)
+
+
+@compiled
+def follow_alpha(
+    image: NDArray[np.float32],
+    slab: Slab,
+    position: Vector,
+    direction: Vector,
+    kinetic: float,
+    plasma: float,
+    rng: np.random.Generator,
+) -> None:
+    """Follow an alpha particle of ``kinetic`` energy (eV) along its straight track of some 10 um, from ``position``.
+
+    Its dense charge first spreads by ``plasma`` (sigma, um) [8]_. Charge is added to ``image`` (electrons) in place.
+    """
+    wide = Slab(
+        slab.pixel,
+        slab.thickness,
+        slab.substrate,
+        math.sqrt(slab.diffusion_min**2 + plasma**2),
+        math.sqrt(slab.diffusion_max**2 + plasma**2),
+        slab.electrons_per_ev,
+        slab.field_free,
+    )
+    length = ALPHA_RANGE * (kinetic / 5e6) ** ALPHA_EXPONENT
+    for step in range(ALPHA_STEPS):
+        before, after = 1.0 - step / ALPHA_STEPS, 1.0 - (step + 1) / ALPHA_STEPS  # fractions of the range that are left
+        energy = kinetic * (before ** (1.0 / ALPHA_EXPONENT) - after ** (1.0 / ALPHA_EXPONENT))
+        way = length * (1.0 - 0.5 * (before + after))
+        x, y = position[0] + way * direction[0], position[1] + way * direction[1]
+        collect(image, wide, x, y, position[2] + way * direction[2], energy, rng)
