@@ -1,13 +1,15 @@
 """Simulate the photons of an exposure with GalSim: stars, galaxies and sky background."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cosmicgate.data.simulation.ccd import CCD, DECAM
+from cosmicgate.data.simulation.optics import Blur
 from cosmicgate.data.simulation.readout import add_bad_columns, add_hot_pixels, electronics
-from cosmicgate.data.simulation.smear import Smear
+from cosmicgate.data.simulation.satellites import SatelliteTrail
 from cosmicgate.extras import extra
 from cosmicgate.io.fits.frames import Frame
 
@@ -35,8 +37,11 @@ class Band:
         Side of the pixel for which ``sky`` is given, arcseconds; DECam's by default.
     stars : tuple of float
         Minimum and maximum density of stars, in units of that towards the Galactic pole; drawn log-uniformly.
-    smear : Smear, optional
-        Trail or defocus of the telescope.
+    smear : callable, optional
+        What the telescope does to all light beside the seeing: :class:`~cosmicgate.data.simulation.smear.Smear` or one
+        of :mod:`cosmicgate.data.simulation.optics`.
+    spikes : bool
+        Whether stars have the faint diffraction spikes of DECam's spider.
     """
 
     zero_point: float
@@ -46,7 +51,8 @@ class Band:
     scatter: float = 0.15
     sky_scale: float = DECAM.pixel_scale
     stars: tuple[float, float] = (0.7, 7.0)
-    smear: Smear | None = None
+    smear: Blur | None = None
+    spikes: bool = True
 
 
 # The sky levels were measured in exposures of 90 s.
@@ -87,7 +93,16 @@ def scene(ccd: CCD, band: str, exptime: float, rng: np.random.Generator, name: s
     return replace(draw(ccd, BANDS[band], exptime, rng, name), band=band)
 
 
-def draw(ccd: CCD, band: Band, exptime: float, rng: np.random.Generator, name: str = "") -> Frame:
+def draw(
+    ccd: CCD,
+    band: Band,
+    exptime: float,
+    rng: np.random.Generator,
+    name: str = "",
+    *,
+    trails: Sequence[SatelliteTrail] = (),
+    defects: NDArray[np.float32] | None = None,
+) -> Frame:
     """Draw the photons of one exposure, before read noise, saturation and converter.
 
     Seeing, ellipticity, sky, numbers of sources, gain, read noise, saturation and defects vary from frame to frame.
@@ -105,6 +120,10 @@ def draw(ccd: CCD, band: Band, exptime: float, rng: np.random.Generator, name: s
         Source of all randomness: the same state gives the same pixels.
     name : str
         Name of the frame.
+    trails : sequence of SatelliteTrail
+        Trails of satellites; they are no hits.
+    defects : ndarray (H, W), float32, electrons, optional
+        Charge that the detector's warm pixels add (:meth:`cosmicgate.data.simulation.defects.Defects.charge`).
 
     Returns
     -------
@@ -128,6 +147,10 @@ def draw(ccd: CCD, band: Band, exptime: float, rng: np.random.Generator, name: s
         painter.star(source)
     if band.smear is not None:
         expected = background + band.smear(expected - background)
+    for trail in trails:
+        expected += trail.light(ccd.shape)
+    if defects is not None:
+        expected += defects
     add_hot_pixels(expected, exptime, rng)
     image = (rng.poisson(np.maximum(expected, 0)) / gain).astype(np.float32)
     bad = add_bad_columns(image, saturation, rng)
@@ -222,7 +245,7 @@ class Painter:
         self.zero_point = band.zero_point + 2.5 * np.log10(electrons)
         seeing = band.seeing * np.exp(rng.normal(0, band.scatter))
         shear = galsim.Shear(g=min(abs(rng.normal(0, 0.03)), 0.1), beta=rng.uniform(0, np.pi) * galsim.radians)
-        self.psf = _point_spread(seeing, rng).shear(shear)
+        self.psf = _point_spread(seeing, rng, band.spikes).shear(shear)
         # Galaxies show neither halo nor spikes. GalSim transforms a Moffat of this index three times as fast as one of
         # CORE_BETA.
         self.blur = galsim.Moffat(3.5, fwhm=seeing).shear(shear)
@@ -264,11 +287,11 @@ class Painter:
             profile.drawImage(self.image[stamp], method="no_pixel", add_to_image=True, center=center)
 
 
-def _point_spread(seeing: float, rng: np.random.Generator) -> galsim.GSObject:
-    """Make the profile of a star whose core is ``seeing`` arcseconds wide: core, halo and four spikes."""
+def _point_spread(seeing: float, rng: np.random.Generator, with_spikes: bool) -> galsim.GSObject:
+    """Make the profile of a star whose core is ``seeing`` arcseconds wide: core, halo and four spikes, or none."""
     core = galsim.Moffat(CORE_BETA, fwhm=seeing)
     halo = galsim.Moffat(HALO_BETA, fwhm=seeing, flux=HALO_FLUX * np.exp(rng.normal(0, 0.2)))
     spike = galsim.Moffat(1.5, fwhm=7 * seeing, flux=SPIKE_FLUX * np.exp(rng.normal(0, 0.3)))
     turn = np.pi / 4 + rng.normal(0, 0.05)
     spikes = [spike.shear(q=0.03, beta=(turn + side) * galsim.radians) for side in (0, np.pi / 2)]
-    return galsim.Add([core, halo, *spikes]).withFlux(1)
+    return galsim.Add([core, halo, *(spikes if with_spikes else [])]).withFlux(1)

@@ -32,8 +32,7 @@ class Smear:
 
     def __call__(self, light: NDArray[np.float32]) -> NDArray[np.float32]:
         """Convolve the light (H, W), float32, with the kernel; light that leaves the image is lost."""
-        smeared: NDArray[np.float32] = oaconvolve(light, self.kernel(), mode="same").astype(np.float32)
-        return smeared
+        return convolve(light, self.kernel())
 
     def kernel(self) -> NDArray[np.float64]:
         """Compute the image of a point source: (K, K) with odd K and a sum of 1."""
@@ -45,17 +44,29 @@ class Smear:
         way = np.linspace(-0.5, 0.5, 2 * FINE * (int(self.trail) + 1) + 1) * self.trail
         columns = (x[disk][:, None] + way * np.cos(self.angle)).ravel()
         rows = (y[disk][:, None] + way * np.sin(self.angle)).ravel()
-        return _shared(rows + reach, columns + reach, 2 * reach + 1)
+        return bilinear_image(rows + reach, columns + reach, 2 * reach + 1)
 
 
-def _shared(rows: NDArray[np.float64], columns: NDArray[np.float64], side: int) -> NDArray[np.float64]:
-    """Distribute points over an image (side, side) of sum 1, each bilinearly among the four pixels around it."""
+def convolve(light: NDArray[np.float32], kernel: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Convolve the light (H, W) with a kernel (K, K); light that leaves the image is lost."""
+    convolved: NDArray[np.float32] = oaconvolve(light, kernel, mode="same").astype(np.float32)
+    return convolved
+
+
+def bilinear_image(
+    rows: NDArray[np.float64], columns: NDArray[np.float64], side: int, weights: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Distribute points over an image (side, side) of sum 1, each bilinearly among the four pixels around it.
+
+    ``weights`` (N,) are the points' parts of the light; without them all are equal.
+    """
     image = np.zeros((side + 1, side + 1))
     top, left = np.floor(rows).astype(int), np.floor(columns).astype(int)
     down, right = rows - top, columns - left
-    np.add.at(image, (top, left), (1 - down) * (1 - right))
-    np.add.at(image, (top, left + 1), (1 - down) * right)
-    np.add.at(image, (top + 1, left), down * (1 - right))
-    np.add.at(image, (top + 1, left + 1), down * right)
+    light = 1.0 if weights is None else weights
+    np.add.at(image, (top, left), light * (1 - down) * (1 - right))
+    np.add.at(image, (top, left + 1), light * (1 - down) * right)
+    np.add.at(image, (top + 1, left), light * down * (1 - right))
+    np.add.at(image, (top + 1, left + 1), light * down * right)
     inside: NDArray[np.float64] = image[:side, :side]
     return np.asarray(inside / inside.sum())
