@@ -18,9 +18,9 @@ HOT_RATES = (0.5, 100.0)  # electrons per second, limits of a log-uniform distri
 def read_out(scene: Frame, rng: np.random.Generator, hits: NDArray[np.float32] | None = None) -> Frame:
     """Add ``hits`` to the charge of ``scene`` and read it out as the CCD does.
 
-    Charge above the full well bleeds along its column; then read noise is added to the whole frame once, and the
-    values are rounded to whole ADU. Bad pixels keep their values. Saturated pixels scatter around
-    ``scene.saturation`` by the read noise.
+    Charge above the full well bleeds along its column, or its row (``scene.bleeds_along``); then read noise is added to
+    the whole frame once, and the values are rounded to whole ADU. Bad pixels keep their values. Saturated pixels
+    scatter around ``scene.saturation`` by the read noise.
 
     To a frame that is already read out (a real one), only ``hits / gain`` is added, up to the saturation: it has its
     own noise, and more read noise under the hits would reveal their positions to a network.
@@ -51,7 +51,7 @@ def read_out(scene: Frame, rng: np.random.Generator, hits: NDArray[np.float32] |
         charge = scene.image * np.float32(scene.gain)
         if hits is not None:
             charge += hits
-        bleed(charge, scene.saturation * scene.gain)
+        bleed(charge.T if scene.bleeds_along == "rows" else charge, scene.saturation * scene.gain)
         charge += np.float32(scene.read_noise) * rng.standard_normal(charge.shape, dtype=np.float32)
         image = np.rint(charge / np.float32(scene.gain))
     image = np.where(scene.bad, scene.image, image).astype(np.float32)

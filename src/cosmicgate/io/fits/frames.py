@@ -52,6 +52,8 @@ class Frame:
     telescope : str
         One of :data:`~cosmicgate.io.fits.instruments.TELESCOPES`, by which a detector may choose its settings; empty
         if unknown.
+    bleeds_along : {"columns", "rows"}
+        Direction in which a saturated pixel of a simulated scene bleeds: that in which the CCD is read out.
     """
 
     image: NDArray[np.float32]
@@ -65,6 +67,7 @@ class Frame:
     hits: NDArray[np.float32] | None = None
     read_out: bool = True
     telescope: str = ""
+    bleeds_along: Literal["columns", "rows"] = "columns"
 
     def __post_init__(self) -> None:
         if self.image.ndim != 2 or 0 in self.image.shape:
@@ -106,6 +109,8 @@ def write_frame(frame: Frame, path: Path) -> None:
     header["OBJECT"] = frame.name.encode("ascii", "replace").decode()  # FITS allows only ASCII
     header["TELID"] = frame.telescope
     header["READOUT"] = (frame.read_out, "saturation, read noise and converter applied")
+    if frame.bleeds_along == "rows":
+        header["BLEED"] = (frame.bleeds_along, "direction in which saturated pixels bleed")
     hdus = fits.HDUList([fits.PrimaryHDU(frame.image, header)])
     hdus.append(fits.CompImageHDU(frame.bad.astype(np.uint8), name="BPM"))
     if frame.hits is not None:

@@ -67,6 +67,8 @@ def frame_fields(path: Path, headers: Sequence[fits.Header], known: Mapping[str,
     values["telescope"] = telescope
     # Only False counts: some cameras write the speed of the read-out under this keyword.
     values["read_out"] = first_header_value(headers, "READOUT") is not False
+    if not values["read_out"] and first_header_value(headers, "BLEED") == "rows":  # cards of our own simulated scenes
+        values["bleeds_along"] = "rows"
     return values | dict(known), factor
 
 
