@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cosmicgate.data.cache import Recipe
+from cosmicgate.data.random_streams import random_stream
 from cosmicgate.data.simulation.ccd import CCD
-from cosmicgate.data.simulation.cosmic_rays import cosmic_rays
+from cosmicgate.data.simulation.cosmic_rays import Rates, cosmic_rays
 from cosmicgate.data.simulation.readout import dark, read_out
 from cosmicgate.data.simulation.sky import Band, draw
 from cosmicgate.data.simulation.smear import Smear
+from cosmicgate.data.sources.effects import Effects
 from cosmicgate.data.sources.simulated import Provenance
 from cosmicgate.data.splits import SPLITS, Split, check_splits
 from cosmicgate.io.fits.frames import Frame
@@ -43,6 +45,15 @@ TRAIL: Range = (1.5, 40.0)  # pixels, length of star trails: no tracking, or tra
 DEFOCUS: Range = (2.0, 12.0)  # pixels, radius of the rings of defocused stars
 HOLE: Range = (0.2, 0.5)  # inner radius of the ring, in units of that radius
 DARK_EXPTIME: Range = (1200.0, 7200.0)  # seconds; long, because crops are taken at hits and need many of them
+# Thin silicon that is not depleted to its far side, back-illuminated or on an inert substrate. With 10 to 30 um in all,
+# hits have the sizes of those in real darks of such a chip (docs/simulation.md); the ranges are wider.
+DEPLETED: Range = (3.0, 15.0)  # um
+FIELD_FREE: Range = (3.0, 30.0)  # um
+COMPTON: Range = (0.8, 8.0)  # per cm^2 and minute, as in Rates: up to three times as many as in the ITL laboratory
+SPOTS: Range = (0.03, 0.3)  # per cm^2 and minute
+# Per cm^2 and minute: 6 to 60 times as many as leave a "low-alpha" material (0.1 per cm^2 and hour), so that training
+# sees some.
+ALPHAS: Range = (0.01, 0.1)
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,8 @@ class RandomScience:
         Fraction of the frames whose stars are trailed (two thirds of them) or defocused (one third).
     seeing : sequence of float
         Minimum and maximum width of a star, pixels, as :data:`SEEING`.
+    effects : Effects, optional
+        Fractions of the frames with warm pixels, aberrations, satellite trails and others.
     """
 
     frames: Mapping[str, int]
@@ -66,6 +79,7 @@ class RandomScience:
     seed: int = 0
     smeared: float = 0.0
     seeing: Sequence[float] = SEEING
+    effects: Effects | None = None
     provenance: Provenance = "simulated"
 
     def recipes(self, split: Split) -> list[Recipe]:
@@ -87,13 +101,26 @@ class RandomScience:
             ccd, exptime = draw_camera(self.shape, rng), _log_uniform(EXPTIME, rng)
             band = draw_telescope(ccd, exptime, rng, seeing)
             band = replace(band, smear=draw_smear(self.smeared, np.random.default_rng([*seed, 1])))
-            frame = draw(ccd, band, exptime, rng, name)
+            frame = self._draw(ccd, band, exptime, rng, name, [*seed])
             # Bad columns are labelled sky, because not every user has a mask of them.
             return replace(frame, bad=np.zeros_like(frame.bad))
 
         smears = [[self.smeared, TRAIL, DEFOCUS, HOLE]] if self.smeared else []
         widths = [["seeing", seeing]] if seeing != SEEING else []
-        return Recipe(name, ["random cameras", list(self.shape), _ranges(), seed, *smears, *widths], make)
+        effects = [self.effects.ingredients()] if self.effects else []
+        return Recipe(name, ["random cameras", list(self.shape), _ranges(), seed, *smears, *widths, *effects], make)
+
+    def _draw(
+        self, ccd: CCD, band: Band, exptime: float, rng: np.random.Generator, name: str, seed: Sequence[int]
+    ) -> Frame:
+        """Draw the photons of a frame, with the effects."""
+        if self.effects is None:
+            return draw(ccd, band, exptime, rng, name)
+        ccd, band = self.effects.camera(ccd, band, exptime, seed)
+        trails = self.effects.trails(ccd, band, exptime, seed)
+        defects = self.effects.defect_charge(ccd, exptime, seed)
+        frame = draw(ccd, self.effects.telescope(band, seed), exptime, rng, name, trails=trails, defects=defects)
+        return replace(frame, bleeds_along="rows" if self.effects.bleeds_along_rows(seed) else "columns")
 
 
 @dataclass(frozen=True)
@@ -106,16 +133,26 @@ class RandomDarks:
         Number of darks.
     shape : sequence of int
         Rows and columns.
+    field_free : float
+        Fraction of the darks of thin silicon that has a layer without electric field, in which hits are round and
+        diffuse; these have more hits by gamma rays and X-rays, which vary between sites.
+    alphas : float
+        Fraction of the darks with alpha particles.
     """
 
     frames: Mapping[str, int]
     shape: Sequence[int] = (512, 512)
     seed: int = 0
+    field_free: float = 0.0
+    alphas: float = 0.0
     provenance: Provenance = "simulated"
 
     def recipes(self, split: Split) -> list[Recipe]:
         """List the recipes of a split."""
         check_splits(self.frames)
+        for key in ("field_free", "alphas"):
+            if not 0 <= (value := getattr(self, key)) <= 1:
+                raise ValueError(f"{key} = {value}: expected a fraction of the darks, from 0 to 1")
         return [self._recipe(split, number) for number in range(self.frames.get(split, 0))]
 
     def _recipe(self, split: Split, number: int) -> Recipe:
@@ -125,10 +162,25 @@ class RandomDarks:
         def make() -> Frame:
             rng = np.random.default_rng(seed)
             ccd, exptime = draw_camera(self.shape, rng), _log_uniform(DARK_EXPTIME, rng)
-            hits = cosmic_rays(ccd, exptime, rng)
+            ccd, field_free, rates = self._silicon(ccd, seed)
+            hits = cosmic_rays(ccd, exptime, rng, rates, field_free=field_free)
             return replace(read_out(dark(ccd, exptime, rng, name), rng, hits), hits=hits)
 
-        return Recipe(name, ["random darks", list(self.shape), _ranges(), seed], make)
+        ranges = [DEPLETED, FIELD_FREE, COMPTON, SPOTS, ALPHAS]
+        silicon = [["silicon", self.field_free, self.alphas, *ranges]] if self.field_free or self.alphas else []
+        return Recipe(name, ["random darks", list(self.shape), _ranges(), seed, *silicon], make)
+
+    def _silicon(self, ccd: CCD, seed: Sequence[int]) -> tuple[CCD, float, Rates]:
+        """Draw the depth of field-free silicon (um) and the particle rates; the depleted depth changes with it."""
+        rates, field_free = Rates(), 0.0
+        if (rng := random_stream("field-free silicon", *seed)).random() < self.field_free:
+            field_free = _log_uniform(FIELD_FREE, rng)
+            rates = replace(rates, compton=_log_uniform(COMPTON, rng), spots=_log_uniform(SPOTS, rng))
+            substrate = rng.uniform(0, SUBSTRATE) if rng.random() < 0.5 else 0.0  # front- or back-illuminated
+            ccd = replace(ccd, thickness=_log_uniform(DEPLETED, rng), substrate=substrate)
+        if (rng := random_stream("alpha particles", *seed)).random() < self.alphas:
+            rates = replace(rates, alphas=_log_uniform(ALPHAS, rng))
+        return ccd, field_free, rates
 
 
 def draw_camera(shape: Sequence[int], rng: np.random.Generator) -> CCD:
