@@ -209,7 +209,8 @@ def test_every_experiment_trains_one_batch(command, choice, real, tmp_path):
 
     if choice.startswith("pretrained="):
         small += ["pretrained/size=demo", *simulated("data.parts.decam"), *simulated("data.parts.paper")]
-        small += [f"data.parts.{part}.root={command.data}/cameras" for part in ("cameras", "smeared", "sharp")]
+        parts = ("cameras", "smeared", "sharp", "effects", "small", "spectra")
+        small += [f"data.parts.{part}.root={command.data}/cameras" for part in parts]
         small += semireal("data.parts.semireal")
     elif choice == "experiment=decam_semireal":
         small += semireal("data")

@@ -40,13 +40,13 @@ def part_overrides(parts: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
 # Overrides that make each choice of conf/data small enough for a test; each choice needs a line.
 TINY = {
     "decam": (*SMALL, "science.bands=[g]", "root={root}"),
-    "cameras": (*SMALL, "root={root}"),
+    **dict.fromkeys(("cameras", "camera_effects", "small_cameras", "spectra"), (*SMALL, "root={root}")),
     "decam_semireal": (*REAL, "darks.rate=50", "also.0.ignored=null", "root={root}"),
     "lco": LCO,
     "lco_simulated": (*LCO_SIMULATED, "root={root}"),
     "mixture": part_overrides(
         {
-            **dict.fromkeys(("cameras", "smeared", "sharp"), SMALL),
+            **dict.fromkeys(("cameras", "smeared", "sharp", "effects", "small", "spectra"), SMALL),
             **dict.fromkeys(("decam", "paper"), (*SMALL, "science.bands=[g]")),
             "semireal": (*REAL, "darks.rate=50"),
         }

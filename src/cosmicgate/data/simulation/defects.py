@@ -22,9 +22,9 @@ HOT_RATES = (0.3, 1000.0)  # electrons per second, limits of a power law
 HOT_SLOPE = 0.7  # number above a rate r: r^-0.7, as in [2]_
 DEFERRED = 0.15  # fraction of the hot pixels that leave a part of their charge in the next row (charge transfer)
 FLICKERING = (0.1, 0.6)  # fraction of the hot pixels that switch between two levels [1]_; a range of our own
-COLUMNS = 6  # maximum number of warm columns, our own choice, as are all numbers of columns below
-COLUMN_CHARGE = (5.0, 300.0)  # electrons, mean of a warm column's flicker in a pixel
-COLUMN_DUTY = (0.02, 0.5)  # fraction of its pixels that are bright in a frame
+COLUMNS = 3  # maximum number of warm columns, our own choice, as are all numbers of columns below
+COLUMN_CHARGE = (5.0, 200.0)  # electrons, mean of a warm column's flicker in a pixel
+COLUMN_DUTY = (0.01, 0.3)  # fraction of its pixels that are bright in a frame
 COLUMN_RUN = 1.5  # pixels, mean length of a bright run
 
 
