@@ -6,6 +6,7 @@ our own unless the module that simulates the effect names a source.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +59,7 @@ class Effects:
         Undersampled stars in the quantised noise of a 12-bit converter, which gives a sky with a sigma of 0.7 to 3 ADU.
     """
 
+    cache_name: ClassVar[str] = "Effects"  # part of the cache keys: must stay even if the class is renamed
     defects: float = 0.0
     aberrations: float = 0.0
     guiding_jumps: float = 0.0
