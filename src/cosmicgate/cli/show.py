@@ -1,4 +1,4 @@
-"""``cosmicgate show``: draw an image and its hits as a PNG."""
+"""``cosmicgate show``: draw an image and its hits as a PNG, or list the hits as regions for DS9."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ import typer
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from cosmicgate.io.atomic import sha256_of
+from cosmicgate.io.atomic import atomic_write, sha256_of
 from cosmicgate.io.fits.file_defects import collect_astropy_warnings
 from cosmicgate.io.fits.hdus import FitsError, opened, pixels
 from cosmicgate.io.fits.images import ImageExtension
@@ -37,6 +37,14 @@ def show(
     out: Annotated[
         Path | None, typer.Option("-o", "--output", help="PNG to write.", show_default="beside the file")
     ] = None,
+    regions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.reg",
+            help="Region file for DS9 to write as well: a box around each hit, in image coordinates.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Draw an image as a PNG, its hits outlined in red; the first row of pixels is at the bottom."""
     try:
@@ -48,11 +56,15 @@ def show(
         label = re.sub(r"[^\w.+-]+", "_", label)  # an EXTNAME may hold a slash
         beside = side_file(file)
         path = out or beside.with_name(beside.name.removesuffix(".fits") + f".{label}" * bool(ext) + ".png")
+        if regions is not None:
+            write_regions(hits, regions, f"hits of {file.name}, {label}")
         draw(image, hits, path)
     except (FitsError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
     typer.echo(f"{path}: {int(hits.sum())} of {hits.size} pixels are hit")
+    if regions is not None:
+        typer.echo(f"{regions}: {number_of_hits(hits)} hits")
 
 
 def image_and_hits(
@@ -117,6 +129,31 @@ def hits_of(place: ImageExtension, hdus: fits.HDUList) -> NDArray[np.bool_] | No
     name = name_of(place, "CRMASK")
     found = [hdu for hdu in hdus if hdu.name == name and hdu.header.get("CRHDU") == place.number]
     return np.asarray(found[0].data) != 0 if found else None
+
+
+def number_of_hits(hits: NDArray[np.bool_]) -> int:
+    """Count the connected groups of hit pixels in a mask (H, W)."""
+    return len(boxes_of(hits))
+
+
+def boxes_of(hits: NDArray[np.bool_]) -> list[tuple[slice, slice]]:
+    """Find the rows and columns of each hit of a mask (H, W): pixels that touch, also at corners, are one hit."""
+    from scipy.ndimage import find_objects, label
+
+    boxes: list[tuple[slice, slice]] = find_objects(label(hits, np.ones((3, 3)))[0])
+    return boxes
+
+
+def write_regions(hits: NDArray[np.bool_], path: Path, title: str) -> None:
+    """Write a DS9 region file with a box around each hit of a mask (H, W).
+
+    Image coordinates count pixels from 1; whole numbers are the centres of pixels.
+    """
+    lines = ["# Region file format: DS9 version 4.1", f"# {title}", "global color=red", "image"]
+    for rows, columns in boxes_of(hits):
+        x, y = ((side.start + side.stop + 1) / 2 for side in (columns, rows))
+        lines.append(f"box({x:.1f},{y:.1f},{columns.stop - columns.start},{rows.stop - rows.start},0)")
+    atomic_write(path, "".join(f"{line}\n" for line in lines))
 
 
 def draw(image: NDArray[np.float32], hits: NDArray[np.bool_], path: Path) -> None:
