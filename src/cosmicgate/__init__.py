@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"
-__all__ = ["CosmicRayMasker", "adapt", "clean", "cosmicray_unet", "detect_cosmics", "load"]
+__all__ = ["CosmicRayMasker", "adapt", "clean", "cosmicray_unet", "detect_cosmics", "load", "static_pixels"]
 MODULES = {
     "CosmicRayMasker": "masking.masker",
     "adapt": "adaptation",
@@ -12,6 +12,7 @@ MODULES = {
     "cosmicray_unet": "masking.drop_in",
     "detect_cosmics": "masking.drop_in",
     "load": "masking.load",
+    "static_pixels": "masking.static_pixels",
 }
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from cosmicgate.masking.inpainting import clean
     from cosmicgate.masking.load import load
     from cosmicgate.masking.masker import CosmicRayMasker
+    from cosmicgate.masking.static_pixels import static_pixels
 
 
 def __getattr__(name: str) -> Any:

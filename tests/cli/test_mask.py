@@ -20,6 +20,7 @@ from matplotlib.image import imread
 
 import cosmicgate
 from cosmicgate.cli.show import RED, draw, image_and_hits
+from cosmicgate.masking.compare_frames import FOLDER
 from helpers.checkpoints import FAULTY_CHECKPOINTS, write_checkpoint
 from helpers.mask_command import SELF_SIGNAL, SHAPE, output_text, read_mask, run, start_process
 from helpers.repository import ROOT
@@ -262,6 +263,25 @@ def test_show_refuses_masks_of_another_image_and_masks_from_several_runs(night, 
     assert "no such FITS file" in absent.stderr
 
 
+def test_show_writes_a_box_around_each_hit_for_ds9(night, model, tmp_path):
+    run("mask", night / "0.fits", "-m", model)
+    done = run("show", night / "0.fits", "-o", tmp_path / "a.png", "--regions", tmp_path / "a.reg")
+    assert done.exit_code == 0, done.output
+    assert f"{tmp_path / 'a.reg'}: 2 hits" in done.output
+    lines = (tmp_path / "a.reg").read_text().splitlines()
+    assert lines[0] == "# Region file format: DS9 version 4.1"
+    assert "image" in lines
+    inside = np.zeros(SHAPE, bool)
+    for line in (line for line in lines if line.startswith("box(")):
+        x, y, width, height, angle = map(float, re.findall(r"[-\d.]+", line))
+        assert (width, height, angle) == (2, 2, 0)
+        left, bottom = x - width / 2 + 0.5, y - height / 2 + 0.5  # centre of the first pixel, counted from 1
+        assert (left % 1, bottom % 1) == (0, 0)
+        inside[int(bottom) - 1 : int(bottom + height) - 1, int(left) - 1 : int(left + width) - 1] = True
+    assert inside.sum() == 8
+    assert inside[hit(SHAPE)].all()
+
+
 @pytest.mark.parametrize("append", [False, True])
 def test_show_draws_the_hits_of_each_image_among_images_of_one_name(tmp_path, model, append):
     path = tmp_path / "a.fits"
@@ -427,7 +447,7 @@ def test_several_processes_write_the_same_files_and_stop_together(night, model, 
     assert stopped.returncode == 130
     assert "stopped" in err
     assert "Traceback" not in err
-    assert not list((tmp_path / "two").glob(".*"))
+    assert [path.name for path in (tmp_path / "two").glob(".*")] == [FOLDER]
     assert not _children(stopped)
 
 
@@ -490,8 +510,8 @@ def test_every_command_of_the_masking_page_runs_and_writes_its_files(masking_pag
 
 def test_the_python_code_of_the_masking_page_runs(masking_page):
     blocks = re.findall(r"```python\n(.*?)```", masking_page, re.DOTALL)
-    assert len(blocks) == 2
-    names = {}
+    assert len(blocks) == 3
+    names = {"frames": [sky(SHAPE, seed) for seed in range(5)]}
     for block in blocks:
         exec(block, names)  # the code exactly as the page prints it
     np.testing.assert_array_equal(names["ccd"].mask, hit(SHAPE))

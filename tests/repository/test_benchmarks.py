@@ -3,7 +3,11 @@
 import re
 
 import pytest
+from astropy.io import fits
 
+from cosmicgate.data.labelling.truth_planes import write_plane
+from helpers.mask_command import run
+from helpers.night_frames import simulate_night
 from helpers.repository import ROOT
 from helpers.train_command import TINY
 
@@ -13,16 +17,30 @@ QUICK = {
     "metric": ("--side", "64", "--repeats", "1"),
     "mosaics": ("--frames", "1", "--side", "128"),
     "cascade": ("--shape", "128", "128", "--rounds", "1", "--steps", "-1", "0", "1"),
+    "static_pixels": (),
     "simulation": ("--repeats", "1", "--bands", "g", "--shape", "128", "128"),
     "training": ("--steps", "1", "--rounds", "1", "--loader", "0.1", *TINY, "data.windows.count=64"),
 }
 SMALL = ("model=deepcr", "model.channels=4", "model.depth=2", "model.scaling=robust")
 
 
+def masked_night(folder, model):
+    """Write frames with truth planes and their masks; return the two folders."""
+    night = simulate_night(frames=12, shape=(96, 112), stars=30, fwhm=2.5)
+    (folder / "night").mkdir()
+    for number, (frame, hits) in enumerate(zip(night.frames, night.hits, strict=True)):
+        fits.writeto(folder / "night" / f"{number}.fits", frame)
+        write_plane(folder / "night" / "truth" / f"{number}_truth.fits", hits.astype("u1"))
+    assert run("mask", folder / "night", "-m", model, "-o", folder / "masks", "--no-static").exit_code == 0
+    return [str(folder / "night"), str(folder / "masks"), "--first", "6"]
+
+
 @pytest.mark.slow  # each imports torch or GalSim
 @pytest.mark.parametrize("script", sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py")))
-def test_every_benchmark_prints_its_table(command, script, tmp_path):
+def test_every_benchmark_prints_its_table(command, script, tmp_path, model):
     arguments = [*QUICK[script]]
+    if script == "static_pixels":
+        arguments += masked_night(tmp_path, model)
     if script == "training":
         arguments += [f"data.root={command.data}"]
     if script == "masking":

@@ -120,6 +120,14 @@ def mask(
             show_default="decided by the header",
         ),
     ] = None,
+    no_static: Annotated[
+        bool,
+        typer.Option(
+            "--no-static",
+            help="Do not compare the frames of a detector, of which five or more tell hot and flickering pixels from "
+            "hits.",
+        ),
+    ] = False,
     jobs: Annotated[
         int | None,
         typer.Option(min=1, help="Number of processes.", show_default="1; with --ray one for each GPU or core"),
@@ -180,7 +188,7 @@ def mask(
         )
         if fast and not quiet:
             typer.echo(bound(masker, batch.options.threshold), err=True)
-        code = MaskRun(masker, batch, pairs, jobs, json_file, quiet, ray).run()
+        code = MaskRun(masker, batch, pairs, jobs, json_file, quiet, ray, not no_static).run()
     except KeyboardInterrupt:
         code = STOPPED
     finally:
@@ -247,6 +255,7 @@ class MaskRun:
     json_file: Path | None
     quiet: bool
     ray: str | None = None
+    static: bool = True
 
     def run(self) -> int:
         """Write all outputs and the summary; return the exit code."""
@@ -268,6 +277,7 @@ class MaskRun:
                 "model": self.masker.card.name,
                 "weights": self.masker.card.sha256,
                 **vars(self.batch.options),
+                "static": self.static,
                 "seconds": round(time.perf_counter() - start, 3),
                 "stopped": code == STOPPED,
             }
@@ -284,16 +294,29 @@ class MaskRun:
 
         jobs = min(self.jobs or 1, len(self.pairs))
         here = self.ray is None and jobs == 1
+        batch = self._compared(1 if self.ray is not None else jobs)
         with Reporter(len(self.pairs), self.quiet) as reporter:
             if self.ray is not None:
-                stream = on_ray(self.pairs, self.masker, self.batch, self.ray, self.jobs)
+                stream = on_ray(self.pairs, self.masker, batch, self.ray, self.jobs)
             elif here:
-                stream = one_by_one(self.pairs, self.masker, self.batch, reporter.searched)
+                stream = one_by_one(self.pairs, self.masker, batch, reporter.searched)
             else:
-                stream = in_processes(self.pairs, self.masker, self.batch, jobs)
+                stream = in_processes(self.pairs, self.masker, batch, jobs)
             with closing(stream):  # end the worker processes even if an exception ends this block
                 for result in stream:
                     results.append(result)
                     if not here:
                         reporter.searched(result.megapixels)
                     reporter.file(result)
+
+    def _compared(self, jobs: int) -> "BatchOptions":
+        """Compare the frames of each detector, and add its static pixels to the options of the batch."""
+        from cosmicgate.masking.batch import compared
+
+        if not self.static:
+            return self.batch
+        with Reporter(len(self.pairs), self.quiet, "frames compared") as reporter:
+            batch = compared(self.pairs, self.masker, self.batch, jobs, reporter.advance)
+        if batch.static is not None and not self.quiet:
+            typer.echo(batch.static.line, err=True)
+        return batch

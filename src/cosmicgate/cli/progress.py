@@ -28,15 +28,17 @@ class Reporter:
         Number of files.
     quiet : bool
         Print errors only.
+    unit : str
+        What is counted, for the bar.
     """
 
-    def __init__(self, files: int, quiet: bool) -> None:
+    def __init__(self, files: int, quiet: bool, unit: str = "files") -> None:
         self.quiet = quiet
         console = Console(stderr=True)
         self.progress = Progress(
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("files, {task.fields[megapixels]:.1f} Mpx"),
+            TextColumn(unit + ", {task.fields[megapixels]:.1f} Mpx" * (unit == "files")),
             TimeRemainingColumn(),
             console=console,
             disable=quiet or not console.is_terminal,
@@ -56,6 +58,10 @@ class Reporter:
         if not self.progress.disable:  # rich before 14.3 would end a disabled bar with an empty line
             self.progress.stop()
 
+    def advance(self) -> None:
+        """Advance the progress bar by a file."""
+        self.progress.advance(self.task)
+
     def searched(self, megapixels: float) -> None:
         """Add the pixels of a searched image to the progress bar."""
         self.megapixels += megapixels
@@ -63,7 +69,7 @@ class Reporter:
 
     def file(self, result: "FileResult") -> None:
         """Print the warnings, error or result of a file and advance the progress bar."""
-        self.progress.advance(self.task)
+        self.advance()
         for warning in result.warnings if not self.quiet else []:
             typer.echo(f"warning: {result.file}: {warning}", err=True)
         if result.error:
@@ -78,7 +84,8 @@ def line(result: "FileResult") -> str:
         return f"{result.file}: up to date, {result.output}"
     images = f"{result.images} images, " if result.images > 1 else ""
     hit = f"{result.hits} pixels hit ({100 * result.fraction:.3g} %)"
-    return f"{result.file}: {images}{hit}, {result.seconds:.1f} s, {result.output}"
+    static = "" if result.static is None else f"{result.static} static, "
+    return f"{result.file}: {images}{hit}, {static}{result.seconds:.1f} s, {result.output}"
 
 
 def summary(results: Sequence["FileResult"], about: dict[str, Any], files: int) -> dict[str, Any]:
@@ -89,6 +96,7 @@ def summary(results: Sequence["FileResult"], about: dict[str, Any], files: int) 
     totals = {
         "megapixels": round(sum(result.megapixels for result in results), 6),
         "hits": sum(result.hits for result in results),
+        "static_pixels": sum(result.static or 0 for result in results),
     }
     return about | counts | {"not_reached": files - len(results)} | totals | {"files": rows}
 

@@ -5,19 +5,25 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 from cosmicgate.io.urls import Address
+from cosmicgate.masking.compare_frames import comparable, find_static_pixels, kept_measurement, measure_file
 from cosmicgate.masking.masker import CosmicRayMasker
 from cosmicgate.masking.options import BatchOptions
 from cosmicgate.masking.pipeline import FileResult, ProgressCallback, mask_file
+from cosmicgate.masking.static_pixels import MIN_FRAMES
 
 Pair = tuple[Address, Address]  # input and output
+AnyPair = TypeVar("AnyPair", Pair, tuple[Path, Path])
+T = TypeVar("T")
 
 
 @dataclass
@@ -32,12 +38,46 @@ class _Worker:
 _WORKER = _Worker()
 
 
+def compared(
+    pairs: Sequence[Pair], masker: CosmicRayMasker, batch: BatchOptions, jobs: int, progress: Callable[[], object]
+) -> BatchOptions:
+    """Measure the frames of a batch, find the static pixels of their detectors, and add these to the options.
+
+    Measurements are kept beside the outputs, so that a stopped run resumes and a repeated one measures nothing. Inputs
+    and outputs that are URLs are left out.
+
+    Parameters
+    ----------
+    pairs, masker, batch
+        Inputs and outputs, detector and options.
+    jobs : int
+        Number of processes.
+    progress : callable
+        Called after each frame.
+    """
+    local = comparable(pairs)
+    if len(local) < MIN_FRAMES:
+        return batch
+    kept = {source: found for source, target in local if (found := kept_measurement(source, target, batch.options))}
+    for _ in kept:
+        progress()
+    missing = [pair for pair in local if pair[0] not in kept]
+    in_turn = ((pair, measure_file(*pair, batch.options)) for pair in missing)
+    done = _in_pool(missing, _measure, masker, batch, jobs) if jobs > 1 and missing else in_turn
+    with closing(done):
+        for (source, _), measured in done:
+            if isinstance(measured, Path):
+                kept[source] = measured
+            progress()
+    return replace(batch, static=find_static_pixels(kept))
+
+
 def one_by_one(
     pairs: Sequence[Pair], masker: CosmicRayMasker, batch: BatchOptions, progress: ProgressCallback
 ) -> Generator[FileResult, None, None]:
     """Mask the files in this process and yield their results."""
     for source, target in pairs:
-        yield mask_file(source, target, masker, batch.options, batch.overwrite, progress)
+        yield mask_file(source, target, masker, batch.options, batch.overwrite, progress, batch.static)
 
 
 def in_processes(
@@ -49,26 +89,37 @@ def in_processes(
     the file whose process is killed then fails. When the caller stops, the processes stop too and remove their
     unfinished outputs.
     """
+    for (source, target), result in _in_pool(pairs, _one, masker, batch, jobs):
+        if result is not None:
+            yield result
+            continue
+        error = f"{source}: its process was killed before it was done, perhaps because memory ran out"
+        yield FileResult(str(source), str(target), "failed", error=error)
+
+
+def _in_pool(
+    pairs: Sequence[AnyPair], task: Callable[[AnyPair], T], masker: CosmicRayMasker, batch: BatchOptions, jobs: int
+) -> Generator[tuple[AnyPair, T | None], None, None]:
+    """Yield pairs and the results of a task in order of completion; None if the process of a pair was killed."""
     left = list(pairs)
     with _pool(masker, batch, jobs) as pool:
         with _interrupt_ignored():
-            futures: dict[Future[FileResult], Pair] = {pool.submit(_one, pair): pair for pair in pairs}
+            futures: dict[Future[T], AnyPair] = {pool.submit(task, pair): pair for pair in pairs}
         for future in as_completed(futures):
             with suppress(BrokenProcessPool):
                 result = future.result()
                 left.remove(futures[future])
-                yield result
+                yield futures[future], result
     while left:
         with _pool(masker, batch, 1) as pool:
             while left:
-                source, target = left.pop(0)
+                pair = left.pop(0)
                 try:
                     with _interrupt_ignored():
-                        future = pool.submit(_one, (source, target))
-                    yield future.result()
+                        future = pool.submit(task, pair)
+                    yield pair, future.result()
                 except BrokenProcessPool:
-                    error = f"{source}: its process was killed before it was done, perhaps because memory ran out"
-                    yield FileResult(str(source), str(target), "failed", error=error)
+                    yield pair, None
                     break
 
 
@@ -134,4 +185,11 @@ def _end_with_parent() -> None:
 def _one(pair: Pair) -> FileResult:
     if _WORKER.stopped or _WORKER.masker is None or _WORKER.batch is None:
         raise KeyboardInterrupt
-    return mask_file(*pair, _WORKER.masker, _WORKER.batch.options, _WORKER.batch.overwrite)
+    batch = _WORKER.batch
+    return mask_file(*pair, _WORKER.masker, batch.options, batch.overwrite, static=batch.static)
+
+
+def _measure(pair: tuple[Path, Path]) -> Path | None:
+    if _WORKER.stopped or _WORKER.batch is None:
+        raise KeyboardInterrupt
+    return measure_file(*pair, _WORKER.batch.options)

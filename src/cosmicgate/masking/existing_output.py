@@ -43,7 +43,7 @@ class ExistingOutput:
     is_product: bool = False
 
 
-def output_key(masker: CosmicRayMasker, options: MaskOptions, version: str) -> str:
+def output_key(masker: CosmicRayMasker, options: MaskOptions, version: str, static: str = "") -> str:
     """Hash everything that an output depends on into 32 hexadecimal digits.
 
     Parameters
@@ -53,6 +53,8 @@ def output_key(masker: CosmicRayMasker, options: MaskOptions, version: str) -> s
     version : str
         Checksum of the input, or the version of a remote one. Empty for a file that is masked in place, which is
         recognised by the masks in it.
+    static : str
+        Hash of the static pixels that are not searched; empty if frames were not compared.
     """
     predictor, cascade = masker.predictor, masker.predictor.cascade
     # These names are part of the hash: others would regenerate every output that was made before.
@@ -62,7 +64,7 @@ def output_key(masker: CosmicRayMasker, options: MaskOptions, version: str) -> s
         "engine": predictor.onnx is not None,
     }
     stage = cascade and [cascade.threshold, cascade.cell, cascade.margin, cascade.halo]
-    parts = [__version__, masker.card.sha256, settings, stage, vars(options), version]
+    parts = [__version__, masker.card.sha256, settings, stage, vars(options), version, *[static] * bool(static)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 

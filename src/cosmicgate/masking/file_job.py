@@ -11,6 +11,7 @@ from cosmicgate.io.fits.file_defects import find_defects
 from cosmicgate.io.fits.hdus import FitsError, missing
 from cosmicgate.io.object_stores import fetch, remote_info, version
 from cosmicgate.io.urls import Address, Url
+from cosmicgate.masking.compare_frames import StaticPixels
 from cosmicgate.masking.existing_output import ExistingOutput, existing_output, output_key
 from cosmicgate.masking.masker import CosmicRayMasker
 from cosmicgate.masking.options import MaskOptions
@@ -31,6 +32,8 @@ class FileJob:
         Form of the output, images to search, pixels to leave out, bit to set in the quality plane.
     overwrite : bool
         Replace any existing output.
+    static : StaticPixels
+        Static pixels of the night's detectors, which are not searched.
     folder : Path
         Temporary folder for copies of remote files.
     existing : ExistingOutput
@@ -52,6 +55,7 @@ class FileJob:
     masker: CosmicRayMasker
     options: MaskOptions
     overwrite: bool = False
+    static: StaticPixels = field(default_factory=StaticPixels)
     folder: Path = Path()
     existing: ExistingOutput = field(default_factory=ExistingOutput)
     key: str = ""
@@ -139,7 +143,8 @@ def _plan_by_content(job: FileJob) -> None:
     """Decide by the checksum of the local input and the masks in it."""
     options = job.options
     job.state, job.sha256 = file_state(job.path), sha256_of(job.path)
-    job.key = output_key(job.masker, options, "" if options.in_place else job.sha256)
+    static = job.static.digest(job.source)
+    job.key = output_key(job.masker, options, "" if options.in_place else job.sha256, static)
     if options.in_place or isinstance(job.target, Path):
         job.existing = existing_output(job.output)
     if job.up_to_date:

@@ -30,6 +30,11 @@ def mask_hdu(place: ImageExtension, mask: NDArray[np.bool_], cards: Sequence[fit
     return _compressed(data, name_of(place, "CRMASK"), place.version, cards, "RICE_1")
 
 
+def static_hdu(place: ImageExtension, static: NDArray[np.bool_], cards: Sequence[fits.Card]) -> bytes:
+    """Encode the static pixels (H, W) of an image as an HDU: uint8, compressed by RICE_1."""
+    return _compressed(static.astype(np.uint8), name_of(place, "CRSTATIC"), place.version, cards, "RICE_1")
+
+
 def probability_hdu(place: ImageExtension, probability: NDArray[np.float32], cards: Sequence[fits.Card]) -> bytes:
     """Encode probabilities (H, W) as an HDU: float32 rounded to the 11 significant bits of float16, GZIP_2."""
     data = probability.astype(np.float16).astype(np.float32)

@@ -1,9 +1,13 @@
 """Options of a run of ``cosmicgate mask``: the same for each file of a batch."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cosmicgate.masking.inpainting import Method
 from cosmicgate.masking.output_paths import Kind
+
+if TYPE_CHECKING:
+    from cosmicgate.masking.compare_frames import StaticPixels
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,10 @@ class BatchOptions:
         Options for masking a file.
     overwrite : bool
         As in :func:`~cosmicgate.masking.pipeline.mask_file`.
+    static : StaticPixels, optional
+        Static pixels of the night's detectors, which are not searched.
     """
 
     options: MaskOptions
     overwrite: bool = False
+    static: "StaticPixels | None" = None

@@ -20,12 +20,20 @@ from cosmicgate.io.object_stores import remote_info, send, version
 from cosmicgate.io.urls import Address, Url
 from cosmicgate.masking.ccddata import uncertainty_of_guess
 from cosmicgate.masking.colour_mosaic import pattern_of
+from cosmicgate.masking.compare_frames import StaticPixels
 from cosmicgate.masking.file_job import FileJob, plan
-from cosmicgate.masking.fits_writer import mask_hdu, probability_hdu, write_copy, write_mask_file
+from cosmicgate.masking.fits_writer import mask_hdu, probability_hdu, static_hdu, write_copy, write_mask_file
 from cosmicgate.masking.inpainting import clean
 from cosmicgate.masking.masker import CosmicRayMasker, dilate_mask
 from cosmicgate.masking.options import MaskOptions
-from cosmicgate.masking.provenance_cards import bit_cards, change_cards, key_cards, mask_cards, short_cards
+from cosmicgate.masking.provenance_cards import (
+    bit_cards,
+    change_cards,
+    key_cards,
+    mask_cards,
+    short_cards,
+    static_cards,
+)
 from cosmicgate.masking.read_images import FitsImage, read_images
 from cosmicgate.masking.temporary_folder import temporary_folder
 from cosmicgate.pretrained.domain_check import DoubtfulImage, warn_if_too_much
@@ -46,6 +54,8 @@ class FileResult:
         "finished" means that the output already existed, made from the same input with the same settings.
     images, megapixels, hits, fraction : int or float
         Number of images and megapixels searched, number of hit pixels, and their fraction of the searched pixels.
+    static : int or None
+        Number of static pixels, which are not searched; None if no detector of the file was compared.
     seconds : float
         Total wall time.
     warnings : list of str
@@ -61,6 +71,7 @@ class FileResult:
     megapixels: float = 0.0
     hits: int = 0
     fraction: float = 0.0
+    static: int | None = None
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
     error: str = ""
@@ -80,13 +91,15 @@ def mask_file(
     options: MaskOptions,
     overwrite: bool = False,
     progress: ProgressCallback = lambda _: None,
+    static: StaticPixels | None = None,
 ) -> FileResult:
     """Mask one file and write the output; errors do not raise but are reported in the result, in one sentence.
 
     Input and output may each be a local path or a URL. :func:`~cosmicgate.masking.file_job.plan` says which existing
-    outputs are left as they are ("finished"), regenerated or never replaced.
+    outputs are left as they are ("finished"), regenerated or never replaced. Pixels in ``static`` are not searched, and
+    named in a plane of their own.
     """
-    job = FileJob(source, target, masker, options, overwrite)
+    job = FileJob(source, target, masker, options, overwrite, static or StaticPixels())
     result = FileResult(str(source), str(target))
     start = time.perf_counter()
     try:
@@ -172,6 +185,11 @@ def _detect_in_image(job: FileJob, image: FitsImage, hdus: IO[bytes], result: Fi
     """Search an image, write its mask to ``hdus``, update ``result`` and return the patches of the image's file."""
     masker, options, label = job.masker, job.options, f"{image.place.label}: "
     result.warnings += [*image.of_file, *(label + note for note in image.notes)]
+    static = job.static.of_file(job.source).get(image.place.number)
+    if static is not None:
+        if static.shape != image.bad.shape:
+            raise FitsError(f"{job.source}: it was changed while it was searched; run it again")
+        image.bad.ravel()[static.index] = True
     searched = int(image.bad.size - image.bad.sum())
     try:
         mosaic, note = pattern_of(image.place.headers, image.image, image.bad, options.mosaic)
@@ -189,6 +207,9 @@ def _detect_in_image(job: FileJob, image: FitsImage, hdus: IO[bytes], result: Fi
     mask = dilate_mask(hits, options.grow, image.bad)
     count = int(mask.sum())
     hdus.write(mask_hdu(image.place, mask, mask_cards(job, image.place.number, count, searched, doubts, mosaic)))
+    if static is not None:
+        hdus.write(static_hdu(image.place, static.mask, static_cards(job, image.place.number, static)))
+        result.static = (result.static or 0) + len(static.index)
     if options.probability:
         cards = [*short_cards(masker, options, count), *key_cards(job)]
         hdus.write(probability_hdu(image.place, probability, cards))

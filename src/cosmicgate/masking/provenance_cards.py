@@ -18,6 +18,7 @@ from cosmicgate.masking.inpainting import Method
 from cosmicgate.masking.masker import CosmicRayMasker
 from cosmicgate.masking.options import MaskOptions
 from cosmicgate.masking.output_paths import SOURCE
+from cosmicgate.masking.static_pixels import StaticMap
 
 BIT = 1  # value of hit pixels in a mask
 REPLACED_BY: dict[Method, str] = {
@@ -86,6 +87,17 @@ def short_cards(masker: CosmicRayMasker, options: MaskOptions, hit: int) -> list
         fits.Card("CRVERSN", __version__, "version of cosmicgate"),
         fits.Card("CRTHRESH", float(f"{options.threshold:.6g}"), "pixels at or above this probability are hits"),
         fits.Card(HIT, hit, "pixels hit by cosmic rays"),
+    ]
+
+
+def static_cards(job: FileJob, number: int, static: StaticMap) -> list[fits.Card]:
+    """Make the header cards of the plane of static pixels of the image in HDU ``number``."""
+    return [
+        fits.Card("CRVERSN", __version__, "version of cosmicgate"),
+        fits.Card("CRSTATPX", len(static.index), "static pixels: not searched"),
+        fits.Card("CRHDU", number, "HDU number of the image in the input file"),
+        *key_cards(job),
+        *text_cards("COMMENT", "1: hot, warm or flickering in many frames of this detector"),
     ]
 
 

@@ -44,7 +44,7 @@ class Worker:
 
     def mask(self, pair: Pair) -> FileResult:
         """Mask one file; errors are reported in the result."""
-        return mask_file(*pair, self.masker, self.batch.options, self.batch.overwrite)
+        return mask_file(*pair, self.masker, self.batch.options, self.batch.overwrite, static=self.batch.static)
 
 
 @dataclass

@@ -18,6 +18,7 @@ OTHERS = frozenset(
         "CR",
         "CRMASK",
         "CRPROB",
+        "CRSTATIC",
         "IGNORE",
         "VALID",
         "SEG",

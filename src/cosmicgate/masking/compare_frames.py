@@ -1,0 +1,200 @@
+"""Compare the frames of a night: measure each file once, keep the measurements, and find the static pixels."""
+
+import hashlib
+import json
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from glob import escape
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cosmicgate import __version__
+from cosmicgate.io.atomic import atomic_write, file_state
+from cosmicgate.io.fits.file_defects import collect_astropy_warnings
+from cosmicgate.io.fits.frames import Frame
+from cosmicgate.io.fits.instruments import detector_of
+from cosmicgate.io.urls import Address
+from cosmicgate.masking.existing_output import existing_output
+from cosmicgate.masking.mosaic import pattern_of
+from cosmicgate.masking.options import MaskOptions
+from cosmicgate.masking.read_images import read_images
+from cosmicgate.masking.static_pixels import MIN_FRAMES, Measurement, StaticMap, find_static, measure
+
+FOLDER = ".cosmicgate-static"  # folder beside the outputs, in which the measurements of their inputs are kept
+IMAGES = "images"  # name of the list of images in a kept measurement
+Pair = tuple[Address, Address]  # input and output
+
+
+@dataclass(frozen=True, eq=False)
+class StaticPixels:
+    """Static pixels of the detectors of a night, and which image was taken by which detector.
+
+    Attributes
+    ----------
+    maps : sequence of StaticMap
+        One for each detector that took five frames or more.
+    images : mapping of str to mapping
+        For each file (absolute path): number of an image's HDU -> number of its detector in ``maps``.
+    """
+
+    maps: Sequence[StaticMap] = ()
+    images: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+
+    def of_file(self, file: Address) -> dict[int, StaticMap]:
+        """Look up the static pixels of each image of a file, by the number of its HDU."""
+        numbers = self.images.get(str(file.absolute()), {})
+        return {hdu: self.maps[number] for hdu, number in numbers.items()}
+
+    def digest(self, file: Address) -> str:
+        """Hash the static pixels of a file's images; empty if none of its detectors was compared."""
+        return ",".join(f"{hdu}:{self._digests[number]}" for hdu, number in self._numbers(file))
+
+    def _numbers(self, file: Address) -> list[tuple[int, int]]:
+        return sorted(self.images.get(str(file.absolute()), {}).items())
+
+    @cached_property
+    def _digests(self) -> list[str]:
+        return [hashlib.sha256(str(one.shape).encode() + one.index.tobytes()).hexdigest()[:32] for one in self.maps]
+
+    @property
+    def line(self) -> str:
+        """Number of static pixels and of the frames that were compared, in one line."""
+        if not self.maps:
+            return f"static pixels: not searched for, as no detector took {MIN_FRAMES} different frames or more"
+        count, size = sum(len(one.index) for one in self.maps), sum(one.shape[0] * one.shape[1] for one in self.maps)
+        low, high = min(one.frames for one in self.maps), max(one.frames for one in self.maps)
+        frames = f"{low}" if low == high else f"{low} to {high}"
+        many = f" of each of {len(self.maps)} detectors" if len(self.maps) > 1 else ""
+        return f"static pixels: {count} ({1e6 * count / size:.0f} a megapixel) in {frames} frames{many}"
+
+
+def comparable(pairs: Iterable[Pair]) -> list[tuple[Path, Path]]:
+    """List the pairs of local input and local output; the frames of URLs are not compared."""
+    return [(one, two) for one, two in pairs if isinstance(one, Path) and isinstance(two, Path)]
+
+
+def measure_file(source: Path, target: Path, options: MaskOptions) -> Path | None:
+    """Measure the images of a file and keep the result beside its output.
+
+    Returns
+    -------
+    Path or None
+        File with the measurement. None if the file cannot be read: the reason is told when it is masked.
+    """
+    try:
+        kept = _path_of(source, target, options)  # before it is read, so that a later change is noticed
+        with collect_astropy_warnings([]):
+            content = _measured(source, options)
+        for old in _earlier(kept.parent, source, options):
+            old.unlink(missing_ok=True)
+        atomic_write(kept, content)
+    except Exception:  # one bad file must not stop the batch
+        return None
+    return kept
+
+
+def kept_measurement(source: Path, target: Path, options: MaskOptions) -> Path | None:
+    """Find the measurement of a file that an earlier run kept beside its output; None if there is none.
+
+    It counts if the file has not changed since. A file that this package masked in place has changed: it counts too.
+    """
+    try:
+        path = _path_of(source, target, options)
+        if zipfile.is_zipfile(path):
+            return path
+        earlier = _earlier(path.parent, source, options) if options.in_place else []
+        return earlier[0] if len(earlier) == 1 and existing_output(source).keys else None
+    except OSError:
+        return None
+
+
+def _path_of(source: Path, target: Path, options: MaskOptions) -> Path:
+    """Build the path of a file's measurement, which depends on the file's size and time of modification."""
+    return target.parent / FOLDER / f"{_prefix(source, options)}{_hash(file_state(source)[1:])}.npz"
+
+
+def _earlier(folder: Path, source: Path, options: MaskOptions) -> list[Path]:
+    """List the measurements of a file, in whatever state it was."""
+    return sorted(folder.glob(f"{escape(_prefix(source, options))}*.npz"))
+
+
+def _prefix(source: Path, options: MaskOptions) -> str:
+    return f"{source.name}-{_hash([__version__, options.exts, options.masked, options.mosaic])}-"
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
+
+
+def _measured(source: Path, options: MaskOptions) -> bytes:
+    """Measure the images of a file and save the result as the bytes of an .npz file."""
+    arrays: dict[str, Any] = {}
+    images: list[tuple[int, Sequence[str]]] = []
+    seen: Counter[tuple[str, ...]] = Counter()
+    for image in read_images(source, options.exts, masked=options.masked):
+        place = image.place
+        detector = detector_of(place.headers, source, place.shape)
+        seen[detector] += 1  # amplifiers without cards that distinguish them are distinguished by their order
+        mosaic, _ = pattern_of(place.headers, image.image, image.bad, options.mosaic)
+        arrays |= measure(image.image, image.bad, bool(mosaic)).arrays(f"{len(images)} ")
+        images.append((place.number, [*detector, str(bool(mosaic)), str(seen[detector])]))
+    return _saved(arrays, images)
+
+
+def measure_exposure(frame: Frame, detector: Sequence[str], kept: Path) -> None:
+    """Measure a frame and keep the result as the file ``kept``; ``detector`` says which frames can be compared."""
+    bad = frame.bad | (frame.image >= frame.saturation)
+    atomic_write(kept, _saved(measure(frame.image, bad).arrays("0 "), [(0, detector)]))
+
+
+def _saved(arrays: Mapping[str, Any], images: Sequence[tuple[int, Sequence[str]]]) -> bytes:
+    file = BytesIO()
+    np.savez_compressed(file, **{**arrays, IMAGES: np.array(json.dumps(images))})
+    return file.getvalue()
+
+
+def find_static_pixels(measured: Mapping[Path, Path]) -> StaticPixels:
+    """Find the static pixels of each detector in the measurements of a night; one frame is in memory at a time.
+
+    Parameters
+    ----------
+    measured : mapping of Path to Path
+        For each file, the file with its measurement.
+    """
+    by_detector: dict[tuple[str, ...], list[tuple[Path, Path, int, int]]] = {}
+    for file, kept in sorted(measured.items()):
+        with np.load(kept) as arrays:
+            for number, (hdu, detector) in enumerate(json.loads(str(arrays[IMAGES]))):
+                by_detector.setdefault(tuple(detector), []).append((file, kept, number, hdu))
+    maps: list[StaticMap] = []
+    images: dict[str, dict[int, int]] = {}
+    for members in by_detector.values():
+        if len(members) < MIN_FRAMES:
+            continue
+        found = find_static(_KeptMeasurements([(kept, number) for _, kept, number, _ in members]))
+        if found is not None:
+            for file, _, _, hdu in members:
+                images.setdefault(str(file.absolute()), {})[hdu] = len(maps)
+            maps.append(found)
+    return StaticPixels(maps, images)
+
+
+@dataclass(frozen=True)
+class _KeptMeasurements(Sequence[Measurement]):
+    """Measurements that are read from their files when they are accessed."""
+
+    places: list[tuple[Path, int]]  # file, number of the image in it
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, number: Any) -> Any:
+        kept, image = self.places[number]
+        with np.load(kept) as arrays:
+            return Measurement.of(arrays, f"{image} ")

@@ -1,0 +1,341 @@
+"""Find pixels and columns that are hot, warm or flickering, by comparing the frames of one detector.
+
+A single exposure cannot tell a hot pixel from a hit of one pixel; several exposures can. Each frame is measured by
+itself (:func:`measure`): its pixels that stand above their surroundings, and how sharp they are. :func:`find_static`
+then counts in how many frames a pixel stands out, and compares its sharpness with that of the stars, which stay on the
+same pixels if the telescope does not move between exposures.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter1d
+from scipy.stats import binom
+
+from cosmicgate.inference.background_grid import BLOCK, MIN_GOOD_PIXELS
+from cosmicgate.models.normalization import level_and_noise
+
+MIN_FRAMES = 5  # of a detector, and in which a pixel must be good
+SIGMAS = 4.0  # by which a pixel stands above its surroundings
+MIN_TIMES = 3  # frames in which a static pixel stands out
+MIN_FRACTION = 0.1  # of the frames in which it is good
+MAX_BY_CHANCE = 0.1  # expected number of pixels of a detector in which hits coincide often enough
+STAR_SIGMAS = 30.0  # brightness of the stars whose sharpness is measured
+MIN_STAR_LIGHT = 0.15  # light of the two neighbours of a peak relative to it, above which it may be a star
+SHARPEST_STAR = 0.15  # light beside the sharpest stars that is assumed if there are few stars
+MIN_STARS = 20
+CENTRED = 0.4  # light beside a star that is centred on a pixel, relative to the median of stars: 0.4 or more
+MAX_STARS = 500  # of a frame
+MIN_SIGNIFICANCE = 4.0  # sigma, by which a static pixel is sharper than stars in all frames together
+MAX_SCORE = 5.0  # sigma, by which it counts as sharper in one frame
+LIGHT_NOISE = 1.7  # sigma of the light of two neighbours above their surroundings, in sigma of a pixel
+LINE = 33  # pixels of a column or row, of which half must be static for the others to be static too
+SAMPLE = 4096  # differences of neighbouring pixels by which a copy of a frame is recognised
+SAME_FRAME = 0.8  # correlation of these differences above which two frames are the same exposure
+AROUND = ((-2, -2), (-2, 0), (-2, 2), (0, -2), (0, 2), (2, -2), (2, 0), (2, 2))
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """Pixels of a frame that stand above their surroundings.
+
+    Attributes
+    ----------
+    shape : ndarray (2,), int
+        Rows and columns.
+    index : ndarray (N,), uint32
+        Pixels that stand out, as indices into the flattened frame, in ascending order.
+    excess : ndarray (N,), float32
+        Excess over their surroundings, in sigma.
+    light : ndarray (2, N), float32
+        Excess of their two neighbours in the row, and in the column, relative to their own; infinite if one is bad.
+    stars : ndarray (S,), float32
+        Lesser one of these two numbers, for bright peaks that may be stars.
+    bad : ndarray, uint8
+        Bad pixels of the flattened frame, as packed bits.
+    noise : ndarray (M,), float32
+        Differences of neighbouring pixels, scaled to a mean square of one, by which a copy of the frame is recognised.
+    """
+
+    shape: NDArray[np.int64]
+    index: NDArray[np.uint32]
+    excess: NDArray[np.float32]
+    light: NDArray[np.float32]
+    stars: NDArray[np.float32]
+    bad: NDArray[np.uint8]
+    noise: NDArray[np.float32]
+
+    def arrays(self, prefix: str = "") -> dict[str, NDArray[Any]]:
+        """Collect the arrays by name, to save them."""
+        return {prefix + one.name: getattr(self, one.name) for one in fields(self)}
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, NDArray[Any]], prefix: str = "") -> "Measurement":
+        """Make a measurement from arrays that :meth:`arrays` named."""
+        return cls(*(arrays[prefix + one.name] for one in fields(cls)))
+
+
+@dataclass(frozen=True, eq=False)
+class StaticMap:
+    """Static pixels of a detector.
+
+    Attributes
+    ----------
+    shape : (int, int)
+        Rows and columns.
+    index : ndarray (N,), uint32
+        Static pixels as indices into the flattened frame, in ascending order.
+    frames : int
+        Number of different exposures that were compared.
+    """
+
+    shape: tuple[int, int]
+    index: NDArray[np.uint32]
+    frames: int
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """Static pixels (H, W), bool."""
+        mask = np.zeros(self.shape, bool)
+        mask.ravel()[self.index] = True
+        return mask
+
+
+def static_pixels(
+    frames: Sequence[NDArray[Any]], bad: Sequence[NDArray[np.bool_]] | None = None, mosaic: bool = False
+) -> NDArray[np.bool_]:
+    """Find the static pixels of a detector: those that are hot, warm or flickering whatever the telescope points at.
+
+    Parameters
+    ----------
+    frames : sequence of ndarray (H, W)
+        Five or more frames of one detector and window, not resampled, in any unit; dithered or not, and of any
+        exposure time. An iterator of frames is not enough, but a list of memory maps is.
+    bad : sequence of ndarray (H, W), bool, optional
+        Pixels to ignore in each frame, in addition to those that are not finite.
+    mosaic : bool
+        Whether the frames are colour mosaics of 2x2 pixels.
+
+    Returns
+    -------
+    ndarray (H, W), bool
+        True where a pixel is static; give it as ``bad`` to :meth:`cosmicgate.CosmicRayMasker.mask`.
+
+    Raises
+    ------
+    ValueError
+        There are fewer than five different frames, or they differ in shape.
+    """
+    shapes = [np.shape(one) for one in frames]
+    if len(frames) < MIN_FRAMES:
+        raise ValueError(f"expected {MIN_FRAMES} frames of one detector or more, got {len(frames)}")
+    if len(set(shapes)) > 1 or len(shapes[0]) != 2:
+        raise ValueError(f"expected frames (H, W) of one shape, got {', '.join(map(str, sorted(set(shapes))))}")
+    if bad is not None and [np.shape(one) for one in bad] != shapes:
+        raise ValueError(f"expected for each of the {len(frames)} frames a mask of its shape {shapes[0]}")
+    masks = bad if bad is not None else [np.zeros(shapes[0], bool)] * len(frames)
+    measured = [measure(np.asarray(one, np.float32), mask, mosaic) for one, mask in zip(frames, masks, strict=True)]
+    found = find_static(measured)
+    if found is None:
+        raise ValueError(f"expected {MIN_FRAMES} different frames or more: some are copies of others, or have no noise")
+    return found.mask
+
+
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # values near the largest float overflow
+def measure(image: NDArray[np.float32], bad: NDArray[np.bool_], mosaic: bool = False) -> Measurement:
+    """Find the pixels of a frame that stand above their surroundings, and measure how sharp they are.
+
+    The surroundings are eight pixels at a distance of two; noise is measured in blocks of 128 px, and from the scatter
+    of the fainter ones of the eight, which is larger on stars and nebulae.
+
+    Parameters
+    ----------
+    image : ndarray (H, W), float32
+        Frame, in any unit.
+    bad : ndarray (H, W), bool
+        Pixels to ignore.
+    mosaic : bool
+        Whether it is a colour mosaic of 2x2 pixels: pixels of one colour are then compared.
+    """
+    step = 2 if mosaic else 1
+    bad = bad | ~np.isfinite(image)
+    image = np.where(bad, np.float32(np.nan), image)
+    padded = np.pad(image, 2 * step, mode="reflect")
+    parts = [
+        _measure_rows(padded[top : top + BLOCK + 4 * step], top, step) for top in range(0, image.shape[0], BLOCK)
+    ]  # by strips of rows, to save memory
+    index, excess, light, stars = (np.concatenate(one, axis=-1) for one in zip(*parts, strict=True))
+    return Measurement(
+        shape=np.array(image.shape),
+        index=index.astype(np.uint32),
+        excess=excess.astype(np.float32),
+        light=light.astype(np.float32),
+        stars=stars[:: -(-len(stars) // MAX_STARS) or 1].astype(np.float32),
+        bad=np.packbits(bad),
+        noise=_fingerprint(image[::step, ::step]),
+    )
+
+
+def _measure_rows(padded: NDArray[np.float32], top: int, step: int) -> tuple[NDArray[Any], ...]:
+    """Measure a strip of rows that begins at row ``top`` of its frame and is padded by ``2 * step`` pixels.
+
+    Returns
+    -------
+    index, excess, light, stars : ndarray
+        As in :class:`Measurement`.
+    """
+    edge = 2 * step
+    height, width = padded.shape[0] - 2 * edge, padded.shape[1] - 2 * edge
+
+    def shifted(down: int, across: int) -> NDArray[np.float32]:
+        """View the pixels that lie ``down`` and ``across`` steps away."""
+        rows, columns = edge + down * step, edge + across * step
+        return padded[rows : rows + height, columns : columns + width]
+
+    def light_beside(where: Any, level: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Measure the excess (2, N) of both neighbours in row and column, relative to the pixel; infinite if bad."""
+        pairs = [((0, -1), (0, 1)), ((-1, 0), (1, 0))]
+        own = shifted(0, 0)[where] - level
+        light = np.array([(shifted(*one)[where] + shifted(*other)[where] - 2 * level) / own for one, other in pairs])
+        return np.where(np.isfinite(light) & (own > 0), light, np.float32(np.inf))
+
+    image = shifted(0, 0)
+    level, noise = _level_and_noise(image, edge)
+    bright = np.nonzero(image > level + STAR_SIGMAS * noise)
+    near = [(down, across) for down in (-1, 0, 1) for across in (-1, 0, 1) if down or across]
+    is_peak = np.all([~(shifted(*one)[bright] > image[bright]) for one in near], axis=0)
+    peaks = tuple(one[is_peak] for one in bright)
+    star_light = light_beside(peaks, _around(shifted, peaks)[4])
+    stars = star_light[:, np.isfinite(star_light).all(axis=0)].min(axis=0, initial=np.inf)
+
+    below = np.zeros(image.shape, np.uint8)
+    for offset in AROUND:
+        below += shifted(*offset) < image - SIGMAS * noise
+    where = np.nonzero(below > len(AROUND) // 2)  # far above the median of the eight
+    around = _around(shifted, where)
+    scatter = (around[4] - around[1]) / np.float32(0.99)  # the expected difference of these two is 0.99 sigma
+    excess = (image[where] - around[4]) / np.maximum(noise[where], scatter)
+    out = excess > SIGMAS
+    where = tuple(one[out] for one in where)
+    light = light_beside(where, around[4][out])
+    return (where[0] + top) * width + where[1], excess[out], light, stars[stars > MIN_STAR_LIGHT]
+
+
+def _around(shifted: Callable[[int, int], NDArray[np.float32]], where: Any) -> NDArray[np.float32]:
+    """Sort the eight pixels (8, N) at a distance of two around each of N pixels; bad ones come last."""
+    return np.sort([shifted(*offset)[where] for offset in AROUND], axis=0)
+
+
+def _level_and_noise(image: NDArray[np.float32], apart: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Measure level and noise (H, W) of a strip of rows in blocks of about 128 px; NaN where there is none.
+
+    The noise is that of the differences of pixels ``apart`` pixels apart, so that gradients do not add to it.
+    """
+    level, noise = np.full((2, *image.shape), np.nan, np.float32)
+    edges = np.linspace(0, image.shape[1], max(1, round(image.shape[1] / BLOCK)) + 1).astype(int)
+    for left, right in pairwise(edges):
+        part = np.s_[:, left:right]
+        steps = image[part][:, apart:] - image[part][:, :-apart]
+        good = steps[np.isfinite(steps)]
+        if good.size >= max(1, min(MIN_GOOD_PIXELS, steps.size // 4)):
+            sigma = float(level_and_noise(torch.from_numpy(good)[None])[1]) / np.sqrt(2)
+            noise[part], level[part] = sigma or np.nan, np.nanmedian(image[part])
+    return level, noise
+
+
+def _fingerprint(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Sample the differences of neighbouring pixels, in sigma, clipped to three; they identify the noise of a frame."""
+    pairs = image[:, : 2 * (image.shape[1] // 2)].reshape(-1, 2)
+    steps = np.diff(pairs[:: max(1, len(pairs) // SAMPLE)], axis=1)[:SAMPLE, 0]
+    good = np.isfinite(steps)
+    if good.any():
+        steps = np.where(good, steps - np.median(steps[good]), 0)
+        scale = 1.4826 * float(np.median(np.abs(steps[good])))
+        steps = np.clip(steps / (scale or 1.0), -3, 3)
+    return (np.nan_to_num(steps) / (np.sqrt(np.mean(np.nan_to_num(steps) ** 2)) or 1.0)).astype(np.float32)
+
+
+def find_static(measured: Sequence[Measurement]) -> StaticMap | None:
+    """Find the pixels that stand out in many frames of a detector and are sharper than its stars.
+
+    A pixel must stand out in at least three frames and a tenth of those in which it is good, and in so many that hits
+    do not fall on one pixel as often by chance. The light of its neighbours, in the row or in the column, must be
+    significantly less than beside the peaks of the sharpest stars. Where half of a piece of a column or row is static,
+    all of it is.
+
+    Parameters
+    ----------
+    measured : sequence of Measurement
+        Frames of one shape. A sequence that reads them when they are accessed needs little memory: each is accessed
+        twice.
+
+    Returns
+    -------
+    StaticMap or None
+        None if there are fewer than five different frames.
+    """
+    different, stars = _different(measured)
+    if len(different) < MIN_FRAMES:
+        return None
+    first = measured[different[0]].shape
+    shape, sharpest = (int(first[0]), int(first[1])), _sharpest_star(stars)
+    good = np.zeros(shape[0] * shape[1], np.uint16)
+    times, scores = np.zeros(good.size, np.uint16), np.zeros((2, good.size), np.float32)
+    outstanding = np.zeros(good.size, np.uint16)
+    for one in (measured[number] for number in different):
+        good += 1 - np.unpackbits(one.bad, count=good.size)
+        score = np.clip((sharpest - one.light) * one.excess / LIGHT_NOISE, -MAX_SCORE, MAX_SCORE)
+        scores[:, one.index] += score
+        outstanding[one.index] += 1
+        times[one.index[one.light.min(axis=0, initial=np.inf) < sharpest]] += 1
+    least = _times_beyond_chance(times, len(different))
+    enough = (times >= least) & (times >= MIN_FRACTION * good) & (good >= MIN_FRAMES)
+    significance = scores.max(axis=0) / np.sqrt(np.maximum(outstanding, 1))
+    static = (enough & (significance > MIN_SIGNIFICANCE)).reshape(shape)
+    for axis, side in enumerate(shape):
+        if side >= LINE:
+            static |= uniform_filter1d(static.astype(np.float32), LINE, axis=axis) >= 0.5
+    return StaticMap(shape, np.flatnonzero(static).astype(np.uint32), len(different))
+
+
+def _different(measured: Sequence[Measurement]) -> tuple[list[int], NDArray[np.float32]]:
+    """List the numbers of the frames that are different exposures, and collect what was measured of their stars.
+
+    Of copies of one exposure, raw and reduced say, only the first counts. Frames without noise are left out.
+    """
+    numbers: list[int] = []
+    stars: list[NDArray[np.float32]] = []
+    noises = np.empty((len(measured), 0), np.float32)
+    for number, one in enumerate(measured):
+        if not numbers:
+            noises = np.empty((len(measured), len(one.noise)), np.float32)
+        if one.noise.any() and not (noises[: len(numbers)] @ one.noise > SAME_FRAME * one.noise.size).any():
+            noises[len(numbers)] = one.noise
+            numbers.append(number)
+            stars.append(one.stars)
+    return numbers, np.concatenate([np.empty(0, np.float32), *stars])
+
+
+def _sharpest_star(stars: NDArray[np.float32]) -> float:
+    """Estimate the light of the two neighbours, relative to the peak, of the sharpest stars.
+
+    It is derived from the median, as there is least light beside a star's brightest pixel if the star is centred on it.
+    Hits among the peaks only make the number smaller.
+    """
+    return CENTRED * float(np.median(stars)) if stars.size >= MIN_STARS else SHARPEST_STAR
+
+
+def _times_beyond_chance(times: NDArray[np.uint16], frames: int) -> int:
+    """Find the number of frames in which hits fall on the same pixel of a detector hardly ever.
+
+    The rate of hits is taken from pixels that stand out once or twice.
+    """
+    counts = np.bincount(times, minlength=3)
+    rate = (counts[1] + 2 * counts[2]) / (times.size * frames)
+    expected = times.size * binom.sf(np.arange(frames + 1) - 1, frames, rate)
+    return max(MIN_TIMES, int(np.argmax(expected < MAX_BY_CHANCE)) if (expected < MAX_BY_CHANCE).any() else frames + 1)

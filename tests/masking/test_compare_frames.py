@@ -1,0 +1,169 @@
+"""``cosmicgate mask`` compares the frames of a night; a stopped run resumes and writes the same masks."""
+
+import json
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from cosmicgate.masking import batch, compare_frames
+from cosmicgate.masking.compare_frames import FOLDER
+from helpers.mask_command import read_mask, run
+from helpers.night_frames import simulate_night
+
+NIGHT = simulate_night(frames=6, shape=(96, 112), stars=30, dither=10.0, fwhm=2.5, seed=1)
+
+
+def write_night(folder, frames=NIGHT.frames, **cards):
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, frame in enumerate(frames):
+        header = fits.Header({"INSTRUME": "cam", "EXPTIME": 30.0} | cards)
+        fits.writeto(folder / f"{number}.fits", frame, header)
+    return folder
+
+
+@pytest.fixture
+def night(tmp_path):
+    return write_night(tmp_path / "night")
+
+
+def masks_in(folder):
+    return {path.name: path.read_bytes() for path in folder.glob("*_crmask.fits")}
+
+
+@pytest.fixture
+def measured_files(monkeypatch):
+    """The names of the files that are measured."""
+    names = []
+    measured = compare_frames._measured
+    monkeypatch.setattr(
+        compare_frames, "_measured", lambda source, options: names.append(source.name) or measured(source, options)
+    )
+    return names
+
+
+def test_static_pixels_are_named_and_counted_and_are_no_hits(night, model, tmp_path):
+    done = run("mask", night, "-m", model, "--json", tmp_path / "s.json")
+    assert done.exit_code == 0, done.output
+    found = read_mask(night / "0_crmask.fits", "CRSTATIC")
+    assert (found & NIGHT.static).sum() > 25
+    assert not (found & ~NIGHT.static).any()
+    summary = json.loads((tmp_path / "s.json").read_text())
+    assert summary["static"] is True
+    assert {row["static"] for row in summary["files"]} == {int(found.sum())}
+    assert summary["static_pixels"] == 6 * found.sum()
+    assert f"{found.sum()} static, " in done.output
+    assert f"static pixels: {found.sum()} (" in done.output
+    header = fits.getheader(night / "0_crmask.fits", "CRSTATIC")
+    assert header["CRSTATPX"] == found.sum()
+    for number in range(6):
+        mask = read_mask(night / f"{number}_crmask.fits")
+        assert not (mask & found).any()
+        assert fits.getheader(night / f"{number}_crmask.fits", "CRMASK")["CRGOOD"] == found.size - found.sum()
+        assert np.array_equal(read_mask(night / f"{number}_crmask.fits", "CRSTATIC"), found)
+
+
+def test_without_the_comparison_static_pixels_are_hits_and_there_is_no_plane(night, model):
+    assert run("mask", night, "-m", model, "--no-static").exit_code == 0
+    assert not (night / FOLDER).exists()
+    with fits.open(night / "0_crmask.fits") as hdus:
+        assert [hdu.name for hdu in hdus] == ["PRIMARY", "CRMASK"]
+        assert (hdus["CRMASK"].data.astype(bool) & NIGHT.static).any()
+
+
+def test_four_frames_of_a_detector_are_not_compared(tmp_path, model):
+    write_night(tmp_path / "night", NIGHT.frames[:4])
+    write_night(tmp_path / "night" / "other", NIGHT.frames[4:], INSTRUME="other")
+    done = run("mask", tmp_path / "night", "--recursive", "-m", model)
+    assert done.exit_code == 0, done.output
+    assert "not searched for, as no detector took 5 different frames or more" in done.output
+    with fits.open(tmp_path / "night" / "0_crmask.fits") as hdus:
+        assert "CRSTATIC" not in hdus
+
+
+def test_the_images_of_each_detector_of_a_file_are_compared_with_their_own(tmp_path, model):
+    other = simulate_night(frames=6, shape=(96, 112), stars=30, dither=10.0, fwhm=2.5, seed=2)
+    for number, pair in enumerate(zip(NIGHT.frames, other.frames, strict=True)):
+        images = [fits.ImageHDU(one, name=f"CCD{n}") for n, one in enumerate(pair)]
+        fits.HDUList([fits.PrimaryHDU(), *images]).writeto(tmp_path / f"{number}.fits")
+    assert run("mask", tmp_path, "-m", model).exit_code == 0
+    for name, static in (("CCD0", NIGHT.static), ("CCD1", other.static)):
+        found = read_mask(tmp_path / "3_crmask.fits", f"{name}_CRSTATIC")
+        assert (found & static).sum() > 25
+        assert not (found & ~static).any()
+
+
+def test_a_second_run_measures_nothing_and_a_new_frame_is_the_only_one_measured(night, model, measured_files):
+    run("mask", night, "-m", model)
+    assert len(measured_files) == 6
+    again = run("mask", night, "-m", model)
+    assert again.output.count("up to date") == 6
+    assert len(measured_files) == 6
+    fits.writeto(
+        night / "6.fits", simulate_night(7, shape=(96, 112), seed=1).frames[6], fits.Header({"INSTRUME": "cam"})
+    )
+    run("mask", night, "-m", model)
+    assert measured_files[6:] == ["6.fits"]
+
+
+@pytest.mark.parametrize("stop_at", ["measure_file", "mask_file"])
+def test_a_run_that_was_stopped_and_resumed_writes_the_masks_of_one_that_was_not(
+    night, model, tmp_path, monkeypatch, stop_at, measured_files
+):
+    run("mask", night, "-m", model, "-o", tmp_path / "whole")
+    whole, calls = getattr(batch, stop_at), []
+
+    def stopping(source, *rest, **more):
+        calls.append(source)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return whole(source, *rest, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batch, stop_at, stopping)
+        assert run("mask", night, "-m", model, "-o", tmp_path / "stopped").exit_code == 130
+    before = len(measured_files)
+    assert before == (9 if stop_at == "measure_file" else 12)
+    assert run("mask", night, "-m", model, "-o", tmp_path / "stopped").exit_code == 0
+    assert len(measured_files) == 12
+    assert masks_in(tmp_path / "stopped") == masks_in(tmp_path / "whole")
+    assert len(masks_in(tmp_path / "whole")) == 6
+
+
+def test_a_night_cleaned_in_place_in_two_runs_is_that_of_one(tmp_path, model, monkeypatch):
+    one, two = write_night(tmp_path / "one"), write_night(tmp_path / "two")
+    assert run("mask", one, "-m", model, "--in-place", "--clean").exit_code == 0
+    whole, calls = batch.mask_file, []
+
+    def stopping(source, *rest, **more):
+        calls.append(source)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return whole(source, *rest, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batch, "mask_file", stopping)
+        assert run("mask", two, "-m", model, "--in-place", "--clean").exit_code == 130
+    done = run("mask", two, "-m", model, "--in-place", "--clean")
+    assert done.exit_code == 0, done.output
+    assert done.output.count("up to date") == 3
+    for number in range(6):
+        assert (one / f"{number}.fits").read_bytes() == (two / f"{number}.fits").read_bytes()
+
+
+def test_a_file_that_cannot_be_read_is_named_and_the_others_are_compared(night, model):
+    (night / "6.fits").write_text("no FITS")
+    done = run("mask", night, "-m", model)
+    assert done.exit_code == 1
+    assert done.stderr.count("error: ") == 1
+    assert "6.fits" in done.stderr
+    assert (read_mask(night / "5_crmask.fits", "CRSTATIC") & NIGHT.static).sum() > 25
+
+
+@pytest.mark.slow
+def test_several_processes_write_the_same_masks_as_one(night, model, tmp_path):
+    for jobs, name in (1, "one"), (2, "two"):
+        done = run("mask", night, "-m", model, "-o", tmp_path / name, "--jobs", jobs)
+        assert done.exit_code == 0, done.output
+    assert masks_in(tmp_path / "one") == masks_in(tmp_path / "two")
+    assert "CRSTATIC" in [hdu.name for hdu in fits.open(tmp_path / "two" / "0_crmask.fits")]
