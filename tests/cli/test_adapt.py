@@ -11,6 +11,7 @@ import pytest
 from astropy.io import fits
 
 import cosmicgate
+from cosmicgate.data.lco.io import STATIC, read_sequence
 from cosmicgate.inference.cascade import Cascade
 from cosmicgate.pretrained.card import COARSE, read_card, save_model, serialize
 from cosmicgate.pretrained.load import model_file
@@ -155,6 +156,65 @@ def test_a_network_that_is_not_better_is_not_kept(night, tmp_path):
     assert "gain: 2.5 electrons per count, as given" in page
     with pytest.raises(ValueError, match="no coarse stage"):
         cosmicgate.load(tmp_path / "mine", fast=True)
+
+
+# ------------------------------------------------------------------------------- one image of several, static pixels
+
+
+def interrupted(*_):
+    """Stop before the training."""
+    raise KeyboardInterrupt
+
+
+def as_second_image(paths, name="CCD2"):
+    """Put the image of each file behind another one, as in the files of a mosaic camera."""
+    for path in paths:
+        image, header = fits.getdata(path, header=True)
+        first = fits.ImageHDU(np.zeros_like(image) + 7, name="CCD1")
+        fits.HDUList([fits.PrimaryHDU(), first, fits.ImageHDU(image, header, name=name)]).writeto(path, overwrite=True)
+
+
+@pytest.mark.parametrize("ext", ["ccd2", "2", "CCD2,1"])
+def test_ext_selects_an_image_of_each_file(tmp_path, start, ext, monkeypatch):
+    monkeypatch.setattr("cosmicgate.adaptation.run.train", interrupted)
+    frames, alone = (write_field(tmp_path / name, "a", 0) for name in ("frames", "alone"))
+    as_second_image(frames)
+    several = run("adapt", tmp_path / "frames", "-o", tmp_path / "mine", "--start", start)
+    assert several.exit_code == 1
+    assert "choose one with ext" in several.output
+    assert run("adapt", *frames, "-o", tmp_path / "one", "--start", start, "--ext", ext).exit_code == 130
+    assert run("adapt", *alone, "-o", tmp_path / "two", "--start", start).exit_code == 130
+    one, two = (read_sequence(tmp_path / name / "labels" / "a-r-60s_masks.fits") for name in ("one", "two"))
+    assert np.array_equal(one.hits, two.hits)
+    assert np.any(one.hits)
+
+
+def test_an_image_that_a_file_lacks_is_named(night, tmp_path):
+    done = run("adapt", night, "-o", tmp_path / "mine", "--ext", "CCD9", "--dry-run")
+    assert done.exit_code == 1
+    assert "there is no HDU 'CCD9'" in done.output
+
+
+@pytest.mark.parametrize("static", [True, False])
+def test_pixels_that_flicker_in_all_fields_are_no_hits(tmp_path, start, static, monkeypatch):
+    monkeypatch.setattr("cosmicgate.adaptation.run.train", interrupted)
+    flickering = ((40, 50), (40, 51))
+    paths = [
+        path for number in range(3) for path in write_field(tmp_path / "n", f"f{number}", number, pointing=(number, 2))
+    ]
+    for path in paths[::2]:  # in one or two exposures of each field
+        image, header = fits.getdata(path, header=True)
+        image[40, 50:52] += 1500
+        fits.writeto(path, image, header, overwrite=True)
+    done = run("adapt", tmp_path / "n", "-o", tmp_path / "mine", "--start", start, *["--no-static"] * (not static))
+    assert done.exit_code == 130, done.output
+    assert ("static pixels: 2 (" in done.output) == static
+    assert ("2 static pixels" in done.output) == static
+    read = [read_sequence(tmp_path / "mine" / "labels" / f"f{number}-r-60s_masks.fits") for number in range(3)]
+    hits = sum(int(one[where]) for sequence in read for one in sequence.hits for where in flickering)
+    named = [bool(one[where] & STATIC) for sequence in read for one in sequence.ignore for where in flickering]
+    assert (hits == 0) == static
+    assert all(named) == static
 
 
 # ------------------------------------------------------------------------------------------------------- interruptions

@@ -2,12 +2,13 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from cosmicgate.adaptation.plan import Plan
@@ -16,12 +17,15 @@ from cosmicgate.data.labelled_exposures import PEDESTAL
 from cosmicgate.data.labelling.fields import Field
 from cosmicgate.data.labelling.multi_exposure import Comparison, read_exposure
 from cosmicgate.data.labelling.same_camera import with_names
-from cosmicgate.data.lco.io import ENDING, Exposure, MaskedSequence, write_sequence
+from cosmicgate.data.lco.io import ENDING, HOT, STATIC, Exposure, MaskedSequence, write_sequence
 from cosmicgate.data.random_streams import random_stream
 from cosmicgate.data.sources.truth_planes import holes_marked, median_dark, subtract_dark
 from cosmicgate.data.splits import SPLITS, Split, split
 from cosmicgate.io.atomic import write_json
+from cosmicgate.io.fits.instruments import detector_of
 from cosmicgate.io.messages import with_progress
+from cosmicgate.masking.compare_frames import StaticPixels, find_static_pixels, measure_exposure
+from cosmicgate.masking.static_pixels import MIN_FRAMES
 
 FRACTIONS = {"train": 0.6, "validation": 0.15, "test": 0.25}  # of the fields, or of the exposures of few fields
 
@@ -36,7 +40,7 @@ class Labels:
     ----------
     records : mapping of str to mapping
         For each field: ``exposures`` (name, hits, pixels, ignored), ``notes`` of the comparison, or ``failed``, the
-        reason why it could not be compared.
+        reason why it could not be compared. ``static``: number of static pixels, if all exposures were compared.
     exposures : mapping of split to mapping
         For each split: name of a field -> numbers of its exposures.
     """
@@ -52,8 +56,9 @@ class Labels:
         for name, one in known.items():
             hits = ", ".join(str(each["hits"]) for each in one["exposures"])
             ignored = float(np.mean([each["ignored"] for each in one["exposures"]]))
+            static = f"{one['static']} static pixels, " if "static" in one else ""
             lines += [
-                f"labelled {name}: {hits} hits, {ignored:.1%} of the pixels are sources, edges or not known",
+                f"labelled {name}: {hits} hits, {static}{ignored:.1%} of the pixels are sources, edges or not known",
                 *(f"  {note}" for note in one["notes"]),
             ]
         lines += [f"left out: {name}: {one['failed']}" for name, one in self.records.items() if "failed" in one]
@@ -79,10 +84,11 @@ def label(plan: Plan, folder: Path) -> Labels:
         If no field can be compared; the message says why.
     """
     records = {}
+    static = _static_pixels(plan, folder)
     for one in with_progress(plan.usable, "labels", "labelled", "field"):
         file = folder / f"{one.name}.json"  # written last: marks a labelled field
         if not file.is_file():
-            write_json(file, _compared(plan, one, folder / f"{one.name}{ENDING}"))
+            write_json(file, _compared(plan, one, folder / f"{one.name}{ENDING}", static))
         records[one.name] = json.loads(file.read_text())
     known = {name: len(one["exposures"]) for name, one in records.items() if "failed" not in one}
     if not known:
@@ -91,14 +97,33 @@ def label(plan: Plan, folder: Path) -> Labels:
     return Labels(records, deal(known, plan.request.seed))
 
 
-def _compared(plan: Plan, one: Field, file: Path) -> dict[str, Any]:
+def _static_pixels(plan: Plan, folder: Path) -> StaticPixels:
+    """Compare all exposures of the plan, unless every field is labelled; what was measured of an exposure is kept."""
+    exposures = [each for one in plan.fields for each in one.exposures]
+    labelled = all((folder / f"{one.name}.json").is_file() for one in plan.usable)
+    if labelled or not plan.request.static or len(exposures) < MIN_FRAMES:
+        return StaticPixels()
+    known: dict[str, Any] = dict(plan.request.known)
+    measured = {}
+    for number, one in enumerate(with_progress(exposures, "static pixels", "measured", "exposure")):
+        path, kept = Path(one.path), folder / "static" / f"{number}.npz"
+        if not kept.is_file():
+            exposure = read_exposure(path, plan.request.ext, **known)
+            measure_exposure(exposure.frame, detector_of([exposure.header], path, exposure.frame.shape), kept)
+        measured[path] = kept
+    found = find_static_pixels(measured)
+    log.info(found.line)
+    return found
+
+
+def _compared(plan: Plan, one: Field, file: Path, static: StaticPixels) -> dict[str, Any]:
     """Compare the exposures of a field, write their labels, and describe them."""
     known: dict[str, Any] = dict(plan.request.known)
-    exposures = with_names([read_exposure(Path(each.path), **known) for each in one.exposures])
+    exposures = with_names([read_exposure(Path(each.path), plan.request.ext, **known) for each in one.exposures])
     darks = plan.matching_darks(exposures[0].frame.exptime)
     without, level = exposures, None
     if darks:
-        dark = median_dark(darks, exposures[0].frame)
+        dark = median_dark(darks, exposures[0].frame, plan.request.ext)
         without = [replace(e, frame=holes_marked(subtract_dark(e.frame, dark))) for e in exposures]
         level = float(np.median(dark))
     try:
@@ -106,8 +131,20 @@ def _compared(plan: Plan, one: Field, file: Path) -> dict[str, Any]:
     except ValueError as error:
         return {"failed": str(error)}
     labelled = replace(found, exposures=tuple(_as_taken(exposure, level) for exposure in exposures))
+    maps = [one.mask for each in one.exposures for one in static.of_file(Path(each.path)).values()]
+    if len(maps) == len(exposures):
+        labelled = _without_static(labelled, maps)
     write_sequence(labelled, file, {"ORIGIN": ("CosmicGate", "labels by comparison")})
-    return {"exposures": _counts(labelled), "notes": list(found.notes)}
+    counts = {"static": max(int(one.sum()) for one in maps)} if maps else {}
+    return {"exposures": _counts(labelled), "notes": list(found.notes)} | counts
+
+
+def _without_static(labelled: MaskedSequence, maps: Sequence[NDArray[np.bool_]]) -> MaskedSequence:
+    """Mark the static pixels (H, W) of each exposure as such: they are no hits."""
+    hits = tuple(one & ~static for one, static in zip(labelled.hits, maps, strict=True))
+    bits = np.uint8(HOT | STATIC)
+    ignore = tuple(one | bits * static for one, static in zip(labelled.ignore, maps, strict=True))
+    return replace(labelled, hits=hits, ignore=ignore)
 
 
 def _as_taken(exposure: Exposure, pedestal: float | None) -> Exposure:

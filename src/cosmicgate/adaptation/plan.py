@@ -50,6 +50,10 @@ class Request:
         Seed of all random draws.
     settings : sequence of str
         Values of ``training.yaml``, as KEY=VALUE.
+    ext : str
+        Image of each file, by EXTNAME, number or ``NAME,VERSION``; empty if there is only one.
+    static : bool
+        Find the static pixels of a detector by comparing all of its exposures, if they are five or more.
     """
 
     frames: Sequence[str]
@@ -62,6 +66,8 @@ class Request:
     align: How = "auto"
     seed: int = 0
     settings: Sequence[str] = ()
+    ext: str = ""
+    static: bool = True
 
     def __post_init__(self) -> None:
         if wrong := sorted(set(self.known) - set(KEYWORDS)):
@@ -133,13 +139,13 @@ def make_plan(request: Request) -> Plan:
     frames, darks = _files(request.frames, "exposures"), _files(request.darks, "darks") if request.darks else []
     if both := set(frames) & set(darks):
         raise ValueError(f"{both.pop()} is given as an exposure and as a dark")
-    read = [_dark(path, request.known) for path in darks]
+    read = [_dark(path, request.known, request.ext) for path in darks]
     found: list[Survey] = []
     fingerprints: list[Fingerprint] = []
     wrong: list[str] = []
     for path in with_progress(frames, "plan", "measured", "exposure"):
         try:
-            one, fingerprint = survey(path, request.known, request.group, _level(read))
+            one, fingerprint = survey(path, request.known, request.group, _level(read), request.ext)
         except ValueError as error:
             wrong.append(str(error))
         else:
@@ -213,8 +219,8 @@ def _files(given: Sequence[str], what: str) -> list[Path]:
     return found
 
 
-def _dark(path: Path, known: Mapping[str, float]) -> dict[str, Any]:
-    frame = read_frame(path, **dict(known))  # type: ignore[arg-type]
+def _dark(path: Path, known: Mapping[str, float], ext: str) -> dict[str, Any]:
+    frame = read_frame(path, ext or None, **dict(known))  # type: ignore[arg-type]
     level = float(np.median(frame.image[~frame.bad]))
     about = {"shape": list(frame.shape), "exptime": frame.exptime, "level": level}
     return {"path": str(path), "identity": identity(path)} | about

@@ -34,6 +34,8 @@ def adapt(
     align: How = "auto",
     seed: int = 0,
     settings: Sequence[str] = (),
+    ext: str = "",
+    static: bool = True,
     dry_run: bool = False,
     **known: float,
 ) -> CosmicRayMasker | None:
@@ -45,8 +47,8 @@ def adapt(
     Parameters
     ----------
     frames : sequence of str or Path
-        FITS files with one image each, or folders of them: three exposures or more of each of one or more fields, in
-        any order.
+        FITS files with one image each (of several, ``ext`` selects one), or folders of them: three exposures or more
+        of each of one or more fields, in any order.
     output : str or Path
         Folder for the network, its card, the report and all intermediate results; :func:`cosmicgate.load` takes it.
     darks : sequence of str or Path
@@ -66,6 +68,11 @@ def adapt(
         Seed of all random draws.
     settings : sequence of str
         Values of the training's configuration, such as ``trainer.max_epochs=20``.
+    ext : str
+        Image of each file, exposures and darks, by EXTNAME, HDU number or ``NAME,VERSION``. Empty: the only one.
+    static : bool
+        Find hot, warm and flickering pixels by comparing all exposures of a detector, if they are five or more. They
+        are no hits, whatever a single field says.
     dry_run : bool
         Only log what was found and what is missing.
     **known : float
@@ -95,6 +102,8 @@ def adapt(
         align=align,
         seed=seed,
         settings=tuple(settings),
+        ext=str(ext),
+        static=static,
     )
     if dry_run:
         for line in make_plan(request).lines:
@@ -147,6 +156,7 @@ def command_of(request: Request, folder: Path) -> str:
         words += [word for value in values for word in (option, str(value))]
     options = {"start": request.start, **request.known, "thickness": request.thickness}
     options |= {"pixel-size": request.pixel_size, "align": request.align, "seed": request.seed}
+    options |= {"ext": request.ext or None}
     for name, value in options.items():
         words += [f"--{name.replace('_', '-')}", str(value)] if value is not None else []
-    return shlex.join(words)
+    return shlex.join([*words, *["--no-static"] * (not request.static)])

@@ -131,6 +131,7 @@ def configured(request: Request, folder: Path, exposures: Mapping[Split, Mapping
             "ring": card.ring,
             "darks": list(request.darks),
             "header": dict(request.known),
+            "ext": request.ext,
             "thickness": request.thickness,
             "pixel_size": request.pixel_size,
         },

@@ -71,6 +71,22 @@ def adapt(
             show_default=False,
         ),
     ] = None,
+    ext: Annotated[
+        str,
+        typer.Option(
+            "--ext",
+            help="Image of each file, exposures and darks, by EXTNAME, HDU number or EXTNAME,EXTVER.",
+            show_default="the only one",
+        ),
+    ] = "",
+    no_static: Annotated[
+        bool,
+        typer.Option(
+            "--no-static",
+            help="Do not compare all exposures of a detector, of which five or more tell hot and flickering pixels "
+            "from hits.",
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what was found and what is missing; stop.")] = False,
 ) -> None:
     """Adapt a network to a camera, from three or more exposures of each of a few fields.
@@ -87,7 +103,8 @@ def adapt(
     from cosmicgate.training.stopping import stoppable
 
     options: dict[str, Any] = {"darks": darks or (), "start": start, "group": group or (), "dry_run": dry_run}
-    options |= {"thickness": thickness, "pixel_size": pixel_size, "align": align, "seed": seed}
+    options |= {"thickness": thickness, "pixel_size": pixel_size, "align": align, "seed": seed, "ext": ext}
+    options |= {"static": not no_static}
     known = {"gain": gain, "read_noise": read_noise, "saturation": saturation, "exptime": exptime}
     options |= {"settings": settings or ()} | {key: value for key, value in known.items() if value is not None}
     command = shlex.join(["cosmicgate", *sys.argv[1:]])

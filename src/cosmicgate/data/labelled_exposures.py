@@ -85,6 +85,8 @@ class LabelledExposures(pl.LightningDataModule):
         Files of darks, whose hits are added.
     header : mapping
         Values that override the headers of the darks: gain, read_noise, saturation, exptime.
+    ext : str
+        Image of each file of a dark, by EXTNAME, number or ``NAME,VERSION``; empty if there is only one.
     thickness, pixel_size : float, optional
         Depth of the silicon that collects charge and side of a pixel, micrometres. If given, simulated hits are added.
     windows, validation_windows : PatchSampler
@@ -102,6 +104,7 @@ class LabelledExposures(pl.LightningDataModule):
     ring: bool = False
     darks: Sequence[str] = ()
     header: Mapping[str, float] = field(default_factory=dict)
+    ext: str = ""
     thickness: float | None = None
     pixel_size: float | None = None
     windows: PatchSampler = field(default_factory=lambda: CropSampler(128, 640, 0.75))
@@ -195,6 +198,7 @@ class LabelledExposures(pl.LightningDataModule):
         files = [(identity(self._file(one)), list(numbers)) for one, numbers in fields.items()]
         darks = [identity(existing(path)) for path in self.darks]
         how = ["hits", which, files, darks, dict(self.header), self.thickness, self.pixel_size, self.seed]
+        how += [self.ext] * bool(self.ext)
         path = self._home / "hits" / f"{which}-{digest(how)}.fits"
         if not path.is_file():
             write_stamps([*self._labelled_hits(which), *self._dark_hits(which), *self._simulated_hits(which)], path)
@@ -217,7 +221,11 @@ class LabelledExposures(pl.LightningDataModule):
             return []
         known: dict[str, Any] = dict(self.header)
         paths = [existing(path) for path in self.darks]
-        recipes = [Recipe(stem(p), ["dark", *identity(p), known], partial(read_frame, p, **known)) for p in paths]
+        ext = self.ext or None
+        recipes = [
+            Recipe(stem(p), ["dark", *identity(p), known, *[ext] * bool(ext)], partial(read_frame, p, ext, **known))
+            for p in paths
+        ]
         darks = (recipe.make() for recipe in compared(recipes, self.name))
         return [stamp for dark in darks for stamp in cut_stamps(dark, dark_mask(dark), ~dark.bad)]
 

@@ -20,7 +20,15 @@ from cosmicgate.io.fits.hdus import (
     section,
 )
 from cosmicgate.io.fits.headers import header_number
-from cosmicgate.io.fits.images import ImageExtension, all_images, masks_beside, planes_beside, science, select_image
+from cosmicgate.io.fits.images import (
+    ImageExtension,
+    all_images,
+    masks_beside,
+    parse_ext,
+    planes_beside,
+    science,
+    select_image,
+)
 from cosmicgate.io.fits.instruments import telescope_of
 from cosmicgate.io.fits.masks import bad_pixels, words_of
 from cosmicgate.io.fits.pixel_statistics import is_of_few_values
@@ -161,7 +169,7 @@ def chosen_images(
     found: dict[int, ImageExtension] = {}
     notes: list[str] = []
     for ext in exts:
-        other = _parse_ext(ext)
+        other = parse_ext(ext)
         same = [image for image in sky if image.name == ext.strip().upper()]
         if not same and (other is None or any(hdu.name.strip().upper() == ext.strip().upper() for hdu in hdus)):
             same = [select_image(path, hdus, ext, raw=True)]
@@ -171,13 +179,6 @@ def chosen_images(
             notes.append(f"--ext {ext} is the HDU of that name, not HDU {other}")
         found |= {image.number: image for image in same}
     return [found[number] for number in sorted(found)], notes
-
-
-def _parse_ext(ext: str) -> int | tuple[str, int] | None:
-    if ext.strip().isdecimal():
-        return int(ext)
-    name, comma, version = ext.rpartition(",")
-    return (name, int(version)) if comma and version.strip().isdecimal() else None
 
 
 def _read(

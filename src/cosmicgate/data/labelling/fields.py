@@ -96,20 +96,22 @@ class Survey:
 
 
 def survey(
-    path: Path, known: Mapping[str, float], group: Sequence[str] = (), pedestal: float = 0.0
+    path: Path, known: Mapping[str, float], group: Sequence[str] = (), pedestal: float = 0.0, ext: str = ""
 ) -> tuple[Survey, Fingerprint]:
     """Measure an exposure, and take its fingerprint.
 
     Parameters
     ----------
     path : Path
-        FITS file with one image.
+        FITS file with one image, or with several if ``ext`` is given.
     known : mapping
         Values that override the header: gain, read_noise, saturation, exptime.
     group : sequence of str
         ``folder``, or header keywords, whose values name the field.
     pedestal : float
         Level of the darks, counts, which is no light.
+    ext : str
+        Image, by EXTNAME, number or ``NAME,VERSION``; empty if there is only one.
 
     Raises
     ------
@@ -120,7 +122,7 @@ def survey(
         kind = str(next((v for hdu in hdus if (v := header_value(hdu.header, "IMAGETYP"))), "")).strip().lower()
     if kind.startswith(NO_SKY):
         raise ValueError(f"{path}: its IMAGETYP is {kind}: expected exposures of the sky; give darks with --darks")
-    exposure = read_exposure(path, **known)
+    exposure = read_exposure(path, ext, **known)
     frame, header = exposure.frame, exposure.header
     level = Level.of(frame)
     image = frame.image[~frame.bad]

@@ -198,11 +198,14 @@ def _agreement(align: Alignment) -> str:
     return f"aligned by {by}: {worst}"
 
 
-def read_exposure(path: Path, **known: Any) -> Exposure:
-    """Read a frame and the header of its image; ``known`` fields (``gain=4.0``) override the header."""
-    frame = read_frame(path, name=stem(path), **known)
+def read_exposure(path: Path, ext: str = "", **known: Any) -> Exposure:
+    """Read a frame and the header of its image; ``known`` fields (``gain=4.0``) override the header.
+
+    ``ext`` selects the image by EXTNAME, number or ``NAME,VERSION``; empty if the file has only one.
+    """
+    frame = read_frame(path, ext or None, name=stem(path), **known)
     with opened(path) as hdus:
-        header, primary = (part.copy() for part in select_image(path, hdus).headers)
+        header, primary = (part.copy() for part in select_image(path, hdus, ext or None).headers)
     for card in primary.cards:  # add cards that the extension's header lacks
         if card.keyword and card.keyword not in header:
             header.append(card)

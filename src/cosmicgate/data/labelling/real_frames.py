@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +63,7 @@ class RealSet:
 
     def read(self, path: Path) -> Exposure:
         """Read a frame, and subtract the darks."""
-        exposure = read_exposure(path, **self.header)
+        exposure = read_exposure(path, **dict[str, Any](self.header))
         if self.darks is None:
             return exposure
         frame = subtract_darks(exposure.frame, matching(str(path.parent / self.darks)))

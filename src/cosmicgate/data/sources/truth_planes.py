@@ -166,9 +166,9 @@ def subtract_darks(frame: Frame, darks: Sequence[Path], biases: Sequence[Path] =
     return subtract_dark(frame, dark)
 
 
-def median_dark(paths: Sequence[Path], like: Frame) -> NDArray[np.float32]:
-    """Compute the median (H, W), ADU, of darks of the shape and exposure time of a frame."""
-    return _median(paths, like, like.exptime)[0]
+def median_dark(paths: Sequence[Path], like: Frame, ext: str = "") -> NDArray[np.float32]:
+    """Compute the median (H, W), ADU, of darks of the shape and exposure time of a frame; ``ext`` selects the image."""
+    return _median(paths, like, like.exptime, ext)[0]
 
 
 def subtract_dark(frame: Frame, dark: NDArray[np.float32]) -> Frame:
@@ -186,12 +186,14 @@ def holes_marked(frame: Frame) -> Frame:
     return replace(frame, bad=frame.bad | holes)
 
 
-def _median(paths: Sequence[Path], frame: Frame, exptime: float | None) -> tuple[NDArray[np.float32], float]:
+def _median(
+    paths: Sequence[Path], frame: Frame, exptime: float | None, ext: str = ""
+) -> tuple[NDArray[np.float32], float]:
     """Combine darks or biases like a frame, of one exposure time, into their median (H, W), ADU, and that time."""
     known = {key: getattr(frame, key) for key in ("gain", "read_noise", "saturation")}
     images = []
     for path in paths:
-        one = read_frame(path, **known)
+        one = read_frame(path, ext or None, **known)
         exptime = one.exptime if exptime is None else exptime
         if one.shape != frame.shape or abs(one.exptime - exptime) > 0.01 * exptime:
             got, wanted = f"{one.shape} and {one.exptime:g} s", f"{frame.shape} and {exptime:g} s"

@@ -81,7 +81,8 @@ def select_image(
 ) -> ImageExtension:
     """Select an image by ``ext``: EXTNAME (case and surrounding blanks do not matter), number, or (name, version).
 
-    Without ``ext`` the file must have exactly one of ``images``. An image with its overscan is refused unless ``raw``.
+    A text that is no EXTNAME of the file may be a number or ``NAME,VERSION``. Without ``ext`` the file must have
+    exactly one of ``images``. An image with its overscan is refused unless ``raw``.
     """
     images = [_named(path, hdus, ext)] if ext is not None else images or science(path, hdus)
     if not raw:
@@ -175,6 +176,14 @@ def refuse_raw(path: Path, image: ImageExtension, number: int = 1) -> None:
         )
 
 
+def parse_ext(ext: str) -> int | tuple[str, int] | None:
+    """Parse an HDU's number, or ``NAME,VERSION``; None if the text is neither."""
+    if ext.strip().isdecimal():
+        return int(ext)
+    name, comma, version = ext.rpartition(",")
+    return (name, int(version)) if comma and version.strip().isdecimal() else None
+
+
 def _named(path: Path, hdus: fits.HDUList, ext: Ext) -> ImageExtension:
     if isinstance(ext, int):
         numbers = [ext] if 0 <= ext < len(hdus) else []
@@ -183,6 +192,8 @@ def _named(path: Path, hdus: fits.HDUList, ext: Ext) -> ImageExtension:
         wanted = name.strip().upper()
         numbers = [i for i, hdu in enumerate(hdus) if hdu.name.strip().upper() == wanted]
         numbers = [i for i in numbers if version in (None, hdus[i].ver)]
+        if not numbers and isinstance(ext, str) and (other := parse_ext(ext)) is not None:
+            return _named(path, hdus, other)
     if not numbers:
         few = ", ".join(f"{i} {_described(hdu)}" for i, hdu in enumerate(hdus[:8])) + ", ..." * (len(hdus) > 8)
         raise FitsError(f"{path}: there is no HDU {ext!r} among its {len(hdus)} HDUs ({few})")
