@@ -42,7 +42,7 @@ COMMANDS = {
 NEEDS = {
     **dict.fromkeys(("config.py", "pretrained/checkpoint.py", "metrics", "evaluation", "training"), "train"),
     **dict.fromkeys(("data", "detectors/classical.py", "io/messages.py", "report", "release.py"), "train"),
-    **{"data/simulation": "simulate", "data/labelling": "label", "adaptation": "label"},
+    **{"data/simulation": "simulate", "data/labelling": "label", "adaptation": "label", "viewer/server.py": "view"},
     **{"report/figures/stretch.py": ""},
     **dict.fromkeys(("report/dashboard.py", "report/wandb_login.py", "report/wandb_charts.py"), "all"),
     **dict.fromkeys(("data/background.py", "data/pixel_labels.py"), ""),
@@ -111,6 +111,7 @@ def test_importing_a_module_needs_only_the_packages_of_its_extra(path):
         "import cosmicgate; cosmicgate.load(check=False)",
         "import cosmicgate; cosmicgate.detect_cosmics; cosmicgate.cosmicray_unet",
         "from cosmicgate.cli import app; app(['mask', '--help'], standalone_mode=False)",
+        "from cosmicgate.cli import app; app(['view', '--help'], standalone_mode=False)",
         "from cosmicgate.cli import app; app(['adapt', '--help'], standalone_mode=False)",
         "from cosmicgate.cli import app; app(['mask', '{frame}'], standalone_mode=False)",
         "from cosmicgate.cli import app; app(['models'], standalone_mode=False)",

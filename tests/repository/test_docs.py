@@ -28,6 +28,7 @@ RUN_BY_OTHER_TESTS = {
     "README.md": "pretrained/test_pretrained_networks.py",
     "docs/adapt.md": "cli/test_adapt.py",
     "docs/masking.md": "cli/test_mask.py",
+    "docs/view.md": "cli/test_view.py",
     "docs/pipelines.md": "masking/test_drop_in.py",
 }
 SCHEMES = {"train": Train, "evaluate": Evaluate}

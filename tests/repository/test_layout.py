@@ -13,7 +13,7 @@ from helpers.repository import ROOT
 PACKAGE_ORDER = (
     *("extras", "io", "config", "provenance", "data", "models", "inference", "pretrained", "detectors", "metrics"),
     *("evaluation", "report", "training"),  # training uses the figures of the report
-    *("masking", "release", "adaptation", "cli", "__main__"),
+    *("masking", "viewer", "release", "adaptation", "cli", "__main__"),
 )
 # Order of the modules inside some packages.
 MODULE_ORDER = {
@@ -45,13 +45,14 @@ MODULE_ORDER = {
     ),
     # Operations on images, the masker, files, many files.
     "masking": (
-        *("arrays", "maskfill", "inpainting", "colour_mosaic", "ccddata", "masker", "load", "drop_in", "export"),
-        *("output_paths", "options"),
-        *("existing_output", "file_job", "read_images", "provenance_cards", "fits_writer", "temporary_folder"),
-        *("pipeline", "batch", "ray_backend"),
+        *("html_page", "arrays", "maskfill", "inpainting", "colour_mosaic", "ccddata", "masker", "load", "drop_in"),
+        *("export", "output_paths", "options"),
+        *("existing_output", "file_job", "read_images", "read_masks", "provenance_cards", "fits_writer"),
+        *("temporary_folder", "pipeline", "batch", "ray_backend"),
     ),
-    "adaptation": ("plan", "labels", "training", "card", "run"),
-    "cli": ("inputs", "network_options", "progress", "mask", "adapt", "info", "show", "models", "export"),
+    "viewer": (*("runs", "pyramid", "assemble", "display", "candidates", "labels", "images", "static", "server"),),
+    "adaptation": ("corrections", "plan", "labels", "training", "card", "run"),
+    "cli": ("inputs", "network_options", "progress", "mask", "view", "adapt", "info", "show", "models", "export"),
 }
 PACKAGE = ROOT / "src" / "cosmicgate"
 

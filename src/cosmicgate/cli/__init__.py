@@ -11,6 +11,7 @@ from cosmicgate.cli.info import info
 from cosmicgate.cli.mask import mask
 from cosmicgate.cli.models import models
 from cosmicgate.cli.show import show
+from cosmicgate.cli.view import view
 
 app = typer.Typer(
     name="cosmicgate",
@@ -20,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (mask, adapt, models, info, show, export):
+for command in (mask, view, adapt, models, info, show, export):
     app.command()(command)
 
 

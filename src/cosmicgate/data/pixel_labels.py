@@ -15,6 +15,8 @@ CORE: Final = 1
 RING: Final = 2
 IGNORED: Final = 255
 
+NOT_KNOWN: Final = 3  # what the HDU TRUTH of a file has in place of IGNORED
+
 # Which pixels count as positives. "dilated": core and ring (the paper's convention).
 # "core": the core alone; ring pixels are left out of the count, neither positive nor negative.
 Convention = Literal["dilated", "core"]

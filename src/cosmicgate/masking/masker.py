@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from scipy.ndimage import binary_dilation
 
 from cosmicgate.inference.predictor import Predictor
 from cosmicgate.masking.arrays import MIN_SIDE, image_and_bad, is_nddata
+from cosmicgate.masking.html_page import HtmlPage
 from cosmicgate.masking.inpainting import Method, by_colour, clean
 from cosmicgate.pretrained.card import ModelCard
 from cosmicgate.pretrained.domain_check import domain_features, warn_if_empty, warn_if_far, warn_if_too_much
@@ -150,6 +152,44 @@ class CosmicRayMasker:
         if self.check:
             warn_if_too_much(int(mask.sum()), int((~bad).sum()), exptime, fpr)
         return dilate_mask(mask, int(grow), bad)
+
+    def view(
+        self,
+        image: NDArray[Any] | NDData,
+        threshold: float | None = None,
+        grow: int = 0,
+        fpr: float | None = None,
+        bad: NDArray[np.bool_] | None = None,
+        mosaic: bool | None = None,
+    ) -> HtmlPage:
+        """Show an image and its hits in a notebook: zoom, stretch, threshold and list of hits, without a server.
+
+        Parameters
+        ----------
+        image : ndarray (H, W), or NDData
+            As in :meth:`probability`; at most 20 megapixels.
+        threshold, grow, fpr, bad, mosaic
+            As in :meth:`mask`: settings of the mask that is shown first.
+
+        Returns
+        -------
+        HtmlPage
+            Page that a notebook shows; ``save("hits.html")`` writes it to a file.
+
+        Raises
+        ------
+        TypeError, ValueError
+            The image or an argument is invalid.
+        """
+        at = self.threshold(threshold, fpr)
+        if grow < 0 or int(grow) != grow:
+            raise ValueError(f"grow={grow}: expected a whole number of pixels, 0 or more")
+        mosaic = is_mosaic(image, mosaic)
+        values, bad = image_and_bad(image, bad)
+        # The page is built on files of masks, and so on this module: it is imported when it is first needed.
+        static = import_module("cosmicgate.viewer.static")
+        page: HtmlPage = static.array_view(self, values, bad, at, int(grow), mosaic)
+        return page
 
     def threshold(self, threshold: float | None = None, fpr: float | None = None) -> float:
         """Choose the threshold: the given one, the one of a false-positive rate, or else that of the card."""

@@ -24,9 +24,9 @@ with extra("label", __name__):
     from cosmicgate.data.labelling.multi_exposure import Comparison, read_exposure
     from cosmicgate.data.labelling.truth_planes import Plane, truth_planes, write_plane
     from cosmicgate.data.lco.io import Exposure
-    from cosmicgate.data.pixel_labels import CORE, RING, SKY
+    from cosmicgate.data.pixel_labels import CORE, NOT_KNOWN, RING, SKY
     from cosmicgate.data.sources.files import matching
-    from cosmicgate.data.sources.truth_planes import NOT_KNOWN, holes_marked, plane_path, read_plane, subtract_darks
+    from cosmicgate.data.sources.truth_planes import holes_marked, plane_path, read_plane, subtract_darks
     from cosmicgate.io.atomic import remove_stale_temp_files
     from cosmicgate.io.fits.hdus import stem
 

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from cosmicgate.data.background import dilate
 from cosmicgate.data.lco.io import MaskedSequence
-from cosmicgate.data.pixel_labels import CORE, RING, SKY
-from cosmicgate.data.sources.truth_planes import NOT_KNOWN
+from cosmicgate.data.pixel_labels import CORE, NOT_KNOWN, RING, SKY
 from cosmicgate.io.atomic import atomic_path
 
 Plane = NDArray[np.uint8]

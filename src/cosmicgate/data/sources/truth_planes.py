@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import median_abs_deviation
 
 from cosmicgate.data.cache import LabelledRecipe
-from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
+from cosmicgate.data.pixel_labels import CORE, IGNORED, NOT_KNOWN, RING, SKY
 from cosmicgate.data.sources.files import identity, matching
 from cosmicgate.data.sources.known_objects import KnownObjects
 from cosmicgate.data.sources.simulated import Provenance
@@ -18,7 +18,6 @@ from cosmicgate.io.fits.frames import Frame, read_frame
 from cosmicgate.io.fits.hdus import first_header_value, opened, stem
 
 NO_TRUTH = "none"  # in place of a folder of truth planes
-NOT_KNOWN = 3  # code of a truth plane; 255, the code of this package, means the same
 CODES = {SKY: SKY, CORE: CORE, RING: RING, NOT_KNOWN: IGNORED, IGNORED: IGNORED}
 MAX_DEPTH = 5.0  # sigma of the image below its median; a deeper pixel of a dark-subtracted frame is bad
 

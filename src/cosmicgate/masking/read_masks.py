@@ -1,0 +1,59 @@
+"""Find the file of masks of an image, and the mask in it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from cosmicgate.io.atomic import sha256_of
+from cosmicgate.io.fits.file_defects import collect_astropy_warnings
+from cosmicgate.io.fits.hdus import FitsError, opened
+from cosmicgate.io.fits.images import ImageExtension
+from cosmicgate.masking.output_paths import name_of, side_file
+
+
+def find_masks(file: Path) -> Path:
+    """Find the file of masks of an image: beside it, or in a subfolder of its folder or of the current folder.
+
+    In such a subfolder (``cosmicgate mask -o masks``) it counts only if its input had the same checksum as this file.
+
+    Raises
+    ------
+    FitsError
+        There is no such file, or more than one.
+    """
+    beside = side_file(file)
+    if beside.is_file():
+        return beside
+    near = {one.resolve(): one for folder in (Path(), file.parent) for one in sorted(folder.glob(f"*/{beside.name}"))}
+    found = [one for one in near.values() if near and _input_checksum(one) == sha256_of(file)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        missing = f"it has no masks by cosmicgate, and {beside} does not exist"
+        raise FitsError(f"{file}: {missing}: run cosmicgate mask first, or name the file of its masks with --mask")
+    few = ", ".join(str(one) for one in found[:4])
+    raise FitsError(f"{file}: {len(found)} files have masks of it ({few}): choose one with --mask")
+
+
+def _input_checksum(file: Path) -> str:
+    """Read from a file of masks the checksum of its input; empty if it has none."""
+    try:
+        with collect_astropy_warnings([]), opened(file) as hdus:
+            return next((str(hdu.header["CRINPUT"]) for hdu in hdus if "CRINPUT" in hdu.header), "")
+    except (FitsError, OSError):
+        return ""
+
+
+def hits_of(place: ImageExtension, hdus: fits.HDUList) -> NDArray[np.bool_] | None:
+    """Find the mask (H, W) of an image by name and HDU number (amplifiers may share a name); None if there is none."""
+    found = plane_of(place, hdus, "CRMASK")
+    return None if found is None else np.asarray(found.data) != 0
+
+
+def plane_of(place: ImageExtension, hdus: fits.HDUList, what: str) -> Any:
+    """Find the HDU of a plane of an image, such as CRMASK, by name and HDU number; None if there is none."""
+    name = name_of(place, what)
+    return next((hdu for hdu in hdus if hdu.name == name and hdu.header.get("CRHDU") == place.number), None)

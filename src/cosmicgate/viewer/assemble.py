@@ -1,0 +1,60 @@
+"""Assemble the page from its parts in this package: one HTML text that requests nothing from other machines."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent / "page"
+
+
+@cache
+def _part(name: str) -> str:
+    return (FOLDER / name).read_text(encoding="utf-8")
+
+
+def policy(connect: str) -> str:
+    """Write the Content-Security-Policy of the page, which lets it run its own script and style alone.
+
+    Parameters
+    ----------
+    connect : str
+        Where the page may send requests to: ``"'self'"`` or ``"'none'"``.
+    """
+    script, style = (
+        f"'sha256-{base64.b64encode(hashlib.sha256(_part(name).encode()).digest()).decode()}'"
+        for name in ("page.js", "page.css")
+    )
+    return (
+        f"default-src 'none'; script-src {script}; style-src {style}; img-src data:; connect-src {connect}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def page(content: Mapping[str, Any] | None = None, title: str = "CosmicGate") -> str:
+    """Assemble the page.
+
+    Parameters
+    ----------
+    content : mapping, optional
+        What a page without a server shows (:func:`cosmicgate.viewer.static.static_content`); None: a server is asked.
+    title : str
+        Title of the window.
+    """
+    data = json.dumps(content, allow_nan=False).replace("<", "\\u003c")
+    parts = {
+        "policy": policy("'self'" if content is None else "'none'"),
+        "title": title.replace("&", "&amp;").replace("<", "&lt;"),
+        "style": _part("page.css"),
+        "script": _part("page.js"),
+        "content": data,
+    }
+    before, *rest = _part("page.html").split("{{")
+    pieces = [before]
+    for piece in rest:
+        name, _, after = piece.partition("}}")
+        pieces += [parts[name.strip()], after]
+    return "".join(pieces)

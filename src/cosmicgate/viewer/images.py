@@ -1,0 +1,429 @@
+"""Images of the named files: what a page is told about them, their tiles, the search for hits, and their labels."""
+
+import warnings
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from threading import Event, Lock, Thread
+from typing import Any, Literal
+
+import numpy as np
+from astropy.wcs import WCS, FITSFixedWarning
+from numpy.typing import NDArray
+
+from cosmicgate.io.atomic import file_state, sha256_of
+from cosmicgate.io.fits.file_defects import collect_astropy_warnings
+from cosmicgate.io.fits.hdus import FitsError, is_flat, opened, pixels
+from cosmicgate.io.fits.images import ImageExtension, all_images
+from cosmicgate.masking.inpainting import clean
+from cosmicgate.masking.masker import CosmicRayMasker
+from cosmicgate.masking.mosaic import pattern_of
+from cosmicgate.masking.read_images import FitsImage, read_images
+from cosmicgate.masking.read_masks import find_masks, hits_of, plane_of
+from cosmicgate.pretrained.domain_check import DoubtfulImage
+from cosmicgate.viewer.candidates import Candidates, candidates
+from cosmicgate.viewer.display import NOT_KNOWN, UNSEARCHED, limits_of, model_json
+from cosmicgate.viewer.labels import Labels, labels_path, read_labels, write_labels
+from cosmicgate.viewer.pyramid import Pyramid
+from cosmicgate.viewer.runs import from_runs, runs_from_text, to_runs, to_text
+
+MAX_PIXELS = 200_000_000  # of the images that are kept in memory
+OTHER_FOLDER = "save blind ones into another folder (-o)"
+
+
+class Cancelled(Exception):  # noqa: N818 (no error)
+    """The search was stopped by the user."""
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """One image of the named files: an HDU with two dimensions.
+
+    Attributes
+    ----------
+    path : Path
+        File.
+    number : int
+        Number of the HDU.
+    label : str
+        Name for the page.
+    shape : tuple of int
+        Rows and columns.
+    searchable : bool
+        Whether it is an image of the sky, in which hits can be searched.
+    alone : bool
+        Whether the file has no other image of the sky.
+    """
+
+    path: Path
+    number: int
+    label: str
+    shape: tuple[int, int]
+    searchable: bool
+    alone: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Convert to values that JSON can hold; the folder of the file is left out."""
+        about = {"file": self.path.name, "hdu": self.number, "label": self.label}
+        return about | {"shape": list(self.shape), "searchable": self.searchable}
+
+
+def places_of(path: Path) -> list[Place]:
+    """List the images of a file, those of the sky first.
+
+    Raises
+    ------
+    FileNotFoundError, FitsError
+        There is no such file, it is not FITS, or it has no image.
+    """
+    with collect_astropy_warnings([]), opened(path) as hdus:
+        sky = {image.number for image in all_images(path, hdus)}
+        flat = [number for number, hdu in enumerate(hdus) if is_flat(hdu)]
+        if not flat:
+            raise FitsError(f"{path}: expected an image of two dimensions, found none")
+        alone = len(sky or flat) == 1
+        found = []
+        for number in sorted(flat, key=lambda number: (number not in sky, number)):
+            rows, columns = hdus[number].shape[-2:]
+            label = f"{number} {hdus[number].name.strip()}".strip()
+            found.append(Place(path, number, label, (rows, columns), number in sky or not sky, alone))
+        return found
+
+
+def chosen(path: Path, places: Sequence[Place], exts: Sequence[str]) -> Sequence[Place]:
+    """Choose images by HDU number or EXTNAME; all of them if none is named.
+
+    Raises
+    ------
+    FitsError
+        The file has no such image.
+    """
+    if not exts:
+        return places
+    found = []
+    for ext in exts:
+        same = [one for one in places if ext.strip().upper() in (str(one.number), one.label.partition(" ")[2].upper())]
+        if not same:
+            few = ", ".join(one.label for one in places[:8]) + ", ..." * (len(places) > 8)
+            raise FitsError(f"{path}: there is no image {ext!r} among its HDUs ({few})")
+        found += same
+    return list(dict.fromkeys(found))
+
+
+@dataclass(eq=False)
+class Search:
+    """Search for the hits of an image, in a thread of its own.
+
+    Attributes
+    ----------
+    state : {"running", "done", "failed", "cancelled"}
+        What has become of it.
+    fraction : float
+        Fraction of the image that was searched.
+    message : str
+        Error, or warnings about the image, in sentences.
+    found : Candidates, optional
+        Result.
+    """
+
+    state: Literal["running", "done", "failed", "cancelled"] = "running"
+    fraction: float = 0.0
+    message: str = ""
+    found: Candidates | None = None
+    stop: Event = field(default_factory=Event)
+
+    def to_json(self) -> dict[str, Any]:
+        """Convert to values that JSON can hold."""
+        about = {"state": self.state, "fraction": round(self.fraction, 3), "message": self.message}
+        return about | {"candidates": self.found.to_json() if self.found else None}
+
+
+class ViewedImage:
+    """An image in memory, with its pyramid and its masks.
+
+    Parameters
+    ----------
+    place : Place
+        File and HDU.
+    labels : Path
+        File of its labels, which need not exist.
+    blind : bool
+        Whether no detector's mask is shown.
+    saving : Lock
+        Lock that is held while labels are written: images of one file share theirs.
+    """
+
+    def __init__(self, place: Place, labels: Path, blind: bool, saving: Lock) -> None:
+        self.place, self.labels_file, self.blind = place, labels, blind
+        self.saving = saving
+        self.state = file_state(place.path)
+        self.fits = _read(place)
+        self.pyramid = Pyramid(self.fits.image)
+        self.cleaned: tuple[int, Pyramid] | None = None
+
+    @property
+    def image(self) -> NDArray[np.float32]:
+        """Pixel values (H, W)."""
+        return self.fits.image
+
+    @cached_property
+    def limits(self) -> dict[str, Any]:
+        """Limits of the display, sky and noise."""
+        return limits_of(self.image)
+
+    def masks(self) -> dict[str, Any]:
+        """Read the labels and the masks that exist, as runs in text; in blind mode only labels that were made blind."""
+        bad = np.where(self.fits.bad, UNSEARCHED, 0).astype(np.uint8)
+        found: dict[str, Any] = {"saved": None, "file_mask": None, "touched": "", "notes": list(self.fits.notes)}
+        found["identifier"] = ""
+        labels = self._labels()
+        if labels is not None and self.blind and not labels.blind:
+            found["notes"].append(f"{self.labels_file.name} has labels that were not made blind: {OTHER_FOLDER}")
+        elif labels is not None:
+            found["identifier"] = labels.saved
+            found["touched"] = to_text(to_runs(labels.touched))
+            found["saved"] = to_text(to_runs(labels.hits))
+            bad[labels.unknown & (labels.touched == 0) & ~self.fits.bad] = NOT_KNOWN
+            if labels.input_sha256 and labels.input_sha256 != sha256_of(self.place.path):
+                found["notes"].append("the labels were saved for another version of this file: check them")
+        if not self.blind and self.place.searchable:
+            found["file_mask"] = self._mask_of_file(found["notes"])
+        return found | {"bad": to_text(to_runs(bad))}
+
+    def _labels(self) -> Labels | None:
+        if not self.labels_file.is_file():
+            return None
+        return read_labels(self.labels_file, self.fits.place, self.place.alone)
+
+    def _mask_of_file(self, notes: list[str]) -> dict[str, Any] | None:
+        """Read the mask that ``cosmicgate mask`` has written into the file, or beside it."""
+        try:
+            with collect_astropy_warnings([]), opened(self.place.path) as hdus:
+                hits = hits_of(self.fits.place, hdus)
+                hdu = plane_of(self.fits.place, hdus, "CRMASK")
+                about = dict(hdu.header) if hdu is not None else {}
+            if hits is None:
+                side = find_masks(self.place.path)
+                with collect_astropy_warnings([]), opened(side) as hdus:
+                    hits = hits_of(self.fits.place, hdus)
+                    hdu = plane_of(self.fits.place, hdus, "CRMASK")
+                    about = dict(hdu.header) if hdu is not None else {}
+        except FitsError as error:
+            if "files have masks of it" in str(error):
+                notes.append(str(error))
+            return None
+        if hits is None:
+            return None
+        if hits.shape != self.place.shape:
+            notes.append(f"the mask beside the file has the shape {hits.shape}, the image {self.place.shape}: not used")
+            return None
+        known = {"model": about.get("CRMODEL"), "threshold": about.get("CRTHRESH"), "grow": about.get("CRGROW")}
+        return {"hits": to_text(to_runs(hits))} | known
+
+    def search(self, masker: CosmicRayMasker, search: Search) -> None:
+        """Compute the probability of each pixel; write progress and result into ``search``."""
+        size = self.image.size
+        done = 0
+
+        def count(_module: Any, _given: Any, logits: Any) -> None:
+            nonlocal done
+            done += logits.shape[-2] * logits.shape[-1]
+            search.fraction = min(done / size, 0.99)
+            if search.stop.is_set():
+                raise Cancelled
+
+        head = getattr(masker.network, "head", None)
+        hook = head.register_forward_hook(count) if head is not None else None
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", DoubtfulImage)
+                mosaic, note = pattern_of(self.fits.place.headers, self.image, self.fits.bad)
+                probability = masker.probability(self.image, self.fits.bad, bool(mosaic))
+            search.message = ". ".join([*(str(one.message) for one in caught), *[note] * bool(note)])
+            search.found = candidates(probability, self.image, self.fits.bad, masker.card)
+            search.fraction, search.state = 1.0, "done"
+        except Cancelled:
+            search.state = "cancelled"
+        except Exception as error:  # shown on the page
+            search.message, search.state = f"{self.place.path.name}: {error}", "failed"
+        finally:
+            if hook is not None:
+                hook.remove()
+
+    def clean(self, hits: NDArray[np.bool_]) -> int:
+        """Replace hits (H, W) as ``cosmicgate mask --clean`` does; return the version of the cleaned image."""
+        mosaic = bool(pattern_of(self.fits.place.headers, self.image, self.fits.bad)[0])
+        version = self.cleaned[0] + 1 if self.cleaned else 1
+        self.cleaned = version, Pyramid(clean(self.image, hits & ~self.fits.bad, bad=self.fits.bad, mosaic=mosaic))
+        return version
+
+    def tile(self, layer: str, version: int, level: int, row: int, column: int) -> NDArray[np.float32]:
+        """Cut out a tile of the image, or of a version of the cleaned image; IndexError if there is none."""
+        if layer == "image":
+            return self.pyramid.tile(level, row, column)
+        if self.cleaned is None or self.cleaned[0] != version:
+            raise IndexError(f"there is no version {version} of the cleaned image")
+        return self.cleaned[1].tile(level, row, column)
+
+    def save(self, given: Any) -> dict[str, Any]:
+        """Write the labels that a page sends, as ``hits``, ``unknown`` and ``touched``.
+
+        Raises
+        ------
+        ValueError
+            What the page sent is not valid, or a file has changed since it was read.
+        """
+        if not isinstance(given, dict):
+            raise ValueError(f"expected hits, unknown and touched pixels, got {type(given).__name__}")
+        if file_state(self.place.path) != self.state:
+            raise FitsError(f"{self.place.path.name} was changed since it was read: nothing was saved; start again")
+        shape = self.place.shape
+        hits, unknown = (from_runs(runs_from_text(given.get(key)), shape, 1) > 0 for key in ("hits", "unknown"))
+        touched = from_runs(runs_from_text(given.get("touched")), shape, 3)
+        unknown = (unknown | (self.fits.bad & (touched == 0))) & ~hits
+        labels = Labels(hits, unknown, touched, self.blind, str(given.get("identifier", "")))
+        with self.saving:
+            before = self._labels()
+            if self.blind and before is not None and not before.blind:
+                raise FitsError(f"{self.labels_file.name} has labels that were not made blind: {OTHER_FOLDER}")
+        place, only = self.place, given.get("only_touched") is True
+        origin = str(given.get("origin", ""))
+        with self.saving:
+            saved = write_labels(
+                *(self.labels_file, place.path, sha256_of(place.path), self.fits.place, place.alone),
+                *(labels, only, origin),
+            )
+        counts = {"hits": int(hits.sum()), "touched": int((touched > 0).sum())}
+        return {"path": str(self.labels_file), "identifier": saved} | counts
+
+
+def _read(place: Place) -> FitsImage:
+    """Read an image with its bad pixels; an HDU that is no image of the sky without any but those not finite."""
+    if place.searchable:
+        for image in read_images(place.path, [str(place.number)]):
+            if image.place.number == place.number:
+                return image
+    with opened(place.path) as hdus:
+        hdu = hdus[place.number]
+        values = pixels(hdu)
+        headers = (hdu.header.copy(), hdus[0].header.copy())
+    extension = ImageExtension(place.number, hdu.name.strip().upper(), 1, place.shape, headers)
+    return FitsImage(extension, values, ~np.isfinite(values))
+
+
+class Images:
+    """All images of the named files, of which the last ones that were looked at are in memory.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Files.
+    folder : Path, optional
+        Folder of the labels; None: those of each file lie beside it.
+    masker : CosmicRayMasker, optional
+        Detector; None in blind mode: no detector's mask is shown.
+    exts : sequence of str
+        Images to show, by HDU number or EXTNAME; empty: all of them.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        A file cannot be read, or has no image of these.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], folder: Path | None, masker: CosmicRayMasker | None, exts: Sequence[str] = ()
+    ) -> None:
+        self.places = [place for path in paths for place in chosen(path, places_of(path), exts)]
+        self.folder, self.masker, self.blind = folder, masker, masker is None
+        self._images: OrderedDict[int, ViewedImage] = OrderedDict()
+        self._searches: dict[int, Search] = {}
+        self._lock, self._one_search, self._saving = Lock(), Lock(), Lock()
+
+    def __getitem__(self, number: int) -> ViewedImage:
+        """Return an image, read if necessary; IndexError if there is none."""
+        if not 0 <= number < len(self.places):
+            raise IndexError(f"there is no image {number}: expected 0 to {len(self.places) - 1}")
+        with self._lock:
+            if number not in self._images:
+                place = self.places[number]
+                self._images[number] = ViewedImage(
+                    place, labels_path(place.path, self.folder), self.blind, self._saving
+                )
+            self._images.move_to_end(number)
+            while len(self._images) > 1 and sum(one.image.size for one in self._images.values()) > MAX_PIXELS:
+                self._images.popitem(last=False)
+            return self._images[number]
+
+    def about(self) -> dict[str, Any]:
+        """Describe all images and the network, for the page."""
+        model = None if self.masker is None else model_json(self.masker.card)
+        return {"images": [place.to_json() for place in self.places], "model": model, "blind": self.blind}
+
+    def describe(self, number: int) -> dict[str, Any]:
+        """Describe an image and its masks, for the page."""
+        image, search = self[number], self._searches.get(number)
+        found = search.found if search else None
+        about = {"depth": image.pyramid.depth, "candidates": found.to_json() if found else None}
+        return self.places[number].to_json() | about | image.limits | image.masks()
+
+    def search(self, number: int) -> Search:
+        """Begin the search for the hits of an image, or return the one that runs or is done.
+
+        Raises
+        ------
+        ValueError
+            No detector's mask is to be shown, or the HDU is no image of the sky.
+        """
+        if self.masker is None:
+            raise ValueError("no detector is used in blind mode")
+        image = self[number]
+        if not image.place.searchable:
+            raise ValueError(f"HDU {image.place.label} is no image of the sky: it is not searched")
+        with self._lock:
+            search = self._searches.get(number)
+            if search is None or search.state in ("failed", "cancelled"):
+                search = self._searches[number] = Search()
+                Thread(target=self._run, args=(image, search, self.masker), daemon=True).start()
+        return search
+
+    def _run(self, image: ViewedImage, search: Search, masker: CosmicRayMasker) -> None:
+        with self._one_search:
+            image.search(masker, search)
+
+    def searched(self, number: int) -> Search | None:
+        """Return the search of an image; None if none was begun."""
+        return self._searches.get(number)
+
+    def cancel(self) -> None:
+        """Stop the searches that run."""
+        for search in self._searches.values():
+            search.stop.set()
+
+    def offset(self, number: int, other: int) -> dict[str, Any]:
+        """Find where the centre of an image lies in another one by their WCS, for blinking between exposures.
+
+        Returns
+        -------
+        dict
+            ``x`` and ``y``, px, and ``by``, "wcs" or "pixels": exposures without a WCS, or turned or scaled against
+            each other, are shown pixel on pixel.
+        """
+        first, second = (self[one].fits.place for one in (number, other))
+        rows, columns = first.shape
+        points = np.array([[columns / 2, columns / 2 + 50, columns / 2], [rows / 2, rows / 2, rows / 2 + 50]])
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FITSFixedWarning)
+                here, there = (WCS(place.headers[0]).celestial for place in (first, second))
+            if not (here.has_celestial and there.has_celestial):
+                raise ValueError("no celestial WCS")
+            moved = np.array(there.world_to_pixel(here.pixel_to_world(*points)))
+        except Exception:  # wcslib raises errors of many classes: an unreadable WCS counts as none
+            return {"x": 0.0, "y": 0.0, "by": "pixels"}
+        shift = moved - points
+        if not np.isfinite(shift).all() or np.ptp(shift, axis=1).max() > 0.5:
+            return {"x": 0.0, "y": 0.0, "by": "pixels"}
+        return {"x": float(shift[0, 0]), "y": float(shift[1, 0]), "by": "wcs"}

@@ -1,0 +1,210 @@
+"""Read and write the labels of an image that a person has corrected: its truth, and which pixels were touched.
+
+The file ``NAME_truth.fits.fz`` has for each image the HDUs TRUTH, which ``data=real_frames`` reads, TOUCHED, and a mask
+CRMASK as ``cosmicgate mask`` writes it. The HDUs of a file with several images have the image's name before theirs.
+"""
+
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
+
+from cosmicgate import __version__
+from cosmicgate.data.pixel_labels import CORE, IGNORED, NOT_KNOWN, RING, SKY
+from cosmicgate.io.atomic import atomic_path
+from cosmicgate.io.fits.hdus import FitsError, opened, stem
+from cosmicgate.io.fits.images import ImageExtension
+from cosmicgate.masking.masker import ascii_of
+from cosmicgate.masking.output_paths import SOURCE, name_of
+
+UNTOUCHED, HIT, NO_HIT, UNKNOWN = 0, 1, 2, 3  # codes of the HDU TOUCHED: what a person said of a pixel
+# Cards: number of the image's HDU, checksum of its file, whether no detector's mask was shown, identifier of one act of
+# saving.
+NUMBER, INPUT, BLIND, SAVED = "CRHDU", "CRINPUT", "CRBLIND", "CRSAVED"
+KERNEL_3X3 = np.ones((3, 3), bool)
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Labels of an image; all arrays are (H, W).
+
+    Attributes
+    ----------
+    hits, unknown : ndarray, bool
+        Pixels that are hit, and pixels of which it is not known.
+    touched : ndarray, uint8
+        What a person said of a pixel: 0 nothing, 1 hit, 2 no hit, 3 not known.
+    blind : bool
+        Whether the person saw no detector's mask.
+    saved : str
+        Identifier of the act of saving by which the labels came into their file; empty if they are in none.
+    input_sha256 : str
+        Checksum of the image's file when they were saved; empty if unknown.
+    """
+
+    hits: NDArray[np.bool_]
+    unknown: NDArray[np.bool_]
+    touched: NDArray[np.uint8]
+    blind: bool = False
+    saved: str = ""
+    input_sha256: str = ""
+
+    def truth(self, only_touched: bool = False) -> NDArray[np.uint8]:
+        """Make the truth plane: 0 sky, 1 core of a hit, 2 ring of 3x3 around it, 3 not known.
+
+        With ``only_touched``, pixels that no person touched are not known, except rings of hits that one did touch.
+        """
+        plane = np.where(binary_dilation(self.hits, KERNEL_3X3), RING, SKY).astype(np.uint8)
+        plane[self.unknown] = NOT_KNOWN
+        plane[self.hits] = CORE
+        if only_touched:
+            near = binary_dilation(self.touched == HIT, KERNEL_3X3)
+            plane[(self.touched == UNTOUCHED) & ~((plane == RING) & near)] = NOT_KNOWN
+        return plane
+
+
+def labels_path(image: Path, folder: Path | None = None) -> Path:
+    """Locate the labels of a file's images, beside it or in a folder: those that exist, or ``NAME_truth.fits.fz``."""
+    folder = image.parent if folder is None else folder
+    name = f"{stem(image)}_truth.fits"
+    found = [folder / f"{name}{ending}" for ending in ("", ".fz", ".gz") if (folder / f"{name}{ending}").is_file()]
+    return found[0] if found else folder / f"{name}.fz"
+
+
+def read_labels(path: Path, place: ImageExtension, alone: bool) -> Labels | None:
+    """Read the labels of an image; None if the file has none of it.
+
+    Parameters
+    ----------
+    path : Path
+        File of labels.
+    place : ImageExtension
+        HDU of the image in its own file.
+    alone : bool
+        Whether the file of the image has no other image. A plane TRUTH that names no HDU is then of this image: those
+        that come from comparing exposures do not.
+
+    Raises
+    ------
+    FitsError
+        The labels are not readable, or not of this image.
+    """
+    with opened(path) as hdus:
+        hdu = _truth_hdu(hdus, place, alone)
+        if hdu is None:
+            return None
+        truth, header = np.asarray(hdu.data), hdu.header
+        name = plane_name(place, "TOUCHED", alone)
+        other = next((one for one in hdus if (one.name, one.header.get(NUMBER)) == (name, place.number)), None)
+        touched = np.zeros(truth.shape, np.uint8) if other is None else np.asarray(other.data).astype(np.uint8)
+    if truth.shape != place.shape or touched.shape != place.shape:
+        raise FitsError(f"{path}: the labels have the shape {truth.shape}, the image {place.shape}")
+    if not np.isin(truth, (SKY, CORE, RING, NOT_KNOWN, IGNORED)).all() or touched.max(initial=0) > UNKNOWN:
+        raise FitsError(f"{path}: expected the codes 0 sky, 1 core, 2 ring, 3 or 255 not known in the labels")
+    unknown = (truth == NOT_KNOWN) | (truth == IGNORED)
+    about = bool(header.get(BLIND, False)), _identifier(header), str(header.get(INPUT, ""))
+    return Labels(truth == CORE, unknown, touched, *about)
+
+
+def _truth_hdu(hdus: fits.HDUList, place: ImageExtension, alone: bool) -> Any:
+    """Find the HDU of the truth of an image; None if there is none."""
+    name = plane_name(place, "TRUTH", alone)
+    numbers = (place.number, None) if alone else (place.number,)
+    named = [(hdu, hdu.header.get(NUMBER)) for hdu in hdus if hdu.name == name]
+    return next((hdu for wanted in numbers for hdu, number in named if number == wanted), None)
+
+
+def _identifier(header: fits.Header) -> str:
+    return str(header.get(SAVED, "not by a person"))
+
+
+def write_labels(
+    path: Path,
+    source: Path,
+    sha256: str,
+    place: ImageExtension,
+    alone: bool,
+    labels: Labels,
+    only_touched: bool = False,
+    origin: str = "",
+) -> str:
+    """Write the labels of an image, atomically; those of the other images in the file are kept.
+
+    Parameters
+    ----------
+    path, source : Path
+        File of labels, and file of the image.
+    sha256 : str
+        Checksum of the file of the image.
+    place, alone
+        As in :func:`read_labels`.
+    labels : Labels
+        Labels of the image; ``saved`` is that of the labels in the file when they were read.
+    only_touched : bool
+        As in :meth:`Labels.truth`.
+    origin : str
+        Where the labels of untouched pixels come from, such as a network and its threshold.
+
+    Returns
+    -------
+    str
+        Identifier of this act of saving.
+
+    Raises
+    ------
+    FitsError
+        The labels in the file have changed since, by another window for example.
+    """
+    now = ""
+    if path.is_file():
+        with opened(path) as hdus:
+            hdu = _truth_hdu(hdus, place, alone)
+            now = "" if hdu is None else _identifier(hdu.header)
+    if now != labels.saved:
+        raise FitsError(f"{path.name} was changed since its labels were read: nothing was saved; open the image again")
+    saved = secrets.token_hex(8)
+    planes = {"TRUTH": labels.truth(only_touched), "TOUCHED": labels.touched, "CRMASK": labels.hits.astype(np.uint8)}
+    text = {
+        "TRUTH": "0 sky, 1 core of a hit, 2 ring, 3 not known; corrected by a person",
+        "TOUCHED": "what a person said: 0 nothing, 1 hit, 2 no hit, 3 not known",
+        "CRMASK": "1: hit by a cosmic ray; corrected by a person",
+    }
+    new = []
+    for what, plane in planes.items():
+        hdu = fits.CompImageHDU(plane, name=plane_name(place, what, alone), compression_type="RICE_1")
+        hdu.header[NUMBER] = (place.number, "HDU number of the image in its file")
+        hdu.header[SOURCE] = ascii_of(source.name, 67)
+        hdu.header[INPUT] = sha256
+        hdu.header[SAVED] = (saved, "act of saving")
+        hdu.header["CRVERSN"] = (__version__, "version of cosmicgate")
+        hdu.header[BLIND] = (labels.blind, "the person saw no detector's mask")
+        hdu.header["CRFROM"] = (ascii_of("not known" if only_touched else origin, 60), "untouched pixels")
+        hdu.header["COMMENT"] = text[what]
+        new.append(hdu)
+    primary = fits.PrimaryHDU()
+    primary.header[SOURCE] = ascii_of(source.name, 67)  # by which the file is known as no image
+    with atomic_path(path) as partial:
+        fits.HDUList([primary, *_kept(path, place, {hdu.name for hdu in new}), *new]).writeto(partial)
+    return saved
+
+
+def _kept(path: Path, place: ImageExtension, names: set[str]) -> list[Any]:
+    """Copy the HDUs of a file of labels that belong to other images."""
+    if not path.is_file():
+        return []
+    with opened(path) as hdus:
+        return [
+            fits.CompImageHDU(np.asarray(hdu.data), hdu.header, name=hdu.name, compression_type="RICE_1")
+            for hdu in hdus[1:]
+            if not (hdu.name in names and hdu.header.get(NUMBER) in (None, place.number))
+        ]
+
+
+def plane_name(place: ImageExtension, what: str, alone: bool) -> str:
+    """Build the EXTNAME of a plane of labels: ``"TRUTH"``, or ``"N4_TRUTH"`` if the file has several images."""
+    return what if alone and what != "CRMASK" else name_of(place, what)

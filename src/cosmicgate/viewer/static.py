@@ -1,0 +1,178 @@
+"""Make a page that needs no server: images, masks and probabilities are in its one file."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cosmicgate.masking.html_page import HtmlPage
+from cosmicgate.masking.inpainting import clean
+from cosmicgate.masking.masker import CosmicRayMasker, dilate_mask, header_name
+from cosmicgate.masking.mosaic import pattern_of
+from cosmicgate.pretrained.card import ModelCard
+from cosmicgate.viewer.assemble import page
+from cosmicgate.viewer.candidates import Candidates, candidates
+from cosmicgate.viewer.display import UNSEARCHED, limits_of, model_json
+from cosmicgate.viewer.images import Images
+from cosmicgate.viewer.runs import from_runs, pixels_to_text, runs_from_text, to_runs, to_text
+
+MAX_PIXELS = 20_000_000  # of all images of a page: about 1.6 MB of file a megapixel
+
+
+def with_cleaned(
+    description: Mapping[str, Any],
+    image: NDArray[np.float32],
+    bad: NDArray[np.bool_],
+    found: Candidates,
+    hits: NDArray[np.bool_] | None,
+    threshold: float,
+    grow: int,
+    mosaic: bool = False,
+) -> dict[str, Any]:
+    """Add pixels, and the values that replace hits, to the description of an image.
+
+    Parameters
+    ----------
+    description : mapping
+        What :meth:`cosmicgate.viewer.images.Images.describe` says of the image.
+    image, bad : ndarray (H, W)
+        Pixel values, and pixels that were not searched (bool).
+    found : Candidates
+        Candidates of the network, from which the mask is made.
+    hits : ndarray (H, W), bool, optional
+        Saved mask, which replaces that of the network.
+    threshold, grow : float, int
+        Settings of the mask that is shown first.
+    mosaic : bool
+        Whether the image is a colour mosaic.
+    """
+    if hits is not None:
+        mask, origin = hits & ~bad, "the labels that were saved"
+    else:
+        mask, origin = np.zeros(image.shape, bool), f"the threshold {threshold:.6g}, grown by {grow} px"
+        mask.ravel()[found.index[found.probability >= np.float32(threshold)]] = True
+        mask = dilate_mask(mask, grow, bad)
+    index = np.flatnonzero(mask).astype(np.uint32)
+    values = clean(image, mask, bad=bad, mosaic=mosaic).ravel()[index]
+    values = np.where(np.isfinite(values), values, np.float32(description["sky"])).astype(np.float32)
+    pixels = pixels_to_text(image, description["sky"], description["noise"])
+    cleaned = {"index": to_text(index), "values": to_text(values), "of": origin}
+    return dict(description) | {"pixels": pixels, "cleaned": cleaned, "threshold": threshold, "grow": grow}
+
+
+def check_size(shapes: Sequence[Sequence[int]]) -> None:
+    """Refuse images that are too large for a page in one file; raise ValueError."""
+    size = sum(rows * columns for rows, columns in shapes)
+    if size > MAX_PIXELS:
+        text = f"{size / 1e6:.0f} megapixels, expected at most {MAX_PIXELS / 1e6:.0f}"
+        raise ValueError(f"the images are too large for a page in one file ({text}): show fewer, or cut them")
+    if not size:
+        raise ValueError("expected an image of the sky for a page in one file, got none")
+
+
+def static_content(
+    descriptions: Sequence[Mapping[str, Any]], card: ModelCard, offsets: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Put together what a page without a server shows.
+
+    Raises
+    ------
+    ValueError
+        The images have too many pixels for a page in one file.
+    """
+    check_size([one["shape"] for one in descriptions])
+    keys = ("file", "hdu", "label", "shape", "searchable")
+    images = [{key: one[key] for key in keys} for one in descriptions]
+    about = {"images": images, "model": model_json(card), "blind": False}
+    return about | {"details": list(descriptions), "offsets": dict(offsets or {})}
+
+
+def array_view(
+    masker: CosmicRayMasker,
+    image: NDArray[Any],
+    bad: NDArray[np.bool_],
+    threshold: float,
+    grow: int = 0,
+    mosaic: bool = False,
+) -> HtmlPage:
+    """Make the page of an array, for :meth:`cosmicgate.masking.masker.CosmicRayMasker.view`.
+
+    Parameters
+    ----------
+    masker : CosmicRayMasker
+        Detector.
+    image, bad : ndarray (H, W)
+        Counts, and pixels that are not searched (bool).
+    threshold, grow : float, int
+        Settings of the mask that is shown first.
+    mosaic : bool
+        Whether the image is a colour mosaic.
+
+    Raises
+    ------
+    ValueError
+        The image is not (H, W), or too large.
+    """
+    if image.ndim != 2:
+        raise ValueError(f"expected one image (H, W) to show, got {image.shape}: show them one by one")
+    check_size([image.shape])
+    card, probability = masker.card, masker.probability(image, bad, mosaic)
+    with np.errstate(over="ignore"):
+        image = np.array(image, np.float32)
+    found = candidates(probability, image, bad, card)
+    rows, columns = image.shape
+    about: dict[str, Any] = {"file": "array", "hdu": 0, "label": "", "shape": [rows, columns], "searchable": True}
+    about |= limits_of(image) | {"depth": 0, "candidates": found.to_json(), "saved": None, "file_mask": None}
+    about |= {"touched": "", "notes": [], "identifier": "", "bad": to_text(to_runs(bad * np.uint8(UNSEARCHED)))}
+    detail = with_cleaned(about, image, bad, found, None, threshold, grow, mosaic)
+    return HtmlPage(page(static_content([detail], card)))
+
+
+def export(images: Images, progress: Callable[[str, float], object]) -> HtmlPage:
+    """Search the images, and make a page of them.
+
+    Parameters
+    ----------
+    images : Images
+        Images of the named files, with a detector.
+    progress : callable
+        Called with the name of the file that is searched and the fraction that is done.
+
+    Raises
+    ------
+    ValueError
+        The images cannot be searched, are too large, or none of them shows the sky.
+    """
+    if images.masker is None:
+        raise ValueError("expected a detector for a page without a server, got blind mode")
+    numbers = [number for number, place in enumerate(images.places) if place.searchable]
+    check_size([images.places[number].shape for number in numbers])
+    card, details = images.masker.card, []
+    for number in numbers:
+        place, search = images.places[number], images.search(number)
+        while search.state == "running":
+            progress(place.path.name, search.fraction)
+            time.sleep(0.1)
+        if search.found is None:
+            raise ValueError(search.message)
+        progress(place.path.name, 1.0)
+        image, about = images[number], images.describe(number)
+        mask = about["file_mask"] or {}
+        same = mask.get("model") == header_name(card)
+        threshold, grow = (mask.get("threshold"), mask.get("grow")) if same else (None, None)
+        hits = None
+        if about["saved"]:
+            hits = from_runs(runs_from_text(about["saved"]), place.shape, 1) > 0
+        mosaic = bool(pattern_of(image.fits.place.headers, image.image, image.fits.bad)[0])
+        settings = float(card.threshold if threshold is None else threshold), int(grow or 0)
+        details.append(with_cleaned(about, image.image, image.fits.bad, search.found, hits, *settings, mosaic))
+    offsets = {
+        f"{one}-{other}": images.offset(numbers[one], numbers[other])
+        for one in range(len(numbers))
+        for other in range(len(numbers))
+        if one != other and images.places[numbers[one]].shape == images.places[numbers[other]].shape
+    }
+    title = f"{images.places[0].path.name} - CosmicGate"
+    return HtmlPage(page(static_content(details, card, offsets), title))

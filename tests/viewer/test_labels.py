@@ -1,0 +1,125 @@
+"""Labels that a person has saved are truth planes, come back as they were, and are never overwritten unseen."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from cosmicgate.cli.show import image_and_hits
+from cosmicgate.data.cache import load_labelled
+from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
+from cosmicgate.data.real_tests import RealTest
+from cosmicgate.data.sources import FramesWithTruth
+from cosmicgate.io.fits.hdus import FitsError, opened
+from cosmicgate.io.fits.images import science
+from cosmicgate.masking.output_paths import inputs_of
+from cosmicgate.viewer.labels import HIT, NO_HIT, UNKNOWN, Labels, labels_path, read_labels, write_labels
+from helpers.viewer import write_sky
+
+SHAPE = (40, 30)
+
+
+@pytest.fixture
+def frame(tmp_path):
+    return write_sky(tmp_path / "a.fits", np.random.default_rng(0).normal(500, 20, SHAPE).astype(np.float32))
+
+
+@pytest.fixture
+def labels():
+    """A hit by hand, one of the detector, one that is none, and a row that is not known."""
+    touched = np.zeros(SHAPE, np.uint8)
+    touched[10, 10], touched[5, 5], touched[20] = HIT, NO_HIT, UNKNOWN
+    hits = touched == HIT
+    hits[30, 20] = True
+    return Labels(hits, touched == UNKNOWN, touched)
+
+
+def place_of(path, number=0):
+    with opened(path) as hdus:
+        return science(path, hdus)[number]
+
+
+def write(path, source, labels, **options):
+    return write_labels(path, source, "0" * 64, place_of(source), True, labels, **options)
+
+
+def test_saved_labels_come_back(frame, labels):
+    path = labels_path(frame)
+    assert path.name == "a_truth.fits.fz"
+    write(path, frame, labels, origin="general at 0.5")
+    found = read_labels(path, place_of(frame), True)
+    for key in ("hits", "unknown", "touched"):
+        assert np.array_equal(getattr(found, key), getattr(labels, key)), key
+    assert fits.getheader(path, "TRUTH")["CRFROM"] == "general at 0.5"
+
+
+def test_evaluate_reads_them_as_truth(frame, labels, tmp_path):
+    folder = tmp_path / "truth"
+    write(labels_path(frame, folder), frame, labels)
+    frames = FramesWithTruth(str(tmp_path / "*.fits"), "night", truth=str(folder))
+    test = RealTest(str(tmp_path / "cache"), frames, "night")
+    test.prepare_data()
+    truth = load_labelled(test.test_sets()[0].folders[0]).truth
+    assert truth[10, 10] == truth[30, 20] == CORE
+    assert truth[9, 9] == RING
+    assert truth[5, 5] == SKY
+    assert (truth[20] == IGNORED).all()
+
+
+def test_untouched_pixels_can_be_saved_as_not_known(frame, labels):
+    truth = labels.truth(only_touched=True)
+    assert truth[10, 10] == CORE
+    assert truth[9, 9] == RING
+    assert truth[5, 5] == SKY
+    assert truth[30, 20] == truth[0, 0] == truth[20, 0] == 3
+
+
+def test_show_draws_the_corrected_mask(frame, labels):
+    path = labels_path(frame)
+    write(path, frame, labels)
+    assert np.array_equal(image_and_hits(frame, path, None)[1], labels.hits)
+
+
+def test_a_file_of_labels_is_no_input_of_mask_and_adapt(frame, labels):
+    write(labels_path(frame), frame, labels)
+    assert [path for path, _ in inputs_of([frame.parent])[0]] == [frame]
+
+
+def test_labels_that_changed_since_they_were_read_are_not_overwritten(frame, labels):
+    path = labels_path(frame)
+    saved = write(path, frame, labels)
+    before = path.read_bytes()
+    with pytest.raises(FitsError, match=r"a_truth\.fits\.fz was changed since its labels were read: nothing was saved"):
+        write(path, frame, labels)
+    assert path.read_bytes() == before
+    write(path, frame, Labels(labels.hits, labels.unknown, labels.touched, saved=saved))
+    assert path.read_bytes() != before
+
+
+def test_images_of_one_file_keep_each_others_labels(tmp_path, labels):
+    images = [fits.ImageHDU(np.random.default_rng(n).normal(500, 20, SHAPE), name=f"N{n}") for n in (1, 2)]
+    source = tmp_path / "two.fits"
+    fits.HDUList([fits.PrimaryHDU(), *images]).writeto(source)
+    path, other = labels_path(source), Labels(labels.unknown, labels.hits, np.zeros(SHAPE, np.uint8), blind=True)
+    for number, one in enumerate((labels, other)):
+        write_labels(path, source, "", place_of(source, number), False, one)
+    write_labels(path, source, "", place_of(source, 0), False, read_labels(path, place_of(source, 0), False))
+    first, second = (read_labels(path, place_of(source, number), False) for number in (0, 1))
+    assert np.array_equal(first.hits, labels.hits)
+    assert np.array_equal(second.hits, other.hits)
+    assert second.blind
+    assert fits.info(path, output=False)[1][1] == "N2_TRUTH"
+
+
+def test_planes_by_comparison_are_read_and_labels_of_another_shape_refused(frame, tmp_path):
+    path = tmp_path / "a_truth.fits.fz"
+    plane = np.zeros(SHAPE, np.uint8)
+    plane[3, 4], plane[7] = 1, 3
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(plane, name="TRUTH")]).writeto(path)
+    found = read_labels(labels_path(frame), place_of(frame), True)
+    assert np.array_equal(found.hits, plane == 1)
+    assert np.array_equal(found.unknown, plane == 3)
+    assert not found.touched.any()
+    path.unlink()
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(plane.T.copy(), name="TRUTH")]).writeto(path)
+    with pytest.raises(FitsError, match=r"the labels have the shape \(30, 40\), the image \(40, 30\)"):
+        read_labels(path, place_of(frame), True)

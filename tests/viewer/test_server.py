@@ -1,0 +1,200 @@
+"""The server answers this machine's browser alone, with the named files alone."""
+
+import time
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+import cosmicgate
+from cosmicgate.viewer.images import Images, Search
+from cosmicgate.viewer.runs import to_runs, to_text
+from helpers.mask_command import run
+from helpers.tiny_model import hit, sky
+from helpers.viewer import client, write_sky
+
+SHAPE = (64, 80)
+
+
+@pytest.fixture
+def frame(tmp_path):
+    return write_sky(tmp_path / "a.fits", sky(SHAPE))
+
+
+@pytest.fixture
+def images(frame, masker):
+    return Images([frame], None, masker)
+
+
+def found(api, number=0):
+    """Search an image and return the answer."""
+    answer = api.post(f"/secret/api/{number}/search").json()
+    while answer["state"] == "running":
+        time.sleep(0.02)
+        answer = api.get(f"/secret/api/{number}/search").json()
+    return answer
+
+
+@pytest.mark.parametrize("path", ["/", "/secre/", "/secret0/", "/Secret/api", "//secret/", "/%C3%A4/"])
+def test_an_address_without_the_token_is_refused(images, path):
+    answer = client(images).get(path)
+    assert answer.status_code == 403
+    assert "token" in answer.text
+
+
+@pytest.mark.parametrize("host", ["example.org", "127.0.0.1.example.org", "10.0.0.1", "localhost.example.org"])
+def test_another_host_is_refused(images, host):
+    assert client(images, host=host).get("/secret/").status_code == 400
+    for own in ("127.0.0.1", "localhost", "localhost:8000"):
+        assert client(images, host=own).get("/secret/").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("api/1", "api/-1", "api/a.fits", "api/..%2f..%2fetc%2fpasswd", "../../etc/passwd", "a.fits", "api/0/../../x"),
+        *("api/0/tile/image/0/0/9/9", "api/0/tile/cleaned/1/0/0/0", "api/0/offset/5", "%2fetc%2fpasswd", "static/x"),
+    ],
+)
+def test_nothing_but_the_named_files_can_be_read(images, path):
+    answer = client(images).get(f"/secret/{path}")
+    assert answer.status_code in (403, 404), answer.text
+    assert "root:" not in answer.text
+
+
+def test_the_page_says_that_it_may_request_nothing_from_elsewhere(images):
+    answer = client(images).get("/secret/")
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "connect-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert "http" not in answer.text.replace("http-equiv", "")
+    assert answer.headers["referrer-policy"] == "no-referrer"
+
+
+def test_tiles_are_the_pixels_of_the_file(images, frame):
+    answer = client(images).get("/secret/api/0/tile/image/0/0/0/0")
+    assert np.array_equal(np.frombuffer(answer.content, "<f4").reshape(SHAPE), fits.getdata(frame))
+
+
+def test_the_search_finds_what_the_masker_finds(images, frame, masker):
+    answer = found(client(images))
+    assert (answer["state"], answer["fraction"]) == ("done", 1.0)
+    candidates = images.searched(0).found
+    for threshold in (0.1, 0.5, 0.99):
+        mask = np.zeros(SHAPE, bool)
+        mask.ravel()[candidates.index[candidates.probability >= np.float32(threshold)]] = True
+        assert np.array_equal(mask, masker.mask(fits.getdata(frame), threshold))
+    assert candidates.excess[candidates.probability > 0.5].min() > 50
+
+
+def test_a_search_can_be_stopped_while_the_network_runs(images, masker):
+    search = Search()
+    search.stop.set()
+    images[0].search(masker, search)
+    assert search.state == "cancelled"
+    assert search.fraction > 0, "counted while the network runs"
+    assert found(client(images))["state"] == "done", "the next search is not stopped"
+
+
+def test_a_cleaned_image_is_that_of_clean(images, frame):
+    api, hits = client(images), hit(SHAPE)
+    version = api.post("/secret/api/0/clean", json={"hits": to_text(to_runs(hits))}).json()["version"]
+    answer = api.get(f"/secret/api/0/tile/cleaned/{version}/0/0/0")
+    cleaned = np.frombuffer(answer.content, "<f4").reshape(SHAPE)
+    assert np.array_equal(cleaned, cosmicgate.clean(fits.getdata(frame), hits))
+
+
+def test_the_mask_beside_a_file_is_found_and_not_in_blind_mode(frame, model, masker):
+    assert run("mask", frame, "-m", model).exit_code == 0
+    about = client(Images([frame], None, masker)).get("/secret/api/0").json()
+    assert about["file_mask"]["hits"] == to_text(to_runs(hit(SHAPE)))
+    assert about["file_mask"]["model"] == "tiny"
+    blind = client(Images([frame], None, None))
+    assert blind.get("/secret/api/0").json()["file_mask"] is None
+    assert blind.get("/secret/api").json()["model"] is None
+    answer = blind.post("/secret/api/0/search")
+    assert answer.status_code == 409
+    assert answer.json()["error"] == "no detector is used in blind mode"
+
+
+def saved(api, **changes):
+    nothing = to_text(to_runs(np.zeros(SHAPE, bool)))
+    content = {"hits": to_text(to_runs(hit(SHAPE))), "unknown": nothing, "touched": nothing, "identifier": ""}
+    return api.post("/secret/api/0/labels", json=content | changes)
+
+
+def test_labels_are_saved_beside_the_file_and_shown_again(images, frame, masker):
+    api = client(images)
+    answer = saved(api)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["path"] == str(frame.with_name("a_truth.fits.fz"))
+    assert api.get("/secret/api/0").json()["saved"] == to_text(to_runs(hit(SHAPE)))
+    assert saved(api).status_code == 409, "saved from another window, which has not seen these labels"
+    assert saved(api, identifier=answer.json()["identifier"]).status_code == 200
+
+
+def test_labels_that_began_with_a_detectors_mask_are_neither_shown_nor_replaced_in_blind_mode(images, frame):
+    assert saved(client(images)).status_code == 200
+    before = frame.with_name("a_truth.fits.fz").read_bytes()
+    blind = client(Images([frame], None, None))
+    about = blind.get("/secret/api/0").json()
+    assert (about["saved"], about["touched"]) == (None, "")
+    assert "a_truth.fits.fz has labels that were not made blind" in about["notes"][0]
+    answer = saved(blind)
+    assert answer.status_code == 409
+    assert "save blind ones into another folder" in answer.json()["error"]
+    assert frame.with_name("a_truth.fits.fz").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "content", [{"hits": "AAAA"}, {"hits": to_text(np.uint32([[5120, 1, 1]]))}, {"touched": None}, {"unknown": 7}]
+)
+def test_labels_that_are_not_of_the_image_are_refused_and_nothing_is_written(images, frame, content):
+    answer = saved(client(images), **content)
+    assert answer.status_code == 409
+    assert "expected runs of pixels" in answer.json()["error"]
+    assert not frame.with_name("a_truth.fits.fz").exists()
+
+
+def test_labels_are_not_saved_if_the_file_has_changed_since(images, frame):
+    api = client(images)
+    api.get("/secret/api/0")
+    fits.writeto(frame, sky(SHAPE, seed=1), overwrite=True)
+    answer = saved(api)
+    assert answer.status_code == 409
+    assert answer.json()["error"] == "a.fits was changed since it was read: nothing was saved; start again"
+
+
+def test_pixels_that_were_not_searched_are_saved_as_not_known(tmp_path, masker):
+    image = sky(SHAPE)
+    image[3] = np.nan
+    api = client(Images([write_sky(tmp_path / "b.fits", image)], tmp_path / "labels", masker))
+    assert saved(api).status_code == 200
+    truth = fits.getdata(tmp_path / "labels" / "b_truth.fits.fz", "TRUTH")
+    assert (truth[3] == 3).all()
+    assert (truth != 3).sum() == truth.size - SHAPE[1]
+
+
+def test_every_hdu_with_two_dimensions_is_shown_and_only_images_are_searched(tmp_path, masker):
+    path = tmp_path / "sci.fits"
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[5] = 1
+    hdus = [fits.PrimaryHDU(), fits.ImageHDU(mask, name="BPM"), fits.ImageHDU(sky(SHAPE), name="SCI")]
+    fits.HDUList([*hdus, fits.BinTableHDU.from_columns([])]).writeto(path)
+    api = client(Images([path], None, masker))
+    about = api.get("/secret/api").json()["images"]
+    assert [(one["label"], one["searchable"]) for one in about] == [("2 SCI", True), ("1 BPM", False)]
+    assert np.frombuffer(api.get("/secret/api/1/tile/image/0/0/0/0").content, "<f4").reshape(SHAPE)[5, 0] == 1
+    assert api.post("/secret/api/1/search").status_code == 409
+
+
+def test_exposures_are_laid_over_each_other_by_their_wcs(tmp_path, masker):
+    wcs = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 150.0, "CRVAL2": 2.0, "CDELT1": -1e-4, "CDELT2": 1e-4}
+    paths = [write_sky(tmp_path / f"{n}.fits", sky(SHAPE), CRPIX1=30.0 + 5 * n, CRPIX2=20.0 - n, **wcs) for n in (0, 1)]
+    paths.append(write_sky(tmp_path / "2.fits", sky(SHAPE)))
+    api = client(Images(paths, None, masker))
+    shift = api.get("/secret/api/0/offset/1").json()
+    assert (shift["x"], shift["y"]) == pytest.approx((5, -1), abs=1e-3)
+    assert shift["by"] == "wcs"
+    assert api.get("/secret/api/0/offset/2").json() == {"x": 0.0, "y": 0.0, "by": "pixels"}
