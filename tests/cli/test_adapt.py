@@ -13,9 +13,12 @@ from astropy.io import fits
 import cosmicgate
 from cosmicgate.data.lco.io import STATIC, read_sequence
 from cosmicgate.inference.cascade import Cascade
+from cosmicgate.io.fits.hdus import opened
+from cosmicgate.io.fits.images import select_image
 from cosmicgate.pretrained.card import COARSE, read_card, save_model, serialize
 from cosmicgate.pretrained.load import model_file
 from cosmicgate.pretrained.registry import load_pretrained
+from cosmicgate.viewer.labels import HIT, NO_HIT, UNKNOWN, Labels, labels_path, write_labels
 from helpers.field_exposures import write_field
 from helpers.killed_training import KILL_VARIABLE
 from helpers.mask_command import read_mask, run, start_process
@@ -239,6 +242,36 @@ def test_labels_are_not_made_again_after_an_interruption(night, start, tmp_path,
         assert run(*words).exit_code == 130
     assert labels == {path: path.stat().st_mtime_ns for path in labels}
     assert len(labels) == 2
+
+
+def test_pixels_that_a_person_touched_are_labelled_as_they_said(night, start, tmp_path, monkeypatch):
+    frames, folder = sorted(night.glob("field0-*.fits")), tmp_path / "mine"
+    words = ["adapt", *frames, "-o", folder, "--start", start, "--truth", tmp_path / "truth", *options()]
+    touched = np.zeros(fits.getdata(frames[1]).shape, np.uint8)
+    touched[40:42, 50], touched[60:90, 20:90], touched[90] = HIT, NO_HIT, UNKNOWN
+
+    def write(saved=""):
+        with opened(frames[1]) as hdus:
+            place = select_image(frames[1], hdus)
+        labels = Labels(touched == HIT, touched == UNKNOWN, touched, saved=saved)
+        return write_labels(labels_path(frames[1], tmp_path / "truth"), frames[1], "", place, True, labels)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    saved = write()
+    monkeypatch.setattr("cosmicgate.adaptation.run.train", interrupted)
+    assert run(*words).exit_code == 130
+    found = read_sequence(folder / "labels" / "field0-r-60s_masks.fits")
+    hits, ignore = found.hits[1], found.ignore[1]
+    assert np.array_equal(hits[touched > 0], (touched == HIT)[touched > 0])
+    assert not ignore[(touched == HIT) | (touched == NO_HIT)].any()
+    assert (ignore[touched == UNKNOWN] > 0).all()
+    assert found.hits[0].any(), "the other exposures keep their labels by comparison"
+    write(saved)
+    done = run(*words)
+    assert done.exit_code == 1
+    assert "labels by a person were saved or changed since" in done.output
 
 
 @pytest.mark.slow

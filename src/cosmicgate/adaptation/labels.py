@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from cosmicgate.adaptation.corrections import correct, read_touched
 from cosmicgate.adaptation.plan import Plan
 from cosmicgate.data.background import KERNEL_3X3
 from cosmicgate.data.labelled_exposures import PEDESTAL
@@ -130,6 +131,9 @@ def _compared(plan: Plan, one: Field, file: Path, static: StaticPixels) -> dict[
         found = Comparison(align=plan.request.align)(without)
     except ValueError as error:
         return {"failed": str(error)}
+    paths = {one["frame"]: Path(one["path"]) for one in plan.corrections}
+    touched = [read_touched(Path(e.path), paths[e.path]) if e.path in paths else None for e in one.exposures]
+    found = correct(found, touched)
     labelled = replace(found, exposures=tuple(_as_taken(exposure, level) for exposure in exposures))
     maps = [one.mask for each in one.exposures for one in static.of_file(Path(each.path)).values()]
     if len(maps) == len(exposures):

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from cosmicgate.adaptation.corrections import find_corrections
 from cosmicgate.data.labelled_exposures import check_detector
 from cosmicgate.data.labelling.alignment import How
 from cosmicgate.data.labelling.fields import NOISE_RATIO, Field, Survey, from_json, group, survey, to_json
@@ -54,6 +55,8 @@ class Request:
         Image of each file, by EXTNAME, number or ``NAME,VERSION``; empty if there is only one.
     static : bool
         Find the static pixels of a detector by comparing all of its exposures, if they are five or more.
+    truth : str, optional
+        Folder of the labels that a person has saved (``cosmicgate view``); None: beside the exposures.
     """
 
     frames: Sequence[str]
@@ -68,6 +71,7 @@ class Request:
     settings: Sequence[str] = ()
     ext: str = ""
     static: bool = True
+    truth: str | None = None
 
     def __post_init__(self) -> None:
         if wrong := sorted(set(self.known) - set(KEYWORDS)):
@@ -79,11 +83,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Plan:
-    """Fields that were found, those that cannot be compared included, and the darks."""
+    """Fields that were found, those that cannot be compared included, the darks, and the labels by a person."""
 
     request: Request
     fields: list[Field]
     darks: list[dict[str, Any]]  # path, identity, shape, exptime, level (counts)
+    corrections: list[dict[str, Any]] = field(default_factory=list)  # frame, path, identity
 
     @property
     def usable(self) -> list[Field]:
@@ -104,6 +109,7 @@ class Plan:
             f"{'as given' if key in self.request.known else 'by the headers'}"
             for key, unit in values.items()
         ]
+        lines += [f"labels by a person: of {len(self.corrections)} exposure(s)"] if self.corrections else []
         lines += [f"left out: {one.name}: {one.reason}" for one in self.fields if one.reason]
         return lines + self._missing(exposures)
 
@@ -156,7 +162,8 @@ def make_plan(request: Request) -> Plan:
         given = " (here: --gain, --read-noise, --saturation, --exptime)" if "the header lacks" in wrong[0] else ""
         raise ValueError(f"{wrong[0]}{given}{more}")
     check_distinct(fingerprints)
-    plan = Plan(request, group(found), read)
+    corrections = find_corrections([one.path for one in found], request.truth)
+    plan = Plan(request, group(found), read, corrections)
     if not plan.usable:
         reasons = "; ".join(f"{one.name}: {one.reason}" for one in plan.fields)
         raise ValueError(f"no field can be compared: {reasons}")
@@ -184,7 +191,8 @@ def planned(request: Request, folder: Path) -> Plan:
         if folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
             raise ValueError(f"{folder} has other files in it: choose another folder")
         plan = make_plan(request)
-        write_json(file, {"request": asked, "fields": to_json(plan.fields), "darks": plan.darks})
+        content = {"request": asked, "fields": to_json(plan.fields), "darks": plan.darks}
+        write_json(file, content | {"corrections": plan.corrections})
         return plan
     content = json.loads(file.read_text())
     before = content["request"]
@@ -192,12 +200,15 @@ def planned(request: Request, folder: Path) -> Plan:
     if changed:
         text = f"{changed[0]} is {_short(asked[changed[0]])} and was {_short(before.get(changed[0]))}"
         raise ValueError(f"{folder} was begun otherwise ({text}): choose another folder, or remove this one")
-    plan = Plan(request, from_json(content["fields"]), content["darks"])
+    plan = Plan(request, from_json(content["fields"]), content["darks"], content.get("corrections", []))
     exposures = [one for each in plan.fields for one in each.exposures]
     known = [(one.path, one.identity) for one in exposures] + [(one["path"], one["identity"]) for one in plan.darks]
     for path, state in known:
         if identity(Path(path)) != state:
             raise ValueError(f"{path} has changed since {folder} was begun: choose another folder, or remove this one")
+    if find_corrections([one.path for one in exposures], request.truth) != plan.corrections:
+        text = "labels by a person were saved or changed"
+        raise ValueError(f"{text} since {folder} was begun: choose another folder, or remove this one")
     return plan
 
 

@@ -36,6 +36,7 @@ def adapt(
     settings: Sequence[str] = (),
     ext: str = "",
     static: bool = True,
+    truth: str | Path | None = None,
     dry_run: bool = False,
     **known: float,
 ) -> CosmicRayMasker | None:
@@ -73,6 +74,9 @@ def adapt(
     static : bool
         Find hot, warm and flickering pixels by comparing all exposures of a detector, if they are five or more. They
         are no hits, whatever a single field says.
+    truth : str or Path, optional
+        Folder of the labels that ``cosmicgate view`` has saved, ``NAME_truth.fits.fz``: pixels that a person touched
+        are labelled as they said. None: the labels lie beside the exposures, if there are any.
     dry_run : bool
         Only log what was found and what is missing.
     **known : float
@@ -104,6 +108,7 @@ def adapt(
         settings=tuple(settings),
         ext=str(ext),
         static=static,
+        truth=None if truth is None else _absolute([truth])[0],
     )
     if dry_run:
         for line in make_plan(request).lines:
@@ -155,7 +160,7 @@ def command_of(request: Request, folder: Path) -> str:
     for option, values in {"--darks": request.darks, "--group": request.group, "--set": request.settings}.items():
         words += [word for value in values for word in (option, str(value))]
     options = {"start": request.start, **request.known, "thickness": request.thickness}
-    options |= {"pixel-size": request.pixel_size, "align": request.align, "seed": request.seed}
+    options |= {"pixel-size": request.pixel_size, "align": request.align, "seed": request.seed, "truth": request.truth}
     options |= {"ext": request.ext or None}
     for name, value in options.items():
         words += [f"--{name.replace('_', '-')}", str(value)] if value is not None else []

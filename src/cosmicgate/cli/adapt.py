@@ -87,6 +87,12 @@ def adapt(
             "from hits.",
         ),
     ] = False,
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the labels that 'cosmicgate view' has saved.", show_default="the folder of each exposure"
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what was found and what is missing; stop.")] = False,
 ) -> None:
     """Adapt a network to a camera, from three or more exposures of each of a few fields.
@@ -103,8 +109,8 @@ def adapt(
     from cosmicgate.training.stopping import stoppable
 
     options: dict[str, Any] = {"darks": darks or (), "start": start, "group": group or (), "dry_run": dry_run}
-    options |= {"thickness": thickness, "pixel_size": pixel_size, "align": align, "seed": seed, "ext": ext}
-    options |= {"static": not no_static}
+    options |= {"thickness": thickness, "pixel_size": pixel_size, "align": align, "seed": seed, "truth": truth}
+    options |= {"ext": ext, "static": not no_static}
     known = {"gain": gain, "read_noise": read_noise, "saturation": saturation, "exptime": exptime}
     options |= {"settings": settings or ()} | {key: value for key, value in known.items() if value is not None}
     command = shlex.join(["cosmicgate", *sys.argv[1:]])
