@@ -303,7 +303,7 @@ def validate(cfg: DictConfig, schema: type[Train] | type[Evaluate]) -> DictConfi
         if len(pair) != 2:
             raise ConfigError(f"compare: got {pair}, expected pairs of models, as in [[Att deepCR, deepCR]]")
     for key, value in values.items():
-        check_node(value, key, merged)
+        check_node(value, key, cast(DictConfig, merged))
     return cast(DictConfig, merged)
 
 

@@ -20,8 +20,8 @@ from cosmicgate.io.fits.file_defects import collect_astropy_warnings
 from cosmicgate.io.fits.frames import Frame
 from cosmicgate.io.fits.instruments import detector_of
 from cosmicgate.io.urls import Address
+from cosmicgate.masking.colour_mosaic import pattern_of
 from cosmicgate.masking.existing_output import existing_output
-from cosmicgate.masking.mosaic import pattern_of
 from cosmicgate.masking.options import MaskOptions
 from cosmicgate.masking.read_images import read_images
 from cosmicgate.masking.static_pixels import MIN_FRAMES, Measurement, StaticMap, find_static, measure

@@ -17,9 +17,9 @@ from cosmicgate.io.atomic import file_state, sha256_of
 from cosmicgate.io.fits.file_defects import collect_astropy_warnings
 from cosmicgate.io.fits.hdus import FitsError, is_flat, opened, pixels
 from cosmicgate.io.fits.images import ImageExtension, all_images
+from cosmicgate.masking.colour_mosaic import pattern_of
 from cosmicgate.masking.inpainting import clean
 from cosmicgate.masking.masker import CosmicRayMasker
-from cosmicgate.masking.mosaic import pattern_of
 from cosmicgate.masking.read_images import FitsImage, read_images
 from cosmicgate.masking.read_masks import find_masks, hits_of, plane_of
 from cosmicgate.pretrained.domain_check import DoubtfulImage

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cosmicgate.masking.ccddata import header_name
+from cosmicgate.masking.colour_mosaic import pattern_of
 from cosmicgate.masking.html_page import HtmlPage
 from cosmicgate.masking.inpainting import clean
-from cosmicgate.masking.masker import CosmicRayMasker, dilate_mask, header_name
-from cosmicgate.masking.mosaic import pattern_of
+from cosmicgate.masking.masker import CosmicRayMasker, dilate_mask
 from cosmicgate.pretrained.card import ModelCard
 from cosmicgate.viewer.assemble import page
 from cosmicgate.viewer.candidates import Candidates, candidates
