@@ -46,8 +46,8 @@ MODULE_ORDER = {
     # Operations on images, the masker, files, many files.
     "masking": (
         *("html_page", "arrays", "maskfill", "inpainting", "colour_mosaic", "ccddata", "masker", "load", "drop_in"),
-        *("export", "output_paths", "options"),
-        *("existing_output", "file_job", "read_images", "read_masks", "provenance_cards", "fits_writer"),
+        *("export", "output_paths", "static_pixels", "options", "existing_output", "read_images", "read_masks"),
+        *("compare_frames", "file_job", "provenance_cards", "fits_writer"),
         *("temporary_folder", "pipeline", "batch", "ray_backend"),
     ),
     "viewer": (*("runs", "pyramid", "assemble", "display", "candidates", "labels", "images", "static", "server"),),

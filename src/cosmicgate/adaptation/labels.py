@@ -25,8 +25,8 @@ from cosmicgate.data.splits import SPLITS, Split, split
 from cosmicgate.io.atomic import write_json
 from cosmicgate.io.fits.instruments import detector_of
 from cosmicgate.io.messages import with_progress
-from cosmicgate.masking.compare_frames import StaticPixels, find_static_pixels, measure_exposure
-from cosmicgate.masking.static_pixels import MIN_FRAMES
+from cosmicgate.masking.compare_frames import find_static_pixels, measure_exposure
+from cosmicgate.masking.static_pixels import MIN_FRAMES, StaticPixels
 
 FRACTIONS = {"train": 0.6, "validation": 0.15, "test": 0.25}  # of the fields, or of the exposures of few fields
 

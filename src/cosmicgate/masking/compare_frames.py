@@ -5,8 +5,7 @@ import json
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from glob import escape
 from io import BytesIO
 from pathlib import Path
@@ -24,54 +23,11 @@ from cosmicgate.masking.colour_mosaic import pattern_of
 from cosmicgate.masking.existing_output import existing_output
 from cosmicgate.masking.options import MaskOptions
 from cosmicgate.masking.read_images import read_images
-from cosmicgate.masking.static_pixels import MIN_FRAMES, Measurement, StaticMap, find_static, measure
+from cosmicgate.masking.static_pixels import MIN_FRAMES, Measurement, StaticMap, StaticPixels, find_static, measure
 
 FOLDER = ".cosmicgate-static"  # folder beside the outputs, in which the measurements of their inputs are kept
 IMAGES = "images"  # name of the list of images in a kept measurement
 Pair = tuple[Address, Address]  # input and output
-
-
-@dataclass(frozen=True, eq=False)
-class StaticPixels:
-    """Static pixels of the detectors of a night, and which image was taken by which detector.
-
-    Attributes
-    ----------
-    maps : sequence of StaticMap
-        One for each detector that took five frames or more.
-    images : mapping of str to mapping
-        For each file (absolute path): number of an image's HDU -> number of its detector in ``maps``.
-    """
-
-    maps: Sequence[StaticMap] = ()
-    images: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
-
-    def of_file(self, file: Address) -> dict[int, StaticMap]:
-        """Look up the static pixels of each image of a file, by the number of its HDU."""
-        numbers = self.images.get(str(file.absolute()), {})
-        return {hdu: self.maps[number] for hdu, number in numbers.items()}
-
-    def digest(self, file: Address) -> str:
-        """Hash the static pixels of a file's images; empty if none of its detectors was compared."""
-        return ",".join(f"{hdu}:{self._digests[number]}" for hdu, number in self._numbers(file))
-
-    def _numbers(self, file: Address) -> list[tuple[int, int]]:
-        return sorted(self.images.get(str(file.absolute()), {}).items())
-
-    @cached_property
-    def _digests(self) -> list[str]:
-        return [hashlib.sha256(str(one.shape).encode() + one.index.tobytes()).hexdigest()[:32] for one in self.maps]
-
-    @property
-    def line(self) -> str:
-        """Number of static pixels and of the frames that were compared, in one line."""
-        if not self.maps:
-            return f"static pixels: not searched for, as no detector took {MIN_FRAMES} different frames or more"
-        count, size = sum(len(one.index) for one in self.maps), sum(one.shape[0] * one.shape[1] for one in self.maps)
-        low, high = min(one.frames for one in self.maps), max(one.frames for one in self.maps)
-        frames = f"{low}" if low == high else f"{low} to {high}"
-        many = f" of each of {len(self.maps)} detectors" if len(self.maps) > 1 else ""
-        return f"static pixels: {count} ({1e6 * count / size:.0f} a megapixel) in {frames} frames{many}"
 
 
 def comparable(pairs: Iterable[Pair]) -> list[tuple[Path, Path]]:

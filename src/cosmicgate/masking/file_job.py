@@ -11,11 +11,11 @@ from cosmicgate.io.fits.file_defects import find_defects
 from cosmicgate.io.fits.hdus import FitsError, missing
 from cosmicgate.io.object_stores import fetch, remote_info, version
 from cosmicgate.io.urls import Address, Url
-from cosmicgate.masking.compare_frames import StaticPixels
 from cosmicgate.masking.existing_output import ExistingOutput, existing_output, output_key
 from cosmicgate.masking.masker import CosmicRayMasker
 from cosmicgate.masking.options import MaskOptions
 from cosmicgate.masking.output_paths import remove_stale_products
+from cosmicgate.masking.static_pixels import StaticPixels
 
 
 @dataclass(eq=False)

@@ -1,13 +1,10 @@
 """Options of a run of ``cosmicgate mask``: the same for each file of a batch."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from cosmicgate.masking.inpainting import Method
 from cosmicgate.masking.output_paths import Kind
-
-if TYPE_CHECKING:
-    from cosmicgate.masking.compare_frames import StaticPixels
+from cosmicgate.masking.static_pixels import StaticPixels
 
 
 @dataclass(frozen=True)
@@ -77,4 +74,4 @@ class BatchOptions:
 
     options: MaskOptions
     overwrite: bool = False
-    static: "StaticPixels | None" = None
+    static: StaticPixels | None = None

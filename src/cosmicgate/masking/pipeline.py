@@ -20,7 +20,6 @@ from cosmicgate.io.object_stores import remote_info, send, version
 from cosmicgate.io.urls import Address, Url
 from cosmicgate.masking.ccddata import uncertainty_of_guess
 from cosmicgate.masking.colour_mosaic import pattern_of
-from cosmicgate.masking.compare_frames import StaticPixels
 from cosmicgate.masking.file_job import FileJob, plan
 from cosmicgate.masking.fits_writer import mask_hdu, probability_hdu, static_hdu, write_copy, write_mask_file
 from cosmicgate.masking.inpainting import clean
@@ -35,6 +34,7 @@ from cosmicgate.masking.provenance_cards import (
     static_cards,
 )
 from cosmicgate.masking.read_images import FitsImage, read_images
+from cosmicgate.masking.static_pixels import StaticPixels
 from cosmicgate.masking.temporary_folder import temporary_folder
 from cosmicgate.pretrained.domain_check import DoubtfulImage, warn_if_too_much
 

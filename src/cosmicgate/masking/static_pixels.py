@@ -6,8 +6,10 @@ then counts in how many frames a pixel stands out, and compares its sharpness wi
 same pixels if the telescope does not move between exposures.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +20,7 @@ from scipy.ndimage import uniform_filter1d
 from scipy.stats import binom
 
 from cosmicgate.inference.background_grid import BLOCK, MIN_GOOD_PIXELS
+from cosmicgate.io.urls import Address
 from cosmicgate.models.normalization import level_and_noise
 
 MIN_FRAMES = 5  # of a detector, and in which a pixel must be good
@@ -37,7 +40,7 @@ LIGHT_NOISE = 1.7  # sigma of the light of two neighbours above their surroundin
 LINE = 33  # pixels of a column or row, of which half must be static for the others to be static too
 SAMPLE = 4096  # differences of neighbouring pixels by which a copy of a frame is recognised
 SAME_FRAME = 0.8  # correlation of these differences above which two frames are the same exposure
-AROUND = ((-2, -2), (-2, 0), (-2, 2), (0, -2), (0, 2), (2, -2), (2, 0), (2, 2))
+NEIGHBOURHOOD = ((-2, -2), (-2, 0), (-2, 2), (0, -2), (0, 2), (2, -2), (2, 0), (2, 2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +107,49 @@ class StaticMap:
         mask = np.zeros(self.shape, bool)
         mask.ravel()[self.index] = True
         return mask
+
+
+@dataclass(frozen=True, eq=False)
+class StaticPixels:
+    """Static pixels of the detectors of a night, and which image was taken by which detector.
+
+    Attributes
+    ----------
+    maps : sequence of StaticMap
+        One for each detector that took five frames or more.
+    images : mapping of str to mapping
+        For each file (absolute path): number of an image's HDU -> number of its detector in ``maps``.
+    """
+
+    maps: Sequence[StaticMap] = ()
+    images: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+
+    def of_file(self, file: Address) -> dict[int, StaticMap]:
+        """Look up the static pixels of each image of a file, by the number of its HDU."""
+        numbers = self.images.get(str(file.absolute()), {})
+        return {hdu: self.maps[number] for hdu, number in numbers.items()}
+
+    def digest(self, file: Address) -> str:
+        """Hash the static pixels of a file's images; empty if none of its detectors was compared."""
+        return ",".join(f"{hdu}:{self._digests[number]}" for hdu, number in self._numbers(file))
+
+    def _numbers(self, file: Address) -> list[tuple[int, int]]:
+        return sorted(self.images.get(str(file.absolute()), {}).items())
+
+    @cached_property
+    def _digests(self) -> list[str]:
+        return [hashlib.sha256(str(one.shape).encode() + one.index.tobytes()).hexdigest()[:32] for one in self.maps]
+
+    @property
+    def line(self) -> str:
+        """Number of static pixels and of the frames that were compared, in one line."""
+        if not self.maps:
+            return f"static pixels: not searched for, as no detector took {MIN_FRAMES} different frames or more"
+        count, size = sum(len(one.index) for one in self.maps), sum(one.shape[0] * one.shape[1] for one in self.maps)
+        low, high = min(one.frames for one in self.maps), max(one.frames for one in self.maps)
+        frames = f"{low}" if low == high else f"{low} to {high}"
+        many = f" of each of {len(self.maps)} detectors" if len(self.maps) > 1 else ""
+        return f"static pixels: {count} ({1e6 * count / size:.0f} a megapixel) in {frames} frames{many}"
 
 
 def static_pixels(
@@ -214,9 +260,9 @@ def _measure_rows(padded: NDArray[np.float32], top: int, step: int) -> tuple[NDA
     stars = star_light[:, np.isfinite(star_light).all(axis=0)].min(axis=0, initial=np.inf)
 
     below = np.zeros(image.shape, np.uint8)
-    for offset in AROUND:
+    for offset in NEIGHBOURHOOD:
         below += shifted(*offset) < image - SIGMAS * noise
-    where = np.nonzero(below > len(AROUND) // 2)  # far above the median of the eight
+    where = np.nonzero(below > len(NEIGHBOURHOOD) // 2)  # far above the median of the eight
     around = _around(shifted, where)
     scatter = (around[4] - around[1]) / np.float32(0.99)  # the expected difference of these two is 0.99 sigma
     excess = (image[where] - around[4]) / np.maximum(noise[where], scatter)
@@ -228,7 +274,7 @@ def _measure_rows(padded: NDArray[np.float32], top: int, step: int) -> tuple[NDA
 
 def _around(shifted: Callable[[int, int], NDArray[np.float32]], where: Any) -> NDArray[np.float32]:
     """Sort the eight pixels (8, N) at a distance of two around each of N pixels; bad ones come last."""
-    return np.sort([shifted(*offset)[where] for offset in AROUND], axis=0)
+    return np.sort([shifted(*offset)[where] for offset in NEIGHBOURHOOD], axis=0)
 
 
 def _level_and_noise(image: NDArray[np.float32], apart: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
