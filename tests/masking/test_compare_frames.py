@@ -166,4 +166,5 @@ def test_several_processes_write_the_same_masks_as_one(night, model, tmp_path):
         done = run("mask", night, "-m", model, "-o", tmp_path / name, "--jobs", jobs)
         assert done.exit_code == 0, done.output
     assert masks_in(tmp_path / "one") == masks_in(tmp_path / "two")
-    assert "CRSTATIC" in [hdu.name for hdu in fits.open(tmp_path / "two" / "0_crmask.fits")]
+    with fits.open(tmp_path / "two" / "0_crmask.fits") as hdus:
+        assert "CRSTATIC" in [hdu.name for hdu in hdus]
