@@ -41,7 +41,7 @@ def kernel(command, tmp_path_factory):
 
 @pytest.fixture
 def execute(kernel, tmp_path):
-    """Return a function that runs a notebook with other parameters and returns the printed text."""
+    """Make a function that runs a notebook with other parameters and returns the printed text."""
 
     def execute_notebook(name: str, **values: object) -> str:
         notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)

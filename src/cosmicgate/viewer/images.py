@@ -343,7 +343,7 @@ class Images:
         self._lock, self._one_search, self._saving = Lock(), Lock(), Lock()
 
     def __getitem__(self, number: int) -> ViewedImage:
-        """Return an image, read if necessary; IndexError if there is none."""
+        """Look up an image, and read it if necessary; IndexError if there is none."""
         if not 0 <= number < len(self.places):
             raise IndexError(f"there is no image {number}: expected 0 to {len(self.places) - 1}")
         with self._lock:
@@ -394,7 +394,7 @@ class Images:
             image.search(masker, search)
 
     def searched(self, number: int) -> Search | None:
-        """Return the search of an image; None if none was begun."""
+        """Look up the search of an image; None if none was begun."""
         return self._searches.get(number)
 
     def cancel(self) -> None:

@@ -30,7 +30,7 @@ class Pyramid:
         return max(int(np.ceil(np.log2(max(self.shape) / TILE))), 0)
 
     def level(self, number: int) -> NDArray[np.float32]:
-        """Return the image averaged over blocks of 2^number pixels on a side."""
+        """Average the image over blocks of 2^number pixels on a side."""
         with self._lock:
             while len(self._levels) <= number:
                 self._levels.append(block_mean(self._levels[-1]))
