@@ -426,7 +426,8 @@ def _check_call(node: Mapping[str, Any], path: str, cfg: DictConfig) -> None:
     for key, value in given.items():
         if key in hints and not matches_type(value, hints[key]):
             # The value may be taken from another key, ${KEY}: that one is wrong.
-            taken_from = re.fullmatch(r"\$\{([\w.]+)\}", as_written(OmegaConf.select(cfg, path), key))
+            written_in = OmegaConf.select(cfg, path)  # None below a key that has a dot in its name
+            taken_from = written_in and re.fullmatch(r"\$\{([\w.]+)\}", as_written(written_in, key))
             where = taken_from[1] if taken_from else f"{path}.{key}"
             raise ConfigError(f"{where}: got {value!r}, expected {readable(hints[key])}")
 
