@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from cosmicgate.cli.network_options import ModelOption
+
 if TYPE_CHECKING:
     from cosmicgate.viewer.images import Images
 
@@ -24,14 +26,7 @@ def view(
             show_default=False,
         ),
     ],
-    model: Annotated[
-        str,
-        typer.Option(
-            "-m",
-            "--model",
-            help="Network: a name that 'cosmicgate models' lists, the folder of a training run, or a checkpoint file.",
-        ),
-    ] = "general",
+    model: ModelOption = "general",
     ext: Annotated[
         list[str] | None,
         typer.Option("--ext", help="Image to show, by EXTNAME or HDU number; may be repeated.", show_default="all"),
