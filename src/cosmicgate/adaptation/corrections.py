@@ -27,8 +27,8 @@ def find_corrections(frames: Sequence[str], folder: str | None) -> list[dict[str
     return found
 
 
-def read_touched(frame: Path, path: Path) -> Touched | None:
-    """Read what a person said of the pixels (H, W) of an exposure; None if nothing.
+def read_touched(frame: Path, path: Path, ext: str = "") -> Touched | None:
+    """Read what a person said of the pixels (H, W) of an exposure, or of its image ``ext``; None if nothing.
 
     Raises
     ------
@@ -36,7 +36,8 @@ def read_touched(frame: Path, path: Path) -> Touched | None:
         The labels are not readable, or of another shape.
     """
     with opened(frame) as hdus:
-        labels = read_labels(path, select_image(frame, hdus), alone=True)
+        place = select_image(frame, hdus, ext or None)
+    labels = read_labels(path, place, alone=False) or read_labels(path, place, alone=True)
     return labels.touched if labels is not None and labels.touched.any() else None
 
 

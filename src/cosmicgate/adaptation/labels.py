@@ -131,13 +131,14 @@ def _compared(plan: Plan, one: Field, file: Path, static: StaticPixels) -> dict[
         found = Comparison(align=plan.request.align)(without)
     except ValueError as error:
         return {"failed": str(error)}
-    paths = {one["frame"]: Path(one["path"]) for one in plan.corrections}
-    touched = [read_touched(Path(e.path), paths[e.path]) if e.path in paths else None for e in one.exposures]
-    found = correct(found, touched)
-    labelled = replace(found, exposures=tuple(_as_taken(exposure, level) for exposure in exposures))
     maps = [one.mask for each in one.exposures for one in static.of_file(Path(each.path)).values()]
     if len(maps) == len(exposures):
-        labelled = _without_static(labelled, maps)
+        found = _without_static(found, maps)
+    paths = {one["frame"]: Path(one["path"]) for one in plan.corrections}
+    ext = plan.request.ext
+    touched = [read_touched(Path(e.path), paths[e.path], ext) if e.path in paths else None for e in one.exposures]
+    found = correct(found, touched)  # last: what a person says holds also of static pixels
+    labelled = replace(found, exposures=tuple(_as_taken(exposure, level) for exposure in exposures))
     write_sequence(labelled, file, {"ORIGIN": ("CosmicGate", "labels by comparison")})
     counts = {"static": max(int(one.sum()) for one in maps)} if maps else {}
     return {"exposures": _counts(labelled), "notes": list(found.notes)} | counts
