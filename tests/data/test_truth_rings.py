@@ -41,7 +41,13 @@ def part_overrides(parts: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
 TINY = {
     "decam": (*SMALL, "science.bands=[g]", "root={root}"),
     **dict.fromkeys(("cameras", "camera_effects", "small_cameras", "spectra"), (*SMALL, "root={root}")),
-    "decam_semireal": (*REAL, "darks.rate=50", "also.0.ignored=null", "root={root}"),
+    "decam_semireal": (
+        *REAL,
+        "darks.rate=50",
+        "also.cutouts.frames.ignored=null",
+        "also.cutouts.root={root}",
+        "root={root}",
+    ),
     "lco": LCO,
     "lco_simulated": (*LCO_SIMULATED, "root={root}"),
     "mixture": part_overrides(

@@ -1,13 +1,12 @@
 """Several data sets for one evaluation, and the choice between the real and the simulated LCO data set."""
 
 import logging
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cosmicgate.data.datamodule import TestSet
+from cosmicgate.data.datamodule import TestSet, distinct
 from cosmicgate.data.download.zenodo import lco_is_fetched
 from cosmicgate.data.lco.datamodule import LCO
 
@@ -35,18 +34,8 @@ class Collection:
             part.prepare_test()
 
     def test_sets(self) -> list[TestSet]:
-        """List the test sets of all parts, in order.
-
-        Raises
-        ------
-        ValueError
-            If two have the same name, because their table rows and figures could not be distinguished.
-        """
-        sets = [test_set for part in self.parts.values() for test_set in part.test_sets()]
-        twice = [name for name, number in Counter(test_set.name for test_set in sets).items() if number > 1]
-        if twice:
-            raise ValueError(f"two test sets of data={self.name} are called {twice[0]!r}: give one part another name")
-        return sets
+        """List the test sets of all parts, in order."""
+        return distinct([test_set for part in self.parts.values() for test_set in part.test_sets()])
 
 
 def fetched_or_simulated(fetched: LCO | None, simulated: LCO) -> LCO:

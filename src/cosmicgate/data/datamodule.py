@@ -1,7 +1,8 @@
 """The DECam data module: contaminated frames cached on disk, patches for training and whole frames for testing."""
 
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,6 @@ from cosmicgate.data.contamination import Contamination, PaperRecipe, with_ring
 from cosmicgate.data.patches import GridSampler, PatchDataset, PatchSampler, make_loader
 from cosmicgate.data.pixel_labels import CORE, SKY
 from cosmicgate.data.random_streams import random_stream
-from cosmicgate.data.sources import FlaggedCutouts
 from cosmicgate.data.sources.simulated import FrameSource, Provenance
 from cosmicgate.data.splits import SPLITS, Split
 from cosmicgate.data.transforms import SkyAugmentation, Transform
@@ -41,6 +41,14 @@ class TestSet:
     provenance: Provenance
     folders: tuple[Path, ...]
     benchmark: str = ""  # published data set with the same camera and recipe; empty for a user's own files
+
+
+def distinct(test_sets: Sequence[TestSet]) -> list[TestSet]:
+    """Check that no two test sets have the same name, because their table rows and figures would look the same."""
+    twice = [name for name, number in Counter(test_set.name for test_set in test_sets).items() if number > 1]
+    if twice:
+        raise ValueError(f"two test sets are called {twice[0]!r}: give one part of the data another name")
+    return list(test_sets)
 
 
 @dataclass(frozen=True)
@@ -74,8 +82,8 @@ class DecamData(pl.LightningDataModule):
         Side of the validation patches, pixels.
     pairs_per_frame : int
         Number of darks that each training frame is paired with; each pair makes a frame of its own.
-    also : sequence of FlaggedCutouts
-        Further test sets.
+    also : mapping of str to data set
+        Further data sets that the network is tested on, each with ``prepare_test`` and ``test_sets``.
     batch_size : int
         Patches in a step, over all processes together.
     num_workers : int
@@ -100,7 +108,7 @@ class DecamData(pl.LightningDataModule):
         transforms: Sequence[Transform] = (),
         patch: int = 256,
         pairs_per_frame: int = 1,
-        also: Sequence[FlaggedCutouts] = (),
+        also: Mapping[str, Any] | None = None,
         batch_size: int = 16,
         num_workers: int = 1,
         seed: int = 0,
@@ -111,7 +119,7 @@ class DecamData(pl.LightningDataModule):
         self.science, self.darks, self.contamination = science, darks, contamination
         self.root = Path(root).expanduser()
         self.windows, self.transforms, self.patch = windows, list(transforms), patch
-        self.pairs_per_frame, self.also = pairs_per_frame, list(also)
+        self.pairs_per_frame, self.also = pairs_per_frame, dict(also or {})
         self.pairing_seed = pairing_seed
         self.batch_size, self.num_workers, self.seed, self._name = batch_size, num_workers, seed, name
 
@@ -160,17 +168,12 @@ class DecamData(pl.LightningDataModule):
         self._prepare(("test",))
 
     def _prepare(self, splits: Sequence[Split]) -> None:
-        remove_stale_temp_files(
-            *(self.root / name for name in ("frames", "contaminated", *(e.name for e in self.also)))
-        )
+        remove_stale_temp_files(self.root / "frames", self.root / "contaminated")
         missing = [(which, p) for which in splits for p in self.pairs(which) if not p.folder.is_dir()]
         for which, pair in with_progress(missing, self.name, "made"):
             self._contaminate(pair, test=which == "test")
-        for extra in self.also:
-            for recipe, truth in extra.labelled():
-                folder = self._extra_folder(extra, recipe)
-                if not folder.is_dir():
-                    save_labelled(recipe.make(), truth, {"name": recipe.name}, folder)
+        for data in self.also.values():
+            data.prepare_test()
 
     def _contaminate(self, pair: Pair, test: bool) -> None:
         frames = self.root / "frames"
@@ -187,9 +190,6 @@ class DecamData(pl.LightningDataModule):
             "dilated": getattr(pair.contamination, "ring", True),
         }
         save_labelled(image, truth, facts, pair.folder)
-
-    def _extra_folder(self, extra: FlaggedCutouts, recipe: Recipe) -> Path:
-        return self.root / extra.name / f"{recipe.name}-{recipe.key}"
 
     def setup(self, stage: str | None = None) -> None:
         """Open the training and validation frames."""
@@ -224,11 +224,8 @@ class DecamData(pl.LightningDataModule):
 
     def test_sets(self) -> list[TestSet]:
         """List the test sets that are scored after training."""
-        sets = [TestSet(self.name, self.provenance, tuple(self.split("test")), self.benchmark)]
-        for extra in self.also:
-            folders = tuple(self._extra_folder(extra, recipe) for recipe, _ in extra.labelled())
-            sets.append(TestSet(extra.name, extra.provenance, folders))
-        return sets
+        own = TestSet(self.name, self.provenance, tuple(self.split("test")), self.benchmark)
+        return distinct([own, *(test_set for data in self.also.values() for test_set in data.test_sets())])
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Load the training patches in an order that depends on (seed, epoch) alone."""

@@ -33,13 +33,15 @@ def files(tmp_path):
     return str(tmp_path / "*.fits")
 
 
+def truths(cutouts):
+    """Make the truth (H, W) of each cutout, by its name."""
+    return {recipe.name: recipe.make()[1] for recipe in cutouts.labelled_recipes()}
+
+
 def test_only_the_listed_pixels_are_ignored(files, tmp_path):
     rows = ['a.fits,3,5,9,5,1.5,"a track, straight"', "a.fits,10,20,10,20,0,one pixel of the flagged hit"]
     name = write_list(tmp_path / "list.csv", *rows)
-    before, after = (
-        {recipe.name: truth for recipe, truth in FlaggedCutouts(files, ignored=given).labelled()}
-        for given in (None, name)
-    )
+    before, after = (truths(FlaggedCutouts(files, ignored=given)) for given in (None, name))
     changed = np.argwhere(before["a"] != after["a"])
     assert before["a"][20, 10] == CORE
     expected = {(20, 10)} | {
@@ -54,9 +56,9 @@ def test_only_the_listed_pixels_are_ignored(files, tmp_path):
 
 def test_a_list_changes_the_cache_keys_of_its_frames_only(files, tmp_path):
     row = "a.fits,3,5,3,5,2,one sharp pixel"
-    plain = {recipe.name: recipe.key for recipe, _ in FlaggedCutouts(files).labelled()}
-    with_list = FlaggedCutouts(files, ignored=write_list(tmp_path / "list.csv", row)).labelled()
-    assert {recipe.name for recipe, _ in with_list if recipe.key != plain[recipe.name]} == {"a"}
+    plain = {recipe.name: recipe.key for recipe in FlaggedCutouts(files).labelled_recipes()}
+    with_list = FlaggedCutouts(files, ignored=write_list(tmp_path / "list.csv", row)).labelled_recipes()
+    assert {recipe.name for recipe in with_list if recipe.key != plain[recipe.name]} == {"a"}
 
 
 @pytest.mark.parametrize(
@@ -72,15 +74,15 @@ def test_a_list_changes_the_cache_keys_of_its_frames_only(files, tmp_path):
 )
 def test_a_row_that_matches_no_file_or_pixel_is_an_error(files, tmp_path, row, message):
     with pytest.raises(ValueError, match=message):
-        FlaggedCutouts(files, ignored=write_list(tmp_path / "list.csv", row)).labelled()
+        FlaggedCutouts(files, ignored=write_list(tmp_path / "list.csv", row)).labelled_recipes()
 
 
 def test_a_missing_list_or_one_with_other_columns_is_refused(files, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no such list of ignored objects: 'mine.csv'"):
-        FlaggedCutouts(files, ignored="mine.csv").labelled()
+        FlaggedCutouts(files, ignored="mine.csv").labelled_recipes()
     (tmp_path / "other.csv").write_text("file,x,y\n")
     with pytest.raises(ValueError, match="expected the columns file, x0, y0, x1, y1, radius, reason, got"):
-        FlaggedCutouts(files, ignored=str(tmp_path / "other.csv")).labelled()
+        FlaggedCutouts(files, ignored=str(tmp_path / "other.csv")).labelled_recipes()
 
 
 @pytest.mark.parametrize("path", sorted(LISTS.glob("*.csv")), ids=lambda path: path.name)
@@ -91,8 +93,9 @@ def test_every_row_of_the_included_lists_has_a_reason(path):
 
 
 def test_the_list_of_the_real_cutouts_ignores_no_flagged_hit(real):
-    cutouts = FlaggedCutouts(str(real("decam/cutouts") / "*.fits"), ignored="decam_cutouts.csv").labelled()
-    assert sum(int((truth == CORE).sum()) for _, truth in cutouts) == 449
+    files = str(real("decam/cutouts") / "*.fits")
+    cutouts = truths(FlaggedCutouts(files, ignored="decam_cutouts.csv"))
+    assert sum(int((truth == CORE).sum()) for truth in cutouts.values()) == 449
     named = {row.file.removesuffix(".fits") for row in IgnoreList.read("decam_cutouts.csv").objects}
-    plain = {recipe.name: truth for recipe, truth in FlaggedCutouts(str(real("decam/cutouts") / "*.fits")).labelled()}
-    assert {recipe.name for recipe, truth in cutouts if np.any(truth != plain[recipe.name])} == named
+    plain = truths(FlaggedCutouts(files))
+    assert {name for name, truth in cutouts.items() if np.any(truth != plain[name])} == named

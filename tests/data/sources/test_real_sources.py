@@ -144,17 +144,17 @@ def test_with_by_folder_the_files_of_a_folder_are_in_one_split(tmp_path):
 
 
 def test_the_real_cutouts_have_five_flagged_hits(cutouts):
-    labelled = cutouts.labelled()
-    assert len({recipe.name for recipe, _ in labelled}) == len(labelled) == 31
-    assert len({recipe.name[: len("150110_053718")] for recipe, _ in labelled}) == 29
-    cores = [truth == CORE for _, truth in labelled]
+    recipes = cutouts.labelled_recipes()
+    assert len({recipe.name for recipe in recipes}) == len(recipes) == 31
+    assert len({recipe.name[: len("150110_053718")] for recipe in recipes}) == 29
+    labelled = [recipe.make() for recipe in recipes]
+    cores = [truth == CORE for _, truth, _ in labelled]
     assert sum(int(core.sum()) for core in cores) == 449
     assert sum(core.any() for core in cores) == 4
     assert sum(ndimage.label(core, np.ones((3, 3)))[1] for core in cores) == 5
-    for recipe, truth in labelled:
-        frame = recipe.make()
+    for recipe, (frame, truth, facts) in zip(recipes, labelled, strict=True):
         assert frame.shape == truth.shape
-        assert frame.name == recipe.name
+        assert frame.name == facts["name"] == recipe.name
         assert 3 < frame.gain < 5
         assert 4 < frame.read_noise < 12
         assert 45 <= frame.exptime <= 209
@@ -162,15 +162,16 @@ def test_the_real_cutouts_have_five_flagged_hits(cutouts):
 
 
 def test_flagged_hits_are_brighter_than_their_ring(cutouts):
-    for recipe, truth in cutouts.labelled():
+    for recipe in cutouts.labelled_recipes():
+        frame, truth, _ = recipe.make()
         if (truth == CORE).any():
-            image = recipe.make().image
+            image = frame.image
             assert np.median(image[truth == CORE]) > np.median(image[truth == RING])
 
 
 def test_flags_are_read_as_codes_or_as_bits(real):
     older = FlaggedCutouts(str(real("decam/cutouts") / "*_V3.5.3.fits"))
-    truths = {recipe.name: truth for recipe, truth in older.labelled()}
+    truths = {recipe.name: recipe.make()[1] for recipe in older.labelled_recipes()}
     bits = "150110_053718_S4_100x101_V3.5.3"  # 2: saturated, 64: bleeding
     with fits.open(real(f"decam/cutouts/{bits}.fits")) as hdus:
         assert set(np.unique(hdus["DQ"].data)) == {0, 2, 64}
@@ -190,7 +191,7 @@ def test_flags_become_truth(tmp_path, flags, expected):
     quality = np.zeros((9, 9 * len(flags)), np.int32)
     quality[4, 4::9] = flags
     write_cutout(tmp_path / "a.fits", quality)
-    truth = FlaggedCutouts(str(tmp_path / "*.fits")).labelled()[0][1]
+    truth = FlaggedCutouts(str(tmp_path / "*.fits")).labelled_recipes()[0].make()[1]
     assert truth[4, 4::9].tolist() == expected
     around = truth[3, 4::9]
     assert around.tolist() == [RING if code == CORE else SKY for code in expected]
@@ -218,19 +219,19 @@ def test_of_duplicate_reductions_the_newest_is_used(tmp_path, caplog, cards, kep
         own = {word: value for word, value in own.items() if value is not None}
         write_cutout(tmp_path / f"{name}.fits", np.zeros((9, 9), np.int32), **own)
     with caplog.at_level(logging.INFO):
-        assert [recipe.name for recipe, _ in FlaggedCutouts(str(tmp_path / "*.fits")).labelled()] == kept
+        assert [recipe.name for recipe in FlaggedCutouts(str(tmp_path / "*.fits")).labelled_recipes()] == kept
     messages = [record.getMessage() for record in caplog.records]
     left = {"a", "b"} - set(kept)
     path = f"{tmp_path}/{{}}.fits is left out: a newer pipeline reduced the same pixels, {kept[0]}.fits"
     assert messages == [path.format(name) for name in left]
-    assert [recipe.name for recipe, _ in FlaggedCutouts(str(tmp_path / "*.fits")).labelled()] == kept
+    assert [recipe.name for recipe in FlaggedCutouts(str(tmp_path / "*.fits")).labelled_recipes()] == kept
     assert len(caplog.records) == len(messages), "logged once"
 
 
 def test_a_cutout_without_flags_is_refused_by_name(tmp_path):
     write_cutout(tmp_path / "a.fits", np.zeros((9, 9), np.int32), name="OTHER")
     with pytest.raises(ValueError, match=r"a\.fits: no HDU named DQ among PRIMARY, SCI, OTHER"):
-        FlaggedCutouts(str(tmp_path / "*.fits")).labelled()
+        FlaggedCutouts(str(tmp_path / "*.fits")).labelled_recipes()
 
 
 def test_the_masked_core_of_a_star_in_a_coadd_is_saturated_and_not_bad(tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosmicgate.data.background import dilate
-from cosmicgate.data.cache import LabelledRecipe, Recipe
+from cosmicgate.data.cache import LabelledRecipe
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.data.sources.files import identity, matching
 from cosmicgate.data.sources.ignored_objects import IgnoreList
@@ -48,8 +48,8 @@ class FlaggedCutouts:
     provenance: Provenance = "real"
     ignored: str | None = None
 
-    def labelled(self) -> list[tuple[Recipe, NDArray[np.uint8]]]:
-        """List a recipe and its truth (H, W) for each file that is used."""
+    def labelled_recipes(self) -> list[LabelledRecipe]:
+        """List the recipe of frame and truth for each file that is used."""
         try:
             paths = matching(self.files)
         except FileNotFoundError as error:
@@ -60,15 +60,7 @@ class FlaggedCutouts:
             listed.check_files(paths)
         return [self._labelled(path, listed) for path in newest(paths)]
 
-    def labelled_recipes(self) -> list[LabelledRecipe]:
-        """List the same frames as :meth:`labelled`, as recipes that make frame and truth together."""
-        return [self._together(recipe, truth) for recipe, truth in self.labelled()]
-
-    def _together(self, recipe: Recipe, truth: NDArray[np.uint8]) -> LabelledRecipe:
-        facts = {"name": recipe.name}
-        return LabelledRecipe(recipe.name, recipe.ingredients, lambda: (recipe.make(), truth, facts))
-
-    def _labelled(self, path: Path, listed: IgnoreList | None) -> tuple[Recipe, NDArray[np.uint8]]:
+    def _labelled(self, path: Path, listed: IgnoreList | None) -> LabelledRecipe:
         with opened(path) as hdus:
             names = [hdu.name for hdu in hdus]
             flags = np.asarray(hdus["DQ"].data) if "DQ" in names else None
@@ -80,11 +72,12 @@ class FlaggedCutouts:
         truth = np.select([left_out, core, dilate(core)], [IGNORED, CORE, RING], SKY).astype(np.uint8)
         name = stem(path)
 
-        def make() -> Frame:
+        def make() -> tuple[Frame, NDArray[np.uint8], dict[str, str]]:
             frame = read_frame(path, mask="none", name=name)
-            return replace(frame, bad=frame.bad | bad)  # not the flagged hits: they are the truth
+            without_hits = replace(frame, bad=frame.bad | bad)  # not the flagged hits: they are the truth
+            return without_hits, truth, {"name": name}
 
-        return Recipe(name, ["flagged cutout", *identity(path), *objects], make), truth
+        return LabelledRecipe(name, ["flagged cutout", *identity(path), *objects], make)
 
 
 @dataclass(frozen=True)
