@@ -7,20 +7,22 @@ A page marks where a table goes, and which file it is made of::
 
 What stands between the two lines is replaced. ``scores``, ``real`` (those of real frames), ``hits`` (found, by length)
 and ``stars`` (masked, by brightness) read a report's ``tables.csv``, ``differences`` its ``differences.csv``; a file
-with several test sets makes a table of each.
+with several test sets makes a table of each. ``seeds`` reads a folder of results that train.py kept (``keep_results``).
 """
 
 import csv
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from cosmicgate.evaluation.paired_seeds import SeedMean, seed_mean
 from cosmicgate.evaluation.records import DetectorRecord, titles
 from cosmicgate.report.results import TEST_SET
 
 DOCS = Path(__file__).parent
 MARKED = re.compile(
-    r"(?P<begin><!-- (?P<kind>scores|real|hits|stars|differences): (?P<file>\S+) -->\n).*?(?=<!-- end -->)", re.S
+    r"(?P<begin><!-- (?P<kind>scores|real|hits|stars|differences|seeds): (?P<file>\S+) -->\n).*?(?=<!-- end -->)", re.S
 )
 COLUMNS = {  # convention and score: head, factor, decimals, whether the interval is shown
     ("dilated", "tpr_at_fpr_0.01pct"): ("TPR, dilated (%)", 100, 1, True),
@@ -57,6 +59,12 @@ TEST_SETS = {
     "real_sky": "DECam exposures",
     "real_sky_lco": "LCO exposures",
 }
+SEED_COLUMNS = {
+    ("dilated", "tpr_at_fpr_0.01pct"): ("TPR, dilated", 100, 2),
+    ("core", "tpr_at_fpr_0.01pct"): ("TPR, core", 100, 2),
+    ("dilated", "f1"): ("F1, dilated", 1, 4),
+}
+PAIRS = (("Att deepCR", "deepCR"), ("Att Cosmic-CoNN", "Cosmic-CoNN"))  # each without gates second
 TEXTS = ("Detector", "Trained on", "First minus second", "Test set")
 Line = dict[str, str]
 Scores = dict[tuple[str, str], Line]  # convention and score -> its line
@@ -152,6 +160,39 @@ def differences(file: Path) -> str:
     return "\n".join(parts)
 
 
+def seeds(folder: Path) -> str:
+    """Format means over the seeds of each network, and the gain from gates by trainings of the same seed."""
+    kept = [json.loads(path.read_text(encoding="utf-8"))["rows"] for path in sorted(folder.glob("*.json"))]
+    found: dict[str, dict[str, dict[int, dict[str, dict[str, float]]]]] = {}  # test set, model, seed -> its row
+    for row in (row for rows in kept for row in rows):
+        of_model = found.setdefault(row["test_set"], {}).setdefault(row["detector"]["model"], {})
+        of_model[row["detector"]["seed"]] = row
+    heads = [f"{head} (%)" if scale == 100 else head for head, scale, _ in SEED_COLUMNS.values()]
+    means = [["Test set", "Detector", "Seeds", *heads]]
+    pairs = [["Test set", "First minus second", "Seeds", *(head.replace("(%)", "(points)") for head in heads)]]
+    for test_set, models in found.items():
+        name = TEST_SETS.get(test_set, test_set)
+        for model, of_seed in models.items():
+            values = {key: [row[key[0]][key[1]] for row in of_seed.values()] for key in SEED_COLUMNS}
+            means.append([name, model, str(len(of_seed)), *_seed_cells(values)])
+        for first, second in PAIRS:
+            a, b = models.get(first, {}), models.get(second, {})
+            if both := sorted(a.keys() & b.keys()):
+                gains = {(p, k): [a[seed][p][k] - b[seed][p][k] for seed in both] for p, k in SEED_COLUMNS}
+                pairs.append([name, f"{first} - {second}", str(len(both)), *_seed_cells(gains, "+")])
+    return f"{markdown(means)}\n{markdown(pairs)}" if kept else "No training has been kept yet.\n"
+
+
+def _seed_cells(values: Mapping[tuple[str, str], Sequence[float]], sign: str = "") -> list[str]:
+    """Format means over seeds with their intervals; for differences also the smallest that would be detected."""
+    made = []
+    for key, (_, scale, digits) in SEED_COLUMNS.items():
+        mean: SeedMean = seed_mean(values[key])
+        text = cell(mean.mean, [mean.low, mean.high] if mean.seeds > 1 else [], scale, digits, sign)
+        made.append(f"{text}, detects {scale * mean.detectable:.{digits}f}" if sign and mean.seeds > 1 else text)
+    return made
+
+
 def lines_of(file: Path) -> list[Line]:
     """Read a CSV of scores or differences; raise ValueError if it is none."""
     with file.open(newline="", encoding="utf-8") as text:
@@ -194,7 +235,7 @@ def markdown(lines: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in (lines[0], ruler, *lines[1:]))
 
 
-KINDS = {"scores": scores, "real": real, "stars": stars, "hits": hits, "differences": differences}
+KINDS = {"scores": scores, "real": real, "stars": stars, "hits": hits, "differences": differences, "seeds": seeds}
 
 
 def main() -> None:
