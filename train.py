@@ -16,6 +16,7 @@ with extra("train", __name__):
     from cosmicgate.evaluation.run import score_frames_distributed, score_training
     from cosmicgate.report.finish_training import finish_training
     from cosmicgate.training.fit import fit
+    from cosmicgate.training.kept_results import are_kept, keep
     from cosmicgate.training.stopping import explain_arguments, in_run_folder
     from cosmicgate.training.sweeps import BEST, clear_run, is_finished, objective
 
@@ -29,9 +30,13 @@ def main(cfg: DictConfig) -> float:
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     run = Path(HydraConfig.get().runtime.output_dir)
     best, trust = run / BEST, modules_named(config["model"])
+    kept = Path(cfg.keep_results) if cfg.keep_results else None
     if not cfg.resume:
         clear_run(run)
+    elif are_kept(kept, config):
+        return float("nan")
     elif is_finished(run, config):
+        keep(kept, config, run)
         return objective(best)
     beside, unavailable = beside_training(cfg.beside, cfg.title, cfg.variant)
     trainer, data = fit(cfg, config, run)
@@ -40,6 +45,7 @@ def main(cfg: DictConfig) -> float:
     if trainer.is_global_zero:
         content = score_training(network, beside, unavailable, test_sets, run / "frames")
         finish_training(content, [network, *beside], test_sets, run, trainer, trust)
+        keep(kept, config, run)
     return objective(best)
 
 

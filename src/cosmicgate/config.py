@@ -148,6 +148,7 @@ class Train:
     group: str | None = None
     resume: bool = True
     start: str | None = None
+    keep_results: str | None = None
     threshold: float = 0.5
     beside: list[str] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)

@@ -106,6 +106,23 @@ def test_a_finished_run_is_not_repeated_nor_overwritten(command, run):
     assert "module.optimizer.lr is 0.001 and was 0.003" in other.stderr
 
 
+def test_a_training_whose_scores_are_kept_is_not_repeated_elsewhere(command, run, tmp_path):
+    kept = tmp_path / "kept" / "att_cosmic_conn_seed-0.json"
+    arguments = ("trainer=smoke", *TINY, f"data.root={command.data}", f"keep_results={kept}")
+    done = command("train.py", *arguments, f"hydra.run.dir={run}")
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(kept.read_text())["rows"]
+    (full,) = json.loads((run / "results.json").read_text())["rows"]
+    assert row == {key: value for key, value in full.items() if key != "curves"}
+    again = command("train.py", *arguments, "trainer.precision=bf16-mixed", f"hydra.run.dir={tmp_path}/again")
+    assert again.returncode == 0, again.stderr
+    assert "has the results of this training, nothing to do" in again.stdout
+    assert not (tmp_path / "again" / "checkpoints").exists()
+    other = command("train.py", *arguments, "model.depth=2", f"hydra.run.dir={tmp_path}/other")
+    assert other.returncode == 1
+    assert f"model.depth is 2 and was 3, but {kept} has the results of another configuration" in other.stderr
+
+
 def test_evaluate_gives_exactly_the_test_scores_of_the_training(new_interpreter, run, tmp_path):
     done = new_interpreter("evaluate.py", f"checkpoint={run}", f"hydra.run.dir={tmp_path}/again", "logger=csv")
     assert done.returncode == 0, done.stderr

@@ -39,6 +39,7 @@ MACHINE_KEYS = (
     *("use_distributed_sampler", "sync_batchnorm", "plugins", "dirpath"),
 )
 DISPLAY_KEYS = ("callbacks.curves", "callbacks.rate")  # full paths of callbacks that only draw and log
+ANOTHER_FOLDER = "choose another hydra.run.dir, or give resume=false to train there again"
 FAILED = "failed.txt"
 LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
 
@@ -55,27 +56,21 @@ def is_finished(run: Path, config: Mapping[str, Any]) -> bool:
     """
     record, last = run / "provenance.json", run / LAST
     if (run / "results.json").is_file():
-        _refuse_another(
-            with_current_targets(json.loads(record.read_text())["config"]) if record.is_file() else {},
-            config,
-            run,
-            "a finished",
-        )
+        before = with_current_targets(json.loads(record.read_text())["config"]) if record.is_file() else {}
+        refuse_another(before, config, f"{run} is a finished run", ANOTHER_FOLDER)
         log.info("%s is finished, nothing to do", run)
         return True
     if last.is_file():
-        _refuse_another(read_checkpoint(last)["config"], config, run, "an unfinished")
+        refuse_another(read_checkpoint(last)["config"], config, f"{run} is an unfinished run", ANOTHER_FOLDER)
     return False
 
 
-def _refuse_another(before: Mapping[str, Any], config: Mapping[str, Any], run: Path, kind: str) -> None:
+def refuse_another(before: Mapping[str, Any], config: Mapping[str, Any], found: str, advice: str) -> None:
+    """Raise ConfigError if two configurations differ in a key that determines the results; names the key."""
     before, now = (json.loads(json.dumps(one)) for one in (before, config))  # the same types of lists and keys
     for key in RESULT_KEYS:
         if differs := _first_difference(before.get(key), now.get(key), key):
-            raise ConfigError(
-                f"{differs}, but {run} is {kind} run of another configuration: choose another hydra.run.dir, or "
-                "give resume=false to train there again"
-            )
+            raise ConfigError(f"{differs}, but {found} of another configuration: {advice}")
 
 
 @rank_zero_only

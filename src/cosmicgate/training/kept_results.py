@@ -1,0 +1,53 @@
+"""Keep the scores of finished trainings in small files to be committed, so that no machine trains them again."""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.utilities import rank_zero_only
+
+from cosmicgate.io.atomic import write_json
+from cosmicgate.training.sweeps import RESULT_KEYS, refuse_another
+
+log = logging.getLogger(__name__)
+
+
+def are_kept(path: Path | None, config: Mapping[str, Any]) -> bool:
+    """Check whether a file has the results of a training with this configuration.
+
+    Raises
+    ------
+    ConfigError
+        If it has those of another configuration; names the first key that differs.
+    ValueError
+        If it is no file of :func:`keep`.
+    """
+    if path is None or not path.is_file():
+        return False
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))["config"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: expected the results of a training as keep_results writes them") from error
+    refuse_another(before, _determining(config), f"{path} has the results", "choose another keep_results, or remove it")
+    log.info("%s has the results of this training, nothing to do", path)
+    return True
+
+
+@rank_zero_only
+def keep(path: Path | None, config: Mapping[str, Any], run: Path) -> None:
+    """Write the rows of a finished run without their curves, and the configuration that determines them."""
+    if path is None:
+        return
+    content = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    rows = [{key: value for key, value in row.items() if key != "curves"} for row in content["rows"]]
+    write_json(path, {"config": _determining(config), "rows": rows})
+
+
+def _determining(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Select the keys that determine the results; those of speed and the folder of the real data are left out."""
+    text = json.dumps({key: config.get(key) for key in RESULT_KEYS})
+    known: dict[str, Any] = json.loads(text.replace(f'"{config["real"]}/', '"${real}/'))
+    known["trainer"].pop("precision", None)  # several machines may share a sweep
+    return known

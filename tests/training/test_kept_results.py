@@ -1,0 +1,47 @@
+"""Test the files of kept results, by which several machines share a sweep."""
+
+import json
+
+import pytest
+
+from cosmicgate.config import ConfigError
+from cosmicgate.training.kept_results import are_kept, keep
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """Write the results of a run; return its folder and configuration."""
+    rows = [{"test_set": "decam", "core": {"f1": 0.5}, "curves": [1, 2, 3]}]
+    (tmp_path / "results.json").write_text(json.dumps({"rows": rows}))
+    config = {"seed": 1, "data": {"files": "/mine/real/a.fits", "root": "data/a"}, "trainer": {"max_epochs": 8}}
+    return tmp_path, config | {"real": "/mine/real"}
+
+
+def test_results_are_recognised_on_a_machine_with_other_folders(finished, tmp_path):
+    run, config = finished
+    kept = tmp_path / "kept" / "seed-1.json"
+    assert not are_kept(kept, config)
+    keep(kept, config, run)
+    assert "/mine" not in kept.read_text()
+    elsewhere = {"data": {"files": "/other/a.fits", "root": "b"}, "real": "/other"}
+    assert are_kept(kept, config | elsewhere | {"trainer": {"max_epochs": 8, "precision": "bf16-mixed"}})
+    with pytest.raises(ConfigError, match=r"^seed is 2 and was 1, but .*seed-1.json has the results of another"):
+        are_kept(kept, config | {"seed": 2})
+    with pytest.raises(ConfigError, match=r"^trainer.max_epochs is 9 and was 8"):
+        are_kept(kept, config | {"trainer": {"max_epochs": 9}})
+
+
+def test_without_a_file_nothing_is_kept(finished):
+    run, config = finished
+    before = sorted(run.iterdir())
+    keep(None, config, run)
+    assert not are_kept(None, config)
+    assert sorted(run.iterdir()) == before
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"rows": []}'])
+def test_another_file_in_its_place_is_an_error(finished, tmp_path, text):
+    _, config = finished
+    (tmp_path / "kept.json").write_text(text)
+    with pytest.raises(ValueError, match=r"kept.json: expected the results of a training"):
+        are_kept(tmp_path / "kept.json", config)
