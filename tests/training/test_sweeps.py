@@ -36,7 +36,7 @@ def test_every_value_of_every_sweep_is_valid(sweep):
     for job in each_value_once:
         cfg = validate(composed_config(f"sweep={sweep}", *(f"{key}={value}" for key, value in job.items())), Train)
         assert cfg.group == sweep
-        assert cfg.data.name.startswith("decam_")
+        assert cfg.data.name.startswith("decam")
 
 
 def test_the_jobs_of_a_sweep_have_separate_folders():
