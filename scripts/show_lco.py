@@ -27,7 +27,7 @@ with extra("train", __name__):
     from cosmicgate.io.fits.hdus import opened
     from cosmicgate.models import UNet
     from cosmicgate.report.figures.mask_figures import LOOK, busiest, save_figure
-    from cosmicgate.report.figures.stretch import stretch
+    from cosmicgate.report.stretch import stretch
 
 WINDOW = 200  # side of the part shown, pixels
 MARK = (0.84, 0.37, 0.0)  # vermilion of Okabe and Ito

@@ -15,8 +15,7 @@ from cosmicgate.data.download.zenodo import fetch_lco
 from cosmicgate.detectors.classical import AstroScrappy
 from cosmicgate.evaluation.costs import count_parameters, frame_of_shape, time_detectors
 from cosmicgate.evaluation.records import DetectorRecord, with_records
-from cosmicgate.report.tables import costs
-from cosmicgate.report.tables.costs import seconds_tables
+from cosmicgate.report.tables.paper import PARAMETERS, SWITCHES, seconds_tables
 from helpers.archive_files import FAST_RETRY
 from helpers.fake_detectors import BrightnessLogits, BrightnessMasks, make_test_set, save_frame
 from helpers.hydra_config import composed_config
@@ -191,11 +190,11 @@ def test_the_shape_of_the_timed_frame_has_rows_and_columns(value):
 def test_the_switches_listed_in_table_3_give_the_papers_parameter_count(network):
     (ours,) = count_parameters({network: composed_config(f"model={network}").model})
     name = ours["network"]
-    switches = [word for word in costs.SWITCHES[name].replace(":", " ").replace(";", " ").split() if "=" in word]
+    switches = [word for word in SWITCHES[name].replace(":", " ").replace(";", " ").split() if "=" in word]
     (theirs,) = count_parameters({network: composed_config(f"model={network}", *switches).model})
-    expected = 472_695 if name == "Att deepCR" else costs.PARAMETERS[name]
+    expected = 472_695 if name == "Att deepCR" else PARAMETERS[name]
     assert theirs["parameters"] == expected
-    assert (expected == costs.PARAMETERS[name]) != (name == "Att deepCR"), "no switches give the count of Att deepCR"
+    assert (expected == PARAMETERS[name]) != (name == "Att deepCR"), "no switches give the count of Att deepCR"
 
 
 def timing_entry(detector: str, shape: tuple[int, int]) -> dict:

@@ -8,10 +8,9 @@ import pytest
 from cosmicgate.evaluation.records import DetectorRecord
 from cosmicgate.report.results import LISTS
 from cosmicgate.report.runs import Run, together
-from cosmicgate.report.tables.cells import published
+from cosmicgate.report.tables.cells import markdown, published
 from cosmicgate.report.tables.export import differences_csv, scores_csv
 from cosmicgate.report.tables.paper import difference_tables, hit_table, score_tables
-from cosmicgate.report.tables.table import markdown
 from cosmicgate.report.write_report import chapters_of, markdown_of
 from helpers.result_rows import SCORES, difference_entry, result_row
 

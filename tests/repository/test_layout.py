@@ -40,8 +40,8 @@ MODULE_ORDER = {
     ),
     # Results, tables and figures, outputs.
     "report": (
-        *("results", "runs", "tables", "figures", "write_report", "pages", "wandb_login", "wandb_charts"),
-        *("log_results", "dashboard", "finish_training"),
+        *("stretch", "results", "runs", "tables", "figures", "write_report", "pages", "wandb_login"),
+        *("wandb_charts", "log_results", "dashboard", "finish_training"),
     ),
     # Operations on images, the masker, files, many files.
     "masking": (

@@ -18,7 +18,7 @@ from cosmicgate.evaluation.records import DetectorRecord, with_records, write_re
 from cosmicgate.evaluation.run import compare
 from cosmicgate.io.atomic import remove_stale_temp_files
 from cosmicgate.pretrained.load import load_network, model_file
-from cosmicgate.report.figures.frames import pictures
+from cosmicgate.report.figures.frames import draw
 from cosmicgate.training.fit import fit
 from cosmicgate.training.sweeps import BEST, is_finished
 
@@ -149,11 +149,10 @@ def validation_set(data: LabelledExposures) -> TestSet:
 
 def _compare(run: Path, data: LabelledExposures, before: NetworkDetector, after: NetworkDetector) -> None:
     """Score both networks, draw their masks, and write ``results.json``."""
-    sets, detectors = [*data.test_sets(), validation_set(data)], [after, before]
+    sets, detectors = data.test_sets(), [after, before]
     pair = [DetectorRecord.of(one).name for one in detectors]
-    content: Mapping[str, Any] = compare(detectors, sets, run / "frames", [pair])
+    content: Mapping[str, Any] = compare(detectors, [*sets, validation_set(data)], run / "frames", [pair])
     if content["failed"]:
         raise ValueError(f"{content['failed'][0]['detector'].name}: {content['failed'][0]['reason']}")
-    for test_set in sets[:-1]:
-        pictures(detectors, test_set, run / "frames", run / "report")
+    draw(detectors, sets, run)
     write_results(run / RESULTS, content)  # last, because this file marks a training as finished

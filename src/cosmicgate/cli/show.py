@@ -124,7 +124,7 @@ def draw(image: NDArray[np.float32], hits: NDArray[np.bool_], path: Path) -> Non
     from scipy.ndimage import binary_dilation
 
     from cosmicgate.io.atomic import atomic_path
-    from cosmicgate.report.figures.stretch import stretch
+    from cosmicgate.report.stretch import stretch
 
     times = max(800 // max(image.shape), 1)
     down, across = (-(-length // MAX_SIDE) for length in image.shape)

@@ -76,9 +76,10 @@ def workspace(test_sets: Sequence[str], entity: str, project: str) -> ws.Workspa
     )
 
 
-def report(content: Mapping[str, Any], sweeps: Sequence[str], entity: str, project: str) -> wr.Report:
+def report(
+    content: Mapping[str, Any], test_sets: Sequence[str], sweeps: Sequence[str], entity: str, project: str
+) -> wr.Report:
     """Make the report: the tables of local runs, then panels of all runs of each test set, of trainings and sweeps."""
-    test_sets = test_sets_of(content)
     blocks: list[Any] = [wr.P(HOW_TO_READ), wr.TableOfContents()]
     for chapter in chapters_of(content):
         blocks += [wr.H1(chapter.title), wr.MarkdownBlock(markdown_of(chapter))]
@@ -91,11 +92,6 @@ def report(content: Mapping[str, Any], sweeps: Sequence[str], entity: str, proje
         runs = wr.Runset(entity=entity, project=project, name=title, filters=wanted, visible_columns=columns)
         blocks += [wr.H1(title), wr.PanelGrid(runsets=[runs], panels=panels)]
     return wr.Report(entity=entity, project=project, title=TITLE, blocks=blocks, width="fluid")
-
-
-def test_sets_of(content: Mapping[str, Any]) -> list[str]:
-    """List the names of the test sets, each once."""
-    return list(dict.fromkeys(row["test_set"] for row in content["rows"]))
 
 
 def _test_panels(test_set: str) -> dict[str, list[Any]]:
@@ -154,8 +150,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     content = together(runs)
     if not logged_in():
         raise ConfigError("not logged in to W&B: run `wandb login`, then this command again")
+    test_sets = list(dict.fromkeys(row["test_set"] for row in content["rows"]))
     whose = str(given.entity or wandb.Api().default_entity), given.project
-    for made in (workspace(test_sets_of(content), *whose), report(content, sweeps_of(runs), *whose)):
+    for made in (workspace(test_sets, *whose), report(content, test_sets, sweeps_of(runs), *whose)):
         made.save()
         print(made.url)  # noqa: T201 (a command line)
 

@@ -6,20 +6,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
-
 from cosmicgate.data.cache import load_labelled
 from cosmicgate.data.datamodule import TestSet
 from cosmicgate.detectors import Detector
 from cosmicgate.evaluation.frame_results import truth_is_dilated
 from cosmicgate.evaluation.records import titles, write_results
+from cosmicgate.extras import extra
 from cosmicgate.io.atomic import short
 from cosmicgate.report.figures.frames import draw
 from cosmicgate.report.log_results import log_training
 from cosmicgate.report.results import CONVENTIONS, PER_CENT, Row, heading
-from cosmicgate.report.tables.cells import UNITS, cell, number
-from cosmicgate.report.tables.table import Table, plain_text
+from cosmicgate.report.tables.cells import UNITS, Table, cell, number, plain_text
 from cosmicgate.report.write_report import write_report
+
+with extra("train"):
+    import pytorch_lightning as pl
 
 SCORE = "tpr_at_fpr_0.01pct"
 
@@ -68,10 +69,10 @@ def _table(rows: Sequence[Row], test_set: TestSet) -> list[str]:
     """Format the lines of a table; its caption says whether the truth of the test set has rings."""
     ring = truth_is_dilated(load_labelled(test_set.folders[0]))
     truth = CONVENTIONS["dilated"] if ring else "core pixels are positives, the truth has no ring"
-    heads = ["", PER_CENT[SCORE], "F1", "Hits found (%)"]
     shown = titles(row["detector"] for row in rows)
     lines = []
     for row in rows:
         f1, found = number(row["dilated"]["f1"], *UNITS["f1"]), number(row["per_hit"]["recall"], *UNITS["recall"])
         lines.append([shown[row["detector"]], cell(row, "dilated", SCORE), f1, found])
+    heads = ["", PER_CENT[SCORE], "F1", "Hits found (%)"]
     return plain_text(Table(heading(rows[0]), truth, heads, lines, texts=1))

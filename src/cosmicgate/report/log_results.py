@@ -9,17 +9,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.loggers import Logger, WandbLogger
-
 from cosmicgate.config import ConfigError, build
 from cosmicgate.data.datamodule import TestSet
 from cosmicgate.detectors import Detector
 from cosmicgate.detectors.network import NetworkDetector
 from cosmicgate.evaluation.records import DetectorRecord, titles
+from cosmicgate.extras import extra
 from cosmicgate.provenance import run_tags
 from cosmicgate.report.figures.mask_figures import file_name
 from cosmicgate.report.results import Row
 from cosmicgate.report.tables.cells import recalls
+
+with extra("train"):
+    from pytorch_lightning.loggers import Logger, WandbLogger
 
 PREFIX = {"dilated": "", "core": "core_", "per_hit": "hit_"}
 KINDS = ("wandb", "tensorboard", "csv")  # loggers to which an evaluation can write
@@ -53,20 +55,8 @@ def log_training(
 ) -> None:
     """Log the test of a trained network, and finish its W&B run; else all jobs of a sweep would log to one run.
 
-    Parameters
-    ----------
-    loggers : sequence of Logger
-        Loggers of the training. Each gets the scores, and W&B charts, masks and weights too.
-    rows : sequence of mapping
-        Rows of ``results.json``, among them those of the network.
-    detector : Detector
-        The trained network.
-    test_sets : sequence of TestSet
-        Test sets on which it was scored.
-    run : Path
-        Run folder; its ``checkpoints/best.ckpt`` is uploaded if W&B is online.
-    step : int, optional
-        Number of optimizer steps of the training.
+    Each logger gets the scores of the rows of the network, and W&B charts, masks and, if it is online, the weights of
+    ``checkpoints/best.ckpt`` too. ``step`` is the number of optimizer steps of the training.
     """
     own = [row for row in rows if row["detector"] == DetectorRecord.of(detector)]
     for logger in loggers:
@@ -89,16 +79,10 @@ def log_evaluation(
     test_sets: Sequence[TestSet],
     run: Path,
 ) -> None:
-    """Log each detector of an evaluation separately, under the same keys as the test of a training.
+    """Log each detector of an evaluation, and each mean of seeds, under the keys of the test of a training.
 
-    Parameters
-    ----------
-    node : mapping, optional
-        Node of ``conf/logger``; None logs nothing.
-    rows : sequence of mapping
-        Rows of ``results.json``. A mean over seeds is logged like a detector.
-    detectors, test_sets, run
-        As in :func:`log_training`. Repeating an evaluation continues its W&B runs and replaces its other files.
+    ``node`` is one of ``conf/logger``; None logs nothing. Repeating an evaluation continues its W&B runs and replaces
+    its other files.
     """
     kind = check_logger(node)
     if node is None:

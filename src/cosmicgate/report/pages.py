@@ -35,17 +35,7 @@ VALIDATION = "Validation loss, and TPR at a false-positive rate of 0.01 %, by ep
 
 
 def write_page(runs: Sequence[Run], path: Path, notes: Sequence[str] = ()) -> None:
-    """Write the page of these runs; links to their files are relative to the folder of the page.
-
-    Parameters
-    ----------
-    runs : sequence of Run
-        Runs, in the order in which they are shown.
-    path : Path
-        HTML file to write or replace.
-    notes : sequence of str
-        Lines shown above the results.
-    """
+    """Write the page of runs, with notes above the results; links to files of the runs are relative to its folder."""
     home = path.resolve().parent
     environment = Environment(
         loader=PackageLoader("cosmicgate.report", ""),
@@ -58,7 +48,7 @@ def write_page(runs: Sequence[Run], path: Path, notes: Sequence[str] = ()) -> No
     environment.filters["link"] = lambda file: quote(Path(os.path.relpath(file, home)).as_posix())
     with tempfile.TemporaryDirectory(prefix="cosmicgate-") as drawn:
         chapters = chapters_of(together(runs), Path(drawn))
-        if trained := {run.name: run.history for run in runs if run.history.get("val/loss")}:
+        if trained := {run.name: run.history for run in runs if run.history}:
             figure = draw_history(trained, Path(drawn) / "history.png")
             chapters.append(Chapter("Training", "", [Section("", figures={VALIDATION: figure})]))
         page = environment.get_template("page.html.j2").render(
@@ -80,11 +70,9 @@ def _data_uri(path: Path) -> str:
 def _facts(run: Run) -> dict[str, str]:
     """Collect from the provenance of a run what the page shows."""
     facts = run.facts
-    commit = f"{facts.get('commit') or ''}{', with changes that were not committed' * bool(facts.get('uncommitted'))}"
     known = {
         "Command": shlex.join(("python", *facts["command"])) if facts.get("command") else "",
-        **{key.capitalize(): str(facts.get(key, "")) for key in ("started", "seed", "python", "device")},
-        "Commit": commit,
+        **{key.capitalize(): str(facts.get(key, "")) for key in ("started", "seed", "python", "device", "commit")},
         "Packages": ", ".join(f"{name} {version}" for name, version in facts.get("packages", {}).items()),
         "Inputs": f"{len(facts['inputs'])}, each with its SHA-256 in provenance.json" if facts.get("inputs") else "",
     }

@@ -1,4 +1,4 @@
-"""Read and validate ``results.json``, whose rows tables and figures show."""
+"""Read ``results.json``; name its scores, its test sets and their sizes."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmicgate.data.pixel_labels import Convention
-from cosmicgate.evaluation.records import DetectorRecord, with_records
+from cosmicgate.evaluation.records import with_records
 
 Row = dict[str, Any]  # one detector, a DetectorRecord, on one test set
 
@@ -16,6 +16,7 @@ CONVENTIONS: dict[Convention, str] = {
 }
 DATA_ORIGINS = ("simulated", "semi-real", "real")
 TEST_SET = ("test_set", "data_origin", "frames", "pixels", "hits")
+KEYS = (*TEST_SET, "detector", "threshold", *CONVENTIONS, "per_hit")  # of a row; it may have more
 PER_CENT = {
     "tpr_at_fpr_0.01pct": "TPR at FPR 0.01 % (%)",
     "tpr_at_fpr_0.1pct": "TPR at FPR 0.1 % (%)",
@@ -33,60 +34,37 @@ MASKED = {  # in test sets whose stars and hot pixels are known
     "stars_masked_per_1000": "Star cores masked of 1000",
     "hot_pixels_masked_per_megapixel": "Hot pixels masked per megapixel",
 }
-PARTS: dict[str, dict[str, str]] = {**dict.fromkeys(CONVENTIONS, PER_CENT | AREA | MASK_SCORES), "per_hit": PER_HIT}
 LISTS = ("rows", "differences", "failed", "unavailable", "parameters", "seconds")
 
 
 def read_results(path: Path) -> dict[str, list[dict[str, Any]]]:
     """Read the LISTS of a results file of this or an earlier version; one that it lacks is empty.
 
-    Raises
-    ------
-    ValueError
-        If the file is invalid (names it and what it lacks), or if two of its rows are of one detector.
+    Raise ValueError if the file is invalid, or if two of its rows are of one detector.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
-    except ValueError as error:
-        raise ValueError(f"{path} is not a results file: it is not JSON ({error})") from error
-    if not isinstance(content, dict) or not isinstance(content.get("rows"), list):
-        raise ValueError(f'{path} is not a results file: expected {{"rows": [...]}}')
-    if not content["rows"] and not content.get("failed"):
-        raise ValueError(f"{path} is not a results file: expected at least one row, or one that failed")
-    try:
-        content = with_records(content)
-    except TypeError as error:
-        raise ValueError(f"{path} is not a results file: a detector has other fields ({error})") from error
-    seen: dict[tuple[Any, ...], int] = {}
-    for number, row in enumerate(content["rows"]):
-        if fault := _fault(row):
-            raise ValueError(f"{path} is not a results file: row {number} {fault}")
-        if (first := seen.setdefault(key_of_row(row), number)) != number:
-            raise ValueError(f"{path}: rows {first} and {number} are both {row['detector'].name!r} on {heading(row)!r}")
+        content = with_records(json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None))
+        rows: list[Row] = content["rows"]
+        if not rows and not content.get("failed"):
+            raise ValueError("expected at least one row, or one that failed")
+        for number, row in enumerate(rows):
+            if missing := [key for key in KEYS if key not in row]:
+                raise ValueError(f"row {number} lacks {', '.join(missing)}")
+            if row["data_origin"] not in DATA_ORIGINS:
+                expected = ", ".join(DATA_ORIGINS)
+                raise ValueError(f"row {number} has the data origin {row['data_origin']!r}, expected one of {expected}")
+            if key_of_row(row) in map(key_of_row, rows[:number]):
+                raise ValueError(f"two rows are of {row['detector'].name!r} on {heading(row)!r}")
+    except KeyError as error:
+        raise ValueError(f'{path} is not a results file: expected {{"rows": [...]}}') from error
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a results file: {error}") from error
     return {name: content.get(name, []) for name in LISTS}
 
 
 def key_of_row(row: Row) -> tuple[Any, ...]:
     """Make the key that identifies a row: its test set and its detector."""
     return tuple(row[name] for name in (*TEST_SET, "detector"))
-
-
-def _fault(row: object) -> str:
-    """Describe what is wrong with a row; empty if it is valid."""
-    if not isinstance(row, dict):
-        return f"is {row!r}, expected an object"
-    if missing := [key for key in (*TEST_SET, "detector", "threshold", *PARTS) if key not in row]:
-        return f"lacks {', '.join(missing)}"
-    if row["data_origin"] not in DATA_ORIGINS:
-        return f"has the data origin {row['data_origin']!r}, expected one of {', '.join(DATA_ORIGINS)}"
-    if not isinstance(row["detector"], DetectorRecord):
-        return f"has the detector {row['detector']!r}, expected an object"
-    for part, keys in PARTS.items():
-        for key in keys:
-            value = row[part].get(key, "") if isinstance(row[part], dict) else ""
-            if not isinstance(value, int | float | None):
-                return f"({row['detector'].name}) has {part}.{key} = {value!r}, expected a number or null"
-    return ""
 
 
 def by_test_set(rows: Sequence[Row]) -> list[list[Row]]:

@@ -13,7 +13,8 @@ from typing import Any
 from cosmicgate.evaluation.records import with_variant
 from cosmicgate.report.results import LISTS, Row, key_of_row, read_results
 
-HISTORY = ("val/loss", "val/tpr_at_fpr_0.01pct")  # scores of a training that are drawn by epoch
+# Scores of a training that are drawn by epoch, and what their axes are called.
+HISTORY = {"val/loss": "Validation loss", "val/tpr_at_fpr_0.01pct": "TPR at FPR 0.01 %, validation"}
 # Files of a run that are linked on the page, in this order, if they exist.
 FILES = (
     *("results.json", "report/tables.md", "report/tables.csv", "report/differences.csv"),
@@ -42,25 +43,20 @@ class Run:
     @cached_property
     def facts(self) -> dict[str, Any]:
         """Content of ``provenance.json``; empty without this file."""
-        found: dict[str, Any] = json.loads(self._text("provenance.json") or "{}")
+        found: dict[str, Any] = json.loads(self.text("provenance.json") or "{}")
         return found
 
-    @property
-    def config(self) -> str:
-        """Configuration, YAML; empty without one."""
-        return self._text(".hydra/config.yaml")
-
     @cached_property
-    def history(self) -> dict[str, list[tuple[int, float]]]:
-        """Each validation score of HISTORY by epoch, from ``metrics.csv``: score -> (epoch, value)."""
+    def history(self) -> dict[str, dict[int, float]]:
+        """Each validation score of HISTORY by epoch, from ``metrics.csv``; an epoch that was resumed counts once."""
         found: dict[str, dict[int, float]] = {}
-        for line in csv.DictReader(self._text("metrics.csv").splitlines()):
+        for line in csv.DictReader(self.text("metrics.csv").splitlines()):
             for key in HISTORY:
-                if line.get(key) and line.get("epoch"):  # a resumed run may have an epoch twice: keep the last
+                if line.get(key) and line.get("epoch"):
                     found.setdefault(key, {})[int(line["epoch"])] = float(line[key])
-        return {key: sorted(values.items()) for key, values in found.items()}
+        return found
 
-    def _text(self, name: str) -> str:
+    def text(self, name: str) -> str:
         """Read a file of the run; empty if it does not exist."""
         path = self.folder / name
         return path.read_text(encoding="utf-8") if path.is_file() else ""
@@ -86,10 +82,7 @@ def parser_of_runs(module: str, description: str) -> argparse.ArgumentParser:
 def find_runs(given: Sequence[Path]) -> list[Run]:
     """Read the runs given as paths: a results file, the folder of a run, or a folder with runs below it.
 
-    Raises
-    ------
-    ValueError
-        If a path leads to no results file, or to an invalid one, or if no file has a row.
+    Raise ValueError if a path leads to no results file, or to an invalid one, or if no file has a row.
     """
     files: list[Path] = []
     for path in given:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import wandb
 from numpy.typing import NDArray
 
 from cosmicgate.data.cache import load_labelled
@@ -18,11 +17,15 @@ from cosmicgate.data.datamodule import TestSet
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.detectors import Detector
 from cosmicgate.evaluation.frame_results import cached_result, read_mask
+from cosmicgate.extras import extra
 from cosmicgate.report.figures.frames import busiest_frames
 from cosmicgate.report.figures.mask_figures import MASK_COLOURS, busiest, verdicts
-from cosmicgate.report.figures.stretch import stretch
 from cosmicgate.report.results import Row, set_name
+from cosmicgate.report.stretch import stretch
 from cosmicgate.report.tables.cells import recalls
+
+with extra("wandb"):
+    import wandb
 
 WINDOW = 256  # side of an image, pixels
 TRUTH = {CORE: "core", RING: "ring", IGNORED: "ignored"}
@@ -31,8 +34,7 @@ VERDICTS = {code: kind for code, kind in enumerate(MASK_COLOURS) if kind != "sky
 
 def roc_chart(fpr: Sequence[float | None], tpr: Sequence[float | None], title: str) -> Any:
     """Plot a ROC curve over the logarithm of the false-positive rate, as W&B's charts have no logarithmic axis."""
-    pairs = zip(fpr, tpr, strict=True)
-    known = [[x, y, math.log10(x)] for x, y in pairs if x is not None and y is not None and x > 0]
+    known = [[x, y, math.log10(x)] for x, y in zip(fpr, tpr, strict=True) if x and y is not None]
     table = wandb.Table(columns=["fpr", "tpr", "log10_fpr"], data=known)
     return wandb.plot.line(table, "log10_fpr", "tpr", title=title)
 

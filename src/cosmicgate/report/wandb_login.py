@@ -5,8 +5,11 @@ import os
 import tempfile
 from pathlib import Path
 
-import wandb
-from wandb.env import get_cache_dir, get_data_dir
+from cosmicgate.extras import extra
+
+with extra("wandb"):
+    import wandb
+    from wandb.env import get_cache_dir, get_data_dir
 
 log = logging.getLogger(__name__)
 

@@ -9,10 +9,20 @@ from typing import Any
 from cosmicgate.io.atomic import atomic_write
 from cosmicgate.report.figures.curves import draw_figures
 from cosmicgate.report.results import CONVENTIONS, LISTS, by_test_set, heading, set_name
-from cosmicgate.report.tables.costs import parameter_tables, seconds_tables
+from cosmicgate.report.tables.cells import Table, markdown
 from cosmicgate.report.tables.export import differences_csv, scores_csv
-from cosmicgate.report.tables.paper import difference_tables, hit_table, score_tables
-from cosmicgate.report.tables.table import Table, markdown
+from cosmicgate.report.tables.paper import (
+    difference_tables,
+    hit_table,
+    parameter_tables,
+    score_tables,
+    seconds_tables,
+)
+
+CAPTIONS = {  # of the figures of a test set
+    **{f"curves_{c}": f"ROC and precision-recall curves, whole and zoomed, {c} truth" for c in CONVENTIONS},
+    "recall": "Hits found, by length and brightness",
+}
 
 
 @dataclass(frozen=True)
@@ -36,25 +46,22 @@ class Chapter:
 def chapters_of(content: Mapping[str, Sequence[Any]], folder: Path | None = None) -> list[Chapter]:
     """Make a chapter for each test set, one of costs and one of what failed; sections without content are left out.
 
-    Parameters
-    ----------
-    content : mapping
-        Results, as :func:`~cosmicgate.report.runs.together` merges them.
-    folder : Path, optional
-        Where figures are drawn (:func:`~cosmicgate.report.figures.curves.draw_figures`); None draws none.
+    ``content`` are results as :func:`~cosmicgate.report.runs.together` merges them. Figures are drawn into ``folder``,
+    if it is given.
     """
     sets = by_test_set(content["rows"])
     drawn: list[dict[str, Path]] = draw_figures(content["rows"], folder) if folder is not None else [{} for _ in sets]
     chapters = []
     for members, paths in zip(sets, drawn, strict=True):
         first = members[0]
-        captions = {kind: f"ROC and precision-recall curves, whole and zoomed, {kind} truth" for kind in paths}
-        captions |= {"recall": "Hits found, by length and brightness"}
-        figures = {kind: {f"{captions[kind]}: {set_name(first)}.": path} for kind, path in paths.items()}
+        figures = {kind: {f"{CAPTIONS[kind]}: {set_name(first)}.": path} for kind, path in paths.items()}
         keys = ("test_set", "data_origin", "frames")
         differences = [d for d in content["differences"] if all(d[key] == first[key] for key in keys)]
         sections = [
-            *(Section(f"{c.capitalize()} truth", score_tables(members, c), figures.get(c, {})) for c in CONVENTIONS),
+            Section(f"{c.capitalize()} truth", score_tables(members, c), figures.get(f"curves_{c}", {}))
+            for c in CONVENTIONS
+        ]
+        sections += [
             Section("Hits", [hit_table(members)], figures.get("recall", {})),
             Section("Differences", difference_tables(differences)),
         ]
@@ -84,20 +91,11 @@ def markdown_of(chapter: Chapter) -> str:
 
 
 def write_report(content: Mapping[str, Sequence[Any]], folder: Path) -> list[Path]:
-    """Write the tables and figures of results; on an error none is written.
+    """Write the tables and figures of results into a folder, and return their paths; on an error none is written.
 
-    Parameters
-    ----------
-    content : mapping
-        Content of a ``results.json``, or of several (:func:`~cosmicgate.report.runs.together`).
-    folder : Path
-        Folder of the report, created if necessary; files of the same names are replaced.
-
-    Returns
-    -------
-    list of Path
-        ``tables.md``, ``tables.csv``, ``differences.csv`` where there are any, and the figures of
-        :func:`~cosmicgate.report.figures.curves.draw_figures`.
+    ``content`` is that of a ``results.json``, or of several (:func:`~cosmicgate.report.runs.together`). The files are
+    ``tables.md``, ``tables.csv``, ``differences.csv`` where there are any, and the figures of
+    :func:`~cosmicgate.report.figures.curves.draw_figures`; files of the same names are replaced.
     """
     content = {name: content.get(name, ()) for name in LISTS}
     folder.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from cosmicgate.io.fits.frames import Frame
 from cosmicgate.models import UNet
 from cosmicgate.report.figures import mask_figures
 from cosmicgate.report.figures.feature_maps import feature_maps
-from cosmicgate.report.figures.frames import draw, features, pictures
+from cosmicgate.report.figures.frames import draw
 from helpers.fake_detectors import BrightnessLogits, BrightnessMasks
 from helpers.networks import gated_network
 
@@ -31,27 +31,27 @@ def drawn(monkeypatch) -> list:
 
 def test_a_frame_of_each_band_is_drawn(make_test_set, tmp_path, drawn):
     test_set, detectors = make_test_set(5, bands="gr"), [BrightnessLogits(), BrightnessMasks()]
-    results = compare(detectors, [test_set], tmp_path / "kept")
+    results = compare(detectors, [test_set], tmp_path / "frames")
     seen = list(detectors[0].seen)
-    made = pictures(detectors, test_set, tmp_path / "kept", tmp_path / "report")
+    made = draw(detectors, [test_set], tmp_path)
     assert [path.name for path in made] == ["masks_decam_g.png", "masks_decam_r.png"]
     assert [list(masks) for masks, _ in drawn] == [["deepCR", "LACosmic"]] * 2
     assert "g band" in drawn[0][1]
     assert "simulated); truth dilated 3x3" in drawn[0][1]
     assert detectors[0].seen == seen, "cached masks are used"
     failed = [{"test_set": "decam", "detector": DetectorRecord.of(detectors[1]), "reason": "no ink"}]
-    pictures(detectors, test_set, tmp_path / "kept", tmp_path / "report", failed)
+    draw(detectors, [test_set], tmp_path, failed)
     assert list(drawn[-1][0]) == ["deepCR"]
     assert results["rows"]
 
 
 def test_figures_say_which_masks_are_dilated_and_whether_the_truth_is(make_test_set, tmp_path, drawn):
     test_set, detectors = make_test_set(1), [BrightnessLogits(), BrightnessMasks(grow=True)]
-    pictures(detectors, test_set, tmp_path / "kept", tmp_path / "report")
+    draw(detectors, [test_set], tmp_path)
     assert list(drawn[0][0]) == ["deepCR", "LACosmic, dilated 3x3"]
     facts = test_set.folders[0] / "facts.json"
     facts.write_text(json.dumps(json.loads(facts.read_text()) | {"dilated": False}))
-    pictures(detectors, test_set, tmp_path / "kept", tmp_path / "report")
+    draw(detectors, [test_set], tmp_path)
     assert list(drawn[1][0]) == ["deepCR", "LACosmic"]
     assert "truth not dilated" in drawn[1][1]
 
@@ -90,7 +90,7 @@ def test_feature_maps_equal_the_activations_of_the_network(tile, halo):
 def test_feature_maps_are_drawn_for_networks_only(make_test_set, tmp_path):
     plain = NetworkDetector(Predictor(UNet(channels=4).eval(), tile=64), "deepCR", None, "x")
     gated = NetworkDetector(Predictor(gated_network("batch")), "Att deepCR", None, "y")  # without tiles
-    made = features([plain, BrightnessLogits("Other"), gated], make_test_set(1), tmp_path)
+    made = draw([plain, BrightnessLogits("Other"), gated], [make_test_set(1)], tmp_path, masks=False, maps=True)
     names = ["features_decam_deepCR.png", "features_decam_Att-deepCR.png", "attention_decam_Att-deepCR.png"]
     assert [path.name for path in made] == names
     for path in made:

@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 
 from cosmicgate.data.pixel_labels import Convention
 from cosmicgate.evaluation.records import DetectorRecord, labels
-from cosmicgate.report.figures.mask_figures import LOOK, file_name, save_figure
+from cosmicgate.report.figures.mask_figures import PLOTS, WIDTH, file_name, save_figure
 from cosmicgate.report.results import CONVENTIONS, Row, by_test_set, heading
+from cosmicgate.report.runs import HISTORY
 from cosmicgate.report.tables.cells import span
 
 SWEPT = 64  # a curve of at most this many points comes from a sweep over settings, each of which gets a marker
@@ -27,7 +28,6 @@ ROC: dict[str, Any] = {"xlabel": "False-positive rate", "ylabel": "True-positive
 PR: dict[str, Any] = {"xlabel": "Recall", "ylabel": "Precision"}
 # False-positive rates and recall at which the paper's tables read off the curves.
 FPR_LABELS, RECALL_LABELS = {1e-4: "0.01 %", 1e-3: "0.1 %"}, {0.95: "95 %"}
-FILES = {"dilated": "curves_dilated", "core": "curves_core", "recall": "recall"}  # kind -> file
 Look = dict[str, Any]  # arguments of Axes.plot
 
 
@@ -40,13 +40,9 @@ def looks_of(names: Iterable[str]) -> list[Look]:
 def draw_figures(rows: Sequence[Row], folder: Path) -> list[dict[str, Path]]:
     """Draw the figures of each test set, in the order of :func:`~cosmicgate.report.results.by_test_set`.
 
-    A detector has the same colour, dashes and marker in all of them.
-
-    Returns
-    -------
-    list of dict
-        Figures of a test set: ``dilated`` and ``core`` -> ``curves_<convention>_<test set>_<data origin>.png``, and
-        ``recall`` -> ``recall_<test set>_<data origin>.png`` if a row has recall by class of hits.
+    A detector has the same colour, dashes and marker in all of them. The figures of a test set are ``curves_dilated``
+    and ``curves_core`` if its hits are known, and ``recall`` if a row has recall by class of hits, each mapped to its
+    file ``<kind>_<test set>_<data origin>.png``.
     """
     shown = labels(row["detector"] for row in rows)
     looks = dict(zip(shown, looks_of(shown.values()), strict=True))
@@ -55,31 +51,19 @@ def draw_figures(rows: Sequence[Row], folder: Path) -> list[dict[str, Path]]:
     for members in by_test_set(rows):
         name = file_name(members[0]["test_set"], members[0]["data_origin"])
         names.append(name if name not in names else f"{name}_{len(names)}")  # one test set with other frames
-        if not members[0]["pixels"]:  # the hits of the test set are not known
-            made.append({})
-            continue
-        with style.context(["default", LOOK]):
-            figures: dict[str, Figure] = {name: curves_figure(members, name, looks) for name in CONVENTIONS}
-            if classified := [row for row in members if row["per_hit"].get("by_length")]:
-                figures["recall"] = recall_figure(classified, looks)
-            paths = {kind: folder / f"{FILES[kind]}_{names[-1]}.png" for kind in figures}
-            made.append({kind: save_figure(figure, paths[kind]) for kind, figure in figures.items()})
+        figures: dict[str, Figure] = {}
+        if members[0]["pixels"]:  # otherwise the hits of the test set are not known
+            with style.context(PLOTS):
+                figures = {f"curves_{kind}": curves_figure(members, kind, looks) for kind in CONVENTIONS}
+                if classified := [row for row in members if row["per_hit"].get("by_length")]:
+                    figures["recall"] = recall_figure(classified, looks)
+        made.append({kind: save_figure(figures[kind], folder / f"{kind}_{names[-1]}.png") for kind in figures})
     return made
 
 
 def curves_figure(members: Sequence[Row], convention: Convention, looks: Mapping[DetectorRecord, Look]) -> Figure:
-    """Draw the four panels of one test set: ROC and precision-recall, wide and zoomed.
-
-    Parameters
-    ----------
-    members : sequence of row
-        Rows of one test set. One without curves appears in the legend only.
-    convention : {"dilated", "core"}
-        Positives: core and ring, or core alone.
-    looks : mapping of DetectorRecord to Look
-        Label and style of each detector.
-    """
-    figure = Figure(figsize=(7.2, 7.4), layout="constrained")
+    """Draw ROC and precision-recall of the rows of one test set, wide and zoomed; the legend lists all rows."""
+    figure = Figure(figsize=(WIDTH, 7.4), layout="constrained")
     panels = figure.subplots(2, 2)
     for row in members:
         look = looks[row["detector"]]
@@ -95,12 +79,12 @@ def curves_figure(members: Sequence[Row], convention: Convention, looks: Mapping
             pr.plot(points["recall"], points["precision"], **look)
     tpr = [row[convention]["tpr_at_fpr_0.01pct"] for row in members]
     precision = [row[convention]["precision_at_tpr_95pct"] for row in members]
-    _label(panels[0, 0], "ROC", FPR_LABELS, **ROC, xlim=(1e-6, 1), ylim=(0, 1.02))
+    whole = (0, 1.02)
+    _label(panels[0, 0], "ROC", FPR_LABELS, **ROC, xlim=(1e-6, 1), ylim=whole)
     _label(panels[0, 1], "ROC, zoomed", FPR_LABELS, **ROC, xlim=(1e-5, 1e-2), ylim=_zoom(tpr, 0.5))
-    _label(panels[1, 0], "Precision-recall", RECALL_LABELS, **PR, xlim=(0, 1.02), ylim=(0, 1.02))
-    pr_zoom = {"xlim": (0.8, 1.004), "ylim": _zoom(precision, 0.8)}
-    _label(panels[1, 1], "Precision-recall, zoomed", RECALL_LABELS, **PR, **pr_zoom)
-    figure.suptitle(f"{heading(members[0])}\n{convention} truth: {CONVENTIONS[convention]}", fontsize=9)
+    _label(panels[1, 0], "Precision-recall", RECALL_LABELS, **PR, xlim=whole, ylim=whole)
+    _label(panels[1, 1], "Precision-recall, zoomed", RECALL_LABELS, **PR, xlim=(0.8, 1.004), ylim=_zoom(precision, 0.8))
+    figure.suptitle(f"{heading(members[0])}\n{convention} truth: {CONVENTIONS[convention]}")
     _legend(figure, panels[0, 0])
     return figure
 
@@ -109,9 +93,8 @@ def recall_figure(members: Sequence[Row], looks: Mapping[DetectorRecord, Look]) 
     """Draw two panels of one test set: the fraction of hits found, by length and by peak signal-to-noise ratio.
 
     Error bars are 95 % intervals by bootstrap over frames; the tick label of each class has its number of hits.
-    Parameters are those of :func:`curves_figure`.
     """
-    figure = Figure(figsize=(7.2, 3.8), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for axes, key, name in zip(panels, ("by_length", "by_snr"), ("Length (px)", "Peak SNR"), strict=True):
         for number, row in enumerate(members):
@@ -126,24 +109,20 @@ def recall_figure(members: Sequence[Row], looks: Mapping[DetectorRecord, Look]) 
         axes.set(xlabel=f"{name}; in brackets: hits", xlim=(-0.5, len(classes) - 0.5), ylim=(-2, 102))
         axes.grid(axis="x", visible=False)
     panels[0].set_ylabel("Hits found (%)")
-    figure.suptitle(heading(members[0]), fontsize=9)
+    figure.suptitle(heading(members[0]))
     _legend(figure, panels[0])
     return figure
 
 
-def draw_history(trained: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]], path: Path) -> Path:
-    """Draw validation loss, and TPR at a false-positive rate of 0.01 %, by epoch into a PNG.
-
-    ``trained`` maps run -> ``val/loss`` and ``val/tpr_at_fpr_0.01pct`` -> (epoch, value).
-    """
-    with style.context(["default", LOOK]):
-        figure = Figure(figsize=(7.2, 3.8), layout="constrained")
+def draw_history(trained: Mapping[str, Mapping[str, Mapping[int, float]]], path: Path) -> Path:
+    """Draw each validation score of HISTORY by epoch into a PNG; ``trained`` maps run -> score -> epoch -> value."""
+    with style.context(PLOTS):
+        figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
         panels = figure.subplots(1, 2)
-        for look, history in zip(looks_of(trained), trained.values(), strict=True):
-            for axes, key in zip(panels, ("val/loss", "val/tpr_at_fpr_0.01pct"), strict=True):
-                axes.plot(*np.array(history.get(key, ())).reshape(-1, 2).T, **look)
-        panels[0].set(xlabel="Epoch", ylabel="Validation loss", yscale="log")
-        panels[1].set(xlabel="Epoch", ylabel="TPR at FPR 0.01 %, validation")
+        for axes, (key, label) in zip(panels, HISTORY.items(), strict=True):
+            for look, history in zip(looks_of(trained), trained.values(), strict=True):
+                axes.plot([*history.get(key, {})], [*history.get(key, {}).values()], **look)
+            axes.set(xlabel="Epoch", ylabel=label, yscale="log" if key == "val/loss" else "linear")
         _legend(figure, panels[0])
         return save_figure(figure, path)
 
@@ -151,7 +130,7 @@ def draw_history(trained: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]
 def _legend(figure: Figure, axes: Axes) -> None:
     """Draw the legend of the lines of ``axes`` below all panels, in as many columns as its texts leave room for."""
     handles, texts = axes.get_legend_handles_labels()
-    columns = int(7.2 / (0.7 + 0.065 * max(map(len, texts))))  # inches
+    columns = int(WIDTH / (0.7 + 0.065 * max(map(len, texts))))  # inches
     figure.legend(handles, texts, loc="outside lower center", ncols=min(4, max(1, columns)), handlelength=3.6)
 
 

@@ -1,8 +1,8 @@
 """Record and draw the feature maps of a network's layers, and the weights of its attention gates."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TypeGuard
 
 import numpy as np
@@ -18,8 +18,8 @@ from cosmicgate.inference.tiling import GRID
 from cosmicgate.io.fits.frames import Frame
 from cosmicgate.models.layers import AttentionGate
 from cosmicgate.models.unet import UNet
-from cosmicgate.report.figures.mask_figures import LOOK, show_panel
-from cosmicgate.report.figures.stretch import stretch
+from cosmicgate.report.figures.mask_figures import IMAGES, WIDTH, show_panel
+from cosmicgate.report.stretch import stretch
 
 Maps = NDArray[np.float32]
 COLUMNS = 6  # channels shown of each layer: those with the highest standard deviation
@@ -55,43 +55,24 @@ def feature_maps(detector: NetworkDetector, frame: Frame) -> FeatureMaps:
     The predictor's preprocessing (scaling, padding below and to the right) is applied. A predictor that streams rows,
     or searches cells by a cascade, processes the frame as one tile here, so that each layer has a single map.
     """
-    predictor = detector.predictor
+    predictor, maps = detector.predictor, FeatureMaps()
     if predictor.tile is None and predictor.procedure is None:
         predictor = replace(predictor, cascade=None, tile=-(-max(frame.shape) // GRID) * GRID)
-    with _recorded(predictor.network, frame.shape) as maps:
+
+    def record(name: str, level: int, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        height, width = (-(-side // 2 ** (level - 1)) for side in frame.shape)
+        maps.layers.setdefault(name, output[0, :, :height, :width].float().cpu().numpy())
+        if isinstance(module, AttentionGate):
+            with torch.inference_mode():
+                attention = module.attention(*inputs)
+            maps.attention.setdefault(level, attention[0, 0, :height, :width].float().cpu().numpy())
+
+    with ExitStack() as hooks:
+        for part, name in (("encoder", "encoder"), ("gates", "gated skip"), ("decoder", "decoder")):
+            for level, block in enumerate(getattr(predictor.network, part), start=1):
+                hooks.enter_context(block.register_forward_hook(partial(record, f"{name} {level}", level)))
         maps.logits = predictor.logits(frame.image, frame.bad).numpy()
     return maps
-
-
-@contextmanager
-def _recorded(network: nn.Module, shape: tuple[int, int]) -> Iterator[FeatureMaps]:
-    """Record a U-Net's blocks and gates in its first pass, cropped to a frame of a shape, by hooks that are removed."""
-    maps = FeatureMaps()
-    hooks = []
-
-    def record(name: str, level: int) -> Callable[..., None]:
-        height, width = (-(-side // 2 ** (level - 1)) for side in shape)
-
-        def cropped(output: Tensor) -> Maps:
-            found: Maps = output[0, :, :height, :width].float().cpu().numpy()
-            return found
-
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            maps.layers.setdefault(name, cropped(output))
-            if isinstance(module, AttentionGate):
-                with torch.inference_mode():
-                    maps.attention.setdefault(level, cropped(module.attention(*inputs))[0])
-
-        return hook
-
-    for part, name in (("encoder", "encoder"), ("gates", "gated skip"), ("decoder", "decoder")):
-        for level, block in enumerate(getattr(network, part), start=1):
-            hooks.append(block.register_forward_hook(record(f"{name} {level}", level)))
-    try:
-        yield maps
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def features_figure(image: NDArray[np.float32], truth: NDArray[np.uint8], maps: FeatureMaps, title: str) -> Figure:
@@ -99,8 +80,8 @@ def features_figure(image: NDArray[np.float32], truth: NDArray[np.uint8], maps: 
 
     Every map has its own scale, from its 1st to its 99.5th percentile.
     """
-    with style.context(["default", LOOK, {"axes.grid": False}]):
-        figure = Figure(figsize=(7.2, 0.4 + 1.12 * (1 + len(maps.layers))), layout="constrained")
+    with style.context(IMAGES):
+        figure = Figure(figsize=(WIDTH, 0.4 + 1.12 * (1 + len(maps.layers))), layout="constrained")
         panels = figure.subplots(1 + len(maps.layers), COLUMNS + 1, squeeze=False)
         show_panel(panels[0, 0], stretch(image), "image")
         show_panel(panels[0, 1], np.isin(truth, (CORE, RING)), "truth", vmin=0, vmax=1)
@@ -114,14 +95,14 @@ def features_figure(image: NDArray[np.float32], truth: NDArray[np.uint8], maps: 
             row[0].set_ylabel(f"{name}\n{' x '.join(str(n) for n in found.shape)}", fontsize=6.5)
         for axes in panels.flat:
             axes.set_visible(bool(axes.images))
-        figure.suptitle(title, fontsize=9, fontweight="bold")
+        figure.suptitle(title)
         return figure
 
 
 def attention_figure(image: NDArray[np.float32], truth: NDArray[np.uint8], maps: FeatureMaps, title: str) -> Figure:
     """Draw the image with its truth outlined, and the attention of each gate overlaid on it."""
-    with style.context(["default", LOOK, {"axes.grid": False}]):
-        figure = Figure(figsize=(7.2, 2.75), layout="constrained")
+    with style.context(IMAGES):
+        figure = Figure(figsize=(WIDTH, 2.75), layout="constrained")
         panels = figure.subplots(1, 1 + len(maps.attention), squeeze=False)[0]
         for axes in panels:
             show_panel(axes, stretch(image), "image, truth outlined")
@@ -135,5 +116,5 @@ def attention_figure(image: NDArray[np.float32], truth: NDArray[np.uint8], maps:
             limits = {"vmin": low, "vmax": max(high, low + 1e-3)}
             drawn = show_panel(axes, fine, f"attention at level {level}", alpha=0.75, **limits)
             figure.colorbar(drawn, ax=axes, fraction=0.05, pad=0.02).ax.tick_params(labelsize=7)
-        figure.suptitle(title, fontsize=9, fontweight="bold")
+        figure.suptitle(title)
         return figure

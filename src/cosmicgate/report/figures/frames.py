@@ -1,11 +1,13 @@
 """Draw frames of a test set with the masks of detectors, and with the feature maps of networks."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from cosmicgate.data.cache import LabelledFrame, load_labelled
 from cosmicgate.data.datamodule import TestSet
@@ -20,124 +22,87 @@ from cosmicgate.report.figures.mistakes import mistakes_figure
 log = logging.getLogger(__name__)
 
 SIDE = 256  # side in pixels of the image whose feature maps are shown
+Drawn = Iterator[tuple[str, Figure]]  # name of the file without its suffix, figure
 
 
 def draw(
     detectors: Sequence[Detector],
     test_sets: Sequence[TestSet],
     run: Path,
-    failed: Sequence[Mapping[str, Any]],
+    failed: Sequence[Mapping[str, Any]] = (),
     masks: bool = True,
     mistakes: bool = False,
     maps: bool | Sequence[str] = False,
 ) -> list[Path]:
-    """Draw masks and feature maps into the report of a run, and return the paths of the figures.
+    """Draw the figures of each test set into the report of a run, and return their paths.
 
-    Parameters
-    ----------
-    detectors : sequence of Detector
-        Detectors of the run.
-    test_sets : sequence of TestSet
-        Test sets, of which each gets figures.
-    run : Path
-        Folder of the run.
-    failed : sequence of mapping
-        Failures, as in ``results.json``.
-    masks : bool
-        Draw masks (:func:`pictures`).
-    mistakes : bool
-        Draw what each detector misses and falsely marks (:func:`mistakes_of`).
-    maps : bool or sequence of str
-        Draw feature maps (:func:`features`) of all networks, of none, or of those with these names.
+    A detector that ``failed`` on a test set (as in ``results.json``) has no mask there. ``maps`` says of which networks
+    feature maps are drawn: of all, of none, or of those with these names.
     """
-    networks = {DetectorRecord.of(detector).name: detector for detector in detectors if has_features(detector)}
-    names = list(networks) if maps is True else maps or ()
+    records = {DetectorRecord.of(detector): detector for detector in detectors}
+    networks = [record.name for record, detector in records.items() if has_features(detector)]
+    names = networks if maps is True else maps or ()
     if wrong := [name for name in names if name not in networks]:
         log.warning("features: no network here is called %r; there are %s", wrong[0], ", ".join(networks) or "none")
-    inside = [d for d in detectors if DetectorRecord.of(d).name in names]
+    shown = labels(records)
     made = []
     for test_set in test_sets:
-        made += pictures(detectors, test_set, run / "frames", run / "report", failed) if masks else []
-        made += mistakes_of(detectors, test_set, run / "frames", run / "report", failed) if mistakes else []
-        made += features(inside, test_set, run / "report")
+        without = [entry["detector"] for entry in failed if entry["test_set"] == test_set.name]
+        with_mask = {shown[record]: detector for record, detector in records.items() if record not in without}
+        drawn = [masks_of(with_mask, test_set, run / "frames")] if masks else []
+        drawn += [mistakes_of(with_mask, test_set, run / "frames")] if mistakes else []
+        drawn += [features_of(d, shown[r], test_set) for r, d in records.items() if r.name in names]
+        made += [save_figure(figure, run / "report" / f"{name}.png") for figures in drawn for name, figure in figures]
     return made
 
 
-def pictures(
-    detectors: Sequence[Detector], test_set: TestSet, kept: Path, folder: Path, failed: Sequence[Mapping[str, Any]] = ()
-) -> list[Path]:
-    """Draw one frame of each band, that with the most core pixels: image, truth, each detector's mask.
+def masks_of(detectors: Mapping[str, Detector], test_set: TestSet, kept: Path) -> Drawn:
+    """Draw the busiest frame of each band: image, truth, and mask of each detector under its label.
 
-    The title says whether the truth is dilated, and the label of each mask whether the mask is.
-
-    Parameters
-    ----------
-    detectors, test_set, kept
-        Detectors, test set and cache of the evaluation, whose masks are drawn.
-    folder : Path
-        Output folder of the figures ``masks_<test set>[_<band>].png``.
-    failed : sequence of mapping
-        Failures, as in ``results.json``: detectors without a mask.
+    The title says whether the truth is dilated, and the label of each mask whether the mask is. ``kept`` is the folder
+    of cached results.
     """
-    shown = _with_mask(detectors, test_set, failed)
     chosen = busiest_frames(test_set)
-    made = []
     for band, frame in chosen.items():
         labelled = load_labelled(frame)
         if (labelled.truth == IGNORED).all():
             continue
-        dilated = truth_is_dilated(labelled)
         masks = {
-            f"{label}{', dilated 3x3' if dilated and d.grow else ''}": read_mask(cached_result(d, frame, kept))
-            for label, d in shown.items()
+            label + ", dilated 3x3" * (detector.grow and truth_is_dilated(labelled)): _mask(detector, frame, kept)
+            for label, detector in detectors.items()
         }
         title = f"{labelled.facts['name']}, {band or 'no'} band, {_about(test_set, labelled)}"
         figure = masks_figure(np.array(labelled.image), np.array(labelled.truth), masks, title)
-        name = file_name("masks", test_set.name, *[band] * (len(chosen) > 1))
-        made.append(save_figure(figure, folder / f"{name}.png"))
-    return made
+        yield file_name("masks", test_set.name, *[band] * (len(chosen) > 1)), figure
 
 
-def mistakes_of(
-    detectors: Sequence[Detector], test_set: TestSet, kept: Path, folder: Path, failed: Sequence[Mapping[str, Any]] = ()
-) -> list[Path]:
-    """Draw ``mistakes_<test set>_<detector>.png`` for each detector; parameters are those of :func:`pictures`."""
-    made = []
-    for label, detector in _with_mask(detectors, test_set, failed).items():
-        frames = ((load_labelled(frame), read_mask(cached_result(detector, frame, kept))) for frame in test_set.folders)
+def mistakes_of(detectors: Mapping[str, Detector], test_set: TestSet, kept: Path) -> Drawn:
+    """Draw what each detector misses and falsely marks; parameters are those of :func:`masks_of`."""
+    for label, detector in detectors.items():
+        frames = ((load_labelled(frame), _mask(detector, frame, kept)) for frame in test_set.folders)
         figure = mistakes_figure(frames, f"{label} on {test_set.name} ({test_set.provenance})")
-        made.append(save_figure(figure, folder / f"{file_name('mistakes', test_set.name, label)}.png"))
-    return made
+        yield file_name("mistakes", test_set.name, label), figure
 
 
-def _with_mask(
-    detectors: Sequence[Detector], test_set: TestSet, failed: Sequence[Mapping[str, Any]]
-) -> dict[str, Detector]:
-    """Label the detectors that did not fail on a test set."""
-    without = {entry["detector"] for entry in failed if entry["test_set"] == test_set.name}
-    names = labels(DetectorRecord.of(detector) for detector in detectors)
-    return {names[r]: d for d in detectors if (r := DetectorRecord.of(d)) not in without}
-
-
-def features(detectors: Sequence[Detector], test_set: TestSet, folder: Path) -> list[Path]:
-    """Draw the maps of each U-Net in one tile: layers in ``features_...png``, gates in ``attention_...png``.
+def features_of(detector: Detector, label: str, test_set: TestSet) -> Drawn:
+    """Draw the layers and the gates of a U-Net in one tile; no figure for a detector of another kind.
 
     The tile is the one with the most hits, in the frame with the most core pixels of the first band.
     """
+    if not has_features(detector):
+        return
     labelled = load_labelled(next(iter(busiest_frames(test_set).values())))
-    made = []
-    names = labels(DetectorRecord.of(detector) for detector in detectors)
-    for detector in filter(has_features, detectors):
-        cut = busiest([np.array(labelled.truth) == CORE], min(SIDE, detector.predictor.tile or SIDE))
-        frame, truth = frame_of(labelled).cut(*cut, labelled.facts["name"]), np.array(labelled.truth[cut])
-        maps = feature_maps(detector, frame)
-        label = names[DetectorRecord.of(detector)]
-        title = f"{label}: {frame.name}, {_about(test_set, labelled)}"
-        figures = {"features": features_figure(frame.image, truth, maps, title)}
-        if maps.attention:
-            figures["attention"] = attention_figure(frame.image, truth, maps, title)
-        made += [save_figure(f, folder / f"{file_name(kind, test_set.name, label)}.png") for kind, f in figures.items()]
-    return made
+    cut = busiest([np.array(labelled.truth) == CORE], min(SIDE, detector.predictor.tile or SIDE))
+    frame, truth = frame_of(labelled).cut(*cut, labelled.facts["name"]), np.array(labelled.truth[cut])
+    maps = feature_maps(detector, frame)
+    shown = frame.image, truth, maps, f"{label}: {frame.name}, {_about(test_set, labelled)}"
+    yield file_name("features", test_set.name, label), features_figure(*shown)
+    if maps.attention:
+        yield file_name("attention", test_set.name, label), attention_figure(*shown)
+
+
+def _mask(detector: Detector, frame: Path, kept: Path) -> NDArray[np.bool_]:
+    return read_mask(cached_result(detector, frame, kept))
 
 
 def _about(test_set: TestSet, labelled: LabelledFrame) -> str:

@@ -21,7 +21,7 @@ from scipy import ndimage
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.evaluation.hits import EIGHT_NEIGHBOURS
 from cosmicgate.io.atomic import atomic_write
-from cosmicgate.report.figures.stretch import stretch
+from cosmicgate.report.stretch import stretch
 
 # What a mask says of a pixel; the code of each kind is its place. The colours differ in lightness as well as in hue,
 # for greyscale print and colour-blind readers.
@@ -35,8 +35,9 @@ MASK_COLOURS = {
     "ignored": "#CFE3F5",
 }
 MISSED, FALSE = (list(MASK_COLOURS).index(kind) for kind in ("core, missed", "false"))
+WIDTH = 7.2  # of a figure, inches
 PANEL = 1.85  # width of a panel, inches
-LOOK = {
+LOOK: dict[str, Any] = {
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.linewidth": 0.7,
@@ -46,8 +47,11 @@ LOOK = {
     "legend.frameon": False,
     "lines.markersize": 4,
     "figure.dpi": 300,
+    "figure.titlesize": 9,
     "savefig.dpi": "figure",
 }
+PLOTS: list[str | dict[str, Any]] = ["default", LOOK]  # matplotlib's styles of curves
+IMAGES: list[str | dict[str, Any]] = [*PLOTS, {"axes.grid": False, "figure.titleweight": "bold"}]
 
 
 def masks_figure(
@@ -57,26 +61,12 @@ def masks_figure(
     title: str,
     window: int = 256,
 ) -> Figure:
-    """Draw an image, its truth and each detector's mask, in rows of at most five panels.
+    """Draw an image (H, W), its truth and the mask of each detector, in rows of at most five panels.
 
-    Parameters
-    ----------
-    image : ndarray (H, W)
-        Image in any unit. It is stretched by asinh, scaled to the sky noise, and shown inverted (bright is dark).
-    truth : ndarray (H, W), uint8
-        SKY, CORE, RING or IGNORED of :mod:`cosmicgate.data.pixel_labels`.
-    masks : mapping of str to ndarray (H, W), bool
-        Detector -> predicted hit pixels.
-    title : str
-        Title above the panels; should name the frame and its data origin.
-    window : int
-        Side, in pixels, of the part shown of a larger image: the window with the most hits and mistakes of detectors
-        (:func:`busiest`).
+    Of an image larger than ``window`` pixels the part with the most hits and mistakes is shown (:func:`busiest`),
+    inverted: bright is dark. The title should name the frame and its data origin.
 
-    Raises
-    ------
-    ValueError
-        If truth or a mask differs in shape from the image.
+    Raise ValueError if truth or a mask differs in shape from the image.
     """
     for name, array in {"truth": truth, **masks}.items():
         if array.shape != image.shape:
@@ -85,29 +75,22 @@ def masks_figure(
     cut = busiest([truth == CORE, *wrong], window)
     marks = truth[cut]
     shown = {"truth": np.isin(marks, (CORE, RING))} | {name: mask[cut] for name, mask in masks.items()}
-    with style.context(["default", LOOK, {"axes.grid": False}]):
-        figure, (first, *others) = _panels(1 + len(shown), marks.shape)
+    rows = math.ceil((1 + len(shown)) / 5)
+    columns = math.ceil((1 + len(shown)) / rows)
+    height = PANEL * marks.shape[0] / marks.shape[1] + 0.3  # of a panel with its title, inches
+    with style.context(IMAGES):
+        figure = Figure(figsize=(PANEL * columns, height * rows + 0.8), layout="constrained")
+        first, *others = figure.subplots(rows, columns, squeeze=False).flat
         show_panel(first, stretch(image[cut]), "image")
         colours = ListedColormap(list(MASK_COLOURS.values()))
-        for panel, (name, mask) in zip(others, shown.items(), strict=True):
+        for panel, (name, mask) in zip(others, shown.items(), strict=False):
             show_panel(panel, verdicts(marks, mask), textwrap.fill(name, 28), cmap=colours, vmin=0, vmax=colours.N - 1)
-        columns = round(figure.get_figwidth() / PANEL)
-        figure.suptitle(textwrap.fill(title, 28 * columns), fontsize=9, fontweight="bold")
+        for empty in others[len(shown) :]:
+            empty.set_visible(False)
+        figure.suptitle(textwrap.fill(title, 28 * columns))
         keys = [Patch(fc=colour, ec="0.4", lw=0.5, label=kind) for kind, colour in MASK_COLOURS.items()][1:]  # no sky
         figure.legend(handles=keys, loc="outside lower center", ncols=columns, fontsize=8)
     return figure
-
-
-def _panels(number: int, shape: tuple[int, ...]) -> tuple[Figure, list[Axes]]:
-    """Make a figure with panels for images of a shape, in rows of at most five."""
-    rows = math.ceil(number / 5)
-    columns = math.ceil(number / rows)
-    height = PANEL * shape[0] / shape[1] + 0.3  # with its title, inches
-    figure = Figure(figsize=(PANEL * columns, height * rows + 0.8), layout="constrained")
-    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for empty in axes[number:]:
-        empty.set_visible(False)
-    return figure, axes[:number]
 
 
 def show_panel(axes: Axes, values: NDArray[Any], title: str, **look: Any) -> AxesImage:

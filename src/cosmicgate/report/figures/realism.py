@@ -20,14 +20,9 @@ COLUMNS, SIDE = 14, 24  # gallery: number of hits in a row, side of each in pixe
 
 
 def hits_figure(samples: Mapping[str, Sequence[Stamp]], rng: np.random.Generator) -> Figure:
-    """Draw histograms of QUANTITIES, and a row of random hits of each sample.
+    """Draw histograms of QUANTITIES, and a row of random hits (electrons) of each sample.
 
-    Parameters
-    ----------
-    samples : mapping of str to sequence of ndarray (h, w), electrons
-        Kind -> hits. The kind "real" is drawn filled and blue, any other as a vermilion line.
-    rng : numpy.random.Generator
-        Source of random numbers, by which the hits shown are chosen.
+    The kind "real" is drawn filled and blue, any other as a vermilion line. ``rng`` chooses the hits that are shown.
     """
     figure = Figure(figsize=(11, 3.6 + 0.8 * len(samples)), dpi=110, layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=(3.6, 0.8 * len(samples)), squeeze=False)[:, 0]

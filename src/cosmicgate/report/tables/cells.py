@@ -1,7 +1,8 @@
-"""Format the cells of tables: scores in the paper's units, their intervals, and the paper's published scores."""
+"""Format tables and their cells: scores in the paper's units, their intervals, and the paper's published scores."""
 
 import csv
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -12,16 +13,40 @@ from cosmicgate.report.results import AREA, FEW_FALSE, LOW_FPR, MASK_SCORES, MAS
 
 # Score -> format and factor to the paper's unit: per cent in Table 1, fractions in Table 2.
 UNITS: dict[str, tuple[str, float]] = {
-    **dict.fromkeys((*PER_CENT, *LOW_FPR, *FEW_FALSE), (".2f", 100)),
-    **dict.fromkeys((*AREA, *MASK_SCORES), (".4f", 1)),
-    "recall": (".2f", 100),
-    "false_per_megapixel": (".2f", 1),
-    **{f"threshold_at_{rate}_false": (".4f", 1) for rate in RATES},
-    **dict.fromkeys(MASKED, (".2f", 1)),
+    **dict.fromkeys((*PER_CENT, *LOW_FPR, *FEW_FALSE, "recall"), (".2f", 100)),
+    **dict.fromkeys((*AREA, *MASK_SCORES, *(f"threshold_at_{rate}_false" for rate in RATES)), (".4f", 1)),
+    **dict.fromkeys((*MASKED, "false_per_megapixel"), (".2f", 1)),
 }
 # Variants that are compared with the paper's numbers of their model: its own settings or weights, trainings as in the
 # paper, and the networks of this package.
 COMPARABLE_VARIANTS = ("", "as published", "released", "pretrained", "checkpoint")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: ``texts`` columns of text, then columns of numbers, which may have an interval behind them."""
+
+    title: str
+    caption: str
+    heads: Sequence[str]
+    lines: Sequence[Sequence[str]]
+    texts: int = 2
+
+
+def markdown(table: Table) -> str:
+    """Format a table as Markdown."""
+    rule = ["---"] * table.texts + ["---:"] * (len(table.heads) - table.texts)
+    lines = [" | ".join(cell.replace("|", r"\|") for cell in line) for line in (table.heads, rule, *table.lines)]
+    return "\n".join([f"### {table.title}", "", table.caption, "", *(f"| {line} |" for line in lines), ""])
+
+
+def plain_text(table: Table) -> list[str]:
+    """Format a table as lines for a terminal, with aligned columns."""
+    rows = [table.heads, *table.lines]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    pad = [str.ljust if column < table.texts else str.rjust for column in range(len(widths))]
+    lines = ["  ".join(p(text, w) for p, text, w in zip(pad, row, widths, strict=True)).rstrip() for row in rows]
+    return [f"{table.title}; {table.caption}", *lines]
 
 
 @cache
@@ -43,31 +68,28 @@ def paper_name(record: DetectorRecord) -> str:
 def published(row: Row) -> dict[str, float]:
     """Look up the paper's scores of a row's detector, in its units, if the row has the paper's data (``benchmark``).
 
-    The name of a test set is not used, as a user's files may have any name. Rows of versions without ``benchmark`` have
-    no published scores.
+    The name of a test set is not used, as a user's files may have any name.
     """
     return _published().get(row.get("benchmark", ""), {}).get(paper_name(row["detector"]), {})
 
 
 def cell(row: Row, part: str, key: str) -> str:
     """Format a score and its interval, 97.69 [97.10, 98.04]; for a mean, also the lowest and the highest seed."""
-    form, factor = UNITS[key]
     ends = row.get("spread", {}).get(part, {}).get(key)
-    seeds = f"(seeds {' to '.join(number(end, form, factor) for end in ends)})" if ends else ""
-    parts = number(row[part].get(key), form, factor), _limits(interval_of(row, part, key), form, factor), seeds
-    return " ".join(filter(None, parts))
+    seeds = f"(seeds {' to '.join(number(end, *UNITS[key]) for end in ends)})" if ends else ""
+    return _joined(row[part].get(key), interval_of(row, part, key), UNITS[key], seeds)
 
 
 def difference_cell(entry: Mapping[str, Any], key: str) -> str:
     """Format a difference, its interval and the share of draws above zero: +0.0120 [+0.0021, +0.0219] (99 %)."""
-    form, factor = f"+{UNITS[key][0]}", UNITS[key][1]
+    form, factor = UNITS[key]
     above = "" if entry["above_zero"] is None else f"({100 * entry['above_zero']:.0f} %)"
-    parts = number(entry["difference"], form, factor), _limits(entry["interval"], form, factor), above
-    return " ".join(filter(None, parts))
+    return _joined(entry["difference"], entry["interval"], (f"+{form}", factor), above)
 
 
-def _limits(interval: Sequence[float] | None, form: str, factor: float) -> str:
-    return f"[{', '.join(number(limit, form, factor) for limit in interval)}]" if interval else ""
+def _joined(value: float | None, interval: Sequence[float] | None, unit: tuple[str, float], note: str) -> str:
+    limits = f"[{', '.join(number(limit, *unit) for limit in interval)}]" if interval else ""
+    return " ".join(filter(None, (number(value, *unit), limits, note)))
 
 
 def span(entry: Mapping[str, Any]) -> str:
