@@ -54,11 +54,11 @@ def parser() -> ArgumentParser:
     return top
 
 
-def main(arguments: Sequence[str] | None = None, manners: RetryPolicy = DEFAULT_RETRY) -> int:
+def main(arguments: Sequence[str] | None = None, policy: RetryPolicy = DEFAULT_RETRY) -> int:
     """Run the command; return its exit code."""
     options = parser().parse_args(arguments)
     try:
-        run(options, RetryPolicy(**(vars(manners) | {"connections": options.connections})))
+        run(options, RetryPolicy(**(vars(policy) | {"connections": options.connections})))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -68,17 +68,17 @@ def main(arguments: Sequence[str] | None = None, manners: RetryPolicy = DEFAULT_
     return 0
 
 
-def run(options: Namespace, manners: RetryPolicy) -> None:
+def run(options: Namespace, policy: RetryPolicy) -> None:
     """List the files, print their sizes, and download them. All kinds are listed before the first download."""
     root = options.root.expanduser()
     if options.archive == "lco":
-        manifests = {str(LCO_RECORD): list_lco(root, options.base, manners)}
+        manifests = {str(LCO_RECORD): list_lco(root, options.base, policy)}
     elif options.archive == "real":
         manifests = {real_name(): list_real(root, options.base)}
     else:
         given = {k: getattr(options, k) for k in ("bands", "exptime", "dates", "limit", "hdus")}
         queries = [Query(kind=kind, **given) for kind in options.kind]
-        manifests = {query.name: list_decam(root, query, options.base, manners) for query in queries}
+        manifests = {query.name: list_decam(root, query, options.base, policy) for query in queries}
     needed = sum(tell(name, manifest, root) for name, manifest in manifests.items())
     check_space(root, needed)
     if options.dry_run:
@@ -86,14 +86,14 @@ def run(options: Namespace, manners: RetryPolicy) -> None:
     failed = []
     for name, manifest in manifests.items():
         try:
-            complete(manifest, root, name, manners, options.verify)
+            complete(manifest, root, name, policy, options.verify)
         except FetchError as error:
             failed.append(str(error))
     if failed:
         raise FetchError("; ".join(failed))
     if options.archive == "real" and options.labels:
         make_labels(root)
-    where = fetch_lco(root, options.base, manners) if options.archive == "lco" else root
+    where = fetch_lco(root, options.base, policy) if options.archive == "lco" else root
     print(f"all there: {where}")
 
 

@@ -87,12 +87,12 @@ class Session:
         Set it to end all waiting, retries and downloads.
     """
 
-    def __init__(self, manners: RetryPolicy = DEFAULT_RETRY) -> None:
-        self.manners, self.stop = manners, Event()
+    def __init__(self, policy: RetryPolicy = DEFAULT_RETRY) -> None:
+        self.policy, self.stop = policy, Event()
         self.answers: dict[str, Any] = {}
         self.http = httpx.Client(
-            timeout=manners.timeout,
-            limits=httpx.Limits(max_connections=manners.connections),
+            timeout=policy.timeout,
+            limits=httpx.Limits(max_connections=policy.connections),
             headers={"User-Agent": "cosmicgate", "Accept-Encoding": "identity"},  # bytes exactly as in the archive
             follow_redirects=True,
         )
@@ -131,15 +131,15 @@ class Session:
 
     def patient(self) -> Retrying:
         """Make a retrying caller with exponential back-off, which also respects the server's Retry-After."""
-        manners = self.manners
-        backoff = wait_exponential(multiplier=manners.delay, max=manners.longest) + wait_random(0, manners.delay)
+        policy = self.policy
+        backoff = wait_exponential(multiplier=policy.delay, max=policy.longest) + wait_random(0, policy.delay)
 
         def wait(state: RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome else None
             return max(backoff(state), error.wait if isinstance(error, RetryableError) else 0.0)
 
         return Retrying(
-            stop=stop_after_attempt(manners.attempts),
+            stop=stop_after_attempt(policy.attempts),
             wait=wait,
             retry=retry_if_exception_type(RetryableError),
             sleep=sleep_using_event(self.stop),
@@ -165,7 +165,7 @@ class Session:
         if response.status_code not in RETRYABLE:
             raise FetchError(reason)
         wait = _retry_after(response.headers.get("Retry-After", ""))
-        if wait > self.manners.patience:
+        if wait > self.policy.patience:
             raise FetchError(f"{reason}, asks to come back in {wait:.0f} s: try again then")
         raise RetryableError(reason, wait)
 

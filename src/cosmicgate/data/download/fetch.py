@@ -8,13 +8,16 @@ from pathlib import Path
 from threading import Lock
 
 from filelock import FileLock
-from tqdm import tqdm
 
 from cosmicgate.data.download.client import DEFAULT_RETRY, FetchError, RetryPolicy, Session
 from cosmicgate.data.download.manifest import Manifest, Remote, SpoiledError, missing, read_manifest, verified
 from cosmicgate.data.download.prepare import products
 from cosmicgate.data.download.resume import download, length, partial_of
 from cosmicgate.data.download.unpack import is_archive
+from cosmicgate.extras import extra
+
+with extra("train"):
+    from tqdm import tqdm
 
 
 def manifest_path(root: Path, name: str) -> Path:
@@ -23,7 +26,7 @@ def manifest_path(root: Path, name: str) -> Path:
 
 
 def complete(
-    manifest: Manifest, root: Path, name: str, manners: RetryPolicy = DEFAULT_RETRY, verify: bool = False
+    manifest: Manifest, root: Path, name: str, policy: RetryPolicy = DEFAULT_RETRY, verify: bool = False
 ) -> Manifest:
     """Download all missing files of a manifest; if there are none, nothing is requested or written.
 
@@ -37,7 +40,7 @@ def complete(
         Folder of the data.
     name : str
         Name of the query; the manifest is written to ``root/manifest-NAME.json``.
-    manners : RetryPolicy
+    policy : RetryPolicy
         Limits on connections and retries.
     verify : bool
         Whether to compute the md5 of each file on disk and download it again if it differs, instead of comparing sizes.
@@ -70,7 +73,7 @@ def complete(
             else:
                 manifest = _record(manifest, there, root, path)
         check_space(root, space(wanted, root))
-        return _fetch(manifest, wanted, root, path, manners) if wanted else manifest
+        return _fetch(manifest, wanted, root, path, policy) if wanted else manifest
 
 
 def space(files: Iterable[Remote], root: Path) -> int:
@@ -120,13 +123,13 @@ def _drop(file: Remote, root: Path) -> None:
         archive.unlink()
 
 
-def _fetch(manifest: Manifest, wanted: list[Remote], root: Path, path: Path, manners: RetryPolicy) -> Manifest:
+def _fetch(manifest: Manifest, wanted: list[Remote], root: Path, path: Path, policy: RetryPolicy) -> Manifest:
     """Download several files at a time; one that fails does not stop the others."""
     failed: dict[str, Exception] = {}
     total = sum(file.size for file in wanted)
     with (
-        Session(manners) as session,
-        ThreadPoolExecutor(manners.connections) as pool,
+        Session(policy) as session,
+        ThreadPoolExecutor(policy.connections) as pool,
         tqdm(total=total, unit="B", unit_scale=True, desc=_count(0, wanted)) as bar,
     ):
         progress = _Progress(bar)

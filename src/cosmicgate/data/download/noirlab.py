@@ -98,21 +98,21 @@ class Query:
 
 
 def fetch_decam(
-    root: str | Path, query: Query, base: str = NOIRLAB, manners: RetryPolicy = DEFAULT_RETRY, verify: bool = False
+    root: str | Path, query: Query, base: str = NOIRLAB, policy: RetryPolicy = DEFAULT_RETRY, verify: bool = False
 ) -> Manifest:
     """Download all files of a query, and return its manifest; once they are on disk, no network is needed."""
     folder = Path(root).expanduser()
-    return complete(list_decam(folder, query, base, manners), folder, query.name, manners, verify)
+    return complete(list_decam(folder, query, base, policy), folder, query.name, policy, verify)
 
 
-def list_decam(root: Path, query: Query, base: str = NOIRLAB, manners: RetryPolicy = DEFAULT_RETRY) -> Manifest:
+def list_decam(root: Path, query: Query, base: str = NOIRLAB, policy: RetryPolicy = DEFAULT_RETRY) -> Manifest:
     """Read a query's manifest from disk, or query the archive if there is none; nothing is written."""
     known = read_manifest(manifest_path(root, query.name))
     if known is not None:
         return known
     if query.kind == "dqmask":
-        science = list_decam(root, replace(query, kind="science"), base, manners)
-    with Session(manners) as session:
+        science = list_decam(root, replace(query, kind="science"), base, policy)
+    with Session(policy) as session:
         rows, left_out = _masks(session, science, base) if query.kind == "dqmask" else _frames(session, query, base)
     return Manifest(
         archive=f"NOIRLab Astro Data Archive, {base}",

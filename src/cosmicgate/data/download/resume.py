@@ -3,11 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
-
 from cosmicgate.data.download.client import FetchError, Progress, RetryableError, Session
 from cosmicgate.data.download.manifest import Remote, SpoiledError, verified
 from cosmicgate.data.download.pip_source import SCHEME, download_by_pip
+from cosmicgate.extras import extra
+
+with extra("train"):
+    import httpx
 
 
 def download(session: Session, file: Remote, root: Path, progress: Progress) -> Remote:

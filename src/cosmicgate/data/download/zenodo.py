@@ -19,7 +19,7 @@ CITATION = (
 )
 
 
-def fetch_lco(root: str | Path, base: str = ZENODO, manners: RetryPolicy = DEFAULT_RETRY, verify: bool = False) -> Path:
+def fetch_lco(root: str | Path, base: str = ZENODO, policy: RetryPolicy = DEFAULT_RETRY, verify: bool = False) -> Path:
     """Download and unpack the data set below ``root``, if it is not complete there; return its ``LCO_CR_dataset``.
 
     Raises
@@ -28,8 +28,8 @@ def fetch_lco(root: str | Path, base: str = ZENODO, manners: RetryPolicy = DEFAU
         If the download failed, or the files contain no such folder.
     """
     folder = Path(root).expanduser()
-    manifest = list_lco(folder, base, manners)
-    manifest = complete(manifest, folder, str(LCO_RECORD), manners, verify)
+    manifest = list_lco(folder, base, policy)
+    manifest = complete(manifest, folder, str(LCO_RECORD), policy, verify)
     paths = [PurePosixPath(member.path) for file in manifest.files for member in file.unpacked or (file,)]
     above = {path.parts[: path.parts.index(LCO_FOLDER)] for path in paths if LCO_FOLDER in path.parts[:-1]}
     if not above:
@@ -49,13 +49,13 @@ class LCOArchive:
         return fetch_lco(self.root, self.base)
 
 
-def list_lco(root: Path, base: str = ZENODO, manners: RetryPolicy = DEFAULT_RETRY) -> Manifest:
+def list_lco(root: Path, base: str = ZENODO, policy: RetryPolicy = DEFAULT_RETRY) -> Manifest:
     """Read the record's manifest from disk, or request the record from Zenodo if there is none; nothing is written."""
     known = read_manifest(manifest_path(root, str(LCO_RECORD)))
     if known is not None:
         return known
     url = f"{base}/api/records/{LCO_RECORD}"
-    with Session(manners) as session:
+    with Session(policy) as session:
         record = session.ask("GET", url)
     if not isinstance(record, dict) or not record.get("files"):
         raise FetchError(f"{url}: expected a record with a list of files, got {str(record)[:60]!r}")

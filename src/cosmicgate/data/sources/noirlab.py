@@ -103,8 +103,8 @@ class Noirlab:
         return RawDarks(paths, str(root / "raw_darks.json"), self.ccds, self.fractions, self.header, seed=self.seed)
 
     def _fetched(self, query: Query) -> Sequence[Remote]:
-        manners = replace(DEFAULT_RETRY, connections=self.connections)
-        return fetch_decam(self.root, query, self.base, manners).files
+        policy = replace(DEFAULT_RETRY, connections=self.connections)
+        return fetch_decam(self.root, query, self.base, policy).files
 
     def _recipe(self, file: Remote, mask: Remote | None, ccd: str) -> Recipe:
         name = f"{exposure(file.facts)}-{ccd}"
