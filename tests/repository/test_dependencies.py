@@ -38,15 +38,6 @@ COMMANDS = {
     **dict.fromkeys(("data.labelling.multi_exposure", "data.labelling.real_frames"), "label"),
     **{"report.dashboard": "train,wandb", "scripts/search.py": "train,search", "benchmarks/cleaning.py": "simulate"},
 }
-# Part of the package -> the extra that its imports need; all other parts need none.
-NEEDS = {
-    **dict.fromkeys(("config.py", "pretrained/checkpoint.py", "metrics", "evaluation", "training"), "train"),
-    **dict.fromkeys(("data", "detectors/classical.py", "io/messages.py", "report", "release.py"), "train"),
-    **{"data/simulation": "simulate", "data/labelling": "label", "adaptation": "label", "viewer/server.py": "view"},
-    **{"report/figures/stretch.py": ""},
-    **dict.fromkeys(("report/dashboard.py", "report/wandb_login.py", "report/wandb_charts.py"), "all"),
-    **dict.fromkeys(("data/background.py", "data/pixel_labels.py"), ""),
-}
 TRAINING_MODULES = {
     *("pytorch_lightning", "lightning_fabric", "hydra", "omegaconf", "torchmetrics", "wandb", "galsim", "numba"),
     *("astroscrappy", "skimage", "matplotlib", "pandas", "httpx", "tenacity", "sep", "jinja2", "fsspec", "onnx", "ray"),
@@ -92,16 +83,44 @@ def test_the_extra_all_includes_every_extra_for_users():
     assert set(requirements("all")) == {name for extra in set(EXTRAS) - {"dev", "docs"} for name in requirements(extra)}
 
 
+def imported(path: Path) -> dict[str, set[str]]:
+    """List the packages that importing a file imports, by the extras that their error names; "" if it names none."""
+    found: dict[str, set[str]] = {}
+    for statement in ast.parse(path.read_text()).body:
+        call = statement.items[0].context_expr if isinstance(statement, ast.With) else None
+        named = call.args[0].value if isinstance(call, ast.Call) and ast.unparse(call.func) == "extra" else ""
+        for node in statement.body if isinstance(statement, ast.With) else [statement]:
+            if isinstance(node, ast.ImportFrom) and node.module:
+                found.setdefault(named, set()).add(node.module.split(".")[0])
+            elif isinstance(node, ast.Import):
+                found.setdefault(named, set()).update(alias.name.split(".")[0] for alias in node.names)
+    return found
+
+
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.relative_to(PACKAGE).as_posix())
-def test_importing_a_module_needs_only_the_packages_of_its_extra(path):
-    part = path.relative_to(PACKAGE)
-    extra = next((NEEDS[p.as_posix()] for p in (part, *part.parents) if p.as_posix() in NEEDS), "")
-    blocks = [ast.parse(path.read_text()).body]
-    blocks += [node.body for node in blocks[0] if isinstance(node, ast.With)]
-    imports = [node for block in blocks for node in block]
-    roots = {node.module.split(".")[0] for node in imports if isinstance(node, ast.ImportFrom) and node.module}
-    roots |= {a.name.split(".")[0] for node in imports if isinstance(node, ast.Import) for a in node.names}
-    assert roots - sys.stdlib_module_names - {"cosmicgate"} <= modules(extra)
+def test_a_module_imports_packages_of_an_extra_where_the_error_names_the_extra(path):
+    folders = [folder for folder in path.parents if folder.is_relative_to(PACKAGE)]
+    of_folders = [names for folder in folders for names in imported(folder / "__init__.py")]
+    for named, roots in imported(path).items():
+        known = modules("").union(*(modules(name) for names in (named, *of_folders) for name in names.split(",")))
+        unnamed = roots - sys.stdlib_module_names - {"cosmicgate"} - known
+        assert not unnamed, f"importing {unnamed} needs `with extra(NAME):`, with a name from pyproject.toml"
+
+
+def test_every_module_is_imported_or_names_its_extra_where_no_extra_is_installed():
+    hidden = modules("dev") - modules("") - {"jinja2", "fsspec"}  # torch brings these two
+    paths = [path.relative_to(PACKAGE.parent).with_suffix("") for path in sorted(PACKAGE.rglob("*.py"))]
+    names = [".".join(path.parts).removesuffix(".__init__") for path in paths if path.name != "__main__"]
+    code = (
+        f"import importlib, sys\nsys.modules.update(dict.fromkeys({hidden}))\nfor name in {names}:\n"
+        "    try:\n        importlib.import_module(name)\n"
+        "    except ModuleNotFoundError as error:\n        print(name, error, sep=': ')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    refused = dict(line.split(": ", 1) for line in done.stdout.splitlines())
+    assert refused.keys() >= {f"cosmicgate.{name}" for name in ("viewer.server", "adaptation", "data.mixture")}
+    bare = {name for name, error in refused.items() if not re.search(r"pip install 'cosmicgate\[[\w,]+\]'$", error)}
+    assert not bare
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -24,8 +23,12 @@ from cosmicgate.data.random_streams import random_stream
 from cosmicgate.data.sources.simulated import FrameSource, Provenance
 from cosmicgate.data.splits import SPLITS, Split
 from cosmicgate.data.transforms import SkyAugmentation, Transform
+from cosmicgate.extras import extra
 from cosmicgate.io.atomic import remove_stale_temp_files
 from cosmicgate.io.messages import with_progress
+
+with extra("train"):
+    import pytorch_lightning as pl
 
 log = logging.getLogger(__name__)
 Batch = dict[str, Tensor]

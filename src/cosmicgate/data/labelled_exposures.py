@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pytorch_lightning as pl
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch.utils.data import DataLoader
@@ -39,10 +38,14 @@ from cosmicgate.data.sources.raw_darks.repeats import compared
 from cosmicgate.data.sources.simulated import Provenance
 from cosmicgate.data.splits import SPLITS, Split, check_splits, split
 from cosmicgate.data.transforms import Transform
+from cosmicgate.extras import extra
 from cosmicgate.io.atomic import remove_stale_temp_files
 from cosmicgate.io.fits.frames import Frame, read_frame
 from cosmicgate.io.fits.hdus import header_value, opened, stem
 from cosmicgate.io.messages import with_progress
+
+with extra("train"):
+    import pytorch_lightning as pl
 
 PEDESTAL = "PEDESTAL"  # card of a labelled exposure: level of the darks (ADU), which is no light
 SKY_REACH = 6  # pixels around a hit in which its sky is measured

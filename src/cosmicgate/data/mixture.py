@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import pytorch_lightning as pl
 from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
@@ -13,6 +12,10 @@ from cosmicgate.data.datamodule import Batch, DecamData, TestSet
 from cosmicgate.data.patches import PatchDataset, make_loader
 from cosmicgate.data.random_streams import random_stream
 from cosmicgate.data.splits import Split
+from cosmicgate.extras import extra
+
+with extra("train"):
+    import pytorch_lightning as pl
 
 log = logging.getLogger(__name__)
 

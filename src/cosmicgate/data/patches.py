@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -17,6 +16,10 @@ from cosmicgate.data.cache import LabelledFrame, load_labelled
 from cosmicgate.data.pixel_labels import CORE
 from cosmicgate.data.random_streams import random_stream
 from cosmicgate.data.transforms import Transform
+from cosmicgate.extras import extra
+
+with extra("train"):
+    import pytorch_lightning as pl
 
 log = logging.getLogger(__name__)
 Window = tuple[int, slice, slice]  # index of the frame, rows, columns

@@ -16,13 +16,16 @@ import numpy as np
 from astropy import log
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, median_filter
-from tqdm import tqdm
 
 from cosmicgate.detectors.base import Detection, Setting, for_telescope
 from cosmicgate.detectors.optional_packages import installed_version
+from cosmicgate.extras import extra
 from cosmicgate.inference.bad_pixels import to_native_float32
 from cosmicgate.io.fits.frames import Frame
 from cosmicgate.io.messages import on_terminal
+
+with extra("train"):
+    from tqdm import tqdm
 
 # The paper's sweep: sigclip from 1 to 20, denser where the curve bends.
 SIGCLIPS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0)

@@ -6,8 +6,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
-
 from cosmicgate.data.cache import load_labelled
 from cosmicgate.data.datamodule import TestSet
 from cosmicgate.detectors import Detector, Setting, for_telescope
@@ -15,7 +13,11 @@ from cosmicgate.evaluation.frame_results import cached_result, read_result, read
 from cosmicgate.evaluation.records import DetectorRecord, titles
 from cosmicgate.evaluation.scores import TestSetScores, difference, score
 from cosmicgate.evaluation.seed_means import DetectorScores, in_common, means
+from cosmicgate.extras import extra
 from cosmicgate.io.messages import with_progress
+
+with extra("train"):
+    import pytorch_lightning as pl
 
 log = logging.getLogger(__name__)
 

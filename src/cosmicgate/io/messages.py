@@ -7,7 +7,10 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import TypeVar
 
-from tqdm import tqdm
+from cosmicgate.extras import extra
+
+with extra("train"):
+    from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 30.0
 T = TypeVar("T")

@@ -11,15 +11,18 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any, Literal
 
-import pytorch_lightning as pl
 import torch
-from hydra.utils import get_object
 from torch import nn
 
 from cosmicgate.config import build, cause_of
+from cosmicgate.extras import extra
 from cosmicgate.pretrained.load_weights import check_weights, weights_sha256
 from cosmicgate.pretrained.registry import prepare_for_inference
 from cosmicgate.pretrained.renamed_targets import with_current_targets
+
+with extra("train"):
+    import pytorch_lightning as pl
+    from hydra.utils import get_object
 
 PREFIX = "network."  # prefix of the network's weights in a checkpoint
 BEST = Path("checkpoints", "best.ckpt")  # relative to a run folder

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pytorch_lightning as pl
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
@@ -25,9 +24,13 @@ from cosmicgate.data.random_streams import random_stream
 from cosmicgate.data.sources.simulated import Provenance
 from cosmicgate.data.splits import SPLITS, Split, split
 from cosmicgate.data.transforms import Transform
+from cosmicgate.extras import extra
 from cosmicgate.io.atomic import write_json
 from cosmicgate.io.fits.instruments import camera_name
 from cosmicgate.io.messages import with_progress
+
+with extra("train"):
+    import pytorch_lightning as pl
 
 log = logging.getLogger(__name__)
 
