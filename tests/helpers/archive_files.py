@@ -11,7 +11,7 @@ from cosmicgate.data.download.client import RetryPolicy
 from cosmicgate.data.download.search import FILTERS
 from helpers.replay_server import exposure_bytes
 
-FAST_RETRY = RetryPolicy(attempts=3, delay=0.01, longest=0.02, timeout=30.0)
+FAST_RETRY = RetryPolicy(attempts=3, delay=0.01, max_delay=0.02, timeout=30.0)
 BODY = np.random.default_rng(0).bytes(300_000)
 GRIZ = ("g", "r", "i", "z")
 

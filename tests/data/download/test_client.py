@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from cosmicgate.data.download.client import DEFAULT_RETRY, FetchError, RetryPolicy, Session
-from cosmicgate.data.download.client import _said as server_message
+from cosmicgate.data.download.client import server_message as server_message
 from cosmicgate.data.download.fetch import complete
 from cosmicgate.data.download.manifest import BY_MD5, Manifest, Remote, read_manifest
 from helpers.archive_files import BODY, FAST_RETRY, wait_until
@@ -97,8 +97,8 @@ def test_a_500_is_retried_and_too_many_are_an_error(replay, tmp_path):
 
 
 def test_retry_delays_double_with_random_jitter():
-    with Session(RetryPolicy(delay=1.0, longest=60.0)) as session:
-        wait = session.patient().wait
+    with Session(RetryPolicy(delay=1.0, max_delay=60.0)) as session:
+        wait = session.retrying().wait
         waits = [[wait(SimpleNamespace(attempt_number=n, outcome=None)) for _ in range(20)] for n in (1, 2, 3, 9)]
     for drawn, least in zip(waits, (1, 2, 4, 60), strict=True):
         assert least <= min(drawn) <= max(drawn) <= least + 1

@@ -79,7 +79,7 @@ def run(options: Namespace, policy: RetryPolicy) -> None:
         given = {k: getattr(options, k) for k in ("bands", "exptime", "dates", "limit", "hdus")}
         queries = [Query(kind=kind, **given) for kind in options.kind]
         manifests = {query.name: list_decam(root, query, options.base, policy) for query in queries}
-    needed = sum(tell(name, manifest, root) for name, manifest in manifests.items())
+    needed = sum(print_summary(name, manifest, root) for name, manifest in manifests.items())
     check_space(root, needed)
     if options.dry_run:
         return
@@ -105,7 +105,7 @@ def make_labels(root: Path) -> None:
         )
 
 
-def tell(name: str, manifest: Manifest, root: Path) -> int:
+def print_summary(name: str, manifest: Manifest, root: Path) -> int:
     """Print a summary of the files to download; return the disk space that they need, bytes."""
     wanted = missing(manifest, root)
     total, needed = sum(file.size for file in manifest.files), space(wanted, root)

@@ -44,8 +44,8 @@ class RetryPolicy:
         Number of simultaneous downloads.
     attempts : int
         Number of consecutive attempts without progress after which a file is given up.
-    delay, longest : float
-        Seconds before the second attempt, doubled with each further one up to ``longest``; a random time of up to
+    delay, max_delay : float
+        Seconds before the second attempt, doubled with each further one up to ``max_delay``; a random time of up to
         ``delay`` is added. A server's Retry-After is respected, unless it exceeds ``patience``.
     patience, timeout : float
         Maximum Retry-After, and maximum time without data from the server, seconds.
@@ -54,7 +54,7 @@ class RetryPolicy:
     connections: int = 4
     attempts: int = 6
     delay: float = 1.0
-    longest: float = 60.0
+    max_delay: float = 60.0
     patience: float = 600.0
     timeout: float = 60.0
 
@@ -115,12 +115,12 @@ class Session:
             return self.answers[url]
 
         def once() -> httpx.Response:
-            with self.passing(url):
+            with self.translated_errors(url):
                 response = self.http.request(method, url, **body)
                 self.check(response)
             return response
 
-        response = self.patient()(once)
+        response = self.retrying()(once)
         try:
             answer = response.json()
         except ValueError as error:
@@ -129,10 +129,10 @@ class Session:
             self.answers[url] = answer
         return answer
 
-    def patient(self) -> Retrying:
+    def retrying(self) -> Retrying:
         """Make a retrying caller with exponential back-off, which also respects the server's Retry-After."""
         policy = self.policy
-        backoff = wait_exponential(multiplier=policy.delay, max=policy.longest) + wait_random(0, policy.delay)
+        backoff = wait_exponential(multiplier=policy.delay, max=policy.max_delay) + wait_random(0, policy.delay)
 
         def wait(state: RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome else None
@@ -147,7 +147,7 @@ class Session:
         )
 
     @contextmanager
-    def passing(self, url: str) -> Iterator[None]:
+    def translated_errors(self, url: str) -> Iterator[None]:
         """Convert httpx errors: failures of the connection to RetryableError, all others to FetchError."""
         try:
             yield
@@ -161,7 +161,7 @@ class Session:
         if response.status_code < 400:
             return
         response.read()
-        reason = f"{response.url}: HTTP {response.status_code}{_said(response)}"
+        reason = f"{response.url}: HTTP {response.status_code}{server_message(response)}"
         if response.status_code not in RETRYABLE:
             raise FetchError(reason)
         wait = _retry_after(response.headers.get("Retry-After", ""))
@@ -170,7 +170,7 @@ class Session:
         raise RetryableError(reason, wait)
 
 
-def _said(response: httpx.Response) -> str:
+def server_message(response: httpx.Response) -> str:
     """Extract the server's error message from a response, in parentheses; empty if there is none."""
     try:
         content = response.json()

@@ -131,8 +131,8 @@ def _frames(session: Session, query: Query, base: str) -> tuple[list[Row], dict[
     chosen: list[Row] = []
     left_out = {"not yet released": 0, "another version of an exposure": 0}
     for band in query.bands or (None,):
-        asked = replace(paper, dates=query.dates or (), exptime=query.exptime, band=band, limit=max(ROWS, limit))
-        rows = asked.ask(session, base)
+        search = replace(paper, dates=query.dates or (), exptime=query.exptime, band=band, limit=max(ROWS, limit))
+        rows = search.ask(session, base)
         public = [row for row in rows if is_public(row)]
         single = {exposure(row): row for row in reversed(public)}
         left_out["not yet released"] += len(rows) - len(public)

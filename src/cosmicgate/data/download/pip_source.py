@@ -35,9 +35,12 @@ def download_by_pip(session: Session, file: Remote, partial: Path, progress: Pro
         wanted.write_text(f"{requirement} --hash=sha256:{file.sha256}\n")
         how = ["--no-deps", "--no-binary", requirement.split("==")[0], "--progress-bar", "off", "--quiet"]
         command = [sys.executable, "-m", "pip", "download", *how, "--dest", folder, "--requirement", str(wanted)]
-        status, said = _run(session, command, Path(folder) / "output.txt")
+        status, output_lines = _run(session, command, Path(folder) / "output.txt")
         if status or not (Path(folder) / name).is_file():
-            reason = next((line for line in said if line.startswith("ERROR:")), said[-1] if said else "no output")
+            reason = next(
+                (line for line in output_lines if line.startswith("ERROR:")),
+                output_lines[-1] if output_lines else "no output",
+            )
             reason = re.sub(r"\S*://\S*", "the index", reason.removeprefix("ERROR: "))  # it may hold a password
             raise FetchError(f"{file.url}: pip download failed ({reason}): try again, {by_hand}")
         (Path(folder) / name).replace(partial)

@@ -43,8 +43,8 @@ def download(session: Session, file: Remote, root: Path, progress: Progress) -> 
     target.parent.mkdir(parents=True, exist_ok=True)
     file = replace(file, checked="", unpacked=())
     for last in (False, True):  # retry once from the start: the partial file may be of an older version
-        come = download_by_pip if file.url.startswith(SCHEME) else _download_by_http
-        come(session, file, partial, progress)
+        transfer = download_by_pip if file.url.startswith(SCHEME) else _download_by_http
+        transfer(session, file, partial, progress)
         try:
             whole = verified(file, partial)
             break
@@ -71,7 +71,7 @@ def _download_by_http(session: Session, file: Remote, partial: Path, progress: P
     while True:
         before = length(partial)
         try:
-            return session.patient()(_stream, session, file, partial, progress)
+            return session.retrying()(_stream, session, file, partial, progress)
         except RetryableError:
             if length(partial) <= before:
                 raise
@@ -83,7 +83,7 @@ def _stream(session: Session, file: Remote, partial: Path, progress: Progress) -
     # The server cuts out a part anew for each request, and no checksum would reveal a mix of two: never resume it.
     have = 0 if file.part else length(partial)
     headers = {"Range": f"bytes={have}-"} if have else {}
-    with session.passing(file.url), session.http.stream("GET", file.url, headers=headers) as response:
+    with session.translated_errors(file.url), session.http.stream("GET", file.url, headers=headers) as response:
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
             return  # the partial file is complete; its checksum is verified later
         session.check(response)
