@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cosmicgate.io.atomic import file_state, sha256_of
 from cosmicgate.io.fits.file_defects import collect_astropy_warnings
-from cosmicgate.io.fits.hdus import FitsError, is_flat, opened, pixels
+from cosmicgate.io.fits.hdus import FitsError, is_two_dimensional, opened, pixels
 from cosmicgate.io.fits.images import ImageExtension, all_images
 from cosmicgate.masking.colour_mosaic import pattern_of
 from cosmicgate.masking.inpainting import clean
@@ -80,12 +80,12 @@ def places_of(path: Path) -> list[Place]:
     """
     with collect_astropy_warnings([]), opened(path) as hdus:
         sky = {image.number for image in all_images(path, hdus)}
-        flat = [number for number, hdu in enumerate(hdus) if is_flat(hdu)]
-        if not flat:
+        numbers = [number for number, hdu in enumerate(hdus) if is_two_dimensional(hdu)]
+        if not numbers:
             raise FitsError(f"{path}: expected an image of two dimensions, found none")
-        alone = len(sky or flat) == 1
+        alone = len(sky or numbers) == 1
         found = []
-        for number in sorted(flat, key=lambda number: (number not in sky, number)):
+        for number in sorted(numbers, key=lambda number: (number not in sky, number)):
             rows, columns = hdus[number].shape[-2:]
             label = f"{number} {hdus[number].name.strip()}".strip()
             found.append(Place(path, number, label, (rows, columns), number in sky or not sky, alone))

@@ -62,7 +62,7 @@ def patch_table(
     cards = fits.Header.fromstring(b"".join(cards_of(header)))
     changes = by_tile(cards, rows, columns, before.astype(np.float64), after.astype(np.float64))
     table = CompressedTable.of(header, data)
-    if cards["ZCMPTYPE"] not in BY_THE_ROW or not _like_ours(cards):
+    if cards["ZCMPTYPE"] not in BY_THE_ROW or not _has_astropy_parameters(cards):
         return rewrite_image(header, data, rows, columns, after)
     for column, kind in COLUMNS.items():
         inside = [one for one in changes if table.tiles.get(column, {}).get(one.tile)]
@@ -111,14 +111,14 @@ class CompressedTable:
         """Parse a table and split its heap into tiles."""
         cards = fits.Header.fromstring(b"".join(cards_of(header)))
         names = [cards[f"TTYPE{i}"] for i in range(1, cards["TFIELDS"] + 1)]
-        formats = [_format(cards[f"TFORM{i}"]) for i in range(1, cards["TFIELDS"] + 1)]
+        formats = [_numpy_type(cards[f"TFORM{i}"]) for i in range(1, cards["TFIELDS"] + 1)]
         table = cards["NAXIS1"] * cards["NAXIS2"]
         rows = np.frombuffer(bytearray(data[:table]), np.dtype(list(zip(names, formats, strict=True))))
         heap = cards.get("THEAP", table)
         tiles: dict[str, dict[int, bytes]] = {}
         for name in names:
             if rows.dtype[name].shape == (2,):
-                step = _item(cards[f"TFORM{names.index(name) + 1}"])
+                step = _item_size(cards[f"TFORM{names.index(name) + 1}"])
                 tiles[name] = {
                     row: data[heap + int(start) : heap + int(start) + int(length) * step]
                     for row, (length, start) in enumerate(rows[name])
@@ -133,7 +133,7 @@ class CompressedTable:
         place: dict[str, int] = {}
         for i in range(1, cards["TFIELDS"] + 1):
             if (name := cards[f"TTYPE{i}"]) in self.tiles:
-                place[name] = _item(cards[f"TFORM{i}"])
+                place[name] = _item_size(cards[f"TFORM{i}"])
                 longest = max((len(tile) // place[name] for tile in self.tiles[name].values()), default=0)
                 values[f"TFORM{i}"] = re.sub(r"\(\d*\)", f"({longest})", cards[f"TFORM{i}"])
         for row in range(len(self.rows)):
@@ -199,7 +199,7 @@ def _without_timestamp(tile: bytes) -> bytes:
     return tile[:4] + bytes(4) + tile[8:] if tile.startswith(b"\x1f\x8b\x08") else tile
 
 
-def _like_ours(cards: fits.Header) -> bool:
+def _has_astropy_parameters(cards: fits.Header) -> bool:
     """Check whether the compression parameters are those that astropy writes."""
     found = {cards[key]: cards[key.replace("NAME", "VAL")] for key in cards if re.fullmatch(r"ZNAME\d+", key)}
     scaled = any(cards[key] == "ZSCALE" for key in cards if re.fullmatch(r"TTYPE\d+", key))
@@ -249,14 +249,14 @@ def _blank(table: CompressedTable, cards: fits.Header, tile: int) -> int:
     return -(2**31) + 1 if found is None else int(found)
 
 
-def _format(text: str) -> Any:
+def _numpy_type(text: str) -> Any:
     """Convert the TFORM of a column of a compressed image to a numpy type."""
     if found := re.match(r"\d*([PQ])", text):
         return (">i4" if found[1] == "P" else ">i8", (2,))
     return {"D": ">f8", "E": ">f4", "J": ">i4", "K": ">i8", "I": ">i2", "B": "u1"}[text.strip().lstrip("1")[:1]]
 
 
-def _item(text: str) -> int:
+def _item_size(text: str) -> int:
     """Compute the size in bytes of one heap item from the TFORM of its column."""
     found = re.match(r"\d*[PQ](\w)", text)
     return {"B": 1, "I": 2, "J": 4, "K": 8, "E": 4, "D": 8}[found[1]] if found else 0

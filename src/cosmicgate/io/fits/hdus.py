@@ -195,7 +195,7 @@ def first_header_value(headers: Sequence[fits.Header], word: str) -> Any:
     return next((found for header in headers if (found := header_value(header, word)) is not None), None)
 
 
-def is_flat(hdu: Any) -> bool:
+def is_two_dimensional(hdu: Any) -> bool:
     """Check whether an HDU is a non-empty image (H, W) or (1, H, W)."""
     shape: tuple[int, ...] = hdu.shape if hdu.is_image else ()
     return len(shape) in (2, 3) and 0 not in shape and (len(shape) == 2 or shape[0] == 1)

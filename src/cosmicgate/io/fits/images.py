@@ -7,7 +7,7 @@ from typing import Any
 
 from astropy.io import fits
 
-from cosmicgate.io.fits.hdus import FitsError, header_value, is_flat, opened, section
+from cosmicgate.io.fits.hdus import FitsError, header_value, is_two_dimensional, opened, section
 from cosmicgate.io.fits.masks import MASKS, PRODUCTS, image_suffix, words_of
 from cosmicgate.io.fits.roles import Role, roles_of
 
@@ -135,7 +135,8 @@ def planes_beside(
     SCI1). Otherwise the planes that follow an image belong to it, or those that precede it if the file begins with a
     plane and ends with an image.
     """
-    named = [i for i, hdu in enumerate(hdus) if is_flat(hdu) and words_of(hdu.name) & set(words) and i != image.number]
+    others = [i for i, hdu in enumerate(hdus) if is_two_dimensional(hdu) and i != image.number]
+    named = [i for i in others if words_of(hdus[i].name) & set(words)]
     if len(images) <= 1:
         return named
     versions = [other.version for other in images if other.name == image.name]
@@ -156,13 +157,13 @@ def planes_beside(
 
 def side_mask(path: Path, hdus: fits.HDUList, image: ImageExtension) -> int:
     """Find the HDU number of an image's mask in a file of masks: by name and version, or the only one there is."""
-    flat = [i for i, hdu in enumerate(hdus) if is_flat(hdu)]
-    same = [i for i in flat if (hdus[i].name.strip().upper(), hdus[i].ver) == (image.name, image.version)]
-    if len(same) != 1 and len(flat) != 1:
+    numbers = [i for i, hdu in enumerate(hdus) if is_two_dimensional(hdu)]
+    same = [i for i in numbers if (hdus[i].name.strip().upper(), hdus[i].ver) == (image.name, image.version)]
+    if len(same) != 1 and len(numbers) != 1:
         raise FitsError(
-            f"{path}: expected one mask for {image.label}, found {len(same)} of that name among {len(flat)} images"
+            f"{path}: expected one mask for {image.label}, found {len(same)} of that name among {len(numbers)} images"
         )
-    return same[0] if len(same) == 1 else flat[0]
+    return same[0] if len(same) == 1 else numbers[0]
 
 
 def refuse_raw(path: Path, image: ImageExtension, number: int = 1) -> None:
@@ -199,7 +200,7 @@ def _named(path: Path, hdus: fits.HDUList, ext: Ext) -> ImageExtension:
         raise FitsError(f"{path}: there is no HDU {ext!r} among its {len(hdus)} HDUs ({few})")
     if len(numbers) > 1:
         raise FitsError(f"{path}: {len(numbers)} HDUs are named {ext!r}: choose one by its number, from {numbers}")
-    if not is_flat(hdus[numbers[0]]):
+    if not is_two_dimensional(hdus[numbers[0]]):
         raise FitsError(f"{path}: expected a two-dimensional image in {ext!r}, found {_described(hdus[numbers[0]])}")
     return _extension(hdus, numbers[0])
 

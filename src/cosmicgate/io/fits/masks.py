@@ -13,37 +13,15 @@ from cosmicgate.io.fits.hdus import header_value
 # Words in the EXTNAME of HDUs that are no image of the sky.
 MASKS = frozenset({"DQ", "DQM", "BPM", "MASK", "MSK", "QUAL", "QUALITY", "FLAG", "FLAGS", "FLG", "BADPIX"})
 OTHERS = frozenset(
-    {
-        "HITS",
-        "CR",
-        "CRMASK",
-        "CRPROB",
-        "CRSTATIC",
-        "IGNORE",
-        "VALID",
-        "SEG",
-        "SEGMENTATION",
-        "PROBABILITY",
-    }  # written by this package, and planes of labelled data sets
-    | {
-        "WGT",
-        "WT",
-        "WEIGHT",
-        "WHT",
-        "IVAR",
-        "INVVAR",
-        "VAR",
-        "VARIANCE",
-        "ERR",
-        "ERROR",
-        "ERRS",
-        "SIGMA",
-        "STAT",
-        "RMS",
-    }
-    | {"UNCERT", "UNCERTAINTY", "STDDEV", "EXPMAP", "CON", "CTX", "SAMP", "TIME", "BKG", "BACKGROUND", "SKY", "MODEL"}
-    # Maps and tables of HST, JWST and DRAGONS that are stored as images.
-    | {"IMARR", "WCSDVARR", "OBJMASK", "AREA", "WAVELENGTH", "PATHLOSS", "PSF", "COVERAGE"}
+    (
+        # Written by this package, and planes of labelled data sets.
+        *("HITS", "CR", "CRMASK", "CRPROB", "CRSTATIC", "IGNORE", "VALID", "SEG", "SEGMENTATION", "PROBABILITY"),
+        *("WGT", "WT", "WEIGHT", "WHT", "IVAR", "INVVAR", "VAR", "VARIANCE", "ERR", "ERROR", "ERRS", "SIGMA", "STAT"),
+        *("RMS", "UNCERT", "UNCERTAINTY", "STDDEV", "EXPMAP", "CON", "CTX", "SAMP", "TIME"),
+        *("BKG", "BACKGROUND", "SKY", "MODEL"),
+        # Maps and tables of HST, JWST and DRAGONS that are stored as images.
+        *("IMARR", "WCSDVARR", "OBJMASK", "AREA", "WAVELENGTH", "PATHLOSS", "PSF", "COVERAGE"),
+    )
 )
 SCIENCE = frozenset({"SCI", "SCIENCE", "IMAGE", "DATA"})  # words of images
 DETECTORS = frozenset({"IM", "CCD", "CHIP", "INT", "DET", "AMP"})  # words of images, and of planes beside them
@@ -90,7 +68,7 @@ def bad_pixels(
     headers : sequence of Header
         Headers of the mask, the image and the file.
     """
-    whole = _whole(flags)
+    whole = _to_integers(flags)
     named = {word[3:]: header_value(header, word) for header in headers for word in header if word.startswith("MP_")}
     if named:  # whatever the telescope: Rubin's pipeline reduces DECam's frames as well
         bits = sum(1 << bit for plane, bit in named.items() if plane in RUBIN and isinstance(bit, int))
@@ -104,7 +82,7 @@ def bad_pixels(
     return np.asarray(whole.astype(np.int64) & ~left != 0)
 
 
-def _whole(flags: NDArray[Any]) -> NDArray[Any]:
+def _to_integers(flags: NDArray[Any]) -> NDArray[Any]:
     """Convert flags to integers; the fractional values of a resampled mask are rounded up, NaN becomes 1."""
     if flags.dtype.kind != "f":
         return flags

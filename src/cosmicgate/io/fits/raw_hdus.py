@@ -11,7 +11,7 @@ from typing import Any
 from astropy.io import fits
 
 from cosmicgate.io.fits.hdus import decompressed
-from cosmicgate.io.fits.layout import BLOCK, CARD, Span, is_end, keyword, ones_sum, spans_of
+from cosmicgate.io.fits.layout import BLOCK, CARD, Span, in_blocks, is_end, keyword, ones_sum, spans_of
 
 END = b"END".ljust(CARD)
 CHECKSUMS = ("CHECKSUM", "DATASUM", "ZHECKSUM", "ZDATASUM")
@@ -39,20 +39,20 @@ def edit_header(
         comment = fits.Card.fromstring(cards[place]).comment
         cards[place] = str(fits.Card(key, value, comment)).encode()
     text = b"".join([*cards, *(str(card).encode() for card in new), END])
-    return text.ljust(-(-len(text) // BLOCK) * BLOCK)
+    return text.ljust(in_blocks(len(text)))
 
 
 def header_length(content: bytes) -> int:
     """Compute the length in bytes of the header at the beginning of an HDU."""
     for end in range(BLOCK, len(content) + BLOCK, BLOCK):
-        if END in (content[i : i + 80] for i in range(end - BLOCK, end, 80)):
+        if END in (content[i : i + CARD] for i in range(end - BLOCK, end, CARD)):
             return end
     raise ValueError(f"expected a FITS header, found none in {len(content)} bytes")
 
 
 def pad_to_blocks(data: bytes) -> bytes:
     """Pad data with zeros to whole blocks."""
-    return data.ljust(-(-len(data) // BLOCK) * BLOCK, b"\0")
+    return data.ljust(in_blocks(len(data)), b"\0")
 
 
 def with_checksums(header: bytes, data: bytes) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cosmicgate.io.fits.hdus import header_value, is_flat
+from cosmicgate.io.fits.hdus import header_value, is_two_dimensional
 from cosmicgate.io.fits.masks import IMAGES, MASKS, OTHERS, PRODUCTS, SCIENCE, TARGETS, words_of
 from cosmicgate.io.fits.pixel_statistics import PixelStatistics, pixel_statistics, show_one_picture
 
@@ -45,7 +45,7 @@ class Role:
 
 IMAGE, PLANE = Role("image"), Role("plane", "its name is that of a mask, a weight map or another plane of an image")
 FLAGS = Role("unclear", "it has only a few different integers, like a plane of flags")
-FLAT = Role("unclear", "it has no noise from pixel to pixel, like a model or a map")
+NO_NOISE = Role("unclear", "it has no noise from pixel to pixel, like a model or a map")
 DUPLICATE = Role("unclear", "it shows the same picture as another HDU, like an error map")
 STAMP = Role("unclear", "it is much smaller than the image")
 UNKNOWN = Role("unclear", "there is an image beside it, and its own name does not say what it is")
@@ -69,13 +69,13 @@ def roles_of(hdus: Any) -> dict[int, Role]:
     dict of int to Role
         Roles by HDU number.
     """
-    flat = [number for number, hdu in enumerate(hdus) if is_flat(hdu)]
+    numbers = [number for number, hdu in enumerate(hdus) if is_two_dimensional(hdu)]
     if str(header_value(hdus[0].header, "PRODTYPE") or "").strip().lower() in PRODUCTS:
-        return dict.fromkeys(flat, PLANE)
-    roles = {number: PLANE for number in flat if names_a_plane(hdus[number].name)}
-    candidates = [number for number in flat if number not in roles]
+        return dict.fromkeys(numbers, PLANE)
+    roles = {number: PLANE for number in numbers if names_a_plane(hdus[number].name)}
+    candidates = [number for number in numbers if number not in roles]
     if not candidates:
-        return roles | dict.fromkeys(_targets(hdus, flat), Role("image", "there is no other image"))
+        return roles | dict.fromkeys(_targets(hdus, numbers), Role("image", "there is no other image"))
     if len(candidates) > 1:
         return roles | _ImageChoice(hdus).among(candidates)
     return roles | {candidates[0]: IMAGE}
@@ -87,14 +87,16 @@ def names_a_plane(name: str) -> bool:
     return bool(words & (MASKS | OTHERS)) or any(word.startswith("PSF") for word in words)
 
 
-def _targets(hdus: Any, flat: list[int]) -> list[int]:
+def _targets(hdus: Any, numbers: list[int]) -> list[int]:
     """Find the images in a file whose HDUs all have names of planes: SKY or MODEL, if it is the only such name."""
-    words = {number: words_of(hdus[number].name) for number in flat}
-    found = [number for number in flat if words[number] & TARGETS and not words[number] & ((MASKS | OTHERS) - TARGETS)]
-    return found if len({_stem(hdus[number].name) for number in found}) == 1 else []
+    words = {number: words_of(hdus[number].name) for number in numbers}
+    found = [
+        number for number in numbers if words[number] & TARGETS and not words[number] & ((MASKS | OTHERS) - TARGETS)
+    ]
+    return found if len({_letters(hdus[number].name) for number in found}) == 1 else []
 
 
-def _stem(name: str) -> str:
+def _letters(name: str) -> str:
     """Reduce an EXTNAME to its letters: ``"im12"`` to ``"IM"``."""
     return " ".join(re.findall(r"[A-Z]+", name.upper()))
 
@@ -110,7 +112,7 @@ class _ImageChoice:
 
     def __init__(self, hdus: Any) -> None:
         self.hdus = hdus
-        self.looks: dict[int, PixelStatistics] = {}
+        self.statistics: dict[int, PixelStatistics] = {}
 
     def among(self, candidates: list[int]) -> dict[int, Role]:
         """Assign roles to all candidates: leave out much smaller ones, then decide for each detector and version."""
@@ -121,12 +123,12 @@ class _ImageChoice:
         small = [number for number in small if not any(detector[number]) or detector[number] in large]
         roles = dict.fromkeys(small, STAMP)
         groups = _groups((n for n in candidates if n not in roles), lambda number: detector[number])
-        nobody = [number for own, group in groups.items() if not any(own) for number in group]
-        if nobody and len(groups) > 1:
+        unnamed = [number for own, group in groups.items() if not any(own) for number in group]
+        if unnamed and len(groups) > 1:
             other = Role("unclear", "its header does not name a detector, as those of the other images do")
-            roles |= {number: IMAGE if self._is_science(number) else other for number in nobody}
+            roles |= {number: IMAGE if self._is_science(number) else other for number in unnamed}
         for group in groups.values():
-            if group != nobody or len(groups) == 1:
+            if group != unnamed or len(groups) == 1:
                 for part in self._by_version(group):
                     roles |= self._of_one_detector(part)
         return roles
@@ -137,7 +139,7 @@ class _ImageChoice:
         science = [number for number in group if self._is_science(number)]
         if any(words_of(self._name(n)) & SCIENCE for n in science) or 0 < len(science) < len(group):
             return self._beside(group, science)
-        if 0 in group and (self._look(0).kind == "noise" or all(self._look(n).kind != "noise" for n in group)):
+        if 0 in group and (self._is_noisy(0) or not any(map(self._is_noisy, group))):
             numbered = len(group) > 2 and self._is_numbered(group[1:])
             return self._by_pixels(group, numbered, [0]) if numbered else self._beside(group, [0])
         return self._by_pixels(group, self._is_numbered(group))
@@ -149,22 +151,22 @@ class _ImageChoice:
         roles |= self._by_pixels([*images, *nameless], False, images) if nameless else {}
         for number in group:
             if number not in roles:
-                kind = self._look(number).kind
-                roles[number] = FLAGS if kind == "flags" else FLAT if kind == "smooth" else UNKNOWN
+                kind = self._statistics(number).kind
+                roles[number] = FLAGS if kind == "flags" else NO_NOISE if kind == "smooth" else UNKNOWN
         return roles
 
     def _by_pixels(self, group: list[int], numbered: bool, certain: list[int] | None = None) -> dict[int, Role]:
         """Assign roles by pixels: images have noise of similar strength and show different pictures."""
         roles = dict.fromkeys(certain or (), IMAGE)
-        noisy = [number for number in group if self._look(number).kind == "noise"]
+        noisy = list(filter(self._is_noisy, group))
         nameless = all(not self._name(number) for number in group if number not in roles)
-        if not noisy and (numbered or nameless) and len({self._look(number).kind for number in group}) == 1:
+        if not noisy and (numbered or nameless) and len({self._statistics(number).kind for number in group}) == 1:
             return dict.fromkeys(group, IMAGE)  # photon counts or constant images: only names can decide
         for number in group:
             if number not in roles and number not in noisy:
-                kind = self._look(number).kind
+                kind = self._statistics(number).kind
                 dead = numbered and kind in ("constant", "nothing")  # a dead CCD of a mosaic camera
-                roles[number] = IMAGE if dead or kind == "unreadable" else FLAGS if kind == "flags" else FLAT
+                roles[number] = IMAGE if dead or kind == "unreadable" else FLAGS if kind == "flags" else NO_NOISE
         undecided = [number for number in noisy if number not in roles]
         first = certain or self._certain_by_header(undecided)
         roles |= dict.fromkeys(first, IMAGE)
@@ -173,23 +175,23 @@ class _ImageChoice:
         found = {}
         for number in left:
             rivals = first or [n for n in left if n != number] or [number]
-            found[number] = self._compared(number, rivals, numbered, strict)
+            found[number] = self._compare(number, rivals, numbered, strict)
         doubt = next((role for role in found.values() if role != IMAGE), None)
         if doubt and not first and not numbered:  # one is a plane of another, but it is unknown which
             found = {number: doubt if role == IMAGE else role for number, role in found.items()}
         return roles | found
 
-    def _compared(self, number: int, others: list[int], numbered: bool, strict: bool) -> Role:
+    def _compare(self, number: int, others: list[int], numbered: bool, strict: bool) -> Role:
         """Compare a noisy HDU with images, or with HDUs that may be images."""
-        mine = self._look(number)
-        if any(show_one_picture(mine, self._look(other), strict) for other in others):
+        mine = self._statistics(number)
+        if any(show_one_picture(mine, self._statistics(other), strict) for other in others):
             return DUPLICATE
         if self._area(number) < MIN_AREA_BY_PIXELS * max(self._area(other) for other in others) and not numbered:
             return STAMP
-        noises = [self._look(other).noise for other in others if self._look(other).noise]
+        noises = [self._statistics(other).noise for other in others if self._statistics(other).noise]
         most = MAX_NOISE_RATIO_NUMBERED if numbered else MAX_NOISE_RATIO
         far = noises and not any(1 / most <= mine.noise / noise <= most for noise in noises)
-        same_type = any(self._is_whole(number) == self._is_whole(other) for other in others)
+        same_type = any(self._is_integer(number) == self._is_integer(other) for other in others)
         return OTHER_KIND if far or not same_type else IMAGE
 
     def _certain_by_header(self, group: list[int]) -> list[int]:
@@ -211,7 +213,7 @@ class _ImageChoice:
     def _is_numbered(self, group: list[int]) -> bool:
         """Check for names of a mosaic camera: equal but for numbers (im1, im2), or short ones (N4, S31; kk, mm)."""
         names = [self._name(number) for number in group]
-        stems = {_stem(name) for name in names}
+        stems = {_letters(name) for name in names}
         short = all(re.fullmatch(r"[A-Z]{1,2}", name) or self._is_of_detector(name) for name in names)
         return bool(group) and (short or (len(stems) == 1 and "" not in names))
 
@@ -241,13 +243,16 @@ class _ImageChoice:
         rows, columns = self.hdus[number].shape[-2:]
         return int(rows * columns)
 
-    def _is_whole(self, number: int) -> bool:
+    def _is_integer(self, number: int) -> bool:
         return int(self.hdus[number].header["BITPIX"]) > 0
 
-    def _look(self, number: int) -> PixelStatistics:
-        if number not in self.looks:
-            self.looks[number] = pixel_statistics(self.hdus[number])
-        return self.looks[number]
+    def _is_noisy(self, number: int) -> bool:
+        return self._statistics(number).kind == "noise"
+
+    def _statistics(self, number: int) -> PixelStatistics:
+        if number not in self.statistics:
+            self.statistics[number] = pixel_statistics(self.hdus[number])
+        return self.statistics[number]
 
 
 def _groups(numbers: Iterable[int], key: Callable[[int], Hashable]) -> dict[Any, list[int]]:
