@@ -13,7 +13,7 @@ import numpy as np
 from cosmicgate.adaptation.corrections import find_corrections
 from cosmicgate.data.labelled_exposures import check_detector
 from cosmicgate.data.labelling.alignment import How
-from cosmicgate.data.labelling.fields import NOISE_RATIO, Field, Survey, from_json, group, survey, to_json
+from cosmicgate.data.labelling.fields import NOISE_RATIO, ExposureSummary, Field, from_json, group, summarize, to_json
 from cosmicgate.data.labelling.same_camera import Fingerprint, check_distinct
 from cosmicgate.data.sources.files import identity
 from cosmicgate.io.atomic import write_json
@@ -113,7 +113,7 @@ class Plan:
         lines += [f"left out: {one.name}: {one.reason}" for one in self.fields if one.reason]
         return lines + self._missing(exposures)
 
-    def _missing(self, exposures: Sequence[Survey]) -> list[str]:
+    def _missing(self, exposures: Sequence[ExposureSummary]) -> list[str]:
         """List what would make the labels or the training frames better."""
         lines = []
         ratio = float(np.median([one.noise / one.expected_noise for one in exposures if one.expected_noise]))
@@ -146,12 +146,12 @@ def make_plan(request: Request) -> Plan:
     if both := set(frames) & set(darks):
         raise ValueError(f"{both.pop()} is given as an exposure and as a dark")
     read = [_dark(path, request.known, request.ext) for path in darks]
-    found: list[Survey] = []
+    found: list[ExposureSummary] = []
     fingerprints: list[Fingerprint] = []
     wrong: list[str] = []
     for path in with_progress(frames, "plan", "measured", "exposure"):
         try:
-            one, fingerprint = survey(path, request.known, request.group, _level(read), request.ext)
+            one, fingerprint = summarize(path, request.known, request.group, _level(read), request.ext)
         except ValueError as error:
             wrong.append(str(error))
         else:

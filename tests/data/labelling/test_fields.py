@@ -2,12 +2,12 @@
 
 import pytest
 
-from cosmicgate.data.labelling.fields import from_json, group, survey, to_json
+from cosmicgate.data.labelling.fields import from_json, group, summarize, to_json
 from helpers.field_exposures import GAIN, READ_NOISE, write_field
 
 
 def surveys(paths, **more):
-    return [survey(path, {}, **more)[0] for path in paths]
+    return [summarize(path, {}, **more)[0] for path in paths]
 
 
 def members(fields):

@@ -38,7 +38,7 @@ FOLDER = "folder"
 
 
 @dataclass(frozen=True)
-class Survey:
+class ExposureSummary:
     """Properties of an exposure.
 
     Attributes
@@ -95,9 +95,9 @@ class Survey:
         return long and self.elongation > TRAILED and self.fwhm * self.elongation**0.5 > MIN_TRAIL  # type: ignore[operator]
 
 
-def survey(
+def summarize(
     path: Path, known: Mapping[str, float], group: Sequence[str] = (), pedestal: float = 0.0, ext: str = ""
-) -> tuple[Survey, Fingerprint]:
+) -> tuple[ExposureSummary, Fingerprint]:
     """Measure an exposure, and take its fingerprint.
 
     Parameters
@@ -130,7 +130,7 @@ def survey(
     noise = 1.4826 * float(np.median(np.abs(image - sky)))
     stars, fwhm, elongation = _stars(level)
     pointing, scale = _pointing(header, frame.shape)
-    one = Survey(
+    one = ExposureSummary(
         path=str(path),
         identity=identity(path),
         shape=list(frame.shape),
@@ -202,7 +202,7 @@ class Field:
     """Exposures of one field, and the reason why they cannot be compared; empty if they can."""
 
     name: str
-    exposures: list[Survey]
+    exposures: list[ExposureSummary]
     reason: str = ""
 
     def __str__(self) -> str:
@@ -226,12 +226,12 @@ def _range(values: Sequence[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def group(exposures: Sequence[Survey]) -> list[Field]:
+def group(exposures: Sequence[ExposureSummary]) -> list[Field]:
     """Group exposures by field: by the user's groups, else by pointing, filter, shape and exposure time.
 
     A field whose exposures cannot be compared has the reason.
     """
-    fields: list[list[Survey]] = []
+    fields: list[list[ExposureSummary]] = []
     for one in exposures:
         same = next((members for members in fields if _same_field(members[0], one)), None)
         if same is None:
@@ -245,7 +245,7 @@ def group(exposures: Sequence[Survey]) -> list[Field]:
     return [Field(name, members, _reason(members)) for name, members in zip(names, fields, strict=True)]
 
 
-def _same_field(one: Survey, other: Survey) -> bool:
+def _same_field(one: ExposureSummary, other: ExposureSummary) -> bool:
     if one.group or other.group:
         return one.group == other.group
     alike = one.shape == other.shape and one.filter == other.filter
@@ -258,13 +258,13 @@ def _same_field(one: Survey, other: Survey) -> bool:
     return bool(here.separation(there).deg < most)
 
 
-def _name(first: Survey) -> str:
+def _name(first: ExposureSummary) -> str:
     """Name a field, in characters that file names can have."""
     name = first.group or "-".join(part for part in (first.target, first.filter, f"{first.exptime:.3g}s") if part)
     return re.sub(r"[^\w.+]+", "-", name).strip("-.") or "field"
 
 
-def _reason(members: Sequence[Survey]) -> str:
+def _reason(members: Sequence[ExposureSummary]) -> str:
     """Find the reason why exposures cannot be compared; empty if they can."""
     if len(members) < MIN_EXPOSURES:
         few = ", ".join(Path(one.path).name for one in members)
@@ -287,4 +287,4 @@ def to_json(fields: Sequence[Field]) -> list[dict[str, Any]]:
 
 def from_json(values: Sequence[Mapping[str, Any]]) -> list[Field]:
     """Convert the values of :func:`to_json` back."""
-    return [Field(one["name"], [Survey(**each) for each in one["exposures"]], one["reason"]) for one in values]
+    return [Field(one["name"], [ExposureSummary(**each) for each in one["exposures"]], one["reason"]) for one in values]

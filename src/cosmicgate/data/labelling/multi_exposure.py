@@ -26,7 +26,7 @@ with extra("label", __name__):
     from cosmicgate.data.labelling.alignment import Alignment, How
     from cosmicgate.data.labelling.reference_frame import Level, expectation, find_sources, flux_ratio
     from cosmicgate.data.labelling.same_camera import check_same_camera, with_names
-    from cosmicgate.data.labelling.trails import Optics, broad_things, trails
+    from cosmicgate.data.labelling.trails import Optics, broad_objects, trails
     from cosmicgate.data.labelling.truth_planes import write_planes
     from cosmicgate.data.lco.io import (
         BRIGHTER,
@@ -126,16 +126,16 @@ class Comparison:
         noises, headers = [level.noise for level in levels], [exposure.header for exposure in exposures]
         align = Alignment(signals, noises, headers, names, self.align)
         times = [frame.exptime for frame in frames]
-        views = [self._view(levels, align, times, number) for number in range(len(levels))]
+        residuals = [self._residual(levels, align, times, number) for number in range(len(levels))]
         # A hot pixel is bright in every frame, at the same position on the detector.
-        excess = np.stack([view.excess for view in views])
+        excess = np.stack([residual.excess for residual in residuals])
         hot = np.asarray((excess > self.grow).all(axis=0) & (excess > self.seed).any(axis=0))
-        masks = [self._masks(view, hot, name) for view, name in zip(views, names, strict=True)]
+        masks = [self._masks(residual, hot, name) for residual, name in zip(residuals, names, strict=True)]
         hits, ignore, found = zip(*masks, strict=True)
         notes = (_agreement(align), *(note for one in found for note in one))
-        return MaskedSequence(tuple(exposures), hits, ignore, views[len(views) // 2].catalogue, notes)
+        return MaskedSequence(tuple(exposures), hits, ignore, residuals[len(residuals) // 2].catalogue, notes)
 
-    def _view(self, levels: Sequence[Level], align: Alignment, times: Sequence[float], to: int) -> ExposureResidual:
+    def _residual(self, levels: Sequence[Level], align: Alignment, times: Sequence[float], to: int) -> ExposureResidual:
         """Compare a frame with the others, which are resampled to its pixels and scaled to its brightness."""
         mine = levels[to]
         stack, variances = [], []
@@ -159,33 +159,33 @@ class Comparison:
         optics = Optics.of(np.where(unknown, 0, middle).astype(np.float32), of_middle)
         return ExposureResidual(mine.signal, excess.astype(np.float32), unknown, source, optics, catalogue)
 
-    def _masks(self, view: ExposureResidual, hot: Mask, name: str) -> tuple[Mask, NDArray[np.uint8], list[str]]:
+    def _masks(self, residual: ExposureResidual, hot: Mask, name: str) -> tuple[Mask, NDArray[np.uint8], list[str]]:
         """Make the masks CR and IGNORE (H, W) of a frame, and notes on trails and broad objects."""
-        free = ~(view.source | view.unknown | hot)
+        free = ~(residual.source | residual.unknown | hot)
         ignore = border(free.shape, self.edge)
-        lines = trails(view.excess, free, view.optics)
+        lines = trails(residual.excess, free, residual.optics)
         trail = np.zeros(free.shape, bool)
         for line in lines:
             trail |= line.covers(free.shape)
-        seeds = (view.excess > self.seed) & free & ~trail
+        seeds = (residual.excess > self.seed) & free & ~trail
         near = ndimage.binary_dilation(seeds, KERNEL_3X3, iterations=self.dilation) if self.dilation else seeds
-        hits = near & (view.excess > self.grow) & free & ~trail
+        hits = near & (residual.excess > self.grow) & free & ~trail
         if hits.mean() > MAX_FLAGGED_FRACTION:
             most = f"{MAX_FLAGGED_FRACTION:.0%}"
             found = f"{hits.mean():.1%} of its pixels stand out from the others, expected less than {most}"
             raise ValueError(f"{name}: {found}: are they of one field, is the WCS right?")
-        broad = broad_things(hits, view.excess, view.signal, view.source, view.optics)
+        broad = broad_objects(hits, residual.excess, residual.signal, residual.source, residual.optics)
         hits &= ~broad
         labels, count = ndimage.label(hits, KERNEL_3X3)
         small = hits & (np.bincount(labels.ravel(), minlength=count + 1) < self.min_size)[labels]
         trail |= ndimage.binary_dilation(broad, KERNEL_3X3, iterations=max(1, self.margin))
-        brighter = view.source & (view.excess > self.grow)
-        bits = {NO_DATA: view.unknown, SOURCE: view.source, HOT: hot | small, TRAIL: trail}
+        brighter = residual.source & (residual.excess > self.grow)
+        bits = {NO_DATA: residual.unknown, SOURCE: residual.source, HOT: hot | small, TRAIL: trail}
         for bit, where in (bits | {BRIGHTER: brighter, STATIC: hot}).items():
             ignore[where] |= bit
         notes = [f"{name}: {line} is ignored" for line in lines]
         if number := int(ndimage.label(broad, KERNEL_3X3)[1]):
-            notes.append(f"{name}: {number} thing(s) as broad as stars, in this exposure only, are ignored")
+            notes.append(f"{name}: {number} object(s) as broad as stars, in this exposure only, are ignored")
         return hits & (ignore == 0), ignore, notes
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from cosmicgate.data.background import KERNEL_3X3
 from cosmicgate.extras import extra
 
 with extra("label"):
@@ -252,7 +253,7 @@ def _inside(trail: Trail, points: Places) -> Mask:
     return np.asarray(inside)
 
 
-def broad_things(hits: Mask, excess: Image, signal: Image, source: Mask, optics: Optics) -> Mask:
+def broad_objects(hits: Mask, excess: Image, signal: Image, source: Mask, optics: Optics) -> Mask:
     """Mark those hits (H, W) that are as smooth as the stars: a moving or new object, not a particle.
 
     Parameters
@@ -264,11 +265,11 @@ def broad_things(hits: Mask, excess: Image, signal: Image, source: Mask, optics:
     optics : Optics
         Smoothness of the stars of the exposure.
     """
-    labels, count = ndimage.label(hits, np.ones((3, 3), bool))
+    labels, count = ndimage.label(hits, KERNEL_3X3)
     if not count:
         return np.zeros(hits.shape, bool)
     known = np.nan_to_num(signal)
-    near = ndimage.binary_dilation(source, np.ones((3, 3), bool), iterations=2)
+    near = ndimage.binary_dilation(source, KERNEL_3X3, iterations=2)
     limit = max(SMOOTH * optics.smoothness, HOT_SMOOTHNESS)
     broad = np.zeros(count + 1, bool)
     for number, box in enumerate(ndimage.find_objects(labels), 1):
