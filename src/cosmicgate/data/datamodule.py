@@ -10,14 +10,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import DataLoader
 
 from cosmicgate.config import ConfigError, build
 from cosmicgate.data.background import dilate
 from cosmicgate.data.cache import Recipe, cached_frame, digest, save_labelled
 from cosmicgate.data.contamination import Contamination, PaperRecipe, with_ring
-from cosmicgate.data.patches import GridSampler, PatchDataset, PatchSampler, make_loader
+from cosmicgate.data.patches import GridSampler, PatchDataModule, PatchDataset, PatchSampler
 from cosmicgate.data.pixel_labels import CORE, SKY
 from cosmicgate.data.random_streams import random_stream
 from cosmicgate.data.sources.simulated import FrameSource, Provenance
@@ -31,7 +29,6 @@ with extra("train"):
     import pytorch_lightning as pl
 
 log = logging.getLogger(__name__)
-Batch = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ class Pair:
     folder: Path
 
 
-class DecamData(pl.LightningDataModule):
+class DecamData(PatchDataModule):
     """Science frames with the hits of dark frames added.
 
     Parameters
@@ -100,6 +97,8 @@ class DecamData(pl.LightningDataModule):
         Name of the test set in tables. If it begins with ``decam`` and the frames are of another camera, the camera's
         name is used instead.
     """
+
+    train: PatchDataset
 
     def __init__(
         self,
@@ -229,14 +228,6 @@ class DecamData(pl.LightningDataModule):
         """List the test sets that are scored after training."""
         own = TestSet(self.name, self.provenance, tuple(self.split("test")), self.benchmark)
         return distinct([own, *(test_set for data in self.also.values() for test_set in data.test_sets())])
-
-    def train_dataloader(self) -> DataLoader[Batch]:
-        """Load the training patches in an order that depends on (seed, epoch) alone."""
-        return make_loader(self.train, self.batch_size, self.num_workers, self.trainer, self.seed)
-
-    def val_dataloader(self) -> DataLoader[Batch]:
-        """Load the validation patches in a fixed order."""
-        return make_loader(self.validation, self.batch_size, self.num_workers, self.trainer)
 
 
 def training_data(node: Any, scaling: str = "none") -> pl.LightningDataModule:

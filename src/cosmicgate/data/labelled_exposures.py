@@ -10,11 +10,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from torch.utils.data import DataLoader
 
 from cosmicgate.data.background import KERNEL_3X3, background, dark_mask, dilate, subtracted_sky
 from cosmicgate.data.cache import Recipe, digest, save_labelled
-from cosmicgate.data.datamodule import Batch, TestSet
+from cosmicgate.data.datamodule import TestSet
 from cosmicgate.data.lco.io import (
     BRIGHTER,
     ENDING,
@@ -26,7 +25,7 @@ from cosmicgate.data.lco.io import (
     MaskedSequence,
     read_sequence,
 )
-from cosmicgate.data.patches import CropSampler, PatchDataset, PatchSampler, make_loader
+from cosmicgate.data.patches import CropSampler, PatchDataModule, PatchDataset, PatchSampler
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.data.random_streams import random_stream
 from cosmicgate.data.simulation.ccd import CCD, DECAM
@@ -38,14 +37,10 @@ from cosmicgate.data.sources.raw_darks.repeats import compared
 from cosmicgate.data.sources.simulated import Provenance
 from cosmicgate.data.splits import SPLITS, Split, check_splits, split
 from cosmicgate.data.transforms import Transform
-from cosmicgate.extras import extra
 from cosmicgate.io.atomic import remove_stale_temp_files
 from cosmicgate.io.fits.frames import Frame, read_frame
 from cosmicgate.io.fits.hdus import header_value, opened, stem
 from cosmicgate.io.messages import with_progress
-
-with extra("train"):
-    import pytorch_lightning as pl
 
 PEDESTAL = "PEDESTAL"  # card of a labelled exposure: level of the darks (ADU), which is no light
 SKY_REACH = 6  # pixels around a hit in which its sky is measured
@@ -60,7 +55,7 @@ Kind = Literal["natural", "added"]
 
 
 @dataclass(eq=False)
-class LabelledExposures(pl.LightningDataModule):
+class LabelledExposures(PatchDataModule):
     """Exposures that :mod:`cosmicgate.data.labelling` has labelled, split by field or by exposure.
 
     Each exposure is used as it is, and ``draws`` times with hits added at random positions: hits of other exposures of
@@ -266,14 +261,6 @@ class LabelledExposures(pl.LightningDataModule):
         semireal: Provenance = "semi-real" if self.provenance == "real" else "simulated"
         sets = [TestSet(self.name, self.provenance, natural), TestSet(f"{self.name}_added_hits", semireal, added)]
         return [one for one in sets if one.folders]
-
-    def train_dataloader(self) -> DataLoader[Batch]:
-        """Load the training patches in an order that depends on (seed, epoch) alone."""
-        return make_loader(self.train, self.batch_size, self.num_workers, self.trainer, self.seed)
-
-    def val_dataloader(self) -> DataLoader[Batch]:
-        """Load the validation patches in a fixed order."""
-        return make_loader(self.validation, self.batch_size, self.num_workers, self.trainer)
 
     @property
     def _home(self) -> Path:

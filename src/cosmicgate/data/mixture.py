@@ -6,21 +6,17 @@ from pathlib import Path
 
 import numpy as np
 from torch import Tensor
-from torch.utils.data import ConcatDataset, DataLoader, Dataset
+from torch.utils.data import ConcatDataset, Dataset
 
-from cosmicgate.data.datamodule import Batch, DecamData, TestSet
-from cosmicgate.data.patches import PatchDataset, make_loader
+from cosmicgate.data.datamodule import DecamData, TestSet
+from cosmicgate.data.patches import PatchDataModule, PatchDataset
 from cosmicgate.data.random_streams import random_stream
 from cosmicgate.data.splits import Split
-from cosmicgate.extras import extra
-
-with extra("train"):
-    import pytorch_lightning as pl
 
 log = logging.getLogger(__name__)
 
 
-class Mixture(pl.LightningDataModule):
+class Mixture(PatchDataModule):
     """Data sets that are trained on together, validated together and tested separately.
 
     Parameters
@@ -103,14 +99,6 @@ class Mixture(pl.LightningDataModule):
     def test_sets(self) -> list[TestSet]:
         """List the test sets of all parts, which are scored after training."""
         return [test_set for part in self.parts.values() for test_set in part.test_sets()]
-
-    def train_dataloader(self) -> DataLoader[Batch]:
-        """Load the training patches in an order that depends on (seed, epoch) alone."""
-        return make_loader(self.train, self.batch_size, self.num_workers, self.trainer, self.seed)
-
-    def val_dataloader(self) -> DataLoader[Batch]:
-        """Load the validation patches of all parts, one part after the other."""
-        return make_loader(self.validation, self.batch_size, self.num_workers, self.trainer)
 
 
 class MixtureDataset(Dataset[dict[str, Tensor]]):

@@ -287,6 +287,24 @@ def make_loader(
     )
 
 
+class PatchDataModule(pl.LightningDataModule):
+    """Data module whose ``setup`` opens the training and the validation patches."""
+
+    train: Dataset[dict[str, Tensor]]
+    validation: Dataset[dict[str, Tensor]]
+    batch_size: int
+    num_workers: int
+    seed: int
+
+    def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        """Load the training patches in an order that depends on (seed, epoch) alone."""
+        return make_loader(self.train, self.batch_size, self.num_workers, self.trainer, self.seed)
+
+    def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        """Load the validation patches in a fixed order."""
+        return make_loader(self.validation, self.batch_size, self.num_workers, self.trainer)
+
+
 def training_progress(trainer: pl.Trainer | None) -> tuple[int, int]:
     """Find the epoch that is trained next, and how many of its steps are done (if a checkpoint lies within it)."""
     loop: Any = getattr(trainer, "fit_loop", None)

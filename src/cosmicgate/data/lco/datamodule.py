@@ -11,26 +11,21 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
 
 from cosmicgate.config import ConfigError
 from cosmicgate.data.background import dilate
 from cosmicgate.data.cache import digest, save_labelled
-from cosmicgate.data.datamodule import Batch, TestSet
+from cosmicgate.data.datamodule import TestSet
 from cosmicgate.data.lco.io import CLASSES, ENDING, MaskedSequence, read_sequence
-from cosmicgate.data.patches import CropSampler, GridSampler, PatchDataset, PatchSampler, make_loader
+from cosmicgate.data.patches import CropSampler, GridSampler, PatchDataModule, PatchDataset, PatchSampler
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.data.random_streams import random_stream
 from cosmicgate.data.sources.simulated import Provenance
 from cosmicgate.data.splits import SPLITS, Split, split
 from cosmicgate.data.transforms import Transform
-from cosmicgate.extras import extra
 from cosmicgate.io.atomic import write_json
 from cosmicgate.io.fits.instruments import camera_name
 from cosmicgate.io.messages import with_progress
-
-with extra("train"):
-    import pytorch_lightning as pl
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +47,7 @@ class CachedSequence:
 
 
 @dataclass(eq=False)
-class LCO(pl.LightningDataModule):
+class LCO(PatchDataModule):
     """Sequences of frames with masks, as one test set per telescope class; training uses the data set's own train part.
 
     Attributes
@@ -154,14 +149,6 @@ class LCO(pl.LightningDataModule):
         """List the folders of the labelled frames of all splits."""
         return [folder for which in SPLITS for folder in self.split(which)]
 
-    def train_dataloader(self) -> DataLoader[Batch]:
-        """Load the training patches in an order that depends on (seed, epoch) alone."""
-        return make_loader(self.train, self.batch_size, self.num_workers, self.trainer, self.seed)
-
-    def val_dataloader(self) -> DataLoader[Batch]:
-        """Load the validation patches in a fixed order."""
-        return make_loader(self.validation, self.batch_size, self.num_workers, self.trainer)
-
     def test_sets(self) -> list[TestSet]:
         """List a test set for each telescope class, or other camera, that has frames."""
         sets: dict[str, list[Path]] = {f"{self.name}_{telescope}": [] for telescope in CLASSES}
@@ -242,15 +229,15 @@ class LCO(pl.LightningDataModule):
             truth = self._truth(hits, ignored)
             names.append(f"{len(names)}-{file.split(ENDING)[0]}")
             if not (folder / names[-1]).is_dir():
-                said = {"name": frame.name, "file": file, "ignored": self.ignored, "dilated": self.dilate}
+                facts = {"name": frame.name, "file": file, "ignored": self.ignored, "dilated": self.dilate}
                 blank = ignored if self.ignored == "negative" else None
-                save_labelled(frame, truth, said, folder / names[-1], blank)
+                save_labelled(frame, truth, facts, folder / names[-1], blank)
             one = (1, truth.size, int((truth == CORE).sum()), int(ignored.sum()))
             counts = {key: counts[key] + number for key, number in zip(COUNTS, one, strict=True)}
         telescope = sequence.exposures[0].frame.telescope or OTHER
         camera = camera_name([sequence.exposures[0].header], path)
-        said = {"telescope": telescope, "camera": camera, "provenance": sequence.provenance}
-        write_json(note, said | {"counts": counts, "folders": names})
+        facts = {"telescope": telescope, "camera": camera, "provenance": sequence.provenance}
+        write_json(note, facts | {"counts": counts, "folders": names})
 
     def _truth(self, hits: NDArray[np.bool_], ignored: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """Convert hits and ignored pixels (H, W) to the codes of :mod:`cosmicgate.data.pixel_labels`."""

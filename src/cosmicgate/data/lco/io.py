@@ -179,10 +179,10 @@ def exposure_of(path: Path, number: int, data: Any, header: fits.Header) -> Expo
     image[bad] = np.median(image[~bad])
     name = str(header.get("FILENAME", "")) or f"{path.name.removesuffix(ENDING)}-{number}"
     try:
-        told = {word: header_value(header, word) for word in ("GAIN", "RDNOISE", "EXPTIME")}
-        if None in told.values():
-            raise KeyError(", ".join(word for word, value in told.items() if value is None))
-        gain, read_noise, exptime = (float(value) for value in told.values())
+        cards = {word: header_value(header, word) for word in ("GAIN", "RDNOISE", "EXPTIME")}
+        if None in cards.values():
+            raise KeyError(", ".join(word for word, value in cards.items() if value is None))
+        gain, read_noise, exptime = (float(value) for value in cards.values())
         full = header_value(header, "SATURATE") or _full_well(telescope) / (gain or 1)
         frame = Frame(
             image=image,

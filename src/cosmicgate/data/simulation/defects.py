@@ -22,7 +22,7 @@ HOT_RATES = (0.3, 1000.0)  # electrons per second, limits of a power law
 HOT_SLOPE = 0.7  # number above a rate r: r^-0.7, as in [2]_
 DEFERRED = 0.15  # fraction of the hot pixels that leave a part of their charge in the next row (charge transfer)
 FLICKERING = (0.1, 0.6)  # fraction of the hot pixels that switch between two levels [1]_; a range of our own
-COLUMNS = 3  # maximum number of warm columns, our own choice, as are all numbers of columns below
+MAX_COLUMNS = 3  # maximum number of warm columns, our own choice, as are all numbers of columns below
 COLUMN_CHARGE = (5.0, 200.0)  # electrons, mean of a warm column's flicker in a pixel
 COLUMN_DUTY = (0.01, 0.3)  # fraction of its pixels that are bright in a frame
 COLUMN_RUN = 1.5  # pixels, mean length of a bright run
@@ -77,7 +77,7 @@ def draw_defects(shape: tuple[int, int], rng: np.random.Generator) -> Defects:
     lower = np.where(flickers, rng.uniform(0, 0.8, number), 1.0)
     trailing = (rng.random(number) < DEFERRED) & (pixels < (rows - 1) * columns)
     parts = rng.uniform(0.05, 0.5, number)
-    warm = np.zeros((int(rng.integers(0, COLUMNS + 1)), 5))
+    warm = np.zeros((int(rng.integers(0, MAX_COLUMNS + 1)), 5))
     for line in warm:
         first = rng.integers(0, rows) if rng.random() < 0.5 else 0
         level, duty = (np.exp(rng.uniform(*np.log(limits))) for limits in (COLUMN_CHARGE, COLUMN_DUTY))

@@ -10,7 +10,7 @@ from cosmicgate.data.simulation.compiled import compiled
 from cosmicgate.io.fits.frames import Frame
 
 SPREAD = 0.1  # maximum relative difference of a frame's gain, read noise and saturation from the CCD's
-BAD_COLUMNS = 5  # maximum number per frame
+MAX_BAD_COLUMNS = 5  # maximum number per frame
 HOT_PIXELS = 3e-6  # fraction of the pixels
 HOT_RATES = (0.5, 100.0)  # electrons per second, limits of a log-uniform distribution
 
@@ -122,7 +122,7 @@ def add_bad_columns(image: NDArray[np.float32], saturation: float, rng: np.rando
     """
     rows, columns = image.shape
     bad = np.zeros(image.shape, bool)
-    for column in rng.integers(0, columns, rng.integers(0, BAD_COLUMNS + 1)):
+    for column in rng.integers(0, columns, rng.integers(0, MAX_BAD_COLUMNS + 1)):
         part = slice(int(rng.integers(0, rows)), None) if rng.random() < 0.5 else slice(None)
         value = rng.uniform(0, 0.02) if rng.random() < 0.5 else rng.uniform(0.05, 1)
         image[part, column] = np.rint(value * saturation)

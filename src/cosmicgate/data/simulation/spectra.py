@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf
 
+from cosmicgate.data.random_streams import log_uniform
 from cosmicgate.data.simulation.ccd import CCD
 from cosmicgate.data.simulation.readout import add_hot_pixels, electronics
 from cosmicgate.io.fits.frames import Frame
@@ -104,7 +105,7 @@ def draw_spectrum(
     gain, read_noise, saturation = electronics(ccd, rng)
     along_rows = bool(rng.random() < 0.5)  # wavelength runs along the columns' index, or along the rows'
     shape = ccd.shape if along_rows else (ccd.shape[1], ccd.shape[0])
-    expected = np.full(shape, ccd.dark_current * exptime + _log_uniform((0.1, 10.0), rng), np.float32)  # stray light
+    expected = np.full(shape, ccd.dark_current * exptime + log_uniform((0.1, 10.0), rng), np.float32)  # stray light
     draw = {"slit": _slit, "arc": _arc, "echelle": _echelle, "fibres": _fibres}[kind]
     draw(expected, draw_spectrograph(shape, rng), read_noise, rng)
     if not along_rows:
@@ -127,7 +128,7 @@ def draw_spectrum(
 def draw_spectrograph(shape: tuple[int, int], rng: np.random.Generator) -> Spectrograph:
     """Draw the geometry of a spectrograph; ``shape`` is (slit, wavelength)."""
     return Spectrograph(
-        width=_log_uniform(LINE_WIDTH, rng),
+        width=log_uniform(LINE_WIDTH, rng),
         tilt=rng.uniform(*TILT),
         bow=rng.uniform(*BOW) / 500**2,
         slope=rng.uniform(*TRACE_SLOPE),
@@ -173,7 +174,7 @@ def _slit(expected: NDArray[np.float32], optics: Spectrograph, read_noise: float
     slit, wavelengths = expected.shape
     response = _smooth(wavelengths, 0.6, rng)
     along = _slit_profile(slit, rng)
-    sky = _log_uniform(CONTINUUM, rng) * response
+    sky = log_uniform(CONTINUUM, rng) * response
     expected += np.outer(along, sky).astype(np.float32)
     noise = np.sqrt(np.median(sky) + read_noise**2)
     _add_lines(expected, optics, along, noise, LINE_PEAKS, rng)
@@ -190,14 +191,14 @@ def _arc(expected: NDArray[np.float32], optics: Spectrograph, read_noise: float,
 def _echelle(expected: NDArray[np.float32], optics: Spectrograph, read_noise: float, rng: np.random.Generator) -> None:
     """Draw curved orders of a short slit, each with its blaze, sky lines and the trace of one object, or an arc."""
     slit, wavelengths = expected.shape
-    height = _log_uniform(ORDER_HEIGHT, rng)
+    height = log_uniform(ORDER_HEIGHT, rng)
     bow, tilt = rng.uniform(*ORDER_BOW) * rng.choice([-1, 1]), rng.uniform(-0.3, 0.3)
     x = (np.arange(wavelengths) - wavelengths / 2) / wavelengths
-    width = min(_log_uniform(TRACE_WIDTH, rng), height)
+    width = min(log_uniform(TRACE_WIDTH, rng), height)
     place = rng.uniform(-0.25, 0.25) * height
-    sky, peak = _log_uniform(CONTINUUM, rng), _log_uniform(TRACE_PEAKS, rng)
+    sky, peak = log_uniform(CONTINUUM, rng), log_uniform(TRACE_PEAKS, rng)
     noise = np.sqrt(sky + read_noise**2)
-    is_arc, density = rng.random() < 0.25, _log_uniform(LINE_DENSITY, rng) / 2
+    is_arc, density = rng.random() < 0.25, log_uniform(LINE_DENSITY, rng) / 2
     middle = -abs(bow) * wavelengths
     while middle < slit + abs(bow) * wavelengths:
         centres = middle + bow * wavelengths * 4 * x**2 + optics.slope * wavelengths * x
@@ -221,18 +222,18 @@ def _fibres(expected: NDArray[np.float32], optics: Spectrograph, read_noise: flo
     width = rng.uniform(*FIBRE_WIDTH)
     pitch = width * rng.uniform(*FIBRE_PITCH)
     x = np.arange(wavelengths) - wavelengths / 2
-    sky = _log_uniform(CONTINUUM, rng)
+    sky = log_uniform(CONTINUUM, rng)
     noise = np.sqrt(sky + read_noise**2)
     response = _smooth(wavelengths, 0.6, rng)
     lines = [
         (rng.uniform(0, wavelengths), _peak_flux(noise, optics.width, LINE_PEAKS, rng) * width)
-        for _ in range(rng.poisson(_log_uniform(LINE_DENSITY, rng) * wavelengths))
+        for _ in range(rng.poisson(log_uniform(LINE_DENSITY, rng) * wavelengths))
     ]
     for place in np.arange(rng.uniform(0, pitch), slit, pitch):
         centres = place + optics.slope * x + optics.sag * x**2
         spectrum = sky * width * response
         if rng.random() < 0.7:  # the others see the sky alone
-            peak = _log_uniform(TRACE_PEAKS, rng)
+            peak = log_uniform(TRACE_PEAKS, rng)
             spectrum = spectrum + peak * noise * width * response * _object_spectrum(wavelengths, rng)
         spots = np.zeros((1, wavelengths), np.float32)
         shift = optics.tilt * (place - slit / 2) + optics.bow * (place - slit / 2) ** 2
@@ -253,7 +254,7 @@ def _add_lines(
     slit, wavelengths = expected.shape
     y = np.arange(slit) - slit / 2
     bend = optics.tilt * y + optics.bow * y**2
-    for _ in range(rng.poisson(_log_uniform(LINE_DENSITY, rng) * wavelengths)):
+    for _ in range(rng.poisson(log_uniform(LINE_DENSITY, rng) * wavelengths)):
         at = rng.uniform(-0.1, 1.1) * wavelengths
         add_line(expected, at + bend, _peak_flux(noise, optics.width, peaks, rng) * along, optics.width)
 
@@ -268,8 +269,8 @@ def _add_trace(
 ) -> None:
     """Add the spectrum of an object at ``place`` (pixels) along the slit, in place."""
     x = np.arange(expected.shape[1]) - expected.shape[1] / 2
-    width = _log_uniform(TRACE_WIDTH, rng)
-    peak = _log_uniform(TRACE_PEAKS, rng) * noise
+    width = log_uniform(TRACE_WIDTH, rng)
+    peak = log_uniform(TRACE_PEAKS, rng) * noise
     spectrum = peak * width * response * _object_spectrum(x.size, rng)
     add_line(expected.T, place + optics.slope * x + optics.sag * x**2, spectrum, width)
 
@@ -321,8 +322,4 @@ def _object_spectrum(number: int, rng: np.random.Generator) -> NDArray[np.float6
 
 def _peak_flux(noise: float, width: float, peaks: Range, rng: np.random.Generator) -> float:
     """Draw the flux (electrons in a row) of a line whose peak, if it were well sampled, is a multiple of ``noise``."""
-    return _log_uniform(peaks, rng) * noise * max(width * 1.064, 1.0)
-
-
-def _log_uniform(limits: Range, rng: np.random.Generator) -> float:
-    return float(np.exp(rng.uniform(*np.log(limits))))
+    return log_uniform(peaks, rng) * noise * max(width * 1.064, 1.0)

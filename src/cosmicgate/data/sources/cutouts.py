@@ -105,8 +105,8 @@ def newest(paths: Sequence[Path]) -> list[Path]:
         own = places.get(path)
         newer = [other for other, place in places.items() if own is not None and place.replaces(own)]
         if newer:
-            said = f"{path} is left out: a newer pipeline reduced the same pixels, {newer[0].name}"
-            log_once(log, logging.INFO, said)
+            text = f"{path} is left out: a newer pipeline reduced the same pixels, {newer[0].name}"
+            log_once(log, logging.INFO, text)
         else:
             kept.append(path)
     return kept

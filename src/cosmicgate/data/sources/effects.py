@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cosmicgate.data.random_streams import random_stream
+from cosmicgate.data.random_streams import log_uniform, random_stream
 from cosmicgate.data.simulation import defects as defects_module
 from cosmicgate.data.simulation.ccd import CCD
 from cosmicgate.data.simulation.defects import draw_defects
@@ -76,7 +76,7 @@ class Effects:
 
     def ingredients(self) -> list[object]:
         """List everything that determines the effects, for a cache key."""
-        names = ("HOT_SHARE", "HOT_RATES", "HOT_SLOPE", "DEFERRED", "FLICKERING", "COLUMNS", "COLUMN_CHARGE")
+        names = ("HOT_SHARE", "HOT_RATES", "HOT_SLOPE", "DEFERRED", "FLICKERING", "MAX_COLUMNS", "COLUMN_CHARGE")
         ranges = [getattr(defects_module, name) for name in (*names, "COLUMN_DUTY", "COLUMN_RUN")]
         ranges += [ABERRATION, OTHER_ABERRATIONS, HOLE, JUMP, SPIKE_FLUX, SPIKE_LENGTH, TRAIL_PEAKS, MAX_TRAILS]
         small = [FULL_WELL_SMALL, CONVERTER_SMALL, SKY_SIGMA_SMALL, READ_NOISE_SMALL, SEEING_SMALL]
@@ -156,8 +156,3 @@ def draw_spikes(rng: np.random.Generator) -> Spikes:
     """Draw the spikes of a spider with three, four or six vanes at any angle."""
     vanes = int(rng.choice([3, 4, 4, 6]))
     return Spikes(vanes, rng.uniform(0, np.pi), log_uniform(SPIKE_FLUX, rng), log_uniform(SPIKE_LENGTH, rng))
-
-
-def log_uniform(limits: Range, rng: np.random.Generator) -> float:
-    """Draw a number between ``limits``, uniform in its logarithm."""
-    return float(np.exp(rng.uniform(*np.log(limits))))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cosmicgate.data.cache import Recipe
-from cosmicgate.data.random_streams import random_stream
+from cosmicgate.data.random_streams import log_uniform, random_stream
 from cosmicgate.data.simulation.ccd import CCD
 from cosmicgate.data.simulation.cosmic_rays import Rates, cosmic_rays
 from cosmicgate.data.simulation.readout import dark, read_out
@@ -98,7 +98,7 @@ class RandomScience:
 
         def make() -> Frame:
             rng = np.random.default_rng(seed)
-            ccd, exptime = draw_camera(self.shape, rng), _log_uniform(EXPTIME, rng)
+            ccd, exptime = draw_camera(self.shape, rng), log_uniform(EXPTIME, rng)
             band = draw_telescope(ccd, exptime, rng, seeing)
             band = replace(band, smear=draw_smear(self.smeared, np.random.default_rng([*seed, 1])))
             frame = self._draw(ccd, band, exptime, rng, name, [*seed])
@@ -161,7 +161,7 @@ class RandomDarks:
 
         def make() -> Frame:
             rng = np.random.default_rng(seed)
-            ccd, exptime = draw_camera(self.shape, rng), _log_uniform(DARK_EXPTIME, rng)
+            ccd, exptime = draw_camera(self.shape, rng), log_uniform(DARK_EXPTIME, rng)
             ccd, field_free, rates = self._silicon(ccd, seed)
             hits = cosmic_rays(ccd, exptime, rng, rates, field_free=field_free)
             return replace(read_out(dark(ccd, exptime, rng, name), rng, hits), hits=hits)
@@ -174,12 +174,12 @@ class RandomDarks:
         """Draw the depth of field-free silicon (um) and the particle rates; the depleted depth changes with it."""
         rates, field_free = Rates(), 0.0
         if (rng := random_stream("field-free silicon", *seed)).random() < self.field_free:
-            field_free = _log_uniform(FIELD_FREE, rng)
-            rates = replace(rates, compton=_log_uniform(COMPTON, rng), spots=_log_uniform(SPOTS, rng))
+            field_free = log_uniform(FIELD_FREE, rng)
+            rates = replace(rates, compton=log_uniform(COMPTON, rng), spots=log_uniform(SPOTS, rng))
             substrate = rng.uniform(0, SUBSTRATE) if rng.random() < 0.5 else 0.0  # front- or back-illuminated
-            ccd = replace(ccd, thickness=_log_uniform(DEPLETED, rng), substrate=substrate)
+            ccd = replace(ccd, thickness=log_uniform(DEPLETED, rng), substrate=substrate)
         if (rng := random_stream("alpha particles", *seed)).random() < self.alphas:
-            rates = replace(rates, alphas=_log_uniform(ALPHAS, rng))
+            rates = replace(rates, alphas=log_uniform(ALPHAS, rng))
         return ccd, field_free, rates
 
 
@@ -187,8 +187,8 @@ def draw_camera(shape: Sequence[int], rng: np.random.Generator) -> CCD:
     """Draw a random CCD of the given shape (rows, columns)."""
     if len(shape) != 2 or min(shape) < 1:
         raise ValueError(f"expected a shape of rows and columns, got {list(shape)}")
-    thickness = _log_uniform(THICKNESS, rng)
-    gain = _log_uniform(GAIN, rng)
+    thickness = log_uniform(THICKNESS, rng)
+    gain = log_uniform(GAIN, rng)
     near = rng.uniform(*DIFFUSION)
     from_the_front = thickness < 30 and rng.random() < 0.5
     return CCD(
@@ -198,9 +198,9 @@ def draw_camera(shape: Sequence[int], rng: np.random.Generator) -> CCD:
         diffusion_min=near,
         diffusion_max=near + DIFFUSION_DEEP * rng.random() * math.sqrt(thickness / THICKNESS[1]),
         gain=gain,
-        read_noise=_log_uniform(READ_NOISE, rng),
-        saturation=min(_log_uniform(FULL_WELL, rng) / gain, CONVERTER),
-        pixel_scale=_log_uniform(PIXEL_SCALE, rng),
+        read_noise=log_uniform(READ_NOISE, rng),
+        saturation=min(log_uniform(FULL_WELL, rng) / gain, CONVERTER),
+        pixel_scale=log_uniform(PIXEL_SCALE, rng),
         substrate=rng.uniform(0, SUBSTRATE) if from_the_front else 0.0,
         dark_current=0.001,
     )
@@ -208,12 +208,12 @@ def draw_camera(shape: Sequence[int], rng: np.random.Generator) -> CCD:
 
 def draw_telescope(ccd: CCD, exptime: float, rng: np.random.Generator, seeing: Range = SEEING) -> Band:
     """Draw a random telescope and field: zero point, seeing, sky level and number of stars."""
-    level = _log_uniform(SKY, rng) / (ccd.gain * exptime)  # ADU per second and pixel
+    level = log_uniform(SKY, rng) / (ccd.gain * exptime)  # ADU per second and pixel
     return Band(
         zero_point=rng.uniform(*ZERO_POINT),
         sky=(level, level),
         sky_scale=ccd.pixel_scale,
-        seeing=_log_uniform(seeing, rng) * ccd.pixel_scale,
+        seeing=log_uniform(seeing, rng) * ccd.pixel_scale,
         colour=0.0,
         scatter=0.0,
         stars=STARS,
@@ -225,12 +225,8 @@ def draw_smear(chance: float, rng: np.random.Generator) -> Smear | None:
     if rng.random() >= chance:
         return None
     if rng.random() < 2 / 3:
-        return Smear(trail=_log_uniform(TRAIL, rng), angle=rng.uniform(0, np.pi))
-    return Smear(defocus=_log_uniform(DEFOCUS, rng), hole=rng.uniform(*HOLE))
-
-
-def _log_uniform(limits: Range, rng: np.random.Generator) -> float:
-    return float(np.exp(rng.uniform(*np.log(limits))))
+        return Smear(trail=log_uniform(TRAIL, rng), angle=rng.uniform(0, np.pi))
+    return Smear(defocus=log_uniform(DEFOCUS, rng), hole=rng.uniform(*HOLE))
 
 
 def _ranges() -> list[Range | float]:
