@@ -294,7 +294,7 @@ class MaskRun:
 
         jobs = min(self.jobs or 1, len(self.pairs))
         here = self.ray is None and jobs == 1
-        batch = self._compared(1 if self.ray is not None else jobs)
+        batch = self._with_static_pixels(1 if self.ray is not None else jobs)
         with Reporter(len(self.pairs), self.quiet) as reporter:
             if self.ray is not None:
                 stream = on_ray(self.pairs, self.masker, batch, self.ray, self.jobs)
@@ -309,14 +309,14 @@ class MaskRun:
                         reporter.searched(result.megapixels)
                     reporter.file(result)
 
-    def _compared(self, jobs: int) -> "BatchOptions":
+    def _with_static_pixels(self, jobs: int) -> "BatchOptions":
         """Compare the frames of each detector, and add its static pixels to the options of the batch."""
-        from cosmicgate.masking.batch import compared
+        from cosmicgate.masking.batch import with_static_pixels
 
         if not self.static:
             return self.batch
         with Reporter(len(self.pairs), self.quiet, "frames compared") as reporter:
-            batch = compared(self.pairs, self.masker, self.batch, jobs, reporter.advance)
+            batch = with_static_pixels(self.pairs, self.masker, self.batch, jobs, reporter.advance)
         if batch.static is not None and not self.quiet:
             typer.echo(batch.static.line, err=True)
         return batch

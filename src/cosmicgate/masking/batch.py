@@ -38,7 +38,7 @@ class _Worker:
 _WORKER = _Worker()
 
 
-def compared(
+def with_static_pixels(
     pairs: Sequence[Pair], masker: CosmicRayMasker, batch: BatchOptions, jobs: int, progress: Callable[[], object]
 ) -> BatchOptions:
     """Measure the frames of a batch, find the static pixels of their detectors, and add these to the options.

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -84,8 +85,15 @@ def clean(
     if method not in get_args(Method):
         raise ValueError(f"unknown method {method!r}: expected one of {', '.join(map(repr, get_args(Method)))}")
     if mosaic:
-        side, none = max(size // 2 | 1, 3), np.zeros(mask.shape, bool) if bad is None else bad
-        return by_colour(lambda one, *two: clean(one, two[0], method, side, two[1]), np.asarray(image), mask, none)
+        side, bad = max(size // 2 | 1, 3), np.zeros(mask.shape, bool) if bad is None else bad
+        return by_colour(partial(_clean_array, method=method, size=side), np.asarray(image), mask, bad)
+    return _clean_array(np.asarray(image), mask, bad, method, size)
+
+
+def _clean_array(
+    image: NDArray[Any], mask: NDArray[np.bool_], bad: NDArray[np.bool_] | None, method: Method, size: int
+) -> NDArray[Any]:
+    """Clean a plain array; parameters, except ``mosaic``, are those of :func:`clean`, which has checked them."""
     cleaned = np.array(image)
     values = cleaned.astype(np.result_type(cleaned, np.float32))  # float64 for int32 and wider
     unknown = mask | ~np.isfinite(values)
