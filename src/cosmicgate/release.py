@@ -191,8 +191,8 @@ def scores(results: Sequence[Path], network: nn.Module, own: Path | None = None)
 
 def replace_scores(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Replace the scores of some data sets by new ones."""
-    anew = {one["data"] for one in after}
-    return [one for one in before if one["data"] not in anew] + after
+    replaced = {one["data"] for one in after}
+    return [one for one in before if one["data"] not in replaced] + after
 
 
 def card_of(

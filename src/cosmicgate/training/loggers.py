@@ -63,15 +63,15 @@ def wandb_logger(
     if getattr(rank_zero_only, "rank", 0) == 0:  # only the first process logs to W&B
         atomic_write(note, run)
     find_writable_folders(Path(folder))
-    told: dict[str, Any] = {"project": project, "save_dir": folder, "name": name, "id": run, "group": group}
-    told |= {
+    settings: dict[str, Any] = {"project": project, "save_dir": folder, "name": name, "id": run, "group": group}
+    settings |= {
         "job_type": job_type,
         "tags": list(tags),
         "settings": {"silent": True, "console": "off", "init_timeout": PATIENCE},
     }
     if offline if offline is not None else not logged_in():
-        return _offline(told)
-    logger = _without_old_settings(WandbLogger(**told))
+        return _offline(settings)
+    logger = _without_old_settings(WandbLogger(**settings))
     try:
         _ = logger.experiment  # starts the run, in the first process
     except (wandb.Error, OSError, TimeoutError) as error:
@@ -80,12 +80,12 @@ def wandb_logger(
             raise ValueError(f"logger.offline=false: {reason}: give logger.offline=true, or logger=csv") from error
         log.warning("%s: this run is logged offline, `make sync` sends it later", reason)
         wandb.teardown()
-        return _offline(told)
+        return _offline(settings)
     return logger
 
 
-def _offline(told: Mapping[str, Any]) -> WandbLogger:
-    return _without_old_settings(WandbLogger(**told, offline=True, mode="offline"))
+def _offline(settings: Mapping[str, Any]) -> WandbLogger:
+    return _without_old_settings(WandbLogger(**settings, offline=True, mode="offline"))
 
 
 def _without_old_settings(logger: WandbLogger) -> WandbLogger:

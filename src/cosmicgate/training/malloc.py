@@ -23,5 +23,5 @@ def keep_memory() -> bool:
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    wishes = {MMAP_MAX: 0, TRIM_THRESHOLD: KEPT_BYTES, TOP_PAD: REQUESTED_BYTES}
-    return mallopt is not None and all(mallopt(*wish) == 1 for wish in wishes.items())
+    settings = {MMAP_MAX: 0, TRIM_THRESHOLD: KEPT_BYTES, TOP_PAD: REQUESTED_BYTES}
+    return mallopt is not None and all(mallopt(*setting) == 1 for setting in settings.items())

@@ -26,17 +26,8 @@ from cosmicgate.training.run_lock import refuse_if_held
 RESULT_KEYS = ("seed", "start", "data", "model", "module", "trainer", "callbacks", "threshold")
 # Keys below them that may differ, as they concern only place and speed: another machine may finish a sweep.
 MACHINE_KEYS = (
-    *(
-        "default_root_dir",
-        "root",
-        "num_workers",
-        "accelerator",
-        "devices",
-        "num_nodes",
-        "strategy",
-        "enable_progress_bar",
-    ),
-    *("use_distributed_sampler", "sync_batchnorm", "plugins", "dirpath"),
+    *("default_root_dir", "root", "num_workers", "accelerator", "devices", "num_nodes", "strategy"),
+    *("enable_progress_bar", "use_distributed_sampler", "sync_batchnorm", "plugins", "dirpath"),
 )
 DISPLAY_KEYS = ("callbacks.curves", "callbacks.rate")  # full paths of callbacks that only draw and log
 ANOTHER_FOLDER = "choose another hydra.run.dir, or give resume=false to train there again"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
 from cosmicgate import __version__
+from cosmicgate.data.background import KERNEL_3X3
 from cosmicgate.data.pixel_labels import CORE, IGNORED, NOT_KNOWN, RING, SKY
 from cosmicgate.io.atomic import atomic_path
 from cosmicgate.io.fits.hdus import FitsError, opened, stem
@@ -26,7 +27,6 @@ UNTOUCHED, HIT, NO_HIT, UNKNOWN = 0, 1, 2, 3  # codes of the HDU TOUCHED: what a
 # Cards: number of the image's HDU, checksum of its file, whether no detector's mask was shown, identifier of one act of
 # saving.
 NUMBER, INPUT, BLIND, SAVED = "CRHDU", "CRINPUT", "CRBLIND", "CRSAVED"
-KERNEL_3X3 = np.ones((3, 3), bool)
 
 
 @dataclass(frozen=True, eq=False)
