@@ -23,10 +23,11 @@ with extra("train", __name__):
     from cosmicgate.detectors.classical import AstroScrappy
     from cosmicgate.detectors.published import released
     from cosmicgate.evaluation.frame_results import mask_at
+    from cosmicgate.evaluation.records import DetectorRecord
     from cosmicgate.io.fits.frames import Frame, read_frame
     from cosmicgate.io.fits.hdus import opened
     from cosmicgate.models import UNet
-    from cosmicgate.report.figures.mask_figures import LOOK, busiest, save_figure
+    from cosmicgate.report.figures.mask_figures import IMAGES, busiest, save_figure
     from cosmicgate.report.stretch import stretch
 
 WINDOW = 200  # side of the part shown, pixels
@@ -66,7 +67,7 @@ def figure_of(rows: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> Figure:
             axis.imshow(picture, origin="lower", interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             axis.set_title(name, fontsize=8)
-        line[0].set_title(f"{frame}", fontsize=8)
+        line[0].set_title(frame, fontsize=8)
     figure.suptitle("Real LCO frames; pixels called hit in colour. No truth, so nothing is scored.", fontsize=9)
     return figure
 
@@ -79,18 +80,18 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/figures/lco_real.png"))
     options = parser.parse_args()
     network: Any = UNet(norm="group", norm_affine=False, gate=True, gate_norm=True)
-    title = "Att Cosmic-CoNN (released)"
-    networks = released(network, options.weights, "Att_Coasmic_CoNN.pth", title, "DECam, real")
+    file, model = "Att_Coasmic_CoNN.pth", "Att Cosmic-CoNN"
+    attention = released(network, options.weights, file, model, "DECam, real", variant="released")
     rows: dict[str, dict[str, NDArray[np.float64]]] = {}
     for caption, frame in frames_of(options.folder).items():
         scrappy = AstroScrappy(objlim=OBJLIM[frame.telescope], grow=False, threshold=5.0, sweep=())
-        masks = {d.title: mask_at(d.detect(frame), d.threshold) for d in (scrappy, networks)}
+        masks = {DetectorRecord.of(d).name: mask_at(d.detect(frame), d.threshold) for d in (scrappy, attention)}
         for name, mask in masks.items():
             print(f"{caption}: {name} marks {int(mask.sum())} of {mask.size} px")
         cut = busiest(list(masks.values()), WINDOW)
         rows[caption] = {"image": to_rgb(frame.image[cut], None)}
         rows[caption] |= {name: to_rgb(frame.image[cut], mask[cut]) for name, mask in masks.items()}
-    with style.context(["default", LOOK, {"figure.dpi": 150, "axes.grid": False}]):
+    with style.context([*IMAGES, {"figure.dpi": 150, "figure.titleweight": "normal"}]):
         print(save_figure(figure_of(rows), options.output))
 
 
