@@ -13,10 +13,10 @@ from scipy import ndimage
 from cosmicgate.extras import extra
 
 with extra("label", __name__):
-    from cosmicgate.data.background import KERNEL_3X3
     from cosmicgate.data.labelling.agreement import Agreement, agreement
     from cosmicgate.data.labelling.multi_exposure import Comparison
     from cosmicgate.data.lco.simulation import TELESCOPES, Triple, simulate_triple
+    from cosmicgate.data.pixel_labels import KERNEL_3X3
 
 HEADS = ("class", "hits", "of 1 or 2 px (%)", "recall (%)", "precision (%)", "hit px scored")
 HEADS += ("on sources (%)", "single or hot (%)", "edges (%)", "s a sequence")

@@ -23,6 +23,7 @@ with extra("dev", __name__):
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
+    from cosmicgate.data.pixel_labels import KERNEL_3X3
     from cosmicgate.data.simulation.ccd import DECAM, ITL
     from cosmicgate.data.simulation.cosmic_rays import cosmic_rays
     from cosmicgate.data.simulation.itl_hits import (
@@ -34,7 +35,6 @@ with extra("dev", __name__):
         simulate_hits,
     )
     from cosmicgate.data.sources.footprints import stamps
-    from cosmicgate.evaluation.hits import EIGHT_NEIGHBOURS
     from cosmicgate.report.figures.mask_figures import save_figure
     from cosmicgate.report.figures.realism import hits_figure
 
@@ -55,7 +55,7 @@ def count_decam_hits(darks: int, rng: np.random.Generator) -> list[int]:
     for _ in range(darks):
         image = cosmic_rays(DECAM, DECAM_EXPTIME, rng)
         image += DECAM.read_noise * rng.standard_normal(image.shape, np.float32)
-        labels, _ = ndimage.label(image > DECAM_SIGMAS * DECAM.read_noise, EIGHT_NEIGHBOURS)
+        labels, _ = ndimage.label(image > DECAM_SIGMAS * DECAM.read_noise, KERNEL_3X3)
         counts.append(int((np.bincount(labels[labels > 0]) >= DECAM_MIN_PIXELS).sum()))
     return counts
 

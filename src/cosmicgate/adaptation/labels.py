@@ -13,12 +13,12 @@ from scipy import ndimage
 
 from cosmicgate.adaptation.corrections import correct, read_touched
 from cosmicgate.adaptation.plan import Plan
-from cosmicgate.data.background import KERNEL_3X3
 from cosmicgate.data.labelled_exposures import PEDESTAL
 from cosmicgate.data.labelling.fields import Field
 from cosmicgate.data.labelling.multi_exposure import Comparison, read_exposure
 from cosmicgate.data.labelling.same_camera import with_names
 from cosmicgate.data.lco.io import ENDING, HOT, STATIC, Exposure, MaskedSequence, write_sequence
+from cosmicgate.data.pixel_labels import KERNEL_3X3
 from cosmicgate.data.random_streams import random_stream
 from cosmicgate.data.sources.truth_planes import holes_marked, median_dark, subtract_dark
 from cosmicgate.data.splits import SPLITS, Split, split

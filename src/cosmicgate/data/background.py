@@ -8,11 +8,11 @@ from astropy.stats import sigma_clipped_stats
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
+from cosmicgate.data.pixel_labels import KERNEL_3X3
 from cosmicgate.extras import extra
 from cosmicgate.io.fits.frames import Frame
 
 MIN_VARIANCE_RATIO = 2.0  # measured over expected variance, above which a sky must have been subtracted
-KERNEL_3X3 = np.ones((3, 3), bool)
 SKY_TILE = 32  # pixels: small against the gradients of a sky, large against a hit
 Sigma = Literal["background", "all"]  # pixels of a dark whose standard deviation is sigma(D)
 

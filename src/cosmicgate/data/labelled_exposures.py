@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cosmicgate.data.background import KERNEL_3X3, background, dark_mask, dilate, subtracted_sky
+from cosmicgate.data.background import background, dark_mask, dilate, subtracted_sky
 from cosmicgate.data.cache import Recipe, digest, save_labelled
 from cosmicgate.data.datamodule import TestSet
 from cosmicgate.data.lco.io import (
@@ -26,7 +26,7 @@ from cosmicgate.data.lco.io import (
     read_sequence,
 )
 from cosmicgate.data.patches import CropSampler, PatchDataModule, PatchDataset, PatchSampler
-from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
+from cosmicgate.data.pixel_labels import CORE, IGNORED, KERNEL_3X3, RING, SKY
 from cosmicgate.data.random_streams import random_stream
 from cosmicgate.data.simulation.ccd import CCD, DECAM
 from cosmicgate.data.simulation.cosmic_rays import cosmic_rays

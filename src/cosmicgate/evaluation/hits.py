@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cosmicgate.data.pixel_labels import CORE, SKY
+from cosmicgate.data.pixel_labels import CORE, KERNEL_3X3, SKY
 
-EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
 # Lower limit of each class of hits; the upper one is where the next class begins.
 LENGTHS = (1, 3, 6, 11, 21)  # pixels
 SNRS = (-np.inf, 5.0, 10.0, 20.0, 50.0, 100.0)
@@ -68,7 +67,7 @@ def match_hits(
     if truth.dtype != np.uint8 or predicted_mask.dtype != np.bool_:
         raise ValueError(f"expected uint8 truth and a bool mask, got {truth.dtype} and {predicted_mask.dtype}")
     false_hits = int(false_objects(truth, predicted_mask).max(initial=0))
-    labels, hits = ndimage.label(truth == CORE, EIGHT_NEIGHBOURS)
+    labels, hits = ndimage.label(truth == CORE, KERNEL_3X3)
     if hits == 0:
         none = np.zeros(0, np.int64)
         return HitTable(none, np.zeros(0, bool), np.zeros(0), false_hits)
@@ -97,7 +96,7 @@ def tally(values: NDArray[np.number], found: NDArray[np.bool_], starts: Sequence
 
 def false_objects(truth: NDArray[np.uint8], predicted_mask: NDArray[np.bool_]) -> NDArray[np.int32]:
     """Label the connected components of a mask that touch neither a hit nor an ignored pixel: (H, W), from 1."""
-    labels, components = ndimage.label(predicted_mask, EIGHT_NEIGHBOURS)
+    labels, components = ndimage.label(predicted_mask, KERNEL_3X3)
     y, x = np.nonzero(labels)
     not_sky = np.pad(truth != SKY, 1)
     touches = np.zeros(y.size, bool)

@@ -11,8 +11,8 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.special import expit
 from torch import Tensor
 
-from cosmicgate.data.pixel_labels import CORE, SKY
-from cosmicgate.evaluation.hits import EIGHT_NEIGHBOURS, FOUND_FRACTION, match_hits
+from cosmicgate.data.pixel_labels import CORE, KERNEL_3X3, SKY
+from cosmicgate.evaluation.hits import FOUND_FRACTION, match_hits
 from cosmicgate.metrics import BINS, bin_index, lower_edge
 
 RATES = (10, 1)  # false objects per megapixel at which detectors are compared
@@ -59,7 +59,7 @@ def objects_by_setting(truth: NDArray[np.uint8], masks: Mapping[float, NDArray[n
 
 def _found_first(truth: NDArray[np.uint8], bins: NDArray[np.int32]) -> Counts:
     """Count the hits by the highest bin (BINS,) at which enough of their core is predicted."""
-    labels, hits = ndimage.label(truth == CORE, EIGHT_NEIGHBOURS)
+    labels, hits = ndimage.label(truth == CORE, KERNEL_3X3)
     y, x = np.nonzero(labels)
     order = np.lexsort((-bins[y, x], labels[y, x]))
     hit, value = labels[y, x][order], bins[y, x][order]
@@ -75,7 +75,7 @@ def _new_false_objects(truth: NDArray[np.uint8], bins: NDArray[np.int32]) -> Cou
     forest. In a forest of the highest edges, where an edge has the lower bin of its two pixels, this holds for every
     threshold at once. Pixels at hits and at ignored pixels are one node: components that contain it are not false.
     """
-    free = ~ndimage.binary_dilation(truth != SKY, EIGHT_NEIGHBOURS)
+    free = ~ndimage.binary_dilation(truth != SKY, KERNEL_3X3)
     by_bin = np.bincount(bins[free], minlength=BINS)
     counted = int(np.searchsorted(np.cumsum(by_bin[::-1]), MAX_FRACTION * free.sum(), side="right"))
     lowest = BINS - counted
@@ -87,7 +87,7 @@ def _new_false_objects(truth: NDArray[np.uint8], bins: NDArray[np.int32]) -> Cou
         return new
     node = np.full(bins.shape, -1)
     node.flat[places] = np.arange(places.size)
-    beside = ndimage.maximum_filter(np.where(free, -1, bins), footprint=EIGHT_NEIGHBOURS, mode="constant", cval=-1)
+    beside = ndimage.maximum_filter(np.where(free, -1, bins), footprint=KERNEL_3X3, mode="constant", cval=-1)
     edges = [(np.arange(places.size), np.full(places.size, places.size), np.minimum(beside, bins).flat[places])]
     for one, other in NEIGHBOURS:
         joined = (node[one] >= 0) & (node[other] >= 0)

@@ -14,14 +14,12 @@ from pathlib import Path
 from types import FrameType
 from typing import TypeVar
 
-from cosmicgate.io.urls import Address
-from cosmicgate.masking.compare_frames import comparable, find_static_pixels, kept_measurement, measure_file
+from cosmicgate.masking.compare_frames import Pair, comparable, find_static_pixels, kept_measurement, measure_file
 from cosmicgate.masking.masker import CosmicRayMasker
 from cosmicgate.masking.options import BatchOptions
 from cosmicgate.masking.pipeline import FileResult, ProgressCallback, mask_file
 from cosmicgate.masking.static_pixels import MIN_FRAMES
 
-Pair = tuple[Address, Address]  # input and output
 AnyPair = TypeVar("AnyPair", Pair, tuple[Path, Path])
 T = TypeVar("T")
 

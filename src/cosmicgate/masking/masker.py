@@ -143,8 +143,7 @@ class CosmicRayMasker:
             The image or an argument is invalid.
         """
         at = self.threshold(threshold, fpr)
-        if grow < 0 or int(grow) != grow:
-            raise ValueError(f"grow={grow}: expected a whole number of pixels, 0 or more")
+        _check_grow(grow)
         exptime = exptime_of(image)
         mosaic = is_mosaic(image, mosaic)
         values, bad = image_and_bad(image, bad)
@@ -182,8 +181,7 @@ class CosmicRayMasker:
             The image or an argument is invalid.
         """
         at = self.threshold(threshold, fpr)
-        if grow < 0 or int(grow) != grow:
-            raise ValueError(f"grow={grow}: expected a whole number of pixels, 0 or more")
+        _check_grow(grow)
         mosaic = is_mosaic(image, mosaic)
         values, bad = image_and_bad(image, bad)
         # The page is built on files of masks, and so on this module: it is imported when it is first needed.
@@ -230,6 +228,11 @@ class CosmicRayMasker:
         bad = image_and_bad(ccd)[1]
         cleaned = clean(ccd.data, hits, method, bad=bad, mosaic=mosaic)
         return without_hits(ccd, hits, cleaned, bad, self.card, at, mosaic)
+
+
+def _check_grow(grow: int) -> None:
+    if grow < 0 or int(grow) != grow:
+        raise ValueError(f"grow={grow}: expected a whole number of pixels, 0 or more")
 
 
 def dilate_mask(mask: NDArray[np.bool_], grow: int, bad: NDArray[np.bool_]) -> NDArray[np.bool_]:

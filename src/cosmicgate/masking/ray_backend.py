@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cosmicgate import __version__
-from cosmicgate.masking.batch import Pair
+from cosmicgate.masking.compare_frames import Pair
 from cosmicgate.masking.masker import CosmicRayMasker
 from cosmicgate.masking.options import BatchOptions
 from cosmicgate.masking.pipeline import FileResult, mask_file

@@ -7,11 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from cosmicgate.inference.cascade import Cascade
+from cosmicgate.inference.streaming import CHANNELS_LAST
 from cosmicgate.models import UNet
 from cosmicgate.pretrained.card import COARSE, ModelCard, find, read_card, read_weights
 from cosmicgate.pretrained.load_weights import load_weights
-
-CHANNELS_LAST = torch.channels_last
 
 
 def prepare_for_inference(

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
 from cosmicgate import __version__
-from cosmicgate.data.background import KERNEL_3X3
-from cosmicgate.data.pixel_labels import CORE, IGNORED, NOT_KNOWN, RING, SKY
+from cosmicgate.data.pixel_labels import CORE, IGNORED, KERNEL_3X3, NOT_KNOWN, RING, SKY
 from cosmicgate.io.atomic import atomic_path
 from cosmicgate.io.fits.hdus import FitsError, opened, stem
 from cosmicgate.io.fits.headers import ascii_of

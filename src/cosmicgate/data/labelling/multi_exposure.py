@@ -22,7 +22,6 @@ from cosmicgate.extras import extra
 
 with extra("label", __name__):
     from cosmicgate.config import report_user_errors
-    from cosmicgate.data.background import KERNEL_3X3
     from cosmicgate.data.labelling.alignment import Alignment, How
     from cosmicgate.data.labelling.reference_frame import Level, expectation, find_sources, flux_ratio
     from cosmicgate.data.labelling.same_camera import check_same_camera, with_names
@@ -41,6 +40,7 @@ with extra("label", __name__):
         border,
         write_sequence,
     )
+    from cosmicgate.data.pixel_labels import KERNEL_3X3
     from cosmicgate.io.fits.frames import read_frame
     from cosmicgate.io.fits.hdus import opened, stem
     from cosmicgate.io.fits.images import select_image

@@ -20,11 +20,10 @@ from cosmicgate.extras import extra
 
 with extra("label", __name__):
     from cosmicgate.config import report_user_errors
-    from cosmicgate.data.background import KERNEL_3X3
     from cosmicgate.data.labelling.multi_exposure import Comparison, read_exposure
     from cosmicgate.data.labelling.truth_planes import Plane, truth_planes, write_plane
     from cosmicgate.data.lco.io import Exposure
-    from cosmicgate.data.pixel_labels import CORE, NOT_KNOWN, RING, SKY
+    from cosmicgate.data.pixel_labels import CORE, KERNEL_3X3, NOT_KNOWN, RING, SKY
     from cosmicgate.data.sources.files import matching
     from cosmicgate.data.sources.truth_planes import holes_marked, plane_path, read_plane, subtract_darks
     from cosmicgate.io.atomic import remove_stale_temp_files

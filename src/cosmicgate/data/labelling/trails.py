@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cosmicgate.data.background import KERNEL_3X3
+from cosmicgate.data.pixel_labels import KERNEL_3X3
 from cosmicgate.extras import extra
 
 with extra("label"):

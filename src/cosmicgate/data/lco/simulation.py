@@ -13,7 +13,6 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
-from cosmicgate.data.background import KERNEL_3X3
 from cosmicgate.data.lco.io import (
     HOT,
     SIMULATED,
@@ -23,6 +22,7 @@ from cosmicgate.data.lco.io import (
     border,
     catalogue_of,
 )
+from cosmicgate.data.pixel_labels import KERNEL_3X3
 from cosmicgate.data.simulation.ccd import CCD, DECAM
 from cosmicgate.data.simulation.cosmic_rays import Rates, cosmic_rays
 from cosmicgate.data.simulation.readout import add_hot_pixels, electronics, read_out

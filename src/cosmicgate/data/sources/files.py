@@ -15,7 +15,7 @@ from cosmicgate.data.splits import Split, split
 from cosmicgate.io.fits.frames import Frame, read_frame, read_mask
 from cosmicgate.io.fits.hdus import opened, stem
 from cosmicgate.io.fits.images import Ext, select_image
-from cosmicgate.io.fits.instruments import KEYWORDS, detector_of
+from cosmicgate.io.fits.instruments import check_keys, detector_of
 
 FRACTIONS = {"train": 0.6, "validation": 0.1, "test": 0.3}
 
@@ -106,9 +106,7 @@ class Files:
 
     def recipes_of(self, path: Path) -> list[Recipe]:
         """List a recipe for each image of a file that is used."""
-        unknown = sorted(set(self.header) - set(KEYWORDS))
-        if unknown:
-            raise ValueError(f"header: unknown key {unknown[0]!r}, expected some of {', '.join(KEYWORDS)}")
+        check_keys(self.header)
         return [self._recipe(path, ext) for ext in self.exts or (None,)]
 
     def _recipe(self, path: Path, ext: str | int | None) -> Recipe:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import KDTree
 
-from cosmicgate.data.background import KERNEL_3X3, snr_map
-from cosmicgate.data.pixel_labels import CORE, RING
+from cosmicgate.data.background import snr_map
+from cosmicgate.data.pixel_labels import CORE, KERNEL_3X3, RING
 from cosmicgate.data.star_match import best_shift
 from cosmicgate.io.fits.frames import Frame
 

@@ -19,7 +19,7 @@ from cosmicgate.data.sources.raw_darks import RawDarks
 from cosmicgate.data.sources.simulated import Provenance
 from cosmicgate.data.splits import Split, split
 from cosmicgate.io.fits.frames import Frame, read_frame
-from cosmicgate.io.fits.instruments import KEYWORDS
+from cosmicgate.io.fits.instruments import check_keys
 
 FIELD = 2.2 * units.deg  # width of DECam's field: exposures whose centres are closer may share sky
 FRACTIONS = {"train": 0.65, "validation": 0.07, "test": 0.28}
@@ -80,9 +80,7 @@ class Noirlab:
 
     def recipes(self, which: Split) -> list[Recipe]:
         """List a recipe for each CCD image of a split, after downloading missing files."""
-        unknown = sorted(set(self.header) - set(KEYWORDS))
-        if unknown:
-            raise ValueError(f"header: unknown key {unknown[0]!r}, expected some of {', '.join(KEYWORDS)}")
+        check_keys(self.header)
         query = Query(self.kind, self.bands, self.exptime, self.dates, self.limit, self.hdus)
         files = self._fetched(query)
         if self.kind == "darks":

@@ -1,7 +1,7 @@
 """Identify telescope, camera and detector of an image; keywords and default values of their headers."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,12 @@ BINNING_KEYWORDS = ("XBINNING", "YBINNING", "CCDSUM", "BINNING")
 WINDOW_KEYWORDS = ("XORGSUBF", "YORGSUBF", "CCDSEC", "DETSEC", "TRIMSEC", "ROI", "SUBRECT", "LTV1", "LTV2")
 MEANINGLESS = {"", "unknown", "none", "n/a", "ccd", "camera", "image"}
 RESERVED = ("decam", "lco")  # names of data sets with published scores
+
+
+def check_keys(header: Collection[str]) -> None:
+    """Raise ValueError if values that override a header have other keys than :data:`KEYWORDS`."""
+    if unknown := sorted(set(header) - set(KEYWORDS)):
+        raise ValueError(f"header: unknown key {unknown[0]!r}, expected some of {', '.join(KEYWORDS)}")
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
-from cosmicgate.evaluation.hits import EIGHT_NEIGHBOURS
+from cosmicgate.data.pixel_labels import CORE, IGNORED, KERNEL_3X3, RING, SKY
 from cosmicgate.io.atomic import atomic_write
 from cosmicgate.report.stretch import stretch
 
@@ -110,7 +109,7 @@ def busiest(marks: Sequence[NDArray[np.bool_]], window: int) -> tuple[slice, sli
     height, width = (min(window, side) for side in shape)
     sums = np.zeros((shape[0] + 1, shape[1] + 1))  # sums[i, j] weighs the components above i and left of j
     for mark in marks:
-        labels = ndimage.label(mark, EIGHT_NEIGHBOURS)[0].ravel()
+        labels = ndimage.label(mark, KERNEL_3X3)[0].ravel()
         pixels = np.flatnonzero(labels)
         first = pixels[np.unique(labels[pixels], return_index=True)[1]]
         sums[1:, 1:][np.unravel_index(first, shape)] += 1 / max(1, first.size)

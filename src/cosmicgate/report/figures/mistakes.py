@@ -11,8 +11,8 @@ from scipy import ndimage
 
 from cosmicgate.data.background import snr_map
 from cosmicgate.data.cache import LabelledFrame
-from cosmicgate.data.pixel_labels import CORE, IGNORED, SKY
-from cosmicgate.evaluation.hits import EIGHT_NEIGHBOURS, FOUND_FRACTION, false_objects
+from cosmicgate.data.pixel_labels import CORE, IGNORED, KERNEL_3X3, SKY
+from cosmicgate.evaluation.hits import FOUND_FRACTION, false_objects
 from cosmicgate.report.figures.mask_figures import IMAGES, MASK_COLOURS, WIDTH, show_panel, verdicts
 from cosmicgate.report.stretch import stretch
 
@@ -59,7 +59,7 @@ def _places(
     known: dict[str, int],
 ) -> dict[str, list[tuple[int, ...]]]:
     """List row and column of the brightest pixel of each mistake in a frame, and count its hits and stars in known."""
-    labels, hits = ndimage.label(truth == CORE, EIGHT_NEIGHBOURS)
+    labels, hits = ndimage.label(truth == CORE, KERNEL_3X3)
     index = np.arange(1, hits + 1)
     share = ndimage.mean(mask, labels, index) if hits else np.zeros(0)
     missed = index[np.asarray(share) < FOUND_FRACTION]

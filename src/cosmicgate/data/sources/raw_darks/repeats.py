@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, label
 from scipy.stats import binom
 
-from cosmicgate.data.background import KERNEL_3X3, background, dark_mask
+from cosmicgate.data.background import background, dark_mask
 from cosmicgate.data.cache import Recipe
+from cosmicgate.data.pixel_labels import KERNEL_3X3
 from cosmicgate.extras import extra
 from cosmicgate.io.fits.frames import Frame
 
