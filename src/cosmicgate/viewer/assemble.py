@@ -9,6 +9,11 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent / "page"
+# In the order in which they run; they share their names, as scripts of a page do.
+SCRIPTS = (
+    *("arrays.js", "sources.js", "images.js", "hits.js", "threshold.js", "tiles.js", "drawing.js", "labels.js"),
+    *("layers.js", "controls.js", "start.js"),
+)
 
 
 @cache
@@ -17,19 +22,19 @@ def _part(name: str) -> str:
 
 
 def policy(connect: str) -> str:
-    """Write the Content-Security-Policy of the page, which lets it run its own script and style alone.
+    """Write the Content-Security-Policy of the page, which lets it run its own scripts and style alone.
 
     Parameters
     ----------
     connect : str
         Where the page may send requests to: ``"'self'"`` or ``"'none'"``.
     """
-    script, style = (
+    *scripts, style = (
         f"'sha256-{base64.b64encode(hashlib.sha256(_part(name).encode()).digest()).decode()}'"
-        for name in ("page.js", "page.css")
+        for name in (*SCRIPTS, "page.css")
     )
     return (
-        f"default-src 'none'; script-src {script}; style-src {style}; img-src data:; connect-src {connect}; "
+        f"default-src 'none'; script-src {' '.join(scripts)}; style-src {style}; img-src data:; connect-src {connect}; "
         "base-uri 'none'; form-action 'none'"
     )
 
@@ -49,7 +54,7 @@ def page(content: Mapping[str, Any] | None = None, title: str = "CosmicGate") ->
         "policy": policy("'self'" if content is None else "'none'"),
         "title": title.replace("&", "&amp;").replace("<", "&lt;"),
         "style": _part("page.css"),
-        "script": _part("page.js"),
+        "scripts": "\n".join(f"<script>{_part(name)}</script>" for name in SCRIPTS),
         "content": data,
     }
     before, *rest = _part("page.html").split("{{")

@@ -1,0 +1,60 @@
+"use strict";
+// The images that were opened, the one that is shown, and where the view and the cursor are.
+let about, now = null, number = 0; // all images; the one that is shown, and its number
+const images = new Map();
+const view = { x: 0, y: 0, scale: 1 }; // centre, image pixels; CSS pixels of the screen per image pixel
+const cursor = { x: 0, y: 0 };
+let shown = "image", tool = "pan", label = HIT, sortKey = "snr", descending = true, rowsShown = ROWS_SHOWN;
+
+function say(text) { $("say").textContent = ""; setTimeout(() => { $("say").textContent = text; }, 30); }
+function tell(text) { $("state").textContent = text; }
+function fail(error) { tell(`Error: ${error.message || error}`); }
+const waiting = new Set();
+function later(work) { // once for each picture that is drawn
+  if (waiting.has(work)) return;
+  waiting.add(work);
+  requestAnimationFrame(() => { waiting.delete(work); work(); });
+}
+
+async function open(which) {
+  tell(`Reading ${about.images[which].file}.`);
+  if (!images.has(which)) {
+    const doc = await source.describe(which), [rows, columns] = doc.shape;
+    const one = {
+      doc, rows, columns, flags: new Uint8Array(rows * columns), base: new Uint32Array(0), edits: new Set(),
+      hits: [], list: new Uint32Array(0), undo: [], redo: [], unsaved: false, identifier: doc.identifier,
+      candidates: null, version: 0, cleanedOf: -1, cleaned: 0, cleaning: false, limits: {}, hasBad: false,
+      threshold: doc.threshold ?? (about.model ? about.model.threshold : 0.5), grow: doc.grow || 0, source: "none",
+    };
+    const bad = uints(doc.bad);
+    for (let k = 0; k < bad.length; k += 3) {
+      one.flags.fill(bad[k + 2] === 1 ? BAD : BASE_UNKNOWN, bad[k], bad[k] + bad[k + 1]);
+      one.hasBad = true;
+    }
+    if (doc.touched) {
+      const runs = uints(doc.touched);
+      for (let k = 0; k < runs.length; k += 3) for (let p = runs[k]; p < runs[k] + runs[k + 1]; p++) {
+        one.flags[p] |= runs[k + 2] << EDIT_SHIFT;
+        one.edits.add(p);
+      }
+    }
+    if (doc.candidates) readCandidates(one, doc.candidates);
+    one.source = doc.saved ? "saved" : doc.file_mask && !CONTENT ? "file_mask" : one.candidates ? "network" : "none";
+    if (doc.file_mask && doc.file_mask.threshold && about.model && doc.file_mask.model === about.model.name && !CONTENT) {
+      one.threshold = doc.file_mask.threshold;
+    }
+    images.set(which, one);
+  }
+  const before = now;
+  now = images.get(which); number = which; shown = "image";
+  if (!before || before.rows !== now.rows || before.columns !== now.columns) whole();
+  cursor.x = clamp(cursor.x || now.columns >> 1, 0, now.columns - 1);
+  cursor.y = clamp(cursor.y || now.rows >> 1, 0, now.rows - 1);
+  fillControls();
+  setLimits();
+  remask();
+  tell([`${about.images[which].file}, ${now.columns} x ${now.rows} px.`, ...now.doc.notes].join(" "));
+}
+function readCandidates(one, given) {
+  one.candidates = { index: uints(given.index), probability: floats(given.probability), excess: floats(given.excess), floor: given.floor };
+}
