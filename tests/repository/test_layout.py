@@ -50,7 +50,9 @@ MODULE_ORDER = {
         *("compare_frames", "file_job", "provenance_cards", "fits_writer"),
         *("temporary_folder", "pipeline", "batch", "ray_backend"),
     ),
-    "viewer": (*("runs", "pyramid", "assemble", "display", "candidates", "labels", "images", "static", "server"),),
+    "viewer": (
+        *("runs", "pyramid", "assemble", "display", "candidates", "labels", "overlay", "images", "static", "server"),
+    ),
     "adaptation": ("corrections", "plan", "labels", "training", "card", "run"),
     "cli": ("inputs", "network_options", "progress", "mask", "view", "adapt", "info", "show", "models", "export"),
 }

@@ -2,11 +2,15 @@
 
 import json
 import re
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
+from cosmicgate.viewer.images import Images
+from cosmicgate.viewer.static import export
+from helpers.star_exposures import STARS, exposure, moved
 from helpers.tiny_model import sky
 from helpers.viewer import browser, opened_page, served, write_sky  # noqa: F401 (a fixture)
 
@@ -197,6 +201,48 @@ def test_blinking_shows_the_cleaned_image_and_the_other_exposure(page):
     assert page.input_value("#layer") == "image"
     page.select_option("#layer", "exposure 1")
     page.get_by_text(f"x 134, y 151: {scene(1)[150, 133]:.6g}"[:18]).first.wait_for()
+
+
+def drawn(page):
+    """Read the middle of the drawn image, as grey values from the first row on."""
+    return np.array(
+        page.evaluate(
+            "() => { const c = document.getElementById('image'), s = 70, n = 2 * s;"
+            " const d = c.getContext('2d').getImageData(c.width / 2 - s, c.height / 2 - s, n, n).data;"
+            " return [...Array(n)].map((_, y) => [...Array(n)].map((_, x) => d[4 * (y * n + x) + 1])); }"
+        ),
+        float,
+    )
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_a_turned_exposure_lies_on_the_image_and_one_of_another_field_is_named(browser, masker, tmp_path, static):  # noqa: F811
+    turned = moved(STARS, 8.0, (6.0, -3.0))
+    other = np.random.default_rng(6).uniform(12, 168, (30, 2))
+    paths = [
+        exposure(tmp_path / f"{name}.fits", places) for name, places in zip("abc", (STARS, turned, other), strict=True)
+    ]
+    with ExitStack() as stack:
+        if static:
+            export(Images(paths, None, masker), lambda *_: None).save(tmp_path / "out.html")
+            address = (tmp_path / "out.html").as_uri()
+        else:
+            address = stack.enter_context(served(*paths, "--blind"))
+        page, faults = opened_page(browser, address, 700, 700)
+        page.evaluate("() => { $('mask-opacity').value = 0; cursor.x = cursor.y = 0; view.scale = 1; draw(); }")
+        page.wait_for_timeout(300)
+        image = drawn(page)
+        page.select_option("#layer", "exposure 1")
+        page.get_by_text("b.fits, aligned by its stars.").wait_for()
+        page.wait_for_timeout(300)
+        assert np.corrcoef(image.ravel(), drawn(page).ravel())[0, 1] > 0.8
+        go_to(page, *np.rint(STARS[-1]).astype(int))
+        value = float(page.inner_text("#readout").split(": ")[1].split(",")[0])
+        assert value > 1000, "the brightest star of the other exposure is read at the place of the image's"
+        page.select_option("#layer", "exposure 2")
+        page.get_by_text("Not aligned, shown pixel on pixel: c.fits (a.fits and c.fits: expected a pattern").wait_for()
+        assert not faults
+        page.close()
 
 
 @pytest.mark.parametrize("width", [1280, 390])

@@ -53,7 +53,14 @@ def test_another_host_is_refused(images, host):
     "path",
     [
         *("api/1", "api/-1", "api/a.fits", "api/..%2f..%2fetc%2fpasswd", "../../etc/passwd", "a.fits", "api/0/../../x"),
-        *("api/0/tile/image/0/0/9/9", "api/0/tile/cleaned/1/0/0/0", "api/0/offset/5", "%2fetc%2fpasswd", "static/x"),
+        *(
+            "api/0/tile/image/0/0/9/9",
+            "api/0/tile/cleaned/1/0/0/0",
+            "api/0/overlay/5",
+            "api/0/overlay/0",
+            "%2fetc%2fpasswd",
+            "static/x",
+        ),
     ],
 )
 def test_nothing_but_the_named_files_can_be_read(images, path):
@@ -187,14 +194,3 @@ def test_every_hdu_with_two_dimensions_is_shown_and_only_images_are_searched(tmp
     assert [(one["label"], one["searchable"]) for one in about] == [("2 SCI", True), ("1 BPM", False)]
     assert np.frombuffer(api.get("/secret/api/1/tile/image/0/0/0/0").content, "<f4").reshape(SHAPE)[5, 0] == 1
     assert api.post("/secret/api/1/search").status_code == 409
-
-
-def test_exposures_are_laid_over_each_other_by_their_wcs(tmp_path, masker):
-    wcs = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 150.0, "CRVAL2": 2.0, "CDELT1": -1e-4, "CDELT2": 1e-4}
-    paths = [write_sky(tmp_path / f"{n}.fits", sky(SHAPE), CRPIX1=30.0 + 5 * n, CRPIX2=20.0 - n, **wcs) for n in (0, 1)]
-    paths.append(write_sky(tmp_path / "2.fits", sky(SHAPE)))
-    api = client(Images(paths, None, masker))
-    shift = api.get("/secret/api/0/offset/1").json()
-    assert (shift["x"], shift["y"]) == pytest.approx((5, -1), abs=1e-3)
-    assert shift["by"] == "wcs"
-    assert api.get("/secret/api/0/offset/2").json() == {"x": 0.0, "y": 0.0, "by": "pixels"}

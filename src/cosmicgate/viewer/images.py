@@ -10,7 +10,6 @@ from threading import Event, Lock, Thread
 from typing import Any, Literal
 
 import numpy as np
-from astropy.wcs import WCS, FITSFixedWarning
 from numpy.typing import NDArray
 
 from cosmicgate.io.atomic import file_state, sha256_of
@@ -26,6 +25,7 @@ from cosmicgate.pretrained.domain_check import DoubtfulImage
 from cosmicgate.viewer.candidates import Candidates, candidates
 from cosmicgate.viewer.display import NOT_KNOWN, UNSEARCHED, limits_of, model_json
 from cosmicgate.viewer.labels import Labels, labels_path, read_labels, write_labels
+from cosmicgate.viewer.overlay import Overlay, Sky, overlays
 from cosmicgate.viewer.pyramid import Pyramid
 from cosmicgate.viewer.runs import from_runs, runs_from_text, to_runs, to_text
 
@@ -340,7 +340,9 @@ class Images:
         self.folder, self.masker, self.blind = folder, masker, masker is None
         self._images: OrderedDict[int, ViewedImage] = OrderedDict()
         self._searches: dict[int, Search] = {}
-        self._lock, self._one_search, self._saving = Lock(), Lock(), Lock()
+        self._skies: dict[int, Sky] = {}
+        self._overlays: dict[tuple[int, int], Overlay] = {}
+        self._lock, self._one_search, self._saving, self._aligning = Lock(), Lock(), Lock(), Lock()
 
     def __getitem__(self, number: int) -> ViewedImage:
         """Look up an image, and read it if necessary; IndexError if there is none."""
@@ -402,28 +404,27 @@ class Images:
         for search in self._searches.values():
             search.stop.set()
 
-    def offset(self, number: int, other: int) -> dict[str, Any]:
-        """Find where the centre of an image lies in another one by their WCS, for blinking between exposures.
+    def overlay(self, number: int, other: int) -> Overlay:
+        """Align another image with this one, for blinking between them; both ways are kept.
 
-        Returns
-        -------
-        dict
-            ``x`` and ``y``, px, and ``by``, "wcs" or "pixels": exposures without a WCS, or turned or scaled against
-            each other, are shown pixel on pixel.
+        Raises
+        ------
+        IndexError
+            There is no such image, or both are the same.
         """
-        first, second = (self[one].fits.place for one in (number, other))
-        rows, columns = first.shape
-        points = np.array([[columns / 2, columns / 2 + 50, columns / 2], [rows / 2, rows / 2, rows / 2 + 50]])
+        if number == other:
+            raise IndexError(f"expected another image than {number} to align with it")
+        self[number], self[other]  # raise if there is none
+        with self._aligning:
+            if (number, other) not in self._overlays:
+                self._overlays[number, other], self._overlays[other, number] = self._aligned(number, other)
+        return self._overlays[number, other]
+
+    def _aligned(self, number: int, other: int) -> tuple[Overlay, Overlay]:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FITSFixedWarning)
-                here, there = (WCS(place.headers[0]).celestial for place in (first, second))
-            if not (here.has_celestial and there.has_celestial):
-                raise ValueError("no celestial WCS")
-            moved = np.array(there.world_to_pixel(here.pixel_to_world(*points)))
-        except Exception:  # wcslib raises errors of many classes: an unreadable WCS counts as none
-            return {"x": 0.0, "y": 0.0, "by": "pixels"}
-        shift = moved - points
-        if not np.isfinite(shift).all() or np.ptp(shift, axis=1).max() > 0.5:
-            return {"x": 0.0, "y": 0.0, "by": "pixels"}
-        return {"x": float(shift[0, 0]), "y": float(shift[1, 0]), "by": "wcs"}
+            for one in (number, other):
+                if one not in self._skies:
+                    self._skies[one] = Sky.of(self[one].fits, self.places[one].path.name)
+        except ModuleNotFoundError as error:
+            return Overlay(reason=str(error)), Overlay(reason=str(error))
+        return overlays(self._skies[number], self._skies[other])

@@ -122,8 +122,8 @@ def application(images: Images, token: str) -> Starlette:
         hits = from_runs(runs, image.place.shape, 1) > 0
         return {"version": image.clean(np.asarray(hits))}
 
-    def offset(request: Request, _given: Any) -> Any:
-        return images.offset(request.path_params["image"], request.path_params["other"])
+    def overlay(request: Request, _given: Any) -> Any:
+        return images.overlay(request.path_params["image"], request.path_params["other"]).to_json()
 
     def save(request: Request, given: Any) -> Any:
         return images[request.path_params["image"]].save(given)
@@ -136,7 +136,7 @@ def application(images: Images, token: str) -> Starlette:
         Route(one, answer(describe)),
         Route(one + "/tile/{layer}/{version:int}/{level:int}/{row:int}/{column:int}", answer(tile)),
         Route(one + "/search", answer(search), methods=["GET", "POST", "DELETE"]),
-        Route(one + "/offset/{other:int}", answer(offset)),
+        Route(one + "/overlay/{other:int}", answer(overlay)),
         Route(one + "/clean", answer(clean), methods=["POST"]),
         Route(one + "/labels", answer(save), methods=["POST"]),
     ]

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,7 @@ def check_size(shapes: Sequence[Sequence[int]]) -> None:
 
 
 def static_content(
-    descriptions: Sequence[Mapping[str, Any]], card: ModelCard, offsets: Mapping[str, Any] | None = None
+    descriptions: Sequence[Mapping[str, Any]], card: ModelCard, overlays: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Put together what a page without a server shows.
 
@@ -87,7 +88,7 @@ def static_content(
     keys = ("file", "hdu", "label", "shape", "searchable")
     images = [{key: one[key] for key in keys} for one in descriptions]
     about = {"images": images, "model": model_json(card), "blind": False}
-    return about | {"details": list(descriptions), "offsets": dict(offsets or {})}
+    return about | {"details": list(descriptions), "overlays": dict(overlays or {})}
 
 
 def array_view(
@@ -169,11 +170,10 @@ def export(images: Images, progress: Callable[[str, float], object]) -> HtmlPage
         mosaic = bool(pattern_of(image.fits.place.headers, image.image, image.fits.bad)[0])
         settings = float(card.threshold if threshold is None else threshold), int(grow or 0)
         details.append(with_cleaned(about, image.image, image.fits.bad, search.found, hits, *settings, mosaic))
-    offsets = {
-        f"{one}-{other}": images.offset(numbers[one], numbers[other])
-        for one in range(len(numbers))
-        for other in range(len(numbers))
-        if one != other and images.places[numbers[one]].shape == images.places[numbers[other]].shape
+    overlays = {
+        f"{one}-{other}": images.overlay(numbers[one], numbers[other]).to_json()
+        for one, other in permutations(range(len(numbers)), 2)
+        if images.places[numbers[one]].path != images.places[numbers[other]].path
     }
     title = f"{images.places[0].path.name} - CosmicGate"
-    return HtmlPage(page(static_content(details, card, offsets), title))
+    return HtmlPage(page(static_content(details, card, overlays), title))

@@ -52,6 +52,8 @@ class Alignment:
     how : {"auto", "wcs", "stars"}
         Method of alignment. "auto": by WCS if every header has a solved one (LCO sets WCSERR to 0) that agrees with
         the stars, otherwise by stars.
+    stars_of : sequence of ndarray (N, 2), optional
+        Positions of the stars of each image (:func:`stars`); None: they are found.
 
     Attributes
     ----------
@@ -74,6 +76,7 @@ class Alignment:
         headers: Sequence[fits.Header],
         names: Sequence[str],
         how: How = "auto",
+        stars_of: Sequence[Places] | None = None,
     ) -> None:
         if how not in get_args(How):
             raise ValueError(f"align={how!r}: expected one of {', '.join(get_args(How))}")
@@ -82,7 +85,7 @@ class Alignment:
         missing = [name for name, wcs in zip(names, self.systems, strict=True) if wcs is None]
         if how == "wcs" and missing:
             raise ValueError(f"{missing[0]}: its header has no solved celestial WCS to align it by")
-        self.stars = [stars(s, n) for s, n in zip(signals, noises, strict=True)]
+        self.stars = stars_of or [stars(s, n) for s, n in zip(signals, noises, strict=True)]
         self.how: Literal["wcs", "stars"] = "stars" if how == "stars" or missing else "wcs"
         self._by_stars: dict[tuple[int, int], SimilarityTransform] = {}
         reason = f"{missing[0]}: its header has no solved WCS" if missing else ""

@@ -5,11 +5,12 @@ function choices(select, options, chosen) {
 }
 function fillControls() {
   const { doc } = now, me = about.images[number];
-  const others = about.images.map((each, k) => [each, k]).filter(([each, k]) => k !== number && each.searchable && me.searchable && each.shape.join() === me.shape.join());
+  const others = about.images.map((each, k) => [each, k]).filter(([each, k]) => each.searchable && me.searchable && (CONTENT ? `${number}-${k}` in CONTENT.overlays : k !== number));
   const exposures = others.map(([each, k]) => [`exposure ${k}`, `${each.file}, ${each.label}`.replace(/, $/, "")]);
   const masked = now.source !== "none" || about.blind || now.edits.size;
   choices($("layer"), [["image", "Image"], ["cleaned", "Cleaned image"], ...exposures], shown);
   choices($("other"), [["cleaned", "Cleaned image"], ...exposures], $("other").value || "cleaned");
+  showAligned(now);
   const sources = [];
   if (now.candidates) sources.push(["network", `the network ${about.model.name}`]);
   if (doc.saved) sources.push(["saved", "the labels saved before"]);

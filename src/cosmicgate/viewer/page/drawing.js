@@ -12,35 +12,41 @@ function paint() {
   context.fillRect(0, 0, width, height);
   context.imageSmoothingEnabled = s < 1;
   const here = { s, left, bottom, width, height };
-  let [image, kind, version, dx, dy] = [number, "image", 0, 0, 0];
-  if (shown === "cleaned" && now.cleaned) [kind, version] = ["cleaned", now.cleaned];
-  if (shown.startsWith("exposure ")) {
-    image = Number(shown.slice(9));
-    const offset = now.offsets?.[image];
-    if (offset) [dx, dy] = [offset.x, offset.y];
-  }
-  paintTiles(here, image, kind, version, dx, dy);
+  if (shown === "cleaned" && now.cleaned) paintTiles(here, number, "cleaned", now.cleaned);
+  else paintTiles(here, ...(shown.startsWith("exposure ") ? [otherShown(), "image", 0, now.overlays[otherShown()]] : [number, "image", 0]));
   paintOverlays(here);
   paintCursor(here);
 }
-function paintTiles({ s, left, bottom, width, height }, image, kind, version, dx, dy) {
+const otherShown = () => Number(shown.slice(9)); // number of the exposure that is shown instead of the image
+const onto = ([a, b, c, d, e, f], x, y) => [a * x + b * y + c, d * x + e * y + f]; // pixel of the image -> of the exposure
+function backwards([a, b, c, d, e, f]) {
+  const area = a * e - b * d, inverse = [e / area, -b / area, 0, -d / area, a / area, 0], [x, y] = onto(inverse, c, f);
+  return inverse.map((value, k) => k === 2 ? -x : k === 5 ? -y : value);
+}
+function paintTiles({ s, left, bottom, width, height }, image, kind, version, overlay) {
   const [rows, columns] = about.images[image].shape, depth = Math.max(Math.ceil(Math.log2(Math.max(rows, columns) / TILE)), 0);
-  const level = clamp(Math.floor(Math.log2(1 / s) + 0.3), 0, depth);
+  const level = clamp(Math.floor(Math.log2(1 / s) + 0.3), 0, depth), matrix = overlay ? overlay.matrix : [1, 0, 0, 0, 1, 0];
+  const corners = [[left, bottom], [left + width / s, bottom], [left, bottom + height / s], [left + width / s, bottom + height / s]];
+  const seen = corners.map(([x, y]) => onto(matrix, x - 0.5, y - 0.5).map((value) => value + 0.5)); // from the corner of the first pixel
+  const [xs, ys] = [0, 1].map((k) => seen.map((corner) => corner[k]));
+  const [a, b, c, d, e, f] = backwards(matrix), middle = 0.5 - left, low = 0.5 - bottom;
+  context.save();
+  context.setTransform(s * a, -s * d, -s * b, s * e, s * (c + middle - (a + b) / 2), height - s * (f + low - (d + e) / 2)); // y runs down
+  context.beginPath(); // blocks at the upper and right edge reach beyond the image
+  context.rect(0, -rows, columns, rows);
+  context.clip();
+  if (!overlay) context.resetTransform(); // whole pixels of the screen: no seams
   const place = (tile, side, row, column) => {
-    const x0 = Math.round((column * side - dx - left) * s), y1 = Math.round(height - (row * side - dy - bottom) * s);
-    const x1 = Math.round((column * side + tile.width * (side / TILE) - dx - left) * s);
-    const y0 = Math.round(height - (row * side + tile.height * (side / TILE) - dy - bottom) * s);
+    const wide = tile.width * (side / TILE), high = tile.height * (side / TILE), more = 0.5 / s;
+    if (overlay) { context.drawImage(picture(tile), column * side - more, -row * side - high - more, wide + 2 * more, high + 2 * more); return; }
+    const x0 = Math.round((column * side - left) * s), x1 = Math.round((column * side + wide - left) * s);
+    const y0 = Math.round(height - (row * side + high - bottom) * s), y1 = Math.round(height - (row * side - bottom) * s);
     context.drawImage(picture(tile), x0, y0, x1 - x0, y1 - y0);
   };
-  context.save();
-  context.beginPath(); // blocks at the upper and right edge reach beyond the image
-  context.rect((-dx - left) * s, height - (rows - dy - bottom) * s, columns * s, rows * s);
-  context.clip();
   for (const l of level < depth ? [depth, Math.min(level + 2, depth), level] : [depth]) { // coarse ones first
-    const side = TILE * 2 ** l;
-    const c0 = Math.max(Math.floor((left + dx) / side), 0), c1 = Math.min(Math.floor((left + dx + width / s) / side), Math.ceil(columns / side) - 1);
-    const r0 = Math.max(Math.floor((bottom + dy) / side), 0), r1 = Math.min(Math.floor((bottom + dy + height / s) / side), Math.ceil(rows / side) - 1);
-    for (let row = r0; row <= r1; row++) for (let column = c0; column <= c1; column++) {
+    const side = TILE * 2 ** l, first = (list) => Math.max(Math.floor(Math.min(...list) / side), 0);
+    const last = (list, size) => Math.min(Math.floor(Math.max(...list) / side), Math.ceil(size / side) - 1);
+    for (let row = first(ys); row <= last(ys, rows); row++) for (let column = first(xs); column <= last(xs, columns); column++) {
       const tile = tileOf(image, kind, version, l, row, column, l === level || l === depth);
       if (tile && tile.data) place(tile, side, row, column);
     }

@@ -23,7 +23,7 @@ async function open(which) {
     const one = {
       doc, rows, columns, flags: new Uint8Array(rows * columns), base: new Uint32Array(0), edits: new Set(),
       hits: [], list: new Uint32Array(0), undo: [], redo: [], unsaved: false, identifier: doc.identifier,
-      candidates: null, version: 0, cleanedOf: -1, cleaned: 0, cleaning: false, limits: {}, hasBad: false,
+      candidates: null, version: 0, cleanedOf: -1, cleaned: 0, cleaning: false, limits: {}, overlays: {}, hasBad: false,
       threshold: doc.threshold ?? (about.model ? about.model.threshold : 0.5), grow: doc.grow || 0, source: "none",
     };
     const bad = uints(doc.bad);

@@ -4,9 +4,8 @@ async function valueAt(x, y) {
   const kind = shown === "cleaned" && now.cleaned ? "cleaned" : "image", version = kind === "cleaned" ? now.cleaned : 0;
   let image = number;
   if (shown.startsWith("exposure ")) {
-    image = Number(shown.slice(9));
-    const offset = now.offsets?.[image] || { x: 0, y: 0 };
-    x += Math.round(offset.x); y += Math.round(offset.y);
+    image = otherShown();
+    [x, y] = onto(now.overlays[image].matrix, x, y).map(Math.round);
     const [rows, columns] = about.images[image].shape;
     if (x < 0 || y < 0 || x >= columns || y >= rows) return NaN;
   }

@@ -46,22 +46,28 @@ async function clean() {
   draw();
   if (one === now && shown === "cleaned" && one.cleanedOf !== one.version) clean();
 }
+let showing = 0;
 async function show(what) {
+  const one = now, turn = ++showing;
+  if (what.startsWith("exposure ")) {
+    const other = Number(what.slice(9)), { file } = about.images[other];
+    if (!one.overlays[other]) {
+      tell(`Aligning ${file}.`);
+      one.overlays[other] = await source.overlay(number, other);
+      showAligned(one);
+    }
+    if (one !== now || turn !== showing) return;
+    const { by, reason } = one.overlays[other], how = { wcs: "aligned by its WCS", stars: "aligned by its stars", pixels: "not aligned" }[by];
+    tell(`${file}, ${how}${reason ? `: ${reason}` : ""}${reason.endsWith("?") ? "" : "."}`);
+  }
   shown = what;
   $("layer").value = what;
   if (what === "cleaned") await clean();
-  if (what.startsWith("exposure ")) {
-    const other = Number(what.slice(9));
-    now.offsets = now.offsets || {};
-    if (!now.offsets[other]) {
-      try {
-        now.offsets[other] = await source.offset(number, other);
-      } catch (error) { fail(error); }
-    }
-    const { x, y, by } = now.offsets[other] || { by: "pixels" }, name = about.images[other].file;
-    tell(by === "wcs" ? `${name}, shifted by ${x.toFixed(1)}, ${y.toFixed(1)} px (WCS).` : `${name}, pixel on pixel.`);
-  }
   draw();
   readOut();
+}
+function showAligned(one) { // which exposures lie pixel on pixel, and why
+  const lost = Object.entries(one.overlays).filter(([, { by }]) => by === "pixels");
+  $("aligned").textContent = lost.length ? `Not aligned, shown pixel on pixel: ${lost.map(([k, { reason }]) => `${about.images[k].file} (${reason})`).join("; ")}` : "";
 }
 function swap() { show(shown === "image" ? $("other").value : "image").catch(fail); }

@@ -15,7 +15,7 @@ const json = async (path, given, method) => (await ask(path, given, method)).jso
 const server = {
   about: () => json("api"),
   describe: (image) => json(`api/${image}`),
-  offset: (image, other) => json(`api/${image}/offset/${other}`),
+  overlay: (image, other) => json(`api/${image}/overlay/${other}`),
   async tile(image, layer, version, level, row, column) {
     const answer = await ask(`api/${image}/tile/${layer}/${version}/${level}/${row}/${column}`);
     return new Float32Array(await answer.arrayBuffer());
@@ -27,7 +27,7 @@ const inPage = { // the content of the page stands for the server
   levels: new Map(),
   about: async () => CONTENT,
   describe: async (image) => CONTENT.details[image],
-  offset: async (image, other) => CONTENT.offsets[`${image}-${other}`] || { x: 0, y: 0, by: "pixels" },
+  overlay: async (image, other) => CONTENT.overlays[`${image}-${other}`],
   clean: async () => 1,
   async level(image, layer, number) {
     const key = `${image}/${layer}/${number}`;
