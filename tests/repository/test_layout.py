@@ -51,7 +51,8 @@ MODULE_ORDER = {
         *("temporary_folder", "pipeline", "batch", "ray_backend"),
     ),
     "viewer": (
-        *("runs", "pyramid", "assemble", "display", "candidates", "labels", "overlay", "images", "static", "server"),
+        *("runs", "pyramid", "assemble", "display", "candidates", "labels", "places", "overlay", "search", "file_mask"),
+        *("images", "static", "server"),
     ),
     "adaptation": ("corrections", "plan", "labels", "training", "card", "run"),
     "cli": ("inputs", "network_options", "progress", "mask", "view", "adapt", "info", "show", "models", "export"),

@@ -1,14 +1,17 @@
 """The server answers this machine's browser alone, with the named files alone."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
 import cosmicgate
-from cosmicgate.viewer.images import Images, Search
+from cosmicgate.masking.masker import CosmicRayMasker
+from cosmicgate.viewer.images import Images
 from cosmicgate.viewer.runs import to_runs, to_text
+from cosmicgate.viewer.search import Search
 from helpers.mask_command import run
 from helpers.tiny_model import hit, sky
 from helpers.viewer import client, write_sky
@@ -98,7 +101,7 @@ def test_the_search_finds_what_the_masker_finds(images, frame, masker):
 def test_a_search_can_be_stopped_while_the_network_runs(images, masker):
     search = Search()
     search.stop.set()
-    images[0].search(masker, search)
+    images[0].search(search)
     assert search.state == "cancelled"
     assert search.fraction > 0, "counted while the network runs"
     assert found(client(images))["state"] == "done", "the next search is not stopped"
@@ -194,3 +197,66 @@ def test_every_hdu_with_two_dimensions_is_shown_and_only_images_are_searched(tmp
     assert [(one["label"], one["searchable"]) for one in about] == [("2 SCI", True), ("1 BPM", False)]
     assert np.frombuffer(api.get("/secret/api/1/tile/image/0/0/0/0").content, "<f4").reshape(SHAPE)[5, 0] == 1
     assert api.post("/secret/api/1/search").status_code == 409
+
+
+# ------------------------------------------------------------------------------------- probabilities of cosmicgate mask
+
+
+@pytest.fixture
+def masked(frame, model):
+    assert run("mask", frame, "-m", model, "--probability", "--grow", 1).exit_code == 0
+    return frame.with_name("a_crmask.fits")
+
+
+def computed(monkeypatch):
+    """Count the images for which a network computes probabilities."""
+    calls, compute = [], CosmicRayMasker.probability
+    monkeypatch.setattr(CosmicRayMasker, "probability", lambda *given: calls.append(1) or compute(*given))
+    return calls
+
+
+def test_probabilities_beside_the_file_are_read_and_not_computed_again(images, masked, masker, monkeypatch):
+    expected, calls = masker.probability(images[0].image), computed(monkeypatch)
+    api = client(images)
+    assert api.get("/secret/api/0").json()["file_mask"]["probability"]
+    answer = found(api)
+    assert "Probabilities from a_crmask.fits" in answer["message"]
+    candidates = images.searched(0).found
+    assert np.allclose(candidates.probability, expected.ravel()[candidates.index], rtol=1e-3)
+    assert np.array_equal(candidates.index[candidates.probability >= 0.5], np.flatnonzero(hit(SHAPE)))
+    assert not calls
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("image", "the probabilities in a_crmask.fits are of another version of this file: not used"),
+        ("network", "the probabilities in a_crmask.fits are of another network: not used"),
+    ],
+)
+def test_probabilities_of_another_image_or_network_are_named_and_not_used(
+    frame, masked, masker, monkeypatch, change, reason
+):
+    if change == "image":
+        fits.writeto(frame, sky(SHAPE, seed=1), overwrite=True)
+    else:
+        masker = replace(masker, card=replace(masker.card, sha256="0" * 64))
+    calls = computed(monkeypatch)
+    api = client(Images([frame], None, masker))
+    about = api.get("/secret/api/0").json()
+    assert not about["file_mask"]["probability"]
+    assert reason in about["notes"]
+    assert found(api)["state"] == "done"
+    assert calls
+
+
+def test_probabilities_are_those_of_the_image_and_not_of_one_beside_it(tmp_path, model, masker):
+    path = tmp_path / "two.fits"
+    parts = [fits.ImageHDU(sky(SHAPE, seed), name=name) for seed, name in enumerate(("N1", "N2"))]
+    fits.HDUList([fits.PrimaryHDU(), *parts]).writeto(path)
+    assert run("mask", path, "-m", model, "--probability").exit_code == 0
+    images = Images([path], None, masker)
+    for number in (0, 1):
+        found(client(images), number)
+        candidates, expected = images.searched(number).found, masker.probability(images[number].image).ravel()
+        assert np.allclose(candidates.probability, expected[candidates.index], rtol=1e-3)

@@ -1,5 +1,6 @@
 """Find the file of masks of an image, and the mask in it."""
 
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -57,3 +58,34 @@ def plane_of(place: ImageExtension, hdus: fits.HDUList, what: str) -> Any:
     """Find the HDU of a plane of an image, such as CRMASK, by name and HDU number; None if there is none."""
     name = name_of(place, what)
     return next((hdu for hdu in hdus if hdu.name == name and hdu.header.get("CRHDU") == place.number), None)
+
+
+def probability_plane(place: ImageExtension, file: Path, hdus: fits.HDUList, weights_sha256: str) -> tuple[Any, str]:
+    """Find the HDU of probabilities that ``cosmicgate mask --probability`` wrote after the mask of an image.
+
+    Parameters
+    ----------
+    place, file : ImageExtension, Path
+        Image, and its file.
+    hdus : HDUList
+        File of masks.
+    weights_sha256 : str
+        Checksum of the network whose probabilities are wanted.
+
+    Returns
+    -------
+    hdu : HDU, or None
+        Probabilities of this very file by this network, according to the cards of the mask; None if there are none.
+    reason : str
+        What those in the file are of instead, in words; empty if there are none.
+    """
+    mask = plane_of(place, hdus, "CRMASK")
+    after = hdus[hdus.index(mask) + 1 :] if mask is not None else []
+    for hdu in takewhile(lambda one: not one.name.endswith("CRMASK"), after):  # the mask of the next image
+        if hdu.name == name_of(place, "CRPROB") and hdu.shape == place.shape:
+            if (mask.header.get("CRKEY"), mask.header.get("CRWEIGHT")) != (hdu.header.get("CRKEY"), weights_sha256):
+                return None, "of another network"
+            if mask.header.get("CRINPUT") != sha256_of(file):
+                return None, "of another version of this file"
+            return hdu, ""
+    return None, ""

@@ -1,143 +1,33 @@
 """Images of the named files: what a page is told about them, their tiles, the search for hits, and their labels."""
 
-import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from threading import Event, Lock, Thread
-from typing import Any, Literal
+from threading import Lock, Thread
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cosmicgate.io.atomic import file_state, sha256_of
-from cosmicgate.io.fits.file_defects import collect_astropy_warnings
-from cosmicgate.io.fits.hdus import FitsError, is_two_dimensional, opened, pixels
-from cosmicgate.io.fits.images import ImageExtension, all_images
+from cosmicgate.io.fits.hdus import FitsError, opened, pixels
+from cosmicgate.io.fits.images import ImageExtension
 from cosmicgate.masking.colour_mosaic import pattern_of
 from cosmicgate.masking.inpainting import clean
 from cosmicgate.masking.masker import CosmicRayMasker
 from cosmicgate.masking.read_images import FitsImage, read_images
-from cosmicgate.masking.read_masks import find_masks, hits_of, plane_of
-from cosmicgate.pretrained.domain_check import DoubtfulImage
-from cosmicgate.viewer.candidates import Candidates, candidates
 from cosmicgate.viewer.display import NOT_KNOWN, UNSEARCHED, limits_of, model_json
+from cosmicgate.viewer.file_mask import mask_of_file, probability_of_file
 from cosmicgate.viewer.labels import Labels, labels_path, read_labels, write_labels
 from cosmicgate.viewer.overlay import Overlay, Sky, overlays
+from cosmicgate.viewer.places import Place, chosen, places_of
 from cosmicgate.viewer.pyramid import Pyramid
 from cosmicgate.viewer.runs import from_runs, runs_from_text, to_runs, to_text
+from cosmicgate.viewer.search import Search
 
 MAX_PIXELS = 200_000_000  # of the images that are kept in memory
 OTHER_FOLDER = "save blind ones into another folder (-o)"
-
-
-class Cancelled(Exception):  # noqa: N818 (no error)
-    """The search was stopped by the user."""
-
-
-@dataclass(frozen=True, eq=False)
-class Place:
-    """One image of the named files: an HDU with two dimensions.
-
-    Attributes
-    ----------
-    path : Path
-        File.
-    number : int
-        Number of the HDU.
-    label : str
-        Name for the page.
-    shape : tuple of int
-        Rows and columns.
-    searchable : bool
-        Whether it is an image of the sky, in which hits can be searched.
-    alone : bool
-        Whether the file has no other image of the sky.
-    """
-
-    path: Path
-    number: int
-    label: str
-    shape: tuple[int, int]
-    searchable: bool
-    alone: bool
-
-    def to_json(self) -> dict[str, Any]:
-        """Convert to values that JSON can hold; the folder of the file is left out."""
-        about = {"file": self.path.name, "hdu": self.number, "label": self.label}
-        return about | {"shape": list(self.shape), "searchable": self.searchable}
-
-
-def places_of(path: Path) -> list[Place]:
-    """List the images of a file, those of the sky first.
-
-    Raises
-    ------
-    FileNotFoundError, FitsError
-        There is no such file, it is not FITS, or it has no image.
-    """
-    with collect_astropy_warnings([]), opened(path) as hdus:
-        sky = {image.number for image in all_images(path, hdus)}
-        numbers = [number for number, hdu in enumerate(hdus) if is_two_dimensional(hdu)]
-        if not numbers:
-            raise FitsError(f"{path}: expected an image of two dimensions, found none")
-        alone = len(sky or numbers) == 1
-        found = []
-        for number in sorted(numbers, key=lambda number: (number not in sky, number)):
-            rows, columns = hdus[number].shape[-2:]
-            label = f"{number} {hdus[number].name.strip()}".strip()
-            found.append(Place(path, number, label, (rows, columns), number in sky or not sky, alone))
-        return found
-
-
-def chosen(path: Path, places: Sequence[Place], exts: Sequence[str]) -> Sequence[Place]:
-    """Choose images by HDU number or EXTNAME; all of them if none is named.
-
-    Raises
-    ------
-    FitsError
-        The file has no such image.
-    """
-    if not exts:
-        return places
-    found = []
-    for ext in exts:
-        same = [one for one in places if ext.strip().upper() in (str(one.number), one.label.partition(" ")[2].upper())]
-        if not same:
-            few = ", ".join(one.label for one in places[:8]) + ", ..." * (len(places) > 8)
-            raise FitsError(f"{path}: there is no image {ext!r} among its HDUs ({few})")
-        found += same
-    return list(dict.fromkeys(found))
-
-
-@dataclass(eq=False)
-class Search:
-    """Search for the hits of an image, in a thread of its own.
-
-    Attributes
-    ----------
-    state : {"running", "done", "failed", "cancelled"}
-        What has become of it.
-    fraction : float
-        Fraction of the image that was searched.
-    message : str
-        Error, or warnings about the image, in sentences.
-    found : Candidates, optional
-        Result.
-    """
-
-    state: Literal["running", "done", "failed", "cancelled"] = "running"
-    fraction: float = 0.0
-    message: str = ""
-    found: Candidates | None = None
-    stop: Event = field(default_factory=Event)
-
-    def to_json(self) -> dict[str, Any]:
-        """Convert to values that JSON can hold."""
-        about = {"state": self.state, "fraction": round(self.fraction, 3), "message": self.message}
-        return about | {"candidates": self.found.to_json() if self.found else None}
 
 
 class ViewedImage:
@@ -149,14 +39,14 @@ class ViewedImage:
         File and HDU.
     labels : Path
         File of its labels, which need not exist.
-    blind : bool
-        Whether no detector's mask is shown.
+    masker : CosmicRayMasker, optional
+        Detector; None: no detector's mask is shown.
     saving : Lock
         Lock that is held while labels are written: images of one file share theirs.
     """
 
-    def __init__(self, place: Place, labels: Path, blind: bool, saving: Lock) -> None:
-        self.place, self.labels_file, self.blind = place, labels, blind
+    def __init__(self, place: Place, labels: Path, masker: CosmicRayMasker | None, saving: Lock) -> None:
+        self.place, self.labels_file, self.masker, self.blind = place, labels, masker, masker is None
         self.saving = saving
         self.state = file_state(place.path)
         self.fits = _read(place)
@@ -188,8 +78,9 @@ class ViewedImage:
             bad[labels.unknown & (labels.touched == 0) & ~self.fits.bad] = NOT_KNOWN
             if labels.input_sha256 and labels.input_sha256 != sha256_of(self.place.path):
                 found["notes"].append("the labels were saved for another version of this file: check them")
-        if not self.blind and self.place.searchable:
-            found["file_mask"] = self._mask_of_file(found["notes"])
+        if self.masker is not None and self.place.searchable:
+            weights = self.masker.card.sha256
+            found["file_mask"] = mask_of_file(self.fits.place, self.place.path, weights, found["notes"])
         return found | {"bad": to_text(to_runs(bad))}
 
     def _labels(self) -> Labels | None:
@@ -197,60 +88,11 @@ class ViewedImage:
             return None
         return read_labels(self.labels_file, self.fits.place, self.place.alone)
 
-    def _mask_of_file(self, notes: list[str]) -> dict[str, Any] | None:
-        """Read the mask that ``cosmicgate mask`` has written into the file, or beside it."""
-        try:
-            with collect_astropy_warnings([]), opened(self.place.path) as hdus:
-                hits = hits_of(self.fits.place, hdus)
-                hdu = plane_of(self.fits.place, hdus, "CRMASK")
-                about = dict(hdu.header) if hdu is not None else {}
-            if hits is None:
-                side = find_masks(self.place.path)
-                with collect_astropy_warnings([]), opened(side) as hdus:
-                    hits = hits_of(self.fits.place, hdus)
-                    hdu = plane_of(self.fits.place, hdus, "CRMASK")
-                    about = dict(hdu.header) if hdu is not None else {}
-        except FitsError as error:
-            if "files have masks of it" in str(error):
-                notes.append(str(error))
-            return None
-        if hits is None:
-            return None
-        if hits.shape != self.place.shape:
-            notes.append(f"the mask beside the file has the shape {hits.shape}, the image {self.place.shape}: not used")
-            return None
-        known = {"model": about.get("CRMODEL"), "threshold": about.get("CRTHRESH"), "grow": about.get("CRGROW")}
-        return {"hits": to_text(to_runs(hits))} | known
-
-    def search(self, masker: CosmicRayMasker, search: Search) -> None:
-        """Compute the probability of each pixel; write progress and result into ``search``."""
-        size = self.image.size
-        done = 0
-
-        def count(_module: Any, _given: Any, logits: Any) -> None:
-            nonlocal done
-            done += logits.shape[-2] * logits.shape[-1]
-            search.fraction = min(done / size, 0.99)
-            if search.stop.is_set():
-                raise Cancelled
-
-        head = getattr(masker.network, "head", None)
-        hook = head.register_forward_hook(count) if head is not None else None
-        try:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always", DoubtfulImage)
-                mosaic, note = pattern_of(self.fits.place.headers, self.image, self.fits.bad)
-                probability = masker.probability(self.image, self.fits.bad, bool(mosaic))
-            search.message = ". ".join([*(str(one.message) for one in caught), *[note] * bool(note)])
-            search.found = candidates(probability, self.image, self.fits.bad, masker.card)
-            search.fraction, search.state = 1.0, "done"
-        except Cancelled:
-            search.state = "cancelled"
-        except Exception as error:  # shown on the page
-            search.message, search.state = f"{self.place.path.name}: {error}", "failed"
-        finally:
-            if hook is not None:
-                hook.remove()
+    def search(self, search: Search) -> None:
+        """Compute the probability of each pixel, or read it; write progress and result into ``search``."""
+        if self.masker is not None:
+            kept = probability_of_file(self.fits.place, self.place.path, self.masker.card.sha256)
+            search.run(self.fits, self.masker, kept)
 
     def clean(self, hits: NDArray[np.bool_]) -> int:
         """Replace hits (H, W) as ``cosmicgate mask --clean`` does; return the version of the cleaned image."""
@@ -352,7 +194,7 @@ class Images:
             if number not in self._images:
                 place = self.places[number]
                 self._images[number] = ViewedImage(
-                    place, labels_path(place.path, self.folder), self.blind, self._saving
+                    place, labels_path(place.path, self.folder), self.masker, self._saving
                 )
             self._images.move_to_end(number)
             while len(self._images) > 1 and sum(one.image.size for one in self._images.values()) > MAX_PIXELS:
@@ -388,12 +230,12 @@ class Images:
             search = self._searches.get(number)
             if search is None or search.state in ("failed", "cancelled"):
                 search = self._searches[number] = Search()
-                Thread(target=self._run, args=(image, search, self.masker), daemon=True).start()
+                Thread(target=self._run, args=(image, search), daemon=True).start()
         return search
 
-    def _run(self, image: ViewedImage, search: Search, masker: CosmicRayMasker) -> None:
+    def _run(self, image: ViewedImage, search: Search) -> None:
         with self._one_search:
-            image.search(masker, search)
+            image.search(search)
 
     def searched(self, number: int) -> Search | None:
         """Look up the search of an image; None if none was begun."""

@@ -158,7 +158,7 @@ def export(images: Images, progress: Callable[[str, float], object]) -> HtmlPage
             progress(place.path.name, search.fraction)
             time.sleep(0.1)
         if search.found is None:
-            raise ValueError(search.message)
+            raise ValueError(f"{place.path.name}: {search.message}")
         progress(place.path.name, 1.0)
         image, about = images[number], images.describe(number)
         mask = about["file_mask"] or {}

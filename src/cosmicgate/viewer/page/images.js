@@ -54,6 +54,7 @@ async function open(which) {
   setLimits();
   remask();
   tell([`${about.images[which].file}, ${now.columns} x ${now.rows} px.`, ...now.doc.notes].join(" "));
+  if (now.doc.file_mask?.probability && !now.candidates) find().catch(fail);
 }
 function readCandidates(one, given) {
   one.candidates = { index: uints(given.index), probability: floats(given.probability), excess: floats(given.excess), floor: given.floor };

@@ -14,11 +14,12 @@ async function find() {
       await new Promise((resolve) => setTimeout(resolve, 300));
       state = await json(`api/${which}/search`);
     }
-    if (state.state === "failed") throw new Error(state.message);
+    if (state.state === "failed") throw new Error(`${about.images[which].file}: ${state.message}`);
     tell(state.state === "cancelled" ? "The search was stopped." : `Searched ${about.images[which].file}. ${state.message}`);
     if (state.candidates) {
       readCandidates(one, state.candidates);
-      one.source = "network";
+      if (one.doc.file_mask?.probability && one.source === "file_mask") one.grow = one.doc.file_mask.grow || 0; // the mask stays as it is
+      if (!one.doc.file_mask?.probability || one.source !== "saved") one.source = "network";
       if (one === now) { fillControls(); remask(); }
     }
   } catch (error) {

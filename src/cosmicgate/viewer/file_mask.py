@@ -1,0 +1,70 @@
+"""Read the mask and the probabilities that ``cosmicgate mask`` has written of an image."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cosmicgate.io.fits.file_defects import collect_astropy_warnings
+from cosmicgate.io.fits.hdus import FitsError, opened
+from cosmicgate.io.fits.images import ImageExtension
+from cosmicgate.masking.read_masks import find_masks, plane_of, probability_plane
+from cosmicgate.viewer.runs import to_runs, to_text
+
+
+def mask_of_file(place: ImageExtension, file: Path, weights_sha256: str, notes: list[str]) -> dict[str, Any] | None:
+    """Read the mask of an image, in its file or beside it; None if there is none.
+
+    Parameters
+    ----------
+    place, file : ImageExtension, Path
+        Image, and its file.
+    weights_sha256 : str
+        Checksum of the network that is used here.
+    notes : list of str
+        Gets the reason why a mask, or the probabilities in it, are not used.
+
+    Returns
+    -------
+    dict
+        ``hits``, runs in text; ``model``, ``threshold`` and ``grow`` of the mask; ``probability``, whether there are
+        probabilities by this network.
+    """
+    try:
+        side = _file_of_masks(place, file)
+        with collect_astropy_warnings([]), opened(side) as hdus:
+            hdu = plane_of(place, hdus, "CRMASK")
+            if hdu is None:
+                return None
+            hits, about = np.asarray(hdu.data) != 0, hdu.header
+            known = {"model": about.get("CRMODEL"), "threshold": about.get("CRTHRESH"), "grow": about.get("CRGROW")}
+            plane, reason = probability_plane(place, file, hdus, weights_sha256) if side != file else (None, "")
+    except FitsError as error:
+        if "files have masks of it" in str(error):
+            notes.append(str(error))
+        return None
+    notes += [f"the probabilities in {side.name} are {reason}: not used"] * bool(reason)
+    if hits.shape != place.shape:
+        notes.append(f"the mask beside the file has the shape {hits.shape}, the image {place.shape}: not used")
+        return None
+    return {"hits": to_text(to_runs(hits)), "probability": plane is not None} | known
+
+
+def probability_of_file(
+    place: ImageExtension, file: Path, weights_sha256: str
+) -> tuple[NDArray[np.float32], str] | None:
+    """Read the probabilities (H, W) of an image by this network, and the name of their file; None if there are none."""
+    try:
+        side = _file_of_masks(place, file)
+        with collect_astropy_warnings([]), opened(side) as hdus:
+            plane = probability_plane(place, file, hdus, weights_sha256)[0] if side != file else None
+            return None if plane is None else (np.asarray(plane.data, np.float32), side.name)
+    except FitsError:
+        return None
+
+
+def _file_of_masks(place: ImageExtension, file: Path) -> Path:
+    """Locate the file of the mask of an image: its own, or one beside it."""
+    with collect_astropy_warnings([]), opened(file) as hdus:
+        return file if plane_of(place, hdus, "CRMASK") is not None else find_masks(file)

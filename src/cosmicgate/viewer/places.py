@@ -1,0 +1,85 @@
+"""List the images of a file that can be shown."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cosmicgate.io.fits.file_defects import collect_astropy_warnings
+from cosmicgate.io.fits.hdus import FitsError, is_flat, opened
+from cosmicgate.io.fits.images import all_images
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """One image of the named files: an HDU with two dimensions.
+
+    Attributes
+    ----------
+    path : Path
+        File.
+    number : int
+        Number of the HDU.
+    label : str
+        Name for the page.
+    shape : tuple of int
+        Rows and columns.
+    searchable : bool
+        Whether it is an image of the sky, in which hits can be searched.
+    alone : bool
+        Whether the file has no other image of the sky.
+    """
+
+    path: Path
+    number: int
+    label: str
+    shape: tuple[int, int]
+    searchable: bool
+    alone: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Convert to values that JSON can hold; the folder of the file is left out."""
+        about = {"file": self.path.name, "hdu": self.number, "label": self.label}
+        return about | {"shape": list(self.shape), "searchable": self.searchable}
+
+
+def places_of(path: Path) -> list[Place]:
+    """List the images of a file, those of the sky first.
+
+    Raises
+    ------
+    FileNotFoundError, FitsError
+        There is no such file, it is not FITS, or it has no image.
+    """
+    with collect_astropy_warnings([]), opened(path) as hdus:
+        sky = {image.number for image in all_images(path, hdus)}
+        flat = [number for number, hdu in enumerate(hdus) if is_flat(hdu)]
+        if not flat:
+            raise FitsError(f"{path}: expected an image of two dimensions, found none")
+        alone = len(sky or flat) == 1
+        found = []
+        for number in sorted(flat, key=lambda number: (number not in sky, number)):
+            rows, columns = hdus[number].shape[-2:]
+            label = f"{number} {hdus[number].name.strip()}".strip()
+            found.append(Place(path, number, label, (rows, columns), number in sky or not sky, alone))
+        return found
+
+
+def chosen(path: Path, places: Sequence[Place], exts: Sequence[str]) -> Sequence[Place]:
+    """Choose images by HDU number or EXTNAME; all of them if none is named.
+
+    Raises
+    ------
+    FitsError
+        The file has no such image.
+    """
+    if not exts:
+        return places
+    found = []
+    for ext in exts:
+        same = [one for one in places if ext.strip().upper() in (str(one.number), one.label.partition(" ")[2].upper())]
+        if not same:
+            few = ", ".join(one.label for one in places[:8]) + ", ..." * (len(places) > 8)
+            raise FitsError(f"{path}: there is no image {ext!r} among its HDUs ({few})")
+        found += same
+    return list(dict.fromkeys(found))
