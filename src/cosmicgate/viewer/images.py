@@ -65,7 +65,7 @@ class ViewedImage:
 
     def masks(self) -> dict[str, Any]:
         """Read the labels and the masks that exist, as runs in text; in blind mode only labels that were made blind."""
-        bad = np.where(self.fits.bad, UNSEARCHED, 0).astype(np.uint8)
+        bad = self.fits.bad * np.uint8(UNSEARCHED)
         found: dict[str, Any] = {"saved": None, "file_mask": None, "touched": "", "notes": list(self.fits.notes)}
         found["identifier"] = ""
         labels = self._labels()

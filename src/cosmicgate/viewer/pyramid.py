@@ -55,12 +55,16 @@ def block_mean(image: NDArray[np.float32]) -> NDArray[np.float32]:
     rows, columns = image.shape
     if rows % 2 or columns % 2:
         image = np.pad(image, ((0, rows % 2), (0, columns % 2)), constant_values=np.nan)
-    total = np.zeros(image[::2, ::2].shape, np.float32)
-    count = np.zeros(total.shape, np.uint8)
-    for part in (image[row::2, column::2] for row in (0, 1) for column in (0, 1)):
-        finite = np.isfinite(part)
-        np.add(total, part, out=total, where=finite)
-        count += finite
-    mean: NDArray[np.float32] = np.full(total.shape, np.nan, np.float32)
-    np.divide(total, count, out=mean, where=count > 0)
+    first, *others = parts = [image[row::2, column::2] for row in (0, 1) for column in (0, 1)]
+    with np.errstate(invalid="ignore", over="ignore"):
+        mean: NDArray[np.float32] = first + others[0]
+        for part in others[1:]:
+            mean += part
+    mean /= 4
+    lost = ~np.isfinite(mean)  # few blocks of most images
+    if lost.any():
+        values = np.stack([part[lost] for part in parts])
+        finite = np.isfinite(values)
+        total, count = np.where(finite, values, 0).sum(axis=0), finite.sum(axis=0)
+        mean[lost] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
     return mean
