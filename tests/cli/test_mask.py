@@ -5,7 +5,6 @@ import gzip
 import json
 import os
 import re
-import resource
 import signal
 import subprocess
 import tempfile
@@ -22,6 +21,7 @@ import cosmicgate
 from cosmicgate.cli.show import RED, draw, image_and_hits
 from cosmicgate.masking.compare_frames import FOLDER
 from helpers.checkpoints import FAULTY_CHECKPOINTS, write_checkpoint
+from helpers.full_disk import full_disk
 from helpers.mask_command import SELF_SIGNAL, SHAPE, output_text, read_mask, run, start_process
 from helpers.repository import ROOT
 from helpers.tiny_model import hit, sky, tiny_model
@@ -366,19 +366,6 @@ def test_a_file_without_read_permission_is_named(open_folder):
         done = run("mask", open_folder / "0.fits", "-m", open_folder / "tiny.safetensors")
     assert done.exit_code == 1
     assert f"error: {open_folder / '0.fits'}: Permission denied" in done.stderr
-
-
-@contextmanager
-def full_disk(size):
-    """Let no file grow beyond ``size`` bytes, as on a full disk; the error is EFBIG instead of ENOSPC."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_a_full_disk_is_reported_and_leaves_no_partial_file(night, model, tmp_path):

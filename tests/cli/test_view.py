@@ -1,6 +1,8 @@
 """The command shows the named files, says why it cannot, and writes a page without a server."""
 
+import errno
 import json
+import os
 import re
 import signal
 import urllib.error
@@ -11,6 +13,7 @@ import pytest
 from astropy.io import fits
 
 import cosmicgate
+from helpers.full_disk import full_disk
 from helpers.mask_command import output_text, run, start_process
 from helpers.repository import ROOT
 from helpers.tiny_model import sky
@@ -71,6 +74,17 @@ def test_a_page_is_written_with_saved_settings_of_the_mask(frame, model, tmp_pat
         (["{frame}", "--ext", "SCI"], 1, "there is no image 'SCI' among its HDUs (0 PRIMARY)"),
         (["{frame}", "--blind", "--html", "out.html"], 2, "leave out --blind"),
         (["{table}"], 1, "expected an image of two dimensions, found none"),
+        (["{empty}"], 1, "e.fits: not a whole FITS file (it is empty)"),
+        (["{text}"], 1, "x.fits: not a whole FITS file (it does not begin with SIMPLE, as FITS does)"),
+        (["{truncated}"], 1, "r.fits: not a whole FITS file (11840 bytes of HDU 0 are missing)"),
+        (["{cube}"], 1, "c.fits: expected an image of two dimensions, found 5 x 64 x 80"),
+        (["{rgb}"], 1, "g.fits: expected an image of two dimensions, found 64 x 80 x 3"),
+        (["{spectrum}"], 1, "s.fits: expected an image of two dimensions, found 80"),
+        (["{folder}"], 1, " is a folder"),
+        (["{frame}", "{text}"], 1, "x.fits: not a whole FITS file"),
+        (["{small}", "--html", "out.html"], 1, "m.fits: "),
+        (["{blank}", "--html", "out.html"], 1, "b.fits: "),
+        (["{frame}", "--html", "{folder}"], 1, "Is a directory"),
         (["{large}", "--html", "out.html"], 1, "too large for a page in one file (25 megapixels, expected at most 20)"),
     ],
 )
@@ -79,12 +93,30 @@ def test_what_cannot_be_shown_is_refused_in_a_sentence(frame, model, tmp_path, m
     fits.BinTableHDU.from_columns([]).writeto(tmp_path / "t.fits")
     if "{large}" in words:
         fits.writeto(tmp_path / "large.fits", np.zeros((5000, 5000), np.uint8))
-    names = {"frame": frame, "table": tmp_path / "t.fits", "large": tmp_path / "large.fits"}
-    words = [word.format(**names) for word in words]
+    for letter, shape in {"c": (5, 64, 80), "g": (64, 80, 3), "s": (80,), "m": (4, 4)}.items():
+        fits.writeto(tmp_path / f"{letter}.fits", np.zeros(shape, np.float32))
+    fits.writeto(tmp_path / "b.fits", np.full(SHAPE, np.nan, np.float32))
+    for letter, content in {"e": b"", "x": b"no FITS", "r": frame.read_bytes()[:11520]}.items():
+        (tmp_path / f"{letter}.fits").write_bytes(content)
+    (tmp_path / "night").mkdir()
+    names = {"frame": frame, "table": "t.fits", "large": "large.fits", "folder": "night", "empty": "e.fits"}
+    names |= {"text": "x.fits", "truncated": "r.fits", "cube": "c.fits", "rgb": "g.fits", "spectrum": "s.fits"}
+    words = [word.format(**names, small="m.fits", blank="b.fits") for word in words]
     done = run("view", *words, "--no-browser", *([] if "-m" in words else ["-m", model]))
     assert done.exit_code == code
     assert message in output_text(done)
+    assert "Traceback" not in done.output
+    assert isinstance(done.exception, SystemExit)
     assert not (tmp_path / "out.html").exists()
+
+
+def test_a_full_disk_is_reported_and_leaves_no_partial_page(frame, model, tmp_path):
+    with full_disk(5000):
+        done = run("view", frame, "-m", model, "--html", tmp_path / "out" / "a.html")
+    assert done.exit_code == 1
+    assert os.strerror(errno.EFBIG) in done.output
+    assert "a.html" in done.output
+    assert not list((tmp_path / "out").iterdir())
 
 
 @pytest.mark.slow

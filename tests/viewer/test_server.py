@@ -1,5 +1,7 @@
 """The server answers this machine's browser alone, with the named files alone."""
 
+import errno
+import os
 import time
 from dataclasses import replace
 
@@ -12,6 +14,7 @@ from cosmicgate.masking.masker import CosmicRayMasker
 from cosmicgate.viewer.images import Images
 from cosmicgate.viewer.runs import to_runs, to_text
 from cosmicgate.viewer.search import Search
+from helpers.full_disk import full_disk
 from helpers.mask_command import run
 from helpers.tiny_model import hit, sky
 from helpers.viewer import client, write_sky
@@ -165,6 +168,16 @@ def test_labels_that_are_not_of_the_image_are_refused_and_nothing_is_written(ima
     assert answer.status_code == 409
     assert "expected runs of pixels" in answer.json()["error"]
     assert not frame.with_name("a_truth.fits.fz").exists()
+
+
+def test_labels_that_do_not_fit_on_the_disk_are_reported_and_leave_no_partial_file(images, frame):
+    api = client(images)
+    with full_disk(3000):
+        answer = saved(api)
+    assert answer.status_code == 409
+    assert os.strerror(errno.EFBIG) in answer.json()["error"]
+    assert [path.name for path in frame.parent.iterdir()] == ["a.fits"]
+    assert saved(api).status_code == 200, "once there is room"
 
 
 def test_labels_are_not_saved_if_the_file_has_changed_since(images, frame):

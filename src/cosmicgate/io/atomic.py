@@ -33,12 +33,19 @@ def file_state(path: Path) -> tuple[int, int, int]:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; rename it to ``path`` on success and remove it on failure."""
+    """Yield a temporary path beside ``path``; rename it to ``path`` on success and remove it on failure.
+
+    An error of the system that names no file, such as that of a full disk, gets the name of ``path``.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{temporary_owner()}.{path.name}")
     try:
         yield partial
         partial.replace(path)
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

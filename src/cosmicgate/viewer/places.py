@@ -55,7 +55,8 @@ def places_of(path: Path) -> list[Place]:
         sky = {image.number for image in all_images(path, hdus)}
         flat = [number for number, hdu in enumerate(hdus) if is_flat(hdu)]
         if not flat:
-            raise FitsError(f"{path}: expected an image of two dimensions, found none")
+            shapes = [" x ".join(map(str, hdu.shape)) for hdu in hdus if hdu.is_image and hdu.shape]
+            raise FitsError(f"{path}: expected an image of two dimensions, found {' and '.join(shapes) or 'none'}")
         alone = len(sky or flat) == 1
         found = []
         for number in sorted(flat, key=lambda number: (number not in sky, number)):
