@@ -257,6 +257,13 @@ def test_type_errors_say_what_was_expected_in_plain_words(override, sentence):
     )
 
 
+def test_a_wrong_value_below_a_name_with_a_dot_is_named():
+    cfg = composed_config(name="evaluate")
+    cfg.networks = {"unet.v2": {"_target_": "cosmicgate.models.UNet", "channels": "many"}}
+    with pytest.raises(ConfigError, match=r"^networks\.unet\.v2\.channels: got 'many', expected a whole number$"):
+        validate(cfg, Evaluate)
+
+
 @pytest.mark.parametrize("value", ["3", "[1]", "{a: b}"])
 def test_checkpoint_takes_a_path_or_several(value):
     with pytest.raises(ConfigError, match=r"^checkpoint: got .*, expected a text, a list of texts or null$"):
