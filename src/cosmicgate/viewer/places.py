@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmicgate.io.fits.file_defects import collect_astropy_warnings
-from cosmicgate.io.fits.hdus import FitsError, is_flat, opened
+from cosmicgate.io.fits.hdus import FitsError, is_two_dimensional, opened
 from cosmicgate.io.fits.images import all_images
 
 
@@ -53,7 +53,7 @@ def places_of(path: Path) -> list[Place]:
     """
     with collect_astropy_warnings([]), opened(path) as hdus:
         sky = {image.number for image in all_images(path, hdus)}
-        flat = [number for number, hdu in enumerate(hdus) if is_flat(hdu)]
+        flat = [number for number, hdu in enumerate(hdus) if is_two_dimensional(hdu)]
         if not flat:
             shapes = [" x ".join(map(str, hdu.shape)) for hdu in hdus if hdu.is_image and hdu.shape]
             raise FitsError(f"{path}: expected an image of two dimensions, found {' and '.join(shapes) or 'none'}")
