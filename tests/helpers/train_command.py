@@ -41,7 +41,7 @@ class Command:
     def __init__(self, home: Path, data: Path, forks: bool = False) -> None:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
         path = os.pathsep.join([str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
-        own = {"HOME": str(home), "NUMBA_CACHE_DIR": str(data / "numba"), "PYTHONWARNINGS": "default"}
+        own = {"HOME": str(home), "PYTHONWARNINGS": "default"}
         self.environment = kept | own | {"PYTHONPATH": path}
         self.data = data
         self._served = dict(self.environment) if forks else None

@@ -31,7 +31,6 @@ def kernel(command, tmp_path_factory):
         patch.setenv("IPYTHONDIR", str(folder / "ipython"))
         patch.setenv("JUPYTER_RUNTIME_DIR", str(folder / "jupyter"))
         patch.setenv("MPLCONFIGDIR", str(command.data / "matplotlib"))
-        patch.setenv("NUMBA_CACHE_DIR", command.environment["NUMBA_CACHE_DIR"])
         patch.setenv("PYTHONWARNINGS", "default")
         manager = KernelManager(kernel_name="python3")
         manager.start_kernel(cwd=str(ROOT / "notebooks"))
