@@ -162,9 +162,13 @@ def test_a_file_that_cannot_be_read_is_named_and_the_others_are_compared(night, 
 
 @pytest.mark.slow
 def test_several_processes_write_the_same_masks_as_one(night, model, tmp_path):
+    (night / "6.fits").write_text("no FITS")
     for jobs, name in (1, "one"), (2, "two"):
         done = run("mask", night, "-m", model, "-o", tmp_path / name, "--jobs", jobs)
-        assert done.exit_code == 0, done.output
+        assert done.exit_code == 1, done.output
+        assert done.stdout.count("pixels hit") == 6
+        assert done.stderr.count("error: ") == 1
+        assert "6.fits" in done.stderr
     assert masks_in(tmp_path / "one") == masks_in(tmp_path / "two")
     with fits.open(tmp_path / "two" / "0_crmask.fits") as hdus:
         assert "CRSTATIC" in [hdu.name for hdu in hdus]
