@@ -11,7 +11,7 @@ from cosmicgate.masking.load import load
 from cosmicgate.masking.options import BatchOptions, MaskOptions
 from cosmicgate.masking.ray_backend import on_ray
 from helpers.killed_worker import FATAL_PIXEL, MARKER_VARIABLE, KilledMasker
-from helpers.mask_command import SHAPE, output_text, run, start_process
+from helpers.mask_command import SHAPE, output_text, run
 from helpers.repository import ROOT
 from helpers.tiny_model import sky, tiny_model
 
@@ -70,23 +70,6 @@ def test_a_killed_process_loses_no_other_file(night, tmp_path, monkeypatch):
     message = f"{night / '5.fits'}: its process was killed before it was done, perhaps because memory ran out"
     assert outcomes[5].error == message
     assert len(contents(tmp_path / "out")) == 7
-
-
-@pytest.mark.slow
-def test_the_command_resumes_a_list_on_ray(night, cluster, tmp_path):
-    model, out = tiny_model(tmp_path / "model"), tmp_path / "out"
-    names = [night / f"{number}.fits" for number in (0, 1, 2)]
-    assert run("mask", names[0], "-m", model, "-o", out).exit_code == 0
-    (night / "bad.fits").write_text("no FITS")
-    (tmp_path / "list").write_text("# a night\n\n" + "".join(f"{path}\n" for path in [*names, night / "bad.fits"]))
-    started = start_process("mask", "--list", tmp_path / "list", "-m", model, "-o", out, "--ray", "local", "--jobs", 2)
-    text, err = started.communicate(timeout=600)
-    assert started.returncode == 1, err
-    assert text.count("up to date") == 1
-    assert text.count("pixels hit") == 2
-    assert [line.split(":")[0] for line in err.splitlines()] == ["error"]
-    assert "bad.fits" in err
-    assert len(contents(out)) == 3
 
 
 def test_without_ray_the_command_says_what_to_install(night, tmp_path, monkeypatch):
