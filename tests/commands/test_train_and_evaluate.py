@@ -2,12 +2,9 @@
 
 import json
 import shutil
-import signal
-import time
 from pathlib import Path
 
 import pytest
-import torch
 from hydra.utils import get_object
 from pytorch_lightning import LightningDataModule
 
@@ -163,34 +160,6 @@ def test_evaluate_compares_a_network_with_astroscrappy_on_the_same_pixels(comman
         for shown in ("roc", "pr", "recall_by_length", "masks"):
             assert any(key.startswith(f"test/decam/{shown}") for key in logged), shown
     assert {key for key in logged if "masks" not in key} <= trained, "a training logs the same keys"
-
-
-def test_the_csv_logger_does_not_use_wandb(command, tmp_path):
-    command.train(tmp_path / "run", "logger=csv")
-    assert not (tmp_path / "run" / "wandb").exists()
-    header = (tmp_path / "run" / "metrics.csv").read_text().splitlines()[0]
-    assert {"val/loss", "val/f1", "lr-Adam", "test/decam/hit_recall"} <= set(header.split(","))
-
-
-@pytest.mark.slow
-def test_a_killed_run_resumes_to_the_same_result(command, run, tmp_path):
-    folder, last = tmp_path / "run", tmp_path / "run" / "checkpoints" / "last.ckpt"
-    arguments = (*TINY, "trainer=smoke", f"data.root={command.data}", f"hydra.run.dir={folder}", "logger=csv")
-    process = command.start("train.py", *arguments, "trainer.limit_val_batches=1")
-    while not last.exists() and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    reached = torch.load(last, weights_only=True)["epoch"]
-    done = command("train.py", *arguments)
-    assert done.returncode == 0, done.stderr
-    resumed = json.loads((folder / "results.json").read_text())
-    record = json.loads((folder / "provenance.json").read_text())
-    (before,) = record["attempts"]
-    assert "trainer.limit_val_batches=1" in before["command"]
-    assert before["started"] < record["started"]
-    assert reached == 0, "the run was not killed during the training"
-    assert resumed == json.loads((run / "results.json").read_text())
 
 
 @pytest.mark.slow

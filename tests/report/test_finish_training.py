@@ -69,6 +69,13 @@ def test_a_training_ends_with_a_table_and_the_next_command(run):
     assert sum(bool(line.split(",")[header[0].split(",").index("test/decam/f1")]) for line in header[1:]) == 1
 
 
+def test_the_csv_logger_does_not_use_wandb(run):
+    folder, _ = run
+    assert not (folder / "wandb").exists()
+    header = (folder / "metrics.csv").read_text().splitlines()[0]
+    assert {"val/loss", "val/f1", "lr-Adam", "test/decam/hit_recall"} <= set(header.split(","))
+
+
 @pytest.mark.slow
 def test_the_rows_equal_those_of_an_evaluation_of_the_same_detectors(command, run, tmp_path):
     folder, _ = run
