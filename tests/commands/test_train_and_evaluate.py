@@ -183,27 +183,28 @@ def test_every_experiment_trains_one_batch(command, choice, real, tmp_path):
     small += ["data.batch_size=2", "beside=[]", f"hydra.run.dir={tmp_path}/run"]
 
     def simulated(data: str) -> list[str]:
-        sizes = [
-            f"{data}.{kind}.{what}" for kind in ("science", "darks") for what in ("shape=[256,256]", f"frames={one}")
-        ]
-        return [f"{data}.root={command.data}/trained", f"{data}.science.bands=[g]", f"{data}.pairs_per_frame=1", *sizes]
+        sizes = ("shape=[256,256]", f"frames={one}")
+        few = [f"{data}.{kind}.{what}" for kind in ("science", "darks") for what in sizes]
+        return [f"{data}.root={command.data}/trained", f"{data}.pairs_per_frame=1", *few]
+
+    def decam(data: str) -> list[str]:
+        return [*simulated(data), f"{data}.science.bands=[g]"]
 
     def semireal(data: str) -> list[str]:
         strips = "{train:[0,0.1],validation:[0.1,0.19],test:[0.9,1]}"
         sky = [f"{data}.science.bands=[g]", f"{data}.science.frames={one}", f"{data}.science.strips={strips}"]
-        return [f"real={real('.')}", f"{data}.root={tmp_path}/semireal", *sky]
+        return [f"real={real('.')}", f"{data}.root={command.data}/semireal", *sky]
 
     if choice.startswith("pretrained="):
-        small += ["pretrained/size=demo", *simulated("data.parts.decam"), *simulated("data.parts.paper")]
-        parts = ("cameras", "smeared", "sharp", "effects", "small", "spectra")
-        small += [f"data.parts.{part}.root={command.data}/cameras" for part in parts]
+        cameras = ("cameras", "smeared", "sharp", "effects", "small", "spectra")
+        small += ["pretrained/size=demo", *decam("data.parts.decam"), *decam("data.parts.paper")]
+        small += [word for part in cameras for word in simulated(f"data.parts.{part}")]
         small += semireal("data.parts.semireal")
     elif choice == "experiment=decam_semireal":
-        small += semireal("data")
-    elif choice == "experiment=demo":
-        small += [f"data.root={tmp_path}/data"]
+        cutout = real("decam/cutouts/141029_043225_N26_101x101_V4.8.2a.fits")
+        small += [*semireal("data"), f"data.also.0.files={cutout}"]
     else:
-        small += simulated("data")
+        small += decam("data")
     done = command("train.py", choice, *small)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "run" / "results.json").read_text())["rows"]
@@ -211,8 +212,8 @@ def test_every_experiment_trains_one_batch(command, choice, real, tmp_path):
     assert all(row["hits"] > 0 for row in rows)
 
 
-def test_train_help_lists_examples_and_only_choices_that_can_be_trained(new_interpreter):
-    done = new_interpreter("train.py", "--help")
+def test_train_help_lists_examples_and_only_choices_that_can_be_trained(command):
+    done = command("train.py", "--help")
     assert done.returncode == 0
     for text in ("python train.py model=deepcr", "att_cosmic_conn", "experiment", "max_epochs", "resume"):
         assert text in done.stdout
