@@ -21,7 +21,7 @@ from cosmicgate.pretrained.registry import load_pretrained
 from cosmicgate.viewer.labels import HIT, NO_HIT, UNKNOWN, Labels, labels_path, write_labels
 from helpers.field_exposures import write_field
 from helpers.killed_training import KILL_VARIABLE
-from helpers.mask_command import read_mask, run, start_process
+from helpers.mask_command import read_mask, run
 from helpers.repository import ROOT
 from helpers.tiny_model import NETWORK, tiny_model, tiny_network
 
@@ -282,17 +282,15 @@ def test_pixels_that_a_person_touched_are_labelled_as_they_said(night, start, tm
 
 
 @pytest.mark.slow
-def test_an_adaptation_that_was_killed_while_training_resumes(night, start, tmp_path, monkeypatch):
+def test_an_adaptation_that_was_killed_while_training_resumes(night, start, tmp_path, command):
     frames, kill = sorted(night.glob("field0-*.fits")), "helpers.killed_training.KillAt"
     more = options(trainer__max_epochs=2, callbacks__kill___target_=kill)
     words = ["adapt", *frames, "-o", tmp_path / "mine", "--start", start, *more]
-    monkeypatch.setenv(KILL_VARIABLE, "SIGKILL train 1")
-    killed = start_process(
-        *words, code=f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r}); from cosmicgate.cli import app; app()"
-    )
-    killed.communicate(timeout=600)
-    assert killed.returncode == -9
-    monkeypatch.delenv(KILL_VARIABLE)
+    (tmp_path / "program.py").write_text("from cosmicgate.cli import app; app()")
+    line = ("program.py", *map(str, words))
+    killed = command.start(*line, cwd=tmp_path, **{KILL_VARIABLE: "SIGKILL train 1"})
+    _, err = killed.communicate(timeout=600)
+    assert killed.returncode == -9, err
     done = run(*words)
     assert done.exit_code == 0, done.output
     assert "resumes with epoch 2 of 2" in done.output
