@@ -146,6 +146,7 @@ def set_up_process(args: list[str], variables: dict[str, str], cwd: str, folder:
     os.environ.update(variables)
     os.chdir(cwd)
     sys.argv, sys.path[0] = args, str(Path(args[0]).resolve().parent)
+    sys.path[1:1] = filter(None, variables.get("PYTHONPATH", "").split(os.pathsep))
     # A shell may start background jobs with SIGINT ignored, and children inherit this.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # W&B makes this folder when it is imported, and every process removes it at its exit.

@@ -60,8 +60,8 @@ class Command:
         environment = self.environment | variables
         return subprocess.Popen(command, cwd=cwd, env=environment, stdout=pipe, stderr=pipe, text=True)
 
-    def __call__(self, script: str, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
-        process = self.start(script, *arguments, cwd=cwd)
+    def __call__(self, script: str, *arguments: str, cwd: Path = ROOT, **variables: str) -> subprocess.CompletedProcess:
+        process = self.start(script, *arguments, cwd=cwd, **variables)
         out, err = process.communicate(timeout=600)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 

@@ -2,10 +2,8 @@
 
 import ast
 import importlib.util
-import os
 import re
 import subprocess
-import sys
 from itertools import zip_longest
 from pathlib import Path
 
@@ -32,6 +30,9 @@ RUN_BY_OTHER_TESTS = {
     "docs/pipelines.md": "masking/test_drop_in.py",
 }
 SCHEMES = {"train": Train, "evaluate": Evaluate}
+# A shell function in place of Python: each call prints a line, PYTHONPATH and the words, to be run in a fork.
+PRINT_CALLS = r"""python() { printf '%s\0' "$PYTHONPATH" "$@"; echo; }
+"""
 
 
 def name(page):
@@ -132,13 +133,12 @@ def is_run_here(page):
 @pytest.mark.parametrize("page", [page for page in PAGES if is_run_here(page)], ids=name)
 @pytest.mark.filterwarnings("ignore::UserWarning")  # images of the pages are unlike those of the training
 def test_the_code_of_a_page_runs_from_top_to_bottom(page, command, tmp_path, monkeypatch):
-    """Write blocks that name a file, run ``sh`` blocks in a shell and ``python`` blocks in one namespace."""
+    """Write blocks that name a file, run ``sh`` blocks by a shell and ``python`` blocks in one namespace."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     home = Path(command.environment["HOME"])
     if not (home / "cosmicgate").exists():  # the place of the clone in the page
         (home / "cosmicgate").symlink_to(ROOT)
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     names, exports = {}, ""
     for block in blocks(page):
         if block.file:
@@ -148,9 +148,12 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(page, command, tmp_path, mon
             exec(compile(block.code, name(page), "exec"), names)
         elif block.language == "sh" and not block.reason:
             exports += "".join(re.findall(r"^export .*\n", block.code, re.M))
-            shell = ["bash", "-ec", exports + block.code]
-            done = subprocess.run(shell, env=command.environment | {"PATH": path}, capture_output=True, text=True)
-            assert done.returncode == 0, f"{block.code}\n{done.stderr[-3000:]}"
+            shell = ["bash", "-ec", PRINT_CALLS + exports + block.code]
+            printed = subprocess.run(shell, env=command.environment, capture_output=True, text=True, check=True).stdout
+            for call in printed.splitlines():
+                python_path, *words = call.removesuffix("\0").split("\0")
+                done = command(*words, cwd=tmp_path, PYTHONPATH=python_path)
+                assert done.returncode == 0, f"{block.code}\n{done.stderr[-3000:]}"
     if page.stem == "extending":
         tables = Path("outputs/both/report/tables.md").read_text()
         assert "| plain | hilltop_sky, simulated |" in tables
