@@ -3,9 +3,12 @@
 function remask() { // the mask of untouched pixels, by source, threshold and growth
   const one = now, { flags, rows, columns } = one;
   for (const pixel of one.base) flags[pixel] &= ~BASE;
-  const seeds = seedsOf(one), list = [];
   const g = one.grow;
-  for (const pixel of seeds) {
+  let list = [];
+  if (!g) { // ascending already
+    list = seedsOf(one).filter((pixel) => !(flags[pixel] & BAD));
+    for (const pixel of list) flags[pixel] |= BASE;
+  } else for (const pixel of seedsOf(one)) {
     const y = Math.floor(pixel / columns), x = pixel - y * columns;
     for (let j = Math.max(y - g, 0); j <= Math.min(y + g, rows - 1); j++) {
       for (let i = Math.max(x - g, 0); i <= Math.min(x + g, columns - 1); i++) {
@@ -14,7 +17,7 @@ function remask() { // the mask of untouched pixels, by source, threshold and gr
       }
     }
   }
-  one.base = Uint32Array.from(list).sort();
+  one.base = g ? Uint32Array.from(list).sort() : list;
   recount();
 }
 function seedsOf(one) {
@@ -63,13 +66,13 @@ function groups(one, list) {
     }
     current[x + 1] = k;
   }
-  const found = new Map(), { index, probability, excess } = one.candidates || { index: [], probability: [], excess: [] };
+  const hits = [], numbers = new Int32Array(n), { index, probability, excess } = one.candidates || { index: [], probability: [], excess: [] };
   const at = one.source === "network" ? Math.fround(one.threshold) : 0;
   let c = 0;
   for (let k = 0; k < n; k++) {
     const first = root(k), pixel = list[k];
-    let hit = found.get(first);
-    if (!hit) found.set(first, hit = { pixel, best: -Infinity, size: 0, sum: 0, counted: 0, probability: NaN, hand: false, pixels: [] });
+    let hit = numbers[first] ? hits[numbers[first] - 1] : null;
+    if (!hit) numbers[first] = hits.push(hit = { pixel, best: -Infinity, size: 0, sum: 0, counted: 0, probability: NaN, hand: false, pixels: [] });
     hit.size++;
     hit.pixels.push(pixel);
     if (one.flags[pixel] & EDIT) hit.hand = true;
@@ -80,7 +83,6 @@ function groups(one, list) {
       if (excess[c] > hit.best) { hit.best = excess[c]; hit.pixel = pixel; }
     }
   }
-  const hits = [...found.values()];
   for (const hit of hits) hit.snr = hit.counted ? hit.sum / Math.sqrt(hit.counted) : NaN;
   return hits;
 }
@@ -96,7 +98,8 @@ function showCounts() {
 function sorted() {
   const sign = descending ? -1 : 1;
   const value = (hit) => sortKey === "place" ? hit.pixel : Number.isNaN(hit[sortKey]) ? -Infinity : hit[sortKey];
-  return [...now.hits].sort((a, b) => { const x = value(a), y = value(b); return x === y ? a.pixel - b.pixel : sign * (x < y ? -1 : 1); });
+  for (const hit of now.hits) hit.key = value(hit);
+  return [...now.hits].sort((a, b) => a.key === b.key ? a.pixel - b.pixel : sign * (a.key < b.key ? -1 : 1));
 }
 function showList() {
   const hits = sorted(), rows = document.createDocumentFragment();
