@@ -1,5 +1,7 @@
 """Labelled exposures as training data: what counts as sky, and which hits are added where."""
 
+import os
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -94,6 +96,18 @@ def test_a_frame_is_used_as_it_is_and_with_added_hits(labelled):
         changed = one.image != natural.image
         assert changed.any()
         assert (one.truth[changed] != SKY).all(), "charge that was added is labelled, or ignored where it is faint"
+
+
+def test_hits_are_added_by_the_seed_whenever_the_labels_were_written(labelled):
+    def added(seed):
+        data = data_of(labelled, seed=seed)
+        data.prepare_data()
+        return np.stack([load_labelled(folder).image for folder in data.split("train", "added")])
+
+    first = added(0)
+    os.utime(labelled / "labels" / "a_masks.fits", (1e9, 1e9))
+    assert np.array_equal(added(0), first)
+    assert not np.array_equal(added(1), first)
 
 
 def test_hits_are_added_in_their_own_split_alone(labelled):

@@ -152,7 +152,7 @@ class LabelledExposures(PatchDataModule):
         exposure = sequence.exposures[number]
         frame, own = exposure.frame, truth_of(sequence.hits[number], sequence.ignore[number])
         if draw is not None:
-            rng = random_stream(f"hits added to {path.name}", self.seed, draw)
+            rng = random_stream(f"hits added to {sky}", self.seed, draw, number)  # not of file times, as path.name is
             frame, own = self._with_hits(exposure, own, which, rng)
         if which != "test" and not self.ring:
             own[own == RING] = IGNORED
