@@ -1,8 +1,10 @@
 """From a camera's own exposures to a network by one command, which says why it cannot, and resumes."""
 
 import ast
+import errno
 import inspect
 import json
+import os
 import shutil
 import sys
 
@@ -20,6 +22,7 @@ from cosmicgate.pretrained.load import model_file
 from cosmicgate.pretrained.registry import load_pretrained
 from cosmicgate.viewer.labels import HIT, NO_HIT, UNKNOWN, Labels, labels_path, write_labels
 from helpers.field_exposures import write_field
+from helpers.full_disk import full_disk
 from helpers.killed_training import KILL_VARIABLE
 from helpers.mask_command import read_mask, run
 from helpers.repository import ROOT
@@ -281,6 +284,30 @@ def test_pixels_that_a_person_touched_are_labelled_as_they_said(night, start, tm
     assert "labels by a person were saved or changed since" in done.output
 
 
+@pytest.mark.parametrize("alone", [True, False])
+def test_labels_of_an_image_of_several_are_read_by_ext(tmp_path, start, alone, monkeypatch):
+    monkeypatch.setattr("cosmicgate.adaptation.run.train", interrupted)
+    frames = write_field(tmp_path / "night", "a", 0)
+    as_second_image(frames)
+    shape, saved = fits.getdata(frames[1], "CCD2").shape, {}
+    for name, rows in (("CCD1", slice(60, 62)), ("CCD2", slice(40, 42))):
+        with opened(frames[1]) as hdus:
+            place = select_image(frames[1], hdus, name)
+        touched = np.zeros(shape, np.uint8)
+        touched[rows, 50] = HIT
+        saved[name] = touched
+        if name == "CCD2" or not alone:  # a file with one image of the sky has labels TRUTH, otherwise CCD2_TRUTH
+            labels = Labels(touched == HIT, touched == UNKNOWN, touched)
+            write_labels(labels_path(frames[1]), frames[1], "", place, alone, labels)
+    words = ["adapt", *frames, "-o", tmp_path / "mine", "--start", start]
+    done = run(*words, "--ext", "CCD2")
+    assert done.exit_code == 130, done.output
+    hits = read_sequence(tmp_path / "mine" / "labels" / "a-r-60s_masks.fits").hits[1]
+    assert hits[saved["CCD2"] == HIT].all()
+    assert not hits[saved["CCD1"] == HIT].any()
+    assert "a-1: 2 pixels are labelled as a person said" in (tmp_path / "mine" / "labels" / "a-r-60s.json").read_text()
+
+
 @pytest.mark.slow
 def test_an_adaptation_that_was_killed_while_training_resumes(night, start, tmp_path, command):
     frames, kill = sorted(night.glob("field0-*.fits")), "helpers.killed_training.KillAt"
@@ -337,6 +364,32 @@ def a_path_given_twice(folder):
     return [write_field(folder, "a", 0)[0]], "a-0.fits is given twice"
 
 
+def another_file(content, name="z.fits"):
+    """Add a file that is no exposure."""
+
+    def given(folder, content=content):
+        first = write_field(folder, "a", 0)[0]
+        if isinstance(content, bytes):
+            (folder / name).write_bytes(content)
+        elif content is None:
+            (folder / name).write_bytes(first.read_bytes()[:11520])
+        else:
+            fits.writeto(folder / name, content, fits.getheader(first))
+        return [], f"{name}: {REASONS[content if isinstance(content, bytes) else np.shape(content)]}"
+
+    return given
+
+
+REASONS = {
+    b"": "not a whole FITS file (it is empty)",
+    b"no FITS": "not a whole FITS file (it does not begin with SIMPLE",
+    (): "not a whole FITS file (34560 bytes of HDU 0 are missing)",
+    (5, 96, 112): "",
+    (96, 112, 3): "",
+    (112,): "",
+}
+
+
 def a_dark(folder):
     write_field(folder, "a", 0, IMAGETYP="DARK")
     return [], "its IMAGETYP is dark: expected exposures of the sky; give darks with --darks"
@@ -356,7 +409,8 @@ def no_frames(folder):
     "given",
     [
         *(two_exposures, two_shapes, two_shapes_in_a_group, no_stars, trails, a_frame_given_twice, a_path_given_twice),
-        *(a_dark, no_gain, no_frames),
+        *(a_dark, no_gain, no_frames, another_file(b""), another_file(b"no FITS"), another_file(None)),
+        *(another_file(np.zeros(shape, np.float32)) for shape in ((5, 96, 112), (96, 112, 3), (112,))),
     ],
 )
 def test_exposures_that_cannot_be_used_are_refused_in_a_sentence(given, tmp_path):
@@ -392,6 +446,33 @@ def test_exposures_of_different_sky_are_refused(tmp_path):
     assert done.exit_code == 1
     assert "no field could be compared: r: f0-0 and f1-0: they share no sky" in done.output
     assert not list((tmp_path / "mine").glob("*.safetensors"))
+
+
+def test_different_fields_without_a_wcs_are_refused_by_their_stars(tmp_path):
+    missing = dict.fromkeys(("CTYPE1", "CTYPE2", "CRVAL1", "CRVAL2"))
+    for number in range(3):
+        write_field(tmp_path / "night", f"f{number}", number, exposures=1, **missing, OBJECT="field")
+    done = run("adapt", tmp_path / "night", "-o", tmp_path / "mine")
+    assert done.exit_code == 1
+    assert (
+        "no field could be compared: field-r-60s: f0-0: its header has no solved WCS, and f0-0 and f1-0" in done.output
+    )
+    assert "expected a pattern of stars that is in both: are they of one field?" in done.output
+
+
+@pytest.mark.parametrize("size", [1500, 12_000])
+def test_a_full_disk_is_reported_and_the_same_command_resumes(night, start, tmp_path, monkeypatch, size):
+    monkeypatch.setattr("cosmicgate.adaptation.run.train", interrupted)
+    words = ["adapt", *sorted(night.glob("field0-*.fits")), "-o", tmp_path / "mine", "--start", start]
+    with full_disk(size):  # too small for the plan, and for the labels
+        done = run(*words)
+    assert done.exit_code == 1
+    assert done.output.count("error: ") == 1
+    assert os.strerror(errno.EFBIG) in done.output
+    assert ("plan.json" if size == 1500 else "field0-r-60s_masks.fits") in done.output
+    left = {path.name for path in (tmp_path / "mine").rglob("*") if path.is_file()}
+    assert left - {".in_use.lock"} == ({"plan.json"} if size > 1500 else set())
+    assert run(*words).exit_code == 130, "the labels are made once there is room"
 
 
 def test_a_field_that_cannot_be_compared_is_left_out_and_named(tmp_path):

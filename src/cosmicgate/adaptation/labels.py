@@ -22,13 +22,14 @@ from cosmicgate.data.pixel_labels import KERNEL_3X3
 from cosmicgate.data.random_streams import random_stream
 from cosmicgate.data.sources.truth_planes import holes_marked, median_dark, subtract_dark
 from cosmicgate.data.splits import SPLITS, Split, split
-from cosmicgate.io.atomic import write_json
+from cosmicgate.io.atomic import remove_stale_temp_files, write_json
 from cosmicgate.io.fits.instruments import detector_of
 from cosmicgate.io.messages import with_progress
 from cosmicgate.masking.compare_frames import find_static_pixels, measure_exposure
 from cosmicgate.masking.static_pixels import MIN_FRAMES, StaticPixels
 
 FRACTIONS = {"train": 0.6, "validation": 0.15, "test": 0.25}  # of the fields, or of the exposures of few fields
+STATIC_FOLDER = "static"  # in the folder of the labels: what was measured of each exposure to find static pixels
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +85,7 @@ def label(plan: Plan, folder: Path) -> Labels:
     ValueError
         If no field can be compared; the message says why.
     """
+    remove_stale_temp_files(folder, folder / STATIC_FOLDER)
     records = {}
     static = _static_pixels(plan, folder)
     for one in with_progress(plan.usable, "labels", "labelled", "field"):
@@ -107,7 +109,7 @@ def _static_pixels(plan: Plan, folder: Path) -> StaticPixels:
     known: dict[str, Any] = dict(plan.request.known)
     measured = {}
     for number, one in enumerate(with_progress(exposures, "static pixels", "measured", "exposure")):
-        path, kept = Path(one.path), folder / "static" / f"{number}.npz"
+        path, kept = Path(one.path), folder / STATIC_FOLDER / f"{number}.npz"
         if not kept.is_file():
             exposure = read_exposure(path, plan.request.ext, **known)
             measure_exposure(exposure.frame, detector_of([exposure.header], path, exposure.frame.shape), kept)
