@@ -29,7 +29,9 @@ from cosmicgate.data.lco.io import (
 )
 from cosmicgate.data.patches import CropSampler
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
+from cosmicgate.data.sources import Footprints, FramesWithTruth
 from cosmicgate.data.sources.footprints import stamps, write_stamps
+from cosmicgate.data.splits import SPLITS
 from helpers.simulated_frames import generator, sky_frame
 
 SHAPE = (80, 90)
@@ -174,6 +176,71 @@ def test_a_hit_is_cut_out_with_its_charge():
     (stamp,) = cut_stamps(frame, hits, np.ones(SHAPE, bool))
     assert stamp.sum() == pytest.approx(4 * 500 * frame.gain, rel=0.1)
     assert max(stamp.shape) <= 6
+
+
+@pytest.fixture
+def real_frames(tmp_path):
+    """Write seven frames of five fields with truth planes; the hits of field n have 1000 (n + 1) ADU."""
+    (tmp_path / "truth").mkdir()
+    for number, field in enumerate([0, 0, 0, 1, 2, 3, 4]):
+        frame = sky_frame(100.0, SHAPE, seed=number)
+        truth = np.zeros(SHAPE, np.uint8)
+        for row, column in generator(number).integers(15, 65, (6, 2)):
+            truth[row - 1 : row + 2, column - 1 : column + 4] = RING
+        rows, columns = np.nonzero((truth == RING) & (generator(number).random(SHAPE) < 0.1))
+        truth[rows, columns] = CORE
+        frame.image[rows, columns] += 1000 * (field + 1)
+        truth[:10] = 3  # not known
+        frame.image[5, 70] += 500  # hot
+        cards = {
+            "GAIN": 4.0,
+            "RDNOISE": 6.5,
+            "SATURATE": 5e4,
+            "EXPTIME": 90.0,
+            "OBJECT": f"M {field}",
+            "INSTRUME": "Kb 1",
+        }
+        fits.PrimaryHDU(frame.image, fits.Header(cards)).writeto(tmp_path / f"f{number}.fits")
+        plane = fits.ImageHDU(truth, name="TRUTH")
+        fits.HDUList([fits.PrimaryHDU(), plane]).writeto(tmp_path / "truth" / f"f{number}_truth.fits")
+    return FramesWithTruth(str(tmp_path / "f*.fits"), "mine", str(tmp_path / "truth"), field_keywords=["OBJECT"])
+
+
+def test_frames_with_truth_planes_are_trained_on_field_by_field_and_their_unknown_pixels_ignored(real_frames, tmp_path):
+    crops = CropSampler(32, 8)
+    data = LabelledExposures(
+        str(tmp_path / "cache"), frames=real_frames, windows=crops, validation_windows=crops, density=2000
+    )
+    data.prepare_test()
+    assert all(folder.is_dir() == (which == "test") for which in SPLITS for folder in data.split(which))
+    data.prepare_data()
+    assert data.cameras == ("kb-1",)
+    skies = {which: {load_labelled(f).facts["field"] for f in data.split(which)} for which in SPLITS}
+    assert len(set().union(*skies.values())) == sum(map(len, skies.values())), "no field is in two splits"
+    for which in SPLITS:
+        (natural, *added) = (load_labelled(folder) for folder in data.split(which))
+        assert len(natural.truth[natural.truth == CORE]) > 0
+        assert np.argwhere(natural.truth[:10] == SKY).tolist() == [[5, 70]], "a hot pixel is known to be no hit"
+        for one in (natural, *added):
+            assert (one.truth[:10] == IGNORED).sum() >= 10 * SHAPE[1] - 30
+            assert (RING in one.truth) == (which == "test")
+    peaks = {which: {round(s.max() / 4000) for s in stamps(data._table(which), 1, 0).values()} for which in SPLITS}
+    assert not peaks["train"] & peaks["test"]
+
+
+def test_the_hits_of_a_table_are_added_in_their_own_split_alone(real_frames, tmp_path):
+    write_stamps([np.full((2, 2), 1e5 + 1e3 * number, np.float32) for number in range(10)], tmp_path / "table.fits")
+    table = Footprints(str(tmp_path / "table.fits"))
+    data = LabelledExposures(str(tmp_path / "cache"), frames=real_frames, footprints=table)
+    found = {which: {s.max() for s in stamps(data._table(which), 1, 0).values() if s.max() >= 1e5} for which in SPLITS}
+    assert [len(found[which]) for which in SPLITS] == [6, 1, 3]
+    assert not found["train"] & found["test"]
+
+
+def test_exposures_or_frames_are_expected(tmp_path, real_frames):
+    for both in ({}, {"exposures": {}, "frames": real_frames}):
+        with pytest.raises(ValueError, match="expected either exposures, labelled in root, or frames"):
+            LabelledExposures(str(tmp_path), **both)
 
 
 def test_a_table_of_stamps_is_read_as_it_was_written(tmp_path):

@@ -21,7 +21,7 @@ from cosmicgate.data.lco.io import ENDING, HOT, STATIC, Exposure, MaskedSequence
 from cosmicgate.data.pixel_labels import KERNEL_3X3
 from cosmicgate.data.random_streams import random_stream
 from cosmicgate.data.sources.truth_planes import holes_marked, median_dark, subtract_dark
-from cosmicgate.data.splits import SPLITS, Split, split
+from cosmicgate.data.splits import SPLITS, Split, split_exposures
 from cosmicgate.io.atomic import remove_stale_temp_files, write_json
 from cosmicgate.io.fits.instruments import detector_of
 from cosmicgate.io.messages import with_progress
@@ -97,7 +97,7 @@ def label(plan: Plan, folder: Path) -> Labels:
     if not known:
         reasons = "; ".join(f"{name}: {one['failed']}" for name, one in records.items())
         raise ValueError(f"no field could be compared: {reasons}")
-    return Labels(records, deal(known, plan.request.seed))
+    return Labels(records, split_exposures(known, FRACTIONS, random_stream("splits of exposures", plan.request.seed)))
 
 
 def _static_pixels(plan: Plan, folder: Path) -> StaticPixels:
@@ -172,24 +172,3 @@ def _counts(labelled: MaskedSequence) -> list[dict[str, Any]]:
         }
         for exposure, hits, ignore in zip(labelled.exposures, labelled.hits, labelled.ignore, strict=True)
     ]
-
-
-def deal(fields: Mapping[str, int], seed: int) -> dict[Split, dict[str, list[int]]]:
-    """Deal fields to the splits; where there are fewer than three, their exposures.
-
-    Parameters
-    ----------
-    fields : mapping of str to int
-        Number of exposures of each field.
-    seed : int
-        Seed of the choice.
-    """
-    rng = random_stream("splits of exposures", seed)
-    every = [[(name, number) for number in range(count)] for name, count in fields.items()]
-    groups = every if len(every) >= len(SPLITS) else [[item] for members in every for item in members]
-    dealt: dict[Split, dict[str, list[int]]] = {}
-    for which, chosen in split(groups, FRACTIONS, rng).items():
-        dealt[which] = {}
-        for name, number in sorted(item for members in chosen for item in members):
-            dealt[which].setdefault(name, []).append(number)
-    return dealt

@@ -1,6 +1,7 @@
-"""Labelled exposures of one camera as training data: as they are, and with further hits added to them."""
+"""Labelled frames of one camera as training data: as they are, and with further hits added to them."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from astropy.io import fits
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -18,6 +20,7 @@ from cosmicgate.data.lco.io import (
     BRIGHTER,
     ENDING,
     HOT,
+    NO_DATA,
     SIMULATED,
     SOURCE,
     STATIC,
@@ -30,12 +33,13 @@ from cosmicgate.data.pixel_labels import CORE, IGNORED, KERNEL_3X3, RING, SKY
 from cosmicgate.data.random_streams import random_stream
 from cosmicgate.data.simulation.ccd import CCD, DECAM
 from cosmicgate.data.simulation.cosmic_rays import cosmic_rays
-from cosmicgate.data.sources.files import existing, identity
-from cosmicgate.data.sources.footprints import scatter, stamps, write_stamps
+from cosmicgate.data.sources.files import FRACTIONS, existing, identity, matching
+from cosmicgate.data.sources.footprints import Footprints, scatter, stamps, write_stamps
 from cosmicgate.data.sources.injection import AddHits
 from cosmicgate.data.sources.raw_darks.repeats import compared
 from cosmicgate.data.sources.simulated import Provenance
-from cosmicgate.data.splits import SPLITS, Split, check_splits, split
+from cosmicgate.data.sources.truth_planes import FramesWithTruth
+from cosmicgate.data.splits import SPLITS, Split, check_splits, split, split_exposures
 from cosmicgate.data.transforms import Transform
 from cosmicgate.io.atomic import remove_stale_temp_files
 from cosmicgate.io.fits.frames import Frame, read_frame
@@ -56,18 +60,20 @@ Kind = Literal["natural", "added"]
 
 @dataclass(eq=False)
 class LabelledExposures(PatchDataModule):
-    """Exposures that :mod:`cosmicgate.data.labelling` has labelled, split by field or by exposure.
+    """Exposures that :mod:`cosmicgate.data.labelling` has labelled, or frames with truth planes, split by field.
 
     Each exposure is used as it is, and ``draws`` times with hits added at random positions: hits of other exposures of
-    the same split, hits of darks, and simulated ones. A hit is used in one split only. Pixels of stars and static
-    pixels are sky, unless they are brighter than in the other exposures; all others that IGNORE marks are ignored.
+    the same split, hits of darks, hits from a table, and simulated ones. A hit is used in one split only. Pixels of
+    stars and static pixels are sky, unless they are brighter than in the other exposures; all others that IGNORE marks
+    are ignored.
 
     Attributes
     ----------
     root : str
         Folder with the labels, ``labels/FIELD_masks.fits``; the frames and the tables of hits are kept beside them.
-    exposures : mapping of split to mapping
-        For each split: name of a field -> numbers of its exposures, counted from 0.
+    exposures : mapping of split to mapping, optional
+        For each split: name of a field -> numbers of its exposures, counted from 0. None: those of ``frames``, split by
+        ``fractions``.
     name : str
         Name of the test set of the held-out exposures. That with added hits is called NAME_added_hits.
     draws : int
@@ -87,6 +93,13 @@ class LabelledExposures(PatchDataModule):
         Image of each file of a dark, by EXTNAME, number or ``NAME,VERSION``; empty if there is only one.
     thickness, pixel_size : float, optional
         Depth of the silicon that collects charge and side of a pixel, micrometres. If given, simulated hits are added.
+    frames : FramesWithTruth, optional
+        Frames of one camera with truth planes, used instead of labels in ``root``. Their darks give hits. Hot pixels,
+        found by comparing the frames, are sky.
+    fractions : mapping of split to float
+        Fractions of the fields of ``frames`` in each split, or of the frames if there are fewer than three fields.
+    footprints : Footprints, optional
+        Table of real hits; those of a split are added in this split.
     windows, validation_windows : PatchSampler
         Samplers of the training patches, and of the validation patches, which are the same in each epoch.
     transforms, batch_size, num_workers, seed
@@ -94,7 +107,7 @@ class LabelledExposures(PatchDataModule):
     """
 
     root: str
-    exposures: Mapping[str, Mapping[str, Sequence[int]]]
+    exposures: Mapping[str, Mapping[str, Sequence[int]]] | None = None
     name: str = "labelled_exposures"
     draws: int = 2
     density: float = 100.0
@@ -105,6 +118,9 @@ class LabelledExposures(PatchDataModule):
     ext: str = ""
     thickness: float | None = None
     pixel_size: float | None = None
+    frames: FramesWithTruth | None = None
+    fractions: Mapping[str, float] = field(default_factory=lambda: dict(FRACTIONS))
+    footprints: Footprints | None = None
     windows: PatchSampler = field(default_factory=lambda: CropSampler(128, 640, 0.75))
     validation_windows: PatchSampler = field(default_factory=lambda: CropSampler(128, 480, 0.5))
     transforms: Sequence[Transform] = ()
@@ -114,35 +130,51 @@ class LabelledExposures(PatchDataModule):
 
     def __post_init__(self) -> None:
         super().__init__()
-        check_splits(self.exposures)
+        if (self.exposures is None) == (self.frames is None):
+            raise ValueError(f"{self.name}: expected either exposures, labelled in root, or frames with truth planes")
+        check_splits(self.exposures or {})
         check_detector(self.thickness, self.pixel_size)
 
     @cached_property
     def provenance(self) -> Provenance:
         """Data origin of the exposures: simulated if any header says so."""
+        if self.frames is not None:
+            return self.frames.provenance
         simulated = False
-        for path in {self._file(one) for fields in self.exposures.values() for one in fields}:
+        for path in {self._file(one) for fields in self._splits.values() for one in fields}:
             with opened(path) as hdus:
                 simulated |= bool(hdus[0].header.get(SIMULATED, False))
         return "simulated" if simulated else "real"
 
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Names of the cameras of ``frames``, by their headers."""
+        return self.frames.cameras if self.frames is not None else ()
+
     def prepare_data(self) -> None:
         """Make the tables of hits and the frames that are missing on disk."""
-        remove_stale_temp_files(self._home / "frames", self._home / "hits")
-        missing: dict[str, list[tuple[Path, Split, int, int | None]]] = {}
-        for which in SPLITS:
-            for path, one, number, draw in self._frames(which):
-                if not path.is_dir():
-                    missing.setdefault(one, []).append((path, which, number, draw))
         if not any(stamps(self._table(which), 1, 0) for which in SPLITS):
             raise ValueError(
                 f"{self.name}: no hit was found in any exposure, so there is nothing to learn from: give longer "
                 "exposures, darks, or the thickness and pixel size of the detector"
             )
+        self._prepare(SPLITS)
+
+    def prepare_test(self) -> None:
+        """Make the missing test frames alone."""
+        self._prepare(("test",))
+
+    def _prepare(self, splits: Sequence[Split]) -> None:
+        remove_stale_temp_files(self._home / "frames", self._home / "hits")
+        missing: dict[str, list[tuple[Path, Split, int, int | None]]] = {}
+        for which in splits:
+            for path, one, number, draw in self._frames(which):
+                if not path.is_dir():
+                    missing.setdefault(one, []).append((path, which, number, draw))
         for one in with_progress(list(missing), f"{self.name}: frames", "made", "field"):
-            sequence = read_sequence(self._file(one))
+            sequence = self._sequence(one)
             for path, which, number, draw in missing[one]:
-                several = len(self.exposures[which]) > 1
+                several = len(self._splits[which]) > 1
                 self._make(sequence, path, which, number, draw, one if several else f"{one}-{number}")
 
     def _make(
@@ -179,32 +211,34 @@ class LabelledExposures(PatchDataModule):
         added = "added" in kinds and bool(stamps(self._table(which), 1, 0))
         draws: list[int | None] = [None] if "natural" in kinds else []
         draws += list(range(self.draws if which == "train" else 1)) if added else []
-        for one, numbers in self.exposures.get(which, {}).items():
-            facts = identity(self._file(one))
+        for one, numbers in self._splits.get(which, {}).items():
+            facts, name = self._ingredients(one), re.sub(r"[^\w.+-]+", "-", one)
             for number in numbers:
                 for draw in draws:
                     how: list[Any] = ["labelled exposure", *facts, number, which == "test" or self.ring]
                     if draw is not None:
                         recipe = [self.density, asdict(self.contamination), self.seed, self._table(which).name]
                         how += [draw, *recipe]
-                    path = self._home / "frames" / f"{one}-{number}-{digest(how)}"
+                    path = self._home / "frames" / f"{name}-{number}-{digest(how)}"
                     yield path, one, number, draw
 
     def _table(self, which: Split) -> Path:
         """Read the table of the hits of a split; make it first if it is missing."""
-        fields = self.exposures.get(which, {})
-        files = [(identity(self._file(one)), list(numbers)) for one, numbers in fields.items()]
-        darks = [identity(existing(path)) for path in self.darks]
-        how = ["hits", which, files, darks, dict(self.header), self.thickness, self.pixel_size, self.seed]
+        fields = self._splits.get(which, {})
+        files = [(self._ingredients(one), list(numbers)) for one, numbers in fields.items()]
+        darks, header = self._darks
+        how = ["hits", which, files, [identity(p) for p in darks], header, self.thickness, self.pixel_size, self.seed]
         how += [self.ext] * bool(self.ext)
+        how += [self.footprints.table_ingredients()] if self.footprints is not None else []
         path = self._home / "hits" / f"{which}-{digest(how)}.fits"
         if not path.is_file():
-            write_stamps([*self._labelled_hits(which), *self._dark_hits(which), *self._simulated_hits(which)], path)
+            own = [*self._labelled_hits(which), *self._dark_hits(which), *self._simulated_hits(which)]
+            write_stamps(own + (self.footprints.stamps_of(which) if self.footprints is not None else []), path)
         return path
 
     def _labelled_hits(self, which: Split) -> Iterator[Stamp]:
-        for one, numbers in self.exposures.get(which, {}).items():
-            sequence = read_sequence(self._file(one))
+        for one, numbers in self._splits.get(which, {}).items():
+            sequence = self._sequence(one)
             for number in numbers:
                 hits, free = sequence.hits[number], sequence.ignore[number] == 0
                 yield from cut_stamps(sequence.exposures[number].frame, hits, free)
@@ -215,16 +249,13 @@ class LabelledExposures(PatchDataModule):
 
     @cached_property
     def _all_dark_hits(self) -> list[Stamp]:
-        if not self.darks:
-            return []
-        known: dict[str, Any] = dict(self.header)
-        paths = [existing(path) for path in self.darks]
+        paths, known = self._darks
         ext = self.ext or None
         recipes = [
             Recipe(stem(p), ["dark", *identity(p), known, *[ext] * bool(ext)], partial(read_frame, p, ext, **known))
             for p in paths
         ]
-        darks = (recipe.make() for recipe in compared(recipes, self.name))
+        darks = (recipe.make() for recipe in compared(recipes, self.name)) if paths else ()
         return [stamp for dark in darks for stamp in cut_stamps(dark, dark_mask(dark), ~dark.bad)]
 
     def _simulated_hits(self, which: Split) -> Iterator[Stamp]:
@@ -266,8 +297,56 @@ class LabelledExposures(PatchDataModule):
     def _home(self) -> Path:
         return Path(self.root).expanduser()
 
+    @cached_property
+    def _splits(self) -> Mapping[Any, Mapping[str, Sequence[int]]]:
+        """For each split: name of a field -> numbers of its exposures. The seed of a training does not change it."""
+        if self.exposures is not None:
+            return self.exposures
+        fields = {name: len(paths) for name, paths in self._paths.items()}
+        return split_exposures(fields, self.fractions, random_stream("splits of real frames", 0))
+
+    @cached_property
+    def _paths(self) -> dict[str, list[Path]]:
+        """Files of each field of ``frames``."""
+        return {} if self.frames is None else self.frames.fields()
+
+    @property
+    def _darks(self) -> tuple[list[Path], dict[str, Any]]:
+        """Files of the darks, and the values that override their headers."""
+        if self.frames is not None and self.frames.darks:
+            return matching(self.frames.darks), dict(self.frames.header)
+        return [existing(path) for path in self.darks], dict(self.header)
+
+    def _ingredients(self, one: str) -> list[Any]:
+        """List what determines the exposures and labels of a field."""
+        if self.frames is None:
+            return [*identity(self._file(one))]
+        others = [identity(path) for path in self.frames.paths()]  # with which hot pixels are found
+        return [*(self.frames.ingredients(path) for path in self._paths[one]), others]
+
+    def _sequence(self, one: str) -> MaskedSequence:
+        """Read the exposures of a field with their masks."""
+        if self.frames is None:
+            return read_sequence(self._file(one))
+        exposures, hits, ignored = [], [], []
+        for path in self._paths[one]:
+            frame = self.frames.read(path)
+            truth = self.frames.read_truth(path, frame)
+            ignore = np.where(_unknown(truth), NO_DATA, 0).astype(np.uint8)
+            if hot := self.frames.known_objects.facts(path, truth).get("hot_pixels"):
+                ignore[hot["row"], hot["column"]] = HOT | STATIC
+            exposures.append(Exposure(frame, fits.Header()))
+            hits.append(truth == CORE)
+            ignored.append(ignore)
+        return MaskedSequence(tuple(exposures), tuple(hits), tuple(ignored))
+
     def _file(self, one: str) -> Path:
         return self._home / "labels" / f"{one}{ENDING}"
+
+
+def _unknown(truth: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Mark the pixels (H, W) of pixel labels that are ignored; a ring is not known where it is wider than 3x3."""
+    return (truth == IGNORED) | ((truth == RING) & ~dilate(truth == CORE))
 
 
 def truth_of(hits: NDArray[np.bool_], ignore: NDArray[np.uint8]) -> NDArray[np.uint8]:

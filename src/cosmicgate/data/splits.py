@@ -50,6 +50,33 @@ def split(items: Sequence[T], fractions: Mapping[str, float], rng: np.random.Gen
     return dealt
 
 
+def split_exposures(
+    fields: Mapping[str, int], fractions: Mapping[str, float], rng: np.random.Generator
+) -> dict[Split, dict[str, list[int]]]:
+    """Assign fields to splits; where there are fewer than three, their exposures.
+
+    Parameters
+    ----------
+    fields : mapping of str to int
+        Number of exposures of each field.
+    fractions, rng
+        As of :func:`split`.
+
+    Returns
+    -------
+    dict of split to dict
+        For each split: name of a field -> numbers of its exposures, counted from 0.
+    """
+    every = [[(name, number) for number in range(count)] for name, count in fields.items()]
+    groups = every if len(every) >= len(SPLITS) else [[item] for members in every for item in members]
+    dealt: dict[Split, dict[str, list[int]]] = {}
+    for which, chosen in split(groups, fractions, rng).items():
+        dealt[which] = {}
+        for name, number in sorted(item for members in chosen for item in members):
+            dealt[which].setdefault(name, []).append(number)
+    return dealt
+
+
 def check_splits(mapping: Mapping[str, object]) -> None:
     """Raise ValueError if a key of the mapping is not the name of a split."""
     unknown = sorted(set(mapping) - set(SPLITS))

@@ -63,6 +63,16 @@ class Footprints:
         known = stamps(existing(self.file), self.min_pixels, self.min_charge)
         return split(sorted(known), self.fractions, np.random.default_rng(self.seed))[which]
 
+    def stamps_of(self, which: Split) -> list[NDArray[np.float32]]:
+        """List the hits of a split as small images (h, w), electrons."""
+        known = stamps(existing(self.file), self.min_pixels, self.min_charge)
+        return [known[hit] for hit in self.hits(which)]
+
+    def table_ingredients(self) -> list[Any]:
+        """List everything that determines the hits of each split, for a cache key."""
+        settings = [dict(self.fractions), self.min_pixels, self.min_charge, self.seed]
+        return [*identity(existing(self.file)), *settings]
+
     def recipes(self, which: Split) -> list[Recipe]:
         """List the recipes of a split.
 

@@ -13,7 +13,7 @@ from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.data.random_streams import random_stream
 from cosmicgate.data.simulation.readout import read_out
 from cosmicgate.data.sources.exposures import Exposures
-from cosmicgate.data.sources.files import existing, identity
+from cosmicgate.data.sources.files import existing
 from cosmicgate.data.sources.footprints import Footprints, scatter, stamps
 from cosmicgate.data.sources.simulated import Provenance
 from cosmicgate.data.splits import Split
@@ -114,8 +114,8 @@ class InjectedHits:
 
     def _recipe(self, path: Path, draw: int) -> LabelledRecipe:
         table = self._table()
-        hits = [*identity(table), dict(self.hits.fractions), self.hits.min_pixels, self.hits.min_charge, self.hits.seed]
         stream = (f"hits in {stem(path)}", self.seed, draw)  # by name, so that other files do not change it
+        hits = self.hits.table_ingredients()
         ingredients = ["injected", self.exposures.ingredients(path), hits, asdict(self.contamination)]
         name = f"{stem(path)}-draw{draw}"
 

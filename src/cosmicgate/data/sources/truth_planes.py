@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from scipy.stats import median_abs_deviation
 
 from cosmicgate.data.cache import LabelledRecipe
 from cosmicgate.data.pixel_labels import CORE, IGNORED, NOT_KNOWN, RING, SKY
-from cosmicgate.data.sources.files import identity, matching
+from cosmicgate.data.sources.files import detector, identity, matching
 from cosmicgate.data.sources.known_objects import KnownObjects
 from cosmicgate.data.sources.simulated import Provenance
 from cosmicgate.io.fits.frames import Frame, read_frame
@@ -69,25 +70,62 @@ class FramesWithTruth:
         FileNotFoundError
             If a pattern matches no file, or a frame has no truth plane.
         """
+        frames, darks, biases = self.paths(), *self._darks
+        others = [identity(path) for path in (*frames, *darks, *biases)]
+        return [self._recipe(path, others) for path in frames]
+
+    @cached_property
+    def known_objects(self) -> KnownObjects:
+        """Stars and hot pixels of the frames."""
+        return KnownObjects(self.paths(), self.read)
+
+    def paths(self) -> list[Path]:
+        """List the files of the frames, pattern by pattern.
+
+        Raises
+        ------
+        FileNotFoundError
+            If a pattern matches no file.
+        """
         patterns = [self.files] if isinstance(self.files, str) else self.files
-        try:
-            frames = [path for pattern in patterns for path in matching(pattern)]
-            darks, biases = (matching(pattern) if pattern else [] for pattern in (self.darks, self.biases))
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f"{error}; needed: frames with truth planes. make data-real fetches some; real=DIR names their folder"
-            ) from error
+        return [path for pattern in patterns for path in _matching(pattern)]
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Names of the cameras that took the frames, by their headers."""
+        return tuple(sorted({detector(path, None, *identity(path))[0] for path in self.paths()}))
+
+    def fields(self) -> dict[str, list[Path]]:
+        """List the files of each field, in order."""
+        found: dict[str, list[Path]] = {}
+        for path in self.paths():
+            found.setdefault(self._field_of(path), []).append(path)
+        return found
+
+    def ingredients(self, path: Path) -> list[Any]:
+        """List everything that determines what :meth:`read` and :meth:`read_truth` return, for a cache key."""
+        plane, calibration = self._plane_of(path), [identity(one) for paths in self._darks for one in paths]
+        return ["frame", identity(path), identity(plane) if plane else NO_TRUTH, calibration, dict(self.header)]
+
+    def read(self, path: Path) -> Frame:
+        """Read a frame (ADU), and subtract the darks."""
+        values: dict[str, Any] = dict(self.header)
+        frame = read_frame(path, name=stem(path), **values)
+        darks, biases = self._darks
+        return subtract_darks(frame, darks, biases) if darks else frame
+
+    def read_truth(self, path: Path, frame: Frame) -> NDArray[np.uint8]:
+        """Read the pixel labels (H, W) of a frame; all are IGNORED if its hits are not known."""
+        plane = self._plane_of(path)
+        return _read_truth(plane, frame) if plane else np.full(frame.shape, IGNORED, np.uint8)
+
+    @property
+    def _darks(self) -> tuple[list[Path], list[Path]]:
+        """List the files of the darks and of the biases."""
+        darks, biases = (_matching(pattern) if pattern else [] for pattern in (self.darks, self.biases))
         if biases and not darks:
             raise ValueError(f"{self.name}: biases without darks: expected darks, from which the bias is subtracted")
-
-        def read(path: Path) -> Frame:
-            values: dict[str, Any] = dict(self.header)
-            frame = read_frame(path, name=stem(path), **values)
-            return subtract_darks(frame, darks, biases) if darks else frame
-
-        known = KnownObjects(frames, read)
-        others = [identity(path) for path in (*frames, *darks, *biases)]
-        return [self._recipe(path, self._plane_of(path), known, others) for path in frames]
+        return darks, biases
 
     def _plane_of(self, path: Path) -> Path | None:
         """Locate the file that holds the truth of a frame; None if its hits are not known."""
@@ -95,14 +133,14 @@ class FramesWithTruth:
             return None
         return path if self.truth is None else plane_path(path, Path(self.truth).expanduser())
 
-    def _recipe(self, path: Path, plane: Path | None, known: KnownObjects, others: Sequence[Any]) -> LabelledRecipe:
-        name = stem(path)
+    def _recipe(self, path: Path, others: Sequence[Any]) -> LabelledRecipe:
+        name, plane = stem(path), self._plane_of(path)
 
         def make() -> tuple[Frame, NDArray[np.uint8], dict[str, Any]]:
-            frame = known.read(path)
-            truth = _read_truth(plane, frame) if plane else np.full(frame.shape, IGNORED, np.uint8)
+            frame = self.read(path)
+            truth = self.read_truth(path, frame)
             facts = {"name": name, "field": self._field_of(path), "dilated": bool((truth == RING).any() or not plane)}
-            return frame, truth, facts | known.facts(path, truth)
+            return frame, truth, facts | self.known_objects.facts(path, truth)
 
         settings = [dict(self.header), list(self.field_keywords)]
         truth_file = identity(plane) if plane else NO_TRUTH
@@ -119,6 +157,16 @@ class FramesWithTruth:
         if missing:
             raise ValueError(f"{path}: expected {', '.join(missing)} in the header, which tells fields apart")
         return " ".join(str(value) for value in values.values())
+
+
+def _matching(pattern: str) -> list[Path]:
+    """List the files that match a glob pattern; if there are none, the error says what is needed."""
+    try:
+        return matching(pattern)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{error}; needed: frames with truth planes. make data-real fetches some; real=DIR names their folder"
+        ) from error
 
 
 def plane_path(frame: Path, folder: Path) -> Path:
