@@ -74,6 +74,21 @@ def test_scores_and_tables_equal_those_of_scikit_learn(make_test_set, tmp_path, 
     assert float(shown["TPR at FPR 0.1 % (%)"]) == pytest.approx(100 * expected["tpr_at_fpr_0.1pct"], abs=0.2)
 
 
+def test_a_row_says_that_the_network_was_trained_on_the_camera_that_is_scored(make_test_set, tmp_path):
+    test_set = replace(make_test_set(), cameras=("kb97",))
+    mixed = "general, simulated and real: lco0m4 (kb97), arcsat (dcam-spare)"
+    trained = [mixed, f"mine, real, from CosmicGate general ({mixed})", "general, simulated and real: a (dcam-spare)"]
+    trained += ["kb97 (kb97), simulated"]
+    detectors = [BrightnessLogits(trained_on=one, variant=str(n)) for n, one in enumerate(trained)]
+    rows = compare(detectors, [test_set], tmp_path / "kept")["rows"]
+    assert [row["detector"].trained_on.removeprefix(one) for row, one in zip(rows, trained, strict=True)] == [
+        *["; not independent: kb97 is scored"] * 2,
+        *[""] * 2,
+    ]
+    shown = score_tables(rows, "core")[0].lines
+    assert shown[0][1] == f"{mixed}; not independent: kb97 is scored"
+
+
 def test_curves_of_a_threshold_sweep_are_interpolated_but_not_extrapolated(make_test_set, tmp_path):
     test_set = make_test_set()
     (row,) = evaluate([BrightnessMasks()], [test_set], tmp_path / "kept")

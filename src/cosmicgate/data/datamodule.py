@@ -33,7 +33,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TestSet:
-    """Labelled frames that are scored together, apart from every other test set."""
+    """Labelled frames that are scored together, apart from every other test set.
+
+    A row of a network that was trained on real frames of one of its ``cameras`` says so.
+    """
 
     __test__ = False  # keeps pytest from collecting this class
 
@@ -41,6 +44,9 @@ class TestSet:
     provenance: Provenance
     folders: tuple[Path, ...]
     benchmark: str = ""  # published data set with the same camera and recipe; empty for a user's own files
+    cameras: tuple[
+        str, ...
+    ] = ()  # names of the cameras of real frames; empty where no camera is held out of a training
 
 
 def distinct(test_sets: Sequence[TestSet]) -> list[TestSet]:

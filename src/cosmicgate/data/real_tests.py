@@ -43,7 +43,8 @@ class RealTest:
     def test_sets(self) -> list[TestSet]:
         """List the one test set that is scored."""
         folders = tuple(self._folder(recipe) for recipe in self.frames.labelled_recipes())
-        return [TestSet(self.frames.name, self.frames.provenance, folders)]
+        cameras = self.frames.cameras if isinstance(self.frames, FramesWithTruth) else ()
+        return [TestSet(self.frames.name, self.frames.provenance, folders, cameras=cameras)]
 
     @property
     def _home(self) -> Path:

@@ -62,6 +62,15 @@ class DetectorRecord:
         seed, seeds = (int(found[key]) if found[key] else None for key in ("seed", "seeds"))
         return cls(found["model"], ", ".join(parts), seed, seeds, trained_on, weights)
 
+    def on_cameras(self, cameras: Iterable[str]) -> "DetectorRecord":
+        """Say in ``trained_on`` which of these cameras, on whose frames it is scored, its training had frames of.
+
+        The cameras of a training follow "real: ", in brackets: :attr:`cosmicgate.data.mixture.Mixture.provenance`.
+        """
+        trained = set(re.findall(r"\(([^()]+)\)", (self.trained_on or "").partition("real: ")[2]))
+        both = ", ".join(sorted(trained & set(cameras)))
+        return replace(self, trained_on=f"{self.trained_on}; not independent: {both} is scored") if both else self
+
     @property
     def name(self) -> str:
         """Model and variant."""

@@ -104,7 +104,7 @@ def compare(
                 log.debug("traceback", exc_info=error)
                 failed.append({"test_set": test_set.name, "detector": record, "reason": reason})
             else:
-                scored.append(DetectorScores(record, detector.threshold, found))
+                scored.append(DetectorScores(record.on_cameras(test_set.cameras), detector.threshold, found))
         scored += means(scored)
         rows += [row(one, test_set) for one in scored]
         differences += find_differences(scored, pairs, test_set)

@@ -13,6 +13,7 @@ from cosmicgate.io.fits.frames import Frame
 
 SHAPE = (40, 30)
 HEADER = {"GAIN": 2.0, "RDNOISE": 6.0, "SATURATE": 5e4, "EXPTIME": 60.0, "FILTER": "g", "DAY-OBS": "20170817"}
+HEADER |= {"INSTRUME": "Sinistro 1"}
 
 
 def write_image(path, image, **header):
@@ -47,6 +48,7 @@ def test_truth_planes_become_labels_and_bad_pixels_are_ignored(night):
     test.prepare_data()
     (test_set,) = test.test_sets()
     assert (test_set.name, test_set.provenance, len(test_set.folders)) == ("night", "real", 3)
+    assert test_set.cameras == ("sinistro-1",)
     frames = [load_labelled(folder) for folder in test_set.folders]
     truth = frames[0].truth
     assert truth[10, 10] == CORE
