@@ -9,8 +9,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from cosmicgate.config import build
 from cosmicgate.data.contamination import PhysicalRecipe
 from cosmicgate.data.datamodule import DecamData
+from cosmicgate.data.labelled_exposures import LabelledExposures
 from cosmicgate.data.mixture import Mixture, MixtureDataset
 from cosmicgate.data.patches import CropSampler
 from cosmicgate.data.sources.random_cameras import RandomDarks, RandomScience
@@ -118,6 +120,34 @@ def test_validation_covers_every_part_and_each_part_is_a_test_set(mixture):
     assert len(mixture.split("train")) == 4
     assert len(mixture.folders()) == 8
     assert mixture.provenance == "simulated"
+
+
+def test_a_part_that_is_left_out_is_not_used_and_the_others_take_its_share(mixture):
+    shares = {"a": 0.5, "b": 0.3, "c": 0.2}
+    made = Mixture({**mixture.parts, "c": None}, shares, count=10, leave_out=["c"])
+    assert list(made.parts) == ["a", "b"]
+    assert made.shares == pytest.approx([0.625, 0.375])
+    with pytest.raises(ValueError, match=r"data\.leave_out: no part is called 'd': expected some of a, b, c"):
+        Mixture({**mixture.parts, "c": None}, shares, count=10, leave_out=["d"])
+
+
+def test_the_real_frames_that_are_missing_are_named_and_how_to_leave_them_out(tmp_path):
+    data = build(composed_config("pretrained=general", f"real={tmp_path}").data)
+    with pytest.raises(FileNotFoundError, match=r"lco0m4/\*\.fits\.fz.*real=DIR.*data\.leave_out=\[lco0m4\]"):
+        _ = data.provenance
+    without = build(composed_config("pretrained=general", f"real={tmp_path}", "data.leave_out=[lco0m4,arcsat]").data)
+    assert without.provenance == "simulated and semi-real"
+
+
+def test_a_training_names_the_cameras_of_its_real_frames_and_reads_none_of_a_camera_left_out(real):
+    folder = real("lco0m4").parent
+    real("arcsat")
+    both = build(composed_config("pretrained=general", f"real={folder}").data)
+    assert both.provenance == "simulated and semi-real and real: lco0m4 (kb97), arcsat (dcam-spare)"
+    data = build(composed_config("pretrained=general", f"real={folder}", "data.leave_out=[arcsat]").data)
+    assert data.provenance == "simulated and semi-real and real: lco0m4 (kb97)"
+    assert "arcsat" not in data.parts
+    assert "arcsat" not in str([part.frames for part in data.parts.values() if isinstance(part, LabelledExposures)])
 
 
 @pytest.mark.parametrize("shares", [{"a": 1.0}, {"a": 0.5, "b": 0.6}, {"a": 1.0, "b": 0.0}])

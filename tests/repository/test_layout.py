@@ -22,8 +22,8 @@ MODULE_ORDER = {
     "data": (
         *("random_streams", "pixel_labels", "splits", "transforms", "background", "cache", "star_match"),
         *("simulation", "download"),
-        *("sources", "contamination", "patches", "datamodule", "mixture", "real_tests", "lco"),
-        *("labelled_exposures", "labelling"),
+        *("sources", "contamination", "patches", "datamodule", "real_tests", "lco"),
+        *("labelled_exposures", "mixture", "labelling"),
         "collection",
     ),
     "models": ("layers", "normalization", "unet", "weight_conversion"),

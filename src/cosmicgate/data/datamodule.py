@@ -104,8 +104,6 @@ class DecamData(PatchDataModule):
         name is used instead.
     """
 
-    train: PatchDataset
-
     def __init__(
         self,
         science: FrameSource,

@@ -346,7 +346,7 @@ class LabelledExposures(PatchDataModule):
 
 def _unknown(truth: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Mark the pixels (H, W) of pixel labels that are ignored; a ring is not known where it is wider than 3x3."""
-    return (truth == IGNORED) | ((truth == RING) & ~dilate(truth == CORE))
+    return np.asarray((truth == IGNORED) | ((truth == RING) & ~dilate(truth == CORE)))
 
 
 def truth_of(hits: NDArray[np.bool_], ignore: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,7 +1,8 @@
 """Training on several data sets at once: each patch is drawn from one of them with a given probability."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset
 
 from cosmicgate.data.datamodule import DecamData, TestSet
+from cosmicgate.data.labelled_exposures import LabelledExposures
 from cosmicgate.data.patches import PatchDataModule, PatchDataset
 from cosmicgate.data.random_streams import random_stream
 from cosmicgate.data.splits import Split
@@ -21,7 +23,7 @@ class Mixture(PatchDataModule):
 
     Parameters
     ----------
-    parts : mapping of str to DecamData
+    parts : mapping of str to DecamData or LabelledExposures
         The data sets, each with its own windows and transforms.
     shares : mapping of str to float
         Probability that a patch is of each data set; they add up to 1.
@@ -35,40 +37,60 @@ class Mixture(PatchDataModule):
         Seed of all random draws during training.
     name : str
         Name of the mixture.
+    leave_out : sequence of str
+        Data sets that are not used; the shares of the others grow in proportion. Without the frames of a camera, a
+        network can be scored on that camera.
     """
+
+    train: "MixtureDataset"  # type: ignore[assignment]  # of patches of several data sets
 
     def __init__(
         self,
-        parts: Mapping[str, DecamData],
+        parts: Mapping[str, DecamData | LabelledExposures],
         shares: Mapping[str, float],
         count: int,
         batch_size: int = 16,
         num_workers: int = 1,
         seed: int = 0,
         name: str = "mixture",
+        leave_out: Sequence[str] = (),
     ) -> None:
         super().__init__()
         if set(parts) != set(shares) or min(shares.values()) <= 0 or abs(sum(shares.values()) - 1) > 1e-6:
             raise ValueError(f"expected a share of each of {sorted(parts)}, 1 in all, got {dict(shares)}")
-        total = sum(shares.values())  # numpy's choice() needs a sum of 1 to more digits than the configuration has
-        self.parts, self.shares, self.count = dict(parts), [shares[name] / total for name in parts], count
+        if unknown := sorted(set(leave_out) - set(parts)):
+            raise ValueError(f"data.leave_out: no part is called {unknown[0]!r}: expected some of {', '.join(parts)}")
+        self.parts = {name: part for name, part in parts.items() if name not in leave_out}
+        total = sum(shares[name] for name in self.parts)  # numpy's choice() needs a sum of 1 to many digits
+        self.shares, self.count = [shares[name] / total for name in self.parts], count
         self.name = name
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
 
     @property
     def provenance(self) -> str:
-        """Data origins of the parts, joined by "and"."""
-        return " and ".join(sorted({part.provenance for part in self.parts.values()}, reverse=True))
+        """Data origins of the parts, joined by "and", and the cameras of labelled real frames.
+
+        For example "simulated and real: lco0m4 (kb97)".
+        """
+        origins = " and ".join(sorted({part.provenance for part in self.parts.values()}, reverse=True))
+        cameras = []
+        for name, part in self.parts.items():
+            if isinstance(part, LabelledExposures):
+                with _naming_part(name):
+                    cameras += [f"{name} ({camera})" for camera in part.cameras]
+        return f"{origins}: {', '.join(cameras)}" if cameras else origins
 
     def prepare_data(self) -> None:
         """Make the frames that are missing on disk."""
-        for part in self.parts.values():
-            part.prepare_data()
+        for name, part in self.parts.items():
+            with _naming_part(name):
+                part.prepare_data()
 
     def prepare_test(self) -> None:
         """Make the missing test frames alone."""
-        for part in self.parts.values():
-            part.prepare_test()
+        for name, part in self.parts.items():
+            with _naming_part(name):
+                part.prepare_test()
 
     def setup(self, stage: str | None = None) -> None:
         """Open the training and validation frames."""
@@ -99,6 +121,15 @@ class Mixture(PatchDataModule):
     def test_sets(self) -> list[TestSet]:
         """List the test sets of all parts, which are scored after training."""
         return [test_set for part in self.parts.values() for test_set in part.test_sets()]
+
+
+@contextmanager
+def _naming_part(name: str) -> Iterator[None]:
+    """Add to the message of a missing file how the part that needs it is left out."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}; or leave this part out: data.leave_out=[{name}]") from error
 
 
 class MixtureDataset(Dataset[dict[str, Tensor]]):

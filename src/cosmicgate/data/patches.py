@@ -290,7 +290,7 @@ def make_loader(
 class PatchDataModule(pl.LightningDataModule):
     """Data module whose ``setup`` opens the training and the validation patches."""
 
-    train: Dataset[dict[str, Tensor]]
+    train: PatchDataset
     validation: Dataset[dict[str, Tensor]]
     batch_size: int
     num_workers: int
