@@ -35,8 +35,8 @@ def file_state(path: Path) -> tuple[int, int, int]:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` on success and remove it on failure.
 
-    An error of the system that names no file, such as that of a full disk, gets the name of ``path``; astropy raises it
-    without a number.
+    An error of the system that names no file, such as that of a full disk, gets the name of ``path``. NumPy raises it
+    without a number, as "13838 requested and 2592 written".
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{temporary_owner()}.{path.name}")
@@ -45,7 +45,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         partial.replace(path)
     except OSError as error:
         if type(error) is OSError and error.errno is None:
-            raise OSError(f"{path}: {error}") from error
+            raise OSError(f"{path}: {error} (bytes or values; is the disk full?)") from error
         if error.errno is not None and error.filename is None:
             error.filename = str(path)
         raise
