@@ -50,12 +50,15 @@ TINY = {
     ),
     "lco": LCO,
     "lco_simulated": (*LCO_SIMULATED, "root={root}"),
-    "mixture": part_overrides(
-        {
-            **dict.fromkeys(("cameras", "smeared", "sharp", "effects", "small", "spectra"), SMALL),
-            **dict.fromkeys(("decam", "paper"), (*SMALL, "science.bands=[g]")),
-            "semireal": (*REAL, "darks.rate=50"),
-        }
+    "mixture": (
+        *part_overrides(
+            {
+                **dict.fromkeys(("cameras", "smeared", "sharp", "effects", "small", "spectra"), SMALL),
+                **dict.fromkeys(("decam", "paper"), (*SMALL, "science.bands=[g]")),
+                "semireal": (*REAL, "darks.rate=50"),
+            }
+        ),
+        "leave_out=[lco0m4,arcsat]",  # their rings: test_labelled_exposures.py
     ),
     "paper_tests": (
         *(f"parts.decam.{one}" for one in (*SMALL, "science.bands=[g]", "root={root}")),
