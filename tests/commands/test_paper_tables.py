@@ -166,7 +166,7 @@ def test_the_lco_data_set_is_simulated_under_another_name_unless_it_was_download
 
 def test_two_test_sets_of_one_name_are_refused(tmp_path):
     part = type("Part", (), {"test_sets": lambda _: [make_test_set(tmp_path, 1)]})()
-    with pytest.raises(ValueError, match="two test sets of data=both are called 'decam'"):
+    with pytest.raises(ValueError, match="two test sets are called 'decam'"):
         Collection({"one": part, "two": part}, "both").test_sets()
 
 

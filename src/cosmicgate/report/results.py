@@ -55,7 +55,7 @@ def read_results(path: Path) -> dict[str, list[dict[str, Any]]]:
                 raise ValueError(f"row {number} has the data origin {row['data_origin']!r}, expected one of {expected}")
             if key_of_row(row) in map(key_of_row, rows[:number]):
                 raise ValueError(f"two rows are of {row['detector'].name!r} on {heading(row)!r}")
-    except KeyError as error:
+    except (AttributeError, KeyError) as error:
         raise ValueError(f'{path} is not a results file: expected {{"rows": [...]}}') from error
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a results file: {error}") from error
