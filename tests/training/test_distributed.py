@@ -4,6 +4,8 @@ import csv
 import json
 import math
 import socket
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +14,7 @@ from pytorch_lightning.accelerators import CPUAccelerator
 from cosmicgate.config import ConfigError
 from cosmicgate.data.patches import DistributedSequentialSampler, EpochSampler, GridSampler, PatchDataset, make_loader
 from helpers.fake_detectors import save_frame
+from helpers.repository import ROOT
 from helpers.train_command import TINY
 from helpers.wandb_files import offline_records
 
@@ -89,9 +92,12 @@ def slurm(command, folder):
     for rank in range(2):
         job = dict(JOB_ID="7", JOB_NAME="cosmicgate", NTASKS="2", NTASKS_PER_NODE="2", NNODES="1", NODELIST="127.0.0.1")
         job |= dict(PROCID=str(rank), LOCALID=str(rank), NODEID="0")
-        variables = {f"SLURM_{k}": v for k, v in job.items()} | {"MASTER_PORT": str(port), "MASTER_ADDR": "127.0.0.1"}
-        line = ("train.py", "trainer=slurm", *SHORT, f"data.root={command.data}", f"hydra.run.dir={folder}")
-        started.append(command.start(*line, **variables))
+        environment = command.environment | {f"SLURM_{k}": v for k, v in job.items()} | {"MASTER_PORT": str(port)}
+        environment |= {"MASTER_ADDR": "127.0.0.1"}
+        line = [sys.executable, str(ROOT / "train.py"), "trainer=slurm", *SHORT, f"data.root={command.data}"]
+        line += [f"hydra.run.dir={folder}"]
+        pipe = subprocess.PIPE
+        started.append(subprocess.Popen(line, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True))
     return started
 
 
@@ -108,8 +114,8 @@ def counts(row):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("start", [lightning, torchrun, slurm])
-def test_two_processes_give_the_scores_of_one_in_one_folder(command, single_process, tmp_path, start):
-    started = start(command, folder := tmp_path / "run")
+def test_two_processes_give_the_scores_of_one_in_one_folder(new_interpreter, single_process, tmp_path, start):
+    started = start(new_interpreter, folder := tmp_path / "run")
     for process in started:
         _, err = process.communicate(timeout=600)
         assert process.returncode == 0, err
