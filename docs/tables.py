@@ -51,6 +51,7 @@ TEST_SETS = {
     "cameras_smeared": "trailed and defocused stars",
     "decam_sealed": "held-out DECam",
     "decam_paper": "DECam, hits by the paper's recipe",
+    "decam_paper_background": "DECam, hits three sigma of the background bright",
     "decam_semireal": "DECam coadd",
     "decam_trained": "DECam, both recipes of hits",
     "real_arcsat": "ARCSAT 0.5 m frames",
