@@ -183,6 +183,22 @@ def test_undersampled_stars_get_a_warning_with_advice():
     assert domain_warnings(star_field(2.5)) == ""
 
 
+@pytest.mark.parametrize("fwhm", [0.7, 2.5])
+def test_hot_pixels_do_not_change_the_sharpness_of_stars(fwhm):
+    image, rng = star_field(fwhm), np.random.default_rng(1)
+    hot = image.copy()
+    hot[tuple(rng.integers(0, 512, (2, 400)))] += 10 ** rng.uniform(2.7, 4.5, 400)
+    clean, spoilt = (domain_features(one.astype(np.float32), np.zeros(one.shape, bool)) for one in (image, hot))
+    assert spoilt["sharpness"] == pytest.approx(clean["sharpness"], abs=0.03)
+
+
+def test_hot_pixels_of_a_frame_without_stars_give_no_warning():
+    rng = np.random.default_rng(1)
+    dark = rng.poisson(200.0, (512, 512)).astype(float)
+    dark[tuple(rng.integers(0, 512, (2, 400)))] += 10 ** rng.uniform(2.7, 4.5, 400)
+    assert domain_warnings(dark) == ""
+
+
 @pytest.mark.parametrize("move", [(0.5, 0.5), (0.3, 0.3), (0.4, 0.5)])
 def test_a_linearly_resampled_image_gets_a_warning_with_advice(move):
     image = star_field(3.0)

@@ -2,10 +2,14 @@
 
 import re
 
+import numpy as np
 import pytest
 from astropy.io import fits
 
+from cosmicgate.data.cache import save_labelled
 from cosmicgate.data.labelling.truth_planes import write_plane
+from cosmicgate.data.pixel_labels import CORE, SKY
+from cosmicgate.io.fits.frames import Frame
 from helpers.mask_command import run
 from helpers.night_frames import simulate_night
 from helpers.repository import ROOT
@@ -13,6 +17,7 @@ from helpers.train_command import TINY
 
 QUICK = {
     "cleaning": ("--scenes", "5", "--rounds", "5"),
+    "domain_check": ("--side", "64"),
     "masking": ("--shape", "128", "128", "--rounds", "1", "--no-memory"),
     "metric": ("--side", "64", "--repeats", "1"),
     "mosaics": ("--frames", "1", "--side", "128"),
@@ -35,12 +40,24 @@ def masked_night(folder, model):
     return [str(folder / "night"), str(folder / "masks"), "--first", "6"]
 
 
+def labelled_frames(folder):
+    """Write labelled frames with hits; return the option that names them."""
+    night = simulate_night(frames=2, shape=(96, 112), stars=30, fwhm=2.5)
+    for number, (image, hits) in enumerate(zip(night.frames, night.hits, strict=True)):
+        frame = Frame(np.float32(image), gain=1.0, read_noise=5.0, saturation=6e4, exptime=60.0)
+        truth = np.where(hits, CORE, SKY).astype(np.uint8)
+        save_labelled(frame, truth, {"name": str(number)}, folder / "labelled" / str(number))
+    return ["--set", "night", *map(str, sorted((folder / "labelled").iterdir()))]
+
+
 @pytest.mark.slow  # each imports torch or GalSim
 @pytest.mark.parametrize("script", sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py")))
 def test_every_benchmark_prints_its_table(command, script, tmp_path, model):
     arguments = [*QUICK[script]]
     if script == "static_pixels":
         arguments += masked_night(tmp_path, model)
+    if script == "domain_check":
+        arguments += ["--model", str(model), *labelled_frames(tmp_path)]
     if script == "training":
         arguments += [f"data.root={command.data}"]
     if script == "masking":
