@@ -21,6 +21,7 @@ QUICK = {
     "masking": ("--shape", "128", "128", "--rounds", "1", "--no-memory"),
     "metric": ("--side", "64", "--repeats", "1"),
     "mosaics": ("--frames", "1", "--side", "128"),
+    "calibration": ("--mirror", "10", "100"),
     "cascade": ("--shape", "128", "128", "--rounds", "1", "--steps", "-1", "0", "1"),
     "static_pixels": (),
     "simulation": ("--repeats", "1", "--bands", "g", "--shape", "128", "128"),
@@ -56,7 +57,7 @@ def test_every_benchmark_prints_its_table(command, script, tmp_path, model):
     arguments = [*QUICK[script]]
     if script == "static_pixels":
         arguments += masked_night(tmp_path, model)
-    if script == "domain_check":
+    if script in ("calibration", "domain_check"):
         arguments += ["--model", str(model), *labelled_frames(tmp_path)]
     if script == "training":
         arguments += [f"data.root={command.data}"]

@@ -1,0 +1,136 @@
+"""Choose a threshold on some labelled frames and score it on others, also one for each image from the image itself.
+
+    python evaluate.py data=real_lco0m4 detector=pretrained      # makes its labelled frames; data=real_arcsat likewise
+    python benchmarks/calibration.py --set 'LCO 0.4 m' data/real_lco0m4/*/* --set ARCSAT data/real_arcsat/*/*
+
+A set has a name and the folders of its labelled frames. The threshold with the highest F1 (hits, not pixels) is chosen
+on each set, on all together, and on every second field of all. A threshold for each image is the chosen number above a
+reference of the image: a quantile of its own logits, or (--mirror N) the logit at which its mirror image, with all
+values mirrored at the sky, has N objects a megapixel, none of which is a hit.
+"""
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+
+from cosmicgate.extras import extra
+
+with extra("train", __name__):
+    from cosmicgate.data.cache import load_labelled
+    from cosmicgate.data.pixel_labels import IGNORED, SKY
+    from cosmicgate.evaluation.operating_points import objects_by_logit
+    from cosmicgate.inference.predictor import Predictor
+    from cosmicgate.masking.load import load
+    from cosmicgate.metrics import BINS, bin_index
+    from cosmicgate.metrics.counts import LOGIT_LIMIT
+
+TAIL = 1e-3  # fraction of an image's pixels above the reference logit
+ZERO = BINS // 2  # bin of the logit 0
+ZERO_REFERENCE = "one"  # way without a reference of the image: one threshold for all
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Counted:
+    """Counts of a frame: (2, BINS), hits found and false objects by logit, and the bins of its references."""
+
+    field: str
+    pixels: int
+    hits: int
+    objects: Counts
+    references: Mapping[str, int]
+
+
+def main() -> None:
+    """Count all frames and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--set", dest="sets", nargs="+", action="append", required=True, metavar=("NAME", "PATH"))
+    parser.add_argument("--model", default="general")
+    parser.add_argument("--every", type=int, default=1, help="use every Nth frame of a set")
+    parser.add_argument("--mirror", type=int, nargs="*", default=[], help="objects a megapixel of the mirror images")
+    options = parser.parse_args()
+    masker = load(options.model, check=False)
+    sets = {}
+    for name, *paths in options.sets:
+        folders = [Path(one) for one in paths[:: options.every]]
+        sets[name] = [count(folder, masker.predictor, options.mirror) for folder in folders]
+    for line in table(sets, masker.threshold()):
+        print(line)
+
+
+def count(folder: Path, predictor: Predictor, mirror: Sequence[int]) -> Counted:
+    """Search a labelled frame and count its objects."""
+    labelled = load_labelled(folder)
+    image, truth, bad = np.array(labelled.image), np.array(labelled.truth), np.array(labelled.bad)
+    bins = bin_index(logits := predictor.logits(image, bad)).numpy()
+    references = {ZERO_REFERENCE: ZERO, f"own tail, {TAIL:g}": int(np.quantile(bins[~bad], 1 - TAIL))}
+    if mirror:
+        opposite = predictor.logits(2 * np.median(image[~bad]) - image, bad)
+        known = np.where(truth == IGNORED, np.uint8(IGNORED), np.uint8(SKY))
+        false = np.cumsum(objects_by_logit(known, opposite)[1][::-1])[::-1]
+        for number in mirror:
+            over = np.flatnonzero(false > number * (truth != IGNORED).sum() / 1e6)
+            references[f"mirror image, {number}"] = int(over[-1]) if over.size else 0
+    objects = objects_by_logit(truth, logits)
+    name, pixels = str(labelled.facts.get("field", folder.name)), int((truth != IGNORED).sum())
+    return Counted(name, pixels, int(objects[0].sum()), objects, references)
+
+
+def table(sets: Mapping[str, Sequence[Counted]], default: float) -> Iterator[str]:
+    """Choose and score thresholds; yield the lines of a table."""
+    yield "| threshold | chosen on | value | " + " | ".join(f"{name}: hits, false hits/Mpx, F1" for name in sets) + " |"
+    yield "|---|---|---:|" + "---|" * len(sets)
+    every = [one for frames in sets.values() for one in frames]
+    fields = sorted({(name, one.field) for name, frames in sets.items() for one in frames})
+    half = [one for name, frames in sets.items() for one in frames if fields.index((name, one.field)) % 2 == 0]
+    rest = {name: [one for one in frames if all(one is not other for other in half)] for name, frames in sets.items()}
+    yield line("one", "of the card", round(BINS * (logit(default) / LOGIT_LIMIT + 1) / 2), sets, ZERO_REFERENCE)
+    for way in every[0].references:
+        for name, frames in sets.items():
+            yield line(way, name, best(frames, way), sets, way)
+        yield line(way, "every second field, scored on the others", best(half, way), rest, way)
+        yield line(way, "all, which it is scored on", best(every, way), sets, way)
+
+
+def line(title: str, chosen_on: str, value: int, sets: Mapping[str, Sequence[Counted]], way: str) -> str:
+    """Score a threshold, ``value`` bins above zero or above each image's reference, for a line of the table."""
+    cells = []
+    for frames in sets.values():
+        found, false = (int(column[value]) for column in reached(frames, way))
+        hits, area = sum(one.hits for one in frames), sum(one.pixels for one in frames) / 1e6
+        cells.append(f"{found} of {hits}, {false / area:.1f}, {f1(found, false, hits):.3f}" if area else "-")
+    number = (value - ZERO) * 2 * LOGIT_LIMIT / BINS
+    shown = f"{expit(number):.2g}" if way == ZERO_REFERENCE else f"{number:+.1f}"
+    return " | ".join([f"| {title}", chosen_on, shown, *cells]) + " |"
+
+
+def best(frames: Sequence[Counted], way: str) -> int:
+    """Find the threshold with the highest F1; the middle one, if there are several."""
+    found, false = reached(frames, way)
+    scores = f1(found, false, sum(one.hits for one in frames))
+    return int(np.median(np.flatnonzero(scores == scores.max())))
+
+
+def reached(frames: Sequence[Counted], way: str) -> Counts:
+    """Count hits found and false objects (2, BINS) at each threshold, relative to the reference of each image."""
+    total = np.zeros((2, BINS), np.int64)
+    for one in frames:
+        moved = np.clip(np.arange(BINS) - one.references[way] + ZERO, 0, BINS - 1)
+        for row in (0, 1):
+            total[row] += np.bincount(moved, one.objects[row], BINS).astype(np.int64)
+    return np.cumsum(total[:, ::-1], axis=1)[:, ::-1]
+
+
+def f1(found: Any, false: Any, hits: int) -> Any:
+    """Compute F1 from numbers of hits found, of false objects and of hits."""
+    return 2 * found / np.maximum(found + false + hits, 1)
+
+
+if __name__ == "__main__":
+    main()
