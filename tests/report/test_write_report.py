@@ -90,7 +90,9 @@ def test_a_test_set_without_known_hits_has_a_table_of_stars_and_no_curves(tmp_pa
 
 def test_the_same_results_give_the_same_bytes(tmp_path):
     once, again = (draw_figures([result_row()], tmp_path / name)[0] for name in "ab")
-    assert all(once[kind].read_bytes() == again[kind].read_bytes() for kind in ("curves_dilated", "curves_core", "recall"))
+    assert all(
+        once[kind].read_bytes() == again[kind].read_bytes() for kind in ("curves_dilated", "curves_core", "recall")
+    )
 
 
 def test_another_number_of_frames_gives_figures_of_its_own(tmp_path, legends):
