@@ -44,9 +44,7 @@ class TestSet:
     provenance: Provenance
     folders: tuple[Path, ...]
     benchmark: str = ""  # published data set with the same camera and recipe; empty for a user's own files
-    cameras: tuple[
-        str, ...
-    ] = ()  # names of the cameras of real frames; empty where no camera is held out of a training
+    cameras: tuple[str, ...] = ()  # of real frames with truth planes, by their headers; empty for others
 
 
 def distinct(test_sets: Sequence[TestSet]) -> list[TestSet]:
@@ -122,6 +120,8 @@ class DecamData(PatchDataModule):
         name: str = "decam",
     ) -> None:
         super().__init__()
+        if also and not isinstance(also, Mapping):
+            raise ValueError(f"also: expected names of data sets and the data sets, got a {type(also).__name__}")
         self.science, self.darks, self.contamination = science, darks, contamination
         self.root = Path(root).expanduser()
         self.windows, self.transforms, self.patch = windows, list(transforms), patch

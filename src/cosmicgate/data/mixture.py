@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset
 
-from cosmicgate.data.datamodule import DecamData, TestSet
+from cosmicgate.data.datamodule import DecamData, TestSet, distinct
 from cosmicgate.data.labelled_exposures import LabelledExposures
 from cosmicgate.data.patches import PatchDataModule, PatchDataset
 from cosmicgate.data.random_streams import random_stream
@@ -61,6 +61,8 @@ class Mixture(PatchDataModule):
         if unknown := sorted(set(leave_out) - set(parts)):
             raise ValueError(f"data.leave_out: no part is called {unknown[0]!r}: expected some of {', '.join(parts)}")
         self.parts = {name: part for name, part in parts.items() if name not in leave_out}
+        if not self.parts:
+            raise ValueError("data.leave_out names every part: nothing is left to train on")
         total = sum(shares[name] for name in self.parts)  # numpy's choice() needs a sum of 1 to many digits
         self.shares, self.count = [shares[name] / total for name in self.parts], count
         self.name = name
@@ -120,7 +122,7 @@ class Mixture(PatchDataModule):
 
     def test_sets(self) -> list[TestSet]:
         """List the test sets of all parts, which are scored after training."""
-        return [test_set for part in self.parts.values() for test_set in part.test_sets()]
+        return distinct([test_set for part in self.parts.values() for test_set in part.test_sets()])
 
 
 @contextmanager
