@@ -44,7 +44,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield partial
         partial.replace(path)
     except OSError as error:
-        if type(error) is OSError and error.errno is None:
+        if error.errno is None and re.search(r"\d+ requested and \d+ written", str(error)):
             raise OSError(f"{path}: {error} (bytes or values; is the disk full?)") from error
         if error.errno is not None and error.filename is None:
             error.filename = str(path)
