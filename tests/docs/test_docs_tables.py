@@ -1,6 +1,7 @@
 """Test that the tables of the documentation show the committed results, and that quoted scores are in a table."""
 
 import importlib.util
+import json
 import re
 
 import pytest
@@ -55,6 +56,22 @@ def test_a_new_results_file_replaces_the_table(tmp_path, monkeypatch):
     assert "| New | 50.0 [25.0, 75.0] | — | — | — | — | — | somewhere |" in page
     assert "| Old | — | — | — | — | 100.0 | — | — |" in page
     assert tables.updated(page) == page
+
+
+def test_the_table_of_seeds_pairs_trainings_of_the_same_seed(tmp_path):
+    scores = {("deepCR", 0): 0.90, ("deepCR", 1): 0.94, ("Att deepCR", 0): 0.91, ("Att deepCR", 1): 0.97}
+    scores["Att deepCR", 2] = 0.95  # a third without its partner
+    for (model, seed), tpr in scores.items():
+        row = result_row(model)
+        row |= {"detector": {"model": model, "seed": seed}}
+        row |= {part: {"tpr_at_fpr_0.01pct": tpr, "f1": tpr} for part in ("dilated", "core")}
+        (tmp_path / f"{model}-{seed}.json").write_text(json.dumps({"rows": [row]}))
+    made = tables.seeds(tmp_path)
+    assert "| deepCR | 2 | 92.00 [66.59, 117.41] |" in made
+    assert "| Att deepCR | 3 | 94.33 [" in made
+    # Differences of 1 and 3 points: standard error 1; with one degree of freedom t(0.975) = 12.71 and t(0.8) = 1.38.
+    assert "| Att deepCR - deepCR | 2 | +2.00 [-10.71, +14.71], detects 14.08 |" in made
+    assert made.count("\n| decam |") == 3
 
 
 def test_the_csv_files_of_a_report_can_be_shown_as_tables(tmp_path, monkeypatch):
