@@ -39,7 +39,7 @@ class Overlay:
 
 @dataclass(frozen=True, eq=False)
 class Sky:
-    """What an exposure is aligned by.
+    """Stars and coordinates by which an exposure is aligned.
 
     Attributes
     ----------
