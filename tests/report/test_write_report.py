@@ -131,6 +131,15 @@ def test_detectors_keep_their_colours_on_every_test_set(tmp_path, monkeypatch):
         ('{"rows": []}', "at least one row"),
         ({"rows": [{"detector": "deepCR"}]}, "row 0 lacks test_set, data_origin"),
         ({"rows": [result_row(data_origin="made up")]}, "'made up', expected one of simulated"),
+        (
+            {"rows": [result_row(), result_row("deepCR", core={"f1": 1})]},
+            "row 1 has core.tpr_at_fpr_0.01pct = 'nothing', expected a number",
+        ),
+        (
+            {"rows": [result_row(per_hit={"recall": "all", "false_per_megapixel": 1})]},
+            "per_hit.recall = 'all', expected",
+        ),
+        ({"rows": [result_row() | {"detector": 3}]}, "the detector 3, expected an object"),
         ({"rows": [result_row() | {"detector": {"name": "x"}}]}, "unexpected keyword argument 'name'"),
         ({"rows": [result_row(), result_row()]}, "two rows are of 'Att Cosmic-CoNN' on 'decam"),
     ],

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmicgate.data.pixel_labels import Convention
-from cosmicgate.evaluation.records import with_records
+from cosmicgate.evaluation.records import DetectorRecord, with_records
 
 Row = dict[str, Any]  # one detector, a DetectorRecord, on one test set
 
@@ -34,6 +34,8 @@ MASKED = {  # in test sets whose stars and hot pixels are known
     "stars_masked_per_1000": "Star cores masked of 1000",
     "hot_pixels_masked_per_megapixel": "Hot pixels masked per megapixel",
 }
+# Scores that every row has; each is a number, or null where it is not defined.
+SCORES = {"dilated": (*PER_CENT, *MASK_SCORES), "core": (*PER_CENT, *MASK_SCORES), "per_hit": (*PER_HIT,)}
 LISTS = ("rows", "differences", "failed", "unavailable", "parameters", "seconds")
 
 
@@ -53,6 +55,11 @@ def read_results(path: Path) -> dict[str, list[dict[str, Any]]]:
             if row["data_origin"] not in DATA_ORIGINS:
                 expected = ", ".join(DATA_ORIGINS)
                 raise ValueError(f"row {number} has the data origin {row['data_origin']!r}, expected one of {expected}")
+            if not isinstance(row["detector"], DetectorRecord):
+                raise ValueError(f"row {number} has the detector {row['detector']!r}, expected an object")
+            for part, key in ((part, key) for part, keys in SCORES.items() for key in keys):
+                if not isinstance(value := row[part].get(key, "nothing"), int | float | None):
+                    raise ValueError(f"row {number} has {part}.{key} = {value!r}, expected a number")
             if key_of_row(row) in map(key_of_row, rows[:number]):
                 raise ValueError(f"two rows are of {row['detector'].name!r} on {heading(row)!r}")
     except (AttributeError, KeyError) as error:
