@@ -96,7 +96,9 @@ class ForkServer:
         pipe = subprocess.PIPE
         with (folder / "server.log").open("w") as log:
             command = [sys.executable, __file__]
-            self._server = subprocess.Popen(command, cwd=root, env=environment, stdin=pipe, stderr=log, text=True)
+            # A fork of a process whose OpenMP has started threads waits for them for ever.
+            one_thread = environment | {"OMP_NUM_THREADS": "1"}
+            self._server = subprocess.Popen(command, cwd=root, env=one_thread, stdin=pipe, stderr=log, text=True)
 
     def start(self, args: list[str], variables: dict[str, str], cwd: Path) -> ForkedProcess:
         """Run a script in the folder ``cwd`` with its arguments and further variables of the environment."""
