@@ -9,9 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.special import logit
 
 from cosmicgate import release
 from cosmicgate.config import Train, build, validate
+from cosmicgate.data.labelled_exposures import LabelledExposures
 from cosmicgate.data.pixel_labels import CORE, SKY
 from cosmicgate.detectors.network import weights_sha256_of
 from cosmicgate.masking import load
@@ -19,6 +21,7 @@ from cosmicgate.models import UNet
 from cosmicgate.pretrained.card import find, read_card
 from cosmicgate.training import warm_start
 from helpers.hydra_config import composed_config
+from helpers.labelled_field import write_labelled_field
 from helpers.train_command import TINY
 
 SMALL = ("model=deepcr", "model.channels=4", "model.depth=2", "model.scaling=robust")
@@ -178,6 +181,18 @@ def test_the_card_records_origin_scores_ranges_and_calibration(runs, released):
     assert list(thresholds) == sorted(thresholds, reverse=True)
     assert 0 <= card.cascade["missed"] <= card.cascade["hits"]
     assert 0 < card.cascade["bound"] <= 1
+
+
+def test_the_default_threshold_is_chosen_on_real_validation_frames_as_they_are(tmp_path):
+    splits = {"train": {"a": [0]}, "validation": {"a": [1]}, "test": {"a": [2]}}
+    data = LabelledExposures(str(write_labelled_field(tmp_path)), splits, density=0.0)
+    data.prepare_data()
+
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1))
+    torch.nn.init.constant_(network[0].weight, 0.01)
+    torch.nn.init.constant_(network[0].bias, -30.0)
+    assert -9.2 <= logit(release.default_threshold(network, data)) <= -8.8, "a hit of 2000 ADU over a sky of 100"
+    assert release.default_threshold(network, None) == 0.5, "without frames the threshold stays"
 
 
 @pytest.mark.slow

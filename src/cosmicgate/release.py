@@ -30,14 +30,18 @@ from cosmicgate.extras import extra
 with extra("train", __name__):
     from cosmicgate.config import build
     from cosmicgate.data.cache import digest, load_labelled
+    from cosmicgate.data.labelled_exposures import LabelledExposures
+    from cosmicgate.data.mixture import Mixture
     from cosmicgate.data.pixel_labels import CORE, SKY
     from cosmicgate.detectors.network import weights_sha256_of
+    from cosmicgate.evaluation.operating_points import best_threshold, objects_by_logit
     from cosmicgate.evaluation.records import CASCADE_VARIANT, with_records
     from cosmicgate.inference.background_grid import scale_of
     from cosmicgate.inference.bad_pixels import interpolate_bad_pixels
     from cosmicgate.inference.cascade import NO_HIT_LOGIT, Cascade, coarse_logits, max_logit_per_cell
     from cosmicgate.inference.predictor import Predictor
     from cosmicgate.io.messages import with_progress
+    from cosmicgate.metrics import BINS
     from cosmicgate.models.unet import UNet
     from cosmicgate.pretrained.card import COARSE, FOLDER, TUNED, ModelCard, names, save_model, serialize
     from cosmicgate.pretrained.checkpoint import checkpoint_file, data_config
@@ -72,6 +76,20 @@ def calibration(network: nn.Module, frames: Sequence[Path]) -> list[list[float]]
             above = highest[highest > highest[int(rate * sky)]]  # highest first
             pairs += [(rate, above[-1])] if len(above) >= MIN_FALSE_POSITIVES else []
     return [[rate, float(1 / (1 + np.exp(-logit)))] for rate, logit in pairs]
+
+
+def default_threshold(network: nn.Module, data: Any) -> float:
+    """Find the threshold with the highest F1 of hits on the labelled real frames held out for validation.
+
+    0.5 if the data have no such frame, or these no hit. Hits that were added to real frames do not count.
+    """
+    parts = data.parts.values() if isinstance(data, Mixture) else [data]
+    real = [part for part in parts if isinstance(part, LabelledExposures) and part.provenance == "real"]
+    frames = [folder for part in real for folder in part.split("validation", "natural")]
+    objects = np.zeros((2, BINS), np.int64)
+    for _, _, logits, truth in predict_frames(network, frames, "threshold"):
+        objects += objects_by_logit(truth, torch.from_numpy(logits))
+    return best_threshold(objects) if objects[0].any() else ModelCard.threshold
 
 
 def ranges(frames: Sequence[Path], scaling: str) -> dict[str, list[float]]:
@@ -211,6 +229,7 @@ def card_of(
         command=command,
         data_hash=digest(provenance["inputs"]),
         machine=provenance["device"],
+        threshold=default_threshold(network, data),
         calibrated_on=f"{card.trained_on}: validation frames, sky pixels",
         calibration=calibration(network, data.split("validation")),
         ranges=ranges(data.split("train"), network.scaling),
@@ -278,7 +297,8 @@ def main(arguments: Sequence[str]) -> int:
             data = data_of(of, options.trust)
         card = replace(card, scores=replace_scores(card.scores, scores(options.results, network)))
         if options.calibrate:
-            card = replace(card, calibration=calibration(network, data.split("validation")))
+            pairs = calibration(network, data.split("validation"))
+            card = replace(card, calibration=pairs, threshold=default_threshold(network, data))
     if options.coarse:
         coarse, about = coarse_network(options.coarse, options.coarse_command)
         weights = {key: value for key, value in weights.items() if not key.startswith(COARSE)}

@@ -32,27 +32,13 @@ from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.data.sources import Footprints, FramesWithTruth
 from cosmicgate.data.sources.footprints import stamps, write_stamps
 from cosmicgate.data.splits import SPLITS
+from helpers.labelled_field import SHAPE, write_labelled_field
 from helpers.simulated_frames import generator, sky_frame
-
-SHAPE = (80, 90)
 
 
 @pytest.fixture
 def labelled(tmp_path):
-    """A field of three exposures, the hits of exposure n have 1000 (n + 1) ADU."""
-    (tmp_path / "labels").mkdir()
-    exposures, masks = [], []
-    for number in range(3):
-        frame = sky_frame(100.0, SHAPE, seed=number)
-        hits = np.zeros(SHAPE, bool)
-        for row, column in generator(number).integers(15, 65, (6, 2)):
-            hits[row, column : column + 3] = True
-        frame.image[hits] += 1000 * (number + 1)
-        exposures.append(Exposure(frame, fits.Header()))
-        masks.append(hits)
-    ignore = tuple(np.zeros(SHAPE, np.uint8) for _ in masks)
-    write_sequence(MaskedSequence(tuple(exposures), tuple(masks), ignore), tmp_path / "labels" / "a_masks.fits")
-    return tmp_path
+    return write_labelled_field(tmp_path)
 
 
 def data_of(folder, **more):

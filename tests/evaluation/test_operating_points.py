@@ -5,12 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from scipy.special import logit
 
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.evaluation.hits import match_hits
-from cosmicgate.evaluation.operating_points import MAX_FRACTION, objects_by_logit
+from cosmicgate.evaluation.operating_points import MAX_FRACTION, best_threshold, objects_by_logit
 from cosmicgate.evaluation.run import evaluate
-from cosmicgate.metrics import BINS, lower_edge
+from cosmicgate.metrics import BINS, bin_index, lower_edge
 from helpers.fake_detectors import BrightnessLogits, BrightnessMasks
 
 
@@ -48,6 +49,29 @@ def test_logits_that_are_all_equal_have_no_false_object_above_them(scene):
     found, false = objects_by_logit(truth, torch.full(truth.shape, -30.0))
     assert found.nonzero()[0].tolist() == false.nonzero()[0].tolist() == [0]
     assert found[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("hits", "false", "expected"),
+    [
+        ({10.0: 8, 6.0: 2}, {3.0: 5}, (3, 6)),  # all hits, no false object
+        ({10.0: 8, -1.0: 2}, {}, (-1.003, -1)),  # the nearest to a logit of 0
+        ({10.0: 80, -1.0: 20}, {-0.5: 60}, (-0.1, 0.003)),  # the last hits cost more than they are worth
+        ({10.0: 9, 5.0: 1}, {2.0: 1}, (0, 0.003)),  # one false object does not tell 0 from 2
+    ],
+)
+def test_the_best_threshold_has_the_highest_f1_and_is_near_one_half_among_equals(hits, false, expected):
+    objects = np.zeros((2, BINS), np.int64)
+    for row, counts in zip(objects, (hits, false), strict=True):
+        for value, number in counts.items():
+            row[int(bin_index(torch.tensor([value]))[0])] += number
+    low, high = expected
+    assert low <= logit(best_threshold(objects)) <= high
+
+
+def test_no_threshold_is_chosen_without_hits():
+    with pytest.raises(ValueError, match="without a hit"):
+        best_threshold(np.zeros((2, BINS), np.int64))
 
 
 def test_recall_is_taken_at_the_threshold_where_the_frames_have_few_false_objects(make_test_set, tmp_path):
