@@ -106,6 +106,9 @@ def test_a_terminated_training_prints_the_command_that_resumes_it(start, uninter
     done = start(tmp_path, "data.num_workers=1")
     _, err = done.communicate(timeout=600)
     assert done.returncode == 0, err
+    log = (tmp_path / "train.log").read_text()
+    assert "resumes with epoch 2 of 3" in log
+    assert log.count("epoch 1 of 3: ") <= 1, "an epoch is reported once"
     assert_same_run(tmp_path, uninterrupted)
 
 

@@ -25,7 +25,8 @@ class EpochLines(Callback):
 
     def __init__(self) -> None:
         self.began = self.last = 0.0  # monotonic clock, s: start of this attempt, time of the previous line
-        self.first = 0  # first epoch of this attempt
+        self.validated = False  # whether the epoch has a validation
+        self.first: int | None = None  # first epoch of this attempt in which a patch is trained on
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Disable the progress bar outside a terminal."""
@@ -34,19 +35,34 @@ class EpochLines(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
-        self.first, self.began = trainer.current_epoch, time.monotonic()
+        self.first, self.began = None, time.monotonic()
         self.last = self.began
-        if self.first:
-            self._say(trainer, f"resumes with epoch {self.first + 1}{_of(trainer)}")
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
+        """Write with which epoch a resumed training goes on: the one after that of a checkpoint saved at its end."""
+        if self.first is None:
+            self.first = trainer.current_epoch
+            if self.first:
+                self._say(trainer, f"resumes with epoch {self.first + 1}{_of(trainer)}")
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget the validation of an earlier epoch."""
+        self.validated = False
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take note that the validation scores are of this epoch."""
+        self.validated = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the line."""
+        """Write the line, unless the epoch was finished in an earlier attempt."""
+        if self.first is None:
+            return
         epoch, now = trainer.current_epoch, time.monotonic()
         mean = (now - self.began) / (epoch + 1 - self.first)
         parts = [
             f"{name} {form.format(factor * float(trainer.callback_metrics[key]))}"
             for key, (name, form, factor) in SCORES.items()
-            if key in trainer.callback_metrics
+            if key in trainer.callback_metrics and (self.validated or not key.startswith("val/"))
         ]
         parts.append(duration(now - self.last))
         if (left := (trainer.max_epochs or 0) - epoch - 1) > 0:
