@@ -147,6 +147,21 @@ def test_the_same_command_again_has_nothing_to_do_and_another_is_refused(adapted
     assert "my_camera was begun otherwise (seed is 1 and was 0): choose another folder" in other.output
 
 
+def test_labels_only_stops_before_the_training_and_the_command_without_it_continues(
+    night, start, tmp_path, monkeypatch
+):
+    words = ["adapt", *sorted(night.glob("field0-*.fits")), "-o", tmp_path / "mine", "--start", start]
+    done = run(*words, "--labels-only")
+    assert done.exit_code == 0, done.output
+    assert "labelled field0-r-60s: " in done.output
+    assert any(one.any() for one in read_sequence(tmp_path / "mine" / "labels" / "field0-r-60s_masks.fits").hits)
+    assert {path.name for path in (tmp_path / "mine").iterdir() if path.name[0] != "."} == {"plan.json", "labels"}
+    reached = []
+    monkeypatch.setattr("cosmicgate.adaptation.run.train", lambda *_: reached.append(True) or interrupted())
+    assert run(*words).exit_code == 130
+    assert reached
+
+
 def test_a_network_that_is_not_better_is_not_kept(night, tmp_path):
     frames = sorted(night.glob("field0-*.fits"))
     start = tiny_model(tmp_path / "start", ring=False)

@@ -38,6 +38,7 @@ def adapt(
     static: bool = True,
     truth: str | Path | None = None,
     dry_run: bool = False,
+    labels_only: bool = False,
     **known: float,
 ) -> CosmicRayMasker | None:
     """Adapt a network to a camera, from its own exposures; the same call with the same folder resumes.
@@ -79,6 +80,8 @@ def adapt(
         are labelled as they said. None: the labels lie beside the exposures, if there are any.
     dry_run : bool
         Only log what was found and what is missing.
+    labels_only : bool
+        Stop when the exposures are labelled; the same call without it continues.
     **known : float
         Values that override the headers: gain (electrons per count), read_noise (electrons), saturation (counts),
         exptime (seconds).
@@ -87,7 +90,7 @@ def adapt(
     -------
     CosmicRayMasker or None
         Detector with the adapted network, or with the network before if the adapted one is no better; None after a
-        dry run.
+        dry run, or if only labels were wanted.
 
     Raises
     ------
@@ -116,8 +119,8 @@ def adapt(
         return None
     silence_lightning()
     with alone(folder), _torch_settings_restored():
-        run_stages(request, folder)
-    return load(folder)
+        run_stages(request, folder, labels_only)
+    return None if labels_only else load(folder)
 
 
 @contextmanager
@@ -138,8 +141,8 @@ def _absolute(given: Sequence[str | Path]) -> list[str]:
     return [str(Path(path).expanduser().absolute()) for path in paths]
 
 
-def run_stages(request: Request, folder: Path) -> None:
-    """Run the stages that are missing in the output folder: plan, labels, training, comparison, card."""
+def run_stages(request: Request, folder: Path, labels_only: bool = False) -> None:
+    """Run the missing stages: plan, labels and, unless ``labels_only``, training, comparison and card."""
     configured(request, folder, {})  # a wrong setting or an unknown network is refused before any work
     plan = planned(request, folder)
     for line in plan.lines:
@@ -150,6 +153,8 @@ def run_stages(request: Request, folder: Path) -> None:
     labels = label(plan, folder / "labels")
     for line in labels.lines:
         log.info(line)
+    if labels_only:
+        return
     training = train(request, folder, labels)
     finish(folder, training, [*plan.lines, *labels.lines], request.start, command_of(request, folder))
 

@@ -94,6 +94,9 @@ def adapt(
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what was found and what is missing; stop.")] = False,
+    labels_only: Annotated[
+        bool, typer.Option("--labels-only", help="Stop when the exposures are labelled, to look at the labels.")
+    ] = False,
 ) -> None:
     """Adapt a network to a camera, from three or more exposures of each of a few fields.
 
@@ -110,7 +113,7 @@ def adapt(
 
     options: dict[str, Any] = {"darks": darks or (), "start": start, "group": group or (), "dry_run": dry_run}
     options |= {"thickness": thickness, "pixel_size": pixel_size, "align": align, "seed": seed, "truth": truth}
-    options |= {"ext": ext, "static": not no_static}
+    options |= {"ext": ext, "static": not no_static, "labels_only": labels_only}
     known = {"gain": gain, "read_noise": read_noise, "saturation": saturation, "exptime": exptime}
     options |= {"settings": settings or ()} | {key: value for key, value in known.items() if value is not None}
     command = shlex.join(["cosmicgate", *sys.argv[1:]])
