@@ -5,8 +5,9 @@ import pytest
 from astropy.io import fits
 from scipy import ndimage
 
+from cosmicgate.data.labelling.multi_exposure import read_exposure
 from cosmicgate.data.lco.io import SIMULATED, SOURCE, read_sequence
-from cosmicgate.data.lco.simulated_archive import simulated_archive
+from cosmicgate.data.lco.simulated_archive import simulated_archive, simulated_exposures
 from cosmicgate.data.lco.simulation import TELESCOPES, lco_band, simulate_triple
 from cosmicgate.data.simulation.ccd import CCDS
 
@@ -120,3 +121,20 @@ def test_a_simulated_archive_is_marked_as_such_and_written_once(tmp_path):
 def test_invalid_settings_of_a_field_are_refused(arguments, sentence):
     with pytest.raises(ValueError, match=sentence):
         simulate_triple(*arguments)
+
+
+def test_simulated_exposures_are_files_that_are_compared_and_that_stay(tmp_path):
+    settings = dict(fields=2, shape=(128, 144), rate=50)
+    paths = simulated_exposures(tmp_path, **settings)
+    assert len(set(paths)) == 6
+    exposures = [read_exposure(path) for path in paths]
+    assert all(exposure.simulated and exposure.frame.image.shape == (128, 144) for exposure in exposures)
+    pointings = [(one.header["CRVAL1"], one.header["CRVAL2"]) for one in exposures]
+    assert len(set(pointings)) == 2
+    assert pointings[0] == pointings[2] != pointings[3]
+    times = [path.stat().st_mtime_ns for path in paths]
+    assert simulated_exposures(tmp_path, **settings) == paths
+    assert [path.stat().st_mtime_ns for path in paths] == times
+    assert not set(simulated_exposures(tmp_path, **(settings | {"fields": 1, "seed": 1}))) & set(paths)
+    with pytest.raises(ValueError, match="fields=29"):
+        simulated_exposures(tmp_path, 29)

@@ -1,11 +1,13 @@
-"""Write a folder of simulated sequences in the structure of the LCO data set."""
+"""Write simulated sequences to a folder: in the structure of the LCO data set, or a file for each exposure."""
 
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from astropy.io import fits
+
 from cosmicgate.data.cache import digest
-from cosmicgate.data.lco.io import ENDING, write_sequence
+from cosmicgate.data.lco.io import ENDING, science_header, write_sequence
 from cosmicgate.data.lco.simulation import TELESCOPES, simulate_triple
 from cosmicgate.data.simulation.ccd import CCDS
 from cosmicgate.io.atomic import atomic_path
@@ -56,3 +58,46 @@ def simulated_archive(
                 triple = simulate_triple(telescope, one, shape, frames, rate, night)
                 write_sequence(triple.masked(), path, {"ORIGIN": "CosmicGate, simulated"})
     return home
+
+
+def simulated_exposures(
+    folder: str | Path,
+    fields: int,
+    telescope: str = "0m4",
+    shape: Sequence[int] | None = None,
+    frames: int = 3,
+    rate: float = 1.0,
+    seed: int = 0,
+) -> list[Path]:
+    """Write a FITS file for each simulated exposure, as an observatory delivers them, unless they exist.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Parent folder. That of the exposures is named after the telescope class and a hash of the other settings.
+    fields : int
+        Number of fields, at most 28.
+    telescope, shape, frames, rate
+        As in :func:`~cosmicgate.data.lco.simulation.simulate_triple`.
+    seed : int
+        Seed of all fields.
+
+    Returns
+    -------
+    list of Path
+        Files in the order of fields and of time.
+    """
+    if not 0 <= fields <= 28:
+        raise ValueError(f"fields={fields}: expected 0 to 28, one for each night of a month")
+    key = digest(["exposures", shape, frames, rate, seed, TELESCOPES, [CCDS[name] for name in TELESCOPES]])
+    home = Path(folder).expanduser() / f"simulated-{telescope}-{key}"
+    paths = []
+    for night in range(fields):
+        names = [f"{TELESCOPES[telescope].camera}-{20190101 + night}-{n:04d}-e91.fits" for n in range(1, frames + 1)]
+        if not all((home / name).is_file() for name in names):
+            triple = simulate_triple(telescope, [seed, 6, night], shape, frames, rate, night)
+            for name, one in zip(names, triple.exposures, strict=True):
+                with atomic_path(home / name) as partial:
+                    fits.writeto(partial, one.exposure.frame.image, science_header(one.exposure))
+        paths += [home / name for name in names]
+    return paths
