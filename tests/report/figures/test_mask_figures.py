@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from cosmicgate.data.pixel_labels import CORE
+from cosmicgate.data.pixel_labels import CORE, IGNORED
 from cosmicgate.report.figures import mask_figures
 from cosmicgate.report.figures.mask_figures import save_figure
 from helpers.mask_scene import labelled_scene
@@ -70,3 +70,23 @@ def test_a_mask_of_another_shape_is_refused_by_name(tmp_path):
             mask_figures.masks_figure(*labelled_scene(), {"deepCR": np.zeros((3, 3), bool)}, "a scene"),
             tmp_path / "masks.png",
         )
+
+
+def test_a_single_hit_is_in_the_middle_of_the_window():
+    truth = np.zeros((300, 400), bool)
+    truth[120, 210] = True
+    rows, columns = mask_figures.busiest([truth], 32)
+    assert abs(rows.start + 16 - 120) <= 1
+    assert abs(columns.start + 16 - 210) <= 1
+
+
+def test_labels_are_drawn_below_their_exposures_in_the_colours_of_masks():
+    scene, truth = labelled_scene(300, 400)
+    other = np.where(truth == CORE, IGNORED, 0).astype(np.uint8)
+    figure = mask_figures.labels_figure([scene, 2 * scene], [truth, other], "a field (simulated)", window=40)
+    panels = images_of(figure)
+    assert set(panels) == {"exposure 1", "labels of exposure 1", "exposure 2", "labels of exposure 2"}
+    assert {panel.shape[:2] for panel in panels.values()} == {(40, 40)}
+    kinds = list(mask_figures.MASK_COLOURS)
+    assert {kinds[code] for code in np.unique(panels["labels of exposure 1"])} == {"sky", "core, found", "ring, found"}
+    assert {kinds[code] for code in np.unique(panels["labels of exposure 2"])} == {"sky", "ignored"}

@@ -92,6 +92,32 @@ def masks_figure(
     return figure
 
 
+def labels_figure(
+    images: Sequence[NDArray[np.floating[Any]]], truths: Sequence[NDArray[np.uint8]], title: str, window: int = 128
+) -> Figure:
+    """Draw exposures of a field (H, W) beside each other, and the labels (H, W) of their pixels below.
+
+    The part with the most labelled hits is shown, the same pixels of each exposure, as in :func:`masks_figure`.
+    """
+    cut = busiest([truth == CORE for truth in truths], window)
+    marks = [truth[cut] for truth in truths]
+    width = WIDTH / len(images)
+    height = width * marks[0].shape[0] / marks[0].shape[1]
+    with style.context(IMAGES):
+        figure = Figure(figsize=(WIDTH, 2 * height + 0.9), layout="constrained")
+        panels = figure.subplots(2, len(images), squeeze=False)
+        colours = ListedColormap(list(MASK_COLOURS.values()))
+        for number, (image, mark, column) in enumerate(zip(images, marks, panels.T, strict=True), 1):
+            show_panel(column[0], stretch(image[cut]), f"exposure {number}")
+            codes = verdicts(mark, np.isin(mark, (CORE, RING)))
+            show_panel(column[1], codes, f"labels of exposure {number}", cmap=colours, vmin=0, vmax=colours.N - 1)
+        figure.suptitle(textwrap.fill(title, 90))
+        kinds = {"core": "core, found", "ring": "ring, found", "ignored": "ignored"}
+        keys = [Patch(fc=MASK_COLOURS[kind], ec="0.4", lw=0.5, label=label) for label, kind in kinds.items()]
+        figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), fontsize=8)
+    return figure
+
+
 def show_panel(axes: Axes, values: NDArray[Any], title: str, **look: Any) -> AxesImage:
     """Show an image without ticks, pixels as squares, under a title; ``look`` goes to ``Axes.imshow``."""
     axes.set_title(title, fontsize=7.5, pad=3)
@@ -102,6 +128,7 @@ def show_panel(axes: Axes, values: NDArray[Any], title: str, **look: Any) -> Axe
 def busiest(marks: Sequence[NDArray[np.bool_]], window: int) -> tuple[slice, slice]:
     """Find the window with the most connected components of ``marks`` (H, W), each counted at its first pixel.
 
+    Of several such windows it is one in their middle, so that a single hit is not at the edge.
     The components of each mask are weighted by the inverse of their number, so that a detector with thousands of
     mistakes has no more influence than one with few.
     """
@@ -115,8 +142,16 @@ def busiest(marks: Sequence[NDArray[np.bool_]], window: int) -> tuple[slice, sli
         sums[1:, 1:][np.unravel_index(first, shape)] += 1 / max(1, first.size)
     sums = sums.cumsum(0).cumsum(1)
     inside = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
-    y, x = (int(i) for i in np.unravel_index(inside.argmax(), inside.shape))
+    best = inside > inside.max() - 1e-6  # sums are rounded
+    y, x = (int(i) for i in np.unravel_index(best.argmax(), best.shape))
+    x += _leading(best[y, x:]) // 2
+    y += _leading(best[y:, x]) // 2
     return slice(y, y + height), slice(x, x + width)
+
+
+def _leading(values: NDArray[np.bool_]) -> int:
+    """Count the values before the first that is False."""
+    return len(values) if values.all() else int(values.argmin())
 
 
 def verdicts(truth: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
