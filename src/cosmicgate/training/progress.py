@@ -1,7 +1,9 @@
 """Log the progress of a training, one line per epoch."""
 
 import logging
+import sys
 import time
+from importlib.util import find_spec
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
@@ -20,7 +22,7 @@ SCORES = {
 class EpochLines(Callback):
     """Write a line for each epoch: losses, TPR, duration, and time left.
 
-    In a terminal the line appears above Lightning's progress bar, elsewhere in place of it. The log file always has it.
+    The line appears above Lightning's progress bar, or in place of it where none is drawn. The log file always has it.
     """
 
     def __init__(self) -> None:
@@ -29,8 +31,8 @@ class EpochLines(Callback):
         self.first: int | None = None  # first epoch of this attempt in which a patch is trained on
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Disable the progress bar outside a terminal."""
-        if trainer.progress_bar_callback is not None and not on_terminal():
+        """Disable the progress bar where it cannot be drawn."""
+        if trainer.progress_bar_callback is not None and not _draws_bars():
             trainer.progress_bar_callback.disable()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -72,11 +74,16 @@ class EpochLines(Callback):
 
     def _say(self, trainer: pl.Trainer, line: str) -> None:
         """Write a line to the log file, and to the terminal without breaking the bar."""
-        bar = trainer.progress_bar_callback if on_terminal() else None
+        bar = trainer.progress_bar_callback if _draws_bars() else None
         if trainer.is_global_zero:
             log.log(logging.DEBUG if bar else logging.INFO, line)  # the terminal handler shows INFO and above
             if bar:
                 bar.print(line)
+
+
+def _draws_bars() -> bool:
+    """Check whether Lightning's bar can be drawn: in a terminal, or in a notebook with ipywidgets."""
+    return on_terminal() and ("ipykernel" not in sys.modules or find_spec("ipywidgets") is not None)
 
 
 def _of(trainer: pl.Trainer) -> str:
