@@ -72,12 +72,13 @@ def test_a_mask_of_another_shape_is_refused_by_name(tmp_path):
         )
 
 
-def test_a_single_hit_is_in_the_middle_of_the_window():
+@pytest.mark.parametrize("place", [(120, 210), (20, 5), (290, 380), (0, 399)])
+def test_a_single_hit_is_as_near_to_the_middle_of_the_window_as_the_borders_allow(place):
     truth = np.zeros((300, 400), bool)
-    truth[120, 210] = True
-    rows, columns = mask_figures.busiest([truth], 32)
-    assert abs(rows.start + 16 - 120) <= 1
-    assert abs(columns.start + 16 - 210) <= 1
+    truth[place] = True
+    for part, at, side in zip(mask_figures.busiest([truth], 32), place, truth.shape, strict=True):
+        assert abs(part.start - min(max(at - 16, 0), side - 32)) <= 1
+        assert part.stop - part.start == 32
 
 
 def test_labels_are_drawn_below_their_exposures_in_the_colours_of_masks():

@@ -144,14 +144,18 @@ def busiest(marks: Sequence[NDArray[np.bool_]], window: int) -> tuple[slice, sli
     inside = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
     best = inside > inside.max() - 1e-6  # sums are rounded
     y, x = (int(i) for i in np.unravel_index(best.argmax(), best.shape))
-    x += _leading(best[y, x:]) // 2
-    y += _leading(best[y:, x]) // 2
+    x = _middle(best[y], x, width)
+    y = _middle(best[:, x], y, height)
     return slice(y, y + height), slice(x, x + width)
 
 
-def _leading(values: NDArray[np.bool_]) -> int:
-    """Count the values before the first that is False."""
-    return len(values) if values.all() else int(values.argmin())
+def _middle(best: NDArray[np.bool_], first: int, window: int) -> int:
+    """Choose the middle of the True values from ``first`` on, as if those at a border continued beyond it."""
+    after = best[first:]
+    last = first + (after.size if after.all() else int(after.argmin())) - 1
+    low = first if first else last - window + 1
+    high = last if last < best.size - 1 else first + window - 1
+    return min(max((low + high) // 2, first), last)
 
 
 def verdicts(truth: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
