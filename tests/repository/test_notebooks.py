@@ -12,6 +12,8 @@ from astropy.io import fits
 from jupyter_client import KernelManager
 from nbclient import NotebookClient
 
+import cosmicgate
+from helpers.field_exposures import write_field
 from helpers.repository import ROOT
 from helpers.result_rows import difference_entry, result_row, write_run
 
@@ -40,15 +42,17 @@ def kernel(command, tmp_path_factory):
 
 @pytest.fixture
 def execute(kernel, tmp_path):
-    """Make a function that runs a notebook with other parameters and returns the printed text."""
+    """Make a function that runs a notebook, or its cells before ``stop``, and returns the printed text."""
 
-    def execute_notebook(name: str, **values: object) -> str:
+    def execute_notebook(name: str, stop: int | None = None, **values: object) -> str:
+        """Run a notebook with ``values`` of its parameters, and without the cells from number ``stop`` on."""
         notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
         (cell,) = parameters_of(notebook)
         known = {node.targets[0].id for node in ast.parse(cell.source).body if isinstance(node, ast.Assign)}
         values["FIGURES"] = str(tmp_path / "figures")
         assert set(values) <= known
         cell.source = "\n".join([cell.source, *(f"{key} = {value!r}" for key, value in values.items())])
+        notebook.cells = notebook.cells[:stop]
         notebook.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))  # the names of the notebook before
         client = NotebookClient(notebook, km=kernel, timeout=300)
         try:
@@ -56,8 +60,8 @@ def execute(kernel, tmp_path):
         finally:
             client.kc.stop_channels()
         outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
-        complaints = [output.text for output in outputs if output.get("name") == "stderr"]
-        assert not complaints, "a notebook gives a warning"
+        stderr = "".join(output.text for output in outputs if output.get("name") == "stderr")
+        assert not re.sub(r"\r[^\r\n]*\]", "", stderr).strip(), "a notebook gives a warning"  # beside progress bars
         return "\n".join(output.get("text") or output.data.get("text/markdown", "") for output in outputs)
 
     return execute_notebook
@@ -127,6 +131,48 @@ def test_the_attention_notebook_shows_both_gates_and_masks_by_threshold(execute,
     assert len(found) == 3
     assert found == sorted(found, reverse=True), "a lower FPR finds fewer pixels"
     assert found[0] > 50
+
+
+SHORT = ["trainer.max_epochs=1", "data.windows.size=32", "data.windows.count=32", "data.density=1500"]
+SHORT += ["data.validation_windows.size=32", "data.validation_windows.count=16"]
+
+
+@pytest.mark.parametrize("kind", ["own", "real"])
+def test_the_adapt_notebook_says_which_exposures_it_takes(execute, tmp_path, kind):
+    for number in range(2):
+        for path in write_field(tmp_path / "lco0m4", f"field{number}", number, pointing=(150 + number, 2)):
+            path.rename(f"{path}.fz")
+    values, said = {
+        "own": (
+            {"FRAMES": str(tmp_path / "lco0m4" / "*.fits.fz"), "HEADER": {"gain": 2.1}},
+            ("Your own exposures.", "gain: 2.1 electrons per count, as given"),
+        ),
+        "real": (
+            {"CAMERA": "lco0m4", "REAL": str(tmp_path)},
+            ("Real exposures: lco0m4.", "gain: 0.77 electrons per count, as given"),
+        ),
+    }[kind]
+    printed = execute("04_adapt", stop=5, OUTPUT=str(tmp_path / "mine"), **values)  # up to the dry run
+    for text in (*said, "found 6 exposures of 2 field(s)", "missing: darks"):
+        assert text in printed
+    assert not (tmp_path / "mine").exists()
+
+
+def test_the_adapt_notebook_leads_from_exposures_to_a_network(execute, tmp_path):
+    values = {"CAMERA": "lco0m4", "REAL": str(tmp_path), "SHAPE": (256, 256)}
+    printed = execute("04_adapt", OUTPUT=str(tmp_path / "mine"), SETTINGS=SHORT, **values)
+    assert "Simulated exposures, as lco0m4 is missing" in printed
+    assert printed.index("labelled ") < printed.index("epoch 1 of 1: "), "the labels are shown before the training"
+    assert figures(tmp_path) == {"04_labels", "04_masks"}
+    for name in ("mine", "mine_added_hits"):
+        for network in ("CosmicGate general (before)", "mine"):
+            score = re.search(rf"^\| {name}, simulated \| {re.escape(network)} \| (\S+) \[", printed, re.M)
+            assert score, f"no score with an interval of {network} on {name}"
+            assert 0 <= float(score[1]) <= 100
+    kept = re.search(r"kept was trained on: (\w+)", printed)[1]
+    assert (kept == "mine") == ("the adapted network is kept" in printed)
+    assert len(list((tmp_path / "mine" / "masks").glob("*_crmask.fits"))) == 1
+    assert cosmicgate.load(tmp_path / "mine").card.name == "mine"
 
 
 @every_notebook
