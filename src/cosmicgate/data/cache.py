@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosmicgate.data.pixel_labels import IGNORED
-from cosmicgate.io.atomic import temporary_owner
+from cosmicgate.io.atomic import file_named_in_errors, temporary_owner
 from cosmicgate.io.fits.frames import Frame, read_frame, write_frame
 
 FORMAT = 6  # raise when the simulation or a recipe changes its output: old files are then no longer used
@@ -132,13 +132,12 @@ def save_labelled(
     partial.mkdir(parents=True)
     try:
         known = {k: getattr(frame, k) for k in FACTS}
-        np.save(partial / "image.npy", frame.image)
-        np.save(partial / "bad.npy", frame.bad)
-        np.save(partial / "truth.npy", np.where(frame.bad, np.uint8(IGNORED), truth))
-        if blank is not None:
-            np.save(partial / "blank.npy", blank)
-        (partial / "facts.json").write_text(json.dumps(known | facts, indent=1))
-        partial.replace(folder)
+        arrays = {"image": frame.image, "bad": frame.bad, "truth": np.where(frame.bad, np.uint8(IGNORED), truth)}
+        with file_named_in_errors(folder):
+            for name, array in (arrays if blank is None else arrays | {"blank": blank}).items():
+                np.save(partial / f"{name}.npy", array)
+            (partial / "facts.json").write_text(json.dumps(known | facts, indent=1))
+            partial.replace(folder)
     except OSError:
         if not folder.is_dir():  # otherwise another process has made the same folder in the meantime
             raise

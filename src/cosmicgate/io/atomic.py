@@ -33,24 +33,31 @@ def file_state(path: Path) -> tuple[int, int, int]:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; rename it to ``path`` on success and remove it on failure.
-
-    An error of the system that names no file, such as that of a full disk, gets the name of ``path``. NumPy raises it
-    without a number, as "13838 requested and 2592 written".
-    """
+    """Yield a temporary path beside ``path``; rename it to ``path`` on success and remove it on failure."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{temporary_owner()}.{path.name}")
     try:
-        yield partial
-        partial.replace(path)
+        with file_named_in_errors(path):
+            yield partial
+            partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def file_named_in_errors(path: Path) -> Iterator[None]:
+    """Add the name of a file to an error of the system that has none, such as that of a full disk.
+
+    NumPy raises it without a number, as "13838 requested and 2592 written".
+    """
+    try:
+        yield
     except OSError as error:
-        if error.errno is None and re.search(r"\d+ requested and \d+ written", str(error)):
-            raise OSError(f"{path}: {error} (bytes or values; is the disk full?)") from error
+        if error.errno is None and (short_write := re.search(r"\d+ requested and \d+ written", str(error))):
+            raise OSError(f"{path}: {short_write[0]} (bytes or values; is the disk full?)") from error
         if error.errno is not None and error.filename is None:
             error.filename = str(path)
         raise
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def atomic_write(path: Path, content: str | bytes) -> None:

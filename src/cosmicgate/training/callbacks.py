@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from cosmicgate.data.patches import training_progress
 from cosmicgate.data.pixel_labels import CORE
-from cosmicgate.io.atomic import atomic_path
+from cosmicgate.io.atomic import atomic_write
 from cosmicgate.metrics import Curves, LogitHistogram
 from cosmicgate.pretrained.checkpoint import seal
 from cosmicgate.training.loggers import MetricsWriter
@@ -143,13 +144,14 @@ class WholeCheckpoints(TorchCheckpointIO):
     """Write checkpoints atomically: to a temporary file in the same folder, which is then renamed.
 
     Lightning writes to the system's temporary folder; if that is another file system the checkpoint is copied, and a
-    process that is killed meanwhile leaves half a file.
+    process that is killed meanwhile leaves half a file. On a full disk torch raises a RuntimeError that names no file.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         """Write the checkpoint to ``path``."""
-        with atomic_path(Path(path)) as partial:
-            torch.save(checkpoint, partial)
+        content = BytesIO()
+        torch.save(checkpoint, content)
+        atomic_write(Path(path), content.getvalue())
 
 
 class ExactResume(Callback):

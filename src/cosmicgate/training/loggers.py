@@ -15,7 +15,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from cosmicgate.evaluation.records import DetectorRecord
 from cosmicgate.extras import extra
-from cosmicgate.io.atomic import atomic_write
+from cosmicgate.io.atomic import atomic_write, file_named_in_errors
 from cosmicgate.provenance import run_metadata, run_tags
 
 log = logging.getLogger(__name__)
@@ -106,6 +106,11 @@ class MetricsWriter(ExperimentWriter):
         if path.is_file():
             with path.open(newline="") as lines:
                 self.metrics_keys = list(csv.DictReader(lines).fieldnames or [])
+
+    def save(self) -> None:
+        """Write the hyperparameters and the new rows."""
+        with file_named_in_errors(Path(self.metrics_file_path)):
+            super().save()
 
     def rows(self) -> list[dict[str, Any]]:
         """Read the rows in the file, leaving out a truncated last row."""
