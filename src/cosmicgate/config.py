@@ -303,9 +303,23 @@ def validate(cfg: DictConfig, schema: type[Train] | type[Evaluate]) -> DictConfi
     for pair in values.get("compare", []):
         if len(pair) != 2:
             raise ConfigError(f"compare: got {pair}, expected pairs of models, as in [[Att deepCR, deepCR]]")
+    if schema is Train:
+        _check_parts(values)
     for key, value in values.items():
         check_node(value, key, cast(DictConfig, merged))
     return cast(DictConfig, merged)
+
+
+def _check_parts(values: Mapping[str, Any]) -> None:
+    """Check that the parts of a training are nodes, and that it lasts an epoch."""
+    parts = {key: values[key] for key in ("data", "model", "module", "callbacks", "logger", "trainer")}
+    if isinstance(parts["callbacks"], Mapping):
+        parts |= {f"callbacks.{name}": one for name, one in parts["callbacks"].items()}
+    for key, part in parts.items():
+        if not isinstance(part, Mapping):
+            raise ConfigError(f"{key}: got {part!r}, expected a node of keys and values")
+    if parts["trainer"].get("max_epochs") == 0:
+        raise ConfigError("trainer.max_epochs: got 0, expected 1 or more")
 
 
 def packaged_config(file: Path, values: Mapping[str, Any], settings: Sequence[str] = ()) -> tuple[DictConfig, Any]:
@@ -332,11 +346,21 @@ def packaged_config(file: Path, values: Mapping[str, Any], settings: Sequence[st
     ConfigError
         If a key is unknown, missing or of a wrong type.
     """
-    if wrong := [one for one in settings if "=" not in one.strip("=")]:
-        raise ConfigError(f"{wrong[0]}: expected KEY=VALUE, as in trainer.max_epochs=20")
-    cfg = OmegaConf.merge(OmegaConf.load(file), OmegaConf.create(dict(values)), OmegaConf.from_dotlist(list(settings)))
+    given = [_parsed(one) for one in settings]
+    cfg = OmegaConf.merge(OmegaConf.load(file), OmegaConf.create(dict(values)), *given)
     cfg = validate(cast(DictConfig, cfg), Train)
     return cfg, OmegaConf.to_container(cfg, resolve=True)
+
+
+def _parsed(setting: str) -> DictConfig:
+    """Parse a value as it is typed, KEY=VALUE."""
+    expected = f"{setting}: expected KEY=VALUE, as in trainer.max_epochs=20"
+    if "=" not in setting.strip("="):
+        raise ConfigError(expected)
+    try:
+        return OmegaConf.from_dotlist([setting])
+    except Exception as error:  # the YAML parser's errors have a class of their own
+        raise ConfigError(f"{expected} ({str(error).splitlines()[0]})") from error
 
 
 def name_here(key: str) -> str:

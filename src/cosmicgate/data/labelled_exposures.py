@@ -28,7 +28,7 @@ from cosmicgate.data.lco.io import (
     MaskedSequence,
     read_sequence,
 )
-from cosmicgate.data.patches import CropSampler, PatchDataModule, PatchDataset, PatchSampler
+from cosmicgate.data.patches import CropSampler, PatchDataModule, PatchDataset, PatchSampler, check_loading
 from cosmicgate.data.pixel_labels import CORE, IGNORED, KERNEL_3X3, RING, SKY
 from cosmicgate.data.random_streams import random_stream
 from cosmicgate.data.simulation.ccd import CCD, DECAM
@@ -132,6 +132,9 @@ class LabelledExposures(PatchDataModule):
         super().__init__()
         if (self.exposures is None) == (self.frames is None):
             raise ValueError(f"{self.name}: expected either exposures, labelled in root, or frames with truth planes")
+        check_loading(self.batch_size, self.num_workers)
+        if self.draws < 0 or self.density < 0:
+            raise ValueError(f"draws={self.draws}, density={self.density:g}: expected numbers from 0 on")
         check_splits(self.exposures or {})
         check_detector(self.thickness, self.pixel_size)
 

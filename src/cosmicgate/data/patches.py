@@ -86,6 +86,14 @@ class CropSampler:
     on_hits: float = 0.5
     frames: tuple[tuple[tuple[int, ...], Any], ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.count < 1:
+            raise ValueError(
+                f"size={self.size}, count={self.count}: expected crops of 1 px or more, and 1 crop or more"
+            )
+        if not 0 <= self.on_hits <= 1:
+            raise ValueError(f"on_hits={self.on_hits}: expected a fraction, from 0 to 1")
+
     def prepare(self, frames: Sequence[LabelledFrame]) -> "CropSampler":
         """List each frame's core pixels.
 
@@ -231,6 +239,13 @@ class DistributedSequentialSampler(Sampler[int]):
         return iter(self.indices)
 
 
+def check_loading(batch_size: int, num_workers: int) -> None:
+    """Raise ValueError unless there are patches in a batch and the number of loader workers is not negative."""
+    if batch_size < 1 or num_workers < 0:
+        found = f"batch_size={batch_size}, num_workers={num_workers}"
+        raise ValueError(f"{found}: expected 1 patch or more in a batch, and 0 workers or more")
+
+
 def make_loader(
     patches: Dataset[dict[str, Tensor]],
     batch_size: int,
@@ -263,6 +278,7 @@ def make_loader(
     ConfigError
         If the batch size is no multiple of the number of processes, or the last step has fewer patches than processes.
     """
+    check_loading(batch_size, num_workers)
     length = len(patches)  # type: ignore[arg-type] # torch does not say that these have one
     rank, world = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
     if batch_size % world:
