@@ -18,12 +18,20 @@ Touched = NDArray[np.uint8]
 
 
 def find_corrections(frames: Sequence[str], folder: str | None) -> list[dict[str, Any]]:
-    """List the files of labels of exposures, beside them or in a folder: path of the exposure, path and identity."""
+    """List the files of labels of exposures, beside them or in a folder: path of the exposure, path and identity.
+
+    Raises
+    ------
+    ValueError
+        If the folder has no labels of these exposures.
+    """
     found = []
     for frame in frames:
         path = labels_path(Path(frame), None if folder is None else Path(folder))
         if path.is_file():
             found.append({"frame": frame, "path": str(path), "identity": identity(path)})
+    if folder is not None and not found:
+        raise ValueError(f"{folder}: expected labels of the exposures, such as {path.name}, found none")
     return found
 
 

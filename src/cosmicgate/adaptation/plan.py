@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
@@ -14,14 +14,15 @@ from cosmicgate.adaptation.corrections import find_corrections
 from cosmicgate.data.labelled_exposures import check_detector
 from cosmicgate.data.labelling.alignment import How
 from cosmicgate.data.labelling.fields import NOISE_RATIO, ExposureSummary, Field, from_json, group, summarize, to_json
+from cosmicgate.data.labelling.multi_exposure import read_exposure
 from cosmicgate.data.labelling.same_camera import Fingerprint, check_distinct
 from cosmicgate.data.sources.files import identity
-from cosmicgate.io.atomic import write_json
-from cosmicgate.io.fits.frames import read_frame
+from cosmicgate.io.atomic import sha256_of, write_json
 from cosmicgate.io.fits.instruments import KEYWORDS
 from cosmicgate.io.messages import with_progress
 from cosmicgate.masking.output_paths import inputs_of
 from cosmicgate.pretrained.card import names
+from cosmicgate.pretrained.load import model_file
 
 PLAN = "plan.json"
 SAME_EXPTIME = 0.01  # maximum relative difference of the exposure times of a dark and an exposure it is subtracted from
@@ -76,6 +77,8 @@ class Request:
     def __post_init__(self) -> None:
         if wrong := sorted(set(self.known) - set(KEYWORDS)):
             raise TypeError(f"unexpected argument {wrong[0]!r}: expected some of {', '.join(KEYWORDS)}")
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed}: expected a whole number from 0 on")
         if self.align not in get_args(How):
             raise ValueError(f"align={self.align!r}: expected one of {', '.join(get_args(How))}")
         check_detector(self.thickness, self.pixel_size)
@@ -142,12 +145,16 @@ def make_plan(request: Request) -> Plan:
     ValueError
         If a file cannot be used, an exposure is given twice, or no field can be compared; the message says why.
     """
-    frames, darks = _files(request.frames, "exposures"), _files(request.darks, "darks") if request.darks else []
+    frames, darks = _files(request.frames, "exposures"), _files(request.darks, "darks")
     if both := set(frames) & set(darks):
         raise ValueError(f"{both.pop()} is given as an exposure and as a dark")
-    read = [_dark(path, request.known, request.ext) for path in darks]
-    found: list[ExposureSummary] = []
     fingerprints: list[Fingerprint] = []
+    read = []
+    for path in darks:
+        about, fingerprint = _dark(path, request.known, request.ext)
+        read.append(about)
+        fingerprints.append(fingerprint)
+    found: list[ExposureSummary] = []
     wrong: list[str] = []
     for path in with_progress(frames, "plan", "measured", "exposure"):
         try:
@@ -156,7 +163,7 @@ def make_plan(request: Request) -> Plan:
             wrong.append(str(error))
         else:
             found.append(one)
-            fingerprints.append(fingerprint)
+            fingerprints.append(replace(fingerprint, name=str(path)))
     if wrong:
         more = f" ({len(wrong) - 1} more files have such an error)" if len(wrong) > 1 else ""
         given = " (here: --gain, --read-noise, --saturation, --exptime)" if "the header lacks" in wrong[0] else ""
@@ -180,36 +187,55 @@ def planned(request: Request, folder: Path) -> Plan:
     Raises
     ------
     ValueError
-        If the folder has a plan of other files or settings, or other files than those of an adaptation.
+        If the folder has a plan of other files, settings or weights, or other files than those of an adaptation.
     """
-    if folder.name in names():
-        raise ValueError(f"{folder}: a network of the package is called {folder.name!r}: choose another name")
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file: expected a folder for the network")
     asked, file = json.loads(json.dumps(asdict(request))), folder / PLAN
+    started_from = sha256_of(model_file(request.start))
     if not file.is_file():
         if folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
             raise ValueError(f"{folder} has other files in it: choose another folder")
         plan = make_plan(request)
-        content = {"request": asked, "fields": to_json(plan.fields), "darks": plan.darks}
+        content = {"request": asked, "start": started_from, "fields": to_json(plan.fields), "darks": plan.darks}
         write_json(file, content | {"corrections": plan.corrections})
         return plan
     content = json.loads(file.read_text())
-    before = content["request"]
-    changed = [key for key in asked if asked[key] != before.get(key)]
-    if changed:
-        text = f"{changed[0]} is {_short(asked[changed[0]])} and was {_short(before.get(changed[0]))}"
-        raise ValueError(f"{folder} was begun otherwise ({text}): choose another folder, or remove this one")
+    advice = "choose another folder, or remove this one"
+    if text := _change(content["request"], asked):
+        raise ValueError(f"{folder} was begun otherwise ({text}): {advice}")
+    if content.get("start", started_from) != started_from:
+        raise ValueError(f"the network {request.start} has changed since {folder} was begun: {advice}")
     plan = Plan(request, from_json(content["fields"]), content["darks"], content.get("corrections", []))
     exposures = [one for each in plan.fields for one in each.exposures]
-    known = [(one.path, one.identity) for one in exposures] + [(one["path"], one["identity"]) for one in plan.darks]
-    for path, state in known:
+    known = {one.path: one.identity for one in exposures} | {one["path"]: one["identity"] for one in plan.darks}
+    for path, state in known.items():
         if identity(Path(path)) != state:
-            raise ValueError(f"{path} has changed since {folder} was begun: choose another folder, or remove this one")
+            raise ValueError(f"{path} has changed since {folder} was begun: {advice}")
+    for given in (*_files(request.frames, "exposures"), *_files(request.darks, "darks")):
+        if str(given) not in known:
+            raise ValueError(f"{given} was added since {folder} was begun: {advice}")
     if find_corrections([one.path for one in exposures], request.truth) != plan.corrections:
-        text = "labels by a person were saved or changed"
-        raise ValueError(f"{text} since {folder} was begun: choose another folder, or remove this one")
+        raise ValueError(f"labels by a person were saved or changed since {folder} was begun: {advice}")
     return plan
+
+
+def check_output(folder: Path) -> None:
+    """Raise ValueError if the path of the output folder is a file, or has the name of a network of the package."""
+    if folder.name in names():
+        raise ValueError(f"{folder}: a network of the package is called {folder.name!r}: choose another name")
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file: expected a folder for the network")
+
+
+def _change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Say what differs in a request, of lists only the values that are not in both; empty if nothing differs."""
+    before, now = ({key: one[key] for key in one if key != "known"} | one["known"] for one in (before, now))
+    for key in {**now, **before}:
+        new, old = now.get(key), before.get(key)
+        if new != old:
+            if isinstance(new, list) and isinstance(old, list) and set(new) != set(old):
+                new, old = [one for one in new if one not in old], [one for one in old if one not in new]
+            return f"{key} is {_short(new)} and was {_short(old)}"
+    return ""
 
 
 def _files(given: Sequence[str], what: str) -> list[Path]:
@@ -230,11 +256,14 @@ def _files(given: Sequence[str], what: str) -> list[Path]:
     return found
 
 
-def _dark(path: Path, known: Mapping[str, float], ext: str) -> dict[str, Any]:
-    frame = read_frame(path, ext or None, **dict(known))  # type: ignore[arg-type]
+def _dark(path: Path, known: Mapping[str, float], ext: str) -> tuple[dict[str, Any], Fingerprint]:
+    """Describe a dark, and take its fingerprint; the noise is left out, as darks share hot pixels."""
+    dark = read_exposure(path, ext, **dict(known))
+    frame = dark.frame
     level = float(np.median(frame.image[~frame.bad]))
     about = {"shape": list(frame.shape), "exptime": frame.exptime, "level": level}
-    return {"path": str(path), "identity": identity(path)} | about
+    fingerprint = replace(Fingerprint.of(dark), name=str(path), noise=np.empty(0, np.float32))
+    return {"path": str(path), "identity": identity(path)} | about, fingerprint
 
 
 def _level(darks: Sequence[Mapping[str, Any]]) -> float:

@@ -10,8 +10,8 @@ import torch
 
 from cosmicgate.adaptation.card import finish
 from cosmicgate.adaptation.labels import label
-from cosmicgate.adaptation.plan import Request, make_plan, planned
-from cosmicgate.adaptation.training import configured, train
+from cosmicgate.adaptation.plan import Request, check_output, make_plan, planned
+from cosmicgate.adaptation.training import check_settings, train
 from cosmicgate.data.labelling.alignment import How
 from cosmicgate.masking.load import load
 from cosmicgate.masking.masker import CosmicRayMasker
@@ -117,6 +117,7 @@ def adapt(
         for line in make_plan(request).lines:
             log.info(line)
         return None
+    check_output(folder)
     silence_lightning()
     with alone(folder), _torch_settings_restored():
         run_stages(request, folder, labels_only)
@@ -143,7 +144,7 @@ def _absolute(given: Sequence[str | Path]) -> list[str]:
 
 def run_stages(request: Request, folder: Path, labels_only: bool = False) -> None:
     """Run the missing stages: plan, labels and, unless ``labels_only``, training, comparison and card."""
-    configured(request, folder, {})  # a wrong setting or an unknown network is refused before any work
+    check_settings(request, folder)
     plan = planned(request, folder)
     for line in plan.lines:
         log.info(line)

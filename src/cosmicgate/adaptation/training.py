@@ -101,6 +101,21 @@ def train(request: Request, folder: Path, labels: Labels) -> Training:
     return Training(run, data, before, after, rows)
 
 
+def check_settings(request: Request, folder: Path) -> None:
+    """Build what the settings determine, as far as it needs no exposures, so that a wrong one is refused before them.
+
+    Raises
+    ------
+    ValueError, OSError
+        If a setting is wrong, or the network to start from is unknown.
+    """
+    cfg, _ = configured(request, folder, {})
+    build(cfg.data)
+    build(cfg.callbacks)
+    build(cfg.trainer, logger=False)
+    build(cfg.module).configure_optimizers()
+
+
 def configured(request: Request, folder: Path, exposures: Mapping[Split, Mapping[str, list[int]]]) -> tuple[Any, Any]:
     """Compose and validate the configuration of the training: as a node, and as plain values.
 

@@ -33,7 +33,8 @@ MIN_TRAIL = 3.0  # pixels, minimum FWHM along a trail
 SAME_POINTING = 0.5  # maximum distance of the pointings of a field, as a fraction of the image's shorter side
 SEPARATION = 0.1  # degrees, the same if the pixel scale is unknown
 NOISE_RATIO = (0.85, 1.2)  # usual ratios of the sky's noise to that expected from gain, read noise and level
-NO_SKY = ("dark", "bias", "zero", "flat", "arc", "lamp")  # beginnings of IMAGETYP of frames without stars
+KINDS = ("IMAGETYP", "OBSTYPE")  # cards with the kind of a frame
+NO_SKY = ("dark", "bias", "zero", "flat", "arc", "lamp")  # beginnings of their values for frames without stars
 FOLDER = "folder"
 
 
@@ -119,9 +120,10 @@ def summarize(
         If the file is no exposure of the sky, or a value is missing.
     """
     with opened(path) as hdus:
-        kind = str(next((v for hdu in hdus if (v := header_value(hdu.header, "IMAGETYP"))), "")).strip().lower()
-    if kind.startswith(NO_SKY):
-        raise ValueError(f"{path}: its IMAGETYP is {kind}: expected exposures of the sky; give darks with --darks")
+        kinds = {card: next((v for hdu in hdus if (v := header_value(hdu.header, card))), "") for card in KINDS}
+    for card, value in kinds.items():
+        if (kind := str(value).strip().lower()).startswith(NO_SKY):
+            raise ValueError(f"{path}: its {card} is {kind}: expected exposures of the sky; give darks with --darks")
     exposure = read_exposure(path, ext, **known)
     frame, header = exposure.frame, exposure.header
     level = Level.of(frame)
@@ -269,6 +271,8 @@ def _reason(members: Sequence[ExposureSummary]) -> str:
     if len(members) < MIN_EXPOSURES:
         few = ", ".join(Path(one.path).name for one in members)
         return f"expected {MIN_EXPOSURES} exposures or more of a field, got {len(members)} ({few})"
+    if not all(one.exptime > 0 for one in members):
+        return f"expected exposures of some seconds, got {min(one.exptime for one in members):g} s"
     shapes = sorted({f"{rows} x {columns}" for rows, columns in (one.shape for one in members)})
     if len(shapes) > 1:
         return f"expected exposures of one shape, got {' and '.join(shapes)} px"
