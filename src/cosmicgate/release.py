@@ -227,7 +227,7 @@ def card_of(
         card,
         name=name,
         command=command,
-        data_hash=digest(provenance["inputs"]),
+        data_hash=digest(sorted(provenance["inputs"].values())),
         machine=provenance["device"],
         threshold=default_threshold(network, data),
         calibrated_on=f"{card.trained_on}: validation frames, sky pixels",

@@ -3,7 +3,7 @@
 import json
 import logging
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from cosmicgate import __version__
 from cosmicgate.adaptation.training import RESULTS, Training, validation_set
 from cosmicgate.data.cache import digest
 from cosmicgate.detectors.network import NetworkDetector
-from cosmicgate.io.atomic import short
+from cosmicgate.io.atomic import atomic_write, short
 from cosmicgate.models.unet import UNet
 from cosmicgate.pretrained.card import COARSE, ModelCard, save_model, serialize
 from cosmicgate.pretrained.load import load_network
@@ -76,7 +76,7 @@ def _completed(card: ModelCard, training: Training, network: UNet, old: ModelCar
         card,
         version=__version__,
         calibrated_on=f"{own}: exposures held out for validation, sky pixels",
-        calibration=calibration(network, data.split("validation", "natural")),
+        calibration=_kept(run / "calibration.json", lambda: calibration(network, data.split("validation", "natural"))),
         scores=[*_scores(training, training.before, "before"), *_scores(training, training.after, "after")],
         cascade=None,
     )
@@ -89,10 +89,17 @@ def _completed(card: ModelCard, training: Training, network: UNet, old: ModelCar
         licence=old.licence,
         input=old.input,
         trained_on=f"{own}, from {old.title} ({old.trained_on})",
-        data_hash=digest(record["inputs"]),
+        data_hash=digest(sorted(record["inputs"].values())),  # names of frames depend on times of files
         machine=record["device"],
         ranges=_widened(ranges(frames, network.scaling)),
     )
+
+
+def _kept(file: Path, compute: Callable[[], Any]) -> Any:
+    """Read a part of the card that an earlier attempt has computed, or compute it and write it."""
+    if not file.is_file():
+        atomic_write(file, json.dumps(compute(), indent=1) + "\n")
+    return json.loads(file.read_text())
 
 
 def _scores(training: Training, detector: NetworkDetector, when: str) -> list[dict[str, Any]]:
@@ -121,7 +128,8 @@ def _cascade(
     if not card.calibration:
         return None, "not available, as the exposures held out for validation are too few for its threshold"
     try:
-        found = measured_cascade(network, card, cascade_of(old, tensors).network, training.data)
+        coarse = cascade_of(old, tensors).network
+        found = _kept(training.run / "cascade.json", lambda: measured_cascade(network, card, coarse, training.data))
     except ValueError as error:
         return None, f"not available: {error}"
     about = {key: old.cascade[key] for key in ("network", "command", "data")}
