@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from cosmicgate.io.fits.images import select_image
 from cosmicgate.pretrained.card import COARSE, read_card, save_model, serialize
 from cosmicgate.pretrained.load import model_file
 from cosmicgate.pretrained.registry import load_pretrained
+from cosmicgate.training.run_lock import DOOR
 from cosmicgate.viewer.labels import HIT, NO_HIT, UNKNOWN, Labels, labels_path, write_labels
 from helpers.field_exposures import write_field
 from helpers.full_disk import full_disk
@@ -323,19 +326,60 @@ def test_labels_of_an_image_of_several_are_read_by_ext(tmp_path, start, alone, m
     assert "a-1: 2 pixels are labelled as a person said" in (tmp_path / "mine" / "labels" / "a-r-60s.json").read_text()
 
 
+# What is being written when the command is killed, in the order of the stages; "train 1": a batch of the second epoch.
+STAGES = (
+    *("plan.json 0", "3.npz 0", "*_masks.fits 0", "field0-r-60s.json 0", "validation-*.fits 0"),
+    *("*-1-???????????????? 0", "provenance.json 0", "best.ckpt 0", "last.ckpt 0", "train 1", "*-*-*.npz 0"),
+    *("masks_mine.png 0", "results.json 0", "calibration.json 0", "cascade.json 0", "report.html 0", "mine.json 0"),
+)
+# Files that are not made again.
+KEPT = (
+    "plan.json",
+    "labels/static/*",
+    "labels/*.json",
+    "hits/*",
+    "frames/*/*",
+    "training/frames/*",
+    "training/[cr]*.json",
+)
+
+
+def results_of(folder):
+    """Read the results of an adaptation, without the path of its folder."""
+    read = {}
+    for name in ("mine.json", "labels/field0-r-60s.json", "training/results.json", "training/metrics.csv"):
+        read[name] = (folder / name).read_text().replace(str(folder), "FOLDER")
+    sequence = read_sequence(folder / "labels" / "field0-r-60s_masks.fits")
+    labels = [one.tobytes() for one in (*sequence.hits, *sequence.ignore)]
+    return read | {"labels": labels, "weights": (folder / "mine.safetensors").read_bytes()}
+
+
 @pytest.mark.slow
-def test_an_adaptation_that_was_killed_while_training_resumes(night, start, tmp_path, command):
-    frames, kill = sorted(night.glob("field0-*.fits")), "helpers.killed_training.KillAt"
-    more = options(trainer__max_epochs=2, callbacks__kill___target_=kill)
-    words = ["adapt", *frames, "-o", tmp_path / "mine", "--start", start, *more]
-    (tmp_path / "program.py").write_text("from cosmicgate.cli import app; app()")
-    line = ("program.py", *map(str, words))
-    killed = command.start(*line, cwd=tmp_path, **{KILL_VARIABLE: "SIGKILL train 1"})
-    _, err = killed.communicate(timeout=600)
-    assert killed.returncode == -9, err
-    done = run(*words)
-    assert done.exit_code == 0, done.output
-    assert "resumes with epoch 2 of 2" in done.output
+def test_an_adaptation_killed_at_every_stage_equals_one_that_was_not(start, tmp_path, command):
+    write_field(tmp_path / "night", "field0", 0, exposures=5)
+    more = options(trainer__max_epochs=2, callbacks__kill___target_="helpers.killed_training.KillAt")
+    program = "from cosmicgate.cli import app\nfrom helpers.killed_training import send_signal_before_rename\n"
+    (tmp_path / "program.py").write_text(f"{program}send_signal_before_rename()\napp()\n")
+    whole, killed = (tmp_path / name / "mine" for name in ("whole", "killed"))
+
+    def adapt(folder, at="", code=0):
+        words = ("adapt", tmp_path / "night", "-o", folder, "--start", start, *more)
+        process = command.start("program.py", *map(str, words), cwd=tmp_path, **{KILL_VARIABLE: at})
+        out, err = process.communicate(timeout=600)
+        assert process.returncode == code, f"{at}: {out}{err}"
+
+    adapt(whole)
+    kept = {}
+    for stage in STAGES:
+        adapt(killed, f"SIGKILL {stage}", -9)
+        finished = [path for pattern in KEPT for path in killed.glob(pattern) if "/." not in str(path)]
+        kept |= {path: path.stat().st_mtime_ns for path in finished}
+    adapt(killed)
+    assert results_of(killed) == results_of(whole)
+    assert len(kept) > 60
+    assert kept == {path: path.stat().st_mtime_ns for path in kept}, "what was finished is not made again"
+    hidden = {path.name for path in killed.rglob(".*")}
+    assert hidden <= {DOOR}, "no temporary file, no lock"
 
 
 # ------------------------------------------------------------------------------------------------------------ refusals
@@ -372,7 +416,9 @@ def a_frame_given_twice(folder):
     first = write_field(folder, "a", 0)[0]
     (folder / "copies").mkdir()
     shutil.copy(first, folder / "copies" / "z.fits")
-    return [folder / "copies"], "their pixels are the same: a frame is given twice"
+    return [
+        folder / "copies"
+    ], f"{first} and {folder / 'copies' / 'z.fits'}: their pixels are the same: a frame is given"
 
 
 def a_path_given_twice(folder):
@@ -410,6 +456,28 @@ def a_dark(folder):
     return [], "its IMAGETYP is dark: expected exposures of the sky; give darks with --darks"
 
 
+def a_dark_by_obstype(folder):
+    write_field(folder, "a", 0, OBSTYPE="DARK")
+    return [], "its OBSTYPE is dark: expected exposures of the sky; give darks with --darks"
+
+
+def a_bias_without_a_kind(folder):
+    write_field(folder, "a", 0, EXPTIME=0.0)
+    return [], "a-r-0s: expected exposures of some seconds, got 0 s"
+
+
+def a_dark_given_twice(folder):
+    write_field(folder, "a", 0)
+    first = write_field(folder / "darks", "d", 1, exposures=1)[0]
+    shutil.copy(first, folder / "darks" / "e.fits")
+    return ["--darks", folder / "darks"], f"{first} and {folder / 'darks' / 'e.fits'}: their pixels are the same"
+
+
+def a_folder_without_labels(folder):
+    write_field(folder, "a", 0)
+    return ["--truth", folder / "none"], "none: expected labels of the exposures, such as a-"
+
+
 def no_gain(folder):
     write_field(folder, "a", 0, GAIN=None)
     return [], "the header lacks gain"
@@ -424,6 +492,7 @@ def no_frames(folder):
     "given",
     [
         *(two_exposures, two_shapes, two_shapes_in_a_group, no_stars, trails, a_frame_given_twice, a_path_given_twice),
+        *(a_dark_by_obstype, a_bias_without_a_kind, a_dark_given_twice, a_folder_without_labels),
         *(a_dark, no_gain, no_frames, another_file(b""), another_file(b"no FITS"), another_file(None)),
         *(another_file(np.zeros(shape, np.float32)) for shape in ((5, 96, 112), (96, 112, 3), (112,))),
     ],
@@ -445,6 +514,17 @@ def test_exposures_that_cannot_be_used_are_refused_in_a_sentence(given, tmp_path
         (["--align", "guess"], "align='guess': expected one of auto, wcs, stars"),
         (["--thickness", "20"], "thickness=20.0, pixel_size=None: expected both, in micrometres, or neither"),
         (["--start", "nobody"], "no network 'nobody'"),
+        (["--seed", "-1"], "seed=-1: expected a whole number from 0 on"),
+        (["--set", "a=[1"], "a=[1: expected KEY=VALUE"),
+        (["--set", "trainer=3"], "trainer: got 3, expected a node"),
+        (["--set", "callbacks.best=null"], "callbacks.best: got None, expected a node"),
+        (["--set", "trainer.max_epochs=0"], "trainer.max_epochs: got 0, expected 1 or more"),
+        (["--set", "trainer.max_epochs=-2"], "You passed in -2"),
+        (["--set", "module.optimizer.lr=-1"], "Invalid learning rate: -1"),
+        (["--set", "data.batch_size=0"], "batch_size=0, num_workers=0: expected 1 patch or more"),
+        (["--set", "data.windows.count=0"], "size=128, count=0: expected crops of 1 px or more, and 1 crop or more"),
+        (["--set", "data.windows.on_hits=3"], "on_hits=3: expected a fraction"),
+        (["--set", "data.density=-5"], "draws=2, density=-5: expected numbers from 0 on"),
     ],
 )
 def test_a_wrong_setting_is_refused_before_any_work(night, words, sentence, tmp_path):
@@ -472,22 +552,31 @@ def test_different_fields_without_a_wcs_are_refused_by_their_stars(tmp_path):
     assert "no field could be compared: field-r-60s: f0-0: its header has no solved WCS, and " in done.output
 
 
-@pytest.mark.parametrize("size", [1500, 12_000])
-def test_a_full_disk_is_reported_and_the_same_command_resumes(night, start, tmp_path, monkeypatch, size):
-    monkeypatch.setattr("cosmicgate.adaptation.run.train", interrupted)
-    words = ["adapt", *sorted(night.glob("field0-*.fits")), "-o", tmp_path / "mine", "--start", start]
-    with full_disk(size):  # too small for the plan, and for the labels
-        done = run(*words)
-    assert done.exit_code == 1
-    assert done.output.count("error: ") == 1
-    reason, name = os.strerror(errno.EFBIG), "plan.json"
-    if size > 1500:  # written by NumPy
-        reason, name = "is the disk full?", "field0-r-60s_masks.fits"
-    assert reason in done.output
-    assert name in done.output
-    left = {path.name for path in (tmp_path / "mine").rglob("*") if path.is_file()}
-    assert left - {".in_use.lock"} == ({"plan.json"} if size > 1500 else set())
-    assert run(*words).exit_code == 130, "the labels are made once there is room"
+def test_a_full_disk_is_reported_at_every_stage_and_the_same_command_resumes(night, start, tmp_path, monkeypatch):
+    folder = tmp_path / "mine"
+    words = ["adapt", *sorted(night.glob("field0-*.fits")), "-o", folder, "--start", start, *options()]
+
+    def stopped_before(stage):
+        with monkeypatch.context() as patched:
+            patched.setattr(f"cosmicgate.adaptation.run.{stage}", interrupted)
+            done = run(*words)
+        assert done.exit_code == 130, done.output
+
+    def refused(size, name):
+        with full_disk(size):
+            done = run(*words)
+        assert done.exit_code == 1, done.output
+        assert done.output.count("error: ") == 1
+        assert os.strerror(errno.EFBIG) in done.output or "is the disk full?" in done.output  # from NumPy
+        assert name in done.output.partition("error: ")[2]
+        assert {path.name for path in folder.rglob(".*")} <= {DOOR}, "no temporary file, no lock"
+
+    refused(1500, "plan.json")
+    refused(12_000, "field0-r-60s_masks.fits")
+    stopped_before("train")  # the labels are larger than what follows
+    refused(40_000, str(folder / "frames" / "field0-r-60s-"))
+    refused(70_000, "best.ckpt")
+    stopped_before("finish")
 
 
 def test_a_field_that_cannot_be_compared_is_left_out_and_named(tmp_path):
@@ -503,6 +592,37 @@ def test_a_folder_with_other_files_is_not_used(night, tmp_path):
     done = run("adapt", night, "-o", tmp_path)
     assert done.exit_code == 1
     assert "has other files in it: choose another folder" in done.output
+
+
+def test_a_path_that_cannot_be_the_folder_is_refused(night, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for name, sentence in (("file", "is a file: expected a folder"), ("general", "a network of the package is called")):
+        done = run("adapt", night, "-o", tmp_path / name)
+        assert done.exit_code == 1
+        assert sentence in done.output
+
+
+def test_a_folder_that_was_begun_otherwise_is_refused_and_the_difference_named(start, tmp_path, monkeypatch):
+    monkeypatch.setattr("cosmicgate.adaptation.run.train", interrupted)
+    write_field(tmp_path / "night", "a", 0)
+    network = Path(shutil.copytree(start.parent, tmp_path / "start")) / start.name
+    words = ["adapt", tmp_path / "night", "-o", tmp_path / "mine", "--start", network, *options()]
+    assert run(*words).exit_code == 130
+
+    def refused(*more):
+        done = run(*words, *more)
+        assert done.exit_code == 1, done.output
+        return done.output
+
+    assert "(gain is 3.0 and was None)" in refused("--gain", "3")
+    assert "(settings is ['threshold=0.4'] and was [])" in refused("--set", "threshold=0.4")
+    added = write_field(tmp_path / "more", "b", 1)[0]
+    shutil.copy(added, tmp_path / "night")
+    assert f"{tmp_path / 'night' / added.name} was added since" in refused()
+    (tmp_path / "night" / added.name).unlink()
+    content, sha256 = serialize(tiny_network().state_dict())
+    save_model(replace(read_card(network), sha256=sha256, cascade=None), content, network.parent)
+    assert f"the network {network} has changed since" in refused()
 
 
 def test_a_missing_extra_is_named(night, tmp_path, monkeypatch):
