@@ -113,19 +113,19 @@ def fill_with_defaults(path: Path, headers: Sequence[fits.Header], telescope: st
         A field has no default; the exposure time never has one.
     """
     instrument = instrument_defaults(telescope, headers)
-    missing = []
+    missing = {}
     for key in [key for key in KEYWORDS if values[key] is None]:
         value = getattr(instrument, key, None)
         if key == "saturation" and value is not None:
             value = value / values["gain"] if values["gain"] else None
         if value is None or instrument is None:
-            missing.append(f"{key} (one of {', '.join(KEYWORDS[key])})")
+            missing[key] = f"{key} (one of {', '.join(KEYWORDS[key])})"
         else:
             values[key] = value
             default = f"{value:g} of {instrument.name} ({instrument.source})"
             log.warning("%s: the header lacks %s; it is taken to be %s", path, key, default)
     if missing:
-        raise FitsError(f"{path}: the header lacks {'; '.join(missing)}; give a value in the configuration")
+        raise FitsError(f"{path}: the header lacks {'; '.join(missing.values())}; give {', '.join(missing)}")
 
 
 def _unit(path: Path, headers: Sequence[fits.Header], known: Mapping[str, Any]) -> tuple[bool, bool]:
