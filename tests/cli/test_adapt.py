@@ -453,12 +453,12 @@ REASONS = {
 
 def a_dark(folder):
     write_field(folder, "a", 0, IMAGETYP="DARK")
-    return [], "its IMAGETYP is dark: expected exposures of the sky; give darks with --darks"
+    return [], "its IMAGETYP is dark: expected exposures of the sky; each dark has a --darks of its own"
 
 
 def a_dark_by_obstype(folder):
     write_field(folder, "a", 0, OBSTYPE="DARK")
-    return [], "its OBSTYPE is dark: expected exposures of the sky; give darks with --darks"
+    return [], "its OBSTYPE is dark: expected exposures of the sky; each dark has a --darks of its own"
 
 
 def a_bias_without_a_kind(folder):

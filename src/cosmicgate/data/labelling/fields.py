@@ -123,7 +123,9 @@ def summarize(
         kinds = {card: next((v for hdu in hdus if (v := header_value(hdu.header, card))), "") for card in KINDS}
     for card, value in kinds.items():
         if (kind := str(value).strip().lower()).startswith(NO_SKY):
-            raise ValueError(f"{path}: its {card} is {kind}: expected exposures of the sky; give darks with --darks")
+            raise ValueError(
+                f"{path}: its {card} is {kind}: expected exposures of the sky; each dark has a --darks of its own"
+            )
     exposure = read_exposure(path, ext, **known)
     frame, header = exposure.frame, exposure.header
     level = Level.of(frame)
