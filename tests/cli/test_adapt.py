@@ -16,7 +16,9 @@ from astropy.io import fits
 
 import cosmicgate
 from cosmicgate.data.lco.io import STATIC, read_sequence
+from cosmicgate.data.sources.footprints import stamps
 from cosmicgate.inference.cascade import Cascade
+from cosmicgate.io.fits.frames import write_frame
 from cosmicgate.io.fits.hdus import opened
 from cosmicgate.io.fits.images import select_image
 from cosmicgate.pretrained.card import COARSE, read_card, save_model, serialize
@@ -29,6 +31,7 @@ from helpers.full_disk import full_disk
 from helpers.killed_training import KILL_VARIABLE
 from helpers.mask_command import read_mask, run
 from helpers.repository import ROOT
+from helpers.simulated_frames import dark_frame, tracks
 from helpers.tiny_model import NETWORK, tiny_model, tiny_network
 
 SMALL = {
@@ -196,6 +199,22 @@ def as_second_image(paths, name="CCD2"):
         image, header = fits.getdata(path, header=True)
         first = fits.ImageHDU(np.zeros_like(image) + 7, name="CCD1")
         fits.HDUList([fits.PrimaryHDU(), first, fits.ImageHDU(image, header, name=name)]).writeto(path, overwrite=True)
+
+
+def test_hits_of_a_folder_of_darks_are_added_to_the_exposures(night, start, adapted, tmp_path):
+    (tmp_path / "darks").mkdir()
+    for number in range(2):
+        dark = dark_frame(np.roll(tracks(9000, (96, 112)), 40 * number, axis=0), seed=number, name=f"dark-{number}")
+        write_frame(dark, tmp_path / "darks" / f"{number}.fits")
+    folder = tmp_path / "out" / "my_camera"
+    done = run("adapt", night, "-o", folder, "--start", start, "--darks", tmp_path / "darks", *options())
+    assert done.exit_code == 0, done.output
+    assert "2 dark(s)" in done.output
+
+    def hits(of):
+        return sum(len(stamps(table, 1, 0)) for table in (of / "hits").glob("*.fits"))
+
+    assert hits(folder) > hits(adapted[2]) + 15
 
 
 @pytest.mark.parametrize("ext", ["ccd2", "2", "CCD2,1"])

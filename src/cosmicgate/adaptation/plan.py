@@ -145,7 +145,7 @@ def make_plan(request: Request) -> Plan:
     ValueError
         If a file cannot be used, an exposure is given twice, or no field can be compared; the message says why.
     """
-    frames, darks = _files(request.frames, "exposures"), _files(request.darks, "darks")
+    frames, darks = input_files(request.frames, "exposures"), input_files(request.darks, "darks")
     if both := set(frames) & set(darks):
         raise ValueError(f"{both.pop()} is given as an exposure and as a dark")
     fingerprints: list[Fingerprint] = []
@@ -210,7 +210,7 @@ def planned(request: Request, folder: Path) -> Plan:
     for path, state in known.items():
         if identity(Path(path)) != state:
             raise ValueError(f"{path} has changed since {folder} was begun: {advice}")
-    for given in (*_files(request.frames, "exposures"), *_files(request.darks, "darks")):
+    for given in (*input_files(request.frames, "exposures"), *input_files(request.darks, "darks")):
         if str(given) not in known:
             raise ValueError(f"{given} was added since {folder} was begun: {advice}")
     if find_corrections([one.path for one in exposures], request.truth) != plan.corrections:
@@ -238,7 +238,7 @@ def _change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return ""
 
 
-def _files(given: Sequence[str], what: str) -> list[Path]:
+def input_files(given: Sequence[str], what: str) -> list[Path]:
     """List the files that are given, folders expanded; none may be given twice."""
     found: list[Path] = []
     for text in given:

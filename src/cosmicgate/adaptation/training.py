@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmicgate.adaptation.labels import Labels
-from cosmicgate.adaptation.plan import Request
+from cosmicgate.adaptation.plan import Request, input_files
 from cosmicgate.config import build, packaged_config
 from cosmicgate.data.datamodule import TestSet
 from cosmicgate.data.labelled_exposures import LabelledExposures
@@ -144,7 +144,7 @@ def configured(request: Request, folder: Path, exposures: Mapping[Split, Mapping
             "name": name,
             "exposures": exposures,
             "ring": card.ring,
-            "darks": list(request.darks),
+            "darks": [str(path) for path in input_files(request.darks, "darks")],
             "header": dict(request.known),
             "ext": request.ext,
             "thickness": request.thickness,
