@@ -17,6 +17,7 @@ from astropy.io import fits
 import cosmicgate
 from cosmicgate.data.lco.io import STATIC, read_sequence
 from cosmicgate.data.sources.footprints import stamps
+from cosmicgate.detectors.network import load, weights_sha256_of
 from cosmicgate.inference.cascade import Cascade
 from cosmicgate.io.fits.frames import write_frame
 from cosmicgate.io.fits.hdus import opened
@@ -131,6 +132,17 @@ def test_a_held_out_field_is_not_trained_on(adapted):
     fields = [set(one) for one in config["data"]["exposures"].values()]
     assert set.union(*fields) == {"field0-r-60s", "field1-r-60s", "field2-r-60s"}
     assert sum(len(one) for one in fields) == 3
+
+
+def test_the_adapted_weights_are_the_mean_of_those_before_and_after_the_training(adapted, start):
+    _, _, folder = adapted
+    before = load_pretrained(str(start))[0].state_dict()
+    trained = load(folder / "training").predictor.network
+    mean = {key: (before[key] + value) / 2 for key, value in trained.state_dict().items() if value.is_floating_point()}
+    trained.load_state_dict(trained.state_dict() | mean)
+    rows = json.loads((folder / "training" / "results.json").read_text())["rows"]
+    (weights,) = {row["detector"]["weights"] for row in rows if row["detector"]["variant"] != "before"}
+    assert weights == weights_sha256_of(trained)
 
 
 def test_the_cascade_is_tuned_for_the_network(adapted, night):

@@ -51,6 +51,7 @@ def finish(folder: Path, training: Training, lines: Sequence[str], start: str, c
     verdict = f"average precision on the validation frames: {before:.4f} before, {after:.4f} after: {kept}"
     _, old_card, tensors = load_network(start)
     network, card, _ = load_network(training.run if training.is_better else start)
+    network.load_state_dict(training.kept.predictor.network.state_dict())
     card = _completed(replace(card, name=folder.resolve().name, command=command), training, network, old_card)
     weights, coarse = dict(network.state_dict()), tensors or {}
     found, reason = _cascade(training, card, network, old_card, coarse)

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from cosmicgate.training.sweeps import BEST, is_finished
 CONFIG = Path(__file__).parent / "training.yaml"
 TRAINING = "training"  # run folder, in the output folder
 RESULTS = "results.json"  # in the run folder, written last
+TRAINED_SHARE = 0.5  # of the trained weights in the adapted ones; the rest is of the weights before
 SELECTION_SCORE = "average_precision"  # score by which the network that is kept is chosen
 
 log = logging.getLogger(__name__)
@@ -72,6 +74,11 @@ class Training:
         before, after = self.gain
         return after > before
 
+    @property
+    def kept(self) -> NetworkDetector:
+        """The better network."""
+        return self.after if self.is_better else self.before
+
 
 def train(request: Request, folder: Path, labels: Labels) -> Training:
     """Train, or resume, and score both networks; a finished training is only read.
@@ -94,11 +101,27 @@ def train(request: Request, folder: Path, labels: Labels) -> Training:
         data = build(cfg.data)
     else:
         _, data = fit(cfg, config, run)
-    after = load(run / BEST)
+    after = averaged(before, load(run / BEST))
     if not (run / RESULTS).is_file():
         _compare(run, data, before, after)
     rows = with_records(json.loads((run / RESULTS).read_text()))["rows"]
     return Training(run, data, before, after, rows)
+
+
+def averaged(before: NetworkDetector, trained: NetworkDetector) -> NetworkDetector:
+    """Average the weights of a network before and after its training.
+
+    A few exposures do not show every star of the camera: the trained network may forget what they lack. The mean keeps
+    more of it, and loses little of what was learned (Wortsman et al. 2022, Robust fine-tuning of zero-shot models).
+    """
+    network, old = deepcopy(trained.predictor.network), before.predictor.network.state_dict()
+    mean = {
+        key: old[key].lerp(value, TRAINED_SHARE) if value.is_floating_point() else value
+        for key, value in network.state_dict().items()
+    }
+    network.load_state_dict(mean)
+    identity = [*trained.identity, "averaged", TRAINED_SHARE, before.identity]
+    return replace(trained, predictor=replace(trained.predictor, network=network), identity=identity)
 
 
 def check_settings(request: Request, folder: Path) -> None:
