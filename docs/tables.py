@@ -45,6 +45,8 @@ REAL_COLUMNS = {
     ("per_hit", "hot_pixels_masked_per_megapixel"): ("Hot pixels masked / Mpx", 1, 1, False),
 }
 TEST_SETS = {
+    "adapted_arcsat": "ARCSAT 0.5 m, five exposures held out",
+    "adapted_lco0m4": "LCO 0.4 m, two fields held out",
     "arcsat_held_out": "ARCSAT, frames not trained on",
     "arcsat_held_out_added_hits": "ARCSAT, the same with hits added",
     "camera_effects": "effects of real frames",
