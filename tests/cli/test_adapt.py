@@ -484,12 +484,12 @@ REASONS = {
 
 def a_dark(folder):
     write_field(folder, "a", 0, IMAGETYP="DARK")
-    return [], "its IMAGETYP is dark: expected exposures of the sky; each dark has a --darks of its own"
+    return [], "its IMAGETYP is dark: expected exposures of the sky; give each dark, or their folder, with --darks"
 
 
 def a_dark_by_obstype(folder):
     write_field(folder, "a", 0, OBSTYPE="DARK")
-    return [], "its OBSTYPE is dark: expected exposures of the sky; each dark has a --darks of its own"
+    return [], "its OBSTYPE is dark: expected exposures of the sky; give each dark, or their folder, with --darks"
 
 
 def a_bias_without_a_kind(folder):
@@ -654,6 +654,10 @@ def test_a_folder_that_was_begun_otherwise_is_refused_and_the_difference_named(s
     content, sha256 = serialize(tiny_network().state_dict())
     save_model(replace(read_card(network), sha256=sha256, cascade=None), content, network.parent)
     assert f"the network {network} has changed since" in refused()
+    save_model(replace(read_card(network), name="mine"), content, tmp_path / "mine")
+    done = run(*words)
+    assert done.exit_code == 0, done.output
+    assert "is finished, nothing to do" in done.output, "a finished adaptation needs its initial network no more"
 
 
 def test_a_missing_extra_is_named(night, tmp_path, monkeypatch):

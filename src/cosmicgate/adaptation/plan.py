@@ -21,7 +21,7 @@ from cosmicgate.io.atomic import sha256_of, write_json
 from cosmicgate.io.fits.instruments import KEYWORDS
 from cosmicgate.io.messages import with_progress
 from cosmicgate.masking.output_paths import inputs_of
-from cosmicgate.pretrained.card import names
+from cosmicgate.pretrained.card import CARD, names
 from cosmicgate.pretrained.load import model_file
 
 PLAN = "plan.json"
@@ -202,7 +202,7 @@ def planned(request: Request, folder: Path) -> Plan:
     advice = "choose another folder, or remove this one"
     if text := _change(content["request"], asked):
         raise ValueError(f"{folder} was begun otherwise ({text}): {advice}")
-    if content.get("start", started_from) != started_from:
+    if content.get("start", started_from) != started_from and not card_file(folder).is_file():
         raise ValueError(f"the network {request.start} has changed since {folder} was begun: {advice}")
     plan = Plan(request, from_json(content["fields"]), content["darks"], content.get("corrections", []))
     exposures = [one for each in plan.fields for one in each.exposures]
@@ -236,6 +236,11 @@ def _change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
                 new, old = [one for one in new if one not in old], [one for one in old if one not in new]
             return f"{key} is {_short(new)} and was {_short(old)}"
     return ""
+
+
+def card_file(folder: Path) -> Path:
+    """Name the card of the adapted network, which is written last."""
+    return folder / f"{folder.resolve().name}{CARD}"
 
 
 def input_files(given: Sequence[str], what: str) -> list[Path]:

@@ -10,12 +10,12 @@ import torch
 
 from cosmicgate.adaptation.card import finish
 from cosmicgate.adaptation.labels import label
-from cosmicgate.adaptation.plan import Request, check_output, make_plan, planned
+from cosmicgate.adaptation.plan import Request, card_file, check_output, make_plan, planned
 from cosmicgate.adaptation.training import check_settings, train
 from cosmicgate.data.labelling.alignment import How
 from cosmicgate.masking.load import load
 from cosmicgate.masking.masker import CosmicRayMasker
-from cosmicgate.pretrained.card import CARD, names
+from cosmicgate.pretrained.card import names
 from cosmicgate.training.loggers import silence_lightning
 from cosmicgate.training.run_lock import alone
 
@@ -148,7 +148,7 @@ def run_stages(request: Request, folder: Path, labels_only: bool = False) -> Non
     plan = planned(request, folder)
     for line in plan.lines:
         log.info(line)
-    if (folder / f"{folder.resolve().name}{CARD}").is_file():
+    if card_file(folder).is_file():
         log.info("%s is finished, nothing to do", folder)
         return
     labels = label(plan, folder / "labels")

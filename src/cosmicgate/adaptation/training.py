@@ -161,6 +161,7 @@ def configured(request: Request, folder: Path, exposures: Mapping[Split, Mapping
         "name": name,
         "title": name,
         "start": request.start,
+        "threshold": card.threshold,
         "model": {"_target_": f"{type(network).__module__}.{type(network).__name__}"} | dict(card.network),
         "data": {
             "root": str(folder.resolve()),

@@ -124,7 +124,8 @@ def summarize(
     for card, value in kinds.items():
         if (kind := str(value).strip().lower()).startswith(NO_SKY):
             raise ValueError(
-                f"{path}: its {card} is {kind}: expected exposures of the sky; each dark has a --darks of its own"
+                f"{path}: its {card} is {kind}: expected exposures of the sky; give each dark, or their folder, "
+                "with --darks"
             )
     exposure = read_exposure(path, ext, **known)
     frame, header = exposure.frame, exposure.header
