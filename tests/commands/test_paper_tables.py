@@ -56,8 +56,9 @@ def results_of(run: Path) -> dict:
 
 
 def cached_files(run: Path) -> dict[Path, int]:
-    """Return the files that a resumed evaluation reuses, and the times at which they were written."""
-    return {path: path.stat().st_mtime_ns for path in [*run.glob("frames/*.npz"), *run.glob("seconds/*.json")]}
+    """List the whole files that a resumed evaluation reuses, and the times at which they were written."""
+    found = [*run.glob("frames/[!.]*.npz"), *run.glob("seconds/[!.]*.json")]
+    return {path: path.stat().st_mtime_ns for path in found}
 
 
 @pytest.mark.slow
