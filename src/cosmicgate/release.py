@@ -78,10 +78,10 @@ def calibration(network: nn.Module, frames: Sequence[Path]) -> list[list[float]]
     return [[rate, float(1 / (1 + np.exp(-logit)))] for rate, logit in pairs]
 
 
-def default_threshold(network: nn.Module, data: Any) -> float:
+def default_threshold(network: nn.Module, data: Any, otherwise: float = ModelCard.threshold) -> float:
     """Find the threshold with the highest F1 of hits on the labelled real frames held out for validation.
 
-    0.5 if the data have no such frame, or these no hit. Hits that were added to real frames do not count.
+    ``otherwise``, if the data have no such frame, or these no hit. Hits that were added to real frames do not count.
     """
     parts = data.parts.values() if isinstance(data, Mixture) else [data]
     real = [part for part in parts if isinstance(part, LabelledExposures) and part.provenance == "real"]
@@ -89,7 +89,7 @@ def default_threshold(network: nn.Module, data: Any) -> float:
     objects = np.zeros((2, BINS), np.int64)
     for _, _, logits, truth in predict_frames(network, frames, "threshold"):
         objects += objects_by_logit(truth, torch.from_numpy(logits))
-    return best_threshold(objects) if objects[0].any() else ModelCard.threshold
+    return best_threshold(objects) if objects[0].any() else otherwise
 
 
 def ranges(frames: Sequence[Path], scaling: str) -> dict[str, list[float]]:
@@ -298,7 +298,7 @@ def main(arguments: Sequence[str]) -> int:
         card = replace(card, scores=replace_scores(card.scores, scores(options.results, network)))
         if options.calibrate:
             pairs = calibration(network, data.split("validation"))
-            card = replace(card, calibration=pairs, threshold=default_threshold(network, data))
+            card = replace(card, calibration=pairs, threshold=default_threshold(network, data, card.threshold))
     if options.coarse:
         coarse, about = coarse_network(options.coarse, options.coarse_command)
         weights = {key: value for key, value in weights.items() if not key.startswith(COARSE)}

@@ -3,7 +3,7 @@
 import json
 import logging
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,10 @@ from typing import Any
 from torch import Tensor
 
 from cosmicgate import __version__
-from cosmicgate.adaptation.training import RESULTS, Training, validation_set
+from cosmicgate.adaptation.training import RESULTS, Training, computed_once, validation_set
 from cosmicgate.data.cache import digest
 from cosmicgate.detectors.network import NetworkDetector
-from cosmicgate.io.atomic import atomic_write, short
+from cosmicgate.io.atomic import short
 from cosmicgate.models.unet import UNet
 from cosmicgate.pretrained.card import COARSE, ModelCard, save_model, serialize
 from cosmicgate.pretrained.load import load_network
@@ -76,8 +76,11 @@ def _completed(card: ModelCard, training: Training, network: UNet, old: ModelCar
     card = replace(
         card,
         version=__version__,
+        threshold=training.kept.threshold,
         calibrated_on=f"{own}: exposures held out for validation, sky pixels",
-        calibration=_kept(run / "calibration.json", lambda: calibration(network, data.split("validation", "natural"))),
+        calibration=computed_once(
+            run / "calibration.json", lambda: calibration(network, data.split("validation", "natural"))
+        ),
         scores=[*_scores(training, training.before, "before"), *_scores(training, training.after, "after")],
         cascade=None,
     )
@@ -94,13 +97,6 @@ def _completed(card: ModelCard, training: Training, network: UNet, old: ModelCar
         machine=record["device"],
         ranges=_widened(ranges(frames, network.scaling)),
     )
-
-
-def _kept(file: Path, compute: Callable[[], Any]) -> Any:
-    """Read a part of the card that an earlier attempt has computed, or compute it and write it."""
-    if not file.is_file():
-        atomic_write(file, json.dumps(compute(), indent=1) + "\n")
-    return json.loads(file.read_text())
 
 
 def _scores(training: Training, detector: NetworkDetector, when: str) -> list[dict[str, Any]]:
@@ -130,7 +126,9 @@ def _cascade(
         return None, "not available, as the exposures held out for validation are too few for its threshold"
     try:
         coarse = cascade_of(old, tensors).network
-        found = _kept(training.run / "cascade.json", lambda: measured_cascade(network, card, coarse, training.data))
+        found = computed_once(
+            training.run / "cascade.json", lambda: measured_cascade(network, card, coarse, training.data)
+        )
     except ValueError as error:
         return None, f"not available: {error}"
     about = {key: old.cascade[key] for key in ("network", "command", "data")}

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,8 +17,9 @@ from cosmicgate.data.splits import Split
 from cosmicgate.detectors.network import NetworkDetector, load, pretrained
 from cosmicgate.evaluation.records import DetectorRecord, with_records, write_results
 from cosmicgate.evaluation.run import compare
-from cosmicgate.io.atomic import remove_stale_temp_files
+from cosmicgate.io.atomic import atomic_write, remove_stale_temp_files
 from cosmicgate.pretrained.load import load_network, model_file
+from cosmicgate.release import default_threshold
 from cosmicgate.report.figures.frames import draw
 from cosmicgate.training.fit import fit
 from cosmicgate.training.sweeps import BEST, is_finished
@@ -102,6 +103,9 @@ def train(request: Request, folder: Path, labels: Labels) -> Training:
     else:
         _, data = fit(cfg, config, run)
     after = averaged(before, load(run / BEST))
+    network, usual = after.predictor.network, after.threshold
+    chosen = computed_once(run / "threshold.json", lambda: default_threshold(network, data, usual))
+    after = replace(after, threshold=chosen)
     if not (run / RESULTS).is_file():
         _compare(run, data, before, after)
     rows = with_records(json.loads((run / RESULTS).read_text()))["rows"]
@@ -122,6 +126,13 @@ def averaged(before: NetworkDetector, trained: NetworkDetector) -> NetworkDetect
     network.load_state_dict(mean)
     identity = [*trained.identity, "averaged", TRAINED_SHARE, before.identity]
     return replace(trained, predictor=replace(trained.predictor, network=network), identity=identity)
+
+
+def computed_once(file: Path, compute: Callable[[], Any]) -> Any:
+    """Read what an earlier attempt has computed, plain values, or compute and write it."""
+    if not file.is_file():
+        atomic_write(file, json.dumps(compute(), indent=1) + "\n")
+    return json.loads(file.read_text())
 
 
 def check_settings(request: Request, folder: Path) -> None:
