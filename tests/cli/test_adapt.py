@@ -15,16 +15,20 @@ import pytest
 from astropy.io import fits
 
 import cosmicgate
+from cosmicgate.adaptation.training import averaged
+from cosmicgate.config import build
 from cosmicgate.data.lco.io import STATIC, read_sequence
 from cosmicgate.data.sources.footprints import stamps
-from cosmicgate.detectors.network import load, weights_sha256_of
+from cosmicgate.detectors.network import load, pretrained, weights_sha256_of
 from cosmicgate.inference.cascade import Cascade
 from cosmicgate.io.fits.frames import write_frame
 from cosmicgate.io.fits.hdus import opened
 from cosmicgate.io.fits.images import select_image
 from cosmicgate.pretrained.card import COARSE, read_card, save_model, serialize
+from cosmicgate.pretrained.checkpoint import data_config
 from cosmicgate.pretrained.load import model_file
 from cosmicgate.pretrained.registry import load_pretrained
+from cosmicgate.release import default_threshold
 from cosmicgate.training.run_lock import DOOR
 from cosmicgate.viewer.labels import HIT, NO_HIT, UNKNOWN, Labels, labels_path, write_labels
 from helpers.field_exposures import write_field
@@ -143,6 +147,18 @@ def test_the_adapted_weights_are_the_mean_of_those_before_and_after_the_training
     rows = json.loads((folder / "training" / "results.json").read_text())["rows"]
     (weights,) = {row["detector"]["weights"] for row in rows if row["detector"]["variant"] != "before"}
     assert weights == weights_sha256_of(trained)
+
+
+def test_each_network_has_its_own_threshold_that_of_the_adapted_chosen_on_its_validation_exposures(adapted, start):
+    _, _, folder = adapted
+    rows = json.loads((folder / "training" / "results.json").read_text())["rows"]
+    found = {row["detector"]["variant"]: row["threshold"] for row in rows}
+    chosen = json.loads((folder / "training" / "threshold.json").read_text())
+    assert found.pop("before") == read_card(start).threshold
+    assert list(found.values()) == [chosen]
+    data = build(data_config(folder / "training" / "checkpoints" / "best.ckpt"))
+    averaged_network = averaged(pretrained(str(start)), load(folder / "training")).predictor.network
+    assert default_threshold(averaged_network, data) == chosen
 
 
 def test_the_cascade_is_tuned_for_the_network(adapted, night):
