@@ -9,11 +9,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from astropy.io import fits
 from scipy.special import logit
 
 from cosmicgate import release
 from cosmicgate.config import Train, build, validate
 from cosmicgate.data.labelled_exposures import LabelledExposures
+from cosmicgate.data.lco.io import SIMULATED
+from cosmicgate.data.mixture import Mixture
 from cosmicgate.data.pixel_labels import CORE, SKY
 from cosmicgate.detectors.network import weights_sha256_of
 from cosmicgate.masking import load
@@ -183,16 +186,23 @@ def test_the_card_records_origin_scores_ranges_and_calibration(runs, released):
     assert 0 < card.cascade["bound"] <= 1
 
 
-def test_the_default_threshold_is_chosen_on_real_validation_frames_as_they_are(tmp_path):
-    splits = {"train": {"a": [0]}, "validation": {"a": [1]}, "test": {"a": [2]}}
-    data = LabelledExposures(str(write_labelled_field(tmp_path)), splits, density=0.0)
+def test_the_default_threshold_is_chosen_on_real_validation_frames_alone(tmp_path):
+    """The hits are of 2000 ADU in the real validation exposure, and of 1000 ADU in the simulated one."""
+    parts = {}
+    for name, which in (("real", 1), ("simulated", 0)):
+        folder = tmp_path / name
+        folder.mkdir()
+        splits = {"train": {"a": [1 - which]}, "validation": {"a": [which]}, "test": {"a": [2]}}
+        parts[name] = LabelledExposures(str(write_labelled_field(folder)), splits, density=0.0)
+    fits.setval(tmp_path / "simulated" / "labels" / "a_masks.fits", SIMULATED, value=True)
+    data = Mixture(parts, {"real": 0.5, "simulated": 0.5}, 16)
     data.prepare_data()
 
     network = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1))
     torch.nn.init.constant_(network[0].weight, 0.01)
     torch.nn.init.constant_(network[0].bias, -30.0)
     assert -9.2 <= logit(release.default_threshold(network, data)) <= -8.8, "a hit of 2000 ADU over a sky of 100"
-    assert release.default_threshold(network, None) == 0.5, "without frames the threshold stays"
+    assert release.default_threshold(network, parts["simulated"], 0.3) == 0.3, "no real frames"
 
 
 @pytest.mark.slow
