@@ -91,6 +91,18 @@ def test_a_killed_training_resumes_to_identical_results(start, uninterrupted, tm
 
 
 @pytest.mark.slow
+def test_averaged_weights_that_are_validated_every_other_epoch_resume_to_identical_results(start, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    average = "+callbacks.average={_target_: pytorch_lightning.callbacks.EMAWeightAveraging, decay: 0.9}"
+    more = ("data.num_workers=1", "trainer.check_val_every_n_epoch=2", average)
+    for folder, at, code in ((whole, "", 0), (killed, "SIGKILL train 2", -signal.SIGKILL), (killed, "", 0)):
+        process = start(folder, *more, at=at)
+        _, err = process.communicate(timeout=600)
+        assert process.returncode == code, err
+    assert_same_run(killed, whole)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("at", ["train 1", "end 0"])
 def test_a_terminated_training_prints_the_command_that_resumes_it(start, uninterrupted, tmp_path, at):
     process = start(tmp_path, "data.num_workers=1", at=f"SIGTERM {at}")
