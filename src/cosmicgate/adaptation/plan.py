@@ -227,7 +227,7 @@ def check_output(folder: Path) -> None:
 
 
 def _change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Say what differs in a request, of lists only the values that are not in both; empty if nothing differs."""
+    """Describe what differs in a request, of lists only the values that are not in both; empty if nothing differs."""
     before, now = ({key: one[key] for key in one if key != "known"} | one["known"] for one in (before, now))
     for key in {**now, **before}:
         new, old = now.get(key), before.get(key)
