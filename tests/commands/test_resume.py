@@ -87,7 +87,7 @@ def test_a_killed_training_resumes_to_identical_results(start, uninterrupted, tm
     assert len(earlier) == (at != "train 0"), "there is nothing to resume before the first epoch ends"
     for before in earlier:
         assert f"data.num_workers={workers}" in before["command"]
-        assert before["started"] < record["started"]
+        assert before["started"] <= record["started"]
 
 
 @pytest.mark.slow
