@@ -125,6 +125,17 @@ def test_calibrating_again_on_the_same_frames_changes_nothing(runs, released, tm
 
 
 @pytest.mark.slow
+def test_with_new_thresholds_the_losses_of_the_cascade_are_measured_again(runs, released, tmp_path):
+    stale = tmp_path / "mine.safetensors"
+    shutil.copy(released, stale)
+    content = json.loads(released.with_suffix(".json").read_text())
+    hits = content["cascade"]["hits"]
+    stale.with_suffix(".json").write_text(json.dumps(content | {"cascade": content["cascade"] | {"hits": hits + 1}}))
+    assert release.main([str(stale), "--calibrate", str(runs[0]), "--folder", str(tmp_path / "new")]) == 0
+    assert read_card(tmp_path / "new" / "mine.safetensors").cascade["hits"] == hits
+
+
+@pytest.mark.slow
 def test_the_coarse_stage_of_one_network_can_be_tuned_for_another(runs, released, tmp_path):
     arguments = ["--coarse", "general", "--calibrate", str(runs[0]), "--folder", str(tmp_path)]
     assert release.main([str(released), *arguments]) == 0

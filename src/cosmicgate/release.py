@@ -247,7 +247,7 @@ def data_of(run: Path, trust: Sequence[str] = ()) -> Any:
 
 def coarse_network(of: Path, command: str) -> tuple[UNet, dict[str, Any]]:
     """Load a coarse network from a run or from a pretrained network's cascade, with its description for a card."""
-    if str(of) in names():
+    if not of.is_dir():
         _, card, tensors = load_pretrained(str(of))
         about: dict[str, Any] = card.cascade or {}
         return cascade_of(card, tensors).network, {key: about[key] for key in ("network", "command", "data")}
@@ -296,6 +296,8 @@ def main(arguments: Sequence[str]) -> int:
         if of := options.calibrate or options.coarse:
             data = data_of(of, options.trust)
         card = replace(card, scores=replace_scores(card.scores, scores(options.results, network)))
+        if options.calibrate and card.cascade:  # what the cascade misses depends on the thresholds
+            options.coarse = options.coarse or options.run
         if options.calibrate:
             pairs = calibration(network, data.split("validation"))
             card = replace(card, calibration=pairs, threshold=default_threshold(network, data, card.threshold))
