@@ -473,6 +473,18 @@ def test_the_gain_can_be_given_for_a_header_without_one(triple, tmp_path):
     assert read_exposure(tmp_path / "a.fits", gain=2.0).frame.gain == 2.0
 
 
+def test_labels_of_rates_are_read_as_the_counts_that_they_store(labelled, triple, tmp_path):
+    exposure = exposures(triple)[0]
+    header = science_header(exposure)
+    header["BUNIT"] = "adu/s"
+    fits.writeto(tmp_path / "rate.fits", exposure.frame.image / np.float32(exposure.frame.exptime), header)
+    read = read_exposure(tmp_path / "rate.fits")
+    write_sequence(replace(labelled, exposures=(read, *labelled.exposures[1:])), tmp_path / "of_rates_masks.fits")
+    with fits.open(tmp_path / "of_rates_masks.fits") as hdus:
+        fits.writeto(tmp_path / "stored.fits", hdus["SCI", 0].data, hdus["SCI", 0].header)
+    np.testing.assert_allclose(read_exposure(tmp_path / "stored.fits").frame.image, exposure.frame.image, rtol=1e-5)
+
+
 def test_the_header_of_an_exposure_is_that_of_the_image(triple, tmp_path):
     """Read the header of the image, not of a mask before it, also if the image has three dimensions."""
     exposure = exposures(triple)[0]

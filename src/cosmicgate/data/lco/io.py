@@ -247,7 +247,7 @@ def science_header(exposure: Exposure) -> fits.Header:
     for card in exposure.header.cards:
         if card.keyword and not card.keyword.startswith(STRUCTURE):
             header.append(card)
-    header["BUNIT"] = header.get("BUNIT", "adu")
+    header["BUNIT"] = "adu"  # the frame may have been read from a rate
     header["GAIN"] = (frame.gain, "electrons per ADU")
     header["RDNOISE"] = (frame.read_noise, "electrons")
     header["SATURATE"] = (frame.saturation, "ADU")
