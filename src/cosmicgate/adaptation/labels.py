@@ -126,7 +126,7 @@ def _compared(plan: Plan, one: Field, file: Path, static: StaticPixels) -> dict[
     darks = plan.matching_darks(exposures[0].frame.exptime)
     without, level = exposures, None
     if darks:
-        dark = median_dark(darks, exposures[0].frame, plan.request.ext)
+        dark = median_dark(darks, exposures[0].frame, plan.request.ext, **known)
         without = [replace(e, frame=holes_marked(subtract_dark(e.frame, dark))) for e in exposures]
         level = float(np.median(dark))
     try:

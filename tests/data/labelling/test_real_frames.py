@@ -11,7 +11,8 @@ from cosmicgate.data.labelling.multi_exposure import Comparison, read_exposure
 from cosmicgate.data.labelling.real_frames import SETS, PlaneAgreement, RealSet, compare_planes, main, truth_planes
 from cosmicgate.data.lco.io import science_header
 from cosmicgate.data.lco.simulation import simulate_triple
-from cosmicgate.data.sources.truth_planes import read_plane
+from cosmicgate.data.sources.truth_planes import median_dark, read_plane
+from cosmicgate.io.fits.frames import Frame
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,17 @@ def test_planes_are_the_labels_with_a_ring_and_are_made_once(frames, capsys, mon
     assert [path.stat().st_mtime_ns for path in planes] == written
     said = re.fullmatch(r"lco0m4, 3 frames: of (\d+) given hits (\d+) found, 0 missed, .*\n", capsys.readouterr().out)
     assert int(said[1]) == int(said[2]) > 10
+
+
+def test_the_exposure_time_of_darks_can_be_given(tmp_path):
+    rng = np.random.default_rng(0)
+    darks = [tmp_path / f"dark-{number}.fits" for number in range(3)]
+    for path in darks:
+        fits.writeto(path, rng.normal(1500, 10, (40, 40)).astype(np.float32))
+    sky = Frame(rng.normal(1700, 10, (40, 40)).astype(np.float32), 1.37, 16.2, 65000.0, exptime=60.0)
+    with pytest.raises(ValueError, match="lacks exptime"):
+        median_dark(darks, sky)
+    assert np.median(median_dark(darks, sky, exptime=60.0)) == pytest.approx(1500, abs=2)
 
 
 def test_a_hole_that_the_darks_leave_is_a_bad_pixel(tmp_path):

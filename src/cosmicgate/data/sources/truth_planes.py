@@ -213,9 +213,12 @@ def subtract_darks(frame: Frame, darks: Sequence[Path], biases: Sequence[Path] =
     return subtract_dark(frame, dark)
 
 
-def median_dark(paths: Sequence[Path], like: Frame, ext: str = "") -> NDArray[np.float32]:
-    """Compute the median (H, W), ADU, of darks of the shape and exposure time of a frame; ``ext`` selects the image."""
-    return _median(paths, like, like.exptime, ext)[0]
+def median_dark(paths: Sequence[Path], like: Frame, ext: str = "", **known: float) -> NDArray[np.float32]:
+    """Compute the median (H, W), ADU, of darks of the shape and exposure time of a frame.
+
+    ``ext`` selects the image; ``known`` overrides the headers of the darks (exptime, seconds).
+    """
+    return _median(paths, like, like.exptime, ext, **known)[0]
 
 
 def subtract_dark(frame: Frame, dark: NDArray[np.float32]) -> Frame:
@@ -234,10 +237,10 @@ def holes_marked(frame: Frame) -> Frame:
 
 
 def _median(
-    paths: Sequence[Path], frame: Frame, exptime: float | None, ext: str = ""
+    paths: Sequence[Path], frame: Frame, exptime: float | None, ext: str = "", /, **given: float
 ) -> tuple[NDArray[np.float32], float]:
     """Combine darks or biases like a frame, of one exposure time, into their median (H, W), ADU, and that time."""
-    known = {key: getattr(frame, key) for key in ("gain", "read_noise", "saturation")}
+    known = given | {key: getattr(frame, key) for key in ("gain", "read_noise", "saturation")}
     images = []
     for path in paths:
         one = read_frame(path, ext or None, **known)
