@@ -295,6 +295,25 @@ def test_pixels_that_flicker_in_all_fields_are_no_hits(tmp_path, start, static, 
     assert named.count(False) == (1 if static else len(named))
 
 
+def test_static_pixels_are_no_hits_beside_an_exposure_of_another_detector(tmp_path, start, monkeypatch):
+    monkeypatch.setattr("cosmicgate.adaptation.run.train", interrupted)
+    paths = [
+        path for number in range(3) for path in write_field(tmp_path / "n", f"f{number}", number, pointing=(number, 2))
+    ]
+    for path in paths[::2]:
+        image, header = fits.getdata(path, header=True)
+        image[40, 50:52] += 1500
+        if path == paths[0]:
+            header["DETSEC"] = "[101:212,1:96]"  # too few of this window to be compared
+        fits.writeto(path, image, header, overwrite=True)
+    done = run("adapt", *paths, "-o", tmp_path / "mine", "--start", start)
+    assert done.exit_code == 130, done.output
+    assert "labelled f0-r-60s: " in done.output
+    labels = read_sequence(tmp_path / "mine" / "labels" / "f0-r-60s_masks.fits")
+    assert [bool(one[40, 50]) for one in labels.hits] == [True, False, False]
+    assert [bool(one[40, 50] & STATIC) for one in labels.ignore] == [False, True, True]
+
+
 # ------------------------------------------------------------------------------------------------------- interruptions
 
 

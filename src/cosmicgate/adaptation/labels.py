@@ -133,8 +133,9 @@ def _compared(plan: Plan, one: Field, file: Path, static: StaticPixels) -> dict[
         found = Comparison(align=plan.request.align)(without)
     except ValueError as error:
         return {"failed": str(error)}
-    maps = [one.mask for each in one.exposures for one in static.of_file(Path(each.path)).values()]
-    if len(maps) == len(exposures):
+    none = np.zeros(exposures[0].frame.shape, bool)  # for a detector with too few exposures to be compared
+    maps = [next((m.mask for m in static.of_file(Path(each.path)).values()), none) for each in one.exposures]
+    if compared := any(one is not none for one in maps):
         found = _without_static(found, maps)
     paths = {one["frame"]: Path(one["path"]) for one in plan.corrections}
     ext = plan.request.ext
@@ -142,7 +143,7 @@ def _compared(plan: Plan, one: Field, file: Path, static: StaticPixels) -> dict[
     found = correct(found, touched)  # last: what a person says holds also of static pixels
     labelled = replace(found, exposures=tuple(_as_taken(exposure, level) for exposure in exposures))
     write_sequence(labelled, file, {"ORIGIN": ("CosmicGate", "labels by comparison")})
-    counts = {"static": max(int(one.sum()) for one in maps)} if maps else {}
+    counts = {"static": max(int(one.sum()) for one in maps)} if compared else {}
     return {"exposures": _counts(labelled), "notes": list(found.notes)} | counts
 
 
