@@ -13,6 +13,8 @@ from astropy.io import fits
 import cosmicgate
 from cosmicgate.io.fits.hdus import pixels
 from cosmicgate.io.fits.images import extensions
+from cosmicgate.io.fits.pixel_edits import Patch, apply_patch
+from cosmicgate.io.fits.raw_hdus import spans
 from cosmicgate.masking.existing_output import existing_output, output_key
 from cosmicgate.masking.options import MaskOptions
 from cosmicgate.masking.output_paths import inputs_of, output_of, remove_stale_products, side_file
@@ -97,6 +99,27 @@ def test_cleaning_changes_hit_pixels_only_and_no_other_hdu(exposure, masker, sto
         kept = [card for card in old["SCI"].header.cards if card.keyword not in ("CHECKSUM", "DATASUM", "ZCMPTYPE")]
         assert set(map(str, kept)) <= set(map(str, new["SCI"].header.cards))
         new.verify("exception")
+
+
+@pytest.mark.parametrize("method", [-1, 1, 2], ids=["no dither", "dither 1", "dither 2"])
+@pytest.mark.parametrize("blank", [False, True])
+def test_values_below_the_minimum_of_a_quantised_tile_are_written(tmp_path, method, blank):
+    image = np.random.default_rng(0).normal(100, 5, SHAPE).astype(np.float32)
+    image[:, 9] = np.nan if blank else image[:, 9]
+    hdu = fits.CompImageHDU(image, compression_type="RICE_1", quantize_method=method, dither_seed=5)
+    hdu.writeto(path := tmp_path / "a.fits")
+    before = fits.getdata(path)
+    after = before.copy()
+    after[:, 7] = np.nanmin(before, axis=1) / 2
+    rows, columns = (part.ravel() for part in np.indices(SHAPE)[:, :, [7, 9]])
+    patch = Patch(1, rows, columns, before[rows, columns], after[rows, columns])
+    primary, place = spans(path)
+    content = path.read_bytes()
+    new = apply_patch(content[place.start : place.data], content[place.data :], patch)
+    path.write_bytes(content[: primary.end] + new)
+    np.testing.assert_allclose(fits.getdata(path), after, atol=1.0)
+    unchanged = np.arange(SHAPE[1]) != 7
+    np.testing.assert_array_equal(fits.getdata(path)[:, unchanged], before[:, unchanged])
 
 
 @pytest.mark.parametrize("storage", ["float32", ("RICE_1", "dither", (1, 64))], ids=str)

@@ -4,7 +4,8 @@ Decompressing and recompressing a quantised image would change every pixel by ro
 pixels are decoded, to the stored integers, and only the integers of these pixels change.
 A tile is a row of a table that holds its pixels as one sequence, so tiles of any shape can be passed through astropy as
 rows of an image. This holds for RICE_1, GZIP_1, GZIP_2 and NOCOMPRESS. HCOMPRESS_1 depends on the two dimensions of a
-tile and PLIO_1 can hold only masks: such images are rewritten as a whole, losslessly.
+tile and PLIO_1 can hold only masks: such images are rewritten as a whole, losslessly. So is a quantised image if a new
+value lies outside the range of its tile's integers.
 """
 
 import re
@@ -25,6 +26,7 @@ BY_THE_ROW = ("RICE_1", "RICE_ONE", "GZIP_1", "GZIP_2", "NOCOMPRESS")
 COLUMNS = {"COMPRESSED_DATA": None, "GZIP_COMPRESSED_DATA": "GZIP_1", "UNCOMPRESSED_DATA": "NOCOMPRESS"}
 PARAMETERS = re.compile(r"ZNAME\d+|ZVAL\d+")
 ZERO = -2147483646  # stored integer that means exactly 0 with SUBTRACTIVE_DITHER_2
+LOWEST = ZERO + 9  # of a quantised pixel: CFITSIO reserves the ten numbers below, of which NULL is the first
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +70,8 @@ def patch_table(
         inside = [one for one in changes if table.tiles.get(column, {}).get(one.tile)]
         for size in sorted({one.size for one in inside}):
             same = [one for one in inside if one.size == size]
-            _patch(table, cards, column, kind or cards["ZCMPTYPE"], same)
+            if not _patch(table, cards, column, kind or cards["ZCMPTYPE"], same):
+                return rewrite_image(header, data, rows, columns, after)
     return table.written(header)
 
 
@@ -145,8 +148,8 @@ class CompressedTable:
         return edit_header(header, values, without=("THEAP",)), pad_to_blocks(self.rows.tobytes() + bytes(heap))
 
 
-def _patch(table: CompressedTable, cards: fits.Header, column: str, kind: str, changes: list[TilePatch]) -> None:
-    """Change pixels in tiles of the same size and compression."""
+def _patch(table: CompressedTable, cards: fits.Header, column: str, kind: str, changes: list[TilePatch]) -> bool:
+    """Change pixels in tiles of the same size and compression; False if a quantised tile cannot hold a new value."""
     quantised = "ZSCALE" in table.names or "ZSCALE" in cards
     quantised = quantised and column == "COMPRESSED_DATA"
     bitpix = 32 if quantised else cards["ZBITPIX"]
@@ -154,17 +157,21 @@ def _patch(table: CompressedTable, cards: fits.Header, column: str, kind: str, c
     for numbers, one in zip(stored, changes, strict=True):
         if quantised:
             scale, zero = (float(_of_tile(table, cards, word, one.tile)) for word in ("ZSCALE", "ZZERO"))
-            steps = np.rint((one.after - one.before) / scale)
-            special = np.isin(numbers[one.pixels], (ZERO, _blank(table, cards, one.tile)))
-            steps = np.where(special, np.rint((one.after - zero) / scale), numbers[one.pixels] + steps)
+            old, blank = numbers[one.pixels], _blank(table, cards, one.tile)
+            steps = old + np.rint((one.after - one.before) / scale)
+            steps = np.where(np.isin(old, (ZERO, blank)), np.rint((one.after - zero) / scale), steps)
+            stays_blank = np.isnan(one.after) & (old == blank)
+            if not (stays_blank | (steps >= LOWEST) & (steps <= np.iinfo(stored.dtype).max)).all():
+                return False
+            steps = np.where(stays_blank, blank, steps)
         else:
             steps = (one.after - cards.get("BZERO", 0)) / cards.get("BSCALE", 1)
-            steps = np.rint(steps) if stored.dtype.kind != "f" else steps
-        if stored.dtype.kind != "f":
-            steps = np.clip(steps, np.iinfo(stored.dtype).min, np.iinfo(stored.dtype).max)
+            if stored.dtype.kind != "f":
+                steps = np.clip(np.rint(steps), np.iinfo(stored.dtype).min, np.iinfo(stored.dtype).max)
         numbers[one.pixels] = steps
     for one, tile in zip(changes, _encoded(stored, kind), strict=True):
         table.tiles[column][one.tile] = tile
+    return True
 
 
 def _decoded(tiles: list[bytes], size: int, bitpix: int, kind: str, cards: fits.Header) -> NDArray[Any]:
