@@ -148,6 +148,29 @@ def test_a_plane_of_bits_is_preferred_and_two_are_ambiguous(masker, tmp_path):
     assert hdu_bytes(tmp_path / "out.fits")[2] == hdu_bytes(tmp_path / "b.fits")[2]
 
 
+@pytest.mark.parametrize(
+    ("second", "shared", "wanted"),
+    [
+        ("RESID", "HDU 3 (DQ)", {"kind": "append", "bit": "4096"}),
+        ("RESID", "HDU 4 (ERR)", {"kind": "clean", "cleaned": True}),
+        ("ERR", "HDU 4 (ERR)", {"kind": "clean", "cleaned": True}),
+    ],
+)
+def test_a_plane_of_two_searched_images_is_an_error_before_the_search(masker, tmp_path, second, shared, wanted):
+    error = np.random.default_rng(1).normal(5, 0.1, SHAPE).astype(np.float32)
+    planes = {"SCI": sky(SHAPE), "RESID": sky(SHAPE, 1) - 100, "DQ": flags(), "ERR": error}
+    hdus = [fits.ImageHDU(data, name=name) for name, data in planes.items()]
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(path := tmp_path / "a.fits")
+    searched = []
+    output, options = tmp_path / "none.fits", MaskOptions(exts=("SCI", second), **wanted)
+    outcome = mask_file(path, output, masker, options, progress=searched.append)
+    both = f"belongs to two of the images that are searched, SCI and {second}: mask them one at a time"
+    assert outcome.error == f"{path}: {shared} {both}"
+    assert not searched
+    assert not output.exists()
+    assert mask_file(path, output, masker, MaskOptions(exts=("SCI",), **wanted)).status == "done"
+
+
 def test_each_image_has_its_hits_in_its_own_plane(masker, tmp_path):
     hdus = [fits.PrimaryHDU()]
     for version in (1, 2):

@@ -32,7 +32,7 @@ from cosmicgate.io.fits.images import (
 from cosmicgate.io.fits.instruments import telescope_of
 from cosmicgate.io.fits.masks import bad_pixels, words_of
 from cosmicgate.io.fits.pixel_statistics import is_of_few_values
-from cosmicgate.io.fits.quality_flags import QualityPlane, quality_plane
+from cosmicgate.io.fits.quality_flags import QualityPlane, quality_hdu, quality_plane
 from cosmicgate.io.fits.roles import roles_of, unsearched_notes
 from cosmicgate.io.fits.saturation import check_saturation
 
@@ -131,20 +131,46 @@ def read_images(
     Raises
     ------
     FileNotFoundError, FitsError
-        There is no such file, it is not FITS or truncated, or it has no such image.
+        There is no such file, it is not FITS or truncated, or it has no such image; or a plane that would be changed
+        belongs to two of the images.
     """
     with opened(path) as hdus:
         roles = roles_of(hdus)
         sky = all_images(path, hdus, roles)
         images, notes = chosen_images(path, hdus, exts, sky) if exts else (science(path, hdus, roles), [])
         notes += [] if exts else unsearched_notes(hdus, roles)
-        for place in images:
-            beside = sky if place.number in {other.number for other in sky} else [*sky, place]
-            plane = _read(path, hdus, place, beside or images, uncertain, masked)
-            quality = quality_plane(path, hdus, place, beside or images, bit) if bit else None
+        sky_numbers = {image.number for image in sky}
+        searched = [(place, sky if place.number in sky_numbers else [*sky, place]) for place in images]
+        _refuse_shared_planes(path, hdus, searched, uncertain, bool(bit))
+        for place, beside in searched:
+            plane = _read(path, hdus, place, beside, uncertain, masked)
+            quality = quality_plane(path, hdus, place, beside, bit) if bit else None
             yield replace(plane, of_file=notes, quality=quality)
             notes = []
             del hdus[place.number].data
+
+
+def _refuse_shared_planes(
+    path: Path,
+    hdus: fits.HDUList,
+    searched: Sequence[tuple[ImageExtension, Sequence[ImageExtension]]],
+    uncertain: bool,
+    flagged: bool,
+) -> None:
+    """Raise FitsError if an HDU would be changed for two of the images, each given with all images beside it."""
+    owners: dict[int, ImageExtension] = {}
+    for place, beside in searched:
+        changed: set[int] = set()
+        if uncertain:
+            changed |= {place.number, *(number for number, _ in uncertainty_planes(hdus, place, beside))}
+        if flagged:
+            changed.add(quality_hdu(path, hdus, place, beside))
+        for number in sorted(changed):
+            if (other := owners.setdefault(number, place)) is not place:
+                raise FitsError(
+                    f"{path}: HDU {number} ({hdus[number].name}) belongs to two of the images that are searched, "
+                    f"{other.label} and {place.label}: mask them one at a time"
+                )
 
 
 def images_of(path: Path, hdus: fits.HDUList, exts: Sequence[str] = ()) -> list[ImageExtension]:

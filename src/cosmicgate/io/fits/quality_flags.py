@@ -114,7 +114,7 @@ def quality_plane(
         There is no quality plane or more than one, it holds real numbers, the value does not fit into its type, or the
         plane is known to be of another pipeline.
     """
-    number = _quality_hdu(path, hdus, place, images)
+    number = quality_hdu(path, hdus, place, images)
     hdu = hdus[number]
     flags, blank = _flags(hdu)
     where = f"{path}: --set-bit {bit}: {hdu.name}"
@@ -129,8 +129,14 @@ def quality_plane(
     return QualityPlane(number, hdu.name, flags, value, is_code, blank)
 
 
-def _quality_hdu(path: Path, hdus: fits.HDUList, place: ImageExtension, images: Sequence[ImageExtension]) -> int:
-    """Find the HDU number of an image's quality plane; a DQ plane takes precedence over a static bad-pixel mask."""
+def quality_hdu(path: Path, hdus: fits.HDUList, place: ImageExtension, images: Sequence[ImageExtension]) -> int:
+    """Find the HDU number of an image's quality plane; a DQ plane takes precedence over a static bad-pixel mask.
+
+    Raises
+    ------
+    FitsError
+        There is no quality plane or more than one.
+    """
     found = [i for i in masks_beside(hdus, place, images) if hdus[i].shape[-2:] == place.shape]
     first = [i for i in found if not words_of(hdus[i].name) & STATIC_MASK_WORDS] or found
     if len(first) == 1:
