@@ -89,6 +89,21 @@ def test_a_second_run_leaves_finished_masks_alone(night, model, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in night.iterdir()} == before
 
 
+@pytest.mark.parametrize("kind", [[], ["--append"]], ids=["mask", "append"])
+def test_masks_of_another_file_of_the_same_name_are_replaced_with_a_warning(night, model, tmp_path, kind):
+    (tmp_path / "other").mkdir()
+    fits.writeto(tmp_path / "other" / "0.fits", sky(SHAPE, 7))
+    out = ("-m", model, "-o", tmp_path / "masks", "--json", tmp_path / "s.json", *kind)
+    for more in ([], ["--grow", "1"]):
+        assert "replaces" not in run("mask", night / "0.fits", *out, *more).stderr
+    done = run("mask", tmp_path / "other", *out)
+    assert done.exit_code == 0, done.output
+    output = tmp_path / "masks" / ("0_crmasked.fits" if kind else "0_crmask.fits")
+    text = f"{output} replaces the masks of another file of this name, or of an earlier version of it"
+    assert f"warning: {tmp_path / 'other' / '0.fits'}: {text}" in done.stderr.splitlines()
+    assert json.loads((tmp_path / "s.json").read_text())["files"][0]["warnings"] == [text]
+
+
 def test_a_bad_file_is_named_and_the_others_are_masked(night, model, tmp_path):
     (night / "1.fits").write_bytes((night / "1.fits").read_bytes()[:4000])
     (night / "2.fits").write_text("no FITS")

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import warnings
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -20,6 +20,7 @@ from cosmicgate.masking.options import MaskOptions
 from cosmicgate.masking.output_paths import PRODUCT, SOURCE
 
 KEY, VERSION_KEY = "CRKEY", "CRETAG"  # keys by the checksum of the input, and by the version of a remote one
+INPUT = "CRINPUT"  # checksum of the input
 FITS = b"SIMPLE  ="  # first bytes of a FITS file
 
 
@@ -36,11 +37,14 @@ class ExistingOutput:
     is_product : bool
         Whether it is a file of masks or, by its name, a copy made by this package, and so may be regenerated. A file
         that was masked in place has keys too, but may be the only copy of the data.
+    inputs : set of str
+        Checksums of the inputs of the masks in it.
     """
 
     exists: bool = False
     keys: Set[str] = frozenset()
     is_product: bool = False
+    inputs: Set[str] = frozenset()
 
 
 def output_key(masker: CosmicRayMasker, options: MaskOptions, version: str, static: str = "") -> str:
@@ -93,7 +97,7 @@ def existing_output(target: Address, folder: Path = Path()) -> ExistingOutput:
 def _read(path: Path) -> ExistingOutput:
     try:
         with collect_astropy_warnings([]), opened(path) as hdus:
-            return _described(keys_in(hdus), path.name, hdus[0].header)
+            return _described(hdus, path.name, hdus[0].header)
     except (FitsError, OSError):
         return ExistingOutput(exists=True)
 
@@ -108,14 +112,15 @@ def _read_headers(file: IO[bytes], name: str) -> ExistingOutput | Literal["incom
         warnings.simplefilter("ignore")  # about cards that violate the FITS standard
         try:
             with fits.open(file, memmap=False, lazy_load_hdus=True, disable_image_compression=True) as hdus:
-                keys: set[str] = next((found for hdu in hdus if (found := keys_in([hdu]))), set())
-                return _described(keys, name, hdus[0].header)
+                first_mask = next(([hdu] for hdu in hdus if keys_in([hdu])), [])
+                return _described(first_mask, name, hdus[0].header)
         except (OSError, ValueError, TypeError, LookupError, fits.VerifyError) as error:
             if isinstance(error, OSError) and (error.errno is not None or type(error) is not OSError):
                 raise  # a connection error; astropy's errors about damaged headers are bare OSErrors without errno
             return "incomplete"
 
 
-def _described(keys: Set[str], name: str, primary: fits.Header) -> ExistingOutput:
-    """Describe a file with these keys: it is a product if it is a file of masks or has the name of a copy."""
-    return ExistingOutput(True, keys, bool(keys) and (SOURCE in primary or PRODUCT.search(name) is not None))
+def _described(hdus: Sequence[Any], name: str, primary: fits.Header) -> ExistingOutput:
+    """Describe a file by the masks among its HDUs: a file of masks, or one with the name of a copy, is a product."""
+    keys, inputs = keys_in(hdus), {str(hdu.header[INPUT]) for hdu in hdus if INPUT in hdu.header}
+    return ExistingOutput(True, keys, bool(keys) and (SOURCE in primary or PRODUCT.search(name) is not None), inputs)

@@ -46,8 +46,8 @@ class FileJob:
         Checksum of the input.
     state : (int, int, int)
         State (:func:`~cosmicgate.io.atomic.file_state`) of the input before it was read.
-    defects : list of str
-        Defects of the input that do not prevent it from being searched.
+    warnings : list of str
+        Defects of the input that do not prevent it from being searched, and masks of another input that are replaced.
     """
 
     source: Address
@@ -63,7 +63,7 @@ class FileJob:
     version: str = ""
     sha256: str = ""
     state: tuple[int, int, int] = (0, 0, 0)
-    defects: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def is_remote(self) -> bool:
@@ -92,8 +92,8 @@ class FileJob:
 def plan(job: FileJob) -> None:
     """Decide what is done with a file, and fetch a remote one unless its output is up to date.
 
-    An output that is up to date (:attr:`FileJob.up_to_date`) stays. One made with other settings is regenerated. What
-    is refused, in this order:
+    An output that is up to date (:attr:`FileJob.up_to_date`) stays. One made with other settings is regenerated, and so
+    is one of another input, with a warning unless ``overwrite`` is given. What is refused, in this order:
 
     - an output that is its own input, unless masked in place;
     - a copy or change of a file that has masks already, as it would get them twice;
@@ -155,7 +155,11 @@ def _plan_by_content(job: FileJob) -> None:
             f"{job.source}: it has masks by cosmicgate already, made with other settings; give the original file"
         )
     _refuse_to_replace(job)
-    job.defects = find_defects(job.path)
+    job.warnings = find_defects(job.path)
+    if not (options.in_place or job.overwrite) and job.existing.inputs - {job.sha256}:
+        job.warnings.append(
+            f"{job.target} replaces the masks of another file of this name, or of an earlier version of it"
+        )
 
 
 def _is_same(source: Address, target: Address) -> bool:

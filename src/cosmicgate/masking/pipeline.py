@@ -161,7 +161,7 @@ def detect(job: FileJob, hdus: IO[bytes], result: FileResult, progress: Progress
     FitsError
         None of the images can be searched.
     """
-    result.warnings += job.defects
+    result.warnings += job.warnings
     options, patches = job.options, []
     images = read_images(job.path, options.exts, options.cleaned, options.masked, options.bit)
     for image in prefetch(images) if job.masker.on_gpu else images:  # reading takes longer than the GPU's computation

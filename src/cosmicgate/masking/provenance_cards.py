@@ -12,7 +12,7 @@ from cosmicgate import __version__
 from cosmicgate.io.fits.hdus import HIT, NETWORK
 from cosmicgate.io.fits.headers import ascii_of
 from cosmicgate.masking.ccddata import header_name
-from cosmicgate.masking.existing_output import KEY, VERSION_KEY
+from cosmicgate.masking.existing_output import INPUT, KEY, VERSION_KEY
 from cosmicgate.masking.file_job import FileJob
 from cosmicgate.masking.inpainting import Method
 from cosmicgate.masking.masker import CosmicRayMasker
@@ -68,7 +68,7 @@ def mask_cards(
         fits.Card("CRFRAC", float(f"{hit / max(searched, 1):.4g}"), "fraction of the searched pixels that are hit"),
         fits.Card("CRWEIGHT", masker.card.sha256),
         fits.Card(SOURCE, ascii_of(job.path.name, 67)),
-        fits.Card("CRINPUT", job.sha256),
+        fits.Card(INPUT, job.sha256),
         fits.Card("CRHDU", number, "HDU number of the image in the input file"),
         fits.Card("CRPRECIS", masker.predictor.precision, "floating-point type of the computation"),
         fits.Card("CRSCREEN", masker.predictor.cascade is not None, "the cascade (--fast) was used"),
