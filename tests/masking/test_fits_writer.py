@@ -416,6 +416,19 @@ def test_products_and_hidden_files_are_no_inputs(tmp_path):
     assert "out/below/f_crmask.fits" in out
 
 
+def test_linked_folders_are_searched_once_each(tmp_path):
+    for path in ("data/n1/1.fits", "data/n2/2.fits", "night/0.fits", "night/z/3.fits", "hidden/4.fits"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    links = {"link": "data", "twice": "data/n1", "a": "night/z", ".cache": "hidden", "z/loop": "night"}
+    for name, target in links.items():
+        (tmp_path / "night" / name).symlink_to(tmp_path / target)
+    found, _ = inputs_of([tmp_path / "night"], recursive=True)
+    paths = [path.relative_to(tmp_path / "night").as_posix() for path, _ in found]
+    assert paths == ["0.fits", "link/n1/1.fits", "link/n2/2.fits", "z/3.fits"]
+    assert [path.name for path, _ in inputs_of([tmp_path / "night"])[0]] == ["0.fits"]
+
+
 def test_old_temporary_files_of_killed_runs_are_removed(tmp_path):
     old, new, other = (tmp_path / f".{letter * 32}.m.fits" for letter in "abc")
     other = other.with_name("." + "c" * 32 + ".n.fits")

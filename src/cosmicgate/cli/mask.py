@@ -150,7 +150,9 @@ def mask(
             help="Regenerate outputs that are up to date, and replace files that cosmicgate did not write.",
         ),
     ] = False,
-    recursive: Annotated[bool, typer.Option("--recursive", help="Include the subfolders of folders.")] = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="Include the subfolders of folders, also linked ones.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only errors.")] = False,
 ) -> None:
     """Find the cosmic-ray hits in FITS files and write a file of masks for each (NAME_crmask.fits).

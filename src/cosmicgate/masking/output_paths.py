@@ -23,7 +23,8 @@ STALE_AFTER_S = 60.0  # seconds since the last write after which a hidden tempor
 def inputs_of(paths: Iterable[Address], recursive: bool = False) -> tuple[list[tuple[Address, Address]], list[Address]]:
     """Expand files and folders into the FITS files to read.
 
-    A folder stands for the FITS files in it that are not hidden; with ``recursive`` also for those in its subfolders.
+    A folder stands for the FITS files in it that are not hidden; with ``recursive`` also for those in its subfolders,
+    linked ones included.
 
     Returns
     -------
@@ -63,13 +64,31 @@ def _list_folder(path: Path, recursive: bool) -> list[Path] | None:
     """
     if not path.is_dir():
         return None
-    closed: list[Path] = []
-    files = list(path.iterdir())
-    if recursive:
-        walk = os.walk(path, onerror=lambda error: closed.append(Path(error.filename)))
-        files = [Path(folder) / name for folder, _, names in walk for name in names]
+    files, closed = _list_subfolders(path) if recursive else (list(path.iterdir()), [])
     found = [file for file in files if _is_meant(file.relative_to(path)) and not file.is_dir()]
     return sorted(found + closed)
+
+
+def _list_subfolders(path: Path) -> tuple[list[Path], list[Path]]:
+    """List the files in a folder and its subfolders that are not hidden, and the subfolders without permission.
+
+    Linked folders are followed last, so that a folder that is also reached by a link, or by a loop of links, is listed
+    once and under its own path.
+    """
+    files: list[Path] = []
+    closed: list[Path] = []
+    waiting, visited = [path], set()
+    while waiting:
+        for folder, below, names in os.walk(waiting.pop(0), onerror=lambda error: closed.append(Path(error.filename))):
+            status = Path(folder).stat()
+            if (status.st_dev, status.st_ino) in visited:
+                below.clear()
+                continue
+            visited.add((status.st_dev, status.st_ino))
+            below[:] = sorted(name for name in below if not name.startswith("."))
+            files += [Path(folder, name) for name in names]
+            waiting += [link for name in below if (link := Path(folder, name)).is_symlink()]
+    return files, closed
 
 
 def _list_url(url: Url, recursive: bool) -> list[Url] | None:
