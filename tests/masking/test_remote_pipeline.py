@@ -258,15 +258,30 @@ def test_permanent_errors_are_not_retried(error, said, memory, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("info", "expected"),
+    ("url", "info", "expected"),
     [
-        ({"ETag": '"1"', "size": 5, "LastModified": "now"}, '5 "1"'),
-        ({"ETag": 'W/"1"', "Last-Modified": "then", "size": 5}, "5 then"),
-        ({"size": 5}, ""),
+        ("s3://b/a", {"ETag": '"1"', "size": 5, "LastModified": "now"}, '5 "1"'),
+        ("https://h/a?key=1", {"ETag": '"1"', "size": 5}, '5 "1" https://h/a'),
+        ("https://h/a", {"ETag": 'W/"1"', "Last-Modified": "then", "size": 5}, "5 then https://h/a"),
+        ("sftp://me:secret@h/a", {"mtime": "then", "size": 5}, "5 then sftp://h/a"),
+        ("s3://b/a", {"size": 5}, ""),
     ],
 )
-def test_the_version_of_a_remote_file_is_its_checksum_or_time(info, expected):
-    assert version(info) == expected
+def test_the_version_of_a_remote_file_is_its_checksum_or_its_time_and_url(url, info, expected):
+    assert version(info, Url(url)) == expected
+
+
+def test_files_of_two_urls_with_the_same_size_and_time_are_both_masked(memory, model, tmp_path, monkeypatch):
+    for folder, seed in (("one", 0), ("two", 7)):
+        memory.pipe(f"/{folder}/0.fits", frame_bytes(seed))
+    before = MemoryFileSystem.info
+    monkeypatch.setattr(
+        MemoryFileSystem, "info", lambda self, path, **more: before(self, path, **more) | {"created": "then"}
+    )
+    for folder in ("one", "two"):
+        for said in ("pixels hit", "up to date"):
+            done = run("mask", f"memory://{folder}/0.fits", "-m", model, "-o", tmp_path / "masks")
+            assert said in done.stdout, done.output
 
 
 @pytest.mark.parametrize(

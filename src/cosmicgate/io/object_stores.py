@@ -126,11 +126,15 @@ def remote_info(url: Url) -> dict[str, Any]:
     return found
 
 
-def version(info: dict[str, Any]) -> str:
-    """Build a version from an object's size and its checksum, or else its time; empty if neither is known."""
+def version(info: dict[str, Any], url: Url) -> str:
+    """Build a version from an object's size and its checksum, or else its time; empty if neither is known.
+
+    Two objects may have one time, and two web addresses one ETag, which many servers make of size and time: such a
+    version contains the URL, without its secrets.
+    """
     for name in (*CHECKSUMS, *TIMES):
         if (value := str(info.get(name) or "")) and not value.startswith("W/"):  # a weak ETag outlives some changes
-            return f"{info.get('size')} {value}"
+            return f"{info.get('size')} {value}" + f" {url}" * (name in TIMES or url.is_web)
     return ""
 
 

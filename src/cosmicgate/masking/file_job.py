@@ -124,7 +124,7 @@ def plan(job: FileJob) -> None:
 def _plan_by_version(job: FileJob) -> None:
     """Decide by the version of a remote input and the headers of a remote output; then fetch the input."""
     info = remote_info(job.source) if isinstance(job.source, Url) else {}
-    job.version = version(info)
+    job.version = version(info, job.source) if isinstance(job.source, Url) else ""
     if job.options.in_place:  # the version changes with the masks, so the file is recognised by these
         job.key = output_key(job.masker, job.options, "")
     elif job.version:

@@ -265,6 +265,6 @@ def write(job: FileJob, hdus: IO[bytes], patches: Sequence[Patch], hits: int) ->
     else:
         write_copy(job.output, job.path, hdus, patches, job.state)
     if isinstance(job.target, Url):
-        if job.options.in_place and version(remote_info(job.target)) != job.version:
+        if job.options.in_place and version(remote_info(job.target), job.target) != job.version:
             raise FitsError(f"{job.target}: it changed while it was searched, so it is not replaced; mask it again")
         send(job.output, job.target)
