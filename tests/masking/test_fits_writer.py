@@ -15,6 +15,7 @@ from cosmicgate.io.fits.hdus import pixels
 from cosmicgate.io.fits.images import extensions
 from cosmicgate.io.fits.pixel_edits import Patch, apply_patch
 from cosmicgate.io.fits.raw_hdus import spans
+from cosmicgate.masking import file_job
 from cosmicgate.masking.existing_output import existing_output, output_key
 from cosmicgate.masking.options import MaskOptions
 from cosmicgate.masking.output_paths import inputs_of, output_of, remove_stale_products, side_file
@@ -318,6 +319,19 @@ def test_a_file_changed_by_another_run_meanwhile_is_not_overwritten(exposure, ma
     assert outcome.status == "failed"
     assert outcome.error == f"{path}: it was changed while it was searched; run it again"
     assert existing_output(path).keys == {output_key(masker, MaskOptions("in-place", cleaned=True, threshold=0.9), "")}
+
+
+@pytest.mark.parametrize("kind", ["mask", "append"])
+def test_nothing_is_written_if_the_file_was_rewritten_while_it_was_searched(
+    exposure, masker, tmp_path, monkeypatch, kind
+):
+    path, output = exposure(image_hdu(sky(SHAPE), "float32")), tmp_path / "out.fits"
+    other = exposure(image_hdu(sky(SHAPE, 1), "float32"), "b.fits").read_bytes()
+    hashed = file_job.sha256_of
+    monkeypatch.setattr(file_job, "sha256_of", lambda one: (hashed(one), one.write_bytes(other))[0])
+    outcome = mask_file(path, output, masker, MaskOptions(kind))
+    assert outcome.error == f"{path}: it was changed while it was searched; run it again"
+    assert not output.exists()
 
 
 def test_the_settings_of_the_cascade_are_in_the_output_key(tmp_path):

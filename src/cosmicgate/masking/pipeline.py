@@ -13,6 +13,7 @@ from typing import IO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cosmicgate.io.atomic import file_state
 from cosmicgate.io.fits.file_defects import collect_astropy_warnings
 from cosmicgate.io.fits.hdus import FitsError
 from cosmicgate.io.fits.pixel_edits import Patch
@@ -260,6 +261,8 @@ def write(job: FileJob, hdus: IO[bytes], patches: Sequence[Patch], hits: int) ->
     TransportError
         The output cannot be uploaded.
     """
+    if file_state(job.path) != job.state:
+        raise FitsError(f"{job.source}: it was changed while it was searched; run it again")
     if job.options.kind == "mask":
         write_mask_file(job.output, job.path, hdus, change_cards(job, hits))
     else:
