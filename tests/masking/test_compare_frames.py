@@ -7,7 +7,8 @@ import pytest
 from astropy.io import fits
 
 from cosmicgate.masking import batch, compare_frames
-from cosmicgate.masking.compare_frames import FOLDER
+from cosmicgate.masking.compare_frames import FOLDER, find_static_pixels, measure_file
+from cosmicgate.masking.options import MaskOptions
 from helpers.mask_command import read_mask, run
 from helpers.night_frames import simulate_night
 
@@ -104,6 +105,36 @@ def test_a_second_run_measures_nothing_and_a_new_frame_is_the_only_one_measured(
     )
     run("mask", night, "-m", model)
     assert measured_files[6:] == ["6.fits"]
+
+
+def test_a_measurement_is_replaced_and_never_removed_while_another_run_may_read_it(night, tmp_path, monkeypatch):
+    options, present = MaskOptions(), []
+    kept = measure_file(night / "0.fits", night / "0_crmask.fits", options)
+    write = compare_frames.atomic_write
+    monkeypatch.setattr(
+        compare_frames, "atomic_write", lambda path, content: (present.append(path.is_file()), write(path, content))
+    )
+    assert measure_file(night / "0.fits", night / "0_crmask.fits", options) == kept
+    assert present == [True]
+    fits.setval(night / "0.fits", "OBJECT", value="M31")
+    assert measure_file(night / "0.fits", night / "0_crmask.fits", options) != kept
+    assert not kept.exists()
+
+
+def test_a_measurement_that_another_run_removes_is_left_out(night, monkeypatch):
+    files = [night / f"{number}.fits" for number in range(6)]
+    measured = {file: measure_file(file, file.with_suffix(".mask"), MaskOptions()) for file in files}
+    compare = compare_frames.find_static
+
+    def removing(members):
+        measured[files[0]].unlink(missing_ok=True)
+        return compare(members)
+
+    monkeypatch.setattr(compare_frames, "find_static", removing)
+    static = find_static_pixels(measured)
+    assert static.maps[0].frames == 5
+    assert not static.of_file(files[0])
+    assert all(static.of_file(file) for file in files[1:])
 
 
 @pytest.mark.parametrize("stop_at", ["measure_file", "mask_file"])

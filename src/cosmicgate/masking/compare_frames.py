@@ -48,7 +48,8 @@ def measure_file(source: Path, target: Path, options: MaskOptions) -> Path | Non
         with collect_astropy_warnings([]):
             content = _measured(source, options)
         for old in _earlier(kept.parent, source, options):
-            old.unlink(missing_ok=True)
+            if old != kept:  # another run may be reading it
+                old.unlink(missing_ok=True)
         atomic_write(kept, content)
     except Exception:  # one bad file must not stop the batch
         return None
@@ -121,8 +122,17 @@ def find_static_pixels(measured: Mapping[Path, Path]) -> StaticPixels:
     Parameters
     ----------
     measured : mapping of Path to Path
-        For each file, the file with its measurement.
+        For each file, the file with its measurement. One that another run removes meanwhile is left out.
     """
+    while True:
+        try:
+            return _compare(measured)
+        except FileNotFoundError:
+            measured = {file: kept for file, kept in measured.items() if kept.is_file()}
+
+
+def _compare(measured: Mapping[Path, Path]) -> StaticPixels:
+    """Find the static pixels of each detector; raise FileNotFoundError if a measurement has been removed."""
     by_detector: dict[tuple[str, ...], list[tuple[Path, Path, int, int]]] = {}
     for file, kept in sorted(measured.items()):
         with np.load(kept) as arrays:
