@@ -12,18 +12,17 @@ from numpy.typing import NDArray
 from cosmicgate.io.fits.hdus import (
     NETWORK,
     FitsError,
-    first_header_value,
     header_value,
     opened,
     pixels,
     precise_pixels,
-    section,
 )
 from cosmicgate.io.fits.headers import header_number
 from cosmicgate.io.fits.images import (
     ImageExtension,
     all_images,
     masks_beside,
+    overscans,
     parse_ext,
     planes_beside,
     science,
@@ -45,7 +44,6 @@ UNCERTAINTIES: dict[Kind, frozenset[str]] = {
 }
 # Words of planes that are no uncertainty of the image, or only one part of it (JWST): these are left unchanged.
 NOT_UNCERTAINTY_WORDS = frozenset({"BKG", "BACKGROUND", "SKY", "MODEL", "PSF", "POISSON", "RNOISE", "FLAT"})
-OVERSCAN = ("BIASSEC", *(f"BIASSEC{letter}" for letter in "ABCD"))
 MAX_UNREPORTED_BAD = 0.05  # fraction of an image that a mask may call bad without a note
 
 
@@ -223,7 +221,7 @@ def _read(
         notes.append(
             "most of its values are infinite or beyond 3.4e38, too large to be searched: divide the image by a constant"
         )
-    for rows, columns in _overscans(place):
+    for _, (rows, columns) in overscans(place.headers[0], place.shape):
         bad[rows, columns] = True
     if header_value(place.headers[0], NETWORK) is not None:
         notes.append("cosmicgate has cleaned it before: hits that were replaced then cannot be found again")
@@ -256,14 +254,6 @@ def number_of(path: Path, place: ImageExtension, key: str) -> float | None:
         return header_number(path, place.headers, key)
     except FitsError:
         return None
-
-
-def _overscans(place: ImageExtension) -> list[tuple[slice, slice]]:
-    """List the rows and columns of the overscans that have not been trimmed."""
-    if not place.overscan:
-        return []
-    found = [section(first_header_value(place.headers[:1], word)) for word in OVERSCAN]
-    return [one for one in found if one]
 
 
 def kind_of(name: str) -> Kind | None:

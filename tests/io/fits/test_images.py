@@ -16,6 +16,7 @@ from cosmicgate.data.splits import SPLITS
 from cosmicgate.io.fits.frames import read_frame, read_frames
 from cosmicgate.io.fits.hdus import FitsError, first_header_value, opened
 from cosmicgate.io.fits.images import extensions
+from cosmicgate.masking.read_images import read_images
 from helpers.fits_files import SHAPE, constant_image, refusal_message, write_fits
 
 
@@ -149,6 +150,16 @@ def test_a_reduced_image_may_keep_its_overscan_card(tmp_path, text):
 def test_a_trimmed_image_may_keep_the_card_of_an_overscan_on_its_left(tmp_path, word):
     kept = {"BIASSEC": "[1:5,1:20]", word: f"[6:{SHAPE[1] + 5},1:{SHAPE[0]}]"}
     assert read_frame(write_fits(tmp_path / "a.fits", image=constant_image(), **kept)).shape == SHAPE
+
+
+@pytest.mark.parametrize("words", [["TRIMSEC"], ["DATASEC"], ["TRIMSEC", "DATASEC"]], ids=str)
+def test_an_overscan_card_within_the_data_is_that_of_a_trimmed_image(tmp_path, words):
+    kept = {"BIASSEC": "[1:8,1:20]", "BIASSECA": "[23:30,1:20]"} | dict.fromkeys(words, f"[1:{SHAPE[1]},1:{SHAPE[0]}]")
+    path = write_fits(tmp_path / "a.fits", image=constant_image(), **kept)
+    assert not extensions(path)[0].overscan
+    (plane,) = read_images(path)
+    assert not plane.bad.any()
+    assert not plane.notes
 
 
 @pytest.mark.parametrize("card", ["SATURATE= nan", "SATLEVEL= 65535 ADU", "TELESCOP= 1m0-05", "BIASSEC = [1:4,1:5]"])

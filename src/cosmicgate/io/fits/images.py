@@ -12,6 +12,7 @@ from cosmicgate.io.fits.masks import MASKS, PRODUCTS, image_suffix, words_of
 from cosmicgate.io.fits.roles import Role, roles_of
 
 Ext = str | int | tuple[str, int]
+OVERSCAN = ("BIASSEC", *(f"BIASSEC{letter}" for letter in "ABCD"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,20 +211,28 @@ def _extension(hdus: fits.HDUList, number: int) -> ImageExtension:
     rows, columns = hdu.shape[-2:]
     headers = (hdu.header, hdus[0].header)
     version = int(hdu.ver) if isinstance(hdu.ver, int | float) and hdu.ver % 1 == 0 else 1  # must be an integer
-    return ImageExtension(number, hdu.name.strip().upper(), version, (rows, columns), headers, _overscan(hdu))
+    overscan = next((card for card, _ in overscans(hdu.header, (rows, columns))), "")
+    return ImageExtension(number, hdu.name.strip().upper(), version, (rows, columns), headers, overscan)
 
 
-def _overscan(hdu: Any) -> str:
-    """Format the first BIASSEC card if all of them, and TRIMSEC and DATASEC, lie within the image; else return "".
+def overscans(header: fits.Header, shape: tuple[int, int]) -> list[tuple[str, tuple[slice, slice]]]:
+    """List the overscans (rows, columns) of an image of this shape, each with its card; none if it has been trimmed.
 
-    Trimmed frames may keep the cards of the raw frame, but then the sections reach beyond the image.
+    Trimmed frames may keep the cards of the raw frame, but then a BIASSEC, TRIMSEC or DATASEC reaches beyond the image,
+    or the BIASSEC is part of the data: of the TRIMSEC or, without one, of the DATASEC.
     """
-    cards = [(word, header_value(hdu.header, word)) for word in ("BIASSEC", *(f"BIASSEC{letter}" for letter in "ABCD"))]
-    found = [(word, text, section(text)) for word, text in cards if section(text)]
-    rows, columns = hdu.shape[-2:]
-    kept = [section(header_value(hdu.header, word)) for word in ("TRIMSEC", "DATASEC")]
-    inside = [s[0].stop <= rows and s[1].stop <= columns for s in (*(s for _, _, s in found), *kept) if s is not None]
-    return f"{found[0][0]} = {found[0][1]!r}" if found and all(inside) else ""
+    cards = [(word, header_value(header, word)) for word in OVERSCAN]
+    found = [(f"{word} = {text!r}", one) for word, text in cards if (one := section(text))]
+    kept = [one for word in ("TRIMSEC", "DATASEC") if (one := section(header_value(header, word)))]
+    image = (slice(0, shape[0]), slice(0, shape[1]))
+    if not all(_is_part(one, image) for one in (*kept, *(one for _, one in found))):
+        return []
+    return [(card, one) for card, one in found if not (kept and _is_part(one, kept[0]))]
+
+
+def _is_part(one: tuple[slice, slice], other: tuple[slice, slice]) -> bool:
+    """Check whether a section of an image lies within another."""
+    return all(a.start >= b.start and a.stop <= b.stop for a, b in zip(one, other, strict=True))
 
 
 def _described(hdu: Any) -> str:
