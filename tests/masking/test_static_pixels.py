@@ -1,7 +1,10 @@
 """Hot, warm and flickering pixels are found by comparing frames; stars and hits are not among them."""
 
+from functools import partial
+
 import numpy as np
 import pytest
+from astropy.nddata import CCDData, NDData
 
 from cosmicgate import static_pixels
 from cosmicgate.masking.static_pixels import find_static, measure
@@ -66,8 +69,20 @@ def test_a_pixel_is_judged_by_the_frames_in_which_it_is_good():
     found = static_pixels(night.frames, bad)
     assert (found[:64] & night.static[:64]).sum() >= night.static[:64].sum() // 2
     assert not found[-64:, :COLUMN].any()
-    nan = [np.where(one, np.nan, frame) for frame, one in zip(night.frames, bad, strict=True)]
+    pairs = list(zip(night.frames, bad, strict=True))
+    nan = [np.where(one, np.nan, frame) for frame, one in pairs]
     assert np.array_equal(static_pixels(nan), found)
+    assert np.array_equal(static_pixels(np.array(night.frames), np.array(bad)), found)
+
+
+@pytest.mark.parametrize("masked", [np.ma.masked_array, NDData, partial(CCDData, unit="adu")], ids=["ma", "nd", "ccd"])
+def test_masked_pixels_of_masked_arrays_and_nddata_are_bad(masked):
+    night = simulate_night(frames=5)
+    bad = [night.static & (np.arange(SHAPE[0]) < 64)[:, None]] * 5
+    found = static_pixels([masked(frame, mask=one) for frame, one in zip(night.frames, bad, strict=True)])
+    assert np.array_equal(found, static_pixels(night.frames, bad))
+    assert not (found & bad[0])[:, :COLUMN].any()
+    assert (found & night.static).any()
 
 
 def test_warm_pixels_that_only_long_exposures_show_are_found():

@@ -6,12 +6,14 @@ then counts in how many frames a pixel stands out, and compares its sharpness wi
 same pixels if the telescope does not move between exposures.
 """
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,7 +23,11 @@ from scipy.stats import binom
 
 from cosmicgate.inference.background_grid import BLOCK, MIN_GOOD_PIXELS
 from cosmicgate.io.urls import Address
+from cosmicgate.masking.arrays import image_and_bad, is_nddata
 from cosmicgate.models.normalization import level_and_noise
+
+if TYPE_CHECKING:
+    from astropy.nddata import NDData
 
 MIN_FRAMES = 5  # of a detector, and in which a pixel must be good
 SIGMAS = 4.0  # by which a pixel stands above its surroundings
@@ -78,7 +84,7 @@ class Measurement:
         return {prefix + one.name: getattr(self, one.name) for one in fields(self)}
 
     @classmethod
-    def of(cls, arrays: Mapping[str, NDArray[Any]], prefix: str = "") -> "Measurement":
+    def of(cls, arrays: Mapping[str, NDArray[Any]], prefix: str = "") -> Measurement:
         """Make a measurement from arrays that :meth:`arrays` named."""
         return cls(*(arrays[prefix + one.name] for one in fields(cls)))
 
@@ -153,17 +159,17 @@ class StaticPixels:
 
 
 def static_pixels(
-    frames: Sequence[NDArray[Any]], bad: Sequence[NDArray[np.bool_]] | None = None, mosaic: bool = False
+    frames: Sequence[NDArray[Any] | NDData], bad: Sequence[NDArray[np.bool_]] | None = None, mosaic: bool = False
 ) -> NDArray[np.bool_]:
     """Find the static pixels of a detector: those that are hot, warm or flickering whatever the telescope points at.
 
     Parameters
     ----------
-    frames : sequence of ndarray (H, W)
-        Five or more frames of one detector and window, not resampled, in any unit; dithered or not, and of any
-        exposure time. An iterator of frames is not enough, but a list of memory maps is.
+    frames : sequence of ndarray (H, W) or NDData
+        Five or more frames of one detector and window, of at least 8x8 pixels, not resampled, in any unit; dithered or
+        not, and of any exposure time. An iterator of frames is not enough, but a list of memory maps is.
     bad : sequence of ndarray (H, W), bool, optional
-        Pixels to ignore in each frame, in addition to those that are not finite.
+        Pixels to ignore in each frame, in addition to those that are masked or not finite.
     mosaic : bool
         Whether the frames are colour mosaics of 2x2 pixels.
 
@@ -174,18 +180,18 @@ def static_pixels(
 
     Raises
     ------
-    ValueError
-        There are fewer than five different frames, or they differ in shape.
+    TypeError, ValueError
+        There are fewer than five different frames, they differ in shape, or one is no image of numbers.
     """
-    shapes = [np.shape(one) for one in frames]
+    shapes = [np.shape(one.data if is_nddata(one) else one) for one in frames]
     if len(frames) < MIN_FRAMES:
         raise ValueError(f"expected {MIN_FRAMES} frames of one detector or more, got {len(frames)}")
     if len(set(shapes)) > 1 or len(shapes[0]) != 2:
         raise ValueError(f"expected frames (H, W) of one shape, got {', '.join(map(str, sorted(set(shapes))))}")
     if bad is not None and [np.shape(one) for one in bad] != shapes:
         raise ValueError(f"expected for each of the {len(frames)} frames a mask of its shape {shapes[0]}")
-    masks = bad if bad is not None else [np.zeros(shapes[0], bool)] * len(frames)
-    measured = [measure(np.asarray(one, np.float32), mask, mosaic) for one, mask in zip(frames, masks, strict=True)]
+    images = (image_and_bad(one, None if bad is None else bad[number]) for number, one in enumerate(frames))
+    measured = [measure(np.asarray(values, np.float32), bad_here, mosaic) for values, bad_here in images]
     found = find_static(measured)
     if found is None:
         raise ValueError(f"expected {MIN_FRAMES} different frames or more: some are copies of others, or have no noise")
