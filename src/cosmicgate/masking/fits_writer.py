@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from cosmicgate.io.atomic import atomic_path, file_state
 from cosmicgate.io.fits.compressed_tiles import without_timestamps
-from cosmicgate.io.fits.hdus import FitsError, decompressed, is_zipped
+from cosmicgate.io.fits.hdus import SOURCE, FitsError, decompressed, is_zipped
 from cosmicgate.io.fits.headers import ascii_of
 from cosmicgate.io.fits.images import ImageExtension
 from cosmicgate.io.fits.layout import BLOCK
 from cosmicgate.io.fits.pixel_edits import Patch, apply_patch
 from cosmicgate.io.fits.raw_hdus import header_length, spans, with_checksums
-from cosmicgate.masking.output_paths import SOURCE, name_of
+from cosmicgate.masking.output_paths import name_of
 from cosmicgate.masking.provenance_cards import BIT
 
 

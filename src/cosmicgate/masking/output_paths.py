@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import Literal
 
-from cosmicgate.io.fits.hdus import stem
+from cosmicgate.io.fits.hdus import SOURCE, stem
 from cosmicgate.io.fits.images import ImageExtension
 from cosmicgate.io.urls import Address, Url
 
@@ -15,8 +15,8 @@ Kind = Literal["mask", "append", "clean", "in-place"]
 ENDINGS = {"mask": "_crmask", "append": "_crmasked", "clean": "_crclean"}
 FITS = re.compile(r"\.(fits|fit|fts)(\.fz)?(\.gz)?$", re.IGNORECASE)
 PRODUCT = re.compile(rf"({'|'.join(sorted(ENDINGS.values(), key=len, reverse=True))})(?i:{FITS.pattern})")
-SOURCE = "CRFILE"  # keyword in the primary header of a file of masks, and in the header of each mask
-BEGIN = 2880  # bytes at the beginning of a file (one FITS block) that are searched for SOURCE
+OLD_TRUTH = "3 not known; by comparing exposures"  # in a comment of truth planes; earlier versions wrote no SOURCE
+BEGIN = 3 * 2880  # bytes at the beginning of a file (FITS blocks) that are searched for SOURCE and OLD_TRUTH
 STALE_AFTER_S = 60.0  # seconds since the last write after which a hidden temporary file counts as abandoned
 
 
@@ -46,12 +46,13 @@ def inputs_of(paths: Iterable[Address], recursive: bool = False) -> tuple[list[t
 
 
 def is_mask_file(file: Path) -> bool:
-    """Check whether a file holds masks of this package, by a card of its primary header and whatever its name."""
+    """Check whether a file holds masks or truth planes of this package, by a card and whatever its name."""
     try:
         if not file.is_file():  # reading a pipe would block
             return False
         with file.open("rb") as opened:
-            return f"{SOURCE}  =".encode() in opened.read(BEGIN)
+            begin = opened.read(BEGIN)
+            return f"{SOURCE}  =".encode() in begin[:2880] or OLD_TRUTH.encode() in begin
     except OSError:  # reported later, when the file is read
         return False
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from astropy.io import fits
 
 from cosmicgate import __version__
-from cosmicgate.io.fits.hdus import HIT, NETWORK
+from cosmicgate.io.fits.hdus import HIT, NETWORK, SOURCE
 from cosmicgate.io.fits.headers import ascii_of
 from cosmicgate.masking.ccddata import header_name
 from cosmicgate.masking.existing_output import INPUT, KEY, VERSION_KEY
@@ -17,7 +17,6 @@ from cosmicgate.masking.file_job import FileJob
 from cosmicgate.masking.inpainting import Method
 from cosmicgate.masking.masker import CosmicRayMasker
 from cosmicgate.masking.options import MaskOptions
-from cosmicgate.masking.output_paths import SOURCE
 from cosmicgate.masking.static_pixels import StaticMap
 
 BIT = 1  # value of hit pixels in a mask

@@ -13,7 +13,7 @@ from cosmicgate.data.labelling.agreement import Agreement, agreement
 from cosmicgate.data.labelling.alignment import celestial
 from cosmicgate.data.labelling.multi_exposure import Comparison, main, read_exposure
 from cosmicgate.data.labelling.reference_frame import expectation, flux_ratio
-from cosmicgate.data.labelling.truth_planes import write_planes
+from cosmicgate.data.labelling.truth_planes import write_plane, write_planes
 from cosmicgate.data.lco.io import (
     BOUNDARY,
     BRIGHTER,
@@ -29,6 +29,9 @@ from cosmicgate.data.lco.io import (
 )
 from cosmicgate.data.lco.simulation import TELESCOPES, simulate_triple
 from cosmicgate.io.fits.frames import Frame, write_frame
+from cosmicgate.io.fits.hdus import opened
+from cosmicgate.io.fits.images import all_images
+from cosmicgate.masking.output_paths import inputs_of
 
 RATES = {"0m4": 120, "1m0": 40, "2m0": 20}  # enough for hits in a small frame
 
@@ -443,6 +446,23 @@ def test_truth_planes_have_the_hits_with_a_ring_and_what_is_not_known(triple, la
         write_planes(real, ["a_truth.fits.fz"] * 3, tmp_path / "truth")
     with pytest.raises(ValueError, match="expected real exposures, got simulated ones"):
         write_planes(labelled, ["a_truth.fits.fz", "b_truth.fits.fz", "c_truth.fits.fz"], tmp_path / "truth")
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_truth_planes_are_products_and_no_images(tmp_path, earlier):
+    path = tmp_path / "a_truth.fits.fz"
+    write_plane(path, np.zeros((40, 30), np.uint8), "a.fits")
+    if earlier:  # written without a card in the primary header
+        with fits.open(path) as hdus:
+            fits.HDUList([fits.PrimaryHDU(), hdus["TRUTH"].copy()]).writeto(path.with_name("b_truth.fits.fz"))
+        path.unlink()
+    write_frame(Frame(np.ones((40, 30), np.float32), 1.0, 1.0, 1e5, 60.0), tmp_path / "a.fits")
+    found, products = inputs_of([tmp_path])
+    assert [file.name for file, _ in found] == ["a.fits"]
+    for product in products:
+        with opened(product) as hdus:
+            assert not all_images(product, hdus)
+    assert len(products) == 1
 
 
 def without(header: fits.Header, card: str) -> fits.Header:

@@ -92,8 +92,8 @@ def make_planes(root: Path, names: Sequence[str] = tuple(SETS)) -> Iterator[str]
             planes = [paths[0].parent / "truth" / f"{stem(path)}_truth.fits.fz" for path in paths]
             if not all(plane.is_file() for plane in planes):
                 masked = Comparison()([SETS[name].read(path) for path in paths])
-                for plane, truth in zip(planes, truth_planes(masked), strict=True):
-                    write_plane(plane, truth)
+                for path, plane, truth in zip(paths, planes, truth_planes(masked), strict=True):
+                    write_plane(plane, truth, path.name)
                 hits = [int(ndimage.label(mask, KERNEL_3X3)[1]) for mask in masked.hits]
                 yield f"truth of {name}: {number} of {len(groups)}, {', '.join(map(str, hits))} hits; {masked.notes[0]}"
 

@@ -11,6 +11,8 @@ from cosmicgate.data.background import dilate
 from cosmicgate.data.lco.io import MaskedSequence
 from cosmicgate.data.pixel_labels import CORE, NOT_KNOWN, RING, SKY
 from cosmicgate.io.atomic import atomic_path
+from cosmicgate.io.fits.hdus import SOURCE
+from cosmicgate.io.fits.headers import ascii_of
 
 Plane = NDArray[np.uint8]
 
@@ -26,12 +28,14 @@ def truth_planes(masked: MaskedSequence) -> list[Plane]:
     return planes
 
 
-def write_plane(path: Path, plane: Plane) -> None:
-    """Write a truth plane as a compressed HDU named TRUTH."""
+def write_plane(path: Path, plane: Plane, frame: str) -> None:
+    """Write the truth plane of a frame of this name as a compressed HDU named TRUTH."""
     hdu = fits.CompImageHDU(plane, name="TRUTH", compression_type="RICE_1")
     hdu.header["COMMENT"] = "0 sky, 1 core of a hit, 2 ring, 3 not known; by comparing exposures"
+    primary = fits.PrimaryHDU()
+    primary.header[SOURCE] = ascii_of(frame, 67)  # by which the file is known as no image
     with atomic_path(path) as partial:
-        fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(partial)
+        fits.HDUList([primary, hdu]).writeto(partial)
 
 
 def write_planes(masked: MaskedSequence, names: Sequence[str], folder: Path) -> None:
@@ -46,5 +50,5 @@ def write_planes(masked: MaskedSequence, names: Sequence[str], folder: Path) -> 
         raise ValueError(f"{', '.join(names)}: two truth planes of one name: expected frames whose files differ in it")
     if masked.provenance == "simulated":
         raise ValueError(f"{names[0]}: expected real exposures, got simulated ones: use -o and data=lco for these")
-    for name, plane in zip(names, truth_planes(masked), strict=True):
-        write_plane(folder / name, plane)
+    for name, plane, exposure in zip(names, truth_planes(masked), masked.exposures, strict=True):
+        write_plane(folder / name, plane, exposure.frame.name)

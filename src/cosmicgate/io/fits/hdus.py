@@ -24,6 +24,7 @@ from cosmicgate.io.fits.layout import spans_of
 IN_MEMORY = 2**28  # bytes of a decompressed file; larger ones are spooled to disk
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE)  # not caused by the file's content
 NETWORK, HIT = "CRMODEL", "CRHITPIX"  # our cards: network and number of hit pixels (CRPIX... is reserved for WCS)
+SOURCE = "CRFILE"  # our card in the primary header of a file of masks or truth planes, and in the header of each mask
 GZIP = b"\x1f\x8b"  # first bytes of gzipped files
 # First bytes of files that astropy would decompress by itself, so that HDU offsets would not be those in the file.
 PACKED = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip", b"\x1f\x9d": "compress"}

@@ -16,6 +16,7 @@ OTHERS = frozenset(
     (
         # Written by this package, and planes of labelled data sets.
         *("HITS", "CR", "CRMASK", "CRPROB", "CRSTATIC", "IGNORE", "VALID", "SEG", "SEGMENTATION", "PROBABILITY"),
+        *("TRUTH", "TOUCHED"),
         *("WGT", "WT", "WEIGHT", "WHT", "IVAR", "INVVAR", "VAR", "VARIANCE", "ERR", "ERROR", "ERRS", "SIGMA", "STAT"),
         *("RMS", "UNCERT", "UNCERTAINTY", "STDDEV", "EXPMAP", "CON", "CTX", "SAMP", "TIME"),
         *("BKG", "BACKGROUND", "SKY", "MODEL"),
