@@ -212,6 +212,21 @@ def test_every_hdu_with_two_dimensions_is_shown_and_only_images_are_searched(tmp
     assert api.post("/secret/api/1/search").status_code == 409
 
 
+def test_an_image_with_the_number_of_another_hdu_as_its_name_is_shown_with_its_bad_pixels(tmp_path, masker):
+    path, parts = tmp_path / "ccds.fits", []
+    for number, name in ((1, "2"), (2, "1")):
+        header = fits.Header({"SATURATE": 5e4, "BIASSEC": f"[1:10,1:{SHAPE[0]}]", "CCDNUM": number})
+        parts.append(fits.ImageHDU(sky(SHAPE, seed=number), header, name=name))
+        parts[-1].data[30, 40] = 6e4
+    fits.HDUList([fits.PrimaryHDU(), *parts]).writeto(path)
+    images = Images([path], None, masker)
+    for number, part in enumerate(parts):
+        assert images.places[number].searchable
+        assert np.array_equal(images[number].image, part.data)
+        assert images[number].fits.bad[30, 40], "saturated"
+        assert images[number].fits.bad[:, :10].all(), "overscan"
+
+
 # ------------------------------------------------------------------------------------- probabilities of cosmicgate mask
 
 

@@ -102,7 +102,7 @@ class FitsImage:
 
 
 def read_images(
-    path: Path, exts: Sequence[str] = (), uncertain: bool = False, masked: bool = True, bit: str = ""
+    path: Path, exts: Sequence[str | int] = (), uncertain: bool = False, masked: bool = True, bit: str = ""
 ) -> Generator[FitsImage, None, None]:
     """Yield the images of a file one after the other, so that only one is in memory.
 
@@ -110,9 +110,9 @@ def read_images(
     ----------
     path : Path
         FITS file: plain, ``.fz`` or ``.gz``.
-    exts : sequence of str
-        Images to read, each by EXTNAME (all images of that name), number, or ``NAME,VERSION``. Empty: every image of
-        the sky.
+    exts : sequence of str or int
+        Images to read: each a text, by EXTNAME (all images of that name), number, or ``NAME,VERSION``; or the number
+        of an HDU whatever the names are. Empty: every image of the sky.
     uncertain : bool
         Read the uncertainty planes as well.
     masked : bool
@@ -177,7 +177,7 @@ def images_of(path: Path, hdus: fits.HDUList, exts: Sequence[str] = ()) -> list[
 
 
 def chosen_images(
-    path: Path, hdus: fits.HDUList, exts: Sequence[str], sky: Sequence[ImageExtension]
+    path: Path, hdus: fits.HDUList, exts: Sequence[str | int], sky: Sequence[ImageExtension]
 ) -> tuple[list[ImageExtension], list[str]]:
     """Find the requested images among all HDUs of a file.
 
@@ -193,6 +193,9 @@ def chosen_images(
     found: dict[int, ImageExtension] = {}
     notes: list[str] = []
     for ext in exts:
+        if isinstance(ext, int):
+            found[ext] = select_image(path, hdus, ext, raw=True)
+            continue
         other = parse_ext(ext)
         same = [image for image in sky if image.name == ext.strip().upper()]
         if not same and (other is None or any(hdu.name.strip().upper() == ext.strip().upper() for hdu in hdus)):

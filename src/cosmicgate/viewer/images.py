@@ -144,9 +144,7 @@ class ViewedImage:
 def _read(place: Place) -> FitsImage:
     """Read an image with its bad pixels; an HDU that is no image of the sky without any but those not finite."""
     if place.searchable:
-        for image in read_images(place.path, [str(place.number)]):
-            if image.place.number == place.number:
-                return image
+        return next(read_images(place.path, [place.number]))
     with opened(place.path) as hdus:
         hdu = hdus[place.number]
         values = pixels(hdu)
