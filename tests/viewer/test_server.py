@@ -10,6 +10,7 @@ import pytest
 from astropy.io import fits
 
 import cosmicgate
+from cosmicgate.data.labelling.truth_planes import write_plane
 from cosmicgate.masking.masker import CosmicRayMasker
 from cosmicgate.viewer.images import Images
 from cosmicgate.viewer.runs import to_runs, to_text
@@ -131,10 +132,10 @@ def test_the_mask_beside_a_file_is_found_and_not_in_blind_mode(frame, model, mas
     assert answer.json()["error"] == "no detector is used in blind mode"
 
 
-def saved(api, **changes):
+def saved(api, number=0, **changes):
     nothing = to_text(to_runs(np.zeros(SHAPE, bool)))
     content = {"hits": to_text(to_runs(hit(SHAPE))), "unknown": nothing, "touched": nothing, "identifier": ""}
-    return api.post("/secret/api/0/labels", json=content | changes)
+    return api.post(f"/secret/api/{number}/labels", json=content | changes)
 
 
 def test_labels_are_saved_beside_the_file_and_shown_again(images, frame, masker):
@@ -225,6 +226,22 @@ def test_an_image_with_the_number_of_another_hdu_as_its_name_is_shown_with_its_b
         assert np.array_equal(images[number].image, part.data)
         assert images[number].fits.bad[30, 40], "saturated"
         assert images[number].fits.bad[:, :10].all(), "overscan"
+
+
+def test_labels_of_a_mask_leave_the_truth_of_the_image_beside_it(tmp_path, masker):
+    path, truth = tmp_path / "sci.fits", hit(SHAPE).astype(np.uint8)
+    flags = fits.ImageHDU(np.zeros(SHAPE, np.uint8), name="DQ")
+    fits.HDUList([fits.PrimaryHDU(), flags, fits.ImageHDU(sky(SHAPE), name="SCI")]).writeto(path)
+    write_plane(tmp_path / "sci_truth.fits.fz", truth, path.name)
+    api = client(Images([path], None, masker))
+    about = api.get("/secret/api/1").json()
+    assert (about["label"], about["saved"]) == ("1 DQ", None)
+    assert saved(api, 1).status_code == 200
+    with fits.open(tmp_path / "sci_truth.fits.fz") as hdus:
+        assert np.array_equal(hdus["TRUTH"].data, truth)
+        assert "CRHDU" not in hdus["TRUTH"].header
+        assert hdus["DQ_TRUTH"].header["CRHDU"] == 1
+    assert api.get("/secret/api/0").json()["saved"] == to_text(to_runs(hit(SHAPE)))
 
 
 # ------------------------------------------------------------------------------------- probabilities of cosmicgate mask

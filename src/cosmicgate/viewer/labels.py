@@ -85,8 +85,8 @@ def read_labels(path: Path, place: ImageExtension, alone: bool) -> Labels | None
     place : ImageExtension
         HDU of the image in its own file.
     alone : bool
-        Whether the file of the image has no other image. A plane TRUTH that names no HDU is then of this image: those
-        that come from comparing exposures do not.
+        Whether it is the only image of the sky in its file. A plane TRUTH that names no HDU is then of this image:
+        those that come from comparing exposures do not.
 
     Raises
     ------

@@ -27,7 +27,7 @@ class Place:
     searchable : bool
         Whether it is an image of the sky, in which hits can be searched.
     alone : bool
-        Whether the file has no other image of the sky.
+        Whether it is the only image of the sky in the file.
     """
 
     path: Path
@@ -57,12 +57,12 @@ def places_of(path: Path) -> list[Place]:
         if not flat:
             shapes = [" x ".join(map(str, hdu.shape)) for hdu in hdus if hdu.is_image and hdu.shape]
             raise FitsError(f"{path}: expected an image of two dimensions, found {' and '.join(shapes) or 'none'}")
-        alone = len(sky or flat) == 1
         found = []
         for number in sorted(flat, key=lambda number: (number not in sky, number)):
             rows, columns = hdus[number].shape[-2:]
             label = f"{number} {hdus[number].name.strip()}".strip()
-            found.append(Place(path, number, label, (rows, columns), number in sky or not sky, alone))
+            searchable = number in sky or not sky
+            found.append(Place(path, number, label, (rows, columns), searchable, searchable and len(sky or flat) == 1))
         return found
 
 
