@@ -278,6 +278,17 @@ def test_show_refuses_masks_of_another_image_and_masks_from_several_runs(night, 
     assert "no such FITS file" in absent.stderr
 
 
+def test_show_warns_of_a_mask_of_an_earlier_version_of_the_file(night, model):
+    path = night / "0.fits"
+    assert run("mask", path, "-m", model).exit_code == 0
+    assert run("show", path).stderr == ""
+    fits.writeto(path, sky(SHAPE, 7), overwrite=True)
+    done = run("show", path)
+    assert done.exit_code == 0, done.output
+    mask = night / "0_crmask.fits"
+    assert done.stderr == f"warning: {path}: the mask in {mask} is of another version of this file\n"
+
+
 def test_show_writes_a_box_around_each_hit_for_ds9(night, model, tmp_path):
     run("mask", night / "0.fits", "-m", model)
     done = run("show", night / "0.fits", "-o", tmp_path / "a.png", "--regions", tmp_path / "a.reg")
@@ -306,7 +317,7 @@ def test_show_draws_the_hits_of_each_image_among_images_of_one_name(tmp_path, mo
     assert run("mask", path, "-m", model, *["--append"] * append).exit_code == 0
     for number, image in enumerate(amplifiers, start=1):
         masked = tmp_path / "a_crmasked.fits" if append else path
-        shown, hits, _ = image_and_hits(masked, None, str(number))
+        shown, hits, _ = image_and_hits(masked, None, str(number), [])
         np.testing.assert_array_equal(shown, image)
         np.testing.assert_array_equal(hits, image > 500)
         assert run("show", masked, "--ext", str(number)).exit_code == 0

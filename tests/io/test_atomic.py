@@ -2,7 +2,7 @@
 
 import pytest
 
-from cosmicgate.io.atomic import atomic_path
+from cosmicgate.io.atomic import atomic_path, cached_sha256, sha256_of
 
 
 def write_half(target, message):
@@ -22,3 +22,12 @@ def test_only_a_short_write_is_taken_for_a_full_disk(tmp_path, message, asks):
     assert ("is the disk full?" in str(caught.value)) == asks
     assert (str(target) in str(caught.value)) == asks
     assert not list(tmp_path.iterdir())
+
+
+def test_a_cached_checksum_is_computed_once_until_the_file_changes(tmp_path, monkeypatch):
+    path, computed = tmp_path / "a.fits", []
+    monkeypatch.setattr("cosmicgate.io.atomic.sha256_of", lambda one: computed.append(one) or sha256_of(one))
+    for content in (b"one", b"other"):
+        path.write_bytes(content)
+        assert cached_sha256(path) == cached_sha256(path) == sha256_of(path)
+    assert len(computed) == 2

@@ -76,7 +76,7 @@ def test_untouched_pixels_can_be_saved_as_not_known(frame, labels):
 def test_show_draws_the_corrected_mask(frame, labels):
     path = labels_path(frame)
     write(path, frame, labels)
-    assert np.array_equal(image_and_hits(frame, path, None)[1], labels.hits)
+    assert np.array_equal(image_and_hits(frame, path, None, [])[1], labels.hits)
 
 
 def test_a_file_of_labels_is_no_input_of_mask_and_adapt(frame, labels):

@@ -132,6 +132,16 @@ def test_the_mask_beside_a_file_is_found_and_not_in_blind_mode(frame, model, mas
     assert answer.json()["error"] == "no detector is used in blind mode"
 
 
+def test_a_mask_of_an_earlier_version_of_the_file_is_shown_with_a_note(frame, model, masker):
+    assert run("mask", frame, "-m", model).exit_code == 0
+    note = "the mask in a_crmask.fits is of another version of this file: check it"
+    assert note not in Images([frame], None, masker).describe(0)["notes"]
+    fits.writeto(frame, sky(SHAPE, seed=1), overwrite=True)
+    about = Images([frame], None, masker).describe(0)
+    assert about["file_mask"]["hits"] == to_text(to_runs(hit(SHAPE)))
+    assert note in about["notes"]
+
+
 def saved(api, number=0, **changes):
     nothing = to_text(to_runs(np.zeros(SHAPE, bool)))
     content = {"hits": to_text(to_runs(hit(SHAPE))), "unknown": nothing, "touched": nothing, "identifier": ""}

@@ -13,7 +13,7 @@ from cosmicgate.io.fits.file_defects import collect_astropy_warnings
 from cosmicgate.io.fits.hdus import FitsError, opened, pixels
 from cosmicgate.masking.output_paths import name_of, side_file
 from cosmicgate.masking.read_images import images_of
-from cosmicgate.masking.read_masks import find_masks, hits_of
+from cosmicgate.masking.read_masks import find_masks, hits_of, is_of_another_file, plane_of
 
 MAX_SIDE = 4000  # pixels along a side; larger images are subsampled
 RED = (0.85, 0.0, 0.1)
@@ -49,7 +49,7 @@ def show(
     try:
         odd: list[str] = []
         with collect_astropy_warnings(odd):
-            image, hits, label = image_and_hits(file, mask, ext)
+            image, hits, label = image_and_hits(file, mask, ext, odd)
         for text in odd:
             typer.echo(f"warning: {file}: {text}", err=True)
         label = re.sub(r"[^\w.+-]+", "_", label)  # an EXTNAME may hold a slash
@@ -67,9 +67,12 @@ def show(
 
 
 def image_and_hits(
-    file: Path, mask: Path | None, ext: str | None
+    file: Path, mask: Path | None, ext: str | None, notes: list[str]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], str]:
-    """Read an image (H, W) and its hits (H, W), and make a name for it that is unique in the file."""
+    """Read an image (H, W) and its hits (H, W), and make a name for it that is unique in the file.
+
+    ``notes`` gets a sentence if the hits are those of another file, or of an earlier version of it.
+    """
     with opened(file) as hdus:
         images = images_of(file, hdus, [ext] if ext else [])
         if len(images) > 1:
@@ -82,9 +85,12 @@ def image_and_hits(
     if hits is None:
         side = mask or find_masks(file)
         with opened(side) as hdus:
-            hits = hits_of(place, hdus)
-        if hits is None:
-            raise FitsError(f"{side}: it has no mask {name_of(place, 'CRMASK')} of {place.label}")
+            found = plane_of(place, hdus, "CRMASK")
+            if found is None:
+                raise FitsError(f"{side}: it has no mask {name_of(place, 'CRMASK')} of {place.label}")
+            hits = np.asarray(found.data) != 0
+        if is_of_another_file(found, file):
+            notes.append(f"the mask in {side} is of another version of this file")
     if hits.shape != image.shape:
         raise FitsError(f"{file}: the mask has the shape {hits.shape}, the image {image.shape}")
     return image, hits, place.label + f"_{place.number}" * shared

@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,16 @@ def file_state(path: Path) -> tuple[int, int, int]:
     """Read inode, size and modification time of a file, by which a change is noticed."""
     stat = path.stat()
     return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+def cached_sha256(path: Path) -> str:
+    """Compute the SHA-256 of a file as :func:`sha256_of` does, once until the file changes."""
+    return _sha256_of_state(path.resolve(), file_state(path))
+
+
+@lru_cache(maxsize=1024)
+def _sha256_of_state(path: Path, _state: tuple[int, int, int]) -> str:
+    return sha256_of(path)
 
 
 @contextmanager

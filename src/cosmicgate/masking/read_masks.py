@@ -8,7 +8,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from cosmicgate.io.atomic import sha256_of
+from cosmicgate.io.atomic import cached_sha256
 from cosmicgate.io.fits.file_defects import collect_astropy_warnings
 from cosmicgate.io.fits.hdus import FitsError, opened
 from cosmicgate.io.fits.images import ImageExtension
@@ -29,7 +29,7 @@ def find_masks(file: Path) -> Path:
     if beside.is_file():
         return beside
     near = {one.resolve(): one for folder in (Path(), file.parent) for one in sorted(folder.glob(f"*/{beside.name}"))}
-    found = [one for one in near.values() if near and _input_checksum(one) == sha256_of(file)]
+    found = [one for one in near.values() if _input_checksum(one) == cached_sha256(file)]
     if len(found) == 1:
         return found[0]
     if not found:
@@ -60,6 +60,12 @@ def plane_of(place: ImageExtension, hdus: fits.HDUList, what: str) -> Any:
     return next((hdu for hdu in hdus if hdu.name == name and hdu.header.get("CRHDU") == place.number), None)
 
 
+def is_of_another_file(mask: Any, file: Path) -> bool:
+    """Check whether the HDU of a mask names the checksum of another input than a file, or of an earlier version."""
+    checksum = str(mask.header.get("CRINPUT", ""))
+    return bool(checksum) and checksum != cached_sha256(file)
+
+
 def probability_plane(place: ImageExtension, file: Path, hdus: fits.HDUList, weights_sha256: str) -> tuple[Any, str]:
     """Find the HDU of probabilities that ``cosmicgate mask --probability`` wrote after the mask of an image.
 
@@ -85,7 +91,7 @@ def probability_plane(place: ImageExtension, file: Path, hdus: fits.HDUList, wei
         if hdu.name == name_of(place, "CRPROB") and hdu.shape == place.shape:
             if (mask.header.get("CRKEY"), mask.header.get("CRWEIGHT")) != (hdu.header.get("CRKEY"), weights_sha256):
                 return None, "of another network"
-            if mask.header.get("CRINPUT") != sha256_of(file):
+            if mask.header.get("CRINPUT") != cached_sha256(file):
                 return None, "of another version of this file"
             return hdu, ""
     return None, ""

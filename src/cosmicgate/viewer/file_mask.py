@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from cosmicgate.io.fits.file_defects import collect_astropy_warnings
 from cosmicgate.io.fits.hdus import FitsError, opened
 from cosmicgate.io.fits.images import ImageExtension
-from cosmicgate.masking.read_masks import find_masks, plane_of, probability_plane
+from cosmicgate.masking.read_masks import find_masks, is_of_another_file, plane_of, probability_plane
 from cosmicgate.viewer.runs import to_runs, to_text
 
 
@@ -23,7 +23,8 @@ def mask_of_file(place: ImageExtension, file: Path, weights_sha256: str, notes: 
     weights_sha256 : str
         Checksum of the network that is used here.
     notes : list of str
-        Gets the reason why a mask, or the probabilities in it, are not used.
+        Gets the reason why a mask, or the probabilities in it, are not used, and that a mask is of another version of
+        the file.
 
     Returns
     -------
@@ -40,6 +41,7 @@ def mask_of_file(place: ImageExtension, file: Path, weights_sha256: str, notes: 
             hits, about = np.asarray(hdu.data) != 0, hdu.header
             known = {"model": about.get("CRMODEL"), "threshold": about.get("CRTHRESH"), "grow": about.get("CRGROW")}
             plane, reason = probability_plane(place, file, hdus, weights_sha256) if side != file else (None, "")
+            other = side != file and is_of_another_file(hdu, file)
     except FitsError as error:
         if "files have masks of it" in str(error):
             notes.append(str(error))
@@ -48,6 +50,7 @@ def mask_of_file(place: ImageExtension, file: Path, weights_sha256: str, notes: 
     if hits.shape != place.shape:
         notes.append(f"the mask beside the file has the shape {hits.shape}, the image {place.shape}: not used")
         return None
+    notes += [f"the mask in {side.name} is of another version of this file: check it"] * other
     return {"hits": to_text(to_runs(hits)), "probability": plane is not None} | known
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cosmicgate.io.atomic import file_state, sha256_of
+from cosmicgate.io.atomic import cached_sha256, file_state
 from cosmicgate.io.fits.hdus import FitsError, opened, pixels
 from cosmicgate.io.fits.images import ImageExtension
 from cosmicgate.masking.colour_mosaic import pattern_of
@@ -76,7 +76,7 @@ class ViewedImage:
             found["touched"] = to_text(to_runs(labels.touched))
             found["saved"] = to_text(to_runs(labels.hits))
             bad[labels.unknown & (labels.touched == 0) & ~self.fits.bad] = NOT_KNOWN
-            if labels.input_sha256 and labels.input_sha256 != sha256_of(self.place.path):
+            if labels.input_sha256 and labels.input_sha256 != cached_sha256(self.place.path):
                 found["notes"].append("the labels were saved for another version of this file: check them")
         if self.masker is not None and self.place.searchable:
             weights = self.masker.card.sha256
@@ -134,7 +134,7 @@ class ViewedImage:
         origin = str(given.get("origin", ""))
         with self.saving:
             saved = write_labels(
-                *(self.labels_file, place.path, sha256_of(place.path), self.fits.place, place.alone),
+                *(self.labels_file, place.path, cached_sha256(place.path), self.fits.place, place.alone),
                 *(labels, only, origin),
             )
         counts = {"hits": int(hits.sum()), "touched": int((touched > 0).sum())}
