@@ -70,6 +70,7 @@ def test_a_page_is_written_with_saved_settings_of_the_mask(frame, model, tmp_pat
     [
         (["missing.fits"], 1, "no such FITS file: missing.fits"),
         (["{frame}", "{frame}"], 2, "is given twice"),
+        (["{frame}", "night/a.fits", "-o", "all"], 1, "a.fits have the same file of labels, all/a_truth.fits.fz"),
         (["{frame}", "-m", "nothing"], 2, "no network 'nothing'"),
         (["{frame}", "--ext", "SCI"], 1, "there is no image 'SCI' among its HDUs (0 PRIMARY)"),
         (["{frame}", "--blind", "--html", "out.html"], 2, "leave out --blind"),

@@ -11,6 +11,7 @@ from astropy.io import fits
 
 import cosmicgate
 from cosmicgate.data.labelling.truth_planes import write_plane
+from cosmicgate.io.atomic import sha256_of
 from cosmicgate.masking.masker import CosmicRayMasker
 from cosmicgate.viewer.images import Images
 from cosmicgate.viewer.runs import to_runs, to_text
@@ -156,6 +157,24 @@ def test_labels_are_saved_beside_the_file_and_shown_again(images, frame, masker)
     assert api.get("/secret/api/0").json()["saved"] == to_text(to_runs(hit(SHAPE)))
     assert saved(api).status_code == 409, "saved from another window, which has not seen these labels"
     assert saved(api, identifier=answer.json()["identifier"]).status_code == 200
+
+
+def test_labels_of_another_file_of_the_same_name_are_kept(tmp_path, masker):
+    paths, folder = [], tmp_path / "labels"
+    for number in (0, 1, 0):
+        night = tmp_path / f"n{number}"
+        if not night.exists():
+            night.mkdir()
+            paths.append(write_sky(night / "a.fits", sky(SHAPE, seed=number)))
+        api = client(Images([paths[number]], folder, masker))
+        about = api.get("/secret/api/0").json()
+        assert saved(api, identifier=about["identifier"]).status_code == 200
+    assert any("or another file of this name" in note for note in about["notes"])
+    digits = [sha256_of(path) for path in paths]
+    names = {"a_truth.fits.fz": 0} | {f"a_truth_{one[:8]}.fits.fz": number for number, one in enumerate(digits)}
+    assert {path.name for path in folder.iterdir()} == set(names)
+    for name, number in names.items():
+        assert fits.getheader(folder / name, "TRUTH")["CRINPUT"] == digits[number]
 
 
 def test_labels_that_began_with_a_detectors_mask_are_neither_shown_nor_replaced_in_blind_mode(images, frame):

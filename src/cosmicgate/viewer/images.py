@@ -19,7 +19,7 @@ from cosmicgate.masking.masker import CosmicRayMasker
 from cosmicgate.masking.read_images import FitsImage, read_images
 from cosmicgate.viewer.display import NOT_KNOWN, UNSEARCHED, limits_of, model_json
 from cosmicgate.viewer.file_mask import mask_of_file, probability_of_file
-from cosmicgate.viewer.labels import Labels, labels_path, read_labels, write_labels
+from cosmicgate.viewer.labels import Labels, check_unshared, labels_path, read_labels, write_labels
 from cosmicgate.viewer.overlay import Overlay, Sky, overlays
 from cosmicgate.viewer.places import Place, chosen, places_of
 from cosmicgate.viewer.pyramid import Pyramid
@@ -77,7 +77,8 @@ class ViewedImage:
             found["saved"] = to_text(to_runs(labels.hits))
             bad[labels.unknown & (labels.touched == 0) & ~self.fits.bad] = NOT_KNOWN
             if labels.input_sha256 and labels.input_sha256 != cached_sha256(self.place.path):
-                found["notes"].append("the labels were saved for another version of this file: check them")
+                other = "the labels were saved for another version of this file, or another file of this name"
+                found["notes"].append(f"{other}: check them; if you save, they are kept under another name")
         if self.masker is not None and self.place.searchable:
             weights = self.masker.card.sha256
             found["file_mask"] = mask_of_file(self.fits.place, self.place.path, weights, found["notes"])
@@ -126,13 +127,12 @@ class ViewedImage:
         touched = from_runs(runs_from_text(given.get("touched")), shape, 3)
         unknown = (unknown | (self.fits.bad & (touched == 0))) & ~hits
         labels = Labels(hits, unknown, touched, self.blind, str(given.get("identifier", "")))
+        place, only = self.place, given.get("only_touched") is True
+        origin = str(given.get("origin", ""))
         with self.saving:
             before = self._labels()
             if self.blind and before is not None and not before.blind:
                 raise FitsError(f"{self.labels_file.name} has labels that were not made blind: {OTHER_FOLDER}")
-        place, only = self.place, given.get("only_touched") is True
-        origin = str(given.get("origin", ""))
-        with self.saving:
             saved = write_labels(
                 *(self.labels_file, place.path, cached_sha256(place.path), self.fits.place, place.alone),
                 *(labels, only, origin),
@@ -170,12 +170,13 @@ class Images:
     Raises
     ------
     ValueError, FileNotFoundError
-        A file cannot be read, or has no image of these.
+        A file cannot be read, has no image of these, or has the same file of labels as another.
     """
 
     def __init__(
         self, paths: Sequence[Path], folder: Path | None, masker: CosmicRayMasker | None, exts: Sequence[str] = ()
     ) -> None:
+        check_unshared(paths, folder)
         self.places = [place for path in paths for place in chosen(path, places_of(path), exts)]
         self.folder, self.masker, self.blind = folder, masker, masker is None
         self._images: OrderedDict[int, ViewedImage] = OrderedDict()

@@ -5,7 +5,10 @@ CRMASK as ``cosmicgate mask`` writes it. The HDUs of a file with several images 
 """
 
 import secrets
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +78,16 @@ def labels_path(image: Path, folder: Path | None = None) -> Path:
     return found[0] if found else folder / f"{name}.fz"
 
 
+def check_unshared(images: Sequence[Path], folder: Path | None = None) -> None:
+    """Raise ValueError if two files have one file of labels, beside them or in a folder."""
+    owners: dict[Path, Path] = {}
+    for image in images:
+        path = labels_path(image, folder)
+        if (other := owners.setdefault(path.resolve(), image)) is not image:
+            expected = "expected files of different names, or labels beside them in folders of their own"
+            raise ValueError(f"{other} and {image} have the same file of labels, {path}: {expected}")
+
+
 def read_labels(path: Path, place: ImageExtension, alone: bool) -> Labels | None:
     """Read the labels of an image; None if the file has none of it.
 
@@ -134,6 +147,8 @@ def write_labels(
 ) -> str:
     """Write the labels of an image, atomically; those of the other images in the file are kept.
 
+    Labels that were saved for an image file with another checksum are copied first, to ``NAME_truth_CHECKSUM.fits.fz``.
+
     Parameters
     ----------
     path, source : Path
@@ -159,13 +174,15 @@ def write_labels(
     FitsError
         The labels in the file have changed since, by another window for example.
     """
-    now = ""
+    now = before = ""
     if path.is_file():
         with opened(path) as hdus:
             hdu = _truth_hdu(hdus, place, alone)
-            now = "" if hdu is None else _identifier(hdu.header)
+            now, before = ("", "") if hdu is None else (_identifier(hdu.header), str(hdu.header.get(INPUT, "")))
     if now != labels.saved:
         raise FitsError(f"{path.name} was changed since its labels were read: nothing was saved; open the image again")
+    if before not in ("", sha256):
+        _copy(path, before[:8])
     saved = secrets.token_hex(8)
     planes = {"TRUTH": labels.truth(only_touched), "TOUCHED": labels.touched, "CRMASK": labels.hits.astype(np.uint8)}
     text = {
@@ -190,6 +207,15 @@ def write_labels(
     with atomic_path(path) as partial:
         fits.HDUList([primary, *_kept(path, place, {hdu.name for hdu in new}), *new]).writeto(partial)
     return saved
+
+
+def _copy(path: Path, ending: str) -> None:
+    """Copy a file beside itself; the copy has an ending to its name, and a number if there is such a file."""
+    name = f"{stem(path)}_{ending}"
+    names = (f"{name}_{number}" if number else name for number in count())
+    copies = (path.with_name(path.name.replace(stem(path), one, 1)) for one in names)
+    with atomic_path(next(one for one in copies if not one.exists())) as partial:
+        shutil.copyfile(path, partial)
 
 
 def _kept(path: Path, place: ImageExtension, names: set[str]) -> list[Any]:
