@@ -21,6 +21,7 @@ from cosmicgate.data.lco.io import STATIC, read_sequence
 from cosmicgate.data.sources.footprints import stamps
 from cosmicgate.detectors.network import load, pretrained, weights_sha256_of
 from cosmicgate.inference.cascade import Cascade
+from cosmicgate.io.atomic import sha256_of
 from cosmicgate.io.fits.frames import write_frame
 from cosmicgate.io.fits.hdus import opened
 from cosmicgate.io.fits.images import select_image
@@ -366,6 +367,30 @@ def test_pixels_that_a_person_touched_are_labelled_as_they_said(night, start, tm
     done = run(*words)
     assert done.exit_code == 1
     assert "labels by a person were saved or changed since" in done.output
+
+
+def test_labels_of_two_exposures_or_of_another_version_of_one_are_refused(tmp_path, start):
+    nights = [write_field(tmp_path / f"n{number}", "a", number, pointing=(150 + number, 2)) for number in range(2)]
+    path, truth = nights[0][1], tmp_path / "truth"
+    with opened(path) as hdus:
+        place = select_image(path, hdus)
+    hits = np.zeros(place.shape, bool)
+    hits[40:42, 50] = True
+    labels = Labels(hits, ~hits, hits * np.uint8(HIT))
+    write_labels(labels_path(path, truth), path, sha256_of(path), place, True, labels)
+
+    def plan(*frames):
+        return run("adapt", *frames, "-o", tmp_path / "mine", "--start", start, "--truth", truth, "--dry-run")
+
+    done = plan(*nights[0])
+    assert done.exit_code == 0, done.output
+    both = plan(*nights[0], *nights[1])
+    assert both.exit_code == 1
+    assert f"{path} and {nights[1][1]} have the same file of labels, {labels_path(path, truth)}" in both.output
+    fits.setval(path, "OBSERVER", value="somebody")
+    changed = plan(*nights[0])
+    assert changed.exit_code == 1
+    assert f"{path}: the labels are of another version of this file, or of another file of this name" in changed.output
 
 
 @pytest.mark.parametrize("alone", [True, False])

@@ -10,20 +10,21 @@ from numpy.typing import NDArray
 
 from cosmicgate.data.lco.io import NO_DATA, MaskedSequence
 from cosmicgate.data.sources.files import identity
+from cosmicgate.io.atomic import cached_sha256
 from cosmicgate.io.fits.hdus import opened
 from cosmicgate.io.fits.images import select_image
-from cosmicgate.viewer.labels import HIT, NO_HIT, UNKNOWN, labels_path, read_labels
+from cosmicgate.viewer.labels import HIT, NO_HIT, UNKNOWN, check_unshared, labels_path, read_labels
 
 Touched = NDArray[np.uint8]
 
 
-def find_corrections(frames: Sequence[str], folder: str | None) -> list[dict[str, Any]]:
+def find_corrections(frames: Sequence[str], folder: str | None, ext: str = "") -> list[dict[str, Any]]:
     """List the files of labels of exposures, beside them or in a folder: path of the exposure, path and identity.
 
     Raises
     ------
     ValueError
-        If the folder has no labels of these exposures.
+        If the folder has no labels of these exposures, or labels are not of one exposure alone, as it is.
     """
     found = []
     for frame in frames:
@@ -32,6 +33,9 @@ def find_corrections(frames: Sequence[str], folder: str | None) -> list[dict[str
             found.append({"frame": frame, "path": str(path), "identity": identity(path)})
     if folder is not None and not found:
         raise ValueError(f"{folder}: expected labels of the exposures, such as {path.name}, found none")
+    check_unshared([Path(one["frame"]) for one in found], None if folder is None else Path(folder))
+    for one in found:
+        read_touched(Path(one["frame"]), Path(one["path"]), ext)  # refuses those of another file
     return found
 
 
@@ -41,12 +45,17 @@ def read_touched(frame: Path, path: Path, ext: str = "") -> Touched | None:
     Raises
     ------
     ValueError
-        The labels are not readable, or of another shape.
+        The labels are not readable, of another shape, or a person made them for another version of the exposure.
     """
     with opened(frame) as hdus:
         place = select_image(frame, hdus, ext or None)
     labels = read_labels(path, place, alone=False) or read_labels(path, place, alone=True)
-    return labels.touched if labels is not None and labels.touched.any() else None
+    if labels is None or not labels.touched.any():
+        return None
+    if labels.input_sha256 not in ("", cached_sha256(frame)):
+        reason = "the labels are of another version of this file, or of another file of this name"
+        raise ValueError(f"{frame}: {reason} ({path}): check and save them with cosmicgate view, or move them away")
+    return labels.touched
 
 
 def correct(masked: MaskedSequence, touched: Sequence[Touched | None]) -> MaskedSequence:

@@ -169,7 +169,7 @@ def make_plan(request: Request) -> Plan:
         given = " (here: --gain, --read-noise, --saturation, --exptime)" if "the header lacks" in wrong[0] else ""
         raise ValueError(f"{wrong[0]}{given}{more}")
     check_distinct(fingerprints)
-    corrections = find_corrections([one.path for one in found], request.truth)
+    corrections = find_corrections([one.path for one in found], request.truth, request.ext)
     plan = Plan(request, group(found), read, corrections)
     if not plan.usable:
         reasons = "; ".join(f"{one.name}: {one.reason}" for one in plan.fields)
@@ -213,7 +213,7 @@ def planned(request: Request, folder: Path) -> Plan:
     for given in (*input_files(request.frames, "exposures"), *input_files(request.darks, "darks")):
         if str(given) not in known:
             raise ValueError(f"{given} was added since {folder} was begun: {advice}")
-    if find_corrections([one.path for one in exposures], request.truth) != plan.corrections:
+    if find_corrections([one.path for one in exposures], request.truth, request.ext) != plan.corrections:
         raise ValueError(f"labels by a person were saved or changed since {folder} was begun: {advice}")
     return plan
 
