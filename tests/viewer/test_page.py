@@ -176,6 +176,24 @@ def test_what_is_painted_is_saved_and_there_again(browser, page, address, folder
     other.close(run_before_unload=False)
 
 
+def test_labels_made_just_before_saving_are_saved_and_those_made_while_saving_are_not_called_so(page, folder):
+    page.select_option("#file", "1")
+    page.locator("#state", has_text="1.fits, 400 x 300").wait_for()
+    page.evaluate(
+        "() => { const first = window.fetch; window.posts = 0;"
+        " window.fetch = async (path, options) => { const answer = await first(path, options);"
+        " if (path.endsWith('/labels') && !posts++) { brushAt(80, 60); save(); } return answer; };"
+        " label = HIT; brushAt(60, 60); save(); }"  # no picture is drawn between the edit and saving
+    )
+    page.get_by_text("What was labelled since is not saved.").first.wait_for(state="attached")
+    path = folder / "labels" / "1_truth.fits.fz"
+    assert fits.getdata(path, "TRUTH")[60, [60, 80]].tolist() == [1, 0]
+    assert page.evaluate("() => [now.unsaved, posts]") == [True, 1]
+    save(page)
+    page.wait_for_function("() => !now.unsaved")
+    assert fits.getdata(path, "TRUTH")[60, [60, 80]].tolist() == [1, 1]
+
+
 def test_flood_labels_the_bright_pixels_that_touch_the_cursor(page):
     page.click("[value=flood]")
     page.fill("#threshold", "0.9999")

@@ -13,8 +13,9 @@ const waiting = new Set();
 function later(work) { // once for each picture that is drawn
   if (waiting.has(work)) return;
   waiting.add(work);
-  requestAnimationFrame(() => { waiting.delete(work); work(); });
+  requestAnimationFrame(() => atOnce(work));
 }
+function atOnce(work) { if (waiting.delete(work)) work(); } // unless it was done
 
 async function open(which) {
   tell(`Reading ${about.images[which].file}.`);
@@ -22,7 +23,7 @@ async function open(which) {
     const doc = await source.describe(which), [rows, columns] = doc.shape;
     const one = {
       doc, rows, columns, flags: new Uint8Array(rows * columns), base: new Uint32Array(0), edits: new Set(),
-      hits: [], list: new Uint32Array(0), undo: [], redo: [], unsaved: false, identifier: doc.identifier,
+      hits: [], list: new Uint32Array(0), undo: [], redo: [], unsaved: false, editions: 0, identifier: doc.identifier,
       candidates: null, version: 0, cleanedOf: -1, cleaned: 0, cleaning: false, limits: {}, overlays: {}, hasBad: false,
       threshold: doc.threshold ?? (about.model ? about.model.threshold : 0.5), grow: doc.grow || 0, source: "none",
     };

@@ -49,6 +49,7 @@ function set(pixels, codeOf) {
     if (code) now.edits.add(pixel); else now.edits.delete(pixel);
   });
   now.unsaved = true;
+  now.editions++;
   $("saved").textContent = "not saved";
   later(recount);
   buttons();
@@ -131,7 +132,10 @@ function apply() { // the tool at the cursor
   else readOut(true);
 }
 async function save() {
-  const one = now, which = number, unknown = [];
+  if ($("save").disabled) return; // it is being saved
+  atOnce(remask);
+  atOnce(recount);
+  const one = now, which = number, unknown = [], { editions } = one;
   for (let pixel = 0; one.hasBad && pixel < one.flags.length; pixel++) {
     if ((one.flags[pixel] & BASE_UNKNOWN) && !(one.flags[pixel] & (EDIT | BASE))) unknown.push(pixel);
   }
@@ -147,8 +151,9 @@ async function save() {
       only_touched: $("only-touched").checked, origin, identifier: one.identifier,
     });
     one.identifier = done.identifier;
-    one.unsaved = false;
-    const text = `Saved: ${done.hits} pixels are hits, ${done.touched} were labelled by hand. ${done.path}`;
+    one.unsaved = one.editions !== editions;
+    const since = one.unsaved ? ". What was labelled since is not saved." : "";
+    const text = `Saved: ${done.hits} pixels are hits, ${done.touched} were labelled by hand. ${done.path}${since}`;
     if (one === now) $("saved").textContent = text;
     say(text);
   } catch (error) {
