@@ -43,6 +43,15 @@ def frames_with_truth(night, **settings):
     return FramesWithTruth(str(night / "*.fits"), "night", truth=str(night / "truth"), **settings)
 
 
+def test_frames_of_one_name_with_one_truth_plane_are_refused(night):
+    (night / "other").mkdir()
+    write_image(night / "other" / "b.fits", np.ones(SHAPE, np.float32))
+    files = [str(night / "*.fits"), str(night / "other" / "*.fits")]
+    with pytest.raises(ValueError, match="expected a name for each frame, found more than one 'b'"):
+        FramesWithTruth(files, "night", truth=str(night / "truth")).labelled_recipes()
+    assert len(FramesWithTruth(files, "night", truth="none").paths()) == 4
+
+
 def test_truth_planes_become_labels_and_bad_pixels_are_ignored(night):
     test = RealTest(str(night / "cache"), frames_with_truth(night, field_keywords=["FILTER", "DAY-OBS"]), "night")
     test.prepare_data()

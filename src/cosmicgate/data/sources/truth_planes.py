@@ -1,5 +1,6 @@
 """Test set of real frames with truth planes, one for each frame, and with stars that should not be masked."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -86,9 +87,15 @@ class FramesWithTruth:
         ------
         FileNotFoundError
             If a pattern matches no file.
+        ValueError
+            If two files have the same truth plane in the folder, because they have the same name.
         """
         patterns = [self.files] if isinstance(self.files, str) else self.files
-        return [path for pattern in patterns for path in _matching(pattern)]
+        paths = [path for pattern in patterns for path in _matching(pattern)]
+        twins = [name for name, number in Counter(map(stem, set(paths))).items() if number > 1]
+        if twins and self.truth not in (None, NO_TRUTH):
+            raise ValueError(f"{self.files}: expected a name for each frame, found more than one {twins[0]!r}")
+        return paths
 
     @property
     def cameras(self) -> tuple[str, ...]:
