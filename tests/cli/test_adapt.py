@@ -301,17 +301,16 @@ def test_static_pixels_are_no_hits_beside_an_exposure_of_another_detector(tmp_pa
     paths = [
         path for number in range(3) for path in write_field(tmp_path / "n", f"f{number}", number, pointing=(number, 2))
     ]
-    for path in paths[::2]:
+    for number, path in enumerate(paths):
         image, header = fits.getdata(path, header=True)
-        image[40, 50:52] += 1500
-        if path == paths[0]:
+        image[40, 50:52] += 1500 * (number % 2 == 0)  # of the second field in its second exposure alone
+        if number == 3:
             header["DETSEC"] = "[101:212,1:96]"  # too few of this window to be compared
         fits.writeto(path, image, header, overwrite=True)
     done = run("adapt", *paths, "-o", tmp_path / "mine", "--start", start)
     assert done.exit_code == 130, done.output
-    assert "labelled f0-r-60s: " in done.output
-    labels = read_sequence(tmp_path / "mine" / "labels" / "f0-r-60s_masks.fits")
-    assert [bool(one[40, 50]) for one in labels.hits] == [True, False, False]
+    labels = read_sequence(tmp_path / "mine" / "labels" / "f1-r-60s_masks.fits")
+    assert not any(one[40, 50] for one in labels.hits)
     assert [bool(one[40, 50] & STATIC) for one in labels.ignore] == [False, True, True]
 
 
