@@ -19,8 +19,8 @@ with extra("train", __name__):
     from cosmicgate.config import build, report_user_errors
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
-FRAME = "XO1-b_z_20250602_053326"  # ARCSAT 0.5 m, z band, 60 s, minus a median dark
-ROWS, COLUMNS = slice(271, 451), slice(0, 240)  # two tracks, a single pixel, stars
+FRAME = "XO1-b_z_20250602_041008"  # ARCSAT 0.5 m, z band, 60 s, minus a median dark; not trained on
+ROWS, COLUMNS = slice(395, 575), slice(784, 1024)  # a long track, stars
 
 
 @report_user_errors()
