@@ -26,7 +26,7 @@ def find_corrections(frames: Sequence[str], folder: str | None, ext: str = "") -
     ValueError
         If the folder has no labels of these exposures, or labels are not of one exposure alone, as it is.
     """
-    found = []
+    found: list[dict[str, Any]] = []
     for frame in frames:
         path = labels_path(Path(frame), None if folder is None else Path(folder))
         if path.is_file():
