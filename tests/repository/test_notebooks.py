@@ -126,7 +126,7 @@ def test_the_attention_notebook_shows_both_gates_and_masks_by_threshold(execute,
     medians = dict(re.findall(r"attention at level (\d) \| (\S+ \| \S+ \| \S+) \|", printed))
     assert set(medians) == {"1", "2"}
     core, _, sky = medians["2"].split(" | ")
-    assert 0 < float(sky) < float(core) <= 1, "attention at level 2 is higher at hits"
+    assert 0 <= float(core) < float(sky) - 0.5 <= 0.5, "the gate at level 2 closes at hits and is open in empty sky"
     found = [float(value) for value in re.findall(r"\| FPR \S+ \| \S+ \| (\S+) \|", printed)]
     assert len(found) == 3
     assert found == sorted(found, reverse=True), "a lower FPR finds fewer pixels"
