@@ -8,7 +8,7 @@ from astropy.nddata import CCDData, StdDevUncertainty
 import cosmicgate
 from cosmicgate.io.fits.colour_mosaics import is_binned, mosaic_of
 from cosmicgate.io.fits.hdus import FitsError
-from cosmicgate.masking.colour_mosaic import looks_like_one, on_one_sky
+from cosmicgate.masking.colour_mosaic import in_starlight, looks_like_one, on_one_sky
 from cosmicgate.masking.inpainting import PLANES, clean
 from helpers.mask_command import run
 from helpers.tiny_model import hit, sky
@@ -152,6 +152,13 @@ def test_the_colours_of_a_mosaic_are_scaled_to_one_level_and_noise():
     assert np.ptp(levels) < 0.2 * min(noises)
     assert max(noises) < 1.2 * min(noises)
     assert np.mean(levels) == pytest.approx(np.mean(LEVELS), rel=0.02)
+
+
+def test_pixels_near_a_star_are_in_starlight_and_those_of_hits_are_not():
+    image, rows, columns = on_one_sky(mosaic_image(), np.zeros(SHAPE, bool)), *np.indices(SHAPE)
+    assert in_starlight(image)[hit(SHAPE)].mean() < 0.2, "one in eight by noise"
+    image += 5000 * np.exp(-((rows - 40) ** 2 + (columns - 50) ** 2) / 8).astype(np.float32)
+    assert in_starlight(image)[37:44, 47:54].all()
 
 
 # -------------------------------------------------------------------------------------------------------- cleaning

@@ -1,20 +1,23 @@
 """Detect colour mosaics of 2x2 pixels, and scale their colours to one sky so that they can be searched."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from astropy.io import fits
 from numpy.typing import NDArray
+from scipy.ndimage import median_filter
 
 from cosmicgate.inference.background_grid import BackgroundGrid
 from cosmicgate.inference.bad_pixels import interpolate_bad_pixels
 from cosmicgate.io.fits.colour_mosaics import is_binned, mosaic_of
-from cosmicgate.masking.inpainting import PLANES
+from cosmicgate.masking.inpainting import PLANES, by_colour
 
 CELL = 64  # side of the blocks in which the sky is measured: pixels of one colour, so 128 pixels of the mosaic
 SAMPLE_SIZE = 2**18  # pixels of each colour used to compare their skies
+STARLIGHT = 1.0  # median of a pixel and its neighbours of the same colour that is brighter than the sky, in sigma
 MIN_SKY_DIFFERENCE = 0.5  # least difference between the sky levels of a mosaic's colour planes, in sigma
 
 
@@ -55,6 +58,19 @@ def on_one_sky(image: NDArray[Any], bad: NDArray[np.bool_]) -> NDArray[np.float3
     filled *= np.float32(np.mean(sigmas))
     filled += np.float32(np.mean(levels))
     return filled
+
+
+def in_starlight(image: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Find pixels whose neighbours of the same colour are brighter than the sky, as a star makes them but no hit does.
+
+    Parameters
+    ----------
+    image : ndarray (H, W), float32
+        Mosaic with its colours on one sky (:func:`on_one_sky`).
+    """
+    sky = np.median(image)
+    sigma = 1.4826 * np.median(np.abs(image - sky))
+    return np.asarray(by_colour(partial(median_filter, size=3), image) > sky + STARLIGHT * sigma)
 
 
 def pattern_of(

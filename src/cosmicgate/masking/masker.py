@@ -21,6 +21,8 @@ from cosmicgate.pretrained.domain_check import domain_features, warn_if_empty, w
 if TYPE_CHECKING:  # astropy takes longer to import than everything else here; an array is masked without it
     from astropy.nddata import CCDData, NDData
 
+COLOURS_WEIGHT = np.float32(0.4)  # of the colours of a mosaic searched separately, where there is starlight
+
 
 @dataclass(frozen=True)
 class CosmicRayMasker:
@@ -93,12 +95,15 @@ class CosmicRayMasker:
         return logits.sigmoid_().masked_fill_(torch.from_numpy(bad), 0).numpy()
 
     def _of_mosaic(self, image: NDArray[np.float32], bad: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Compute the probabilities (H, W) of a colour mosaic with a common sky as the mean of two passes.
+        """Compute the probabilities (H, W) of a colour mosaic with a common sky in two passes.
 
         The first pass searches the whole mosaic, where the cores of stars whose colour differs from that of the sky
         vary from pixel to pixel. The second searches each colour plane by itself, where stars are twice as
-        undersampled and hits are split. A star seldom causes a false positive in both.
+        undersampled and hits are split. A star seldom causes a false positive in both, so where there is starlight the
+        weighted mean counts; elsewhere the first pass alone.
         """
+        from cosmicgate.masking.colour_mosaic import in_starlight
+
         together: NDArray[np.float32] = self.probability(image, bad, False)
         if min(image.shape) < 2 * MIN_SIDE:
             return together
@@ -108,7 +113,8 @@ class CosmicRayMasker:
             found: NDArray[np.float32] = unchecked.probability(plane, bad & ~bad.all(), False)
             return found
 
-        return np.where(bad, 0, (together + by_colour(search, image, bad)) / 2)
+        weight = np.where(in_starlight(image), COLOURS_WEIGHT, np.float32(0))
+        return np.where(bad, 0, (1 - weight) * together + weight * by_colour(search, image, bad))
 
     def mask(
         self,
