@@ -25,13 +25,14 @@ demo: setup ## Simulate, train att_cosmic_conn, evaluate it beside two others, d
 	$(BIN)/python train.py experiment=demo hydra.run.dir=$(DEMO)
 
 # Calibration, and the tuning of the cascade, are part of packaging. To use the files: cosmicgate mask -m FILE, or copy
-# them to src/cosmicgate/pretrained/weights.
+# them to src/cosmicgate/pretrained/weights. The model card names COMMAND.
 CHOICES = $(if $(REAL),real=$(REAL)) $(if $(SIZE),pretrained/size=$(SIZE)) $(ARGS)
+COMMAND = $(strip make pretrained $(if $(SIZE),SIZE=$(SIZE)) $(if $(ARGS),ARGS="$(ARGS)"))
 pretrained: setup ## Train the network for any camera and its cascade, calibrate, package (SIZE=demo: minutes; REAL=DIR)
 	$(BIN)/python train.py pretrained=general $(CHOICES) hydra.run.dir=$(PRETRAINED)/general
 	$(BIN)/python train.py pretrained=general_cascade $(CHOICES) hydra.run.dir=$(PRETRAINED)/general_cascade
-	$(BIN)/python -m cosmicgate.release $(PRETRAINED)/general --name general --command 'make pretrained $(CHOICES)' \
-		--coarse $(PRETRAINED)/general_cascade --coarse-command 'make pretrained $(CHOICES)' --folder $(PRETRAINED)/package
+	$(BIN)/python -m cosmicgate.release $(PRETRAINED)/general --name general --command '$(COMMAND)' \
+		--coarse $(PRETRAINED)/general_cascade --coarse-command '$(COMMAND)' --folder $(PRETRAINED)/package
 
 report: setup ## Put finished runs into one page, report.html: RUNS="outputs/demo outputs/sweeps"
 	$(BIN)/python -m cosmicgate.report.pages $(RUNS) -o report.html
