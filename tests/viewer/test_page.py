@@ -10,6 +10,7 @@ from astropy.io import fits
 
 from cosmicgate.viewer.images import Images
 from cosmicgate.viewer.static import export
+from helpers.mask_command import run
 from helpers.star_exposures import STARS, exposure, moved
 from helpers.tiny_model import sky
 from helpers.viewer import browser, opened_page, served, write_sky  # noqa: F401 (a fixture)
@@ -174,6 +175,22 @@ def test_what_is_painted_is_saved_and_there_again(browser, page, address, folder
     assert count(other) == count(page)
     assert not faults
     other.close(run_before_unload=False)
+
+
+def test_labels_without_a_hit_are_shown_again_as_they_were_saved(browser, folder, model, tmp_path):  # noqa: F811
+    assert run("mask", folder / "1.fits", "-m", model, "-o", tmp_path).exit_code == 0
+    (tmp_path / "1.fits").symlink_to(folder / "1.fits")
+    with served(tmp_path / "1.fits", "--blind") as address:
+        page, _ = opened_page(browser, address)
+        press(page, "b", "e", "Enter")
+        save(page)
+        page.close(run_before_unload=False)
+    with served(tmp_path / "1.fits", "-m", model) as address:
+        page, faults = opened_page(browser, address)
+        assert page.input_value("#source") == "saved", "not the mask beside it"
+        assert count(page) == (0, 0)
+        assert not faults
+        page.close(run_before_unload=False)
 
 
 def test_labels_made_just_before_saving_are_saved_and_those_made_while_saving_are_not_called_so(page, folder):

@@ -273,6 +273,19 @@ def test_labels_of_a_mask_leave_the_truth_of_the_image_beside_it(tmp_path, maske
     assert api.get("/secret/api/0").json()["saved"] == to_text(to_runs(hit(SHAPE)))
 
 
+def test_labels_of_a_file_that_changed_after_it_was_dropped_from_memory_are_not_saved(tmp_path, masker, monkeypatch):
+    monkeypatch.setattr("cosmicgate.viewer.images.MAX_PIXELS", SHAPE[0] * SHAPE[1])
+    paths = [write_sky(tmp_path / f"{name}.fits", sky(SHAPE)) for name in "ab"]
+    api = client(Images(paths, None, masker))
+    for number in (0, 1):
+        api.get(f"/secret/api/{number}")
+    paths[0].unlink()
+    write_sky(paths[0], sky(SHAPE) + 5)
+    answer = saved(api, 0)
+    assert answer.json()["error"] == "a.fits was changed since it was read: nothing was saved; start again"
+    assert saved(api, 1).status_code == 200
+
+
 # ------------------------------------------------------------------------------------- probabilities of cosmicgate mask
 
 

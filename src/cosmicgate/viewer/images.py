@@ -43,12 +43,21 @@ class ViewedImage:
         Detector; None: no detector's mask is shown.
     saving : Lock
         Lock that is held while labels are written: images of one file share theirs.
+    state : tuple
+        State of the file when the page first read it (:func:`~cosmicgate.io.atomic.file_state`): labels of a file that
+        has changed since are not saved.
     """
 
-    def __init__(self, place: Place, labels: Path, masker: CosmicRayMasker | None, saving: Lock) -> None:
+    def __init__(
+        self,
+        place: Place,
+        labels: Path,
+        masker: CosmicRayMasker | None,
+        saving: Lock,
+        state: tuple[int, int, int],
+    ) -> None:
         self.place, self.labels_file, self.masker, self.blind = place, labels, masker, masker is None
-        self.saving = saving
-        self.state = file_state(place.path)
+        self.saving, self.state = saving, state
         self.fits = _read(place)
         self.pyramid = Pyramid(self.fits.image)
         self.cleaned: tuple[int, Pyramid] | None = None
@@ -180,6 +189,7 @@ class Images:
         self.places = [place for path in paths for place in chosen(path, places_of(path), exts)]
         self.folder, self.masker, self.blind = folder, masker, masker is None
         self._images: OrderedDict[int, ViewedImage] = OrderedDict()
+        self._states: dict[int, tuple[int, int, int]] = {}
         self._searches: dict[int, Search] = {}
         self._skies: dict[int, Sky] = {}
         self._overlays: dict[tuple[int, int], Overlay] = {}
@@ -192,9 +202,9 @@ class Images:
         with self._lock:
             if number not in self._images:
                 place = self.places[number]
-                self._images[number] = ViewedImage(
-                    place, labels_path(place.path, self.folder), self.masker, self._saving
-                )
+                state = self._states.setdefault(number, file_state(place.path))
+                labels = labels_path(place.path, self.folder)
+                self._images[number] = ViewedImage(place, labels, self.masker, self._saving, state)
             self._images.move_to_end(number)
             while len(self._images) > 1 and sum(one.image.size for one in self._images.values()) > MAX_PIXELS:
                 self._images.popitem(last=False)

@@ -165,7 +165,7 @@ def export(images: Images, progress: Callable[[str, float], object]) -> HtmlPage
         same = mask.get("model") == header_name(card)
         threshold, grow = (mask.get("threshold"), mask.get("grow")) if same else (None, None)
         hits = None
-        if about["saved"]:
+        if about["saved"] is not None:  # an empty text: labels without a hit
             hits = from_runs(runs_from_text(about["saved"]), place.shape, 1) > 0
         mosaic = bool(pattern_of(image.fits.place.headers, image.image, image.fits.bad)[0])
         settings = float(card.threshold if threshold is None else threshold), int(grow or 0)

@@ -13,7 +13,7 @@ function fillControls() {
   showAligned(now);
   const sources = [];
   if (now.candidates) sources.push(["network", `the network ${about.model.name}`]);
-  if (doc.saved) sources.push(["saved", "the labels saved before"]);
+  if (doc.saved !== null) sources.push(["saved", "the labels saved before"]);
   if (doc.file_mask && !CONTENT) sources.push(["file_mask", "the file of masks"]);
   if (!sources.length || about.blind) sources.push(["none", about.blind ? "no detector (blind)" : "none"]);
   choices($("source"), sources, now.source);
