@@ -9,6 +9,7 @@ from cosmicgate.data.cache import load_labelled
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.data.real_tests import RealTest
 from cosmicgate.data.sources import FramesWithTruth
+from cosmicgate.io.atomic import sha256_of
 from cosmicgate.io.fits.hdus import FitsError, opened
 from cosmicgate.io.fits.images import science
 from cosmicgate.masking.output_paths import inputs_of
@@ -54,7 +55,7 @@ def test_saved_labels_come_back(frame, labels):
 
 def test_evaluate_reads_them_as_truth(frame, labels, tmp_path):
     folder = tmp_path / "truth"
-    write(labels_path(frame, folder), frame, labels)
+    write_labels(labels_path(frame, folder), frame, sha256_of(frame), place_of(frame), True, labels)
     frames = FramesWithTruth(str(tmp_path / "*.fits"), "night", truth=str(folder))
     test = RealTest(str(tmp_path / "cache"), frames, "night")
     test.prepare_data()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cosmicgate.data.lco.io import NO_DATA, MaskedSequence
 from cosmicgate.data.sources.files import identity
-from cosmicgate.io.atomic import cached_sha256
+from cosmicgate.data.sources.truth_planes import check_version
 from cosmicgate.io.fits.hdus import opened
 from cosmicgate.io.fits.images import select_image
 from cosmicgate.viewer.labels import HIT, NO_HIT, UNKNOWN, check_unshared, labels_path, read_labels
@@ -52,9 +52,7 @@ def read_touched(frame: Path, path: Path, ext: str = "") -> Touched | None:
     labels = read_labels(path, place, alone=False) or read_labels(path, place, alone=True)
     if labels is None or not labels.touched.any():
         return None
-    if labels.input_sha256 not in ("", cached_sha256(frame)):
-        reason = "the labels are of another version of this file, or of another file of this name"
-        raise ValueError(f"{frame}: {reason} ({path}): check and save them with cosmicgate view, or move them away")
+    check_version(frame, path)
     return labels.touched
 
 

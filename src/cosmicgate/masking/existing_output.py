@@ -12,7 +12,7 @@ from astropy.io import fits
 
 from cosmicgate import __version__
 from cosmicgate.io.fits.file_defects import collect_astropy_warnings
-from cosmicgate.io.fits.hdus import GZIP, SOURCE, FitsError, opened
+from cosmicgate.io.fits.hdus import GZIP, INPUT, SOURCE, FitsError, opened
 from cosmicgate.io.object_stores import fetch, inspect_remote
 from cosmicgate.io.urls import Address
 from cosmicgate.masking.masker import CosmicRayMasker
@@ -20,7 +20,6 @@ from cosmicgate.masking.options import MaskOptions
 from cosmicgate.masking.output_paths import PRODUCT
 
 KEY, VERSION_KEY = "CRKEY", "CRETAG"  # keys by the checksum of the input, and by the version of a remote one
-INPUT = "CRINPUT"  # checksum of the input
 FITS = b"SIMPLE  ="  # first bytes of a FITS file
 
 

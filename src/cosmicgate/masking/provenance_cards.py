@@ -9,10 +9,10 @@ from dataclasses import replace
 from astropy.io import fits
 
 from cosmicgate import __version__
-from cosmicgate.io.fits.hdus import HIT, NETWORK, SOURCE
+from cosmicgate.io.fits.hdus import HIT, INPUT, NETWORK, SOURCE
 from cosmicgate.io.fits.headers import ascii_of
 from cosmicgate.masking.ccddata import header_name
-from cosmicgate.masking.existing_output import INPUT, KEY, VERSION_KEY
+from cosmicgate.masking.existing_output import KEY, VERSION_KEY
 from cosmicgate.masking.file_job import FileJob
 from cosmicgate.masking.inpainting import Method
 from cosmicgate.masking.masker import CosmicRayMasker

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cosmicgate.io.atomic import cached_sha256
 from cosmicgate.io.fits.file_defects import collect_astropy_warnings
-from cosmicgate.io.fits.hdus import FitsError, opened
+from cosmicgate.io.fits.hdus import INPUT, FitsError, input_checksum, opened
 from cosmicgate.io.fits.images import ImageExtension
 from cosmicgate.masking.output_paths import name_of, side_file
 
@@ -43,7 +43,7 @@ def _input_checksum(file: Path) -> str:
     """Read from a file of masks the checksum of its input; empty if it has none."""
     try:
         with collect_astropy_warnings([]), opened(file) as hdus:
-            return next((str(hdu.header["CRINPUT"]) for hdu in hdus if "CRINPUT" in hdu.header), "")
+            return input_checksum(hdus)
     except (FitsError, OSError):
         return ""
 
@@ -62,7 +62,7 @@ def plane_of(place: ImageExtension, hdus: fits.HDUList, what: str) -> Any:
 
 def is_of_another_file(mask: Any, file: Path) -> bool:
     """Check whether the HDU of a mask names the checksum of another input than a file, or of an earlier version."""
-    checksum = str(mask.header.get("CRINPUT", ""))
+    checksum = str(mask.header.get(INPUT, ""))
     return bool(checksum) and checksum != cached_sha256(file)
 
 
@@ -91,7 +91,7 @@ def probability_plane(place: ImageExtension, file: Path, hdus: fits.HDUList, wei
         if hdu.name == name_of(place, "CRPROB") and hdu.shape == place.shape:
             if (mask.header.get("CRKEY"), mask.header.get("CRWEIGHT")) != (hdu.header.get("CRKEY"), weights_sha256):
                 return None, "of another network"
-            if mask.header.get("CRINPUT") != cached_sha256(file):
+            if mask.header.get(INPUT) != cached_sha256(file):
                 return None, "of another version of this file"
             return hdu, ""
     return None, ""

@@ -20,15 +20,14 @@ from scipy.ndimage import binary_dilation
 from cosmicgate import __version__
 from cosmicgate.data.pixel_labels import CORE, IGNORED, KERNEL_3X3, NOT_KNOWN, RING, SKY
 from cosmicgate.io.atomic import atomic_path
-from cosmicgate.io.fits.hdus import SOURCE, FitsError, opened, stem
+from cosmicgate.io.fits.hdus import INPUT, SOURCE, FitsError, opened, stem
 from cosmicgate.io.fits.headers import ascii_of
 from cosmicgate.io.fits.images import ImageExtension
 from cosmicgate.masking.output_paths import name_of
 
 UNTOUCHED, HIT, NO_HIT, UNKNOWN = 0, 1, 2, 3  # codes of the HDU TOUCHED: what a person said of a pixel
-# Cards: number of the image's HDU, checksum of its file, whether no detector's mask was shown, identifier of one act of
-# saving.
-NUMBER, INPUT, BLIND, SAVED = "CRHDU", "CRINPUT", "CRBLIND", "CRSAVED"
+# Cards: number of the image's HDU, whether no detector's mask was shown, identifier of one act of saving.
+NUMBER, BLIND, SAVED = "CRHDU", "CRBLIND", "CRSAVED"
 
 
 @dataclass(frozen=True, eq=False)

@@ -532,3 +532,14 @@ def test_the_blank_of_an_integer_image_does_not_apply_to_the_written_masks(tripl
 def test_an_unreadable_wcs_error_flag_means_no_wcs():
     header = fits.Header.fromstring("WCSERR  =                  nan".ljust(80) + "END".ljust(80))
     assert celestial(header) is None
+
+
+def test_truth_planes_do_not_replace_labels_by_a_person(labelled, tmp_path):
+    real = replace(
+        labelled, exposures=tuple(replace(e, header=without(e.header, "SIMULATD")) for e in labelled.exposures)
+    )
+    hdus = [fits.PrimaryHDU(), *(fits.ImageHDU(np.zeros((4, 4), np.uint8), name=name) for name in ("TRUTH", "TOUCHED"))]
+    fits.HDUList(hdus).writeto(tmp_path / "b_truth.fits")
+    with pytest.raises(ValueError, match=r"b_truth\.fits has labels by a person"):
+        write_planes(real, ["a_truth.fits.fz", "b_truth.fits.fz", "c_truth.fits.fz"], tmp_path)
+    assert [path.name for path in tmp_path.glob("*_truth*")] == ["b_truth.fits"]

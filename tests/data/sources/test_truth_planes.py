@@ -9,6 +9,7 @@ from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.data.real_tests import RealTest
 from cosmicgate.data.sources import FramesWithTruth
 from cosmicgate.data.sources.truth_planes import holes_marked
+from cosmicgate.io.atomic import sha256_of
 from cosmicgate.io.fits.frames import Frame
 
 SHAPE = (40, 30)
@@ -157,3 +158,40 @@ def test_pixels_deep_below_the_sky_of_a_dark_subtracted_frame_are_bad():
     assert bad[3, 4]
     assert not bad[9, 9]
     assert bad.sum() == 1
+
+
+def test_a_frame_matched_by_two_patterns_is_one_frame(night):
+    files = [str(night / "*.fits"), str(night / "a.fits")]
+    test = RealTest(str(night / "cache"), FramesWithTruth(files, "night", truth=str(night / "truth")), "night")
+    test.prepare_data()
+    assert len(test.test_sets()[0].folders) == 3
+
+
+def test_a_misspelt_value_of_the_header_is_named(night):
+    with pytest.raises(ValueError, match="gian"):
+        frames_with_truth(night, header={"gian": 2.0}).labelled_recipes()
+
+
+def test_truth_saved_for_another_version_of_its_frame_is_refused(night):
+    path = night / "truth" / "b_truth.fits.fz"
+    with fits.open(path, mode="update") as hdus:
+        hdus["TRUTH"].header["CRINPUT"] = sha256_of(night / "b.fits")
+    test = RealTest(str(night / "cache"), frames_with_truth(night), "night")
+    test.prepare_data()
+    (night / "b.fits").unlink()
+    write_image(night / "b.fits", np.ones(SHAPE, np.float32))
+    with pytest.raises(ValueError, match=r"b\.fits: the labels are of another version of this file"):
+        RealTest(str(night / "cache"), frames_with_truth(night), "night").prepare_data()
+
+
+@pytest.mark.parametrize("rings", [True, False])
+def test_a_frame_without_a_hit_is_dilated_if_the_others_are(night, rings):
+    for name in "abc":
+        path = night / "truth" / f"{name}_truth.fits.fz"
+        plane = fits.getdata(path, "TRUTH")
+        plane[plane == (1 if name == "a" else 99)] = 0
+        plane[(plane == 2) & (name == "a" or not rings)] = 0
+        fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(plane, name="TRUTH")]).writeto(path, overwrite=True)
+    test = RealTest(str(night / "cache"), frames_with_truth(night), "night")
+    test.prepare_data()
+    assert [load_labelled(folder).facts["dilated"] for folder in test.test_sets()[0].folders] == [rings] * 3

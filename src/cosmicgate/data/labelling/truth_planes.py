@@ -1,5 +1,6 @@
 """Convert masks of exposures to truth planes, which ``data=real_frames`` reads, and write them."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from cosmicgate.data.background import dilate
 from cosmicgate.data.lco.io import MaskedSequence
 from cosmicgate.data.pixel_labels import CORE, NOT_KNOWN, RING, SKY
 from cosmicgate.io.atomic import atomic_path
-from cosmicgate.io.fits.hdus import SOURCE
+from cosmicgate.io.fits.hdus import SOURCE, opened
 from cosmicgate.io.fits.headers import ascii_of
 
 Plane = NDArray[np.uint8]
@@ -44,11 +45,24 @@ def write_planes(masked: MaskedSequence, names: Sequence[str], folder: Path) -> 
     Raises
     ------
     ValueError
-        If two files would have one name, or the exposures are simulated, because these planes are scored as real ones.
+        If two files would have one name, or there are labels by a person in place of one; or the exposures are
+        simulated, because these planes are scored as real ones.
     """
     if len(set(names)) < len(names):
         raise ValueError(f"{', '.join(names)}: two truth planes of one name: expected frames whose files differ in it")
     if masked.provenance == "simulated":
         raise ValueError(f"{names[0]}: expected real exposures, got simulated ones: use -o and data=lco for these")
+    for name in names:
+        _refuse_labels_by_a_person(folder / name)
     for name, plane, exposure in zip(names, truth_planes(masked), masked.exposures, strict=True):
         write_plane(folder / name, plane, exposure.frame.name)
+
+
+def _refuse_labels_by_a_person(path: Path) -> None:
+    """Raise ValueError if a truth plane, compressed or not, has pixels that a person labelled (``cosmicgate view``)."""
+    name = re.sub(r"\.(fz|gz)$", "", path.name)
+    for file in (path.with_name(name + suffix) for suffix in ("", ".fz", ".gz")):
+        if file.is_file():
+            with opened(file) as hdus:
+                if any(hdu.name.endswith("TOUCHED") for hdu in hdus):
+                    raise ValueError(f"{file} has labels by a person: give another folder, or move it away")

@@ -16,8 +16,10 @@ from cosmicgate.data.pixel_labels import CORE, IGNORED, NOT_KNOWN, RING, SKY
 from cosmicgate.data.sources.files import detector, identity, matching
 from cosmicgate.data.sources.known_objects import KnownObjects
 from cosmicgate.data.sources.simulated import Provenance
+from cosmicgate.io.atomic import cached_sha256
 from cosmicgate.io.fits.frames import Frame, read_frame
-from cosmicgate.io.fits.hdus import first_header_value, opened, stem
+from cosmicgate.io.fits.hdus import first_header_value, input_checksum, opened, stem
+from cosmicgate.io.fits.instruments import check_keys
 
 NO_TRUTH = "none"  # in place of a folder of truth planes
 CODES = {SKY: SKY, CORE: CORE, RING: RING, NOT_KNOWN: IGNORED, IGNORED: IGNORED}
@@ -71,8 +73,10 @@ class FramesWithTruth:
         FileNotFoundError
             If a pattern matches no file, or a frame has no truth plane.
         """
+        check_keys(self.header)
         frames, darks, biases = self.paths(), *self._darks
-        others = [identity(path) for path in (*frames, *darks, *biases)]
+        planes = [plane for path in frames if (plane := self._plane_of(path))]
+        others = [identity(path) for path in (*frames, *darks, *biases, *planes)]
         return [self._recipe(path, others) for path in frames]
 
     @cached_property
@@ -91,8 +95,8 @@ class FramesWithTruth:
             If two files have the same truth plane in the folder, because they have the same name.
         """
         patterns = [self.files] if isinstance(self.files, str) else self.files
-        paths = [path for pattern in patterns for path in _matching(pattern)]
-        twins = [name for name, number in Counter(map(stem, set(paths))).items() if number > 1]
+        paths = list(dict.fromkeys(path for pattern in patterns for path in _matching(pattern)))
+        twins = [name for name, number in Counter(map(stem, paths)).items() if number > 1]
         if twins and self.truth not in (None, NO_TRUTH):
             raise ValueError(f"{self.files}: expected a name for each frame, found more than one {twins[0]!r}")
         return paths
@@ -124,7 +128,17 @@ class FramesWithTruth:
     def read_truth(self, path: Path, frame: Frame) -> NDArray[np.uint8]:
         """Read the pixel labels (H, W) of a frame; all are IGNORED if its hits are not known."""
         plane = self._plane_of(path)
-        return _read_truth(plane, frame) if plane else np.full(frame.shape, IGNORED, np.uint8)
+        if plane is None:
+            return np.full(frame.shape, IGNORED, np.uint8)
+        if plane != path:
+            check_version(path, plane)
+        return _read_truth(plane, frame)
+
+    @cached_property
+    def _has_rings(self) -> bool:
+        """Whether the hits of the set have rings, also in frames without a hit; True if hits are not known."""
+        planes = [self._plane_of(path) for path in self.paths()]
+        return any(plane is None or (read_plane(plane) == RING).any() for plane in planes)
 
     @property
     def _darks(self) -> tuple[list[Path], list[Path]]:
@@ -146,7 +160,7 @@ class FramesWithTruth:
         def make() -> tuple[Frame, NDArray[np.uint8], dict[str, Any]]:
             frame = self.read(path)
             truth = self.read_truth(path, frame)
-            facts = {"name": name, "field": self._field_of(path), "dilated": bool((truth == RING).any() or not plane)}
+            facts = {"name": name, "field": self._field_of(path), "dilated": self._has_rings}
             return frame, truth, facts | self.known_objects.facts(path, truth)
 
         settings = [dict(self.header), list(self.field_keywords)]
@@ -183,6 +197,15 @@ def plane_path(frame: Path, folder: Path) -> Path:
     if not found:
         raise FileNotFoundError(f"{frame}: no truth plane {name}, {name}.fz or {name}.gz in {folder}")
     return found[0]
+
+
+def check_version(frame: Path, plane: Path) -> None:
+    """Raise ValueError if a truth plane was saved (``cosmicgate view``) for another version of its frame."""
+    with opened(plane) as hdus:
+        known = input_checksum(hdus)
+    if known not in ("", cached_sha256(frame)):
+        reason = "the labels are of another version of this file, or of another file of this name"
+        raise ValueError(f"{frame}: {reason} ({plane}): check and save them with cosmicgate view, or move them away")
 
 
 def read_plane(path: Path) -> NDArray[Any]:

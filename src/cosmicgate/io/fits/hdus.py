@@ -25,6 +25,7 @@ IN_MEMORY = 2**28  # bytes of a decompressed file; larger ones are spooled to di
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE)  # not caused by the file's content
 NETWORK, HIT = "CRMODEL", "CRHITPIX"  # our cards: network and number of hit pixels (CRPIX... is reserved for WCS)
 SOURCE = "CRFILE"  # our card in the primary header of a file of masks or truth planes, and in the header of each mask
+INPUT = "CRINPUT"  # our card in the HDUs of a file of masks or truth planes: checksum of the input
 GZIP = b"\x1f\x8b"  # first bytes of gzipped files
 # First bytes of files that astropy would decompress by itself, so that HDU offsets would not be those in the file.
 PACKED = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip", b"\x1f\x9d": "compress"}
@@ -189,6 +190,11 @@ def header_value(header: fits.Header, word: str) -> Any:
         return header.get(word)
     except fits.VerifyError:
         return None
+
+
+def input_checksum(hdus: Sequence[Any]) -> str:
+    """Look up the checksum of the input of masks or truth planes; empty if they have none."""
+    return next((str(hdu.header[INPUT]) for hdu in hdus if INPUT in hdu.header), "")
 
 
 def first_header_value(headers: Sequence[fits.Header], word: str) -> Any:
