@@ -1,8 +1,10 @@
 """Exposures are measured and grouped by field before they are compared."""
 
 import pytest
+from astropy.io import fits
 
 from cosmicgate.data.labelling.fields import from_json, group, summarize, to_json
+from cosmicgate.data.labelling.same_camera import filter_of
 from helpers.field_exposures import GAIN, READ_NOISE, write_field
 
 
@@ -65,3 +67,16 @@ def test_fields_survive_json(field):
     fields = group(surveys(field[:2]))
     assert fields[0].reason
     assert from_json(to_json(fields)) == fields
+
+
+@pytest.mark.parametrize(
+    ("cards", "name"),
+    [
+        ({"FILTER": "g ", "FILTER1": "x"}, "g"),
+        ({"FILTER1": "clear", "FILTER2": "r"}, "clear+r"),
+        ({"FILTER2": "r"}, "r"),
+        ({}, "V"),
+    ],
+)
+def test_the_filters_of_all_wheels_name_the_filter(cards, name):
+    assert filter_of(fits.Header(cards), "V") == name

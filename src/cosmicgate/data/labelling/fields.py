@@ -15,7 +15,7 @@ from astropy.wcs.utils import proj_plane_pixel_scales
 from cosmicgate.data.labelling.alignment import celestial
 from cosmicgate.data.labelling.multi_exposure import read_exposure
 from cosmicgate.data.labelling.reference_frame import Level
-from cosmicgate.data.labelling.same_camera import MAX_EXPTIME_DIFFERENCE, Fingerprint
+from cosmicgate.data.labelling.same_camera import MAX_EXPTIME_DIFFERENCE, Fingerprint, filter_of
 from cosmicgate.data.sources.files import identity
 from cosmicgate.extras import extra
 from cosmicgate.io.fits.hdus import header_value, opened
@@ -139,7 +139,7 @@ def summarize(
         path=str(path),
         identity=identity(path),
         shape=list(frame.shape),
-        filter=str(header_value(header, "FILTER") or frame.band).strip(),
+        filter=filter_of(header, frame.band),
         target=str(header_value(header, "OBJECT") or "").strip(),
         exptime=frame.exptime,
         gain=frame.gain,

@@ -29,7 +29,7 @@ def check_same_camera(exposures: Sequence[Exposure]) -> None:
     """
     if len(exposures) < 3:
         raise ValueError(f"expected three exposures of one field or more, got {len(exposures)}")
-    filters = [str(exposure.header.get("FILTER", exposure.frame.band)).strip() for exposure in exposures]
+    filters = [filter_of(exposure.header, exposure.frame.band) for exposure in exposures]
     first, *others = [exposure.frame for exposure in exposures]
     for frame in (first, *others):
         if not frame.exptime > 0:
@@ -43,6 +43,13 @@ def check_same_camera(exposures: Sequence[Exposure]) -> None:
         if abs(frame.exptime - first.exptime) > MAX_EXPTIME_DIFFERENCE * first.exptime:
             raise ValueError(f"{pair}: expected like exposures, got {first.exptime:g} s and {frame.exptime:g} s")
     check_distinct([Fingerprint.of(exposure) for exposure in exposures])
+
+
+def filter_of(header: fits.Header, band: str = "") -> str:
+    """Name the filter of an exposure: FILTER, else the filters of all wheels (FILTER1, FILTER2 ...), else its band."""
+    one = header_value(header, "FILTER")
+    wheels = [header_value(header, f"FILTER{wheel}") for wheel in range(1, 7)]
+    return str(one or "+".join(str(name).strip() for name in wheels if name) or band).strip()
 
 
 @dataclass(frozen=True, eq=False)
