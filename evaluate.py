@@ -12,7 +12,7 @@ with extra("train", __name__):
     from omegaconf import DictConfig, OmegaConf
 
     from cosmicgate.config import Evaluate, build, validate
-    from cosmicgate.evaluation.build_detectors import build_detectors, check_request, data_of, hashes
+    from cosmicgate.evaluation.build_detectors import build_detectors, check_request, check_untrained, data_of, hashes
     from cosmicgate.evaluation.costs import costs_of
     from cosmicgate.evaluation.records import write_results
     from cosmicgate.evaluation.run import compare, log_seconds
@@ -42,6 +42,8 @@ def main(cfg: DictConfig) -> None:
     data.prepare_test()
     test_sets = data.test_sets()
     inputs = [folder for test_set in test_sets for folder in test_set.folders]
+    if config["data"] is None:
+        check_untrained(config["checkpoint"], inputs)
     record = provenance(cfg.seed, inputs, config) | {"checkpoints": hashes(config["checkpoint"])}
     write_json(run / "provenance.json", record)
 

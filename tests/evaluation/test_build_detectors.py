@@ -1,5 +1,6 @@
 """Test how evaluate.py builds detectors: missing ones are named, and each checkpoint is a row of the results."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,19 @@ def test_checkpoints_of_a_sweep_are_scored_on_their_common_test_set(tmp_path):
             for seed in (0, 1)
         ]
         assert build_detectors.data_of(paths) == kind(0)
+
+
+def test_frames_of_the_training_are_not_tested_when_files_were_added(tmp_path, caplog):
+    path = a_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    build_detectors.check_untrained(path, [Path("a-1"), Path("c-3")])
+    splits = {"train": ["a-1", "t-0"], "validation": ["b-2"], "test": ["c-3", "d-4", "t-9"]}
+    (tmp_path / "run" / "provenance.json").write_text(json.dumps({"splits": splits}))
+    build_detectors.check_untrained(path, [Path("c-3"), Path("d-4"), Path("t-9"), Path("other-5")])
+    assert not caplog.messages
+    for frame in ("a-7", "b-2"):  # with another hash, if its dark is another one
+        with pytest.raises(
+            ValueError, match=f"was trained on {frame[0]} and 0 other frame.s. that are now to be tested"
+        ):
+            build_detectors.check_untrained(path, [Path("c-3"), Path(frame)])
+    build_detectors.check_untrained(path, [Path("c-8"), Path("d-4"), Path("t-9")])
+    assert "the test frames are not those of this training" in caplog.messages[0]

@@ -13,6 +13,7 @@ from pytorch_lightning.accelerators import CPUAccelerator
 
 from cosmicgate.config import ConfigError
 from cosmicgate.data.patches import DistributedSequentialSampler, EpochSampler, GridSampler, PatchDataset, make_loader
+from cosmicgate.training.distributed import prepare_run
 from helpers.fake_detectors import save_frame
 from helpers.repository import ROOT
 from helpers.train_command import TINY
@@ -58,6 +59,24 @@ def test_batch_sizes_that_cannot_be_shared_are_refused(tmp_path):
         make_loader(patches, 4, 0, two, seed=0)
     assert [len(batch["image"]) for batch in make_loader(patches, 4, 0, two)] == [2, 2]
     assert [len(batch["image"]) for batch in make_loader(patches, 6, 0, two, seed=0)] == [3, 1]
+
+
+def test_a_training_that_began_with_other_frames_is_not_resumed(tmp_path):
+    trainer = SimpleNamespace(world_size=1, is_global_zero=True, max_epochs=1)
+    config = {"title": "deepCR", "trained_on": "night"}
+
+    def data(*train: str) -> SimpleNamespace:
+        frames = {"train": [tmp_path / name for name in train], "validation": [], "test": []}
+        return SimpleNamespace(split=frames.get, folders=list, test_sets=list, prepare_data=list)
+
+    prepare_run(trainer, tmp_path / "run", 0, data("a-1", "b-2"), config)
+    prepare_run(trainer, tmp_path / "run", 0, data("c-3"), config)  # there is nothing to resume yet
+    (tmp_path / "run" / "checkpoints").mkdir()
+    (tmp_path / "run" / "checkpoints" / "last.ckpt").touch()
+    prepare_run(trainer, tmp_path / "run", 0, data("c-4"), config)
+    assert len(json.loads((tmp_path / "run" / "provenance.json").read_text())["attempts"]) == 1
+    with pytest.raises(ConfigError, match=r"the train frames are not those .*d is new.*give the same files"):
+        prepare_run(trainer, tmp_path / "run", 0, data("c-3", "d-5"), config)
 
 
 # --------------------------------------------------------------------------------------------------------- command

@@ -1,7 +1,7 @@
 """Split frames into training, validation and test sets, before any frames are combined."""
 
-from collections.abc import Mapping, Sequence
-from typing import Literal, TypeVar, get_args
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 
@@ -82,3 +82,13 @@ def check_splits(mapping: Mapping[str, object]) -> None:
     unknown = sorted(set(mapping) - set(SPLITS))
     if unknown:
         raise ValueError(f"unknown split {unknown[0]!r}: expected {', '.join(SPLITS)}")
+
+
+def frames_by_split(data: Any) -> dict[Split, list[str]]:
+    """List the names of the labelled frames of each split of a data module, for the record of a training."""
+    return {which: sorted({folder.name for folder in data.split(which)}) for which in SPLITS}
+
+
+def without_hash(frames: Iterable[str]) -> set[str]:
+    """Remove the hash of a frame's settings, and of the state of its files, from the names of labelled frames."""
+    return {name.rpartition("-")[0] for name in frames}

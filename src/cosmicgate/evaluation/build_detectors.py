@@ -1,5 +1,7 @@
 """Build the detectors of an evaluation from their configs, leaving out those with missing dependencies."""
 
+import json
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass, replace
@@ -7,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from cosmicgate.config import ConfigError, build, cause_of, detector_nodes, in_sweep
+from cosmicgate.data.splits import without_hash
 from cosmicgate.detectors import Detector, MissingDependency
 from cosmicgate.evaluation.records import DetectorRecord, with_variant
 from cosmicgate.io.atomic import tree_hash
 from cosmicgate.pretrained.checkpoint import BEST, checkpoint_file, data_config, expect_keys, read_checkpoint
 
+log = logging.getLogger(__name__)
 Given = str | Sequence[str] | None  # a checkpoint, a run folder, a glob pattern of these, or several of them
 # Keys of a data node that affect training only, not the test frames: they may differ between the jobs of a sweep.
 TRAINING_ONLY_KEYS = ("seed", "transforms", "windows", "patch", "batch_size", "num_workers", "shares", "count")
@@ -153,6 +157,37 @@ def data_of(given: Given, trust: Sequence[str] = ()) -> Any:
     if other := next((path for path in nodes if _tested(nodes[path]) != _tested(nodes[first])), None):
         raise ValueError(f"{first} and {other} were trained on different data: give data=NAME to score them on")
     return nodes[first]
+
+
+def check_untrained(given: Given, folders: Sequence[Path]) -> None:
+    """Check that the frames to test on are those of the trainings: files that were added since change all splits.
+
+    Parameters
+    ----------
+    given : str, sequence of str, or None
+        Checkpoints, whose run folders say which frames each split had.
+    folders : sequence of Path
+        Labelled frames to test on.
+
+    Raises
+    ------
+    ValueError
+        If a network was trained or validated on one of them; names it.
+    """
+    frames = {folder.name for folder in folders}
+    for path in checkpoints(given):
+        record = path.parent.parent / "provenance.json"
+        splits = json.loads(record.read_text()).get("splits") if record.is_file() else None
+        if splits is None:  # a checkpoint alone, or of a version before 0.2.1
+            continue
+        seen = without_hash(splits["train"] + splits["validation"]) - without_hash(splits["test"])
+        if known := sorted(without_hash(frames) & seen):
+            raise ValueError(
+                f"{path}: was trained on {known[0]} and {len(known) - 1} other frame(s) that are now to be tested: "
+                "files were added or removed since. Give the same files, or data=... with other ones"
+            )
+        if set(splits["test"]) - frames:
+            log.warning("%s: the test frames are not those of this training: files were changed since", path)
 
 
 def _tested(node: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from cosmicgate.config import ConfigError
+from cosmicgate.data.splits import SPLITS, frames_by_split, without_hash
 from cosmicgate.io.atomic import short, write_json
 from cosmicgate.provenance import provenance
 from cosmicgate.training.malloc import keep_memory
@@ -33,7 +34,8 @@ def prepare_run(trainer: pl.Trainer, run: Path, seed: int, data: Any, config: Ma
     ------
     ConfigError
         If there are several processes in a sweep, because each would run all jobs; or if torchrun started them
-        without ``hydra.run.dir``, because each would use a folder named by its own start time.
+        without ``hydra.run.dir``, because each would use a folder named by its own start time; or if a training that
+        is resumed began with other frames.
     """
     _check(trainer)
     keep_memory()
@@ -44,14 +46,23 @@ def prepare_run(trainer: pl.Trainer, run: Path, seed: int, data: Any, config: Ma
         data.prepare_data()
         tested = [folder for test_set in data.test_sets() for folder in test_set.folders]
         record = provenance(seed, list(dict.fromkeys(data.folders() + tested)), config)
-        write_json(run / RECORD, record | _attempts(run))
+        record["splits"] = frames_by_split(data)
+        write_json(run / RECORD, record | _attempts(run, record))
 
 
-def _attempts(run: Path) -> dict[str, Any]:
-    """Collect the records of the earlier attempts of a training that is being resumed."""
+def _attempts(run: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Collect the records of the earlier attempts of a training that is being resumed, which had the same frames."""
     if not ((run / LAST).is_file() and (run / RECORD).is_file()):
         return {}
     before = json.loads((run / RECORD).read_text())
+    for which in SPLITS if "splits" in before else ():
+        was, now = without_hash(before["splits"][which]), without_hash(record["splits"][which])
+        if was != now:
+            changes = ", ".join([*(f"{name} is new" for name in now - was), *(f"{name} is gone" for name in was - now)])
+            raise ConfigError(
+                f"data: the {which} frames are not those with which {short(run)} began ({changes:.200}): "
+                "give the same files, or train anew with another hydra.run.dir"
+            )
     return {"attempts": [*before.pop("attempts", []), {key: before.get(key) for key in ATTEMPT_KEYS}]}
 
 
