@@ -15,7 +15,7 @@ from cosmicgate.masking.options import MaskOptions
 from cosmicgate.masking.pipeline import mask_file
 from cosmicgate.pretrained.domain_check import (
     FarFromTraining,
-    NothingToSearch,
+    NoNoise,
     TooMuchMasked,
     domain_features,
     warn_if_far,
@@ -140,7 +140,7 @@ def test_a_file_of_very_large_values_is_searched_or_refused(tmp_path, masker):
 
 
 def test_a_constant_image_gives_a_warning(tmp_path, masker):
-    with pytest.warns(NothingToSearch, match="there is nothing to search: all 5120 good pixels are 7"):
+    with pytest.warns(NoNoise, match="there is nothing to search: all 5120 good pixels are 7"):
         assert not masker.mask(np.full(SHAPE, 7)).any()
     hdu = fits.PrimaryHDU(np.arange(5120, dtype=np.int16).reshape(SHAPE))
     hdu.header["BSCALE"], hdu.header["BZERO"] = 0.0, 3.0
@@ -225,3 +225,24 @@ def test_bad_regions_do_not_count_as_correlated_sky():
     bad[100:300] = True
     image[bad] = 200
     assert domain_warnings(image, bad) == ""
+
+
+@pytest.mark.parametrize("level", [6.0, 0.0, -10.0])
+def test_values_cut_off_within_the_noise_give_a_warning(masker, level):
+    image = np.random.default_rng(0).normal(level, 18, SHAPE).clip(0).astype(np.float32)
+    with pytest.warns(NoNoise, match="of the good pixels have the lowest value, 0: values below it were cut off"):
+        masker.mask(image)
+
+
+def test_noise_finer_than_the_steps_of_the_values_gives_a_warning(masker):
+    image = np.rint(np.random.default_rng(0).normal(100, 0.25, SHAPE)).astype(np.int16)
+    with pytest.warns(NoNoise, match=r"9\d% of the good pixels have the value 100: the noise is finer than the steps"):
+        masker.mask(image)
+
+
+def test_an_empty_margin_gives_no_warning(masker):
+    image = sky(SHAPE)
+    image[:, :30] = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", NoNoise)
+        masker.mask(image)

@@ -69,7 +69,7 @@ def test_images_of_any_size_get_a_mask_of_their_shape(masker, shape):
     assert mask[..., 4, 4].all()
 
 
-@pytest.mark.filterwarnings("ignore::cosmicgate.pretrained.domain_check.NothingToSearch")
+@pytest.mark.filterwarnings("ignore::cosmicgate.pretrained.domain_check.NoNoise")
 def test_random_small_images_get_valid_probabilities_and_are_cleaned(masker):
     rng = np.random.default_rng(0)
     for _ in range(200):
@@ -96,7 +96,7 @@ def test_random_small_images_get_valid_probabilities_and_are_cleaned(masker):
     ],
     ids=["zeros", "negative", "saturated", "huge", "diagonal", "huge pixels"],
 )
-@pytest.mark.filterwarnings("ignore::cosmicgate.pretrained.domain_check.NothingToSearch")
+@pytest.mark.filterwarnings("ignore::cosmicgate.pretrained.domain_check.NoNoise")
 def test_unusual_images_get_finite_probabilities(masker, image):
     probability = masker.probability(image)
     assert np.isfinite(probability).all()
@@ -225,7 +225,7 @@ def test_a_ccddata_is_cleaned_with_its_mask_uncertainty_and_header(masker, kind)
 
 
 @pytest.mark.parametrize("method", get_args(Method))
-@pytest.mark.filterwarnings("ignore::cosmicgate.pretrained.domain_check.NothingToSearch")
+@pytest.mark.filterwarnings("ignore::cosmicgate.pretrained.domain_check.NoNoise")
 def test_a_ccddata_without_mask_and_uncertainty_is_cleaned(masker, method):
     done = masker.clean(CCDData(sky(SHAPE), unit="electron"), method=method)
     assert done.uncertainty is None

@@ -16,7 +16,7 @@ from cosmicgate.masking.arrays import MIN_SIDE, image_and_bad, is_nddata
 from cosmicgate.masking.html_page import HtmlPage
 from cosmicgate.masking.inpainting import Method, by_colour, clean
 from cosmicgate.pretrained.card import ModelCard
-from cosmicgate.pretrained.domain_check import domain_features, warn_if_empty, warn_if_far, warn_if_too_much
+from cosmicgate.pretrained.domain_check import domain_features, warn_if_far, warn_if_no_noise, warn_if_too_much
 
 if TYPE_CHECKING:  # astropy takes longer to import than everything else here; an array is masked without it
     from astropy.nddata import CCDData, NDData
@@ -89,7 +89,7 @@ class CosmicRayMasker:
             return self._of_mosaic(on_one_sky(values, bad), bad)
         filled, bad = self.predictor.prepare(values, bad)
         if self.check:
-            warn_if_empty(filled, bad)
+            warn_if_no_noise(filled, bad)
             warn_if_far(domain_features(filled, bad), self.card.ranges, self.card.name)
         logits = self.predictor.prepared_logits(filled, bad)
         return logits.sigmoid_().masked_fill_(torch.from_numpy(bad), 0).numpy()

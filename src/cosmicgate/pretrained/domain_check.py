@@ -74,6 +74,11 @@ LONG_HIT_PIXELS = 150  # px: one hit in a hundred is longer, so in a small image
 MAX_HIT_FRACTION = 0.03  # fraction of the pixels allowed if the exposure time is not known: that of 1000 s in orbit
 
 
+MAX_LOWEST = 0.25  # fraction of the pixels that may have the lowest value, if these lie scattered
+MIN_SCATTERED = 0.05  # fraction of the pixels that have the lowest value and whose neighbour has another, if scattered
+MAX_ONE_VALUE = 0.85  # fraction of the pixels that may have one value
+
+
 class DoubtfulImage(UserWarning):
     """Warning that a mask should be inspected before it is used."""
 
@@ -86,8 +91,8 @@ class TooMuchMasked(DoubtfulImage):
     """Warning that more of an image is masked than particles can hit."""
 
 
-class NothingToSearch(DoubtfulImage):
-    """Warning that an image has no noise, so nothing can be found in it."""
+class NoNoise(DoubtfulImage):
+    """Warning that the noise of an image cannot be measured, so that hits cannot be told from it."""
 
 
 @np.errstate(over="ignore", invalid="ignore")  # values near the largest float overflow
@@ -228,13 +233,33 @@ def warn_if_far(found: Mapping[str, float], ranges: Mapping[str, Any], name: str
     return reasons
 
 
-def warn_if_empty(image: NDArray[np.float32], bad: NDArray[np.bool_]) -> None:
-    """Warn if all good pixels of an image (H, W) have the same value, so that nothing can be found in it."""
+def warn_if_no_noise(image: NDArray[np.float32], bad: NDArray[np.bool_]) -> None:
+    """Warn if the noise of an image (H, W) cannot be measured, because many of its good pixels share a value.
+
+    All of them do in a constant image, most if the steps of the converter are wider than the noise, and many if values
+    below the lowest were cut off. Pixels of one value that lie together, such as an empty margin, do not matter.
+    """
     good = image[~bad]
-    if (lowest := good.min()) == good.max():
+    lowest = good.min()
+    at_lowest = (image == lowest) & ~bad
+    scattered = np.count_nonzero(at_lowest[:, :-1] & ~at_lowest[:, 1:] & ~bad[:, 1:]) / good.size
+    part, middle = np.count_nonzero(at_lowest) / good.size, np.median(good)
+    if part == 1:
         why = "a constant image, BSCALE = 0, or values that were cut off"
         message = f"there is nothing to search: all {good.size} good pixels are {lowest:g} ({why})"
-        warnings.warn(message, NothingToSearch, stacklevel=3)
+    elif part > MAX_LOWEST and scattered > MIN_SCATTERED:
+        message = (
+            f"{part:.0%} of the good pixels have the lowest value, {lowest:g}: values below it were cut off, so the "
+            "noise cannot be measured, and may be taken for hits; search the image before values are cut off"
+        )
+    elif (part := np.count_nonzero(good == middle) / good.size) > MAX_ONE_VALUE:
+        message = (
+            f"{part:.0%} of the good pixels have the value {middle:g}: the noise is finer than the steps of the values "
+            "and cannot be measured, so hits may be missed, and noise taken for hits"
+        )
+    else:
+        return
+    warnings.warn(message, NoNoise, stacklevel=3)
 
 
 def warn_if_too_much(hit: int, searched: int, exptime: float | None = None, fpr: float | None = None) -> None:
