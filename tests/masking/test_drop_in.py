@@ -499,3 +499,18 @@ def test_the_code_of_the_pipelines_page_runs(tmp_path, monkeypatch):
     assert abs(names["cleaned"][names["mask"]] - 400).max() < 60
     assert names["ccd"].unit == u.electron
     np.testing.assert_array_equal(names["ccd"].mask, names["mask"])
+
+
+def test_a_quantity_keeps_its_unit_and_takes_gain_and_background_in_units(cosmicray_unet):
+    image = make_ccd().data
+    plain, hits = cosmicray_unet(image)
+    for unit, gain, result in ((u.adu, 2.0, u.electron), (u.electron, None, u.electron)):
+        cleaned, found = cosmicray_unet(image * unit, gain=gain)
+        assert cleaned.unit == result
+        np.testing.assert_allclose(cleaned.value, plain * (gain or 1), rtol=1e-6)
+        np.testing.assert_array_equal(found, hits)
+    with pytest.raises(ValueError, match="of an image in electron: expected electrons per electron, and none"):
+        cosmicray_unet(image * u.electron, gain=2.0)
+    sky = np.full(image.shape, 3.0)
+    ours = cosmicray_unet(image * u.Jy, inbkg=sky * 1000 * u.mJy)[0]
+    np.testing.assert_allclose(ours.value, cosmicray_unet(image, inbkg=sky)[0], rtol=1e-6)

@@ -203,16 +203,20 @@ def cosmicray_unet(
         raise ValueError(f"pssl={pssl}: expected 0 beside inbkg or invar")
     if not isinstance(ccd, CCDData | np.ndarray):
         raise TypeError(f"expected CCDData or an array, got {type(ccd).__name__}")
-    factor = _gain(gain, ccd.unit if isinstance(ccd, CCDData) else None)
+    unit = getattr(ccd, "unit", None)
+    factor = _gain(gain, unit)
     level = satlevel / _positive(factor.value, "gain")
     search = _search(model, fast, threshold, fpr, grow, cleantype, level, sepmed, pssl)
     if not isinstance(ccd, CCDData):
         values, bad = _float32(ccd)
-        hits, cleaned = search(values, bad, _background(inbkg, values.shape, None))
+        hits, cleaned = search(values, bad, _background(inbkg, values.shape, unit))
+        if unit is not None:
+            cleaned = cleaned * unit
+            return cleaned * factor if gain_apply and gain is not None else cleaned, hits
         return cleaned * np.float32(factor.value) if gain_apply else cleaned, hits
     values, bad = image_and_bad(ccd)
     mosaic = is_mosaic(ccd)
-    hits, cleaned = search(values, bad, _background(inbkg, values.shape, ccd.unit), mosaic)
+    hits, cleaned = search(values, bad, _background(inbkg, values.shape, unit), mosaic)
     done = without_hits(ccd, hits, cleaned, bad, search.masker.card, search.threshold, mosaic)
     done.mask = bad | hits
     return _times(done, factor) if gain_apply and gain is not None else done
