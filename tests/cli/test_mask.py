@@ -177,6 +177,51 @@ def test_cleaning_writes_a_copy_and_changes_the_input_only_in_place(night, model
         np.testing.assert_array_equal(hdus["CRMASK"].data, hit(SHAPE))
 
 
+@pytest.mark.parametrize("clean", [False, True])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_an_image_that_changed_since_it_was_masked_in_place_is_named(tmp_path, model, clean, compressed):
+    image = sky(SHAPE)
+    image[5, 5] = np.nan
+    hdus = [fits.PrimaryHDU(), fits.CompImageHDU(image) if compressed else fits.ImageHDU(image)]
+    fits.HDUList(hdus).writeto(tmp_path / "a.fits")
+    command = ("mask", tmp_path / "a.fits", "-m", model, "--in-place", *["--clean"] * clean)
+    assert run(*command).exit_code == 0
+    assert "up to date" in run(*command).output
+    assert run("show", tmp_path / "a.fits").stderr == ""
+    with fits.open(tmp_path / "a.fits", mode="update") as opened:
+        opened[1].data = opened[1].data[:, ::-1].copy()
+    done = run(*command)
+    assert done.exit_code == 1
+    assert "was changed since it was masked in place" in done.stderr
+    assert "was changed since its mask was written" in run("show", tmp_path / "a.fits").stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("mask", "0.fits", "--json", "1.fits"),
+        ("show", "0.fits", "-o", "1.fits"),
+        ("show", "0.fits", "--regions", "1.fits.fz"),
+        ("view", "0.fits", "--html", "1.fits"),
+    ],
+)
+def test_a_fits_file_is_not_replaced_by_one_of_another_kind(night, model, monkeypatch, words):
+    monkeypatch.chdir(night)
+    before = {path.name: path.read_bytes() for path in night.iterdir()}
+    done = run(*words, *["-m", model] * (words[0] != "show"))
+    assert done.exit_code != 0
+    assert "expected a name that is not that of a FITS file" in " ".join(done.output.replace("│", " ").split())
+    assert {path.name: path.read_bytes() for path in night.iterdir()} == before
+
+
+def test_an_output_path_through_a_folder_that_does_not_exist_is_that_of_the_input(night, model):
+    before = (night / "0.fits").read_bytes()
+    done = run("mask", night / "0.fits", "-m", model, "-o", night / "new" / ".." / "0.fits")
+    assert done.exit_code == 1
+    assert "the output would replace the input" in done.stderr
+    assert (night / "0.fits").read_bytes() == before
+
+
 @pytest.mark.parametrize("method", ["median", "maskfill"])
 def test_the_cleaning_method_is_recorded_and_another_method_rewrites_the_copy(night, model, method):
     command = ("mask", night / "0.fits", "-m", model, "--clean", "--method", method)

@@ -16,7 +16,7 @@ from cosmicgate.cli.inputs import input_output_pairs, read_list
 from cosmicgate.cli.network_options import ModelOption, TrustOption
 from cosmicgate.cli.progress import Reporter, summary, write_summary
 from cosmicgate.io.urls import Address
-from cosmicgate.masking.output_paths import Kind
+from cosmicgate.masking.output_paths import Kind, refuse_fits
 
 if TYPE_CHECKING:
     from cosmicgate.masking.masker import CosmicRayMasker
@@ -167,6 +167,10 @@ def mask(
     kind: Kind = "in-place" if in_place else "clean" if clean else "append" if append or set_bit else "mask"
     if in_place and out is not None:
         raise typer.BadParameter("--in-place changes the input file itself: leave out --output")
+    try:
+        refuse_fits(json_file, "--json")
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
     detector: dict[str, Any] = {"model": model, "fast": fast, "precision": precision, "engine": engine}
     detector["trust"] = trust or ()
     pairs = input_output_pairs([*(paths or ()), *read_list(list_file)], recursive, out, kind, quiet)

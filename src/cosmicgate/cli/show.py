@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from cosmicgate.io.atomic import atomic_write
 from cosmicgate.io.fits.file_defects import collect_astropy_warnings
 from cosmicgate.io.fits.hdus import FitsError, opened, pixels
-from cosmicgate.masking.output_paths import name_of, side_file
+from cosmicgate.masking.output_paths import name_of, refuse_fits, side_file
 from cosmicgate.masking.read_images import images_of
-from cosmicgate.masking.read_masks import find_masks, hits_of, is_of_another_file, plane_of
+from cosmicgate.masking.read_masks import changed_since_masked, find_masks, hits_of, is_of_another_file, plane_of
 
 MAX_SIDE = 4000  # pixels along a side; larger images are subsampled
 RED = (0.85, 0.0, 0.1)
@@ -47,6 +47,8 @@ def show(
 ) -> None:
     """Draw an image as a PNG, its hits outlined in red; the first row of pixels is at the bottom."""
     try:
+        refuse_fits(out, "--output")
+        refuse_fits(regions, "--regions")
         odd: list[str] = []
         with collect_astropy_warnings(odd):
             image, hits, label = image_and_hits(file, mask, ext, odd)
@@ -58,7 +60,7 @@ def show(
         if regions is not None:
             write_regions(hits, regions, f"hits of {file.name}, {label}")
         draw(image, hits, path)
-    except (FitsError, OSError) as error:
+    except (ValueError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
     typer.echo(f"{path}: {int(hits.sum())} of {hits.size} pixels are hit")
@@ -82,6 +84,8 @@ def image_and_hits(
         shared = sum(hdu.name == place.name and hdu.ver == place.version for hdu in hdus) > 1
         image = pixels(hdus[place.number])
         hits = hits_of(place, hdus) if mask is None else None
+        if hits is not None and changed_since_masked(place, hdus):
+            notes.append("the image was changed since its mask was written into this file")
     if hits is None:
         side = mask or find_masks(file)
         with opened(side) as hdus:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from cosmicgate.cli.network_options import ModelOption
+from cosmicgate.masking.output_paths import refuse_fits
 
 if TYPE_CHECKING:
     from cosmicgate.viewer.images import Images
@@ -57,6 +58,7 @@ def view(
     if same := next((path for number, path in enumerate(files) if path in files[:number]), None):
         raise typer.BadParameter(f"{same} is given twice")
     try:
+        refuse_fits(page, "--html")
         from cosmicgate.masking.load import load
         from cosmicgate.viewer.images import Images
 

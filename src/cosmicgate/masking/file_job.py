@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cosmicgate.io.atomic import file_state, sha256_of
-from cosmicgate.io.fits.file_defects import find_defects
-from cosmicgate.io.fits.hdus import FitsError, missing
+from cosmicgate.io.fits.file_defects import collect_astropy_warnings, find_defects
+from cosmicgate.io.fits.hdus import FitsError, missing, opened
 from cosmicgate.io.object_stores import fetch, remote_info, version
 from cosmicgate.io.urls import Address, Url
 from cosmicgate.masking.existing_output import ExistingOutput, existing_output, output_key
 from cosmicgate.masking.masker import CosmicRayMasker
 from cosmicgate.masking.options import MaskOptions
 from cosmicgate.masking.output_paths import remove_stale_products
+from cosmicgate.masking.read_images import images_of
+from cosmicgate.masking.read_masks import changed_since_masked
 from cosmicgate.masking.static_pixels import StaticPixels
 
 
@@ -148,6 +150,8 @@ def _plan_by_content(job: FileJob) -> None:
     if options.in_place or isinstance(job.target, Path):
         job.existing = existing_output(job.output)
     if job.up_to_date:
+        if options.in_place:
+            _refuse_changed_images(job)
         return
     in_input = job.existing if options.in_place else existing_output(job.path) if options.kind != "mask" else None
     if in_input is not None and in_input.keys:
@@ -160,6 +164,17 @@ def _plan_by_content(job: FileJob) -> None:
         job.warnings.append(
             f"{job.target} replaces the masks of another file of this name, or of an earlier version of it"
         )
+
+
+def _refuse_changed_images(job: FileJob) -> None:
+    """Raise FitsError if an image of a file that was masked in place was changed since."""
+    with collect_astropy_warnings([]), opened(job.path) as hdus:
+        for place in images_of(job.path, hdus, job.options.exts):
+            if changed_since_masked(place, hdus):
+                raise FitsError(
+                    f"{job.source}: {place.label} was changed since it was masked in place, so its mask is of other "
+                    "pixels: remove the mask, or give the original file"
+                )
 
 
 def _is_same(source: Address, target: Address) -> bool:

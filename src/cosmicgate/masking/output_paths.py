@@ -118,6 +118,8 @@ def output_of(path: Address, root: Address, out: Address | None, kind: Kind) -> 
     """
     if kind == "in-place":
         return path.resolve() if isinstance(path, Path) else path
+    if isinstance(out, Path) and ".." in out.parts:  # "new/../a.fits" would be found only once "new" exists
+        out = out.resolve()
     if out is not None and is_file(out):
         return out
     name = _product(path.name, kind)
@@ -145,6 +147,12 @@ def name_of(place: ImageExtension, what: str) -> str:
     """Build the EXTNAME of a plane that belongs to an image: ``"N4_CRMASK"``, or ``"CRMASK"`` for a primary image."""
     name = place.name or str(place.number)
     return what if name == "PRIMARY" else f"{name}_{what}"
+
+
+def refuse_fits(path: Path | None, option: str) -> None:
+    """Raise ValueError if a file that is not FITS would be written under the name of a FITS file, often an input."""
+    if path is not None and FITS.search(path.name):
+        raise ValueError(f"{option} {path}: expected a name that is not that of a FITS file, which would be replaced")
 
 
 def side_file(path: Path) -> Path:

@@ -207,7 +207,7 @@ def _detect_in_image(job: FileJob, image: FitsImage, hdus: IO[bytes], result: Fi
     result.warnings += [label + text for text in [*doubts, *[note] * bool(note)]]
     mask = dilate_mask(hits, options.grow, image.bad)
     count = int(mask.sum())
-    hdus.write(mask_hdu(image.place, mask, mask_cards(job, image.place.number, count, searched, doubts, mosaic)))
+    hdus.write(mask_hdu(image.place, mask, mask_cards(job, image, mask, doubts, mosaic)))
     if static is not None:
         hdus.write(static_hdu(image.place, static.mask, static_cards(job, image.place.number, static)))
         result.static = (result.static or 0) + len(static.index)

@@ -6,7 +6,9 @@ There is no date among them, so that repeated runs write identical bytes.
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 from astropy.io import fits
+from numpy.typing import NDArray
 
 from cosmicgate import __version__
 from cosmicgate.io.fits.hdus import HIT, INPUT, NETWORK, SOURCE
@@ -17,6 +19,8 @@ from cosmicgate.masking.file_job import FileJob
 from cosmicgate.masking.inpainting import Method
 from cosmicgate.masking.masker import CosmicRayMasker
 from cosmicgate.masking.options import MaskOptions
+from cosmicgate.masking.read_images import FitsImage
+from cosmicgate.masking.read_masks import OTHERS, others_checksum
 from cosmicgate.masking.static_pixels import StaticMap
 
 BIT = 1  # value of hit pixels in a mask
@@ -39,7 +43,7 @@ def key_cards(job: FileJob) -> list[fits.Card]:
 
 
 def mask_cards(
-    job: FileJob, number: int, hit: int, searched: int, warnings: Sequence[str], mosaic: str = ""
+    job: FileJob, image: FitsImage, mask: NDArray[np.bool_], warnings: Sequence[str], mosaic: str = ""
 ) -> list[fits.Card]:
     """Make the header cards of a mask.
 
@@ -47,17 +51,17 @@ def mask_cards(
     ----------
     job : FileJob
         Input, detector and options.
-    number : int
-        Number of the image's HDU in the input.
-    hit, searched : int
-        Numbers of hit pixels and of searched pixels.
+    image : FitsImage
+        Image with its bad pixels, which were not searched.
+    mask : ndarray (H, W), bool
+        Its hit pixels.
     warnings : sequence of str
         Warnings that the image is unlike the training images, written as COMMENT.
     mosaic : str
         Header card or option by which the image is a colour mosaic; empty if it is none.
     """
     masker, options = job.masker, job.options
-    fpr = options.fpr
+    fpr, hit, searched = options.fpr, int(mask.sum()), int(image.bad.size - image.bad.sum())
     cards = [
         *short_cards(masker, options, hit),
         *([fits.Card("CRFPR", fpr, "requested false-positive rate")] if fpr is not None else []),
@@ -68,7 +72,8 @@ def mask_cards(
         fits.Card("CRWEIGHT", masker.card.sha256),
         fits.Card(SOURCE, ascii_of(job.path.name, 67)),
         fits.Card(INPUT, job.sha256),
-        fits.Card("CRHDU", number, "HDU number of the image in the input file"),
+        fits.Card("CRHDU", image.place.number, "HDU number of the image in the input file"),
+        fits.Card(OTHERS, others_checksum(image.image, mask), "checksum of the pixels not hit"),
         fits.Card("CRPRECIS", masker.predictor.precision, "floating-point type of the computation"),
         fits.Card("CRSCREEN", masker.predictor.cascade is not None, "the cascade (--fast) was used"),
         fits.Card("CRENGINE", masker.predictor.onnx is not None, "onnxruntime was used instead of torch"),

@@ -1,5 +1,6 @@
 """Find the file of masks of an image, and the mask in it."""
 
+import hashlib
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from numpy.typing import NDArray
 
 from cosmicgate.io.atomic import cached_sha256
 from cosmicgate.io.fits.file_defects import collect_astropy_warnings
-from cosmicgate.io.fits.hdus import INPUT, FitsError, input_checksum, opened
+from cosmicgate.io.fits.hdus import INPUT, FitsError, input_checksum, opened, pixels
 from cosmicgate.io.fits.images import ImageExtension
 from cosmicgate.masking.output_paths import name_of, side_file
+
+OTHERS = "CROTHERS"  # card of a mask: checksum of the pixels of its image that are not hit
 
 
 def find_masks(file: Path) -> Path:
@@ -58,6 +61,24 @@ def plane_of(place: ImageExtension, hdus: fits.HDUList, what: str) -> Any:
     """Find the HDU of a plane of an image, such as CRMASK, by name and HDU number; None if there is none."""
     name = name_of(place, what)
     return next((hdu for hdu in hdus if hdu.name == name and hdu.header.get("CRHDU") == place.number), None)
+
+
+def others_checksum(image: NDArray[np.float32], mask: NDArray[np.bool_]) -> str:
+    """Hash the pixels of an image (H, W) outside a mask (H, W): they stay as they are when it is cleaned."""
+    values = np.where(np.isnan(image), np.float32(np.nan), image)[~mask]  # one pattern of bits for all NaN
+    return hashlib.sha256(values.astype("<f4").tobytes()).hexdigest()[:32]
+
+
+def changed_since_masked(place: ImageExtension, hdus: fits.HDUList) -> bool:
+    """Check whether an image of a file was changed since its mask was written into the same file.
+
+    False if there is no mask, or one of a version before 0.2.1, which does not tell.
+    """
+    mask = plane_of(place, hdus, "CRMASK")
+    if mask is None or OTHERS not in mask.header:
+        return False
+    image, hits = pixels(hdus[place.number]), np.asarray(mask.data) != 0
+    return image.shape != hits.shape or others_checksum(image, hits) != str(mask.header[OTHERS])
 
 
 def is_of_another_file(mask: Any, file: Path) -> bool:
