@@ -136,7 +136,7 @@ class FramesWithTruth:
 
     @cached_property
     def _has_rings(self) -> bool:
-        """Whether the hits of the set have rings, also in frames without a hit; True if hits are not known."""
+        """True if the hits of the set have rings or are not known; it holds for frames without a hit as well."""
         planes = [self._plane_of(path) for path in self.paths()]
         return any(plane is None or (read_plane(plane) == RING).any() for plane in planes)
 
