@@ -178,7 +178,7 @@ def check_untrained(given: Given, folders: Sequence[Path]) -> None:
     for path in checkpoints(given):
         record = path.parent.parent / "provenance.json"
         splits = json.loads(record.read_text()).get("splits") if record.is_file() else None
-        if splits is None:  # a checkpoint alone, or of a version before 0.2.1
+        if splits is None:  # a checkpoint alone, or of an earlier version
             continue
         seen = without_hash(splits["train"] + splits["validation"]) - without_hash(splits["test"])
         if known := sorted(without_hash(frames) & seen):

@@ -72,7 +72,7 @@ def others_checksum(image: NDArray[np.float32], mask: NDArray[np.bool_]) -> str:
 def changed_since_masked(place: ImageExtension, hdus: fits.HDUList) -> bool:
     """Check whether an image of a file was changed since its mask was written into the same file.
 
-    False if there is no mask, or one of a version before 0.2.1, which does not tell.
+    False if there is no mask, or one of an earlier version, which does not tell.
     """
     mask = plane_of(place, hdus, "CRMASK")
     if mask is None or OTHERS not in mask.header:
