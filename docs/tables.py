@@ -75,12 +75,14 @@ SEED_COLUMNS = {
     ("dilated", "tpr_at_fpr_0.01pct"): ("TPR, dilated", 100, 2),
     ("core", "tpr_at_fpr_0.01pct"): ("TPR, core", 100, 2),
     ("dilated", "f1"): ("F1, dilated", 1, 4),
+    ("per_hit", "recall"): ("Hits found", 100, 1),
 }
 PAIRS = (("Att deepCR", "deepCR"), ("Att Cosmic-CoNN", "Cosmic-CoNN"))  # each without gates second
 TEXTS = ("Detector", "Trained on", "First minus second", "Test set")
 Line = dict[str, str]
 Scores = dict[tuple[str, str], Line]  # convention and score -> its line
 Columns = Mapping[tuple[str, str], tuple[str, float, int, bool]]
+SeedRows = dict[str, dict[int, dict[str, dict[str, float]]]]  # model -> seed -> its row of results.json
 
 
 def updated(page: str) -> str:
@@ -173,26 +175,33 @@ def differences(file: Path) -> str:
 
 
 def seeds(folder: Path) -> str:
-    """Format means over the seeds of each network, and the gain from gates by trainings of the same seed."""
+    """Format means over the seeds of each network, and the gain from gates by trainings of the same seed.
+
+    Two tables for each origin of the data; an interval is Student's t over seeds.
+    """
     kept = [json.loads(path.read_text(encoding="utf-8"))["rows"] for path in sorted(folder.glob("*.json"))]
-    found: dict[str, dict[str, dict[int, dict[str, dict[str, float]]]]] = {}  # test set, model, seed -> its row
+    origins: dict[str, dict[str, SeedRows]] = {}
     for row in (row for rows in kept for row in rows):
-        of_model = found.setdefault(row["test_set"], {}).setdefault(row["detector"]["model"], {})
-        of_model[row["detector"]["seed"]] = row
+        of_set = origins.setdefault(row["data_origin"], {}).setdefault(row["test_set"], {})
+        of_set.setdefault(row["detector"]["model"], {})[row["detector"]["seed"]] = row
     heads = [f"{head} (%)" if scale == 100 else head for head, scale, _ in SEED_COLUMNS.values()]
-    means = [["Test set", "Detector", "Seeds", *heads]]
-    pairs = [["Test set", "First minus second", "Seeds", *(head.replace("(%)", "(points)") for head in heads)]]
-    for test_set, models in found.items():
-        name = TEST_SETS.get(test_set, test_set)
-        for model, of_seed in models.items():
-            values = {key: [row[key[0]][key[1]] for row in of_seed.values()] for key in SEED_COLUMNS}
-            means.append([name, model, str(len(of_seed)), *_seed_cells(values)])
-        for first, second in PAIRS:
-            a, b = models.get(first, {}), models.get(second, {})
-            if both := sorted(a.keys() & b.keys()):
-                gains = {(p, k): [a[seed][p][k] - b[seed][p][k] for seed in both] for p, k in SEED_COLUMNS}
-                pairs.append([name, f"{first} - {second}", str(len(both)), *_seed_cells(gains, "+")])
-    return f"{markdown(means)}\n{markdown(pairs)}" if kept else "No training has been kept yet.\n"
+    gains = [head.replace("(%)", "(points)") for head in heads]
+    parts = []
+    for origin, sets in origins.items():
+        means = [["Test set", "Detector", "Seeds", *heads]]
+        pairs = [["Test set", "First minus second", "Seeds", *gains]]
+        for test_set, models in sets.items():
+            name = TEST_SETS.get(test_set, test_set)
+            for model, of_seed in models.items():
+                values = {key: [row[key[0]][key[1]] for row in of_seed.values()] for key in SEED_COLUMNS}
+                means.append([name, model, str(len(of_seed)), *_seed_cells(values)])
+            for first, second in PAIRS:
+                a, b = models.get(first, {}), models.get(second, {})
+                if both := sorted(a.keys() & b.keys()):
+                    gain = {(p, k): [a[seed][p][k] - b[seed][p][k] for seed in both] for p, k in SEED_COLUMNS}
+                    pairs.append([name, f"{first} - {second}", str(len(both)), *_seed_cells(gain, "+")])
+        parts.append(f"Means over seeds, {origin}.\n\n{markdown(means)}\nGains, {origin}.\n\n{markdown(pairs)}")
+    return "\n".join(parts) or "No training has been kept yet.\n"
 
 
 def _seed_cells(values: Mapping[tuple[str, str], Sequence[float]], sign: str = "") -> list[str]:

@@ -64,7 +64,7 @@ def test_the_table_of_seeds_pairs_trainings_of_the_same_seed(tmp_path):
     for (model, seed), tpr in scores.items():
         row = result_row(model)
         row |= {"detector": {"model": model, "seed": seed}}
-        row |= {part: {"tpr_at_fpr_0.01pct": tpr, "f1": tpr} for part in ("dilated", "core")}
+        row |= {part: {"tpr_at_fpr_0.01pct": tpr, "f1": tpr, "recall": tpr} for part in ("dilated", "core", "per_hit")}
         (tmp_path / f"{model}-{seed}.json").write_text(json.dumps({"rows": [row]}))
     made = tables.seeds(tmp_path)
     assert "| deepCR | 2 | 92.00 [66.59, 117.41] |" in made
@@ -72,6 +72,15 @@ def test_the_table_of_seeds_pairs_trainings_of_the_same_seed(tmp_path):
     # Differences of 1 and 3 points: standard error 1; with one degree of freedom t(0.975) = 12.71 and t(0.8) = 1.38.
     assert "| Att deepCR - deepCR | 2 | +2.00 [-10.71, +14.71], detects 14.08 |" in made
     assert made.count("\n| decam |") == 3
+
+
+def test_simulated_and_real_scores_of_seeds_share_no_table(tmp_path):
+    rows = [result_row("deepCR", name, origin) for name, origin in (("decam", "simulated"), ("frames", "real"))]
+    rows = [row | {"detector": {"model": "deepCR", "seed": 0}} for row in rows]
+    (tmp_path / "deepCR-0.json").write_text(json.dumps({"rows": rows}))
+    simulated, real = tables.seeds(tmp_path).split("Means over seeds, real.")
+    assert "| decam | deepCR | 1 |" in simulated and "frames" not in simulated
+    assert "| frames | deepCR | 1 |" in real and "decam" not in real
 
 
 def test_the_csv_files_of_a_report_can_be_shown_as_tables(tmp_path, monkeypatch):
