@@ -381,11 +381,20 @@ def test_the_learning_rate_falls_if_the_validation_loss_does_not(frames, tmp_pat
     assert seen.rates == pytest.approx([1e-6, 1e-6, 1e-7])
 
 
-def test_a_scheduler_without_a_monitored_loss_steps_each_epoch(frames, tmp_path):
-    module = small_module(norm="group", lr=1e-3)
-    module.make_scheduler = lambda adam: StepLR(adam, 1, gamma=0.1)
-    _, seen = train(module, frames, tmp_path, 3)
-    assert seen.rates == pytest.approx([1e-3, 1e-4, 1e-5])
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_a_scheduler_without_a_monitored_loss_steps_each_epoch_however_seldom_it_is_validated(frames, tmp_path, every):
+    def stepping():
+        module = small_module(norm="group", lr=1e-3)
+        module.make_scheduler = lambda adam: StepLR(adam, 1, gamma=0.1)
+        return module
+
+    options = {"check_val_every_n_epoch": every}
+    whole, seen = train(stepping(), frames, tmp_path / "whole", 6, **options)
+    assert seen.rates == pytest.approx([1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8])
+    train(stepping(), frames, tmp_path / "part", 3 if every != 2 else 4, **options)
+    resumed, rest = train(stepping(), frames, tmp_path, 6, resume=tmp_path / "part" / "last.ckpt", **options)
+    assert rest.rates == seen.rates[-len(rest.rates) :]
+    assert_same_state(whole, resumed)
 
 
 def test_ignored_pixels_change_neither_loss_nor_gradient(frames):
@@ -476,7 +485,7 @@ class NaNInValidation(torch.nn.BCEWithLogitsLoss):
 
 def test_nan_weights_end_the_training_and_are_not_saved(frames, tmp_path):
     with pytest.raises(
-        ValueError, match=r"epoch 1: .*'head\.bias' are NaN or infinite: training has diverged and is not"
+        ValueError, match=r"epoch 2: .*'head\.bias' are NaN or infinite: training has diverged and is not"
     ):
         train(small_module(), frames, tmp_path, 3, callbacks=[DivergeAtEpoch1()])
     for name in ("best", "last"):
@@ -486,7 +495,7 @@ def test_nan_weights_end_the_training_and_are_not_saved(frames, tmp_path):
 def test_a_nan_validation_loss_ends_the_training_without_a_checkpoint(frames, tmp_path):
     module = small_module()
     module.loss = NaNInValidation()
-    with pytest.raises(ValueError, match=r"epoch 0: val/loss is no finite number, has training diverged\?"):
+    with pytest.raises(ValueError, match=r"epoch 1: val/loss is not finite: has training diverged\?"):
         train(module, frames, tmp_path, 1)
     assert not list(tmp_path.glob("*.ckpt"))
 

@@ -71,7 +71,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def seal(checkpoint: dict[str, Any], epoch: int) -> None:
-    """Add the hashes of the weights to a checkpoint before it is saved after an epoch, or refuse to save it.
+    """Add the hashes of the weights to a checkpoint before it is saved after an epoch (from 0), or refuse to save it.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def seal(checkpoint: dict[str, Any], epoch: int) -> None:
     """
     for part in _weights(checkpoint):
         try:
-            check_weights(network_weights(checkpoint[part]), f"epoch {epoch}")
+            check_weights(network_weights(checkpoint[part]), f"epoch {epoch + 1}")
         except ValueError as error:
             raise ValueError(
                 f"{error}: training has diverged and is not saved; try a lower module.optimizer.lr, "

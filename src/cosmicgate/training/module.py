@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import MeanMetric
 
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
@@ -28,7 +28,8 @@ class Segmentation(pl.LightningModule):
     optimizer : callable
         Function of the parameters that makes the optimizer.
     scheduler : callable
-        Function of the optimizer that makes the scheduler, which steps on ``val/loss``.
+        Function of the optimizer that makes the learning-rate scheduler. It steps once an epoch; a
+        ``ReduceLROnPlateau`` after each validation, on ``val/loss``.
     weigh : Module, optional
         Function of images (N, 1, H, W) that gives the weights of their sky pixels, of the same shape; a hit pixel
         weighs 1. ``loss`` must then have no reduction.
@@ -47,7 +48,7 @@ class Segmentation(pl.LightningModule):
         network: nn.Module,
         loss: nn.Module,
         optimizer: Callable[[Any], Optimizer],
-        scheduler: Callable[[Optimizer], ReduceLROnPlateau],
+        scheduler: Callable[[Optimizer], LRScheduler],
         weigh: nn.Module | None = None,
         block_size: int = 1,
     ) -> None:
@@ -111,15 +112,15 @@ class Segmentation(pl.LightningModule):
         return {"logits": logits}
 
     def on_validation_epoch_end(self) -> None:
-        """Step the scheduler before checkpoints are written.
+        """Refuse a diverged training, and step the scheduler.
 
-        Lightning would step it afterwards, and a resumed run would miss that step.
+        Lightning would step it after checkpoints are written, and a resumed run would miss that step.
         """
         if not self.trainer.sanity_checking and self.trainer.state.fn == TrainerFn.FITTING:
             loss = self.trainer.callback_metrics["val/loss"]
             if not loss.isfinite():
                 raise ValueError(
-                    f"epoch {self.current_epoch}: val/loss is no finite number, has training diverged? Its weights are "
+                    f"epoch {self.current_epoch + 1}: val/loss is not finite: has training diverged? Its weights are "
                     "not saved; try a lower module.optimizer.lr, model.scaling=robust or trainer.precision=32-true"
                 )
             scheduler: Any = self.lr_schedulers()
@@ -128,11 +129,18 @@ class Segmentation(pl.LightningModule):
             else:
                 scheduler.step()
 
+    def on_train_epoch_end(self) -> None:
+        """Step the scheduler in an epoch without validation, unless it waits for the validation loss."""
+        scheduler: Any = self.lr_schedulers()
+        validated = (self.current_epoch + 1) % (self.trainer.check_val_every_n_epoch or 1) == 0
+        if not validated and not isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step()
+
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Do nothing: :meth:`on_validation_epoch_end` steps the scheduler."""
+        """Do nothing: the hooks above step the scheduler."""
 
     def configure_optimizers(self) -> Any:
-        """Make the optimizer, and the scheduler that follows the validation loss."""
+        """Make the optimizer and the learning-rate scheduler."""
         optimizer = self.make_optimizer(self.parameters())
         scheduler = self.make_scheduler(optimizer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss"}}
