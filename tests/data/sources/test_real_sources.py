@@ -181,16 +181,21 @@ def test_flags_are_read_as_codes_or_as_bits(real):
 
 
 @pytest.mark.parametrize(
-    ("flags", "expected"),
+    ("flags", "expected", "cards"),
     [
-        ([0, 1, 2, 3, 4, 5], [SKY, IGNORED, IGNORED, SKY, SKY, CORE]),  # codes: bad, no value, saturated, bleeding, hit
-        ([0, 1, 2, 16, 64, 18], [SKY, IGNORED, SKY, CORE, SKY, CORE]),  # bits: bad, saturated, hit, bleeding, two
+        (
+            [0, 1, 2, 3, 4, 5],
+            [SKY, IGNORED, IGNORED, SKY, SKY, CORE],
+            {},
+        ),  # codes
+        ([0, 1, 2, 16, 64, 18], [SKY, IGNORED, SKY, CORE, SKY, CORE], {}),  # bits
+        ([0, 1, 2, 4, 5, 8], [SKY, IGNORED, SKY, IGNORED, IGNORED, IGNORED], {"PLVER": "V2.3.1"}),  # bits, no hit
     ],
 )
-def test_flags_become_truth(tmp_path, flags, expected):
+def test_flags_become_truth(tmp_path, flags, expected, cards):
     quality = np.zeros((9, 9 * len(flags)), np.int32)
     quality[4, 4::9] = flags
-    write_cutout(tmp_path / "a.fits", quality)
+    write_cutout(tmp_path / "a.fits", quality, **cards)
     truth = FlaggedCutouts(str(tmp_path / "*.fits")).labelled_recipes()[0].make()[1]
     assert truth[4, 4::9].tolist() == expected
     around = truth[3, 4::9]

@@ -258,6 +258,7 @@ def test_saturated_pixels_are_kept_and_not_bad(tmp_path):
 
 FLAGS = {  # cards, name of the mask, its flags, those of bad pixels
     "decam codes": ({"INSTRUME": "DECam"}, "DQ", [0, 1, 2, 3, 4, 5, 6, 7, 8], [1, 2]),
+    "decam bits up to 8": ({"INSTRUME": "DECam", "PLVER": "V2.3.1"}, "DQ", [0, 1, 2, 4, 5, 8], [1, 4, 5, 8]),
     "decam bits": ({"FPA": "DECAM_BKP1"}, "MSK", [0, 1, 2, 4, 8, 16, 64, 512, 1024, 17], [1, 4, 8, 512, 17]),
     "lco": ({"TELID": "1m0a"}, "BPM", [0, 1, 2, 4, 8, 9, 10], [1, 4, 9]),
     "rubin": (

@@ -62,11 +62,11 @@ class FlaggedCutouts:
 
     def _labelled(self, path: Path, listed: IgnoreList | None) -> LabelledRecipe:
         with opened(path) as hdus:
-            names = [hdu.name for hdu in hdus]
+            names, headers = [hdu.name for hdu in hdus], [hdu.header for hdu in hdus]
             flags = np.asarray(hdus["DQ"].data) if "DQ" in names else None
         if flags is None:
             raise ValueError(f"{path}: no HDU named DQ among {', '.join(names)}")
-        bad, core = decam_flags(flags)
+        bad, core = decam_flags(flags, headers)
         objects = listed.of(path.name) if listed else []
         left_out = bad | listed.mask(path.name, bad.shape) if listed else bad
         truth = np.select([left_out, core, dilate(core)], [IGNORED, CORE, RING], SKY).astype(np.uint8)

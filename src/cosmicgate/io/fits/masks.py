@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from cosmicgate.io.fits.hdus import header_value
 
+MAX_CODE = 8  # of the codes in a DECam mask
+FIRST_CODES = (3, 5)  # version (PLVER) from which DECam's community pipeline writes codes
 # Words in the EXTNAME of HDUs that are no image of the sky.
 MASKS = frozenset({"DQ", "DQM", "BPM", "MASK", "MSK", "QUAL", "QUALITY", "FLAG", "FLAGS", "FLG", "BADPIX"})
 OTHERS = frozenset(
@@ -75,7 +77,7 @@ def bad_pixels(
         bits = sum(1 << bit for plane, bit in named.items() if plane in RUBIN and isinstance(bit, int))
         return np.asarray(whole.astype(np.int64) & bits != 0)
     if telescope == "decam" and "BPM" not in words_of(name):
-        return decam_flags(whole)[0]
+        return decam_flags(whole, headers)[0]
     if telescope in ("0m4", "1m0", "2m0") and "BPM" in words_of(name):
         return np.asarray(whole.astype(np.int64) & ~(2 | 8) != 0)
     telescopes = [str(header_value(header, "TELESCOP") or "").lower() for header in headers]
@@ -91,15 +93,27 @@ def _to_integers(flags: NDArray[Any]) -> NDArray[Any]:
     return whole
 
 
-def decam_flags(flags: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Find the bad pixels and the hits of a DECam mask (H, W).
+def decam_flags(flags: NDArray[Any], headers: Sequence[fits.Header]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Find the bad pixels and the hits of a DECam mask (H, W), of an image with these headers.
 
-    Up to version 3.5 the community pipeline, like the Dark Energy Survey's, wrote bits (1 bad, 2 saturated,
-    4 interpolated, 8 no signal, 16 hit, 64 bleeding, 512 edge), since then codes (1 bad, 2 no value, 3 saturated,
-    4 bleeding, 5 hit, 6 low weight, 7 differs, 8 streak). Around V3.5.3 only the values show which: above 8 they are
-    bits.
+    The values are bits (1 bad, 2 saturated, 4 interpolated, 8 no signal, 16 hit, 64 bleeding, 512 edge) or codes
+    (1 bad, 2 no value, 3 saturated, 4 bleeding, 5 hit, 6 low weight, 7 differs, 8 streak), see :func:`decam_codes`.
+    Without a version in the headers they are codes.
     """
     whole = flags.astype(np.int64)
-    if whole.max(initial=0) > 8:
+    if decam_codes(whole, headers) is False:
         return whole & (1 | 4 | 8 | 512) != 0, whole & 16 != 0
     return np.isin(whole, (1, 2)), whole == 5
+
+
+def decam_codes(flags: NDArray[Any], headers: Sequence[fits.Header]) -> bool | None:
+    """Tell whether a DECam mask (H, W) has codes, not bits; None if neither its values nor the headers say so.
+
+    Up to version 3.5 the community pipeline, like the Dark Energy Survey's, wrote bits, since then codes. Around V3.5.3
+    only the values show which: above 8 they are bits.
+    """
+    if int(flags.max(initial=0)) > MAX_CODE:
+        return False
+    text = next((str(one) for header in headers if (one := header_value(header, "PLVER")) is not None), "")
+    version = re.search(r"(\d+)\.(\d+)", text)
+    return (int(version[1]), int(version[2])) >= FIRST_CODES if version else None

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from cosmicgate.io.fits.hdus import FitsError, header_value
 from cosmicgate.io.fits.images import ImageExtension, masks_beside
 from cosmicgate.io.fits.instruments import telescope_of
-from cosmicgate.io.fits.masks import words_of
+from cosmicgate.io.fits.masks import decam_codes, words_of
 
 # Value of a hit in each pipeline's own table (sources in docs/masking.md); None: it depends on the file.
 PIPELINES: dict[str, int | None] = {"HST": 4096, "JWST": 4, "DECAM": None, "BANZAI": 8, "GEMINI": 8, "RUBIN": None}
 SYNONYMS = {"ACS": "HST", "WFC3": "HST", "LCO": "BANZAI", "LSST": "RUBIN", "HSC": "RUBIN", "CR": "RUBIN"}
-DECAM_CODE, DECAM_BIT, MAX_CODE = 5, 16, 8
-FIRST_CODES = (3, 5)  # PLVER from which NOIRLab's pipeline writes codes
+DECAM_CODE, DECAM_BIT = 5, 16
 # Words in the names of static masks; a DQ plane beside one takes precedence.
 STATIC_MASK_WORDS = frozenset({"BPM", "BADPIX", "MASK", "MSK"})
 MAX_EXACT = 2**53  # largest range of exact integers in float64, in which tiles are patched
@@ -173,13 +172,7 @@ def _value(
 
 def _value_of_decam(where: str, bit: str, headers: Sequence[fits.Header], flags: NDArray[Any]) -> tuple[int, bool]:
     """Determine the code or bit of NOIRLab's pipeline: values above 8 are bits, else the version (PLVER) decides."""
-    version = re.search(
-        r"(\d+)\.(\d+)", next((str(one) for h in headers if (one := header_value(h, "PLVER")) is not None), "")
-    )
-    if int(flags.max(initial=0)) > MAX_CODE:
-        codes: bool | None = False
-    else:
-        codes = (int(version[1]), int(version[2])) >= FIRST_CODES if version else None
+    codes = decam_codes(flags, headers)
     if bit == "DECAM" and codes is None:
         raise FitsError(f"{where} has codes or bits (no PLVER says which): use --set-bit {DECAM_CODE} or {DECAM_BIT}")
     if bit == "DECAM":
