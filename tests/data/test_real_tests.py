@@ -55,6 +55,15 @@ def source(tmp_path):
     )
 
 
+def test_an_exposure_counts_once_and_two_of_one_name_are_refused(source, tmp_path):
+    patterns = [str(tmp_path / "field-*.fits"), str(tmp_path / "field-1.fits")]
+    assert len(Exposures(patterns, origin="somewhere").paths()) == 2
+    (tmp_path / "other").mkdir()
+    write_exposure(tmp_path / "other" / "field-0.fits", 2)
+    with pytest.raises(ValueError, match="expected a name for each exposure, found more than one 'field-0'"):
+        Exposures([*patterns, str(tmp_path / "other" / "*.fits")], origin="somewhere").paths()
+
+
 def test_the_charge_of_injected_hits_is_added_in_adu_and_nothing_else_changes(source):
     known = stamps(Path(source.hits.file), 3, 400.0)
     before = {stem(path): source.exposures.read(path)[0] for path in source.exposures.paths()}

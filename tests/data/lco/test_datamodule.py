@@ -226,6 +226,19 @@ def test_training_on_the_test_set_is_refused(lco_archive, tmp_path):
         replace(alone, part="train").setup("fit")
 
 
+def test_exposures_of_a_sequence_are_resampled_together(data):
+    for test_set in data.test_sets():
+        facts = [load_labelled(folder).facts for folder in test_set.folders]
+        assert len({one["field"] for one in facts}) == len({one["file"] for one in facts}) < len(facts)
+
+
+def test_a_file_that_is_there_twice_is_refused(data, lco_files, tmp_path):
+    for ending in ("", ".fz"):
+        shutil.copy(lco_files[0], tmp_path / f"{lco_files[0].name}{ending}")
+    with pytest.raises(ValueError, match=rf"{lco_files[0].name} is there twice, compressed and not"):
+        replace(data, folder=str(tmp_path), archive=None).test_sets()
+
+
 @pytest.fixture
 def whole_set(lco_files, tmp_path) -> Path:
     """Arrange a data set of two sequences for training and validation, and two for the test."""

@@ -210,7 +210,7 @@ class LCO(PatchDataModule):
     def _stored(self, path: Path) -> CachedSequence:
         """Look up a file in the cache; read and store it first if it is not there."""
         facts, stem = path.stat(), path.name.split(ENDING)[0]
-        key = digest(["LCO", path.name, facts.st_size, facts.st_mtime_ns, self.ignored, self.dilate])
+        key = digest(["LCO sequence", path.name, facts.st_size, facts.st_mtime_ns, self.ignored, self.dilate])
         folder = Path(self.root).expanduser() / "sequences" / f"{stem}-{key}"
         note = folder / "sequence.json"  # written last: marks a complete folder
         if not note.is_file():
@@ -229,7 +229,8 @@ class LCO(PatchDataModule):
             truth = self._truth(hits, ignored)
             names.append(f"{len(names)}-{file.split(ENDING)[0]}")
             if not (folder / names[-1]).is_dir():
-                facts = {"name": frame.name, "file": file, "ignored": self.ignored, "dilated": self.dilate}
+                facts = {"name": frame.name, "file": file, "field": file.split(ENDING)[0], "ignored": self.ignored}
+                facts |= {"dilated": self.dilate}
                 blank = ignored if self.ignored == "negative" else None
                 save_labelled(frame, truth, facts, folder / names[-1], blank)
             one = (1, truth.size, int((truth == CORE).sum()), int(ignored.sum()))
@@ -253,6 +254,8 @@ def masked_files(folder: Path, split: Part) -> list[Path]:
     ------
     FileNotFoundError
         If there is none.
+    ValueError
+        If there is a file twice, compressed and not.
     """
     parts = [folder / f"{name}_set" for name in ("test", "train")]
     home = folder / f"{split}_set" if any(part.is_dir() for part in parts) else folder
@@ -260,4 +263,7 @@ def masked_files(folder: Path, split: Part) -> list[Path]:
     files = [p for p in home.rglob(f"*{ENDING}*") if p.name.endswith(endings) and not p.name.startswith(".")]
     if not files:
         raise FileNotFoundError(f"no file *{ENDING} below {str(home)!r}")
+    twins = Counter((path.parent, path.name.split(ENDING)[0]) for path in files)
+    if twice := [folder / f"{name}{ENDING}" for (folder, name), number in twins.items() if number > 1]:
+        raise ValueError(f"{twice[0]} is there twice, compressed and not: remove one of them")
     return sorted(files)

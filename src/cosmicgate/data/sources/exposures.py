@@ -1,5 +1,6 @@
 """Unmodified single real exposures, with their pipeline's pixel flags."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -51,12 +52,16 @@ class Exposures:
         ------
         FileNotFoundError
             If a pattern matches no file; the message names the ``origin``.
+        ValueError
+            If two files have the same name, by which the draws of hits and the fields are told apart.
         """
         patterns = [self.files] if isinstance(self.files, str) else self.files
         try:
-            paths = [path for pattern in patterns for path in matching(pattern)]
+            paths = list(dict.fromkeys(path for pattern in patterns for path in matching(pattern)))
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{error}; needed: {self.origin}. real=DIR names their folder") from error
+        if twins := [name for name, number in Counter(map(stem, paths)).items() if number > 1]:
+            raise ValueError(f"{self.files}: expected a name for each exposure, found more than one {twins[0]!r}")
         if self.ignored:
             IgnoreList.read(self.ignored).check_files(paths)
         return newest(paths)
@@ -84,6 +89,6 @@ def _flagged(path: Path, name: str) -> tuple[NDArray[np.bool_], NDArray[np.bool_
     with opened(path) as hdus:
         if name not in hdus:
             raise ValueError(f"{path}: no HDU named {name} among {', '.join(hdu.name for hdu in hdus)}")
-        flags = np.asarray(hdus[name].data)
-    bad, hits = decam_flags(flags)
+        flags, headers = np.asarray(hdus[name].data), [hdu.header for hdu in hdus]
+    bad, hits = decam_flags(flags, headers)
     return bad, (flags != 0) | dilate(hits)

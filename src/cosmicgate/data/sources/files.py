@@ -113,6 +113,8 @@ class Files:
         name, known = stem(path) + (f"-{ext}" if ext is not None else ""), dict(self.header)
         read = self._reader(path, ext)
         settings: list[Any] = [self.read] if is_dataclass(self.read) else []
+        if own_mask := getattr(self.read, "mask", None):
+            settings += identity(existing(own_mask))
         settings += [read.mask, *read.facts] if isinstance(read, Masked) else []
         ingredients = ["FITS file", *identity(path), known, *([ext] if ext is not None else []), *settings]
         return Recipe(name, ingredients, lambda: read(path, ext=ext, **known, name=name))
