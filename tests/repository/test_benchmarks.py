@@ -36,7 +36,9 @@ def masked_night(folder, model):
     (folder / "night").mkdir()
     for number, (frame, hits) in enumerate(zip(night.frames, night.hits, strict=True)):
         fits.writeto(folder / "night" / f"{number}.fits", frame)
-        write_plane(folder / "night" / "truth" / f"{number}_truth.fits", hits.astype("u1"), f"{number}.fits")
+        write_plane(
+            folder / "night" / "truth" / f"{number}_truth.fits", hits.astype("u1"), folder / "night" / f"{number}.fits"
+        )
     assert run("mask", folder / "night", "-m", model, "-o", folder / "masks", "--no-static").exit_code == 0
     return [str(folder / "night"), str(folder / "masks"), "--first", "6"]
 

@@ -261,7 +261,7 @@ def test_labels_of_a_mask_leave_the_truth_of_the_image_beside_it(tmp_path, maske
     path, truth = tmp_path / "sci.fits", hit(SHAPE).astype(np.uint8)
     flags = fits.ImageHDU(np.zeros(SHAPE, np.uint8), name="DQ")
     fits.HDUList([fits.PrimaryHDU(), flags, fits.ImageHDU(sky(SHAPE), name="SCI")]).writeto(path)
-    write_plane(tmp_path / "sci_truth.fits.fz", truth, path.name)
+    write_plane(tmp_path / "sci_truth.fits.fz", truth, path)
     api = client(Images([path], None, masker))
     about = api.get("/secret/api/1").json()
     assert (about["label"], about["saved"]) == ("1 DQ", None)

@@ -128,7 +128,7 @@ def _compared(plan: Plan, one: Field, file: Path, static: StaticPixels) -> dict[
     if darks:
         dark = median_dark(darks, exposures[0].frame, plan.request.ext, **known)
         without = [replace(e, frame=holes_marked(subtract_dark(e.frame, dark))) for e in exposures]
-        level = float(np.median(dark))
+        level = float(np.nanmedian(dark))
     try:
         found = Comparison(align=plan.request.align)(without)
     except ValueError as error:
@@ -158,6 +158,7 @@ def _without_static(labelled: MaskedSequence, maps: Sequence[NDArray[np.bool_]])
 def _as_taken(exposure: Exposure, pedestal: float | None) -> Exposure:
     """Mark the bad pixels of an exposure by NaN, and note the level of its darks in its header."""
     header, frame = exposure.header.copy(), exposure.frame
+    header.remove(PEDESTAL, ignore_missing=True, remove_all=True)
     if pedestal is not None:
         header[PEDESTAL] = (pedestal, "level of the darks, ADU")
     return Exposure(replace(frame, image=np.where(frame.bad, np.float32(np.nan), frame.image)), header)

@@ -17,6 +17,7 @@ from cosmicgate.data.labelling.fields import NOISE_RATIO, ExposureSummary, Field
 from cosmicgate.data.labelling.multi_exposure import read_exposure
 from cosmicgate.data.labelling.same_camera import Fingerprint, check_distinct
 from cosmicgate.data.sources.files import identity
+from cosmicgate.data.sources.truth_planes import dark_fields
 from cosmicgate.io.atomic import sha256_of, write_json
 from cosmicgate.io.fits.instruments import KEYWORDS
 from cosmicgate.io.messages import with_progress
@@ -263,7 +264,7 @@ def input_files(given: Sequence[str], what: str) -> list[Path]:
 
 def _dark(path: Path, known: Mapping[str, float], ext: str) -> tuple[dict[str, Any], Fingerprint]:
     """Describe a dark, and take its fingerprint; the noise is left out, as darks share hot pixels."""
-    dark = read_exposure(path, ext, **dict(known))
+    dark = read_exposure(path, ext, **dark_fields(path, ext, known))
     frame = dark.frame
     level = float(np.median(frame.image[~frame.bad]))
     about = {"shape": list(frame.shape), "exptime": frame.exptime, "level": level}

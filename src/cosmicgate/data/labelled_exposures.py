@@ -46,7 +46,7 @@ from cosmicgate.io.fits.frames import Frame, read_frame
 from cosmicgate.io.fits.hdus import header_value, opened, stem
 from cosmicgate.io.messages import with_progress
 
-PEDESTAL = "PEDESTAL"  # card of a labelled exposure: level of the darks (ADU), which is no light
+PEDESTAL = "CRPEDEST"  # card of a labelled exposure: level of the darks (ADU), which is no light
 SKY_REACH = 6  # pixels around a hit in which its sky is measured
 MIN_PIXELS = 2  # minimum number of pixels of a hit that is taken from an exposure or a dark
 DARK_FRACTIONS = {"train": 0.7, "validation": 0.15, "test": 0.15}  # of the hits in darks

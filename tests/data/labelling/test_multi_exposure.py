@@ -28,6 +28,7 @@ from cosmicgate.data.lco.io import (
     write_sequence,
 )
 from cosmicgate.data.lco.simulation import TELESCOPES, simulate_triple
+from cosmicgate.io.atomic import sha256_of
 from cosmicgate.io.fits.frames import Frame, write_frame
 from cosmicgate.io.fits.hdus import opened
 from cosmicgate.io.fits.images import all_images
@@ -432,31 +433,41 @@ def test_the_command_labels_fits_files(triple, labelled, tmp_path, capsys):
         assert np.array_equal(c, d)
 
 
+def frame_files(folder):
+    """Write the files of three frames, of which only names and checksums matter."""
+    paths = [folder / f"{name}.fits" for name in "abc"]
+    for path in paths:
+        path.write_text(path.name)
+    return paths
+
+
 def test_truth_planes_have_the_hits_with_a_ring_and_what_is_not_known(triple, labelled, tmp_path):
     real = replace(
         labelled, exposures=tuple(replace(e, header=without(e.header, "SIMULATD")) for e in labelled.exposures)
     )
-    write_planes(real, ["a_truth.fits.fz", "b_truth.fits.fz", "c_truth.fits.fz"], tmp_path / "truth")
+    frames = frame_files(tmp_path)
+    write_planes(real, frames, tmp_path / "truth")
+    assert fits.getheader(tmp_path / "truth" / "b_truth.fits.fz", "TRUTH")["CRINPUT"] == sha256_of(frames[1])
     plane = fits.getdata(tmp_path / "truth" / "b_truth.fits.fz", "TRUTH")
     assert np.array_equal(plane == 3, labelled.ignore[1] > 0)
     assert np.array_equal(plane == 1, labelled.hits[1])
     ring = dilate(labelled.hits[1]) & ~labelled.hits[1] & (labelled.ignore[1] == 0)
     assert np.array_equal(plane == 2, ring)
     with pytest.raises(ValueError, match="two truth planes of one name"):
-        write_planes(real, ["a_truth.fits.fz"] * 3, tmp_path / "truth")
+        write_planes(real, frames[:1] * 3, tmp_path / "truth")
     with pytest.raises(ValueError, match="expected real exposures, got simulated ones"):
-        write_planes(labelled, ["a_truth.fits.fz", "b_truth.fits.fz", "c_truth.fits.fz"], tmp_path / "truth")
+        write_planes(labelled, frames, tmp_path / "truth")
 
 
 @pytest.mark.parametrize("earlier", [False, True])
 def test_truth_planes_are_products_and_no_images(tmp_path, earlier):
     path = tmp_path / "a_truth.fits.fz"
-    write_plane(path, np.zeros((40, 30), np.uint8), "a.fits")
+    write_frame(Frame(np.ones((40, 30), np.float32), 1.0, 1.0, 1e5, 60.0), tmp_path / "a.fits")
+    write_plane(path, np.zeros((40, 30), np.uint8), tmp_path / "a.fits")
     if earlier:  # written without a card in the primary header
         with fits.open(path) as hdus:
             fits.HDUList([fits.PrimaryHDU(), hdus["TRUTH"].copy()]).writeto(path.with_name("b_truth.fits.fz"))
         path.unlink()
-    write_frame(Frame(np.ones((40, 30), np.float32), 1.0, 1.0, 1e5, 60.0), tmp_path / "a.fits")
     found, products = inputs_of([tmp_path])
     assert [file.name for file, _ in found] == ["a.fits"]
     for product in products:
@@ -541,5 +552,5 @@ def test_truth_planes_do_not_replace_labels_by_a_person(labelled, tmp_path):
     hdus = [fits.PrimaryHDU(), *(fits.ImageHDU(np.zeros((4, 4), np.uint8), name=name) for name in ("TRUTH", "TOUCHED"))]
     fits.HDUList(hdus).writeto(tmp_path / "b_truth.fits")
     with pytest.raises(ValueError, match=r"b_truth\.fits has labels by a person"):
-        write_planes(real, ["a_truth.fits.fz", "b_truth.fits.fz", "c_truth.fits.fz"], tmp_path)
+        write_planes(real, frame_files(tmp_path), tmp_path)
     assert [path.name for path in tmp_path.glob("*_truth*")] == ["b_truth.fits"]

@@ -8,7 +8,15 @@ import pytest
 from astropy.io import fits
 
 from cosmicgate.data.labelling.multi_exposure import Comparison, read_exposure
-from cosmicgate.data.labelling.real_frames import SETS, PlaneAgreement, RealSet, compare_planes, main, truth_planes
+from cosmicgate.data.labelling.real_frames import (
+    SETS,
+    PlaneAgreement,
+    RealSet,
+    compare_planes,
+    main,
+    make_planes,
+    truth_planes,
+)
 from cosmicgate.data.lco.io import science_header
 from cosmicgate.data.lco.simulation import simulate_triple
 from cosmicgate.data.sources.truth_planes import median_dark, read_plane
@@ -43,6 +51,9 @@ def test_planes_are_the_labels_with_a_ring_and_are_made_once(frames, capsys, mon
     written = [path.stat().st_mtime_ns for path in planes]
     main([str(root), "--only", "lco0m4", "--compare", str(root)])
     assert [path.stat().st_mtime_ns for path in planes] == written
+    with fits.open(planes[1], mode="update") as hdus:
+        hdus["TRUTH"].header["CRINPUT"] = "of other pixels"
+    assert len(list(make_planes(root, ["lco0m4"]))) == 1, "planes of other versions of the frames are made again"
     said = re.fullmatch(r"lco0m4, 3 frames: of (\d+) given hits (\d+) found, 0 missed, .*\n", capsys.readouterr().out)
     assert int(said[1]) == int(said[2]) > 10
 
@@ -56,6 +67,9 @@ def test_the_exposure_time_of_darks_can_be_given(tmp_path):
     with pytest.raises(ValueError, match="lacks exptime"):
         median_dark(darks, sky)
     assert np.median(median_dark(darks, sky, exptime=60.0)) == pytest.approx(1500, abs=2)
+    fits.setval(darks[1], "EXPTIME", value=10.0)  # the time that is given is that of the exposures
+    with pytest.raises(ValueError, match=r"dark-1\.fits: expected a dark like .* and 60 s; got .* and 10 s"):
+        median_dark(darks, sky, exptime=60.0)
 
 
 def test_a_hole_that_the_darks_leave_is_a_bad_pixel(tmp_path):

@@ -86,6 +86,30 @@ def test_the_median_dark_is_subtracted(night):
     assert recipe.key != frames_with_truth(night).labelled_recipes()[0].key
 
 
+def test_bad_pixels_of_a_dark_are_left_out_of_the_median_and_bad_where_all_are(night):
+    for number in range(3):
+        dark = np.full(SHAPE, 100.0 + number, np.float32)
+        dark[5, 5] = 9000 if number == 0 else np.nan  # good in one dark only
+        dark[:, 7] = np.nan
+        write_image(night / f"dark{number}.fit", dark)
+    plain = frames_with_truth(night).labelled_recipes()[0].make()[0]
+    frame = frames_with_truth(night, darks=str(night / "dark*.fit")).labelled_recipes()[0].make()[0]
+    assert frame.bad[:, 7].all()
+    assert not frame.bad[5, 5]
+    assert plain.image[5, 5] - frame.image[5, 5] == pytest.approx(9000)
+    assert plain.image[6, 6] - frame.image[6, 6] == pytest.approx(101)
+    assert frame.saturation == pytest.approx(5e4 - 101)
+
+
+@pytest.mark.parametrize(("frames", "darks"), [("adu", "electron"), ("electron", "adu")])
+def test_darks_in_another_unit_than_the_frames_are_refused(tmp_path, frames, darks):
+    write_image(tmp_path / "a.fits", np.full(SHAPE, 1500, np.float32), BUNIT=frames)
+    write_image(tmp_path / "dark.fit", np.full(SHAPE, 1000, np.float32), BUNIT=darks)
+    test = FramesWithTruth(str(tmp_path / "a.fits"), "night", truth="none", darks=str(tmp_path / "dark.fit"))
+    with pytest.raises(ValueError, match=r"dark\.fit is in \w+, a in \w+ \(BUNIT\): expected one unit"):
+        test.read(tmp_path / "a.fits")
+
+
 def test_a_file_may_hold_frame_and_truth(tmp_path):
     truth = np.zeros(SHAPE, np.uint8)
     truth[3, 4] = 1
@@ -182,6 +206,13 @@ def test_truth_saved_for_another_version_of_its_frame_is_refused(night):
     write_image(night / "b.fits", np.ones(SHAPE, np.float32))
     with pytest.raises(ValueError, match=r"b\.fits: the labels are of another version of this file"):
         RealTest(str(night / "cache"), frames_with_truth(night), "night").prepare_data()
+
+
+def test_two_truth_planes_of_a_frame_are_refused(night):
+    plane = night / "truth" / "b_truth.fits.fz"
+    plane.with_name("b_truth.fits").write_bytes(plane.read_bytes())
+    with pytest.raises(ValueError, match=r"b\.fits: two truth planes, b_truth\.fits and b_truth\.fits\.fz in"):
+        frames_with_truth(night).labelled_recipes()
 
 
 @pytest.mark.parametrize("rings", [True, False])

@@ -239,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     first, n = given.frames[0], len(given.frames)
     output = given.truth or given.output or first.with_name(f"{stem(first)}_{n}frms{ENDING}")
     if given.truth:
-        write_planes(masked, [f"{stem(path)}_truth.fits.fz" for path in given.frames], output)
+        write_planes(masked, given.frames, output)
     else:
         write_sequence(masked, output, {"ORIGIN": ("CosmicGate", "labels by comparison")})
     for exposure, hits, ignore in zip(masked.exposures, masked.hits, masked.ignore, strict=True):

@@ -25,7 +25,7 @@ with extra("label", __name__):
     from cosmicgate.data.lco.io import Exposure
     from cosmicgate.data.pixel_labels import CORE, KERNEL_3X3, NOT_KNOWN, RING, SKY
     from cosmicgate.data.sources.files import matching
-    from cosmicgate.data.sources.truth_planes import holes_marked, plane_path, read_plane, subtract_darks
+    from cosmicgate.data.sources.truth_planes import holes_marked, is_of, plane_path, read_plane, subtract_darks
     from cosmicgate.io.atomic import remove_stale_temp_files
     from cosmicgate.io.fits.hdus import stem
 
@@ -78,7 +78,9 @@ SETS: dict[str, RealSet] = {
 
 
 def make_planes(root: Path, names: Sequence[str] = tuple(SETS)) -> Iterator[str]:
-    """Make the truth planes that are missing in ``root/NAME/truth``; yield a line of progress for each group.
+    """Make the truth planes in ``root/NAME/truth`` that are missing or of other versions of their frames.
+
+    Yields a line of progress for each group.
 
     Raises
     ------
@@ -90,10 +92,10 @@ def make_planes(root: Path, names: Sequence[str] = tuple(SETS)) -> Iterator[str]
         remove_stale_temp_files(root / name / "truth")
         for number, paths in enumerate(groups, 1):
             planes = [paths[0].parent / "truth" / f"{stem(path)}_truth.fits.fz" for path in paths]
-            if not all(plane.is_file() for plane in planes):
+            if not all(plane.is_file() and is_of(path, plane) for path, plane in zip(paths, planes, strict=True)):
                 masked = Comparison()([SETS[name].read(path) for path in paths])
                 for path, plane, truth in zip(paths, planes, truth_planes(masked), strict=True):
-                    write_plane(plane, truth, path.name)
+                    write_plane(plane, truth, path)
                 hits = [int(ndimage.label(mask, KERNEL_3X3)[1]) for mask in masked.hits]
                 yield f"truth of {name}: {number} of {len(groups)}, {', '.join(map(str, hits))} hits; {masked.notes[0]}"
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from cosmicgate.data.background import dilate
 from cosmicgate.data.lco.io import MaskedSequence
 from cosmicgate.data.pixel_labels import CORE, NOT_KNOWN, RING, SKY
-from cosmicgate.io.atomic import atomic_path
-from cosmicgate.io.fits.hdus import SOURCE, opened
+from cosmicgate.io.atomic import atomic_path, cached_sha256
+from cosmicgate.io.fits.hdus import INPUT, SOURCE, opened, stem
 from cosmicgate.io.fits.headers import ascii_of
 
 Plane = NDArray[np.uint8]
@@ -29,18 +29,19 @@ def truth_planes(masked: MaskedSequence) -> list[Plane]:
     return planes
 
 
-def write_plane(path: Path, plane: Plane, frame: str) -> None:
-    """Write the truth plane of a frame of this name as a compressed HDU named TRUTH."""
+def write_plane(path: Path, plane: Plane, frame: Path) -> None:
+    """Write the truth plane of a frame as a compressed HDU named TRUTH, with the checksum of the frame's file."""
     hdu = fits.CompImageHDU(plane, name="TRUTH", compression_type="RICE_1")
+    hdu.header[INPUT] = cached_sha256(frame)
     hdu.header["COMMENT"] = "0 sky, 1 core of a hit, 2 ring, 3 not known; by comparing exposures"
     primary = fits.PrimaryHDU()
-    primary.header[SOURCE] = ascii_of(frame, 67)  # by which the file is known as no image
+    primary.header[SOURCE] = ascii_of(frame.name, 67)  # by which the file is known as no image
     with atomic_path(path) as partial:
         fits.HDUList([primary, hdu]).writeto(partial)
 
 
-def write_planes(masked: MaskedSequence, names: Sequence[str], folder: Path) -> None:
-    """Write the truth plane of each exposure as a file of this name.
+def write_planes(masked: MaskedSequence, frames: Sequence[Path], folder: Path) -> None:
+    """Write the truth plane of each exposure, whose files are given, as ``NAME_truth.fits.fz``.
 
     Raises
     ------
@@ -48,14 +49,15 @@ def write_planes(masked: MaskedSequence, names: Sequence[str], folder: Path) -> 
         If two files would have one name, or there are labels by a person in place of one; or the exposures are
         simulated, because these planes are scored as real ones.
     """
+    names = [f"{stem(path)}_truth.fits.fz" for path in frames]
     if len(set(names)) < len(names):
         raise ValueError(f"{', '.join(names)}: two truth planes of one name: expected frames whose files differ in it")
     if masked.provenance == "simulated":
         raise ValueError(f"{names[0]}: expected real exposures, got simulated ones: use -o and data=lco for these")
     for name in names:
         _refuse_labels_by_a_person(folder / name)
-    for name, plane, exposure in zip(names, truth_planes(masked), masked.exposures, strict=True):
-        write_plane(folder / name, plane, exposure.frame.name)
+    for name, plane, frame in zip(names, truth_planes(masked), frames, strict=True):
+        write_plane(folder / name, plane, frame)
 
 
 def _refuse_labels_by_a_person(path: Path) -> None:

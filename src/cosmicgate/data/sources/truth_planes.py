@@ -19,6 +19,8 @@ from cosmicgate.data.sources.simulated import Provenance
 from cosmicgate.io.atomic import cached_sha256
 from cosmicgate.io.fits.frames import Frame, read_frame
 from cosmicgate.io.fits.hdus import first_header_value, input_checksum, opened, stem
+from cosmicgate.io.fits.headers import header_number
+from cosmicgate.io.fits.images import select_image
 from cosmicgate.io.fits.instruments import check_keys
 
 NO_TRUTH = "none"  # in place of a folder of truth planes
@@ -196,16 +198,22 @@ def plane_path(frame: Path, folder: Path) -> Path:
     found = [folder / f"{name}{suffix}" for suffix in ("", ".fz", ".gz") if (folder / f"{name}{suffix}").is_file()]
     if not found:
         raise FileNotFoundError(f"{frame}: no truth plane {name}, {name}.fz or {name}.gz in {folder}")
+    if len(found) > 1:
+        raise ValueError(f"{frame}: two truth planes, {found[0].name} and {found[1].name} in {folder}: remove one")
     return found[0]
 
 
-def check_version(frame: Path, plane: Path) -> None:
-    """Raise ValueError if a truth plane was saved (``cosmicgate view``) for another version of its frame."""
+def is_of(frame: Path, plane: Path) -> bool:
+    """Check whether a truth plane was made for this version of its frame; one that does not say so is taken to be."""
     with opened(plane) as hdus:
-        known = input_checksum(hdus)
-    if known not in ("", cached_sha256(frame)):
+        return input_checksum(hdus) in ("", cached_sha256(frame))
+
+
+def check_version(frame: Path, plane: Path) -> None:
+    """Raise ValueError if a truth plane was made for another version of its frame."""
+    if not is_of(frame, plane):
         reason = "the labels are of another version of this file, or of another file of this name"
-        raise ValueError(f"{frame}: {reason} ({plane}): check and save them with cosmicgate view, or move them away")
+        raise ValueError(f"{frame}: {reason} ({plane}): check and save them with cosmicgate view, or make them again")
 
 
 def read_plane(path: Path) -> NDArray[Any]:
@@ -244,16 +252,28 @@ def subtract_darks(frame: Frame, darks: Sequence[Path], biases: Sequence[Path] =
 
 
 def median_dark(paths: Sequence[Path], like: Frame, ext: str = "", **known: float) -> NDArray[np.float32]:
-    """Compute the median (H, W), ADU, of darks of the shape and exposure time of a frame.
+    """Compute the median (H, W), ADU, of darks of the shape and exposure time of a frame; NaN where all are bad.
 
-    ``ext`` selects the image; ``known`` overrides the headers of the darks (exptime, seconds).
+    ``ext`` selects the image; ``known`` overrides the headers of the darks, apart from an exposure time in them.
     """
     return _median(paths, like, like.exptime, ext, **known)[0]
 
 
+def dark_fields(path: Path, ext: str, known: Mapping[str, float]) -> dict[str, Any]:
+    """Select the given fields that hold for a dark: the exposure time only if its header has none.
+
+    The exposure time that a user gives is that of the exposures, and a dark may have another one.
+    """
+    with opened(path) as hdus:
+        own = header_number(path, select_image(path, hdus, ext or None).headers, "exptime")
+    return {key: value for key, value in known.items() if key != "exptime" or own is None}
+
+
 def subtract_dark(frame: Frame, dark: NDArray[np.float32]) -> Frame:
-    """Subtract a dark (H, W), ADU, from a frame; the saturation level falls by its median."""
-    return replace(frame, image=frame.image - dark, saturation=frame.saturation - float(np.median(dark)))
+    """Subtract a dark (H, W), ADU, from a frame; the saturation level falls by its median, NaN pixels become bad."""
+    unknown, level = np.isnan(dark), np.nanmedian(dark)
+    image = frame.image - np.where(unknown, level, dark)
+    return replace(frame, image=image, bad=frame.bad | unknown, saturation=frame.saturation - float(level))
 
 
 def holes_marked(frame: Frame) -> Frame:
@@ -269,14 +289,26 @@ def holes_marked(frame: Frame) -> Frame:
 def _median(
     paths: Sequence[Path], frame: Frame, exptime: float | None, ext: str = "", /, **given: float
 ) -> tuple[NDArray[np.float32], float]:
-    """Combine darks or biases like a frame, of one exposure time, into their median (H, W), ADU, and that time."""
+    """Combine darks or biases like a frame, of one exposure time, into their median (H, W), ADU, and that time.
+
+    Bad pixels of a dark are left out of the median; it is NaN where all are bad.
+    """
     known = given | {key: getattr(frame, key) for key in ("gain", "read_noise", "saturation")}
     images = []
     for path in paths:
-        one = read_frame(path, ext or None, **known)
+        one = read_frame(path, ext or None, **dark_fields(path, ext, known))
         exptime = one.exptime if exptime is None else exptime
         if one.shape != frame.shape or abs(one.exptime - exptime) > 0.01 * exptime:
             got, wanted = f"{one.shape} and {one.exptime:g} s", f"{frame.shape} and {exptime:g} s"
             raise ValueError(f"{path}: expected a dark like {frame.name}, {wanted}; got {got}")
-        images.append(one.image)
-    return np.median(np.stack(images), axis=0).astype(np.float32), float(exptime or 0)
+        if one.in_electrons != frame.in_electrons:
+            unit, other = ("electrons" if each.in_electrons else "counts" for each in (one, frame))
+            raise ValueError(f"{path} is in {unit}, {frame.name} in {other} (BUNIT): expected one unit")
+        images.append(np.where(one.bad, np.float32(np.nan), one.image))
+    stack = np.stack(images)
+    known_in_all = ~np.isnan(stack).any(axis=0)
+    median = np.full(frame.shape, np.nan, np.float32)
+    median[known_in_all] = np.median(stack[:, known_in_all], axis=0)
+    known_in_some = ~known_in_all & ~np.isnan(stack).all(axis=0)
+    median[known_in_some] = np.nanmedian(stack[:, known_in_some], axis=0)
+    return median, float(exptime or 0)

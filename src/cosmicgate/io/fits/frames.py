@@ -52,6 +52,8 @@ class Frame:
     telescope : str
         One of :data:`~cosmicgate.io.fits.instruments.TELESCOPES`, by which a detector may choose its settings; empty
         if unknown.
+    in_electrons : bool
+        True if the file says that its values are electrons; they are kept, with a gain of 1.
     bleeds_along : {"columns", "rows"}
         Direction in which a saturated pixel of a simulated scene bleeds: that in which the CCD is read out.
     """
@@ -67,6 +69,7 @@ class Frame:
     hits: NDArray[np.float32] | None = None
     read_out: bool = True
     telescope: str = ""
+    in_electrons: bool = False
     bleeds_along: Literal["columns", "rows"] = "columns"
 
     def __post_init__(self) -> None:

@@ -65,6 +65,7 @@ def frame_fields(path: Path, headers: Sequence[fits.Header], known: Mapping[str,
     values["band"] = str(first_header_value(headers, "FILTER") or "").strip()[:1]
     values["name"] = str(first_header_value(headers, "OBJECT") or "") or stem(path)
     values["telescope"] = telescope
+    values["in_electrons"] = electrons
     # Only False counts: some cameras write the speed of the read-out under this keyword.
     values["read_out"] = first_header_value(headers, "READOUT") is not False
     if not values["read_out"] and first_header_value(headers, "BLEED") == "rows":  # cards of our own simulated scenes
