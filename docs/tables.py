@@ -15,6 +15,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cosmicgate.evaluation.paired_seeds import SeedMean, seed_mean
 from cosmicgate.evaluation.records import DetectorRecord, titles
@@ -178,12 +179,25 @@ def seeds(folder: Path) -> str:
     """Format means over the seeds of each network, and the gain from gates by trainings of the same seed.
 
     Two tables for each origin of the data; an interval is Student's t over seeds.
+
+    Raises
+    ------
+    ValueError
+        If two rows are of one network and seed, or differ in more than network, seed and scores.
     """
     kept = [json.loads(path.read_text(encoding="utf-8"))["rows"] for path in sorted(folder.glob("*.json"))]
     origins: dict[str, dict[str, SeedRows]] = {}
+    common: dict[str, dict[str, Any]] = {}
     for row in (row for rows in kept for row in rows):
-        of_set = origins.setdefault(row["data_origin"], {}).setdefault(row["test_set"], {})
-        of_set.setdefault(row["detector"]["model"], {})[row["detector"]["seed"]] = row
+        name, model, seed = row["test_set"], row["detector"]["model"], row["detector"]["seed"]
+        facts = {key: row[key] for key in ("frames", "pixels", "hits")}
+        facts |= {key: row["detector"].get(key) for key in ("variant", "trained_on")}
+        if common.setdefault(name, facts) != facts:
+            raise ValueError(f"{folder}: {name}: {model}, seed {seed}, has {facts}, others {common[name]}")
+        of_model = origins.setdefault(row["data_origin"], {}).setdefault(name, {}).setdefault(model, {})
+        if seed in of_model:
+            raise ValueError(f"{folder}: {name}: {model}, seed {seed}, is there twice")
+        of_model[seed] = row
     heads = [f"{head} (%)" if scale == 100 else head for head, scale, _ in SEED_COLUMNS.values()]
     gains = [head.replace("(%)", "(points)") for head in heads]
     parts = []

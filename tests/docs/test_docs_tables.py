@@ -74,6 +74,24 @@ def test_the_table_of_seeds_pairs_trainings_of_the_same_seed(tmp_path):
     assert made.count("\n| decam |") == 3
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"hits": 300}, "seed 1, has .*'hits': 300.*, others .*'hits': 321"),
+        ({"detector": {"model": "deepCR", "seed": 1, "variant": "gated norm"}}, "gated norm"),
+        ({"detector": {"model": "deepCR", "seed": 0}}, "deepCR, seed 0, is there twice"),
+    ],
+)
+def test_seeds_that_cannot_be_compared_share_no_table(tmp_path, change, reason):
+    row = result_row("deepCR") | {"detector": {"model": "deepCR", "seed": 0}}
+    (tmp_path / "a.json").write_text(json.dumps({"rows": [row]}))
+    (tmp_path / "b.json").write_text(
+        json.dumps({"rows": [row | {"detector": {"model": "deepCR", "seed": 1}} | change]})
+    )
+    with pytest.raises(ValueError, match=reason):
+        tables.seeds(tmp_path)
+
+
 def test_simulated_and_real_scores_of_seeds_share_no_table(tmp_path):
     rows = [result_row("deepCR", name, origin) for name, origin in (("decam", "simulated"), ("frames", "real"))]
     rows = [row | {"detector": {"model": "deepCR", "seed": 0}} for row in rows]

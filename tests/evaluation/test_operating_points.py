@@ -9,7 +9,13 @@ from scipy.special import logit
 
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.evaluation.hits import match_hits
-from cosmicgate.evaluation.operating_points import MAX_FRACTION, best_threshold, objects_by_logit
+from cosmicgate.evaluation.operating_points import (
+    MAX_FRACTION,
+    best_threshold,
+    between_settings,
+    objects_by_logit,
+    objects_by_setting,
+)
 from cosmicgate.evaluation.run import evaluate
 from cosmicgate.metrics import BINS, bin_index, lower_edge
 from helpers.fake_detectors import BrightnessLogits, BrightnessMasks
@@ -116,3 +122,13 @@ def test_between_settings_of_a_swept_detector_recall_is_interpolated_and_not_bey
     (row,) = evaluate([BrightnessMasks()], [make_test_set(3)], tmp_path / "kept")
     assert row["per_hit"]["threshold_at_10_false"] is None
     assert row["per_hit"]["recall_at_10_false"] is None or 0 < row["per_hit"]["recall_at_10_false"] <= 1
+
+
+def test_a_mask_of_much_of_the_sky_is_no_mask_without_false_objects():
+    truth = np.zeros((64, 64), np.uint8)
+    truth[30:33, 30:33], truth[31, 31] = RING, CORE
+    nearly_all, small = np.ones(truth.shape, bool), np.zeros(truth.shape, bool)
+    nearly_all[0], small[31, 31], small[5, 5] = False, True, True
+    found = objects_by_setting(truth, {1.0: nearly_all, 6.0: small})
+    assert found.tolist() == [[1, (truth == SKY).sum()], [1, 1]]
+    assert np.isnan(between_settings(found, 1, truth.size)["recall_at_1_false"])

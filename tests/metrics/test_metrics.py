@@ -255,3 +255,13 @@ def test_two_processes_count_what_one_counts(tmp_path):
     expected = count(*simulated_pixels(5000))
     for rank in range(2):
         assert torch.equal(torch.load(tmp_path / f"{rank}.pt", weights_only=True), expected)
+
+
+def test_a_rate_among_logits_beyond_the_histogram_is_not_known():
+    truth = torch.cat([torch.full((1000,), 1), torch.full((100_000,), 0)]).to(torch.uint8)
+    logits = torch.cat([torch.full((1000,), 70.0), torch.full((500,), 30.0), torch.full((99_500,), -10.0)])
+    histogram = LogitHistogram()
+    histogram.update(logits, truth)
+    curves = Curves.from_counts(histogram.compute())
+    assert np.isnan(curves.tpr_at_fpr(1e-4))  # interpolated, it would be 0.02: all hits are above all sky pixels
+    assert curves.tpr_at_fpr(0.01) == 1

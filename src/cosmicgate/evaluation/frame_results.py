@@ -20,7 +20,7 @@ from cosmicgate.io.atomic import atomic_path, tree_hash
 from cosmicgate.io.fits.frames import Frame
 from cosmicgate.metrics import LogitHistogram, counts_from_mask
 
-FORMAT = 3  # increment when counts or their meaning change, so that old cached results are not used
+FORMAT = 4  # increment when counts or their meaning change, so that old cached results are not used
 Counts = NDArray[np.int64]
 
 

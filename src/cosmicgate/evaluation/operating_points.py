@@ -52,9 +52,17 @@ def objects_by_logit(truth: NDArray[np.uint8], logits: Tensor) -> Counts:
 
 
 def objects_by_setting(truth: NDArray[np.uint8], masks: Mapping[float, NDArray[np.bool_]]) -> Counts:
-    """Count hits found and false objects of one frame at each setting, in ascending order: (settings, 2), int64."""
-    tables = [match_hits(truth, masks[setting]) for setting in sorted(masks)]
-    return np.array([[table.found.sum(), table.false_hits] for table in tables], np.int64).reshape(-1, 2)
+    """Count hits found and false objects of one frame at each setting, in ascending order: (settings, 2), int64.
+
+    For a mask of more than :data:`MAX_FRACTION` of the sky every sky pixel stands for a false object: its few large
+    objects touch hits, and would not count as false.
+    """
+    sky = truth == SKY
+    counts = []
+    for setting in sorted(masks):
+        table, masked = match_hits(truth, masks[setting]), int(masks[setting][sky].sum())
+        counts.append([table.found.sum(), sky.sum() if masked > MAX_FRACTION * sky.sum() else table.false_hits])
+    return np.array(counts, np.int64).reshape(-1, 2)
 
 
 def _found_first(truth: NDArray[np.uint8], bins: NDArray[np.int32]) -> Counts:

@@ -9,7 +9,7 @@ from scipy.special import logit
 from torch import Tensor
 
 from cosmicgate.data.pixel_labels import CORE, RING, SKY, Convention
-from cosmicgate.metrics.counts import LOGIT_LIMIT
+from cosmicgate.metrics.counts import BINS, LOGIT_LIMIT
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,9 @@ class Curves:
         return np.where(predicted > 0, _divide(self.tp, predicted), 1.0)
 
     def tpr_at_fpr(self, fpr: float) -> float:
-        """Interpolate the TPR at a false-positive rate of ``fpr``."""
+        """Interpolate the TPR at a false-positive rate of ``fpr``; NaN if it lies among logits beyond the histogram."""
+        if len(self.tp) > BINS and self.fp[1] > fpr * self.negatives:
+            return float("nan")
         tp = np.interp(_rate(fpr), self.fpr, self.tp)
         return _ratio(float(tp), self.positives) if self.negatives > 0 else float("nan")
 
