@@ -83,10 +83,28 @@ def test_a_second_run_leaves_finished_masks_alone(night, model, tmp_path):
         np.testing.assert_array_equal(read_mask(night / f"{number}_crmask.fits"), hit(SHAPE))
         assert f"{number}.fits: 4 pixels hit (0.179 %)" in first.output
     before = {path: path.stat().st_mtime_ns for path in night.iterdir()}
-    again = run("mask", night, "-m", model)
+    again = run("mask", night, "-m", model, "--json", tmp_path / "again.json")
     assert again.exit_code == 0
     assert again.output.count("up to date") == 3
+    counts = ("images", "megapixels", "hits", "fraction", "static")
+    finished = json.loads((tmp_path / "again.json").read_text())
+    assert {row["status"] for row in finished["files"]} == {"finished"}
+    for one, other in zip(summary["files"], finished["files"], strict=True):
+        assert [one[key] for key in counts] == [other[key] for key in counts]
     assert {path: path.stat().st_mtime_ns for path in night.iterdir()} == before
+
+
+@pytest.mark.parametrize("kind", [[], ["--append"]], ids=["mask", "append"])
+def test_masks_of_another_image_of_the_file_are_not_lost(tmp_path, model, kind):
+    hdus = [fits.ImageHDU(sky(SHAPE, number), name="SCI", ver=number) for number in (1, 2)]
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / "a.fits")
+    command = ("mask", tmp_path / "a.fits", "-m", model, *kind)
+    assert run(*command, "--ext", "SCI,1").exit_code == 0
+    other = run(*command, "--ext", "SCI,2")
+    assert other.exit_code == 1
+    assert "has masks of other images of the file (HDU 1), which would be lost: name all images" in other.output
+    assert run(*command, "--ext", "SCI,2", "--overwrite").exit_code == 0
+    assert run(*command).exit_code == 0, "both"
 
 
 @pytest.mark.parametrize("kind", [[], ["--append"]], ids=["mask", "append"])

@@ -64,6 +64,18 @@ def test_static_pixels_are_named_and_counted_and_are_no_hits(night, model, tmp_p
         assert np.array_equal(read_mask(night / f"{number}_crmask.fits", "CRSTATIC"), found)
 
 
+def test_a_file_alone_does_not_replace_a_mask_that_names_the_static_pixels_of_its_night(night, model):
+    run("mask", night, "-m", model)
+    before = (night / "0_crmask.fits").read_bytes()
+    alone = run("mask", night / "0.fits", "-m", model)
+    assert alone.exit_code == 1
+    assert "names static pixels, which only five frames of the detector or more show: mask these" in alone.output
+    assert (night / "0_crmask.fits").read_bytes() == before
+    assert run("mask", night / "0.fits", "-m", model, "--no-static").exit_code == 0
+    with fits.open(night / "0_crmask.fits") as hdus:
+        assert "CRSTATIC" not in hdus
+
+
 def test_without_the_comparison_static_pixels_are_hits_and_there_is_no_plane(night, model):
     assert run("mask", night, "-m", model, "--no-static").exit_code == 0
     assert not (night / FOLDER).exists()

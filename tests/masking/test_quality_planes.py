@@ -164,7 +164,7 @@ def test_a_plane_of_two_searched_images_is_an_error_before_the_search(masker, tm
     searched = []
     output, options = tmp_path / "none.fits", MaskOptions(exts=("SCI", second), **wanted)
     outcome = mask_file(path, output, masker, options, progress=searched.append)
-    both = f"belongs to two of the images that are searched, SCI and {second}: mask them one at a time"
+    both = f"belongs to two of the images that are searched, SCI and {second}: mask each with an output of its own"
     assert outcome.error == f"{path}: {shared} {both}"
     assert not searched
     assert not output.exists()

@@ -273,10 +273,36 @@ def test_images_are_cleaned_and_every_other_hdu_is_unchanged(masker, tmp_path, c
     outcome = mask_file(path, output, masker, MaskOptions("clean", cleaned=True))
     assert (outcome.status, outcome.images) == ("done", len(expected)), outcome
     before, after = hdu_bytes(path), hdu_bytes(output)
-    errors_too = {n for n, one in enumerate(layout) if one and kind_of(one[0])}
+    errors_too = {n for n, one in enumerate(layout) if one and kind_of(one[0], fits.Header())}
     changed = {number for number in range(len(before)) if before[number] != after[number]}
     assert changed <= set(expected) | errors_too, outcome.warnings
     assert changed >= {n for n in expected if np.array_equal(np.squeeze(layout[n][1]), S[0])}
+
+
+@pytest.mark.parametrize(
+    ("card", "sigma_to"),
+    [
+        (("UTYPE", "StdDevUncertainty"), 1),
+        (("UTYPE", "VarianceUncertainty"), 2),
+        (("UTYPE", "InverseVariance"), -2),
+        (("UTYPE", "UnknownUncertainty"), 0),
+        (("HDUCLAS3", "MSE"), 2),
+    ],
+)
+def test_a_card_says_the_kind_of_an_uncertainty_plane_not_its_name(masker, tmp_path, card, sigma_to):
+    image, sigma = sky(SHAPE).astype(np.float32), np.float32(5.0)
+    plane = fits.ImageHDU(np.full(image.shape, sigma ** (sigma_to or 1), np.float32), name="UNCERT")
+    plane.header[card[0]] = card[1]
+    fits.HDUList([fits.PrimaryHDU(image), plane]).writeto(tmp_path / "a.fits")
+    mask_file(tmp_path / "a.fits", tmp_path / "b.fits", masker, MaskOptions("clean", cleaned=True))
+    with fits.open(tmp_path / "b.fits") as hdus:
+        done, hits = hdus["UNCERT"].data, hdus["PRIMARY"].data != image
+    assert hits.any()
+    if sigma_to == 0:
+        assert (done == sigma).all()
+    else:
+        assert (done[hits] ** (1 / sigma_to) > 1.2 * sigma).all()
+        assert (done[hits] ** (1 / sigma_to) < 5 * sigma).all()
 
 
 @pytest.mark.parametrize(

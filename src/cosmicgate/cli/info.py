@@ -66,7 +66,7 @@ def _roles(path: Path, hdus: fits.HDUList, images: list[ImageExtension], found: 
             what = "pixels that it marks as bad are not searched" if same_shape else "not used, as its shape differs"
             roles[number] = f"mask of {image.label}: {what}"
         for number, kind in uncertainty_planes(hdus, image, images):
-            roles[number] = f"uncertainty of {image.label} ({kind}): --clean increases it where hits are replaced"
+            roles[number] = f"uncertainty of {image.label} ({kind}): --clean adapts it where hits are replaced"
     return roles
 
 

@@ -318,11 +318,12 @@ class MaskRun:
     def _with_static_pixels(self, jobs: int) -> "BatchOptions":
         """Compare the frames of each detector, and add its static pixels to the options of the batch."""
         from cosmicgate.masking.batch import with_static_pixels
+        from cosmicgate.masking.static_pixels import MIN_FRAMES
 
         if not self.static:
             return self.batch
         with Reporter(len(self.pairs), self.quiet, "frames compared") as reporter:
             batch = with_static_pixels(self.pairs, self.masker, self.batch, jobs, reporter.advance)
-        if batch.static is not None and not self.quiet:
+        if batch.static is not None and len(self.pairs) >= MIN_FRAMES and not self.quiet:
             typer.echo(batch.static.line, err=True)
         return batch

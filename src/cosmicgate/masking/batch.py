@@ -18,7 +18,7 @@ from cosmicgate.masking.compare_frames import Pair, comparable, find_static_pixe
 from cosmicgate.masking.masker import CosmicRayMasker
 from cosmicgate.masking.options import BatchOptions
 from cosmicgate.masking.pipeline import FileResult, ProgressCallback, mask_file
-from cosmicgate.masking.static_pixels import MIN_FRAMES
+from cosmicgate.masking.static_pixels import MIN_FRAMES, StaticPixels
 
 AnyPair = TypeVar("AnyPair", Pair, tuple[Path, Path])
 T = TypeVar("T")
@@ -55,7 +55,7 @@ def with_static_pixels(
     """
     local = comparable(pairs)
     if len(local) < MIN_FRAMES:
-        return batch
+        return replace(batch, static=StaticPixels())
     kept = {source: found for source, target in local if (found := kept_measurement(source, target, batch.options))}
     for _ in kept:
         progress()

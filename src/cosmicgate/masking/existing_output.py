@@ -12,7 +12,7 @@ from astropy.io import fits
 
 from cosmicgate import __version__
 from cosmicgate.io.fits.file_defects import collect_astropy_warnings
-from cosmicgate.io.fits.hdus import GZIP, INPUT, SOURCE, FitsError, opened
+from cosmicgate.io.fits.hdus import GZIP, HIT, INPUT, SOURCE, FitsError, opened
 from cosmicgate.io.object_stores import fetch, inspect_remote
 from cosmicgate.io.urls import Address
 from cosmicgate.masking.masker import CosmicRayMasker
@@ -38,12 +38,21 @@ class ExistingOutput:
         that was masked in place has keys too, but may be the only copy of the data.
     inputs : set of str
         Checksums of the inputs of the masks in it.
+    images : set of int
+        HDU numbers, in the input, of the images that the masks in it are of.
+    counts : tuple of (int, int)
+        Hit pixels and searched pixels of each mask in it.
+    static : int, optional
+        Number of static pixels that it names, which the frames of a night show together; None if it names none.
     """
 
     exists: bool = False
     keys: Set[str] = frozenset()
     is_product: bool = False
     inputs: Set[str] = frozenset()
+    images: Set[int] = frozenset()
+    counts: tuple[tuple[int, int], ...] = ()
+    static: int | None = None
 
 
 def output_key(masker: CosmicRayMasker, options: MaskOptions, version: str, static: str = "") -> str:
@@ -122,4 +131,8 @@ def _read_headers(file: IO[bytes], name: str) -> ExistingOutput | Literal["incom
 def _described(hdus: Sequence[Any], name: str, primary: fits.Header) -> ExistingOutput:
     """Describe a file by the masks among its HDUs: a file of masks, or one with the name of a copy, is a product."""
     keys, inputs = keys_in(hdus), {str(hdu.header[INPUT]) for hdu in hdus if INPUT in hdu.header}
-    return ExistingOutput(True, keys, bool(keys) and (SOURCE in primary or PRODUCT.search(name) is not None), inputs)
+    is_product = bool(keys) and (SOURCE in primary or PRODUCT.search(name) is not None)
+    images = {int(hdu.header["CRHDU"]) for hdu in hdus if isinstance(hdu.header.get("CRHDU"), int)}
+    counts = tuple((hdu.header[HIT], hdu.header["CRGOOD"]) for hdu in hdus if {HIT, "CRGOOD"} <= set(hdu.header))
+    static = [hdu.header["CRSTATPX"] for hdu in hdus if "CRSTATPX" in hdu.header]
+    return ExistingOutput(True, keys, is_product, inputs, images, counts, sum(static) if static else None)

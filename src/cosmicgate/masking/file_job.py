@@ -34,8 +34,8 @@ class FileJob:
         Form of the output, images to search, pixels to leave out, bit to set in the quality plane.
     overwrite : bool
         Replace any existing output.
-    static : StaticPixels
-        Static pixels of the night's detectors, which are not searched.
+    static : StaticPixels, optional
+        Static pixels of the night's detectors, which are not searched; None if the user wants no comparison of frames.
     folder : Path
         Temporary folder for copies of remote files.
     existing : ExistingOutput
@@ -57,7 +57,7 @@ class FileJob:
     masker: CosmicRayMasker
     options: MaskOptions
     overwrite: bool = False
-    static: StaticPixels = field(default_factory=StaticPixels)
+    static: StaticPixels | None = None
     folder: Path = Path()
     existing: ExistingOutput = field(default_factory=ExistingOutput)
     key: str = ""
@@ -145,7 +145,7 @@ def _plan_by_content(job: FileJob) -> None:
     """Decide by the checksum of the local input and the masks in it."""
     options = job.options
     job.state, job.sha256 = file_state(job.path), sha256_of(job.path)
-    static = job.static.digest(job.source)
+    static = job.static.digest(job.source) if job.static else ""
     job.key = output_key(job.masker, options, "" if options.in_place else job.sha256, static)
     if options.in_place or isinstance(job.target, Path):
         job.existing = existing_output(job.output)
@@ -159,10 +159,29 @@ def _plan_by_content(job: FileJob) -> None:
             f"{job.source}: it has masks by cosmicgate already, made with other settings; give the original file"
         )
     _refuse_to_replace(job)
+    if job.existing.inputs == {job.sha256} and not (options.in_place or job.overwrite):
+        _refuse_to_lose_masks(job, static)
     job.warnings = find_defects(job.path)
     if not (options.in_place or job.overwrite) and job.existing.inputs - {job.sha256}:
         job.warnings.append(
             f"{job.target} replaces the masks of another file of this name, or of an earlier version of it"
+        )
+
+
+def _refuse_to_lose_masks(job: FileJob, static: str) -> None:
+    """Raise FitsError if the output has masks, or static pixels, of the same input that this run does not make."""
+    with collect_astropy_warnings([]), opened(job.path) as hdus:
+        lost = job.existing.images - {place.number for place in images_of(job.path, hdus, job.options.exts)}
+    if lost:
+        numbers = ", ".join(map(str, sorted(lost)))
+        raise FitsError(
+            f"{job.source}: {job.target} has masks of other images of the file (HDU {numbers}), which would be lost: "
+            "name all images with --ext, or another output; --overwrite replaces it"
+        )
+    if job.existing.static is not None and job.static is not None and not static:
+        raise FitsError(
+            f"{job.source}: {job.target} names static pixels, which only five frames of the detector or more show: "
+            "mask these together, or give --no-static; --overwrite replaces it"
         )
 
 

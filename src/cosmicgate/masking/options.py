@@ -69,7 +69,7 @@ class BatchOptions:
     overwrite : bool
         As in :func:`~cosmicgate.masking.pipeline.mask_file`.
     static : StaticPixels, optional
-        Static pixels of the night's detectors, which are not searched.
+        Static pixels of the night's detectors, which are not searched; None if the user wants no comparison of frames.
     """
 
     options: MaskOptions

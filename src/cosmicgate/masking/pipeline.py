@@ -100,7 +100,7 @@ def mask_file(
     outputs are left as they are ("finished"), regenerated or never replaced. Pixels in ``static`` are not searched, and
     named in a plane of their own.
     """
-    job = FileJob(source, target, masker, options, overwrite, static or StaticPixels())
+    job = FileJob(source, target, masker, options, overwrite, static)
     result = FileResult(str(source), str(target))
     start = time.perf_counter()
     try:
@@ -116,7 +116,9 @@ def _run(job: FileJob, result: FileResult, progress: ProgressCallback) -> None:
     with collect_astropy_warnings(result.warnings):
         plan(job)
         if job.up_to_date:
-            result.status = "finished"
+            result.status, result.static = "finished", job.existing.static
+            for hits, searched in job.existing.counts:
+                result.add(hits, searched)
             return
         with tempfile.SpooledTemporaryFile(IN_MEMORY) as hdus:
             patches = detect(job, hdus, result, progress)
@@ -186,7 +188,7 @@ def _detect_in_image(job: FileJob, image: FitsImage, hdus: IO[bytes], result: Fi
     """Search an image, write its mask to ``hdus``, update ``result`` and return the patches of the image's file."""
     masker, options, label = job.masker, job.options, f"{image.place.label}: "
     result.warnings += [*image.of_file, *(label + note for note in image.notes)]
-    static = job.static.of_file(job.source).get(image.place.number)
+    static = job.static.of_file(job.source).get(image.place.number) if job.static else None
     if static is not None:
         if static.shape != image.bad.shape:
             raise FitsError(f"{job.source}: it was changed while it was searched; run it again")

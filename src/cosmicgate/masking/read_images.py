@@ -42,6 +42,10 @@ UNCERTAINTIES: dict[Kind, frozenset[str]] = {
     "var": frozenset({"VAR", "VARIANCE", "STAT"}),
     "ivar": frozenset({"IVAR", "INVVAR", "WHT", "WEIGHT", "WGT", "WT"}),
 }
+KIND_CARDS: dict[str, dict[str, Kind]] = {
+    "UTYPE": {"STDDEVUNCERTAINTY": "std", "VARIANCEUNCERTAINTY": "var", "INVERSEVARIANCE": "ivar"},
+    "HDUCLAS3": {"RMSE": "std", "MSE": "var", "INVMSE": "ivar"},
+}
 # Words of planes that are no uncertainty of the image, or only one part of it (JWST): these are left unchanged.
 NOT_UNCERTAINTY_WORDS = frozenset({"BKG", "BACKGROUND", "SKY", "MODEL", "PSF", "POISSON", "RNOISE", "FLAT"})
 MAX_UNREPORTED_BAD = 0.05  # fraction of an image that a mask may call bad without a note
@@ -167,7 +171,7 @@ def _refuse_shared_planes(
             if (other := owners.setdefault(number, place)) is not place:
                 raise FitsError(
                     f"{path}: HDU {number} ({hdus[number].name}) belongs to two of the images that are searched, "
-                    f"{other.label} and {place.label}: mask them one at a time"
+                    f"{other.label} and {place.label}: mask each with an output of its own"
                 )
 
 
@@ -259,8 +263,14 @@ def number_of(path: Path, place: ImageExtension, key: str) -> float | None:
         return None
 
 
-def kind_of(name: str) -> Kind | None:
-    """Find the kind of an uncertainty plane by its EXTNAME; None if it is no uncertainty plane."""
+def kind_of(name: str, header: fits.Header) -> Kind | None:
+    """Find the kind of an uncertainty plane; None if it is none, or of an unknown kind.
+
+    The card UTYPE of astropy or HDUCLAS3 of ESO says it, otherwise the EXTNAME.
+    """
+    for card, kinds in KIND_CARDS.items():
+        if (value := header_value(header, card)) is not None:
+            return kinds.get(str(value).strip().upper())
     words = words_of(name)
     if words & NOT_UNCERTAINTY_WORDS:
         return None
@@ -290,4 +300,4 @@ def uncertainty_planes(
     """List the HDU numbers and kinds of the uncertainty planes of an image that have its shape."""
     words = frozenset().union(*UNCERTAINTIES.values())
     numbers = [i for i in planes_beside(hdus, place, images, words) if hdus[i].shape[-2:] == place.shape]
-    return [(i, kind) for i in numbers if (kind := kind_of(hdus[i].name)) is not None]
+    return [(i, kind) for i in numbers if (kind := kind_of(hdus[i].name, hdus[i].header)) is not None]
