@@ -60,6 +60,18 @@ def test_an_overscan_is_not_searched_and_the_output_says_so(tmp_path, model):
     assert "its overscan (BIASSEC = '[1:8,1:40]') is not searched" in output_text(done)
 
 
+@pytest.mark.parametrize("word", ["TRIMSEC", "DATASEC"])
+def test_what_lies_outside_the_data_is_overscan_unless_it_is_most_of_the_image(tmp_path, model, word):
+    sections = {"a": (f"[5:{SHAPE[1] - 3},1:{SHAPE[0]}]", 7), "amplifier": (f"[1:{SHAPE[1] // 2},1:{SHAPE[0]}]", 0)}
+    for name, (text, _) in sections.items():
+        fits.writeto(tmp_path / f"{name}.fits", sky(SHAPE), fits.Header({word: text}))
+    done = run("mask", tmp_path, "-m", model)
+    assert f"its overscan (outside {word} = '{sections['a'][0]}') is not searched" in output_text(done)
+    for name, (_, columns) in sections.items():
+        searched = fits.getheader(tmp_path / f"{name}_crmask.fits", "CRMASK")["CRGOOD"]
+        assert searched == SHAPE[0] * (SHAPE[1] - columns)
+
+
 def test_a_mask_of_many_bad_pixels_is_reported_and_no_mask_searches_them(tmp_path, model):
     hdus = [fits.PrimaryHDU(), fits.ImageHDU(sky(SHAPE), name="SCI"), fits.ImageHDU(hit(SHAPE).astype(int), name="DQ")]
     hdus[2].data[20:] = 1

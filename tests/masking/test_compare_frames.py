@@ -106,6 +106,20 @@ def test_the_images_of_each_detector_of_a_file_are_compared_with_their_own(tmp_p
         assert not (found & ~static).any()
 
 
+@pytest.mark.parametrize("card", ["CCDCHIP", "CCDID", "EXTVER", "AMPNAME"])
+def test_files_of_two_chips_of_a_camera_are_not_compared_with_each_other(tmp_path, model, card):
+    other = simulate_night(frames=6, shape=(96, 112), stars=30, dither=10.0, fwhm=2.5, seed=2)
+    for chip, night in enumerate((NIGHT, other), 1):
+        for number, frame in enumerate(night.frames):
+            image = fits.ImageHDU(frame, fits.Header({"INSTRUME": "acs", "EXTNAME": "SCI", card: chip}))
+            fits.HDUList([fits.PrimaryHDU(), image]).writeto(tmp_path / f"{chip}-{number}.fits")
+    assert run("mask", tmp_path, "-m", model).exit_code == 0
+    for chip, night in enumerate((NIGHT, other), 1):
+        found = read_mask(tmp_path / f"{chip}-3_crmask.fits", "SCI_CRSTATIC")
+        assert (found & night.static).sum() > 25
+        assert not (found & ~night.static).any()
+
+
 def test_a_second_run_measures_nothing_and_a_new_frame_is_the_only_one_measured(night, model, measured_files):
     run("mask", night, "-m", model)
     assert len(measured_files) == 6

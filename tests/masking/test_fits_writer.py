@@ -236,7 +236,7 @@ def test_images_without_a_name_or_of_the_same_name_get_separate_masks(tmp_path, 
         assert [(hdu.name, hdu.ver) for hdu in out[1:]] == [
             *(("CRMASK", 1), ("SCI_CRMASK", 1), ("SCI_CRMASK", 2), ("3_CRMASK", 1))
         ]
-    with fits.open(write_product(tmp_path / "a.fits", masker, exts=("sci,2", "0"))) as out:
+    with fits.open(write_product(tmp_path / "a.fits", masker, output=tmp_path / "b.fits", exts=("sci,2", "0"))) as out:
         assert [(hdu.name, hdu.ver) for hdu in out[1:]] == [("CRMASK", 1), ("SCI_CRMASK", 2)]
 
 

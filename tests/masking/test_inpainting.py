@@ -76,3 +76,14 @@ def test_maskfill_keeps_more_flux_of_a_star_under_a_hit_than_the_median():
 def test_an_unknown_method_is_refused():
     with pytest.raises(ValueError, match="unknown method 'magic': expected one of 'median', 'mean', 'idw', 'interp"):
         cosmicgate.clean(np.zeros(SHAPE), np.zeros(SHAPE, bool), "magic")
+
+
+def test_an_image_without_a_good_pixel_is_not_returned_with_its_hits():
+    image = np.full((16, 16), 100.0, np.float32)
+    mask = np.zeros(image.shape, bool)
+    mask[4, 4:8] = True
+    with pytest.raises(ValueError, match="none of the 256 pixels is good: masked ones cannot be replaced"):
+        cosmicgate.clean(image, mask, bad=~mask)
+    assert np.array_equal(
+        cosmicgate.clean(image, ~mask & mask, bad=np.ones(image.shape, bool)), image
+    )  # nothing to replace

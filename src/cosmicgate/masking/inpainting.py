@@ -57,7 +57,7 @@ def clean(
     ------
     TypeError, ValueError
         The image is no array of numbers, or the mask has another shape or values other than 0 and 1 (the bits of a
-        quality plane, for example).
+        quality plane, for example), or leaves no good pixel.
     """
     if is_nddata(image):
         raise TypeError(f"expected an array, got {type(image).__name__}: masker.clean(ccd) cleans all planes of one")
@@ -99,8 +99,10 @@ def _clean_array(
     unknown = mask | ~np.isfinite(values)
     unknown = unknown if bad is None else unknown | bad
     replaced = mask if bad is None else mask & ~bad
-    if not replaced.any() or unknown.all():
+    if not replaced.any():
         return cleaned
+    if unknown.all():
+        raise ValueError(f"none of the {unknown.size} pixels is good: masked ones cannot be replaced from others")
     values[unknown] = np.nan
     rows, columns = np.nonzero(replaced)
     if method == "interpolate":

@@ -13,6 +13,7 @@ from cosmicgate.io.fits.roles import Role, roles_of
 
 Ext = str | int | tuple[str, int]
 OVERSCAN = ("BIASSEC", *(f"BIASSEC{letter}" for letter in "ABCD"))
+MAX_OVERSCAN = 0.25  # fraction of the image that may lie outside its TRIMSEC or DATASEC
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,16 +219,37 @@ def _extension(hdus: fits.HDUList, number: int) -> ImageExtension:
 def overscans(header: fits.Header, shape: tuple[int, int]) -> list[tuple[str, tuple[slice, slice]]]:
     """List the overscans (rows, columns) of an image of this shape, each with its card; none if it has been trimmed.
 
-    Trimmed frames may keep the cards of the raw frame, but then a BIASSEC, TRIMSEC or DATASEC reaches beyond the image,
-    or the BIASSEC is part of the data: of the TRIMSEC or, without one, of the DATASEC.
+    What lies outside the TRIMSEC or, without one, the DATASEC is overscan or prescan as well, unless it is so large
+    that the card must be that of one amplifier of the image. Trimmed frames may keep the cards of the raw frame, but
+    then a BIASSEC, TRIMSEC or DATASEC reaches beyond the image, or the BIASSEC is part of the data.
     """
     cards = [(word, header_value(header, word)) for word in OVERSCAN]
     found = [(f"{word} = {text!r}", one) for word, text in cards if (one := section(text))]
-    kept = [one for word in ("TRIMSEC", "DATASEC") if (one := section(header_value(header, word)))]
+    kept = [(word, one) for word in ("TRIMSEC", "DATASEC") if (one := section(header_value(header, word)))]
     image = (slice(0, shape[0]), slice(0, shape[1]))
-    if not all(_is_part(one, image) for one in (*kept, *(one for _, one in found))):
+    if not all(_is_part(one, image) for _, one in (*kept, *found)):
         return []
-    return [(card, one) for card, one in found if not (kept and _is_part(one, kept[0]))]
+    if not kept:
+        return found
+    word, data = kept[0]
+    found = [(card, one) for card, one in found if not _is_part(one, data)]
+    parts = _outside(data, image)
+    pixels = sum((rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in parts)
+    if pixels > MAX_OVERSCAN * shape[0] * shape[1]:
+        return found
+    return found + [(f"outside {word} = {header_value(header, word)!r}", part) for part in parts]
+
+
+def _outside(data: tuple[slice, slice], image: tuple[slice, slice]) -> list[tuple[slice, slice]]:
+    """List the parts of an image (rows, columns) below, above, left and right of its data."""
+    (rows, columns), (all_rows, all_columns) = data, image
+    parts = [
+        (slice(0, rows.start), all_columns),
+        (slice(rows.stop, all_rows.stop), all_columns),
+        (rows, slice(0, columns.start)),
+        (rows, slice(columns.stop, all_columns.stop)),
+    ]
+    return [one for one in parts if all(side.stop > side.start for side in one)]
 
 
 def _is_part(one: tuple[slice, slice], other: tuple[slice, slice]) -> bool:

@@ -22,9 +22,14 @@ TELESCOPES = ("decam", "0m4", "1m0", "2m0")  # the last three are LCO's telescop
 # LCO's cameras by the first letters of their names. kb is missing: these SBIGs were used at both the 0m4 and the 1m0.
 CAMERAS = {"fl": "1m0", "fa": "1m0", "fs": "2m0"}
 CAMERA_KEYWORDS = ("INSTRUME", "CAMERA", "DETECTOR", "TELESCOP")  # the first with a meaningful value names the camera
-DETECTOR_KEYWORDS = ("DETECTID", "DETECTOR", "CCDNAME", "CCDNUM", "EXTNAME", "DETSERNO", "SERIALNO")
+# Cards that differ between the detectors or amplifiers of a camera, but not between an image and its planes.
+DETECTOR_CARDS = (
+    *("CCDNUM", "CCDNAME", "CCDID", "CCD_ID", "CCDCHIP", "CHIPID", "DETSEC", "DETID"),
+    *("AMPNAME", "AMPID", "AMPSEC", "AMP", "ESO DET CHIP1 ID", "ESO DET CHIP ID", "ESO DET CHIP NO"),
+)
+DETECTOR_KEYWORDS = (*DETECTOR_CARDS, "DETECTID", "DETECTOR", "DETSERNO", "SERIALNO", "EXTNAME", "EXTVER")
 BINNING_KEYWORDS = ("XBINNING", "YBINNING", "CCDSUM", "BINNING")
-WINDOW_KEYWORDS = ("XORGSUBF", "YORGSUBF", "CCDSEC", "DETSEC", "TRIMSEC", "ROI", "SUBRECT", "LTV1", "LTV2")
+WINDOW_KEYWORDS = ("XORGSUBF", "YORGSUBF", "CCDSEC", "TRIMSEC", "ROI", "SUBRECT", "LTV1", "LTV2")
 MEANINGLESS = {"", "unknown", "none", "n/a", "ccd", "camera", "image"}
 RESERVED = ("decam", "lco")  # names of data sets with published scores
 

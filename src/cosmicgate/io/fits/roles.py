@@ -11,14 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cosmicgate.io.fits.hdus import header_value, is_two_dimensional
+from cosmicgate.io.fits.instruments import DETECTOR_CARDS
 from cosmicgate.io.fits.masks import IMAGES, MASKS, OTHERS, PRODUCTS, SCIENCE, TARGETS, words_of
 from cosmicgate.io.fits.pixel_statistics import PixelStatistics, pixel_statistics, show_one_picture
 
-# Cards that differ between the detectors or amplifiers of a camera, but not between an image and its planes.
-DETECTOR_CARDS = (
-    *("CCDNUM", "CCDNAME", "CCDID", "CCD_ID", "CCDCHIP", "CHIPID", "DETSEC", "DETID", "IMAGEID"),
-    *("AMPNAME", "AMPID", "AMPSEC", "AMP", "ESO DET CHIP1 ID", "ESO DET CHIP ID", "ESO DET CHIP NO"),
-)
 NAMELESS = ("COMPRESSED_IMAGE",)  # default name of compressed images without a name
 # Area relative to the largest image below which an HDU is a stamp or a low-resolution map; and the same limit for HDUs
 # that are compared by their pixels, if their names are not numbered.
@@ -236,7 +232,7 @@ class _ImageChoice:
         return int(version) if isinstance(version, int) else 1
 
     def _detector(self, number: int) -> tuple[str, ...]:
-        found = [header_value(self.hdus[number].header, word) for word in DETECTOR_CARDS]
+        found = [header_value(self.hdus[number].header, word) for word in (*DETECTOR_CARDS, "IMAGEID")]
         return tuple("" if one is None else str(one).strip() for one in found)
 
     def _area(self, number: int) -> int:
