@@ -197,12 +197,27 @@ def test_labels_only_stops_before_the_training_and_the_command_without_it_contin
     assert reached
 
 
+def test_a_dry_run_in_python_gives_the_plan_and_writes_nothing(night, start, tmp_path):
+    frames = sorted(night.glob("field0-*.fits"))
+    plan = cosmicgate.adapt(frames, tmp_path / "mine", start=start, dry_run=True)
+    assert plan.lines[0].startswith(f"found {len(frames)} exposures of 1 field")
+    assert (plan.held_out, plan.is_better) == ({}, None)
+    assert not (tmp_path / "mine").exists()
+
+
 def test_a_network_that_is_not_better_is_not_kept(night, tmp_path):
     frames = sorted(night.glob("field0-*.fits"))
     start = tiny_model(tmp_path / "start", ring=False)
-    masker = cosmicgate.adapt(
+    adaptation = cosmicgate.adapt(
         frames, tmp_path / "mine", start=start, settings=settings(module__optimizer__lr=0.0), gain=2.5
     )
+    assert adaptation.is_better is False
+    assert adaptation.average_precision[0] >= adaptation.average_precision[1]
+    assert sorted(adaptation.held_out) == ["test", "validation"]
+    assert f"held out for test: {len(adaptation.held_out['test'])} exposure(s)" in "\n".join(adaptation.lines)
+    same = settings(module__optimizer__lr=0.0)
+    assert cosmicgate.adapt(frames, tmp_path / "mine", start=start, settings=same, gain=2.5) == adaptation
+    masker = adaptation.masker
     assert read_card(model_file(tmp_path / "mine")).trained_on == "nothing"
     weights, before = masker.network.state_dict(), load_pretrained(start)[0].state_dict()
     assert all(np.array_equal(weights[key], before[key]) for key in before)

@@ -51,6 +51,18 @@ class Labels:
     exposures: Mapping[Split, Mapping[str, list[int]]]
 
     @property
+    def held_out(self) -> dict[str, list[str]]:
+        """Names of the exposures of validation and test, which are not trained on."""
+        return {
+            which: [
+                self.records[field]["exposures"][number]["name"]
+                for field, numbers in self.exposures[which].items()
+                for number in numbers
+            ]
+            for which in SPLITS[1:]
+        }
+
+    @property
     def lines(self) -> list[str]:
         """Describe the hits found, what is left out, and the exposures of each split, a line each."""
         known = {name: one for name, one in self.records.items() if "failed" not in one}
@@ -65,12 +77,7 @@ class Labels:
             ]
         lines += [f"left out: {name}: {one['failed']}" for name, one in self.records.items() if "failed" in one]
         shared = set(self.exposures["train"]) & set(self.exposures["test"])
-        for which in SPLITS[1:]:
-            names = [
-                known[one]["exposures"][number]["name"]
-                for one, numbers in self.exposures[which].items()
-                for number in numbers
-            ]
+        for which, names in self.held_out.items():
             lines.append(f"held out for {which}: {len(names)} exposure(s): {', '.join(names)}")
         if shared:
             lines.append("note: few fields: other exposures of the held-out fields are trained on, with the same stars")

@@ -4,6 +4,7 @@ import logging
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,10 +12,9 @@ import torch
 from cosmicgate.adaptation.card import finish
 from cosmicgate.adaptation.labels import label
 from cosmicgate.adaptation.plan import Request, card_file, check_output, make_plan, planned
+from cosmicgate.adaptation.result import Adaptation
 from cosmicgate.adaptation.training import check_settings, train
 from cosmicgate.data.labelling.alignment import How
-from cosmicgate.masking.load import load
-from cosmicgate.masking.masker import CosmicRayMasker
 from cosmicgate.pretrained.card import names
 from cosmicgate.training.loggers import silence_lightning
 from cosmicgate.training.run_lock import alone
@@ -40,7 +40,7 @@ def adapt(
     dry_run: bool = False,
     labels_only: bool = False,
     **known: float,
-) -> CosmicRayMasker | None:
+) -> Adaptation:
     """Adapt a network to a camera, from its own exposures; the same call with the same folder resumes.
 
     The exposures are labelled by comparing those of one field. The network is trained on some of them, and compared
@@ -88,9 +88,9 @@ def adapt(
 
     Returns
     -------
-    CosmicRayMasker or None
-        Detector with the adapted network, or with the network before if the adapted one is no better; None after a
-        dry run, or if only labels were wanted.
+    Adaptation
+        What was found, the exposures held out, and whether the adapted network is better; its ``masker`` is the
+        detector with the better network.
 
     Raises
     ------
@@ -114,14 +114,14 @@ def adapt(
         truth=None if truth is None else _absolute([truth])[0],
     )
     if dry_run:
-        for line in make_plan(request).lines:
+        plan = make_plan(request)
+        for line in plan.lines:
             log.info(line)
-        return None
+        return Adaptation(folder, plan.lines)
     check_output(folder)
     silence_lightning()
     with alone(folder), _torch_settings_restored():
-        run_stages(request, folder, labels_only)
-    return None if labels_only else load(folder)
+        return run_stages(request, folder, labels_only)
 
 
 @contextmanager
@@ -142,7 +142,7 @@ def _absolute(given: Sequence[str | Path]) -> list[str]:
     return [str(Path(path).expanduser().absolute()) for path in paths]
 
 
-def run_stages(request: Request, folder: Path, labels_only: bool = False) -> None:
+def run_stages(request: Request, folder: Path, labels_only: bool = False) -> Adaptation:
     """Run the missing stages: plan, labels and, unless ``labels_only``, training, comparison and card."""
     check_settings(request, folder)
     plan = planned(request, folder)
@@ -150,14 +150,18 @@ def run_stages(request: Request, folder: Path, labels_only: bool = False) -> Non
         log.info(line)
     if card_file(folder).is_file():
         log.info("%s is finished, nothing to do", folder)
-        return
+        return Adaptation.read(folder)
     labels = label(plan, folder / "labels")
     for line in labels.lines:
         log.info(line)
+    adaptation = Adaptation(folder, [*plan.lines, *labels.lines], labels.held_out)
     if labels_only:
-        return
+        return adaptation
     training = train(request, folder, labels)
-    finish(folder, training, [*plan.lines, *labels.lines], request.start, command_of(request, folder))
+    adaptation = replace(adaptation, is_better=training.is_better, average_precision=training.gain)
+    adaptation.save()
+    finish(folder, training, adaptation.lines, request.start, command_of(request, folder))
+    return adaptation
 
 
 def command_of(request: Request, folder: Path) -> str:
