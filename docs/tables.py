@@ -185,13 +185,13 @@ def seeds(folder: Path) -> str:
     ValueError
         If two rows are of one network and seed, or differ in more than network, seed and scores.
     """
-    kept = [json.loads(path.read_text(encoding="utf-8"))["rows"] for path in sorted(folder.glob("*.json"))]
+    kept = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
     origins: dict[str, dict[str, SeedRows]] = {}
     common: dict[str, dict[str, Any]] = {}
-    for row in (row for rows in kept for row in rows):
+    for version, row in ((one["config"].get("training"), row) for one in kept for row in one["rows"]):
         name, model, seed = row["test_set"], row["detector"]["model"], row["detector"]["seed"]
         facts = {key: row[key] for key in ("frames", "pixels", "hits")}
-        facts |= {key: row["detector"].get(key) for key in ("variant", "trained_on")}
+        facts |= {key: row["detector"].get(key) for key in ("variant", "trained_on")} | {"training": version}
         if common.setdefault(name, facts) != facts:
             raise ValueError(f"{folder}: {name}: {model}, seed {seed}, has {facts}, others {common[name]}")
         of_model = origins.setdefault(row["data_origin"], {}).setdefault(name, {}).setdefault(model, {})

@@ -118,6 +118,11 @@ def test_a_training_whose_scores_are_kept_is_not_repeated_elsewhere(command, run
     other = command("train.py", *arguments, "model.depth=2", f"hydra.run.dir={tmp_path}/other")
     assert other.returncode == 1
     assert f"model.depth is 2 and was 3, but {kept} has the results of another configuration" in other.stderr
+    content = json.loads(kept.read_text())
+    kept.write_text(json.dumps(content | {"config": content["config"] | {"training": 1}}))
+    earlier = command("train.py", *arguments, f"hydra.run.dir={tmp_path}/earlier")
+    assert earlier.returncode == 1
+    assert f"{kept} has the results of a training by an earlier version, which gave others" in earlier.stderr
 
 
 def test_evaluate_gives_exactly_the_test_scores_of_the_training(new_interpreter, run, tmp_path):

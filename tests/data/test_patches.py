@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from cosmicgate.data.cache import LabelledFrame, save_labelled
 from cosmicgate.data.patches import CropSampler, EpochSampler, GridSampler, PatchDataset
-from cosmicgate.data.pixel_labels import CORE, RING, SKY
+from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.data.transforms import Flips, SkyAugmentation
 from cosmicgate.io.fits.frames import Frame
 
@@ -64,6 +64,18 @@ def test_a_grid_leaves_out_only_incomplete_patches(folders):
     assert len(patches) == 2 * 3 + 2 * 3
     assert all(patch["image"].shape == patch["truth"].shape == (1, 40, 40) for patch in patches)
     assert patches[6]["image"][0, 0, 0] == 1000  # the first patch of the second frame
+
+
+def test_bad_pixels_are_interpolated_as_they_are_for_a_network_that_is_used(tmp_path):
+    image = np.full((64, 64), 200.0, np.float32) + np.arange(64, dtype=np.float32)
+    bad = np.zeros(image.shape, bool)
+    bad[:, 9], bad[32:, 32:] = True, True
+    spoiled = np.where(bad, np.float32(45_000), image)
+    truth = np.where(bad, IGNORED, SKY).astype(np.uint8)
+    save_labelled(Frame(spoiled, 4.0, 6.5, 45_000.0, 90.0, bad=bad), truth, {"name": "a"}, tmp_path / "a")
+    first, *_, last = (patch["image"][0].numpy() for patch in PatchDataset([tmp_path / "a"], GridSampler(32)))
+    np.testing.assert_array_equal(first, image[:32, :32])
+    assert (last == np.median(spoiled[~bad])).all()  # without a good pixel
 
 
 def test_crops_on_hits_contain_a_hit(folders):

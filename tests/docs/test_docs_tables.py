@@ -65,7 +65,7 @@ def test_the_table_of_seeds_pairs_trainings_of_the_same_seed(tmp_path):
         row = result_row(model)
         row |= {"detector": {"model": model, "seed": seed}}
         row |= {part: {"tpr_at_fpr_0.01pct": tpr, "f1": tpr, "recall": tpr} for part in ("dilated", "core", "per_hit")}
-        (tmp_path / f"{model}-{seed}.json").write_text(json.dumps({"rows": [row]}))
+        (tmp_path / f"{model}-{seed}.json").write_text(json.dumps({"config": {}, "rows": [row]}))
     made = tables.seeds(tmp_path)
     assert "| deepCR | 2 | 92.00 [66.59, 117.41] |" in made
     assert "| Att deepCR | 3 | 94.33 [" in made
@@ -84,7 +84,7 @@ def test_the_table_of_seeds_pairs_trainings_of_the_same_seed(tmp_path):
 )
 def test_seeds_that_cannot_be_compared_share_no_table(tmp_path, change, reason):
     row = result_row("deepCR") | {"detector": {"model": "deepCR", "seed": 0}}
-    (tmp_path / "a.json").write_text(json.dumps({"rows": [row]}))
+    (tmp_path / "a.json").write_text(json.dumps({"config": {}, "rows": [row]}))
     (tmp_path / "b.json").write_text(
         json.dumps({"rows": [row | {"detector": {"model": "deepCR", "seed": 1}} | change]})
     )
@@ -95,7 +95,7 @@ def test_seeds_that_cannot_be_compared_share_no_table(tmp_path, change, reason):
 def test_simulated_and_real_scores_of_seeds_share_no_table(tmp_path):
     rows = [result_row("deepCR", name, origin) for name, origin in (("decam", "simulated"), ("frames", "real"))]
     rows = [row | {"detector": {"model": "deepCR", "seed": 0}} for row in rows]
-    (tmp_path / "deepCR-0.json").write_text(json.dumps({"rows": rows}))
+    (tmp_path / "deepCR-0.json").write_text(json.dumps({"config": {}, "rows": rows}))
     simulated, real = tables.seeds(tmp_path).split("Means over seeds, real.")
     assert "| decam | deepCR | 1 |" in simulated
     assert "frames" not in simulated

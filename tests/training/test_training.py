@@ -179,6 +179,18 @@ def assert_same_state(trainer: pl.Trainer, again: pl.Trainer) -> None:
     assert one == other
 
 
+# ExactResume makes the dataloader resumable; train.py silences the warning too.
+@pytest.mark.filterwarnings("ignore:.*dataloader is not resumable")
+def test_batch_norm_stays_frozen_if_a_run_resumes_within_an_epoch_of_the_second_phase(frames, tmp_path):
+    def freezing():
+        return [every_step(tmp_path), BatchNormFreeze(0.4)]
+
+    trainer, _ = train(small_module(), frames, tmp_path, 5, callbacks=freezing())
+    (begin,) = tmp_path.glob("*step=7.ckpt")
+    again, _ = train(small_module(), frames, tmp_path, 5, begin, freezing())
+    assert_same_state(trainer, again)
+
+
 def every_step(folder) -> ModelCheckpoint:
     name = "{epoch}-{step}"
     return ModelCheckpoint(folder, name, every_n_train_steps=1, save_top_k=-1, save_on_train_epoch_end=False)
@@ -379,6 +391,19 @@ def test_a_network_without_batch_norm_has_no_phase_two(frames, tmp_path):
 def test_the_learning_rate_falls_if_the_validation_loss_does_not(frames, tmp_path):
     _, seen = train(small_module(norm="group", lr=1e-6), frames, tmp_path, 3)
     assert seen.rates == pytest.approx([1e-6, 1e-6, 1e-7])
+
+
+def test_a_scheduler_steps_once_in_an_epoch_with_several_validations(frames, tmp_path):
+    module = small_module(norm="group", lr=1e-3)
+    module.make_scheduler = lambda adam: StepLR(adam, 1, gamma=0.1)
+    _, seen = train(module, frames, tmp_path, 3, val_check_interval=0.5)
+    assert seen.rates == pytest.approx([1e-3, 1e-4, 1e-5])
+
+
+def test_a_plateau_waits_for_the_next_validation(frames, tmp_path):
+    module = small_module(norm="group", lr=1e-6)
+    _, seen = train(module, frames, tmp_path, 5, check_val_every_n_epoch=2)
+    assert seen.rates == pytest.approx([1e-6] * 4 + [1e-7])
 
 
 @pytest.mark.parametrize("every", [1, 2, 3])

@@ -17,6 +17,7 @@ from cosmicgate.data.pixel_labels import CORE
 from cosmicgate.data.random_streams import random_stream
 from cosmicgate.data.transforms import Transform
 from cosmicgate.extras import extra
+from cosmicgate.inference.bad_pixels import interpolate_bad_pixels
 
 with extra("train"):
     import pytorch_lightning as pl
@@ -128,7 +129,7 @@ def _shapes(frames: Sequence[LabelledFrame]) -> str:
 
 
 class PatchDataset(Dataset[dict[str, Tensor]]):
-    """Patches as tensors: image (1, H, W) float32 in ADU, truth (1, H, W) uint8.
+    """Patches as tensors: image (1, H, W) float32 in ADU, its bad pixels interpolated, and truth (1, H, W) uint8.
 
     Parameters
     ----------
@@ -171,6 +172,10 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
         number, rows, columns = self.windows.window(index, rng)
         frame = self.frames[number]
         image, truth = np.array(frame.image[rows, columns]), np.array(frame.truth[rows, columns])
+        if (bad := np.asarray(frame.bad[rows, columns])).all():
+            image[:] = np.median(frame.image[~np.asarray(frame.bad)])
+        elif bad.any():  # as for every network that is tested or used
+            image, _ = interpolate_bad_pixels(image, bad)
         for transform in self.transforms:
             image, truth = transform(image, truth, rng)
         return {

@@ -67,6 +67,12 @@ class BatchNormFreeze(Callback):
         """Restore whether the second phase has begun."""
         self.restarted = state_dict["restarted"]
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Freeze at once if a run resumes within an epoch of the second phase, which it does not start again."""
+        if self._second_phase(trainer):
+            for layer in _batch_norms(pl_module):
+                layer.eval()
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Freeze at the start of each epoch of the second phase, so that a resumed run freezes too."""
         if not self._second_phase(trainer):
@@ -104,6 +110,10 @@ class BatchNormFreeze(Callback):
 
     def _restart(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Reset optimizer and scheduler in place, because Lightning keeps references to these objects."""
+        for config in trainer.lr_scheduler_configs:
+            if not isinstance(config.scheduler, ReduceLROnPlateau):
+                name = type(config.scheduler).__name__
+                raise ValueError(f"restart={self.restart}: expected ReduceLROnPlateau, got {name}")
         optimizer = trainer.optimizers[0]
         optimizer.state.clear()
         for group in optimizer.param_groups:

@@ -8,8 +8,11 @@ from typing import Any
 
 from pytorch_lightning.utilities import rank_zero_only
 
+from cosmicgate.config import ConfigError
 from cosmicgate.io.atomic import write_json
 from cosmicgate.training.sweeps import RESULT_KEYS, refuse_another
+
+TRAINING = 2  # increment when a training of the same configuration gives other weights, and so other results
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +23,7 @@ def are_kept(path: Path | None, config: Mapping[str, Any]) -> bool:
     Raises
     ------
     ConfigError
-        If it has those of another configuration; names the first key that differs.
+        If it has those of another configuration, or of a version that trained differently; names what differs.
     ValueError
         If it is no file of :func:`keep`.
     """
@@ -30,7 +33,10 @@ def are_kept(path: Path | None, config: Mapping[str, Any]) -> bool:
         before = json.loads(path.read_text(encoding="utf-8"))["config"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: expected the results of a training as keep_results writes them") from error
-    refuse_another(before, _determining(config), f"{path} has the results", "choose another keep_results, or remove it")
+    advice = "choose another keep_results, or remove it"
+    if before.get("training", 1) != TRAINING:
+        raise ConfigError(f"{path} has the results of a training by an earlier version, which gave others: {advice}")
+    refuse_another(before, _determining(config), f"{path} has the results", advice)
     log.info("%s has the results of this training, nothing to do", path)
     return True
 
@@ -50,4 +56,4 @@ def _determining(config: Mapping[str, Any]) -> dict[str, Any]:
     text = json.dumps({key: config.get(key) for key in RESULT_KEYS})
     known: dict[str, Any] = json.loads(text.replace(f'"{config["real"]}/', '"${real}/'))
     known["trainer"].pop("precision", None)  # several machines may share a sweep
-    return known
+    return known | {"training": TRAINING}

@@ -126,14 +126,18 @@ class Segmentation(pl.LightningModule):
             scheduler: Any = self.lr_schedulers()
             if isinstance(scheduler, ReduceLROnPlateau):
                 scheduler.step(loss)
-            else:
-                scheduler.step()
+            elif self.trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+                self._step_once(scheduler)
 
     def on_train_epoch_end(self) -> None:
-        """Step the scheduler in an epoch without validation, unless it waits for the validation loss."""
+        """Step the scheduler in an epoch that did not end with a validation, unless it waits for one."""
         scheduler: Any = self.lr_schedulers()
-        validated = (self.current_epoch + 1) % (self.trainer.check_val_every_n_epoch or 1) == 0
-        if not validated and not isinstance(scheduler, ReduceLROnPlateau):
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            self._step_once(scheduler)
+
+    def _step_once(self, scheduler: Any) -> None:
+        """Step a scheduler unless it has stepped in this epoch: a run that resumes at the end of one ends it again."""
+        if scheduler.last_epoch <= self.current_epoch:
             scheduler.step()
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
@@ -143,7 +147,7 @@ class Segmentation(pl.LightningModule):
         """Make the optimizer and the learning-rate scheduler."""
         optimizer = self.make_optimizer(self.parameters())
         scheduler = self.make_scheduler(optimizer)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss"}}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "reduce_on_plateau": False}}
 
 
 def block_max(logits: Tensor, truth: Tensor, side: int) -> tuple[Tensor, Tensor]:

@@ -158,7 +158,8 @@ def cosmic_rays(
     _add_radioactivity(image, slab, exposure, rates, rng)
     hit = np.flatnonzero(image)
     pixels = image.reshape(-1)
-    pixels[hit] = rng.poisson(pixels[hit])  # electrons are distributed over the pixels at random
+    # Each pixel's share of a cloud is random. Independent draws also scatter the total, by more than the Fano factor.
+    pixels[hit] = rng.poisson(pixels[hit])
     return image
 
 
