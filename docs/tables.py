@@ -42,7 +42,7 @@ REAL_COLUMNS = {
     ("per_hit", "false_per_megapixel"): ("False hits / Mpx", 1, 1, True),
     ("per_hit", "recall_at_10_false"): ("Found at 10 false / Mpx (%)", 100, 1, False),
     ("per_hit", "recall_at_1_false"): ("at 1 false / Mpx", 100, 1, True),
-    ("per_hit", "stars_masked_per_1000"): ("Star cores masked of 1000", 1, 1, True),
+    ("per_hit", "stars_masked_per_1000"): ("Star cores masked per 1000", 1, 1, True),
     ("per_hit", "hot_pixels_masked_per_megapixel"): ("Hot pixels masked / Mpx", 1, 1, False),
 }
 TEST_SETS = {
@@ -120,7 +120,7 @@ def hits(file: Path) -> str:
 
 
 def stars(file: Path) -> str:
-    """Format the star cores masked of 1000 by their brightness, a table for each test set with stars."""
+    """Format the star cores masked per 1000 stars by their brightness, a table for each test set with stars."""
     prefix = "stars_masked_per_1000, peak SNR "
     return by_class([line for line in lines_of(file) if line["score"].startswith(prefix)], prefix, "peak S/N {}", 1)
 

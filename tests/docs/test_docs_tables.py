@@ -153,9 +153,9 @@ def test_a_test_set_without_truth_shows_its_stars_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "DOCS", tmp_path)
     page = tables.updated("<!-- real: new.csv -->\n<!-- end -->\n<!-- stars: new.csv -->\n<!-- end -->\n")
     assert "**ARCSAT 0.5 m frames**, real: 8 frames, 2.1 megapixels, 321 hits; trained on decam, simulated." in page
-    assert "| Found at 10 false / Mpx (%) | at 1 false / Mpx | Star cores masked of 1000 |" in page
+    assert "| Found at 10 false / Mpx (%) | at 1 false / Mpx | Star cores masked per 1000 |" in page
     assert "**M13**, real: 8 frames; trained on decam, simulated." in page
-    assert "| Detector | Star cores masked of 1000 | Hot pixels masked / Mpx |" in page
+    assert "| Detector | Star cores masked per 1000 | Hot pixels masked / Mpx |" in page
     assert "| Att Cosmic-CoNN | 5.5 | 12.0 |" in page
     assert "| Detector | peak S/N 10-20 |" in page
     assert "| Att Cosmic-CoNN | 2.5 [0.0, 5.0] |" in page

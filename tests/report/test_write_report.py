@@ -85,7 +85,7 @@ def test_a_test_set_without_known_hits_has_a_table_of_stars_and_no_curves(tmp_pa
     assert not [file.name for file in made if "m13" in file.name]
     text = (tmp_path / "report" / "tables.md").read_text().partition("# m13 (real)")[2]
     assert "truth" not in text
-    assert "| Detector | Trained on | Star cores masked of 1000 |" in text
+    assert "| Detector | Trained on | Star cores masked per 1000 |" in text
 
 
 def test_the_same_results_give_the_same_bytes(tmp_path):

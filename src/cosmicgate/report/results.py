@@ -31,7 +31,7 @@ FEW_FALSE = {
     "recall_at_1_false": "Hits found at 1 false per megapixel (%)",
 }
 MASKED = {  # in test sets whose stars and hot pixels are known
-    "stars_masked_per_1000": "Star cores masked of 1000",
+    "stars_masked_per_1000": "Star cores masked per 1000",
     "hot_pixels_masked_per_megapixel": "Hot pixels masked per megapixel",
 }
 # Scores that every row has; each is a number, or null where it is not defined.
