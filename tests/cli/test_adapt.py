@@ -103,7 +103,7 @@ def test_it_says_what_was_found_what_is_missing_and_what_is_held_out(adapted):
     page = (folder / "report.html").read_text()
     for text in (
         *("field0-r-60s: 3 exposures of 60 s, filter r, 96 x 112 px, sky 151", "gain: 2 electrons per count"),
-        *("read noise: 8 electrons, by the headers", "missing: darks", "held out for test: 3 exposure(s): field"),
+        *("read noise: 8 electrons, from the headers", "missing: darks", "held out for test: 3 exposure(s): field"),
     ):
         assert text in done.output
         assert text in page
@@ -179,7 +179,7 @@ def test_the_same_command_again_has_nothing_to_do_and_another_is_refused(adapted
     assert before == {path: path.stat().st_mtime_ns for path in before}
     other = run(*words, "--seed", "1")
     assert other.exit_code == 1
-    assert "my_camera was begun otherwise (seed is 1 and was 0): choose another folder" in other.output
+    assert "my_camera was started with other settings (seed is 1 and was 0): choose another folder" in other.output
 
 
 def test_labels_only_stops_before_the_training_and_the_command_without_it_continues(
@@ -380,7 +380,7 @@ def test_pixels_that_a_person_touched_are_labelled_as_they_said(night, start, tm
     write(saved)
     done = run(*words)
     assert done.exit_code == 1
-    assert "labels by a person were saved or changed since" in done.output
+    assert "manual labels were saved or changed after" in done.output
 
 
 def test_labels_of_two_exposures_or_of_another_version_of_one_are_refused(tmp_path, start):
@@ -707,7 +707,7 @@ def test_a_path_that_cannot_be_the_folder_is_refused(night, tmp_path):
         assert sentence in done.output
 
 
-def test_a_folder_that_was_begun_otherwise_is_refused_and_the_difference_named(start, tmp_path, monkeypatch):
+def test_a_folder_started_with_other_settings_is_refused_and_the_difference_named(start, tmp_path, monkeypatch):
     monkeypatch.setattr("cosmicgate.adaptation.run.train", interrupted)
     write_field(tmp_path / "night", "a", 0)
     network = Path(shutil.copytree(start.parent, tmp_path / "start")) / start.name
@@ -723,7 +723,7 @@ def test_a_folder_that_was_begun_otherwise_is_refused_and_the_difference_named(s
     assert "(settings is ['threshold=0.4'] and was [])" in refused("--set", "threshold=0.4")
     added = write_field(tmp_path / "more", "b", 1)[0]
     shutil.copy(added, tmp_path / "night")
-    assert f"{tmp_path / 'night' / added.name} was added since" in refused()
+    assert f"{tmp_path / 'night' / added.name} was added after" in refused()
     (tmp_path / "night" / added.name).unlink()
     content, sha256 = serialize(tiny_network().state_dict())
     save_model(replace(read_card(network), sha256=sha256, cascade=None), content, network.parent)

@@ -58,7 +58,7 @@ class Request:
     static : bool
         Find the static pixels of a detector by comparing all of its exposures, if they are five or more.
     truth : str, optional
-        Folder of the labels that a person has saved (``cosmicgate view``); None: beside the exposures.
+        Folder of the manual labels that ``cosmicgate view`` has saved; None: they are beside the exposures.
     """
 
     frames: Sequence[str]
@@ -87,7 +87,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Plan:
-    """Fields that were found, those that cannot be compared included, the darks, and the labels by a person."""
+    """Fields that were found, those that cannot be compared included, the darks, and the manual labels."""
 
     request: Request
     fields: list[Field]
@@ -110,10 +110,10 @@ class Plan:
         values = {"gain": "electrons per count", "read_noise": "electrons", "saturation": "counts"}
         lines += [
             f"{key.replace('_', ' ')}: {_range([getattr(one, key) for one in exposures])} {unit}, "
-            f"{'as given' if key in self.request.known else 'by the headers'}"
+            f"{'as given' if key in self.request.known else 'from the headers'}"
             for key, unit in values.items()
         ]
-        lines += [f"labels by a person: of {len(self.corrections)} exposure(s)"] if self.corrections else []
+        lines += [f"manual labels: {len(self.corrections)} exposure(s)"] if self.corrections else []
         lines += [f"left out: {one.name}: {one.reason}" for one in self.fields if one.reason]
         return lines + self._missing(exposures)
 
@@ -124,7 +124,8 @@ class Plan:
         if not NOISE_RATIO[0] <= ratio <= NOISE_RATIO[1]:
             why = "is the read noise lower, the gain higher, or a bias in the level (--darks)?"
             why = "is the sky subtracted, or the gain lower?" if ratio > 1 else why
-            lines.append(f"note: the sky's noise is {ratio:.2f} of what gain, read noise and level say: {why}")
+            expected = "that expected from gain, read noise and sky level"
+            lines.append(f"note: the measured sky noise is {ratio:.2f} times {expected}: {why}")
         if not self.darks:
             lines.append("missing: darks, from which more hits could be taken (--darks)")
         elif not all(self.matching_darks(one.exptime) for one in exposures):
@@ -202,20 +203,20 @@ def planned(request: Request, folder: Path) -> Plan:
     content = json.loads(file.read_text())
     advice = "choose another folder, or remove this one"
     if text := _change(content["request"], asked):
-        raise ValueError(f"{folder} was begun otherwise ({text}): {advice}")
+        raise ValueError(f"{folder} was started with other settings ({text}): {advice}")
     if content.get("start", started_from) != started_from and not card_file(folder).is_file():
-        raise ValueError(f"the network {request.start} has changed since {folder} was begun: {advice}")
+        raise ValueError(f"the network {request.start} has changed since {folder} was started: {advice}")
     plan = Plan(request, from_json(content["fields"]), content["darks"], content.get("corrections", []))
     exposures = [one for each in plan.fields for one in each.exposures]
     known = {one.path: one.identity for one in exposures} | {one["path"]: one["identity"] for one in plan.darks}
     for path, state in known.items():
         if identity(Path(path)) != state:
-            raise ValueError(f"{path} has changed since {folder} was begun: {advice}")
+            raise ValueError(f"{path} has changed since {folder} was started: {advice}")
     for given in (*input_files(request.frames, "exposures"), *input_files(request.darks, "darks")):
         if str(given) not in known:
-            raise ValueError(f"{given} was added since {folder} was begun: {advice}")
+            raise ValueError(f"{given} was added after {folder} was started: {advice}")
     if find_corrections([one.path for one in exposures], request.truth, request.ext) != plan.corrections:
-        raise ValueError(f"labels by a person were saved or changed since {folder} was begun: {advice}")
+        raise ValueError(f"manual labels were saved or changed after {folder} was started: {advice}")
     return plan
 
 

@@ -43,14 +43,16 @@ def adapt(
         ),
     ] = None,
     gain: Annotated[
-        float | None, typer.Option(help="Gain, electrons per count.", show_default="by the headers")
+        float | None, typer.Option(help="Gain, electrons per count.", show_default="from the headers")
     ] = None,
     read_noise: Annotated[
-        float | None, typer.Option(help="Read noise, electrons.", show_default="by the headers")
+        float | None, typer.Option(help="Read noise, electrons.", show_default="from the headers")
     ] = None,
-    saturation: Annotated[float | None, typer.Option(help="Saturation, counts.", show_default="by the headers")] = None,
+    saturation: Annotated[
+        float | None, typer.Option(help="Saturation, counts.", show_default="from the headers")
+    ] = None,
     exptime: Annotated[
-        float | None, typer.Option(help="Exposure time, seconds.", show_default="by the headers")
+        float | None, typer.Option(help="Exposure time, seconds.", show_default="from the headers")
     ] = None,
     thickness: Annotated[
         float | None,

@@ -545,12 +545,12 @@ def test_an_unreadable_wcs_error_flag_means_no_wcs():
     assert celestial(header) is None
 
 
-def test_truth_planes_do_not_replace_labels_by_a_person(labelled, tmp_path):
+def test_truth_planes_do_not_replace_manual_labels(labelled, tmp_path):
     real = replace(
         labelled, exposures=tuple(replace(e, header=without(e.header, "SIMULATD")) for e in labelled.exposures)
     )
     hdus = [fits.PrimaryHDU(), *(fits.ImageHDU(np.zeros((4, 4), np.uint8), name=name) for name in ("TRUTH", "TOUCHED"))]
     fits.HDUList(hdus).writeto(tmp_path / "b_truth.fits")
-    with pytest.raises(ValueError, match=r"b_truth\.fits has labels by a person"):
+    with pytest.raises(ValueError, match=r"b_truth\.fits has manual labels"):
         write_planes(real, frame_files(tmp_path), tmp_path)
     assert [path.name for path in tmp_path.glob("*_truth*")] == ["b_truth.fits"]

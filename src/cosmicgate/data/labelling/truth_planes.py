@@ -46,7 +46,7 @@ def write_planes(masked: MaskedSequence, frames: Sequence[Path], folder: Path) -
     Raises
     ------
     ValueError
-        If two files would have one name, or there are labels by a person in place of one; or the exposures are
+        If two files would have one name, or there are manual labels in place of one; or the exposures are
         simulated, because these planes are scored as real ones.
     """
     names = [f"{stem(path)}_truth.fits.fz" for path in frames]
@@ -55,16 +55,16 @@ def write_planes(masked: MaskedSequence, frames: Sequence[Path], folder: Path) -
     if masked.provenance == "simulated":
         raise ValueError(f"{names[0]}: expected real exposures, got simulated ones: use -o and data=lco for these")
     for name in names:
-        _refuse_labels_by_a_person(folder / name)
+        _refuse_manual_labels(folder / name)
     for name, plane, frame in zip(names, truth_planes(masked), frames, strict=True):
         write_plane(folder / name, plane, frame)
 
 
-def _refuse_labels_by_a_person(path: Path) -> None:
-    """Raise ValueError if a truth plane, compressed or not, has pixels that a person labelled (``cosmicgate view``)."""
+def _refuse_manual_labels(path: Path) -> None:
+    """Raise ValueError if a truth plane, compressed or not, has manual labels (``cosmicgate view``)."""
     name = re.sub(r"\.(fz|gz)$", "", path.name)
     for file in (path.with_name(name + suffix) for suffix in ("", ".fz", ".gz")):
         if file.is_file():
             with opened(file) as hdus:
                 if any(hdu.name.endswith("TOUCHED") for hdu in hdus):
-                    raise ValueError(f"{file} has labels by a person: give another folder, or move it away")
+                    raise ValueError(f"{file} has manual labels: give another folder, or move it away")
