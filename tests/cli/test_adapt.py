@@ -294,7 +294,7 @@ def test_pixels_that_flicker_in_all_fields_are_no_hits(tmp_path, start, static, 
         image[40, 50:52] += 1500
         fits.writeto(path, image, header, overwrite=True)
     touched = np.zeros(image.shape, np.uint8)
-    touched[40, 50] = HIT  # a person knows better
+    touched[40, 50] = HIT  # labelled by hand
     with opened(paths[1]) as hdus:
         place = select_image(paths[1], hdus)
     labels = Labels(touched == HIT, touched == UNKNOWN, touched)
@@ -353,7 +353,7 @@ def test_labels_are_not_made_again_after_an_interruption(night, start, tmp_path,
     assert len(labels) == 2
 
 
-def test_pixels_that_a_person_touched_are_labelled_as_they_said(night, start, tmp_path, monkeypatch):
+def test_pixels_labelled_by_hand_keep_these_labels(night, start, tmp_path, monkeypatch):
     frames, folder = sorted(night.glob("field0-*.fits")), tmp_path / "mine"
     words = ["adapt", *frames, "-o", folder, "--start", start, "--truth", tmp_path / "truth", *options()]
     touched = np.zeros(fits.getdata(frames[1]).shape, np.uint8)
@@ -428,7 +428,7 @@ def test_labels_of_an_image_of_several_are_read_by_ext(tmp_path, start, alone, m
     hits = read_sequence(tmp_path / "mine" / "labels" / "a-r-60s_masks.fits").hits[1]
     assert hits[saved["CCD2"] == HIT].all()
     assert not hits[saved["CCD1"] == HIT].any()
-    assert "a-1: 2 pixels are labelled as a person said" in (tmp_path / "mine" / "labels" / "a-r-60s.json").read_text()
+    assert "a-1: 2 pixels were labelled by hand" in (tmp_path / "mine" / "labels" / "a-r-60s.json").read_text()
 
 
 # What is being written when the command is killed, in the order of the stages; "train 1": a batch of the second epoch.

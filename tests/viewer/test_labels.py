@@ -1,4 +1,4 @@
-"""Labels that a person has saved are truth planes, come back as they were, and are never overwritten unseen."""
+"""Manual labels are truth planes, come back as they were, and are never overwritten unseen."""
 
 import numpy as np
 import pytest

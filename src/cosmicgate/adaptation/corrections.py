@@ -1,4 +1,4 @@
-"""Apply what a person has said of pixels (``cosmicgate view``) to masks that come from comparing exposures."""
+"""Apply manual labels (``cosmicgate view``) to masks that come from comparing exposures."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -40,12 +40,12 @@ def find_corrections(frames: Sequence[str], folder: str | None, ext: str = "") -
 
 
 def read_touched(frame: Path, path: Path, ext: str = "") -> Touched | None:
-    """Read what a person said of the pixels (H, W) of an exposure, or of its image ``ext``; None if nothing.
+    """Read the manual labels (H, W) of an exposure, or of its image ``ext``; None if no pixel is labelled by hand.
 
     Raises
     ------
     ValueError
-        The labels are not readable, of another shape, or a person made them for another version of the exposure.
+        The labels are not readable, of another shape, or were made for another version of the exposure.
     """
     with opened(frame) as hdus:
         place = select_image(frame, hdus, ext or None)
@@ -57,14 +57,14 @@ def read_touched(frame: Path, path: Path, ext: str = "") -> Touched | None:
 
 
 def correct(masked: MaskedSequence, touched: Sequence[Touched | None]) -> MaskedSequence:
-    """Replace the labels of the pixels that a person has touched, and say how many these are.
+    """Replace the labels of the pixels that were labelled by hand, and note their number.
 
     Parameters
     ----------
     masked : MaskedSequence
         Exposures and their masks by comparison.
     touched : sequence of ndarray (H, W), or None
-        For each exposure what a person said: 0 nothing, 1 hit, 2 no hit, 3 not known.
+        Manual labels of each exposure: 0 none, 1 hit, 2 no hit, 3 not known.
     """
     hits, ignore, notes = list(masked.hits), list(masked.ignore), list(masked.notes)
     for number, plane in enumerate(touched):
@@ -74,5 +74,5 @@ def correct(masked: MaskedSequence, touched: Sequence[Touched | None]) -> Masked
         known = (plane == HIT) | (plane == NO_HIT)
         ignore[number] = np.where(known, 0, ignore[number] | np.where(plane == UNKNOWN, NO_DATA, 0)).astype(np.uint8)
         name = masked.exposures[number].frame.name
-        notes.append(f"{name}: {np.count_nonzero(plane)} pixels are labelled as a person said")
+        notes.append(f"{name}: {np.count_nonzero(plane)} pixels were labelled by hand")
     return replace(masked, hits=tuple(hits), ignore=tuple(ignore), notes=tuple(notes))

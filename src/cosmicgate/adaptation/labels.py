@@ -147,7 +147,7 @@ def _compared(plan: Plan, one: Field, file: Path, static: StaticPixels) -> dict[
     paths = {one["frame"]: Path(one["path"]) for one in plan.corrections}
     ext = plan.request.ext
     touched = [read_touched(Path(e.path), paths[e.path], ext) if e.path in paths else None for e in one.exposures]
-    found = correct(found, touched)  # last: what a person says holds also of static pixels
+    found = correct(found, touched)  # last: manual labels also replace those of static pixels
     labelled = replace(found, exposures=tuple(_as_taken(exposure, level) for exposure in exposures))
     write_sequence(labelled, file, {"ORIGIN": ("CosmicGate", "labels by comparison")})
     counts = {"static": max(int(one.sum()) for one in maps)} if compared else {}

@@ -74,10 +74,10 @@ def adapt(
         Image of each file, exposures and darks, by EXTNAME, HDU number or ``NAME,VERSION``. Empty: the only one.
     static : bool
         Find hot, warm and flickering pixels by comparing all exposures of a detector, if they are five or more. They
-        are no hits, whatever a single field says.
+        are no hits, whatever the comparison of a single field finds.
     truth : str or Path, optional
-        Folder of the labels that ``cosmicgate view`` has saved, ``NAME_truth.fits.fz``: pixels that a person touched
-        are labelled as they said. None: the labels lie beside the exposures, if there are any.
+        Folder of the labels that ``cosmicgate view`` has saved, ``NAME_truth.fits.fz``: pixels labelled by hand
+        keep these labels. None: the labels lie beside the exposures, if there are any.
     dry_run : bool
         Only log what was found and what is missing.
     labels_only : bool

@@ -1,4 +1,4 @@
-"""Read and write the labels of an image that a person has corrected: its truth, and which pixels were touched.
+"""Read and write the labels of an image, corrected by hand: its truth, and which pixels were touched.
 
 The file ``NAME_truth.fits.fz`` has for each image the HDUs TRUTH, which ``data=real_frames`` reads, TOUCHED, and a mask
 CRMASK as ``cosmicgate mask`` writes it. The HDUs of a file with several images have the image's name before theirs.
@@ -25,7 +25,7 @@ from cosmicgate.io.fits.headers import ascii_of
 from cosmicgate.io.fits.images import ImageExtension
 from cosmicgate.masking.output_paths import name_of
 
-UNTOUCHED, HIT, NO_HIT, UNKNOWN = 0, 1, 2, 3  # codes of the HDU TOUCHED: what a person said of a pixel
+UNTOUCHED, HIT, NO_HIT, UNKNOWN = 0, 1, 2, 3  # codes of the HDU TOUCHED: manual label of a pixel
 # Cards: number of the image's HDU, whether no detector's mask was shown, identifier of one act of saving.
 NUMBER, BLIND, SAVED = "CRHDU", "CRBLIND", "CRSAVED"
 
@@ -39,7 +39,7 @@ class Labels:
     hits, unknown : ndarray, bool
         Pixels that are hit, and pixels of which it is not known.
     touched : ndarray, uint8
-        What a person said of a pixel: 0 nothing, 1 hit, 2 no hit, 3 not known.
+        Manual label of a pixel: 0 none, 1 hit, 2 no hit, 3 not known.
     blind : bool
         Whether the person saw no detector's mask.
     saved : str
