@@ -681,7 +681,7 @@ def test_a_full_disk_is_reported_at_every_stage_and_the_same_command_resumes(nig
     stopped_before("train")  # the labels are larger than what follows
     refused(40_000, str(folder / "frames" / "field0-r-60s-"))
     refused(70_000, "best.ckpt")
-    stopped_before("finish")
+    stopped_before("package_network")
 
 
 def test_a_field_that_cannot_be_compared_is_left_out_and_named(tmp_path):

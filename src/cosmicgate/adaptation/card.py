@@ -30,8 +30,8 @@ REPORT = "report.html"
 log = logging.getLogger(__name__)
 
 
-def finish(folder: Path, training: Training, lines: Sequence[str], start: str, command: str) -> None:
-    """Write the network that is better, its card and the report page; log what was gained.
+def package_network(folder: Path, training: Training, lines: Sequence[str], start: str, command: str) -> None:
+    """Write the better network, its card and the report page; log the average precisions.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def finish(folder: Path, training: Training, lines: Sequence[str], start: str, c
     command : str
         Command that repeats the adaptation.
     """
-    before, after = training.gain
+    before, after = training.average_precisions
     kept = "the adapted network is kept" if training.is_better else f"no better, so {training.before.model} is kept"
     verdict = f"average precision on the validation frames: {before:.4f} before, {after:.4f} after: {kept}"
     _, old_card, tensors = load_network(start)

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Request:
-    """Hold what a user asks for; the same request in the same folder resumes.
+    """Request of an adaptation; the same one in the same folder resumes.
 
     Attributes
     ----------
@@ -183,7 +183,7 @@ def make_plan(request: Request) -> Plan:
     return plan
 
 
-def planned(request: Request, folder: Path) -> Plan:
+def read_or_make_plan(request: Request, folder: Path) -> Plan:
     """Read the plan in a folder, or make it and write it.
 
     Raises

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from cosmicgate.adaptation.card import finish
+from cosmicgate.adaptation.card import package_network
 from cosmicgate.adaptation.labels import label
-from cosmicgate.adaptation.plan import Request, card_file, check_output, make_plan, planned
+from cosmicgate.adaptation.plan import Request, card_file, check_output, make_plan, read_or_make_plan
 from cosmicgate.adaptation.result import Adaptation
 from cosmicgate.adaptation.training import check_settings, train
 from cosmicgate.data.labelling.alignment import How
@@ -145,7 +145,7 @@ def _absolute(given: Sequence[str | Path]) -> list[str]:
 def run_stages(request: Request, folder: Path, labels_only: bool = False) -> Adaptation:
     """Run the missing stages: plan, labels and, unless ``labels_only``, training, comparison and card."""
     check_settings(request, folder)
-    plan = planned(request, folder)
+    plan = read_or_make_plan(request, folder)
     for line in plan.lines:
         log.info(line)
     if card_file(folder).is_file():
@@ -158,9 +158,9 @@ def run_stages(request: Request, folder: Path, labels_only: bool = False) -> Ada
     if labels_only:
         return adaptation
     training = train(request, folder, labels)
-    adaptation = replace(adaptation, is_better=training.is_better, average_precision=training.gain)
+    adaptation = replace(adaptation, is_better=training.is_better, average_precision=training.average_precisions)
     adaptation.save()
-    finish(folder, training, adaptation.lines, request.start, command_of(request, folder))
+    package_network(folder, training, adaptation.lines, request.start, command_of(request, folder))
     return adaptation
 
 

@@ -63,7 +63,7 @@ class Training:
         return value
 
     @property
-    def gain(self) -> tuple[float, float]:
+    def average_precisions(self) -> tuple[float, float]:
         """Average precision before and after, on the exposures held out for validation, with hits added."""
         name = validation_set(self.data).name
         before, after = (self.score(one, name, "core", SELECTION_SCORE) or 0.0 for one in (self.before, self.after))
@@ -72,7 +72,7 @@ class Training:
     @property
     def is_better(self) -> bool:
         """Check whether the adapted network is better than the network before, on the validation frames."""
-        before, after = self.gain
+        before, after = self.average_precisions
         return after > before
 
     @property
@@ -87,7 +87,7 @@ def train(request: Request, folder: Path, labels: Labels) -> Training:
     Parameters
     ----------
     request : Request
-        What the user asks for.
+        Request of the user: exposures, darks, start and settings.
     folder : Path
         Output folder, with the labels; the run folder is ``training`` in it.
     labels : Labels
@@ -96,7 +96,7 @@ def train(request: Request, folder: Path, labels: Labels) -> Training:
     run, path = folder / TRAINING, model_file(request.start)
     before = load(path) if path.suffix == ".ckpt" else pretrained(str(path))
     before = replace(before, variant="before")
-    cfg, config = configured(request, folder, labels.exposures)
+    cfg, config = compose_config(request, folder, labels.exposures)
     remove_stale_temp_files(run, (run / BEST).parent, run / "frames", run / "report")
     if is_finished(run, config):
         data = build(cfg.data)
@@ -143,14 +143,16 @@ def check_settings(request: Request, folder: Path) -> None:
     ValueError, OSError
         If a setting is wrong, or the network to start from is unknown.
     """
-    cfg, _ = configured(request, folder, {})
+    cfg, _ = compose_config(request, folder, {})
     build(cfg.data)
     build(cfg.callbacks)
     build(cfg.trainer, logger=False)
     build(cfg.module).configure_optimizers()
 
 
-def configured(request: Request, folder: Path, exposures: Mapping[Split, Mapping[str, list[int]]]) -> tuple[Any, Any]:
+def compose_config(
+    request: Request, folder: Path, exposures: Mapping[Split, Mapping[str, list[int]]]
+) -> tuple[Any, Any]:
     """Compose and validate the configuration of the training: as a node, and as plain values.
 
     Parameters
