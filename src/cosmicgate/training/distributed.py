@@ -61,7 +61,7 @@ def _attempts(run: Path, record: Mapping[str, Any]) -> dict[str, Any]:
             changes = ", ".join([*(f"{name} is new" for name in now - was), *(f"{name} is gone" for name in was - now)])
             raise ConfigError(
                 f"data: the {which} frames are not those with which {short(run)} began ({changes:.200}): "
-                "give the same files, or train anew with another hydra.run.dir"
+                "give the same files, or train again with another hydra.run.dir"
             )
     return {"attempts": [*before.pop("attempts", []), {key: before.get(key) for key in ATTEMPT_KEYS}]}
 

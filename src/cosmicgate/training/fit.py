@@ -30,12 +30,12 @@ def fit(cfg: Any, config: dict[str, Any], run: Path) -> tuple[pl.Trainer, pl.Lig
     trust, last = modules_named(config["model"]), run / LAST
     pl.seed_everything(cfg.seed, verbose=False)
     data, module = training_data(cfg.data, cfg.model.get("scaling", "none")), build(cfg.module)
-    going_on = last if cfg.resume and last.is_file() else None
+    resume_from = last if cfg.resume and last.is_file() else None
     config["trained_on"] = f"{getattr(data, 'name', cfg.data.name)}, {data.provenance}"  # type: ignore[attr-defined]
-    config["started_from"] = load_initial_weights(module.network, cfg.start, going_on, trust)
+    config["started_from"] = load_initial_weights(module.network, cfg.start, resume_from, trust)
     callbacks = [*build(cfg.callbacks).values(), SaveConfigInCheckpoint(config), ExactResume(), EpochLines()]
     trainer: pl.Trainer = build(cfg.trainer, callbacks=callbacks, logger=with_csv_logger(build(cfg.logger), run))
     prepare_run(trainer, run, cfg.seed, data, config)
     log_run_metadata(trainer.loggers, config)
-    trainer.fit(module, datamodule=data, ckpt_path=going_on, weights_only=True)
+    trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
     return trainer, data

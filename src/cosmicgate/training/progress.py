@@ -41,7 +41,7 @@ class EpochLines(Callback):
         self.last = self.began
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
-        """Write with which epoch a resumed training goes on: the one after that of a checkpoint saved at its end."""
+        """Log the epoch at which a resumed training continues: the one after that of a checkpoint saved at its end."""
         if self.first is None:
             self.first = trainer.current_epoch
             if self.first:

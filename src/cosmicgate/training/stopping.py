@@ -44,7 +44,7 @@ def in_run_folder() -> Iterator[None]:
     user's input are reported in one sentence.
     """
     silence_lightning()
-    with report_user_errors(), stoppable(command_to_go_on), alone(Path(HydraConfig.get().runtime.output_dir)):
+    with report_user_errors(), stoppable(resume_command), alone(Path(HydraConfig.get().runtime.output_dir)):
         yield
 
 
@@ -106,7 +106,7 @@ def _of_lightning(error: BaseException) -> str:
     return f"trainer: {cause}" if isinstance(cause, MisconfigurationException) else ""
 
 
-def command_to_go_on() -> str:
+def resume_command() -> str:
     """Format the command line that resumes this run: the same arguments, with the run folder."""
     hydra = HydraConfig.get()
     key, folder = (RUN, hydra.runtime.output_dir)

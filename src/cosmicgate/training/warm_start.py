@@ -19,7 +19,7 @@ CONFIGS = {  # (norm, gate) -> file in conf/model
 
 
 def load_initial_weights(
-    network: nn.Module, model: str | Path | None, going_on: Path | None = None, trust: Sequence[str] = ()
+    network: nn.Module, model: str | Path | None, resume_from: Path | None = None, trust: Sequence[str] = ()
 ) -> str | None:
     """Load the weights of another network of the same architecture.
 
@@ -29,7 +29,7 @@ def load_initial_weights(
         Network to initialise.
     model : str, Path or None
         Pretrained network, checkpoint or run folder. None keeps the weights of ``network``.
-    going_on : Path, optional
+    resume_from : Path, optional
         Checkpoint from which the training resumes. Nothing is loaded then, since the checkpoint has the weights; the
         file that the training started from may no longer exist.
     trust : sequence of str
@@ -45,8 +45,8 @@ def load_initial_weights(
     ValueError
         If the architecture differs, or the scaling of the image; names the configuration overrides that match it.
     """
-    if going_on is not None:
-        began: str | None = read_checkpoint(going_on)["config"].get("started_from")
+    if resume_from is not None:
+        began: str | None = read_checkpoint(resume_from)["config"].get("started_from")
         return began
     if model is None:
         return None
