@@ -31,7 +31,7 @@ with extra("train,search", __name__):
     from optuna.trial import TrialState
 
     from cosmicgate.config import ConfigError, path_name, report_user_errors
-    from cosmicgate.training.run_lock import alone
+    from cosmicgate.training.run_lock import lock_run_folder
     from cosmicgate.training.sweeps import objective
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=20, help="total number, including trials of earlier commands")
     parser.add_argument("--folder", type=Path, default=Path("outputs/search"))
     options = parser.parse_args()
-    with alone(options.folder):
+    with lock_run_folder(options.folder):
         study = search(options.overrides, options.folder, options.trials)
     print(f"best: {' '.join(f'{key}={value}' for key, value in study.best_params.items())}: {study.best_value:.6g}")
 

@@ -30,7 +30,7 @@ from cosmicgate.pretrained.checkpoint import data_config
 from cosmicgate.pretrained.load import model_file
 from cosmicgate.pretrained.registry import load_pretrained
 from cosmicgate.release import default_threshold
-from cosmicgate.training.run_lock import DOOR
+from cosmicgate.training.run_lock import GUARD_LOCK
 from cosmicgate.viewer.labels import HIT, NO_HIT, UNKNOWN, Labels, labels_path, write_labels
 from helpers.field_exposures import write_field
 from helpers.full_disk import full_disk
@@ -484,7 +484,7 @@ def test_an_adaptation_killed_at_every_stage_equals_one_that_was_not(start, tmp_
     assert len(kept) > 60
     assert kept == {path: path.stat().st_mtime_ns for path in kept}, "what was finished is not made again"
     hidden = {path.name for path in killed.rglob(".*")}
-    assert hidden <= {DOOR}, "no temporary file, no lock"
+    assert hidden <= {GUARD_LOCK}, "no temporary file, no lock"
 
 
 # ------------------------------------------------------------------------------------------------------------ refusals
@@ -674,7 +674,7 @@ def test_a_full_disk_is_reported_at_every_stage_and_the_same_command_resumes(nig
         assert done.output.count("error: ") == 1
         assert os.strerror(errno.EFBIG) in done.output or "is the disk full?" in done.output  # from NumPy
         assert name in done.output.partition("error: ")[2]
-        assert {path.name for path in folder.rglob(".*")} <= {DOOR}, "no temporary file, no lock"
+        assert {path.name for path in folder.rglob(".*")} <= {GUARD_LOCK}, "no temporary file, no lock"
 
     refused(1500, "plan.json")
     refused(12_000, "field0-r-60s_masks.fits")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from cosmicgate.training.run_lock import DOOR
+from cosmicgate.training.run_lock import GUARD_LOCK
 from helpers.fork_server import ForkedProcess
 from helpers.killed_training import KILL_VARIABLE
 from helpers.train_command import TINY
@@ -112,7 +112,7 @@ def test_a_terminated_training_prints_the_command_that_resumes_it(start, uninter
     assert "Traceback" not in err
     assert not (tmp_path / "results.json").exists()
     hidden = {path.name for path in tmp_path.rglob(".*") if path.is_file()}
-    assert hidden <= {DOOR}, "no partial file, no lock"
+    assert hidden <= {GUARD_LOCK}, "no partial file, no lock"
     typed = shlex.split(message.partition(": ")[2])
     assert typed[-1] == "data.num_workers=1"
     assert f"hydra.run.dir={tmp_path}" in typed

@@ -15,7 +15,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from cosmicgate.config import ConfigError, path_name
 from cosmicgate.training import run_lock
-from cosmicgate.training.run_lock import NOTE, alone, refuse_if_held
+from cosmicgate.training.run_lock import HOLDER_FILE, lock_run_folder, refuse_if_held
 from cosmicgate.training.stopping import typed, unquoted
 from helpers.fork_server import ForkedProcess
 from helpers.hydra_config import composed_config
@@ -93,15 +93,18 @@ def test_a_second_command_in_a_run_folder_is_refused_until_the_first_ends(app, t
     second = app("seconds=0", ready=False)
     _, err = second.communicate(timeout=60)
     assert second.returncode == 1
-    note = json.loads((folder / NOTE).read_text())
-    assert f"is in use by app.py, process {first.pid} of {note['user']} on {note['host']}, since {note['since']}" in err
+    holder = json.loads((folder / HOLDER_FILE).read_text())
+    assert (
+        f"is in use by app.py, process {first.pid} of {holder['user']} on {holder['host']}, since {holder['since']}"
+        in err
+    )
     assert "Traceback" not in err
     assert (folder / ".hydra" / "overrides.yaml").read_bytes() == written
     first.kill()
     first.wait()
     third = app("seconds=0", ready=False)
     assert third.wait(60) == 0, "a killed command holds no lock"
-    assert not (folder / NOTE).exists()
+    assert not (folder / HOLDER_FILE).exists()
 
 
 @pytest.mark.slow
@@ -121,31 +124,31 @@ def test_a_value_with_an_equals_sign_gets_an_error_that_shows_the_quotes(app):
 @pytest.fixture
 def quick(monkeypatch):
     """Shorten the intervals of the lock to fractions of a second."""
-    monkeypatch.setattr(run_lock, "WATCH", 0.5)
-    monkeypatch.setattr(run_lock, "HEARTBEAT", 0.05)
-    monkeypatch.setattr(run_lock, "SETTLE", 0.1)
+    monkeypatch.setattr(run_lock, "STALE_AFTER_S", 0.5)
+    monkeypatch.setattr(run_lock, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(run_lock, "READ_TIMEOUT_S", 0.1)
 
 
 def write_lock(folder, **facts) -> None:
-    """Write the note of a command that holds a folder, by default of this process."""
-    about = run_lock._about_me() | facts
+    """Write the record of a command that holds a folder, by default of this process."""
+    about = run_lock._holder_record() | facts
     folder.mkdir(exist_ok=True)
-    (folder / NOTE).write_text(json.dumps(about))
+    (folder / HOLDER_FILE).write_text(json.dumps(about))
 
 
 def test_a_folder_is_locked_once_and_free_afterwards(tmp_path):
-    with alone(tmp_path):
+    with lock_run_folder(tmp_path):
         with (
             pytest.raises(ConfigError, match=f"is in use by .*, process {os.getpid()} of .*, since 20"),
-            alone(tmp_path),
+            lock_run_folder(tmp_path),
         ):
             pass
         with pytest.raises(ConfigError, match="is in use by"):
             refuse_if_held(tmp_path)
     refuse_if_held(tmp_path)
-    with alone(tmp_path):
+    with lock_run_folder(tmp_path):
         pass
-    assert {path.name for path in tmp_path.iterdir()} <= {run_lock.DOOR}
+    assert {path.name for path in tmp_path.iterdir()} <= {run_lock.GUARD_LOCK}
 
 
 @pytest.mark.parametrize(
@@ -155,25 +158,25 @@ def test_a_folder_is_locked_once_and_free_afterwards(tmp_path):
 )
 def test_the_lock_of_a_dead_command_is_ignored(tmp_path, quick, left):
     write_lock(tmp_path, **left)
-    with alone(tmp_path):
-        assert json.loads((tmp_path / NOTE).read_text())["pid"] == os.getpid()
+    with lock_run_folder(tmp_path):
+        assert json.loads((tmp_path / HOLDER_FILE).read_text())["pid"] == os.getpid()
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}'])
 def test_an_incomplete_lock_file_is_ignored(tmp_path, quick, content):
-    (tmp_path / NOTE).write_text(content)
-    with alone(tmp_path):
-        assert json.loads((tmp_path / NOTE).read_text())["pid"] == os.getpid()
+    (tmp_path / HOLDER_FILE).write_text(content)
+    with lock_run_folder(tmp_path):
+        assert json.loads((tmp_path / HOLDER_FILE).read_text())["pid"] == os.getpid()
 
 
 def test_a_running_command_on_another_machine_holds_its_folder(tmp_path, quick):
     write_lock(tmp_path, machine="another", host="node7", user="eve")
     done = threading.Event()
-    mine = json.loads((tmp_path / NOTE).read_text())
-    beat = threading.Thread(target=run_lock._renew, args=(tmp_path / NOTE, mine, done))
+    mine = json.loads((tmp_path / HOLDER_FILE).read_text())
+    beat = threading.Thread(target=run_lock._renew, args=(tmp_path / HOLDER_FILE, mine, done))
     beat.start()
     try:
-        with pytest.raises(ConfigError, match="of eve on node7"), alone(tmp_path):
+        with pytest.raises(ConfigError, match="of eve on node7"), lock_run_folder(tmp_path):
             pass
     finally:
         done.set()
@@ -187,7 +190,7 @@ def test_one_of_many_concurrent_commands_gets_the_folder(tmp_path, quick):
     def attempt() -> None:
         together.wait()
         try:
-            with alone(tmp_path):
+            with lock_run_folder(tmp_path):
                 outcomes.append("held")
                 over.wait(20)
         except ConfigError:
@@ -207,13 +210,13 @@ def test_one_of_many_concurrent_commands_gets_the_folder(tmp_path, quick):
 
 @pytest.mark.parametrize("variable", ["RANK", "LOCAL_RANK", "NODE_RANK"])
 def test_other_processes_of_a_training_take_no_lock(tmp_path, variable, monkeypatch):
-    with alone(tmp_path):
+    with lock_run_folder(tmp_path):
         monkeypatch.setenv(variable, "1")
         monkeypatch.setattr(rank_zero_only, "rank", _get_rank())  # as Lightning does when it is imported
-        with alone(tmp_path):
+        with lock_run_folder(tmp_path):
             pass
     monkeypatch.undo()
-    with alone(tmp_path), pytest.raises(ConfigError, match="is in use by"), alone(tmp_path):
+    with lock_run_folder(tmp_path), pytest.raises(ConfigError, match="is in use by"), lock_run_folder(tmp_path):
         pass
 
 

@@ -17,7 +17,7 @@ from cosmicgate.adaptation.training import check_settings, train
 from cosmicgate.data.labelling.alignment import How
 from cosmicgate.pretrained.card import names
 from cosmicgate.training.loggers import silence_lightning
-from cosmicgate.training.run_lock import alone
+from cosmicgate.training.run_lock import lock_run_folder
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ def adapt(
         return Adaptation(folder, plan.lines)
     check_output(folder)
     silence_lightning()
-    with alone(folder), _torch_settings_restored():
+    with lock_run_folder(folder), _torch_settings_restored():
         return run_stages(request, folder, labels_only)
 
 

@@ -19,7 +19,7 @@ from cosmicgate.io.atomic import atomic_write, file_named_in_errors
 from cosmicgate.provenance import run_metadata, run_tags
 
 log = logging.getLogger(__name__)
-PATIENCE = 30.0  # seconds to wait for an answer of W&B's server
+TIMEOUT_S = 30.0  # seconds to wait for an answer of W&B's server
 
 
 def wandb_logger(
@@ -67,7 +67,7 @@ def wandb_logger(
     settings |= {
         "job_type": job_type,
         "tags": list(tags),
-        "settings": {"silent": True, "console": "off", "init_timeout": PATIENCE},
+        "settings": {"silent": True, "console": "off", "init_timeout": TIMEOUT_S},
     }
     if offline if offline is not None else not logged_in():
         return _offline(settings)

@@ -22,7 +22,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from cosmicgate.config import ConfigError, cause_of, name_here, report_user_errors
 from cosmicgate.io.atomic import short
 from cosmicgate.training.loggers import silence_lightning
-from cosmicgate.training.run_lock import alone, is_first_process
+from cosmicgate.training.run_lock import is_first_process, lock_run_folder
 
 RUN, SWEEP = "hydra.run.dir", "hydra.sweep.dir"
 # Pattern of torch's message when a data-loader worker dies, and its likely cause.
@@ -44,7 +44,7 @@ def in_run_folder() -> Iterator[None]:
     user's input are reported in one sentence.
     """
     silence_lightning()
-    with report_user_errors(), stoppable(resume_command), alone(Path(HydraConfig.get().runtime.output_dir)):
+    with report_user_errors(), stoppable(resume_command), lock_run_folder(Path(HydraConfig.get().runtime.output_dir)):
         yield
 
 
