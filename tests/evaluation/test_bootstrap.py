@@ -47,7 +47,7 @@ def test_bootstrap_draws_are_sums_over_resampled_frames():
 
 
 def test_a_single_frame_has_scores_and_no_intervals(make_test_set, tmp_path):
-    (row,) = evaluate([BrightnessLogits()], [make_test_set(1)], tmp_path / "kept")
+    (row,) = evaluate([BrightnessLogits()], [make_test_set(1)], tmp_path / "cache")
     assert row["dilated"]["f1"] > 0
     assert row["intervals"]["draws"] == 0
     assert set(row["intervals"]["dilated"].values()) == {None}
@@ -60,7 +60,7 @@ def test_frames_without_hits_or_sky_give_null_scores_without_a_warning(make_test
     test_set = make_test_set(2)
     for folder in test_set.folders:
         np.save(folder / "truth.npy", np.full((160, 128), label, np.uint8))
-    results = compare([detector], [test_set], tmp_path / "kept")
+    results = compare([detector], [test_set], tmp_path / "cache")
     (row,) = results["rows"]
     assert row["dilated"]["tpr_at_fpr_0.1pct"] is None
     assert row["intervals"]["dilated"]["tpr_at_fpr_0.1pct"] is None
@@ -78,7 +78,7 @@ def test_a_score_undefined_in_many_draws_has_no_interval():
 
 def test_differences_are_paired_by_frame(make_test_set, tmp_path):
     better, worse = BrightnessLogits("Att deepCR", blur=1.0), BrightnessLogits("deepCR", blur=1.2)
-    results = compare([better, worse], [make_test_set(8)], tmp_path / "kept", [["Att deepCR", "deepCR"]])
+    results = compare([better, worse], [make_test_set(8)], tmp_path / "cache", [["Att deepCR", "deepCR"]])
     (entry,) = results["differences"]
     assert (entry["a"].model, entry["b"].model, entry["test_set"], entry["frames"]) == (
         "Att deepCR",
@@ -103,7 +103,7 @@ def test_pairs_are_matched_by_model_or_name_within_one_training_set(make_test_se
     detectors = [BrightnessLogits(model, variant=v) for v in ("", "released") for model in ("deepCR", "Att deepCR")]
     detectors += [BrightnessLogits("Att deepCR", variant="Dice loss"), BrightnessLogits("Other")]
     detectors += [BrightnessLogits("deepCR", trained_on="lco"), BrightnessLogits("Att deepCR", trained_on="lco")]
-    results = compare(detectors, [make_test_set(2)], tmp_path / "kept", PAIRS)
+    results = compare(detectors, [make_test_set(2)], tmp_path / "cache", PAIRS)
     assert [(e["a"].name, e["b"].name, e["a"].trained_on) for e in results["differences"]] == [
         ("Att deepCR", "deepCR", "decam, simulated"),
         ("Att deepCR (released)", "deepCR (released)", "decam, simulated"),

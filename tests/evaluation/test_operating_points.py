@@ -82,7 +82,7 @@ def test_no_threshold_is_chosen_without_hits():
 
 def test_recall_is_taken_at_the_threshold_where_the_frames_have_few_false_objects(make_test_set, tmp_path):
     test_set, detector = make_test_set(5), BrightnessLogits(blur=2.0)
-    (row,) = evaluate([detector], [test_set], tmp_path / "kept")
+    (row,) = evaluate([detector], [test_set], tmp_path / "cache")
     for rate in (10, 1):
         threshold = row["per_hit"][f"threshold_at_{rate}_false"]
         at_it = BrightnessLogits(blur=2.0, threshold=min(threshold * (1 - 1e-9), 1 - 1e-12))
@@ -104,7 +104,7 @@ def test_masked_stars_and_hot_pixels_are_counted(make_test_set, tmp_path):
         stars = {"row": [60, 60, 62], "column": [20, 22, 21], "snr": [12.0, 60.0, 61.0]}
         hot = {"row": [62, 60], "column": [20, 23]}
         (folder / "facts.json").write_text(json.dumps(facts | {"stars": stars, "hot_pixels": hot}))
-    (row,) = evaluate([BrightnessMasks()], [test_set], tmp_path / "kept")
+    (row,) = evaluate([BrightnessMasks()], [test_set], tmp_path / "cache")
     assert row["per_hit"]["stars_masked_per_1000"] == pytest.approx(1000 / 3)
     good = np.mean([np.sum(~np.load(folder / "bad.npy")) for folder in test_set.folders])
     assert row["per_hit"]["hot_pixels_masked_per_megapixel"] == pytest.approx(1e6 / good)
@@ -112,14 +112,14 @@ def test_masked_stars_and_hot_pixels_are_counted(make_test_set, tmp_path):
     assert (by_snr[10.0], by_snr[50.0]) == ((2, 0), (4, 2))
     for folder in test_set.folders:
         np.save(folder / "truth.npy", np.full((160, 128), IGNORED, np.uint8))
-    (unknown,) = evaluate([BrightnessMasks()], [test_set], tmp_path / "kept")
+    (unknown,) = evaluate([BrightnessMasks()], [test_set], tmp_path / "cache")
     assert (unknown["pixels"], unknown["hits"], unknown["per_hit"]["recall_at_10_false"]) == (0, 0, None)
     for score in ("stars_masked_per_1000", "hot_pixels_masked_per_megapixel"):
         assert unknown["per_hit"][score] == row["per_hit"][score]
 
 
 def test_between_settings_of_a_swept_detector_recall_is_interpolated_and_not_beyond(make_test_set, tmp_path):
-    (row,) = evaluate([BrightnessMasks()], [make_test_set(3)], tmp_path / "kept")
+    (row,) = evaluate([BrightnessMasks()], [make_test_set(3)], tmp_path / "cache")
     assert row["per_hit"]["threshold_at_10_false"] is None
     assert row["per_hit"]["recall_at_10_false"] is None or 0 < row["per_hit"]["recall_at_10_false"] <= 1
 

@@ -44,7 +44,7 @@ class TrueCores(BrightnessMasks):
 @pytest.mark.parametrize("convention", ["dilated", "core"])
 def test_scores_and_tables_equal_those_of_scikit_learn(make_test_set, tmp_path, convention):
     test_set, detector = make_test_set(), BrightnessLogits()
-    results = compare([detector], [test_set], tmp_path / "kept")
+    results = compare([detector], [test_set], tmp_path / "cache")
     write_results(tmp_path / "results.json", results)
     hit, logits = scored_pixels(test_set, detector, convention)
     fpr, tpr, _ = sk.roc_curve(hit, logits, drop_intermediate=False)
@@ -80,7 +80,7 @@ def test_a_row_says_that_the_network_was_trained_on_the_camera_that_is_scored(ma
     trained = [mixed, f"mine, real, from CosmicGate general ({mixed})", "general, simulated and real: a (dcam-spare)"]
     trained += ["kb97 (kb97), simulated"]
     detectors = [BrightnessLogits(trained_on=one, variant=str(n)) for n, one in enumerate(trained)]
-    rows = compare(detectors, [test_set], tmp_path / "kept")["rows"]
+    rows = compare(detectors, [test_set], tmp_path / "cache")["rows"]
     assert [row["detector"].trained_on.removeprefix(one) for row, one in zip(rows, trained, strict=True)] == [
         *["; not independent: kb97 is scored"] * 2,
         *[""] * 2,
@@ -91,7 +91,7 @@ def test_a_row_says_that_the_network_was_trained_on_the_camera_that_is_scored(ma
 
 def test_curves_of_a_threshold_sweep_are_interpolated_but_not_extrapolated(make_test_set, tmp_path):
     test_set = make_test_set()
-    (row,) = evaluate([BrightnessMasks()], [test_set], tmp_path / "kept")
+    (row,) = evaluate([BrightnessMasks()], [test_set], tmp_path / "cache")
     labelled = [load_labelled(folder) for folder in test_set.folders]
     image, truth = (np.concatenate([getattr(f, name).ravel() for f in labelled]) for name in ("image", "truth"))
     hit, image = truth[truth != IGNORED] != SKY, image[truth != IGNORED]
@@ -121,7 +121,7 @@ def test_core_masks_are_dilated_only_if_the_truth_is(make_test_set, tmp_path):
 
 def test_the_ring_is_positive_or_left_out(make_test_set, tmp_path):
     test_set = make_test_set()
-    (row,) = evaluate([TrueCores(folders=test_set.folders)], [test_set], tmp_path / "kept")
+    (row,) = evaluate([TrueCores(folders=test_set.folders)], [test_set], tmp_path / "cache")
     assert (row["core"]["f1"], row["core"]["fdr"], row["per_hit"]["recall"]) == (1, 0, 1)
     assert row["dilated"]["fdr"] == 0
     assert row["dilated"]["f1"] < 0.7
@@ -132,7 +132,7 @@ def test_the_ring_is_positive_or_left_out(make_test_set, tmp_path):
 
 def test_recall_is_given_by_hit_length_and_by_brightness(make_test_set, tmp_path):
     test_set, detector = make_test_set(), BrightnessLogits(blur=0.5)
-    (row,) = evaluate([detector], [test_set], tmp_path / "kept")
+    (row,) = evaluate([detector], [test_set], tmp_path / "cache")
     lengths, found = [], []
     for folder in test_set.folders:
         labelled = load_labelled(folder)
@@ -177,7 +177,7 @@ def test_a_failing_detector_does_not_affect_the_others(make_test_set, tmp_path, 
     test_set = make_test_set(3)
     broken = BrightnessLogits("Broken", blur=9.0, fail={2: RuntimeError("no ink\nin line 2")})
     with caplog.at_level(logging.DEBUG, "cosmicgate"):
-        results = compare([BrightnessLogits(), broken, BrightnessMasks()], [test_set], tmp_path / "kept")
+        results = compare([BrightnessLogits(), broken, BrightnessMasks()], [test_set], tmp_path / "cache")
     assert results["rows"] == evaluate([BrightnessLogits(), BrightnessMasks()], [test_set], tmp_path / "other")
     assert results["failed"] == [{"test_set": "decam", "detector": DetectorRecord.of(broken), "reason": "no ink"}]
     assert any(record.exc_info for record in caplog.records)
@@ -189,21 +189,21 @@ def test_a_resumed_evaluation_equals_an_uninterrupted_one(make_test_set, tmp_pat
     test_set = make_test_set(5)
     stopped = BrightnessLogits(fail={3: KeyboardInterrupt()})
     with pytest.raises(KeyboardInterrupt):
-        compare([BrightnessMasks(), stopped], [test_set], tmp_path / "kept")
+        compare([BrightnessMasks(), stopped], [test_set], tmp_path / "cache")
     again = BrightnessLogits()
-    resumed = compare([BrightnessMasks(), again], [test_set], tmp_path / "kept")
+    resumed = compare([BrightnessMasks(), again], [test_set], tmp_path / "cache")
     assert again.seen == ["f2", "f3", "f4"], "the other two frames were finished"
     assert resumed == compare([BrightnessMasks(), BrightnessLogits()], [test_set], tmp_path / "other")
 
 
 def test_cached_results_depend_on_detector_and_pixels(make_test_set, tmp_path):
     test_set = make_test_set(2)
-    (first,) = evaluate([BrightnessLogits()], [test_set], tmp_path / "kept")
+    (first,) = evaluate([BrightnessLogits()], [test_set], tmp_path / "cache")
     for changed in (BrightnessLogits(blur=1.0), BrightnessLogits(threshold=0.9)):
-        assert evaluate([changed], [test_set], tmp_path / "kept") != [first]
+        assert evaluate([changed], [test_set], tmp_path / "cache") != [first]
     np.save(test_set.folders[0] / "truth.npy", np.full((160, 128), SKY, np.uint8))
     detector = BrightnessLogits()
-    (again,) = evaluate([detector], [test_set], tmp_path / "kept")
+    (again,) = evaluate([detector], [test_set], tmp_path / "cache")
     assert detector.seen == ["f0"]
     assert again["hits"] < first["hits"]
 

@@ -15,7 +15,7 @@ from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.provenance import run_metadata, run_tags
 from cosmicgate.report.log_results import check_logger, log_evaluation, scores
 from cosmicgate.report.wandb_charts import VERDICTS, charts, overlay, roc_chart
-from cosmicgate.report.wandb_login import find_writable_folders, logged_in
+from cosmicgate.report.wandb_login import logged_in, set_writable_folders
 from cosmicgate.training.loggers import csv_logger, tensorboard_logger, wandb_logger, with_csv_logger
 from helpers.result_rows import SCORES, result_row, write_run
 from helpers.wandb_files import logged_keys, offline_records
@@ -254,7 +254,7 @@ def test_wandb_works_without_a_writable_home(monkeypatch, tmp_path):
         monkeypatch.setenv(variable, "")
         monkeypatch.delenv(variable)
     monkeypatch.setenv("HOME", "/proc/none")
-    find_writable_folders(tmp_path)
+    set_writable_folders(tmp_path)
     for variable in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
         assert Path(os.environ[variable]).is_relative_to(tmp_path)
         assert Path(os.environ[variable]).is_dir()

@@ -139,7 +139,7 @@ def test_an_unknown_detector_name_stops_before_data_are_simulated(command, tmp_p
 def test_a_failure_of_another_detector_is_recorded_and_one_of_the_network_raised(make_test_set, tmp_path):
     frames, missing = [make_test_set(2)], [{"detector": "gone", "reason": "no ink"}]
     broken = BrightnessLogits("Broken", blur=1.0, fail={1: RuntimeError("no ink")})
-    content = score_training(BrightnessLogits(), [broken, BrightnessMasks()], missing, frames, tmp_path / "kept")
+    content = score_training(BrightnessLogits(), [broken, BrightnessMasks()], missing, frames, tmp_path / "cache")
     assert [row["detector"].model for row in content["rows"]] == ["deepCR", "LACosmic"]
     assert content["unavailable"] == missing
     assert content["failed"] == [{"test_set": "decam", "detector": DetectorRecord.of(broken), "reason": "no ink"}]
@@ -156,7 +156,7 @@ def test_the_table_states_the_positives_and_gives_intervals(make_test_set, tmp_p
         frames.append(tmp_path / "thin" / folder.name)
         save_labelled(frame_of(labelled), labelled.truth, {"name": folder.name, "dilated": False}, frames[-1])
     thin = TestSet("thin", "simulated", tuple(frames))
-    rows = compare([BrightnessLogits("Att deepCR"), BrightnessMasks()], [with_ring, thin], tmp_path / "kept")["rows"]
+    rows = compare([BrightnessLogits("Att deepCR"), BrightnessMasks()], [with_ring, thin], tmp_path / "cache")["rows"]
     log_scores(rows, [with_ring, thin], [tmp_path / name for name in ("tables.md", "masks_g.png", "masks_r.png")])
     lines = [record.getMessage() for record in caplog.records]
     heads = [number for number, line in enumerate(lines) if line.startswith(("decam", "thin"))]

@@ -14,7 +14,7 @@ import pytest
 
 from cosmicgate.evaluation.records import DetectorRecord, titles
 from cosmicgate.report import pages
-from cosmicgate.report.runs import find_runs, together
+from cosmicgate.report.runs import find_runs, merge_runs
 from helpers.result_rows import difference_entry, result_row, write_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -148,7 +148,7 @@ def test_different_rows_of_one_detector_are_distinguished_by_their_runs(tmp_path
         write_run(tmp_path / name, result_row(threshold=threshold))
 
     def names(*runs):
-        return list(titles(row["detector"] for row in together(find_runs(runs))["rows"]).values())
+        return list(titles(row["detector"] for row in merge_runs(find_runs(runs))["rows"]).values())
 
     assert names(tmp_path / "first", tmp_path / "twin") == ["Att Cosmic-CoNN"], "identical rows are merged"
     two = ["Att Cosmic-CoNN (first)", "Att Cosmic-CoNN (second)"]

@@ -7,7 +7,7 @@ import pytest
 
 from cosmicgate.evaluation.records import DetectorRecord
 from cosmicgate.report.results import LISTS
-from cosmicgate.report.runs import Run, together
+from cosmicgate.report.runs import Run, merge_runs
 from cosmicgate.report.tables.cells import markdown, published
 from cosmicgate.report.tables.export import differences_csv, scores_csv
 from cosmicgate.report.tables.paper import difference_tables, hit_table, score_tables
@@ -25,7 +25,7 @@ def test_each_test_set_and_data_origin_has_tables_of_its_own():
         result_row("deepCR"),
         result_row("Old", frames=7),
     ]
-    content = together([Run(Path(), "a", {name: [] for name in LISTS} | {"rows": rows})])
+    content = merge_runs([Run(Path(), "a", {name: [] for name in LISTS} | {"rows": rows})])
     chapters = chapters_of(content)
     assert [(chapter.title, chapter.about) for chapter in chapters] == [
         ("decam (simulated)", "decam (simulated): 8 frames, 2,097,152 pixels, 321 hits"),

@@ -13,7 +13,7 @@ from cosmicgate.report.__main__ import main
 from cosmicgate.report.figures import mask_figures
 from cosmicgate.report.figures.curves import COLOURS, draw_figures
 from cosmicgate.report.figures.mask_figures import save_figure
-from cosmicgate.report.runs import find_runs, together
+from cosmicgate.report.runs import find_runs, merge_runs
 from cosmicgate.report.write_report import write_report
 from helpers.mask_scene import labelled_scene
 from helpers.result_rows import difference_entry, result_row
@@ -44,7 +44,7 @@ def test_several_evaluations_are_merged_into_one_report(tmp_path):
     ]
     for path, content in zip(paths, contents, strict=True):
         write_results(path, content)
-    assert len(together(find_runs(paths))["rows"]) == 3, "two files share a row"
+    assert len(merge_runs(find_runs(paths))["rows"]) == 3, "two files share a row"
     main([*(str(path) for path in paths), "-o", str(tmp_path / "report")])
     text = (tmp_path / "report" / "tables.md").read_text()
     assert text.endswith("| LACosmic | decam | no ink |\n| maximask | every | no weights |\n")

@@ -30,14 +30,14 @@ MAX_RUNS, QUICK_S = 3, 2.0  # a detector is timed up to MAX_RUNS times, until it
 
 
 def costs_of(
-    networks: Mapping[str, Any], detectors: Sequence[Detector], shape: Sequence[int] | None, folder: Path, kept: Path
+    networks: Mapping[str, Any], detectors: Sequence[Detector], shape: Sequence[int] | None, folder: Path, cache: Path
 ) -> tuple[dict[str, list[dict[str, Any]]], list[dict[str, Any]]]:
     """Count parameters and time detectors, for the lists ``parameters`` and ``seconds`` of ``results.json``.
 
     Parameters are those of :func:`count_parameters` and :func:`time_detectors`; without a shape nothing is timed.
     The second value lists the detectors that failed while being timed.
     """
-    seconds, failed = time_detectors(detectors, folder, shape, kept) if shape else ([], [])
+    seconds, failed = time_detectors(detectors, folder, shape, cache) if shape else ([], [])
     return {"parameters": count_parameters(networks), "seconds": seconds}, failed
 
 
@@ -57,7 +57,7 @@ def count_parameters(networks: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def time_detectors(
-    detectors: Sequence[Detector], folder: Path, shape: Sequence[int], kept: Path
+    detectors: Sequence[Detector], folder: Path, shape: Sequence[int], cache: Path
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Time each detector on one frame, in turn, each after a warm-up on a small part of the frame.
 
@@ -69,7 +69,7 @@ def time_detectors(
         Folder of a labelled frame; mirrored copies of it fill a larger shape.
     shape : (int, int)
         Rows and columns of the frame that is timed.
-    kept : Path
+    cache : Path
         Folder of cached measurements: the same call on the same machine does not measure again.
 
     Returns
@@ -84,7 +84,7 @@ def time_detectors(
     measured, failed = [], []
     for detector in with_progress(detectors, f"{shape[0]} x {shape[1]} px", "timed", "detector"):
         record = DetectorRecord.of(detector)
-        path = kept / f"{digest([detector.identity, detector.threshold, content, about])}.json"
+        path = cache / f"{digest([detector.identity, detector.threshold, content, about])}.json"
         try:
             if not path.is_file():
                 write_json(path, _timed(detector, frame) | about)

@@ -1,9 +1,9 @@
 """Score one detector on one frame, and cache the result on disk."""
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import cache
 from pathlib import Path
 from time import perf_counter
 
@@ -143,19 +143,19 @@ def mask_at(detection: Detection, threshold: float) -> NDArray[np.bool_]:
     return detection.masks[threshold]
 
 
-def result_path(detector: Detector, folder: Path, kept: Path) -> Path:
+def result_path(detector: Detector, folder: Path, cache: Path) -> Path:
     """Compute the path of a detector's cached result on a labelled frame, whether or not it exists.
 
     The file's name has a hash of what determines the result: the detector's identity and threshold, and the contents
     of the frame's folder.
     """
     key = digest([FORMAT, detector.identity, detector.threshold, _content(folder)])
-    return kept / f"{folder.name}-{key}.npz"
+    return cache / f"{folder.name}-{key}.npz"
 
 
-def cached_result(detector: Detector, folder: Path, kept: Path) -> Path:
+def cached_result(detector: Detector, folder: Path, cache: Path) -> Path:
     """Find the cached result of a detector on a labelled frame, running the detector if there is none."""
-    path = result_path(detector, folder, kept)
+    path = result_path(detector, folder, cache)
     if not path.is_file():
         start = perf_counter()
         result, mask = score_frame(detector, load_labelled(folder))
@@ -190,6 +190,6 @@ def _content(folder: Path) -> str:
     return _hashed(folder, tuple((f.st_size, f.st_mtime_ns) for f in facts))
 
 
-@cache
+@functools.cache
 def _hashed(folder: Path, _: Sequence[tuple[int, int]]) -> str:
     return tree_hash(folder)

@@ -62,8 +62,8 @@ class DetectorRecord:
         seed, seeds = (int(found[key]) if found[key] else None for key in ("seed", "seeds"))
         return cls(found["model"], ", ".join(parts), seed, seeds, trained_on, weights)
 
-    def on_cameras(self, cameras: Iterable[str]) -> "DetectorRecord":
-        """Say in ``trained_on`` which of these cameras, on whose frames it is scored, its training had frames of.
+    def with_shared_cameras(self, cameras: Iterable[str]) -> "DetectorRecord":
+        """Note in ``trained_on`` which of the scored cameras the training had frames of.
 
         The cameras of a training follow "real: ", in brackets: :attr:`cosmicgate.data.mixture.Mixture.provenance`.
         """

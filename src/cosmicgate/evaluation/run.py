@@ -22,7 +22,7 @@ with extra("train"):
 log = logging.getLogger(__name__)
 
 
-def evaluate(detectors: Sequence[Detector], test_sets: Sequence[TestSet], kept: Path) -> list[dict[str, Any]]:
+def evaluate(detectors: Sequence[Detector], test_sets: Sequence[TestSet], cache: Path) -> list[dict[str, Any]]:
     """Score each detector on each test set; an error of a detector is not caught.
 
     Parameters
@@ -31,7 +31,7 @@ def evaluate(detectors: Sequence[Detector], test_sets: Sequence[TestSet], kept: 
         Detectors to score.
     test_sets : sequence of TestSet
         Test sets. Only counts of each frame are kept in memory, no pixels.
-    kept : Path
+    cache : Path
         Folder of cached results of single frames, so that a stopped evaluation resumes.
 
     Returns
@@ -41,7 +41,7 @@ def evaluate(detectors: Sequence[Detector], test_sets: Sequence[TestSet], kept: 
     """
     names = _names(detectors)
     return [
-        row(DetectorScores(record, detector.threshold, scored_frames(detector, test_set, kept, name)), test_set)
+        row(DetectorScores(record, detector.threshold, scored_frames(detector, test_set, cache, name)), test_set)
         for test_set in test_sets
         for detector, (record, name) in zip(detectors, names, strict=True)
     ]
@@ -59,26 +59,26 @@ def score_training(
     beside: Sequence[Detector],
     unavailable: Sequence[Mapping[str, str]],
     test_sets: Sequence[TestSet],
-    kept: Path,
+    cache: Path,
 ) -> dict[str, Any]:
     """Score a newly trained network and the detectors beside it; return the content of ``results.json``.
 
     The detectors beside it may fail, as in :func:`compare`, or be unavailable, as in
     :func:`~cosmicgate.evaluation.build_detectors.build_detectors`; an error of the network itself is raised.
     """
-    rows = evaluate([network], test_sets, kept)
-    content = compare(beside, test_sets, kept)
+    rows = evaluate([network], test_sets, cache)
+    content = compare(beside, test_sets, cache)
     return content | {"rows": rows + content["rows"], "unavailable": list(unavailable)}
 
 
 def compare(
-    detectors: Sequence[Detector], test_sets: Sequence[TestSet], kept: Path, pairs: Sequence[Sequence[str]] = ()
+    detectors: Sequence[Detector], test_sets: Sequence[TestSet], cache: Path, pairs: Sequence[Sequence[str]] = ()
 ) -> dict[str, Any]:
     """Score detectors and their differences; a detector that raises an error loses only its own row.
 
     Parameters
     ----------
-    detectors, test_sets, kept
+    detectors, test_sets, cache
         As in :func:`evaluate`.
     pairs : sequence of (str, str)
         Pairs whose difference is computed, the one expected to be better first. A pair of models is compared in each
@@ -97,14 +97,14 @@ def compare(
         scored: list[DetectorScores] = []
         for detector, (record, name) in zip(detectors, names, strict=True):
             try:
-                found = scored_frames(detector, test_set, kept, f"row {next(numbers)} of {in_all}: {name}")
+                found = scored_frames(detector, test_set, cache, f"row {next(numbers)} of {in_all}: {name}")
             except Exception as error:  # a third-party package may raise anything; the other rows must still be scored
                 reason = next(iter(str(error).splitlines()), "") or type(error).__name__
                 log.error("%s on %s failed: %s", name, test_set.name, reason)
                 log.debug("traceback", exc_info=error)
                 failed.append({"test_set": test_set.name, "detector": record, "reason": reason})
             else:
-                scored.append(DetectorScores(record.on_cameras(test_set.cameras), detector.threshold, found))
+                scored.append(DetectorScores(record.with_shared_cameras(test_set.cameras), detector.threshold, found))
         scored += means(scored)
         rows += [row(one, test_set) for one in scored]
         differences += find_differences(scored, pairs, test_set)
@@ -129,7 +129,9 @@ def _warn_of_missing(
         log.warning("not compared: %s: not among the networks here (%s)", "; ".join(found), ", ".join(names))
 
 
-def score_frames_distributed(detector: Detector, test_sets: Sequence[TestSet], kept: Path, trainer: pl.Trainer) -> None:
+def score_frames_distributed(
+    detector: Detector, test_sets: Sequence[TestSet], cache: Path, trainer: pl.Trainer
+) -> None:
     """Run a detector on this process's share of the frames and wait for the other processes.
 
     :func:`evaluate` then finds all results in the cache.
@@ -137,14 +139,14 @@ def score_frames_distributed(detector: Detector, test_sets: Sequence[TestSet], k
     if trainer.world_size > 1:
         frames = [folder for test_set in test_sets for folder in test_set.folders]
         for folder in frames[trainer.global_rank :: trainer.world_size]:
-            cached_result(detector, folder, kept)
+            cached_result(detector, folder, cache)
         trainer.strategy.barrier()
 
 
-def scored_frames(detector: Detector, test_set: TestSet, kept: Path, name: str) -> TestSetScores:
+def scored_frames(detector: Detector, test_set: TestSet, cache: Path, name: str) -> TestSetScores:
     """Score a detector on a test set; ``name`` is what the progress line calls it."""
     folders = with_progress(test_set.folders, f"{name} on {test_set.name}", "scored")
-    results = [read_result(cached_result(detector, folder, kept)) for folder in folders]
+    results = [read_result(cached_result(detector, folder, cache)) for folder in folders]
     fields = [load_labelled(folder).facts.get("field", folder.name) for folder in test_set.folders]
     return score(results, fields)
 

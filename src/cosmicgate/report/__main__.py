@@ -12,7 +12,7 @@ from cosmicgate.extras import extra
 
 with extra("train", __name__):
     from cosmicgate.config import report_user_errors
-    from cosmicgate.report.runs import find_runs, parser_of_runs, together
+    from cosmicgate.report.runs import find_runs, merge_runs, parser_of_runs
     from cosmicgate.report.write_report import write_report
 
 
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = parser_of_runs("cosmicgate.report", "Tables and figures of results.")
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="FOLDER", help="where the report goes")
     given = parser.parse_args(arguments)
-    for path in write_report(together(find_runs(given.runs)), given.output):
+    for path in write_report(merge_runs(find_runs(given.runs)), given.output):
         print(path)  # noqa: T201 (a command line)
 
 

@@ -22,7 +22,7 @@ with extra("train,wandb", __name__):
     from cosmicgate.config import ConfigError, report_user_errors
     from cosmicgate.report.log_results import key_of
     from cosmicgate.report.results import AREA, MASK_SCORES, PER_CENT, PER_HIT
-    from cosmicgate.report.runs import Run, find_runs, parser_of_runs, together
+    from cosmicgate.report.runs import Run, find_runs, merge_runs, parser_of_runs
     from cosmicgate.report.wandb_login import logged_in
     from cosmicgate.report.write_report import chapters_of, markdown_of
 
@@ -147,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--entity", help="team; default: that of the login")
     given = parser.parse_args(arguments)
     runs = find_runs(given.runs)
-    content = together(runs)
+    content = merge_runs(runs)
     if not logged_in():
         raise ConfigError("not logged in to W&B: run `wandb login`, then this command again")
     test_sets = list(dict.fromkeys(row["test_set"] for row in content["rows"]))

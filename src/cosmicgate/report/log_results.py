@@ -96,7 +96,7 @@ def log_evaluation(
             logger.log_metrics({"detector": shown[record]} | scores(members), place)
         logger.save()
         return
-    by_record = {DetectorRecord.of(d).on_cameras(t.cameras): d for d in detectors for t in test_sets}
+    by_record = {DetectorRecord.of(d).with_shared_cameras(t.cameras): d for d in detectors for t in test_sets}
     for record, members in groups.items():
         folder = run / f"{kind}_rows" / file_name(shown[record], record.trained_on or "nothing")
         if kind == "tensorboard":

@@ -23,7 +23,7 @@ with extra("train", __name__):
     from cosmicgate.config import report_user_errors
     from cosmicgate.io.atomic import atomic_write
     from cosmicgate.report.figures.curves import draw_history
-    from cosmicgate.report.runs import Run, find_runs, parser_of_runs, together
+    from cosmicgate.report.runs import Run, find_runs, merge_runs, parser_of_runs
     from cosmicgate.report.write_report import Chapter, Section, chapters_of
 
 PICTURES = {  # figures that a run drew itself: kind -> what they show
@@ -47,7 +47,7 @@ def write_page(runs: Sequence[Run], path: Path, notes: Sequence[str] = ()) -> No
     environment.filters["data_uri"] = _data_uri
     environment.filters["link"] = lambda file: quote(Path(os.path.relpath(file, home)).as_posix())
     with tempfile.TemporaryDirectory(prefix="cosmicgate-") as drawn:
-        chapters = chapters_of(together(runs), Path(drawn))
+        chapters = chapters_of(merge_runs(runs), Path(drawn))
         if trained := {run.name: run.history for run in runs if run.history}:
             figure = draw_history(trained, Path(drawn) / "history.png")
             chapters.append(Chapter("Training", "", [Section("", figures={VALIDATION: figure})]))

@@ -98,7 +98,7 @@ def find_runs(given: Sequence[Path]) -> list[Run]:
     return runs
 
 
-def together(runs: Sequence[Run]) -> dict[str, list[dict[str, Any]]]:
+def merge_runs(runs: Sequence[Run]) -> dict[str, list[dict[str, Any]]]:
     """Merge the results of runs; different rows of one detector get the name of their run as a variant."""
     merged: dict[str, list[dict[str, Any]]] = {name: [] for name in LISTS}
     groups: dict[tuple[Any, ...], list[tuple[str, Row]]] = {}

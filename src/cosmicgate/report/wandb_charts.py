@@ -72,14 +72,14 @@ def charts(row: Row) -> dict[str, Any]:
     return found
 
 
-def overlays(detector: Detector, test_set: TestSet, kept: Path) -> list[wandb.Image]:
+def overlays(detector: Detector, test_set: TestSet, cache: Path) -> list[wandb.Image]:
     """Overlay truth and mask on a window of one frame for each band: the busiest window of the busiest frame.
 
-    ``kept`` is the folder of cached results, as in :func:`cosmicgate.evaluation.run.evaluate`.
+    ``cache`` is the folder of cached results, as in :func:`cosmicgate.evaluation.run.evaluate`.
     """
     shown = []
     for band, folder in busiest_frames(test_set).items():
-        labelled, mask = load_labelled(folder), read_mask(cached_result(detector, folder, kept))
+        labelled, mask = load_labelled(folder), read_mask(cached_result(detector, folder, cache))
         truth = np.array(labelled.truth)
         cut = busiest([truth == CORE, mask & (truth == SKY)], WINDOW)
         caption = f"{labelled.facts['name']}, {band or 'no'} band, {test_set.provenance}"
@@ -87,12 +87,12 @@ def overlays(detector: Detector, test_set: TestSet, kept: Path) -> list[wandb.Im
     return shown
 
 
-def media(rows: Sequence[Row], detector: Detector | None, test_sets: Sequence[TestSet], kept: Path) -> dict[str, Any]:
+def media(rows: Sequence[Row], detector: Detector | None, test_sets: Sequence[TestSet], cache: Path) -> dict[str, Any]:
     """Make the charts of the rows of a detector, and images if there is one; a mean of seeds has none."""
     shown = {key: chart for row in rows for key, chart in charts(row).items()}
     if detector is not None:
         scored = {row["test_set"] for row in rows}
-        shown |= {f"test/{s.name}/masks": overlays(detector, s, kept) for s in test_sets if s.name in scored}
+        shown |= {f"test/{s.name}/masks": overlays(detector, s, cache) for s in test_sets if s.name in scored}
     return shown
 
 

@@ -26,7 +26,7 @@ def logged_in() -> bool:
         return False
 
 
-def find_writable_folders(folder: Path) -> None:
+def set_writable_folders(folder: Path) -> None:
     """Point W&B to folders below ``folder`` in place of those in an unwritable home, as in a container."""
     config = ("WANDB_CONFIG_DIR", "~/.config/wandb")
     for variable, path in (("WANDB_DATA_DIR", get_data_dir()), ("WANDB_CACHE_DIR", get_cache_dir()), config):

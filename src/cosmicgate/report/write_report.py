@@ -46,8 +46,8 @@ class Chapter:
 def chapters_of(content: Mapping[str, Sequence[Any]], folder: Path | None = None) -> list[Chapter]:
     """Make a chapter for each test set, one of costs and one of what failed; sections without content are left out.
 
-    ``content`` are results as :func:`~cosmicgate.report.runs.together` merges them. Figures are drawn into ``folder``,
-    if it is given.
+    ``content`` are results as :func:`~cosmicgate.report.runs.merge_runs` merges them. Figures are drawn into
+    ``folder``, if it is given.
     """
     sets = by_test_set(content["rows"])
     drawn: list[dict[str, Path]] = draw_figures(content["rows"], folder) if folder is not None else [{} for _ in sets]
@@ -93,7 +93,7 @@ def markdown_of(chapter: Chapter) -> str:
 def write_report(content: Mapping[str, Sequence[Any]], folder: Path) -> list[Path]:
     """Write the tables and figures of results into a folder, and return their paths; on an error none is written.
 
-    ``content`` is that of a ``results.json``, or of several (:func:`~cosmicgate.report.runs.together`). The files are
+    ``content`` is that of a ``results.json``, or of several (:func:`~cosmicgate.report.runs.merge_runs`). The files are
     ``tables.md``, ``tables.csv``, ``differences.csv`` where there are any, and the figures of
     :func:`~cosmicgate.report.figures.curves.draw_figures`; files of the same names are replaced.
     """

@@ -53,7 +53,7 @@ def wandb_logger(
         with extra("wandb"):
             import wandb
 
-            from cosmicgate.report.wandb_login import find_writable_folders, logged_in
+            from cosmicgate.report.wandb_login import logged_in, set_writable_folders
     except ImportError as error:
         raise ImportError(f"logger=wandb: {error}; or give logger=csv") from error
 
@@ -62,7 +62,7 @@ def wandb_logger(
     run = note.read_text().strip() if note.is_file() else secrets.token_hex(4)
     if getattr(rank_zero_only, "rank", 0) == 0:  # only the first process logs to W&B
         atomic_write(note, run)
-    find_writable_folders(Path(folder))
+    set_writable_folders(Path(folder))
     settings: dict[str, Any] = {"project": project, "save_dir": folder, "name": name, "id": run, "group": group}
     settings |= {
         "job_type": job_type,

@@ -56,10 +56,10 @@ def draw(
     return made
 
 
-def masks_of(detectors: Mapping[str, Detector], test_set: TestSet, kept: Path) -> Drawn:
+def masks_of(detectors: Mapping[str, Detector], test_set: TestSet, cache: Path) -> Drawn:
     """Draw the busiest frame of each band: image, truth, and mask of each detector under its label.
 
-    The title says whether the truth is dilated, and the label of each mask whether the mask is. ``kept`` is the folder
+    The title says whether the truth is dilated, and the label of each mask whether the mask is. ``cache`` is the folder
     of cached results.
     """
     chosen = busiest_frames(test_set)
@@ -68,7 +68,7 @@ def masks_of(detectors: Mapping[str, Detector], test_set: TestSet, kept: Path) -
         if (labelled.truth == IGNORED).all():
             continue
         masks = {
-            label + ", dilated 3x3" * (detector.grow and truth_is_dilated(labelled)): _mask(detector, frame, kept)
+            label + ", dilated 3x3" * (detector.grow and truth_is_dilated(labelled)): _mask(detector, frame, cache)
             for label, detector in detectors.items()
         }
         title = f"{labelled.facts['name']}, {band or 'no'} band, {_about(test_set, labelled)}"
@@ -76,10 +76,10 @@ def masks_of(detectors: Mapping[str, Detector], test_set: TestSet, kept: Path) -
         yield file_name("masks", test_set.name, *[band] * (len(chosen) > 1)), figure
 
 
-def mistakes_of(detectors: Mapping[str, Detector], test_set: TestSet, kept: Path) -> Drawn:
+def mistakes_of(detectors: Mapping[str, Detector], test_set: TestSet, cache: Path) -> Drawn:
     """Draw what each detector misses and falsely marks; parameters are those of :func:`masks_of`."""
     for label, detector in detectors.items():
-        frames = ((load_labelled(frame), _mask(detector, frame, kept)) for frame in test_set.folders)
+        frames = ((load_labelled(frame), _mask(detector, frame, cache)) for frame in test_set.folders)
         figure = mistakes_figure(frames, f"{label} on {test_set.name} ({test_set.provenance})")
         yield file_name("mistakes", test_set.name, label), figure
 
@@ -101,8 +101,8 @@ def features_of(detector: Detector, label: str, test_set: TestSet) -> Drawn:
         yield file_name("attention", test_set.name, label), attention_figure(*shown)
 
 
-def _mask(detector: Detector, frame: Path, kept: Path) -> NDArray[np.bool_]:
-    return read_mask(cached_result(detector, frame, kept))
+def _mask(detector: Detector, frame: Path, cache: Path) -> NDArray[np.bool_]:
+    return read_mask(cached_result(detector, frame, cache))
 
 
 def _about(test_set: TestSet, labelled: LabelledFrame) -> str:
