@@ -59,7 +59,7 @@ def frames_by_telescope(overrides: Sequence[str]) -> tuple[dict[str, list[Labell
     for folder in folders:
         labelled = load_labelled(folder)
         frames.setdefault(labelled.facts.get("telescope") or "other", []).append(labelled)
-    return frames, f"{data.name}, {data.provenance}"
+    return frames, f"{data.name}, {data.data_origin}"
 
 
 def scores(detector: LACosmicFamily, frames: Sequence[LabelledFrame]) -> Iterator[tuple[float, Scores]]:

@@ -84,7 +84,7 @@ def default_threshold(network: nn.Module, data: Any, otherwise: float = ModelCar
     ``otherwise``, if the data have no such frame, or these no hit. Hits that were added to real frames do not count.
     """
     parts = data.parts.values() if isinstance(data, Mixture) else [data]
-    real = [part for part in parts if isinstance(part, LabelledExposures) and part.provenance == "real"]
+    real = [part for part in parts if isinstance(part, LabelledExposures) and part.data_origin == "real"]
     frames = [folder for part in real for folder in part.split("validation", "natural")]
     objects = np.zeros((2, BINS), np.int64)
     for _, _, logits, truth in predict_frames(network, frames, "threshold"):

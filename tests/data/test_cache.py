@@ -56,7 +56,7 @@ class Source:
 
     counted: CountedRecipes
     kind: str
-    provenance: str = "simulated"
+    data_origin: str = "simulated"
 
     def recipes(self, which):
         return [self.counted.recipe(f"{which}-{self.kind}-{number}") for number in range(2)]

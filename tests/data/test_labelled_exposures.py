@@ -66,7 +66,7 @@ def test_a_ring_is_around_each_hit_of_a_test_frame_and_unknown_in_training(label
             assert frame.facts["dilated"] == (which == "test")
             assert CORE in labels
             assert (RING in labels) == (which == "test")
-    assert [(one.name, one.provenance) for one in data.test_sets()] == [
+    assert [(one.name, one.data_origin) for one in data.test_sets()] == [
         ("labelled_exposures", "real"),
         ("labelled_exposures_added_hits", "semi-real"),
     ]

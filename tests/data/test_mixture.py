@@ -127,7 +127,7 @@ def test_validation_covers_every_part_and_each_part_is_a_test_set(mixture):
     assert [(s.name, len(s.folders)) for s in mixture.test_sets()] == [("a", 1), ("b", 1)]
     assert len(mixture.split("train")) == 4
     assert len(mixture.folders()) == 8
-    assert mixture.provenance == "simulated"
+    assert mixture.data_origin == "simulated"
 
 
 def test_a_part_that_is_left_out_is_not_used_and_the_others_take_its_share(mixture):
@@ -142,18 +142,18 @@ def test_a_part_that_is_left_out_is_not_used_and_the_others_take_its_share(mixtu
 def test_the_real_frames_that_are_missing_are_named_and_how_to_leave_them_out(tmp_path):
     data = build(composed_config("pretrained=general", f"real={tmp_path}").data)
     with pytest.raises(FileNotFoundError, match=r"lco0m4/\*\.fits\.fz.*real=DIR.*data\.leave_out=\[lco0m4\]"):
-        _ = data.provenance
+        _ = data.data_origin
     without = build(composed_config("pretrained=general", f"real={tmp_path}", "data.leave_out=[lco0m4,arcsat]").data)
-    assert without.provenance == "simulated and semi-real"
+    assert without.data_origin == "simulated and semi-real"
 
 
 def test_a_training_names_the_cameras_of_its_real_frames_and_reads_none_of_a_camera_left_out(real):
     folder = real("lco0m4").parent
     real("arcsat")
     both = build(composed_config("pretrained=general", f"real={folder}").data)
-    assert both.provenance == "simulated and semi-real and real: lco0m4 (kb97), arcsat (dcam-spare)"
+    assert both.data_origin == "simulated and semi-real and real: lco0m4 (kb97), arcsat (dcam-spare)"
     data = build(composed_config("pretrained=general", f"real={folder}", "data.leave_out=[arcsat]").data)
-    assert data.provenance == "simulated and semi-real and real: lco0m4 (kb97)"
+    assert data.data_origin == "simulated and semi-real and real: lco0m4 (kb97)"
     assert "arcsat" not in data.parts
     assert "arcsat" not in str([part.frames for part in data.parts.values() if isinstance(part, LabelledExposures)])
 

@@ -166,7 +166,7 @@ def test_frames_are_cached_with_the_name_of_their_field(source, tmp_path):
     data = RealTest(str(tmp_path / "made"), source, "sky")
     data.prepare_test()
     (test_set,) = data.test_sets()
-    assert (test_set.name, test_set.provenance, test_set.benchmark) == ("sky", "semi-real", "")
+    assert (test_set.name, test_set.data_origin, test_set.benchmark) == ("sky", "semi-real", "")
     kept = [load_labelled(folder) for folder in test_set.folders]
     assert [one.facts["field"] for one in kept] == ["field-0", "field-1"] * 5
     assert all(one.facts["dilated"] and one.facts["telescope"] == "decam" for one in kept)

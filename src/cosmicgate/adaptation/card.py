@@ -72,7 +72,7 @@ def package_network(folder: Path, training: Training, lines: Sequence[str], star
 def _completed(card: ModelCard, training: Training, network: UNet, old: ModelCard) -> ModelCard:
     """Complete the card of the network that is kept: thresholds, ranges and scores on the user's exposures."""
     data, run = training.data, training.run
-    own = f"{data.name}, {data.provenance}"
+    own = f"{data.name}, {data.data_origin}"
     card = replace(
         card,
         version=__version__,

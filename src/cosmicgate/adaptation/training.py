@@ -196,7 +196,7 @@ def compose_config(
 
 def validation_set(data: LabelledExposures) -> TestSet:
     """Group the exposures held out for validation, as they are and with added hits, as a set that is scored."""
-    return TestSet(f"{data.name}_validation", data.test_sets()[-1].provenance, tuple(data.split("validation")))
+    return TestSet(f"{data.name}_validation", data.test_sets()[-1].data_origin, tuple(data.split("validation")))
 
 
 def _compare(run: Path, data: LabelledExposures, before: NetworkDetector, after: NetworkDetector) -> None:

@@ -18,7 +18,7 @@ from cosmicgate.data.contamination import Contamination, PaperRecipe, with_ring
 from cosmicgate.data.patches import GridSampler, PatchDataModule, PatchDataset, PatchSampler
 from cosmicgate.data.pixel_labels import CORE, SKY
 from cosmicgate.data.random_streams import random_stream
-from cosmicgate.data.sources.simulated import FrameSource, Provenance
+from cosmicgate.data.sources.simulated import DataOrigin, FrameSource
 from cosmicgate.data.splits import SPLITS, Split
 from cosmicgate.data.transforms import SkyAugmentation, Transform
 from cosmicgate.extras import extra
@@ -41,7 +41,7 @@ class TestSet:
     __test__ = False  # keeps pytest from collecting this class
 
     name: str
-    provenance: Provenance
+    data_origin: DataOrigin
     folders: tuple[Path, ...]
     benchmark: str = ""  # published data set with the same camera and recipe; empty for a user's own files
     cameras: tuple[str, ...] = ()  # of real frames with truth planes, by their headers; empty for others
@@ -143,9 +143,9 @@ class DecamData(PatchDataModule):
         return "decam" if theirs and isinstance(self.contamination, PaperRecipe) else ""
 
     @property
-    def provenance(self) -> Provenance:
+    def data_origin(self) -> DataOrigin:
         """Data origin: simulated if either source is; real sky combined with real hits is semi-real."""
-        parts = {self.science.provenance, self.darks.provenance}
+        parts = {self.science.data_origin, self.darks.data_origin}
         return "simulated" if "simulated" in parts else "semi-real"
 
     def pairs(self, which: Split) -> list[Pair]:
@@ -230,7 +230,7 @@ class DecamData(PatchDataModule):
 
     def test_sets(self) -> list[TestSet]:
         """List the test sets that are scored after training."""
-        own = TestSet(self.name, self.provenance, tuple(self.split("test")), self.benchmark)
+        own = TestSet(self.name, self.data_origin, tuple(self.split("test")), self.benchmark)
         return distinct([own, *(test_set for data in self.also.values() for test_set in data.test_sets())])
 
 

@@ -37,7 +37,7 @@ from cosmicgate.data.sources.files import FRACTIONS, existing, identity, matchin
 from cosmicgate.data.sources.footprints import Footprints, scatter, stamps, write_stamps
 from cosmicgate.data.sources.injection import AddHits
 from cosmicgate.data.sources.raw_darks.repeats import compared
-from cosmicgate.data.sources.simulated import Provenance
+from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.data.sources.truth_planes import FramesWithTruth
 from cosmicgate.data.splits import SPLITS, Split, check_splits, split, split_exposures
 from cosmicgate.data.transforms import Transform
@@ -139,10 +139,10 @@ class LabelledExposures(PatchDataModule):
         check_detector(self.thickness, self.pixel_size)
 
     @cached_property
-    def provenance(self) -> Provenance:
+    def data_origin(self) -> DataOrigin:
         """Data origin of the exposures: simulated if any header says so."""
         if self.frames is not None:
-            return self.frames.provenance
+            return self.frames.data_origin
         simulated = False
         for path in {self._file(one) for fields in self._splits.values() for one in fields}:
             with opened(path) as hdus:
@@ -292,8 +292,8 @@ class LabelledExposures(PatchDataModule):
     def test_sets(self) -> list[TestSet]:
         """List the test sets: the held-out exposures as they are, and with added hits."""
         natural, added = (tuple(self.split("test", kind)) for kind in ("natural", "added"))
-        semireal: Provenance = "semi-real" if self.provenance == "real" else "simulated"
-        sets = [TestSet(self.name, self.provenance, natural), TestSet(f"{self.name}_added_hits", semireal, added)]
+        semireal: DataOrigin = "semi-real" if self.data_origin == "real" else "simulated"
+        sets = [TestSet(self.name, self.data_origin, natural), TestSet(f"{self.name}_added_hits", semireal, added)]
         return [one for one in sets if one.folders]
 
     @property

@@ -69,12 +69,12 @@ class Mixture(PatchDataModule):
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
 
     @property
-    def provenance(self) -> str:
+    def data_origin(self) -> str:
         """Data origins of the parts, joined by "and", and the cameras of labelled real frames.
 
         For example "simulated and real: lco0m4 (kb97)".
         """
-        origins = " and ".join(sorted({part.provenance for part in self.parts.values()}, reverse=True))
+        origins = " and ".join(sorted({part.data_origin for part in self.parts.values()}, reverse=True))
         cameras = []
         for name, part in self.parts.items():
             if isinstance(part, LabelledExposures):

@@ -44,7 +44,7 @@ class RealTest:
         """List the one test set that is scored."""
         folders = tuple(self._folder(recipe) for recipe in self.frames.labelled_recipes())
         cameras = self.frames.cameras if isinstance(self.frames, FramesWithTruth) else ()
-        return [TestSet(self.frames.name, self.frames.provenance, folders, cameras=cameras)]
+        return [TestSet(self.frames.name, self.frames.data_origin, folders, cameras=cameras)]
 
     @property
     def _home(self) -> Path:

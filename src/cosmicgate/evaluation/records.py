@@ -65,7 +65,7 @@ class DetectorRecord:
     def with_shared_cameras(self, cameras: Iterable[str]) -> "DetectorRecord":
         """Note in ``trained_on`` which of the scored cameras the training had frames of.
 
-        The cameras of a training follow "real: ", in brackets: :attr:`cosmicgate.data.mixture.Mixture.provenance`.
+        The cameras of a training follow "real: ", in brackets: :attr:`cosmicgate.data.mixture.Mixture.data_origin`.
         """
         trained = set(re.findall(r"\(([^()]+)\)", (self.trained_on or "").partition("real: ")[2]))
         both = ", ".join(sorted(trained & set(cameras)))

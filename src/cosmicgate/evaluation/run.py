@@ -167,7 +167,7 @@ def row(scored: DetectorScores, test_set: TestSet) -> dict[str, Any]:
     """Make a row of ``results.json``: test set, data origin, detector and scores."""
     return {
         "test_set": test_set.name,
-        "data_origin": test_set.provenance,
+        "data_origin": test_set.data_origin,
         "benchmark": test_set.benchmark,
         "detector": scored.record,
         "threshold": _threshold(scored.threshold, test_set, scored.record.name),
@@ -222,5 +222,5 @@ def _alone(one: DetectorScores, scored: Sequence[DetectorScores]) -> bool:
 
 
 def _difference(a: DetectorScores, b: DetectorScores, test_set: TestSet) -> dict[str, Any]:
-    about = {"test_set": test_set.name, "data_origin": test_set.provenance, "frames": len(test_set.folders)}
+    about = {"test_set": test_set.name, "data_origin": test_set.data_origin, "frames": len(test_set.folders)}
     return about | {"a": a.record, "b": b.record} | difference(a.scores, b.scores)

@@ -82,7 +82,7 @@ def overlays(detector: Detector, test_set: TestSet, cache: Path) -> list[wandb.I
         labelled, mask = load_labelled(folder), read_mask(cached_result(detector, folder, cache))
         truth = np.array(labelled.truth)
         cut = busiest([truth == CORE, mask & (truth == SKY)], WINDOW)
-        caption = f"{labelled.facts['name']}, {band or 'no'} band, {test_set.provenance}"
+        caption = f"{labelled.facts['name']}, {band or 'no'} band, {test_set.data_origin}"
         shown.append(overlay(np.array(labelled.image[cut]), truth[cut], mask[cut], caption))
     return shown
 

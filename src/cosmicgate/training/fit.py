@@ -31,7 +31,7 @@ def fit(cfg: Any, config: dict[str, Any], run: Path) -> tuple[pl.Trainer, pl.Lig
     pl.seed_everything(cfg.seed, verbose=False)
     data, module = training_data(cfg.data, cfg.model.get("scaling", "none")), build(cfg.module)
     resume_from = last if cfg.resume and last.is_file() else None
-    config["trained_on"] = f"{getattr(data, 'name', cfg.data.name)}, {data.provenance}"  # type: ignore[attr-defined]
+    config["trained_on"] = f"{getattr(data, 'name', cfg.data.name)}, {data.data_origin}"  # type: ignore[attr-defined]
     config["started_from"] = load_initial_weights(module.network, cfg.start, resume_from, trust)
     callbacks = [*build(cfg.callbacks).values(), SaveConfigInCheckpoint(config), ExactResume(), EpochLines()]
     trainer: pl.Trainer = build(cfg.trainer, callbacks=callbacks, logger=with_csv_logger(build(cfg.logger), run))

@@ -426,7 +426,7 @@ def test_the_command_labels_fits_files(triple, labelled, tmp_path, capsys):
     output = tmp_path / f"{paths[0].stem}_3frms_masks.fits"
     assert capsys.readouterr().out.splitlines()[-1] == str(output)
     found = read_sequence(output)
-    assert found.provenance == "simulated"  # the headers of the frames say so
+    assert found.data_origin == "simulated"  # the headers of the frames say so
     assert [e.frame.name for e in found.exposures] == [p.stem for p in paths]
     for a, b, c, d in zip(found.hits, labelled.hits, found.ignore, labelled.ignore, strict=True):
         assert np.array_equal(a, b)

@@ -40,7 +40,7 @@ def data(lco_archive, tmp_path_factory) -> LCO:
 
 def test_each_telescope_class_is_a_test_set(data):
     sets = data.test_sets()
-    assert [(s.name, s.provenance, len(s.folders)) for s in sets] == [
+    assert [(s.name, s.data_origin, len(s.folders)) for s in sets] == [
         ("lco_0m4", "simulated", 6),
         ("lco_1m0", "simulated", 3),
         ("lco_2m0", "simulated", 3),
@@ -174,7 +174,7 @@ def test_simulated_data_are_written_as_an_archive_first(tmp_path):
     few = ["data.archive.sequences={0m4:1,1m0:1,2m0:0}", "data.archive.shape=[64,64]", f"data.root={tmp_path}"]
     data = build(composed_config("data=lco_simulated", *few, name="evaluate").data)
     assert [s.name for s in data.test_sets()] == ["lco_simulated_0m4", "lco_simulated_1m0"]
-    assert data.provenance == "simulated"
+    assert data.data_origin == "simulated"
     assert not any(s.benchmark for s in data.test_sets())
 
 

@@ -96,8 +96,8 @@ def unmark(hdus):
 
 
 def test_the_header_says_what_is_simulated_not_the_file_name(lco_files, tmp_path):
-    assert read_sequence(lco_files[0]).provenance == "simulated"
-    assert read_sequence(write_changed_copy(lco_files[0], tmp_path, unmark)).provenance == "real"
+    assert read_sequence(lco_files[0]).data_origin == "simulated"
+    assert read_sequence(write_changed_copy(lco_files[0], tmp_path, unmark)).data_origin == "real"
 
 
 def test_real_and_simulated_files_in_one_folder_are_refused(lco_files, tmp_path):

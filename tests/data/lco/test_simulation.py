@@ -102,7 +102,7 @@ def test_a_simulated_archive_is_marked_as_such_and_written_once(tmp_path):
     ]
     times = [f.stat().st_mtime_ns for f in files]
     for file in files:
-        assert read_sequence(file).provenance == "simulated"
+        assert read_sequence(file).data_origin == "simulated"
         with fits.open(file) as hdus:
             assert all(hdus[k].header[SIMULATED] is True for k in range(5))
     assert simulated_archive(str(tmp_path), **settings) == home

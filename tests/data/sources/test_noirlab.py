@@ -82,7 +82,7 @@ def test_the_noirlab_configs_download_and_split_frames(replay, tmp_path, kind):
         add_dark(replay, number, 300.0) if kind == "darks" else add_night(replay, f"2012-11-0{number}")
     node = OmegaConf.load(ROOT / "conf" / "data" / kind / "noirlab.yaml")
     source = instantiate(node, _convert_="all", root=str(tmp_path), base=replay.base)
-    assert source.provenance == "real"
+    assert source.data_origin == "real"
     recipes = [recipe for which in SPLITS for recipe in source.recipes(which)]
     assert len(recipes) == 2 * {"science": 12, "darks": 3}[kind]
     assert recipes[0].make().exptime == pytest.approx({"science": 90, "darks": 300}[kind])
@@ -99,4 +99,4 @@ def test_a_training_set_is_made_of_downloaded_frames(replay, tmp_path):
     data.prepare_data()
     assert len(data.folders()) == 8
     assert all((folder / "truth.npy").is_file() for folder in data.folders())
-    assert data.provenance == "semi-real"
+    assert data.data_origin == "semi-real"

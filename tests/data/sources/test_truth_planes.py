@@ -57,7 +57,7 @@ def test_truth_planes_become_labels_and_bad_pixels_are_ignored(night):
     test = RealTest(str(night / "cache"), frames_with_truth(night, field_keywords=["FILTER", "DAY-OBS"]), "night")
     test.prepare_data()
     (test_set,) = test.test_sets()
-    assert (test_set.name, test_set.provenance, len(test_set.folders)) == ("night", "real", 3)
+    assert (test_set.name, test_set.data_origin, len(test_set.folders)) == ("night", "real", 3)
     assert test_set.cameras == ("sinistro-1",)
     frames = [load_labelled(folder) for folder in test_set.folders]
     truth = frames[0].truth

@@ -52,7 +52,7 @@ def write_planes(masked: MaskedSequence, frames: Sequence[Path], folder: Path) -
     names = [f"{stem(path)}_truth.fits.fz" for path in frames]
     if len(set(names)) < len(names):
         raise ValueError(f"{', '.join(names)}: two truth planes of one name: expected frames whose files differ in it")
-    if masked.provenance == "simulated":
+    if masked.data_origin == "simulated":
         raise ValueError(f"{names[0]}: expected real exposures, got simulated ones: use -o and data=lco for these")
     for name in names:
         _refuse_manual_labels(folder / name)

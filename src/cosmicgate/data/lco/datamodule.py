@@ -20,7 +20,7 @@ from cosmicgate.data.lco.io import CLASSES, ENDING, MaskedSequence, read_sequenc
 from cosmicgate.data.patches import CropSampler, GridSampler, PatchDataModule, PatchDataset, PatchSampler
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.data.random_streams import random_stream
-from cosmicgate.data.sources.simulated import Provenance
+from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.data.splits import SPLITS, Split, split
 from cosmicgate.data.transforms import Transform
 from cosmicgate.io.atomic import write_json
@@ -41,7 +41,7 @@ class CachedSequence:
     path: Path
     telescope: str
     camera: str
-    provenance: Provenance
+    data_origin: DataOrigin
     counts: dict[str, int]
     folders: tuple[Path, ...]
 
@@ -109,13 +109,13 @@ class LCO(PatchDataModule):
         for stored in read:
             classes.setdefault(stored.telescope, Counter()).update({"sequences": 1} | stored.counts)
         summary = {
-            "provenance": self.provenance,
+            "provenance": self.data_origin,
             "read": len(read),
             "skipped": [{"file": str(path), "reason": reason} for path, reason in skipped],
             "classes": {telescope: dict(counts) for telescope, counts in sorted(classes.items())},
         }
         write_json(Path(self.root).expanduser() / "summary.json", summary)
-        log.info("%s (%s): %d file(s) read, %d skipped", self.name, self.provenance, len(read), len(skipped))
+        log.info("%s (%s): %d file(s) read, %d skipped", self.name, self.data_origin, len(read), len(skipped))
 
     def setup(self, stage: str | None = None) -> None:
         """Open the training and validation frames."""
@@ -159,10 +159,10 @@ class LCO(PatchDataModule):
 
     def _test_set(self, name: str, folders: list[Path]) -> TestSet:
         """Make a test set; if it is the published test part, scored with a ring, give it the benchmark's name."""
-        theirs = self.provenance == "real" and self.part == "test" and self.dilate and self._home_is_data_set
+        theirs = self.data_origin == "real" and self.part == "test" and self.dilate and self._home_is_data_set
         telescope = name.removeprefix(f"{self.name}_")
         benchmark = f"lco_{telescope}" if theirs and telescope in CLASSES else ""
-        return TestSet(name, self.provenance, tuple(folders), benchmark)
+        return TestSet(name, self.data_origin, tuple(folders), benchmark)
 
     @cached_property
     def _home_is_data_set(self) -> bool:
@@ -170,9 +170,9 @@ class LCO(PatchDataModule):
         return (self._home / "test_set").is_dir()
 
     @property
-    def provenance(self) -> Provenance:
+    def data_origin(self) -> DataOrigin:
         """Data origin according to the files' headers; raises ValueError if there are real and simulated files."""
-        kinds = {stored.provenance: stored.path.name for stored in self._files(self.part)[0]}
+        kinds = {stored.data_origin: stored.path.name for stored in self._files(self.part)[0]}
         if len(kinds) > 1:
             both = " and ".join(f"{name} ({kind})" for kind, name in sorted(kinds.items()))
             raise ValueError(f"real and simulated files in one folder, {both}: keep them apart, a table has one kind")
@@ -237,7 +237,7 @@ class LCO(PatchDataModule):
             counts = {key: counts[key] + number for key, number in zip(COUNTS, one, strict=True)}
         telescope = sequence.exposures[0].frame.telescope or OTHER
         camera = camera_name([sequence.exposures[0].header], path)
-        facts = {"telescope": telescope, "camera": camera, "provenance": sequence.provenance}
+        facts = {"telescope": telescope, "camera": camera, "provenance": sequence.data_origin}
         write_json(note, facts | {"counts": counts, "folders": names})
 
     def _truth(self, hits: NDArray[np.bool_], ignored: NDArray[np.bool_]) -> NDArray[np.uint8]:

@@ -18,7 +18,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from cosmicgate.data.simulation.ccd import CCDS
-from cosmicgate.data.sources.simulated import Provenance
+from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.io.atomic import atomic_path
 from cosmicgate.io.fits.file_defects import defects_logged
 from cosmicgate.io.fits.frames import Frame
@@ -89,7 +89,7 @@ class MaskedSequence:
     notes: tuple[str, ...] = ()
 
     @property
-    def provenance(self) -> Provenance:
+    def data_origin(self) -> DataOrigin:
         """Data origin: simulated if any header says so, whatever the file's name."""
         return "simulated" if any(exposure.simulated for exposure in self.exposures) else "real"
 
@@ -224,7 +224,7 @@ def write_sequence(sequence: MaskedSequence, path: Path, cards: Mapping[str, Any
     primary = fits.Header()
     primary["ALIGNED"] = (False, "each frame has its own pixels")
     primary["FRMTOTAL"] = (len(sequence.exposures), "frames")
-    if sequence.provenance == "simulated":
+    if sequence.data_origin == "simulated":
         primary[SIMULATED] = (True, "not seen by a telescope")
     primary.update(cards or {})
     headers = [science_header(exposure) for exposure in sequence.exposures]

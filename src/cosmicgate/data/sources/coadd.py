@@ -15,7 +15,7 @@ from cosmicgate.data.simulation.ccd import CCD
 from cosmicgate.data.simulation.readout import electronics
 from cosmicgate.data.simulation.sky import BANDS
 from cosmicgate.data.sources.files import existing, identity
-from cosmicgate.data.sources.simulated import Provenance, check_bands, chosen_ccd, telescope_name
+from cosmicgate.data.sources.simulated import DataOrigin, check_bands, chosen_ccd, telescope_name
 from cosmicgate.data.splits import SPLITS, Split, check_splits
 from cosmicgate.io.fits.frames import Frame, read_frame
 from cosmicgate.io.fits.hdus import opened
@@ -62,7 +62,7 @@ class Coadd:
     gap: int = 64
     ccd: str | CCD = "decam"
     seed: int = 0
-    provenance: Provenance = "semi-real"
+    data_origin: DataOrigin = "semi-real"
 
     @property
     def camera(self) -> str:

@@ -15,7 +15,7 @@ from cosmicgate.data.cache import LabelledRecipe
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.data.sources.files import identity, matching
 from cosmicgate.data.sources.ignored_objects import IgnoreList
-from cosmicgate.data.sources.simulated import Provenance
+from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.io.fits.frames import Frame, read_frame
 from cosmicgate.io.fits.hdus import first_header_value, opened, stem
 from cosmicgate.io.fits.masks import decam_flags
@@ -45,7 +45,7 @@ class FlaggedCutouts:
 
     files: str
     name: str = "cutouts"
-    provenance: Provenance = "real"
+    data_origin: DataOrigin = "real"
     ignored: str | None = None
 
     def labelled_recipes(self) -> list[LabelledRecipe]:

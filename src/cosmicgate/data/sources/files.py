@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cosmicgate.data.cache import Recipe
-from cosmicgate.data.sources.simulated import Provenance
+from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.data.splits import Split, split
 from cosmicgate.io.fits.frames import Frame, read_frame, read_mask
 from cosmicgate.io.fits.hdus import opened, stem
@@ -75,7 +75,7 @@ class Files:
     fractions: Mapping[str, float] = field(default_factory=lambda: dict(FRACTIONS))
     header: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
-    provenance: Provenance = "real"
+    data_origin: DataOrigin = "real"
     exts: Sequence[str | int] = ()
     read: Callable[..., Frame] = read_frame
     by_folder: bool = False

@@ -14,7 +14,7 @@ from cosmicgate.data.cache import Recipe
 from cosmicgate.data.simulation.ccd import CCD
 from cosmicgate.data.simulation.readout import dark, read_out
 from cosmicgate.data.sources.files import FRACTIONS, existing, identity
-from cosmicgate.data.sources.simulated import DARK_EXPTIMES, Provenance, chosen_ccd
+from cosmicgate.data.sources.simulated import DARK_EXPTIMES, DataOrigin, chosen_ccd
 from cosmicgate.data.splits import SPLITS, Split, check_splits, split
 from cosmicgate.io.atomic import atomic_path
 from cosmicgate.io.fits.frames import Frame
@@ -56,7 +56,7 @@ class Footprints:
     min_charge: float = 400.0
     ccd: str | CCD = "decam"
     seed: int = 0
-    provenance: Provenance = "semi-real"
+    data_origin: DataOrigin = "semi-real"
 
     def hits(self, which: Split) -> list[int]:
         """List the identifiers (fp_id) of the hits of a split."""

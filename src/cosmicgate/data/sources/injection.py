@@ -15,7 +15,7 @@ from cosmicgate.data.simulation.readout import read_out
 from cosmicgate.data.sources.exposures import Exposures
 from cosmicgate.data.sources.files import existing
 from cosmicgate.data.sources.footprints import Footprints, scatter, stamps
-from cosmicgate.data.sources.simulated import Provenance
+from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.data.splits import Split
 from cosmicgate.io.fits.frames import Frame
 from cosmicgate.io.fits.hdus import stem
@@ -101,7 +101,7 @@ class InjectedHits:
     density: float = 50.0
     split: Split = "test"
     seed: int = 0
-    provenance: Provenance = "semi-real"
+    data_origin: DataOrigin = "semi-real"
 
     def __post_init__(self) -> None:
         if self.draws < 1 or not self.density > 0:

@@ -16,7 +16,7 @@ from cosmicgate.data.download.manifest import Remote
 from cosmicgate.data.download.noirlab import NOIRLAB, Query, fetch_decam
 from cosmicgate.data.download.search import exposure
 from cosmicgate.data.sources.raw_darks import RawDarks
-from cosmicgate.data.sources.simulated import Provenance
+from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.data.splits import Split, split
 from cosmicgate.io.fits.frames import Frame, read_frame
 from cosmicgate.io.fits.instruments import check_keys
@@ -66,7 +66,7 @@ class Noirlab:
     connections: int = 4
     base: str = NOIRLAB
     seed: int = 0
-    provenance: Provenance = "real"
+    data_origin: DataOrigin = "real"
 
     @property
     def camera(self) -> str:

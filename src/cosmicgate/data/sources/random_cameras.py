@@ -20,7 +20,7 @@ from cosmicgate.data.simulation.readout import dark, read_out
 from cosmicgate.data.simulation.sky import Band, draw
 from cosmicgate.data.simulation.smear import Smear
 from cosmicgate.data.sources.effects import Effects
-from cosmicgate.data.sources.simulated import Provenance
+from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.data.splits import SPLITS, Split, check_splits
 from cosmicgate.io.fits.frames import Frame
 
@@ -80,7 +80,7 @@ class RandomScience:
     smeared: float = 0.0
     seeing: Sequence[float] = SEEING
     effects: Effects | None = None
-    provenance: Provenance = "simulated"
+    data_origin: DataOrigin = "simulated"
 
     def recipes(self, split: Split) -> list[Recipe]:
         """List the recipes of a split."""
@@ -145,7 +145,7 @@ class RandomDarks:
     seed: int = 0
     field_free: float = 0.0
     alphas: float = 0.0
-    provenance: Provenance = "simulated"
+    data_origin: DataOrigin = "simulated"
 
     def recipes(self, split: Split) -> list[Recipe]:
         """List the recipes of a split."""

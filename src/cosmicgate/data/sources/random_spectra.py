@@ -9,7 +9,7 @@ from cosmicgate.data.simulation import spectra
 from cosmicgate.data.simulation.spectra import KINDS, Kind, draw_spectrum
 from cosmicgate.data.sources.effects import Effects
 from cosmicgate.data.sources.random_cameras import draw_camera
-from cosmicgate.data.sources.simulated import Provenance
+from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.data.splits import SPLITS, Split, check_splits
 from cosmicgate.io.fits.frames import Frame
 
@@ -37,7 +37,7 @@ class RandomSpectra:
     seed: int = 0
     kinds: Sequence[Kind] = ("slit", "slit", "echelle", "slit", "fibres", "arc")
     effects: Effects | None = None
-    provenance: Provenance = "simulated"
+    data_origin: DataOrigin = "simulated"
 
     def recipes(self, split: Split) -> list[Recipe]:
         """List the recipes of a split.

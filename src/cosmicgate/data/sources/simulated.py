@@ -17,7 +17,7 @@ from cosmicgate.data.simulation.sky import BANDS, scene
 from cosmicgate.data.splits import SPLITS, Split, check_splits
 from cosmicgate.io.fits.frames import Frame
 
-Provenance = Literal["simulated", "semi-real", "real"]
+DataOrigin = Literal["simulated", "semi-real", "real"]
 # Exposure times of the paper's 42 darks, seconds, longest first.
 DARK_EXPTIMES = (1200, 800, 720, 600, 400, 360, 330, 300, 200, 180, 150, 120, 100, 90)
 
@@ -26,7 +26,7 @@ class FrameSource(Protocol):
     """Source of science frames or of darks. A frame, and everything it is made from, belongs to one split only."""
 
     @property
-    def provenance(self) -> Provenance:
+    def data_origin(self) -> DataOrigin:
         """Data origin of the pixels."""
 
     def recipes(self, split: Split) -> list[Recipe]:
@@ -81,7 +81,7 @@ class SimulatedScience:
     exptime: float = 90.0
     ccd: str | CCD = "decam"
     seed: int = 0
-    provenance: Provenance = "simulated"
+    data_origin: DataOrigin = "simulated"
 
     @property
     def camera(self) -> str:
@@ -126,7 +126,7 @@ class SimulatedDarks:
     shape: Sequence[int] | None = None
     ccd: str | CCD = "decam"
     seed: int = 0
-    provenance: Provenance = "simulated"
+    data_origin: DataOrigin = "simulated"
 
     @property
     def camera(self) -> str:

@@ -15,7 +15,7 @@ from cosmicgate.data.cache import LabelledRecipe
 from cosmicgate.data.pixel_labels import CORE, IGNORED, NOT_KNOWN, RING, SKY
 from cosmicgate.data.sources.files import detector, identity, matching
 from cosmicgate.data.sources.known_objects import KnownObjects
-from cosmicgate.data.sources.simulated import Provenance
+from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.io.atomic import cached_sha256
 from cosmicgate.io.fits.frames import Frame, read_frame
 from cosmicgate.io.fits.hdus import first_header_value, input_checksum, opened, stem
@@ -65,7 +65,7 @@ class FramesWithTruth:
     darks: str | None = None
     biases: str | None = None
     field_keywords: Sequence[str] = ()
-    provenance: Provenance = "real"
+    data_origin: DataOrigin = "real"
 
     def labelled_recipes(self) -> list[LabelledRecipe]:
         """List a recipe of frame and truth for each file.

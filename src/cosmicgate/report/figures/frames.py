@@ -80,7 +80,7 @@ def mistakes_of(detectors: Mapping[str, Detector], test_set: TestSet, cache: Pat
     """Draw what each detector misses and falsely marks; parameters are those of :func:`masks_of`."""
     for label, detector in detectors.items():
         frames = ((load_labelled(frame), _mask(detector, frame, cache)) for frame in test_set.folders)
-        figure = mistakes_figure(frames, f"{label} on {test_set.name} ({test_set.provenance})")
+        figure = mistakes_figure(frames, f"{label} on {test_set.name} ({test_set.data_origin})")
         yield file_name("mistakes", test_set.name, label), figure
 
 
@@ -108,7 +108,7 @@ def _mask(detector: Detector, frame: Path, cache: Path) -> NDArray[np.bool_]:
 def _about(test_set: TestSet, labelled: LabelledFrame) -> str:
     """Describe a test set, its data origin and whether its truth is dilated, for the title of a figure."""
     truth = "truth dilated 3x3" if truth_is_dilated(labelled) else "truth not dilated"
-    return f"{test_set.name} ({test_set.provenance}); {truth}"
+    return f"{test_set.name} ({test_set.data_origin}); {truth}"
 
 
 def busiest_frames(test_set: TestSet) -> dict[str, Path]:

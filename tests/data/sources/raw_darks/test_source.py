@@ -85,7 +85,7 @@ def test_raw_darks_give_labelled_frames_by_the_papers_recipe(exposures, tmp_path
     data = DecamData(
         science, raw_darks(exposures, tmp_path / "record.json"), PaperRecipe(), str(tmp_path), GridSampler(32), patch=32
     )
-    assert data.provenance == "simulated"  # because the sky is
+    assert data.data_origin == "simulated"  # because the sky is
     data.prepare_data()
     labelled = [load_labelled(folder) for folder in data.folders()]
     assert [one.facts["dark_exptime"] for one in labelled] == [900.0] * 4

@@ -13,7 +13,7 @@ from cosmicgate.data.sources.files import FRACTIONS, Files
 from cosmicgate.data.sources.raw_darks.quality import NotDark
 from cosmicgate.data.sources.raw_darks.reduction import Reduction
 from cosmicgate.data.sources.raw_darks.repeats import compared_once
-from cosmicgate.data.sources.simulated import Provenance
+from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.data.splits import Split, check_splits, split
 from cosmicgate.io.atomic import atomic_write
 from cosmicgate.io.fits.frames import Frame
@@ -59,7 +59,7 @@ class RawDarks:
     shape: Sequence[int] | None = None
     reduction: Reduction = field(default_factory=Reduction)
     seed: int = 0
-    provenance: Provenance = "real"
+    data_origin: DataOrigin = "real"
 
     def recipes(self, which: Split) -> list[Recipe]:
         """List a recipe for each dark of a split; exposures in which no CCD is a dark are left out before the split."""
