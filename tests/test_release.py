@@ -50,9 +50,7 @@ def runs(tmp_path_factory, command):
     ],
 )
 def test_weights_of_another_network_are_refused_with_the_overrides_that_fit(settings, overrides):
-    with pytest.raises(
-        ValueError, match=r"^start=general is a network of another form than model: give model=att_"
-    ) as e:
+    with pytest.raises(ValueError, match=r"^start=general has another architecture than model: give model=att_") as e:
         warm_start.load_initial_weights(UNet(**settings), "general")
     typed = str(e.value).partition("give ")[2].split()
     current = ["model=cosmic_conn" if settings.get("norm") == "group" else "model=deepcr"]
@@ -275,4 +273,4 @@ def test_the_coarse_stage_is_tuned_by_single_cells_and_its_halo_is_minimal(monke
     cascade = release.tuned_cascade(masker.network, masker.card, first, [])
     assert cascade.threshold == pytest.approx(5.0, abs=0.01)
     assert cascade.margin > 0
-    assert (masker.network.reach, cascade.halo) == (23, 16)
+    assert (masker.network.receptive_field_radius, cascade.halo) == (23, 16)

@@ -119,8 +119,8 @@ def tuned_cascade(network: UNet, card: ModelCard, coarse: UNet, frames: Sequence
     the false-positive rate :data:`~cosmicgate.pretrained.card.TUNED`. Cells are tuned without their margin, which adds
     safety for hits that reach into neighbouring cells.
     """
-    halo = network.step * math.ceil(min(network.reach, MAX_HALO) / network.step)
-    cascade = Cascade(coarse, 0.0, cell=max(Cascade.cell, network.step), halo=halo)
+    halo = network.total_stride * math.ceil(min(network.receptive_field_radius, MAX_HALO) / network.total_stride)
+    cascade = Cascade(coarse, 0.0, cell=max(Cascade.cell, network.total_stride), halo=halo)
     least = card.calibration[0][0]  # few frames do not determine lower rates
     threshold = np.log(t := card.threshold_at(max(TUNED, least))) - np.log1p(-t)
     found = []

@@ -137,14 +137,14 @@ def test_an_invalid_network_is_refused_with_its_value(switches, message):
 
 @pytest.mark.parametrize("gate", [False, True], ids=["plain", "gated"])
 @pytest.mark.parametrize("depth", [2, 3, 4])
-def test_a_logit_depends_on_pixels_within_the_reach_only(depth, gate):
+def test_a_logit_depends_on_pixels_within_the_receptive_field_only(depth, gate):
     torch.manual_seed(0)
     network = UNet(depth=depth, channels=4, gate=gate).double().eval()
     image = torch.randn(1, 1, 160, 160, dtype=torch.double)
     farthest = 0
-    for place in range(80, 80 + network.step):  # every position relative to the grid of the pooling
+    for place in range(80, 80 + network.total_stride):  # every position relative to the grid of the pooling
         pixels = image.clone().requires_grad_()
         network(pixels)[0, 0, place, place].backward()
         rows = pixels.grad[0, 0].nonzero()[:, 0]
         farthest = max(farthest, place - int(rows.min()), int(rows.max()) - place)
-    assert network.reach - network.step < farthest <= network.reach
+    assert network.receptive_field_radius - network.total_stride < farthest <= network.receptive_field_radius

@@ -93,8 +93,8 @@ def cascade_logits(
     """
     if has_group_norm(network):
         raise ValueError("a cascade needs batch norm: the statistics of group norm would be those of single cells")
-    if cascade.cell % network.step or cascade.halo % network.step:
-        expected = f"expected cell and halo to be multiples of {network.step}"
+    if cascade.cell % network.total_stride or cascade.halo % network.total_stride:
+        expected = f"expected cell and halo to be multiples of {network.total_stride}"
         raise ValueError(f"{expected}, got {cascade.cell}, {cascade.halo}")
     scale = scale_of(network.scaling, image, bad)
     cells = candidate_cells(cascade, image, scale, dtype)
@@ -135,7 +135,7 @@ def logits_within(network: UNet, tiles: Tensor, box: Box) -> Tensor:
     pixels are kept around the box at every resolution.
     """
     height, width = tiles.shape[-2:]
-    x = F.pad(tiles, (0, -width % network.step, 0, -height % network.step), mode="replicate")
+    x = F.pad(tiles, (0, -width % network.total_stride, 0, -height % network.total_stride), mode="replicate")
     skips: list[Tensor] = []
     for level, block in enumerate(network.encoder):
         x = block(F.max_pool2d(x, 2) if level else x)

@@ -79,7 +79,7 @@ def convert_to_onnx(network: UNet) -> OnnxModel:
         import onnxruntime  # noqa: F401 (fail now, not after the seconds that the export takes)
     except ImportError as error:
         raise missing_package(error) from error
-    return OnnxModel(export_onnx(LogitsModule(network), network.step, "logits").SerializeToString())
+    return OnnxModel(export_onnx(LogitsModule(network), network.total_stride, "logits").SerializeToString())
 
 
 def expect_unet(network: nn.Module) -> UNet:
@@ -95,7 +95,7 @@ def onnx_logits(model: OnnxModel, network: UNet, image: Tensor, bad: Tensor | No
     The pixels marked in ``bad`` (H, W), bool, are left out when sky level and noise are measured.
     """
     scale = scale_of(network.scaling, image, bad)
-    below, right = (-length % network.step for length in image.shape)
+    below, right = (-length % network.total_stride for length in image.shape)
     scaled = torch.empty(image.shape[0] + below, image.shape[1] + right)
     for top in range(0, len(image), TILE):
         part = scale(image[top : top + TILE], top, 0)

@@ -62,13 +62,13 @@ def streamed_logits(
     device = next(network.parameters()).device
     gpu = device.type == "cuda"
     logits = image if overwrite and not gpu else torch.empty(image.shape, pin_memory=gpu)
-    whole = max((rows or (ROWS_GPU if gpu else ROWS)) // network.step, 1) * network.step
+    whole = max((rows or (ROWS_GPU if gpu else ROWS)) // network.total_stride, 1) * network.total_stride
     shares = RowShares(image, 1 if gpu else min(torch.get_num_threads(), MAX_SHARES), reach_of(network), whole)
 
     def work(stop: Event) -> None:
         while not stop.is_set() and (share := shares.take()) is not None:
             stream, done = StreamingUNet(network, dtype), share.top
-            for strip, last in strips(shares, share, scale, network.step):
+            for strip, last in strips(shares, share, scale, network.total_stride):
                 strip = strip.pin_memory() if gpu else strip  # copied while the GPU still computes the one before
                 strip = strip.to(device, dtype, non_blocking=True)
                 found = stream.push(strip[None, None].contiguous(memory_format=CHANNELS_LAST), last)[
@@ -95,7 +95,7 @@ def reach_of(network: UNet) -> int:
     """
     levels = len(network.up)
     pixels: int = 2 * (2 ** (levels + 1) - 1) + 2 * (2**levels - 1) + (2**levels - 1)
-    return -(-pixels // network.step) * network.step
+    return -(-pixels // network.total_stride) * network.total_stride
 
 
 def strips(shares: RowShares, share: Share, scale: Scale, step: int) -> Iterator[tuple[Tensor, bool]]:

@@ -39,7 +39,7 @@ def export(masker: CosmicRayMasker, path: Path) -> None:
         The network is no UNet.
     """
     network = expect_unet(masker.network)
-    step = network.step
+    step = network.total_stride
     model = export_onnx(Probability(network), step, "probability")
     metadata: dict[str, Any] = {"scaling": SCALINGS[network.scaling], "sides": f"multiples of {step}"}
     metadata |= {key: getattr(masker.card, key) for key in ("name", "version", "licence", "trained_on", "input")}

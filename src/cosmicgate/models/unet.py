@@ -46,8 +46,8 @@ class UNet(nn.Module):
 
     Attributes
     ----------
-    form : dict
-        The arguments that determine the shapes and the meaning of the weights.
+    architecture : dict
+        Arguments that determine the shapes and the meaning of the weights.
 
     Raises
     ------
@@ -83,7 +83,7 @@ class UNet(nn.Module):
         if scaling not in ("none", "robust"):
             raise ValueError(f"unknown scaling {scaling!r}: expected 'none' or 'robust'")
         self.scaling: Scaling = scaling
-        self.form: dict[str, object] = {
+        self.architecture: dict[str, object] = {
             **dict(depth=depth, channels=channels, norm=norm, shared_norm=shared_norm, gate=gate, scaling=scaling),
             **(dict(groups=groups, norm_affine=norm_affine) if norm == "group" else {}),
             **(dict(gate_norm=gate_norm) if gate else {}),
@@ -107,14 +107,14 @@ class UNet(nn.Module):
             nn.init.constant_(self.head.bias, math.log(prior / (1 - prior)))  # type: ignore[arg-type]
 
     @property
-    def step(self) -> int:
+    def total_stride(self) -> int:
         """Total pooling factor, px: the image's sides are padded to a multiple of it."""
         return int(2 ** len(self.up))
 
     @property
-    def reach(self) -> int:
+    def receptive_field_radius(self) -> int:
         """Radius of the receptive field, px: two 3x3 convolutions per level, down and up."""
-        return 7 * self.step - 5
+        return 7 * self.total_stride - 5
 
     def forward(self, image: Tensor, bad: Tensor | None = None) -> Tensor:
         """Compute the logits (N, 1, H, W) of images (N, 1, H, W) of any size.
@@ -130,7 +130,7 @@ class UNet(nn.Module):
         Sides that the pooling cannot halve are padded at the bottom and the right by repeating the last row and column.
         """
         height, width = image.shape[-2:]
-        below, right = -height % self.step, -width % self.step
+        below, right = -height % self.total_stride, -width % self.total_stride
         x = F.pad(image, (0, right, 0, below), mode="replicate") if below or right else image
         skips: list[Tensor] = []
         for level, block in enumerate(self.encoder):

@@ -55,16 +55,16 @@ def load_initial_weights(
         kinds = (f"{type(one).__module__}.{type(one).__qualname__}" for one in (other, network))
         raise ValueError("start={} is a {}, model is a {}: give the model=NAME of that training".format(model, *kinds))
     if isinstance(network, UNet) and (needed := overrides(network, other)):
-        raise ValueError(f"start={model} is a network of another form than model: give {' '.join(needed)}")
+        raise ValueError(f"start={model} has another architecture than model: give {' '.join(needed)}")
     load_weights(network, other.state_dict(), f"start={model}")
     return card.sha256
 
 
 def overrides(network: UNet, other: UNet) -> list[str]:
     """List the command-line overrides that give ``network`` the architecture of ``other``; empty if they agree."""
-    differs = {key: value for key, value in other.form.items() if network.form.get(key) != value}
+    differs = {key: value for key, value in other.architecture.items() if network.architecture.get(key) != value}
     if not differs:
         return []
-    choice = CONFIGS[str(other.form["norm"]), bool(other.form["gate"])]
+    choice = CONFIGS[str(other.architecture["norm"]), bool(other.architecture["gate"])]
     values = {key: str(value).lower() for key, value in differs.items() if key not in ("norm", "gate")}
     return [f"model={choice}", *(f"model.{key}={value}" for key, value in values.items())]
