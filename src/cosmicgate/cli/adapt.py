@@ -85,8 +85,8 @@ def adapt(
         bool,
         typer.Option(
             "--no-static",
-            help="Do not compare all exposures of a detector, of which five or more tell hot and flickering pixels "
-            "from hits.",
+            help="Do not search for static pixels (hot or flickering), which are found by comparing five or more "
+            "frames of a detector.",
         ),
     ] = False,
     truth: Annotated[

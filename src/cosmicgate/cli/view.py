@@ -37,7 +37,7 @@ def view(
         typer.Option("-o", "--output", help="Folder for the labels.", show_default="the folder of each file"),
     ] = None,
     blind: Annotated[
-        bool, typer.Option("--blind", help="Show no detector's mask: for labels that owe nothing to one.")
+        bool, typer.Option("--blind", help="Hide the detector's mask, so that labels are independent of it.")
     ] = False,
     page: Annotated[
         Path | None,
