@@ -209,17 +209,17 @@ def test_compare_takes_pairs():
         (float | None, "a number or null"),
         (Optional[float], "a number or null"),  # noqa: UP045 (as Lightning writes it)
         (bool, "true or false"),
-        (Union[int, str, None], "a whole number, a text or null"),  # noqa: UP007
+        (Union[int, str, None], "a whole number, a string or null"),  # noqa: UP007
         (Literal["batch", "group"], "one of batch, group"),
         (Literal["median", None], "one of median, null"),
-        (list[str], "a list of texts"),
+        (list[str], "a list of strings"),
         (Sequence[float], "a list of numbers"),
         (tuple[int, ...], "a list of whole numbers"),
         (tuple[float, float], "a list of 2: a number, a number"),
         (list, "a list"),
-        (str | Sequence[str], "a text or a list of texts"),
-        (list[list[str]], "a list of (a list of texts)"),
-        (Mapping[str, float], "a mapping of texts to numbers"),
+        (str | Sequence[str], "a string or a list of strings"),
+        (list[list[str]], "a list of (a list of strings)"),
+        (Mapping[str, float], "a mapping of strings to numbers"),
         (Mapping[Split, int], "a mapping of (one of train, validation, test) to whole numbers"),
         (dict, "a mapping"),
         (Callable[..., int] | None, "a function or class to call, a node with _target_ and _partial_: true or null"),
@@ -238,12 +238,12 @@ def test_type_hints_are_described_in_plain_words(hint, words):
     ("override", "sentence"),
     [
         ("seed=one", "seed: got 'one', expected a whole number"),
-        ("tags=3", "tags: got 3, expected a list of texts"),
+        ("tags=3", "tags: got 3, expected a list of strings"),
         ("resume=perhaps", "resume: got 'perhaps', expected true or false"),
         ("model.channels=many", "model.channels: got 'many', expected a whole number"),
         ("model.norm=layer", "model.norm: got 'layer', expected one of batch, group"),
         ("callbacks.freeze.restart=soon", "callbacks.freeze.restart: got 'soon', expected a number or null"),
-        ("data.science.bands=g", "data.science.bands: got 'g', expected a list of texts"),
+        ("data.science.bands=g", "data.science.bands: got 'g', expected a list of strings"),
         ("data.science.frames.train=few", "to whole numbers"),
         ("trainer.limit_train_batches=[1]", "expected a number or null"),
     ],
@@ -266,5 +266,5 @@ def test_a_wrong_value_below_a_name_with_a_dot_is_named():
 
 @pytest.mark.parametrize("value", ["3", "[1]", "{a: b}"])
 def test_checkpoint_takes_a_path_or_several(value):
-    with pytest.raises(ConfigError, match=r"^checkpoint: got .*, expected a text, a list of texts or null$"):
+    with pytest.raises(ConfigError, match=r"^checkpoint: got .*, expected a string, a list of strings or null$"):
         validate(composed_config(f"checkpoint={value}", name="evaluate"), Evaluate)

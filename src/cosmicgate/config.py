@@ -38,7 +38,7 @@ WORDS = {
     bool: ("true or false", "true or false"),
     int: ("a whole number", "whole numbers"),
     float: ("a number", "numbers"),
-    str: ("a text", "texts"),
+    str: ("a string", "strings"),
     type(None): ("null", "nulls"),
     Any: ("anything", "anything"),
     object: ("anything", "anything"),
@@ -370,7 +370,7 @@ def name_here(key: str) -> str:
     """
     for known, here in KNOWN_AS.items():
         if key == known or (key.startswith(f"{known}.") and " " not in here):
-            return f"you may know this as {known}: here it is {here}{key.removeprefix(known)}"
+            return f"unknown name {known}; use {here}{key.removeprefix(known)}"
     return ""
 
 
@@ -440,8 +440,8 @@ def _check_call(node: Mapping[str, Any], path: str, cfg: DictConfig) -> None:
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         for key in given:
             if key not in parameters:
-                taken = name_here(f"{path}.{key}") or f"{node['_target_']} takes {', '.join(parameters)}"
-                raise ConfigError(f"{path}.{key}: unknown key; {taken}")
+                taken = f"unknown key; {node['_target_']} takes {', '.join(parameters)}"
+                raise ConfigError(f"{path}.{key}: {name_here(f'{path}.{key}') or taken}")
     if not node.get("_partial_", False):
         for name, parameter in parameters.items():
             needed = parameter.default is parameter.empty and parameter.kind not in (2, 4)
