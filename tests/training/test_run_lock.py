@@ -113,7 +113,7 @@ def test_a_value_with_an_equals_sign_gets_an_error_that_shows_the_quotes(app):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert err.strip() == (
-        "error: path=outputs/a/seed=0/best.ckpt: a value with '=' in it has to be in quotes of its own: "
+        "error: path=outputs/a/seed=0/best.ckpt: a value that contains '=' must be quoted: "
         "'path=\"outputs/a/seed=0/best.ckpt\"'"
     )
 

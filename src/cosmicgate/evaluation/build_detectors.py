@@ -160,7 +160,7 @@ def data_of(given: Given, trust: Sequence[str] = ()) -> Any:
 
 
 def check_untrained(given: Given, folders: Sequence[Path]) -> None:
-    """Check that the frames to test on are those of the trainings: files that were added since change all splits.
+    """Check that the frames to test on are those of the trainings: added files change all splits.
 
     Parameters
     ----------
@@ -182,9 +182,10 @@ def check_untrained(given: Given, folders: Sequence[Path]) -> None:
             continue
         seen = without_hash(splits["train"] + splits["validation"]) - without_hash(splits["test"])
         if known := sorted(without_hash(frames) & seen):
+            others = f" (and {len(known) - 1} more)" if len(known) > 1 else ""
             raise ValueError(
-                f"{path}: was trained on {known[0]} and {len(known) - 1} other frame(s) that are now to be tested: "
-                "files were added or removed since. Give the same files, or data=... with other ones"
+                f"{path} was trained on {known[0]}, which is now a test frame{others}: files were added or removed "
+                "since the training. Give the same files, or other data with data=..."
             )
         if set(splits["test"]) - frames:
             log.warning("%s: the test frames are not those of this training: files were changed since", path)

@@ -22,7 +22,7 @@ def logged_in() -> bool:
     try:
         return bool(wandb.login(prompt=False))
     except (wandb.Error, ValueError) as error:
-        log.warning("no login at W&B (%s): this run is logged offline; `wandb login` takes another key", error)
+        log.warning("no login at W&B (%s): this run is logged offline; run `wandb login` to enter another key", error)
         return False
 
 

@@ -163,5 +163,5 @@ def unquoted(word: str) -> str:
         OverridesParser.create().parse_override(word)
     except HydraException:
         example = shlex.quote(typed(key, value)) if not set(value) & set("'\"[]{}") else f"{key}='[\"a=b/c\"]'"
-        return f"{word}: a value with '=' in it has to be in quotes of its own: {example}"
+        return f"{word}: a value that contains '=' must be quoted: {example}"
     return ""
