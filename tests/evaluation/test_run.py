@@ -82,11 +82,11 @@ def test_a_row_says_that_the_network_was_trained_on_the_camera_that_is_scored(ma
     detectors = [BrightnessLogits(trained_on=one, variant=str(n)) for n, one in enumerate(trained)]
     rows = compare(detectors, [test_set], tmp_path / "cache")["rows"]
     assert [row["detector"].trained_on.removeprefix(one) for row, one in zip(rows, trained, strict=True)] == [
-        *["; not independent: kb97 is scored"] * 2,
+        *["; not independent: includes the scored camera kb97"] * 2,
         *[""] * 2,
     ]
     shown = score_tables(rows, "core")[0].lines
-    assert shown[0][1] == f"{mixed}; not independent: kb97 is scored"
+    assert shown[0][1] == f"{mixed}; not independent: includes the scored camera kb97"
 
 
 def test_curves_of_a_threshold_sweep_are_interpolated_but_not_extrapolated(make_test_set, tmp_path):

@@ -68,8 +68,9 @@ class DetectorRecord:
         The cameras of a training follow "real: ", in brackets: :attr:`cosmicgate.data.mixture.Mixture.data_origin`.
         """
         trained = set(re.findall(r"\(([^()]+)\)", (self.trained_on or "").partition("real: ")[2]))
-        both = ", ".join(sorted(trained & set(cameras)))
-        return replace(self, trained_on=f"{self.trained_on}; not independent: {both} is scored") if both else self
+        both = sorted(trained & set(cameras))
+        note = f"not independent: includes the scored camera{'s' * (len(both) > 1)} {', '.join(both)}"
+        return replace(self, trained_on=f"{self.trained_on}; {note}") if both else self
 
     @property
     def name(self) -> str:
