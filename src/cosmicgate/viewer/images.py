@@ -247,7 +247,7 @@ class Images:
             image.search(search)
 
     def searched(self, number: int) -> Search | None:
-        """Look up the search of an image; None if none was begun."""
+        """Look up the search of an image; None if none was started."""
         return self._searches.get(number)
 
     def cancel(self) -> None:

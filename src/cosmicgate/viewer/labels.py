@@ -58,7 +58,7 @@ class Labels:
     def truth(self, only_touched: bool = False) -> NDArray[np.uint8]:
         """Make the truth plane: 0 sky, 1 core of a hit, 2 ring of 3x3 around it, 3 not known.
 
-        With ``only_touched``, pixels that no person touched are not known, except rings of hits that one did touch.
+        With ``only_touched``, pixels without a manual label are not known, except rings of hits labelled by hand.
         """
         plane = np.where(binary_dilation(self.hits, KERNEL_3X3), RING, SKY).astype(np.uint8)
         plane[self.unknown] = NOT_KNOWN

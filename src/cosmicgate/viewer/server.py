@@ -111,7 +111,7 @@ def application(images: Images, token: str) -> Starlette:
             return images.search(number).to_json()
         found = images.searched(number)
         if found is None:
-            raise IndexError(f"no search of image {number} was begun")
+            raise IndexError(f"no search of image {number} was started")
         if request.method == "DELETE":
             found.stop.set()
         return found.to_json()
