@@ -25,7 +25,7 @@ with extra("train", __name__):
     from cosmicgate.data.cache import load_labelled
     from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
     from cosmicgate.evaluation.hits import match_hits
-    from cosmicgate.inference.bad_pixels import interpolate_bad_pixels
+    from cosmicgate.data.bad_pixels import interpolate_bad_pixels
     from cosmicgate.masking.load import load
     from cosmicgate.masking.masker import CosmicRayMasker
     from cosmicgate.masking.read_images import read_images

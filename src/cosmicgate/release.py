@@ -29,6 +29,7 @@ from cosmicgate.extras import extra
 
 with extra("train", __name__):
     from cosmicgate.config import build
+    from cosmicgate.data.bad_pixels import interpolate_bad_pixels
     from cosmicgate.data.cache import digest, load_labelled
     from cosmicgate.data.labelled_exposures import LabelledExposures
     from cosmicgate.data.mixture import Mixture
@@ -37,7 +38,6 @@ with extra("train", __name__):
     from cosmicgate.evaluation.operating_points import best_threshold, objects_by_logit
     from cosmicgate.evaluation.records import CASCADE_VARIANT, with_records
     from cosmicgate.inference.background_grid import scale_of
-    from cosmicgate.inference.bad_pixels import interpolate_bad_pixels
     from cosmicgate.inference.cascade import NO_HIT_LOGIT, Cascade, coarse_logits, max_logit_per_cell
     from cosmicgate.inference.predictor import Predictor
     from cosmicgate.io.messages import with_progress

@@ -11,11 +11,11 @@ from astropy.io import fits
 
 from cosmicgate.config import Evaluate, validate
 from cosmicgate.data.background import dilate
+from cosmicgate.data.bad_pixels import interpolate_bad_pixels, to_native_float32
 from cosmicgate.detectors import NO_HIT_LOGIT, Detection, detect_for_truth
 from cosmicgate.detectors.classical import AstroScrappy, LACosmic
 from cosmicgate.detectors.network import NetworkDetector
 from cosmicgate.detectors.published import package_logits
-from cosmicgate.inference.bad_pixels import interpolate_bad_pixels, to_native_float32
 from cosmicgate.inference.predictor import Predictor
 from cosmicgate.io.fits.frames import read_frame, write_frame
 from cosmicgate.models import UNet

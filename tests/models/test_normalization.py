@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import cosmicgate
+from cosmicgate.data.bad_pixels import interpolate_bad_pixels
 from cosmicgate.inference.background_grid import BackgroundGrid
-from cosmicgate.inference.bad_pixels import interpolate_bad_pixels
 from cosmicgate.inference.frozen_group_norm import sample_patches
 from cosmicgate.inference.tiling import tiled_logits
 from cosmicgate.models.normalization import asinh_normalize, level_and_noise

@@ -20,7 +20,7 @@ MODULE_ORDER = {
     "io": ("atomic", "urls", "object_stores", "messages", "fits"),
     # Labels and splits, sources of frames, data sets.
     "data": (
-        *("random_streams", "pixel_labels", "splits", "transforms", "background", "cache", "star_match"),
+        *("random_streams", "pixel_labels", "bad_pixels", "splits", "transforms", "background", "cache", "star_match"),
         *("simulation", "download"),
         *("sources", "contamination", "patches", "datamodule", "real_tests", "lco"),
         *("labelled_exposures", "mixture", "labelling"),
@@ -28,7 +28,7 @@ MODULE_ORDER = {
     ),
     "models": ("layers", "normalization", "unet", "weight_conversion"),
     "inference": (
-        *("precision", "bad_pixels", "threads", "background_grid", "tiling", "fuse_batch_norm"),
+        *("precision", "threads", "background_grid", "tiling", "fuse_batch_norm"),
         *("frozen_group_norm", "row_shares", "streaming", "cascade", "onnx_runtime", "predictor"),
     ),
     "pretrained": ("card", "load_weights", "registry", "renamed_targets", "checkpoint", "load", "domain_check"),
@@ -54,7 +54,7 @@ MODULE_ORDER = {
         *("runs", "pyramid", "assemble", "display", "candidates", "labels", "places", "overlay", "search", "file_mask"),
         *("images", "static", "server"),
     ),
-    "adaptation": ("corrections", "plan", "labels", "training", "card", "run"),
+    "adaptation": ("corrections", "plan", "labels", "training", "card", "result", "run"),
     "cli": ("inputs", "network_options", "progress", "mask", "view", "adapt", "info", "show", "models", "export"),
 }
 PACKAGE = ROOT / "src" / "cosmicgate"

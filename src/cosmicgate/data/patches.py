@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cosmicgate.config import ConfigError
+from cosmicgate.data.bad_pixels import interpolate_bad_pixels
 from cosmicgate.data.cache import LabelledFrame, load_labelled
 from cosmicgate.data.pixel_labels import CORE
 from cosmicgate.data.random_streams import random_stream
 from cosmicgate.data.transforms import Transform
 from cosmicgate.extras import extra
-from cosmicgate.inference.bad_pixels import interpolate_bad_pixels
 
 with extra("train"):
     import pytorch_lightning as pl

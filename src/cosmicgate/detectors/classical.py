@@ -17,10 +17,10 @@ from astropy import log
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, median_filter
 
+from cosmicgate.data.bad_pixels import to_native_float32
 from cosmicgate.detectors.base import Detection, Setting, for_telescope
 from cosmicgate.detectors.optional_packages import installed_version
 from cosmicgate.extras import extra
-from cosmicgate.inference.bad_pixels import to_native_float32
 from cosmicgate.io.fits.frames import Frame
 from cosmicgate.io.messages import on_terminal
 

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cosmicgate.data.bad_pixels import in_float32, interpolate_bad_pixels
 from cosmicgate.inference.background_grid import scale_of
-from cosmicgate.inference.bad_pixels import in_float32, interpolate_bad_pixels
 from cosmicgate.inference.cascade import NO_HIT_LOGIT, Cascade, cascade_logits
 from cosmicgate.inference.frozen_group_norm import with_frozen_group_norm
 from cosmicgate.inference.fuse_batch_norm import has_group_norm

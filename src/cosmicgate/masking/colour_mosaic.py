@@ -10,8 +10,8 @@ from astropy.io import fits
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
+from cosmicgate.data.bad_pixels import interpolate_bad_pixels
 from cosmicgate.inference.background_grid import BackgroundGrid
-from cosmicgate.inference.bad_pixels import interpolate_bad_pixels
 from cosmicgate.io.fits.colour_mosaics import is_binned, mosaic_of
 from cosmicgate.masking.inpainting import PLANES, by_colour
 

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cosmicgate.data.bad_pixels import interpolate_bad_pixels
 from cosmicgate.inference.background_grid import BackgroundGrid
-from cosmicgate.inference.bad_pixels import interpolate_bad_pixels
 from cosmicgate.pretrained.card import ModelCard
 from cosmicgate.viewer.runs import to_text
 

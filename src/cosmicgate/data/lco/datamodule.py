@@ -229,10 +229,10 @@ class LCO(PatchDataModule):
             truth = self._truth(hits, ignored)
             names.append(f"{len(names)}-{file.split(ENDING)[0]}")
             if not (folder / names[-1]).is_dir():
-                facts = {"name": frame.name, "file": file, "field": file.split(ENDING)[0], "ignored": self.ignored}
-                facts |= {"dilated": self.dilate}
+                settings = {"ignored": self.ignored, "dilated": self.dilate}
+                field = {"name": frame.name, "file": file, "field": file.split(ENDING)[0]}
                 blank = ignored if self.ignored == "negative" else None
-                save_labelled(frame, truth, facts, folder / names[-1], blank)
+                save_labelled(frame, truth, field | settings, folder / names[-1], blank)
             one = (1, truth.size, int((truth == CORE).sum()), int(ignored.sum()))
             counts = {key: counts[key] + number for key, number in zip(COUNTS, one, strict=True)}
         telescope = sequence.exposures[0].frame.telescope or OTHER
