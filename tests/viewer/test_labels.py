@@ -13,7 +13,7 @@ from cosmicgate.io.atomic import sha256_of
 from cosmicgate.io.fits.hdus import FitsError, opened
 from cosmicgate.io.fits.images import science
 from cosmicgate.masking.output_paths import inputs_of
-from cosmicgate.viewer.labels import HIT, NO_HIT, UNKNOWN, Labels, labels_path, read_labels, write_labels
+from cosmicgate.viewer.labels import HIT, NO_HIT, TOUCHED_UNKNOWN, Labels, labels_path, read_labels, write_labels
 from helpers.viewer import write_sky
 
 SHAPE = (40, 30)
@@ -28,10 +28,10 @@ def frame(tmp_path):
 def labels():
     """A hit by hand, one of the detector, one that is none, and a row that is not known."""
     touched = np.zeros(SHAPE, np.uint8)
-    touched[10, 10], touched[5, 5], touched[20] = HIT, NO_HIT, UNKNOWN
+    touched[10, 10], touched[5, 5], touched[20] = HIT, NO_HIT, TOUCHED_UNKNOWN
     hits = touched == HIT
     hits[30, 20] = True
-    return Labels(hits, touched == UNKNOWN, touched)
+    return Labels(hits, touched == TOUCHED_UNKNOWN, touched)
 
 
 def place_of(path, number=0):

@@ -13,7 +13,7 @@ from cosmicgate.data.sources.files import identity
 from cosmicgate.data.sources.truth_planes import check_version
 from cosmicgate.io.fits.hdus import opened
 from cosmicgate.io.fits.images import select_image
-from cosmicgate.viewer.labels import HIT, NO_HIT, UNKNOWN, check_unshared, labels_path, read_labels
+from cosmicgate.viewer.labels import HIT, NO_HIT, TOUCHED_UNKNOWN, check_unshared, labels_path, read_labels
 
 Touched = NDArray[np.uint8]
 
@@ -72,7 +72,9 @@ def correct(masked: MaskedSequence, touched: Sequence[Touched | None]) -> Masked
             continue
         hits[number] = np.where(plane > 0, plane == HIT, hits[number])
         known = (plane == HIT) | (plane == NO_HIT)
-        ignore[number] = np.where(known, 0, ignore[number] | np.where(plane == UNKNOWN, NO_DATA, 0)).astype(np.uint8)
+        ignore[number] = np.where(known, 0, ignore[number] | np.where(plane == TOUCHED_UNKNOWN, NO_DATA, 0)).astype(
+            np.uint8
+        )
         name = masked.exposures[number].frame.name
         notes.append(f"{name}: {np.count_nonzero(plane)} pixels were labelled by hand")
     return replace(masked, hits=tuple(hits), ignore=tuple(ignore), notes=tuple(notes))

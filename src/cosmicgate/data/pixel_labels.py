@@ -17,7 +17,7 @@ CORE: Final = 1
 RING: Final = 2
 IGNORED: Final = 255
 
-NOT_KNOWN: Final = 3  # what the HDU TRUTH of a file has in place of IGNORED
+TRUTH_UNKNOWN: Final = 3  # what the HDU TRUTH of a file has in place of IGNORED
 
 KERNEL_3X3 = np.ones((3, 3), bool)  # a pixel and its eight neighbours: those touch it, and make its ring
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from cosmicgate.pretrained.card import ModelCard
 
 MAX_SAMPLE = 1_000_000  # pixels by which the limits of a display are chosen
-UNSEARCHED, NOT_KNOWN = 1, 2  # codes of a page's plane of pixels that no mask has
+DISPLAY_UNSEARCHED, DISPLAY_UNKNOWN = 1, 2  # codes of a page's plane of pixels that no mask has
 
 
 def limits_of(image: NDArray[np.float32]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from cosmicgate.masking.colour_mosaic import pattern_of
 from cosmicgate.masking.inpainting import clean
 from cosmicgate.masking.masker import CosmicRayMasker
 from cosmicgate.masking.read_images import FitsImage, read_images
-from cosmicgate.viewer.display import NOT_KNOWN, UNSEARCHED, limits_of, model_json
+from cosmicgate.viewer.display import DISPLAY_UNKNOWN, DISPLAY_UNSEARCHED, limits_of, model_json
 from cosmicgate.viewer.file_mask import mask_of_file, probability_of_file
 from cosmicgate.viewer.labels import Labels, check_unshared, labels_path, read_labels, write_labels
 from cosmicgate.viewer.overlay import Overlay, Sky, overlays
@@ -74,7 +74,7 @@ class ViewedImage:
 
     def masks(self) -> dict[str, Any]:
         """Read the labels and the masks that exist, as runs in text; in blind mode only labels that were made blind."""
-        bad = self.fits.bad * np.uint8(UNSEARCHED)
+        bad = self.fits.bad * np.uint8(DISPLAY_UNSEARCHED)
         found: dict[str, Any] = {"saved": None, "file_mask": None, "touched": "", "notes": list(self.fits.notes)}
         found["identifier"] = ""
         labels = self._labels()
@@ -84,7 +84,7 @@ class ViewedImage:
             found["identifier"] = labels.saved
             found["touched"] = to_text(to_runs(labels.touched))
             found["saved"] = to_text(to_runs(labels.hits))
-            bad[labels.unknown & (labels.touched == 0) & ~self.fits.bad] = NOT_KNOWN
+            bad[labels.unknown & (labels.touched == 0) & ~self.fits.bad] = DISPLAY_UNKNOWN
             if labels.input_sha256 and labels.input_sha256 != cached_sha256(self.place.path):
                 other = "the labels were saved for another version of this file, or another file of this name"
                 found["notes"].append(f"{other}: check them; if you save, they are kept under another name")

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
 from cosmicgate import __version__
-from cosmicgate.data.pixel_labels import CORE, IGNORED, KERNEL_3X3, NOT_KNOWN, RING, SKY
+from cosmicgate.data.pixel_labels import CORE, IGNORED, KERNEL_3X3, RING, SKY, TRUTH_UNKNOWN
 from cosmicgate.io.atomic import atomic_path
 from cosmicgate.io.fits.hdus import INPUT, SOURCE, FitsError, opened, stem
 from cosmicgate.io.fits.headers import ascii_of
 from cosmicgate.io.fits.images import ImageExtension
 from cosmicgate.masking.output_paths import name_of
 
-UNTOUCHED, HIT, NO_HIT, UNKNOWN = 0, 1, 2, 3  # codes of the HDU TOUCHED: manual label of a pixel
+UNTOUCHED, HIT, NO_HIT, TOUCHED_UNKNOWN = 0, 1, 2, 3  # codes of the HDU TOUCHED: manual label of a pixel
 # Cards: number of the image's HDU, whether no detector's mask was shown, identifier of one act of saving.
 NUMBER, BLIND, SAVED = "CRHDU", "CRBLIND", "CRSAVED"
 
@@ -61,11 +61,11 @@ class Labels:
         With ``only_touched``, pixels without a manual label are not known, except rings of hits labelled by hand.
         """
         plane = np.where(binary_dilation(self.hits, KERNEL_3X3), RING, SKY).astype(np.uint8)
-        plane[self.unknown] = NOT_KNOWN
+        plane[self.unknown] = TRUTH_UNKNOWN
         plane[self.hits] = CORE
         if only_touched:
             near = binary_dilation(self.touched == HIT, KERNEL_3X3)
-            plane[(self.touched == UNTOUCHED) & ~((plane == RING) & near)] = NOT_KNOWN
+            plane[(self.touched == UNTOUCHED) & ~((plane == RING) & near)] = TRUTH_UNKNOWN
         return plane
 
 
@@ -115,9 +115,9 @@ def read_labels(path: Path, place: ImageExtension, alone: bool) -> Labels | None
         touched = np.zeros(truth.shape, np.uint8) if other is None else np.asarray(other.data).astype(np.uint8)
     if truth.shape != place.shape or touched.shape != place.shape:
         raise FitsError(f"{path}: the labels have the shape {truth.shape}, the image {place.shape}")
-    if not np.isin(truth, (SKY, CORE, RING, NOT_KNOWN, IGNORED)).all() or touched.max(initial=0) > UNKNOWN:
+    if not np.isin(truth, (SKY, CORE, RING, TRUTH_UNKNOWN, IGNORED)).all() or touched.max(initial=0) > TOUCHED_UNKNOWN:
         raise FitsError(f"{path}: expected the codes 0 sky, 1 core, 2 ring, 3 or 255 not known in the labels")
-    unknown = (truth == NOT_KNOWN) | (truth == IGNORED)
+    unknown = (truth == TRUTH_UNKNOWN) | (truth == IGNORED)
     about = bool(header.get(BLIND, False)), _identifier(header), str(header.get(INPUT, ""))
     return Labels(truth == CORE, unknown, touched, *about)
 

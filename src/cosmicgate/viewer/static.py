@@ -16,7 +16,7 @@ from cosmicgate.masking.masker import CosmicRayMasker, dilate_mask
 from cosmicgate.pretrained.card import ModelCard
 from cosmicgate.viewer.assemble import page
 from cosmicgate.viewer.candidates import Candidates, candidates
-from cosmicgate.viewer.display import UNSEARCHED, limits_of, model_json
+from cosmicgate.viewer.display import DISPLAY_UNSEARCHED, limits_of, model_json
 from cosmicgate.viewer.images import Images
 from cosmicgate.viewer.runs import from_runs, pixels_to_text, runs_from_text, to_runs, to_text
 
@@ -127,7 +127,7 @@ def array_view(
     rows, columns = image.shape
     about: dict[str, Any] = {"file": "array", "hdu": 0, "label": "", "shape": [rows, columns], "searchable": True}
     about |= limits_of(image) | {"depth": 0, "candidates": found.to_json(), "saved": None, "file_mask": None}
-    about |= {"touched": "", "notes": [], "identifier": "", "bad": to_text(to_runs(bad * np.uint8(UNSEARCHED)))}
+    about |= {"touched": "", "notes": [], "identifier": "", "bad": to_text(to_runs(bad * np.uint8(DISPLAY_UNSEARCHED)))}
     detail = with_cleaned(about, image, bad, found, None, threshold, grow, mosaic)
     return HtmlPage(page(static_content([detail], card)))
 

@@ -23,7 +23,7 @@ with extra("label", __name__):
     from cosmicgate.data.labelling.multi_exposure import Comparison, read_exposure
     from cosmicgate.data.labelling.truth_planes import Plane, truth_planes, write_plane
     from cosmicgate.data.lco.io import Exposure
-    from cosmicgate.data.pixel_labels import CORE, KERNEL_3X3, NOT_KNOWN, RING, SKY
+    from cosmicgate.data.pixel_labels import CORE, KERNEL_3X3, RING, SKY, TRUTH_UNKNOWN
     from cosmicgate.data.sources.files import matching
     from cosmicgate.data.sources.truth_planes import holes_marked, is_of, plane_path, read_plane, subtract_darks
     from cosmicgate.io.atomic import remove_stale_temp_files
@@ -140,8 +140,8 @@ def compare_planes(ours: Plane, given: Plane) -> PlaneAgreement:
     """Compare two truth planes (H, W) of a frame."""
     if ours.shape != given.shape:
         raise ValueError(f"expected truth planes of one shape, got {ours.shape} and {given.shape}")
-    hits = [_hits(given, ours == CORE, ours == NOT_KNOWN)]
-    hits.append(_hits(ours, (given == CORE) | (given == RING), given == NOT_KNOWN))
+    hits = [_hits(given, ours == CORE, ours == TRUTH_UNKNOWN)]
+    hits.append(_hits(ours, (given == CORE) | (given == RING), given == TRUTH_UNKNOWN))
     pixels = [(ours == CORE) & (given == CORE), (ours == CORE) & (given == SKY), (ours == SKY) & (given == CORE)]
     return PlaneAgreement(*hits[0], *hits[1], *(int(part.sum()) for part in pixels))
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cosmicgate.data.background import dilate
 from cosmicgate.data.lco.io import MaskedSequence
-from cosmicgate.data.pixel_labels import CORE, NOT_KNOWN, RING, SKY
+from cosmicgate.data.pixel_labels import CORE, RING, SKY, TRUTH_UNKNOWN
 from cosmicgate.io.atomic import atomic_path, cached_sha256
 from cosmicgate.io.fits.hdus import INPUT, SOURCE, opened, stem
 from cosmicgate.io.fits.headers import ascii_of
@@ -23,7 +23,7 @@ def truth_planes(masked: MaskedSequence) -> list[Plane]:
     planes = []
     for hits, ignore in zip(masked.hits, masked.ignore, strict=True):
         plane = np.where(dilate(hits), RING, SKY).astype(np.uint8)
-        plane[ignore > 0] = NOT_KNOWN
+        plane[ignore > 0] = TRUTH_UNKNOWN
         plane[hits] = CORE
         planes.append(plane)
     return planes

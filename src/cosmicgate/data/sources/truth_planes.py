@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import median_abs_deviation
 
 from cosmicgate.data.cache import LabelledRecipe
-from cosmicgate.data.pixel_labels import CORE, IGNORED, NOT_KNOWN, RING, SKY
+from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY, TRUTH_UNKNOWN
 from cosmicgate.data.sources.files import detector, identity, matching
 from cosmicgate.data.sources.known_objects import KnownObjects
 from cosmicgate.data.sources.simulated import DataOrigin
@@ -24,7 +24,7 @@ from cosmicgate.io.fits.images import select_image
 from cosmicgate.io.fits.instruments import check_keys
 
 NO_TRUTH = "none"  # in place of a folder of truth planes
-CODES = {SKY: SKY, CORE: CORE, RING: RING, NOT_KNOWN: IGNORED, IGNORED: IGNORED}
+CODES = {SKY: SKY, CORE: CORE, RING: RING, TRUTH_UNKNOWN: IGNORED, IGNORED: IGNORED}
 MAX_DEPTH = 5.0  # sigma of the image below its median; a deeper pixel of a dark-subtracted frame is bad
 
 
