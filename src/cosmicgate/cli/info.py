@@ -7,9 +7,10 @@ import numpy as np
 import typer
 from astropy.io import fits
 
+from cosmicgate.io.fits.cards import CRHITPIX, CRKEY, CRMODEL, CRPIXELS, CRTHRESH
 from cosmicgate.io.fits.colour_mosaics import mosaic_of
 from cosmicgate.io.fits.file_defects import collect_astropy_warnings, find_defects
-from cosmicgate.io.fits.hdus import HIT, NETWORK, FitsError, opened, pixels
+from cosmicgate.io.fits.hdus import FitsError, opened, pixels
 from cosmicgate.io.fits.images import ImageExtension, masks_beside, science
 from cosmicgate.io.fits.instruments import telescope_of
 from cosmicgate.io.fits.roles import Role, roles_of
@@ -86,7 +87,7 @@ def _mosaic(hdus: fits.HDUList, image: ImageExtension) -> str:
 
 def _own_mask(hdu: Any) -> str:
     header = hdu.header
-    if "CRKEY" not in header:
+    if CRKEY not in header:
         return ""
-    hit = header.get(HIT, header.get("CRPIXELS"))  # its name up to version 0.1.1
-    return f"hits found by {header.get(NETWORK)}, threshold {header.get('CRTHRESH')}: {hit} pixels"
+    hit = header.get(CRHITPIX, header.get(CRPIXELS))
+    return f"hits found by {header.get(CRMODEL)}, threshold {header.get(CRTHRESH)}: {hit} pixels"

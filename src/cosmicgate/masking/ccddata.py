@@ -9,8 +9,8 @@ from astropy.nddata import CCDData, NDData
 from numpy.typing import NDArray
 
 from cosmicgate import __version__
+from cosmicgate.io.fits.cards import CRHITPIX, CRMODEL, CRTHRESH
 from cosmicgate.io.fits.colour_mosaics import mosaic_of
-from cosmicgate.io.fits.hdus import HIT, NETWORK
 from cosmicgate.io.fits.headers import ascii_of, header_number
 from cosmicgate.masking.arrays import image_and_bad
 from cosmicgate.masking.colour_mosaic import pattern_of
@@ -67,9 +67,9 @@ def without_hits(
         found = uncertainty_of_guess(np.asarray(ccd.uncertainty.array) * factor, kind, done.data, hits, bad, mosaic)
         done.uncertainty.array = found / factor
     for key, (value, comment) in {
-        NETWORK: (header_name(card), f"cosmicgate {__version__}"),
-        "CRTHRESH": (float(f"{threshold:.6g}"), "pixels at or above this probability are hits"),
-        HIT: (int(hits.sum()), "pixels hit by cosmic rays, replaced"),
+        CRMODEL: (header_name(card), f"cosmicgate {__version__}"),
+        CRTHRESH: (float(f"{threshold:.6g}"), "pixels at or above this probability are hits"),
+        CRHITPIX: (int(hits.sum()), "pixels hit by cosmic rays, replaced"),
     }.items():
         done.header[key] = (value, comment) if isinstance(done.header, fits.Header) else value
     return done

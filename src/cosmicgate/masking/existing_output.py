@@ -11,15 +11,15 @@ from typing import IO, Any, Literal
 from astropy.io import fits
 
 from cosmicgate import __version__
+from cosmicgate.io.fits.cards import CRETAG, CRFILE, CRGOOD, CRHDU, CRHITPIX, CRINPUT, CRKEY, CRSTATPX
 from cosmicgate.io.fits.file_defects import collect_astropy_warnings
-from cosmicgate.io.fits.hdus import GZIP, HIT, INPUT, SOURCE, FitsError, opened
+from cosmicgate.io.fits.hdus import GZIP, FitsError, opened
 from cosmicgate.io.object_stores import fetch, inspect_remote
 from cosmicgate.io.urls import Address
 from cosmicgate.masking.masker import CosmicRayMasker
 from cosmicgate.masking.options import MaskOptions
 from cosmicgate.masking.output_paths import PRODUCT
 
-KEY, VERSION_KEY = "CRKEY", "CRETAG"  # keys by the checksum of the input, and by the version of a remote one
 FITS = b"SIMPLE  ="  # first bytes of a FITS file
 
 
@@ -82,7 +82,7 @@ def output_key(masker: CosmicRayMasker, options: MaskOptions, version: str, stat
 
 def keys_in(hdus: Iterable[Any]) -> set[str]:
     """Collect the keys of the masks among HDUs."""
-    return {str(hdu.header[name]) for hdu in hdus for name in (KEY, VERSION_KEY) if name in hdu.header}
+    return {str(hdu.header[name]) for hdu in hdus for name in (CRKEY, CRETAG) if name in hdu.header}
 
 
 def existing_output(target: Address, folder: Path = Path()) -> ExistingOutput:
@@ -130,9 +130,9 @@ def _read_headers(file: IO[bytes], name: str) -> ExistingOutput | Literal["incom
 
 def _described(hdus: Sequence[Any], name: str, primary: fits.Header) -> ExistingOutput:
     """Describe a file by the masks among its HDUs: a file of masks, or one with the name of a copy, is a product."""
-    keys, inputs = keys_in(hdus), {str(hdu.header[INPUT]) for hdu in hdus if INPUT in hdu.header}
-    is_product = bool(keys) and (SOURCE in primary or PRODUCT.search(name) is not None)
-    images = {int(hdu.header["CRHDU"]) for hdu in hdus if isinstance(hdu.header.get("CRHDU"), int)}
-    counts = tuple((hdu.header[HIT], hdu.header["CRGOOD"]) for hdu in hdus if {HIT, "CRGOOD"} <= set(hdu.header))
-    static = [hdu.header["CRSTATPX"] for hdu in hdus if "CRSTATPX" in hdu.header]
+    keys, inputs = keys_in(hdus), {str(hdu.header[CRINPUT]) for hdu in hdus if CRINPUT in hdu.header}
+    is_product = bool(keys) and (CRFILE in primary or PRODUCT.search(name) is not None)
+    images = {int(hdu.header[CRHDU]) for hdu in hdus if isinstance(hdu.header.get(CRHDU), int)}
+    counts = tuple((hdu.header[CRHITPIX], hdu.header[CRGOOD]) for hdu in hdus if {CRHITPIX, CRGOOD} <= set(hdu.header))
+    static = [hdu.header[CRSTATPX] for hdu in hdus if CRSTATPX in hdu.header]
     return ExistingOutput(True, keys, is_product, inputs, images, counts, sum(static) if static else None)

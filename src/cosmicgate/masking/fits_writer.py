@@ -13,20 +13,21 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from cosmicgate.io.atomic import atomic_path, file_state
+from cosmicgate.io.fits.cards import CRFILE
 from cosmicgate.io.fits.compressed_tiles import without_timestamps
-from cosmicgate.io.fits.hdus import SOURCE, FitsError, decompressed, is_zipped
+from cosmicgate.io.fits.hdus import FitsError, decompressed, is_zipped
 from cosmicgate.io.fits.headers import ascii_of
 from cosmicgate.io.fits.images import ImageExtension
 from cosmicgate.io.fits.layout import BLOCK
 from cosmicgate.io.fits.pixel_edits import Patch, apply_patch
 from cosmicgate.io.fits.raw_hdus import header_length, spans, with_checksums
 from cosmicgate.masking.output_paths import name_of
-from cosmicgate.masking.provenance_cards import BIT
+from cosmicgate.masking.provenance_cards import HIT_VALUE
 
 
 def mask_hdu(place: ImageExtension, mask: NDArray[np.bool_], cards: Sequence[fits.Card]) -> bytes:
     """Encode a mask (H, W) as an HDU: uint8, compressed by RICE_1."""
-    data = mask.astype(np.uint8) * np.uint8(BIT)
+    data = mask.astype(np.uint8) * np.uint8(HIT_VALUE)
     return _compressed(data, name_of(place, "CRMASK"), place.version, cards, "RICE_1")
 
 
@@ -55,7 +56,7 @@ def _compressed(data: NDArray[Any], name: str, version: int, cards: Sequence[fit
 def write_mask_file(output: Path, source: Path, hdus: IO[bytes], cards: Sequence[fits.Card]) -> None:
     """Write a file of masks: an empty primary HDU, followed by the encoded ``hdus``."""
     header = fits.PrimaryHDU().header
-    header[SOURCE] = ascii_of(source.name, 67)
+    header[CRFILE] = ascii_of(source.name, 67)
     header.extend(cards)
     with atomic_path(output) as partial, partial.open("wb") as file:
         file.write(with_checksums(header.tostring().encode(), b""))

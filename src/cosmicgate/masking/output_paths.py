@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import Literal
 
-from cosmicgate.io.fits.hdus import SOURCE, stem
+from cosmicgate.io.fits.cards import CRFILE
+from cosmicgate.io.fits.hdus import stem
 from cosmicgate.io.fits.images import ImageExtension
 from cosmicgate.io.urls import Address, Url
 
@@ -15,8 +16,8 @@ Kind = Literal["mask", "append", "clean", "in-place"]
 ENDINGS = {"mask": "_crmask", "append": "_crmasked", "clean": "_crclean"}
 FITS = re.compile(r"\.(fits|fit|fts)(\.fz)?(\.gz)?$", re.IGNORECASE)
 PRODUCT = re.compile(rf"({'|'.join(sorted(ENDINGS.values(), key=len, reverse=True))})(?i:{FITS.pattern})")
-OLD_TRUTH = "3 not known; by comparing exposures"  # in a comment of truth planes; earlier versions wrote no SOURCE
-BEGIN = 3 * 2880  # bytes at the beginning of a file (FITS blocks) that are searched for SOURCE and OLD_TRUTH
+OLD_TRUTH = "3 not known; by comparing exposures"  # in a comment of truth planes; earlier versions wrote no CRFILE
+BEGIN = 3 * 2880  # bytes at the beginning of a file (FITS blocks) that are searched for CRFILE and OLD_TRUTH
 STALE_AFTER_S = 60.0  # seconds since the last write after which a hidden temporary file counts as abandoned
 
 
@@ -52,7 +53,7 @@ def is_mask_file(file: Path) -> bool:
             return False
         with file.open("rb") as opened:
             begin = opened.read(BEGIN)
-            return f"{SOURCE}  =".encode() in begin[:2880] or OLD_TRUTH.encode() in begin
+            return f"{CRFILE}  =".encode() in begin[:2880] or OLD_TRUTH.encode() in begin
     except OSError:  # reported later, when the file is read
         return False
 

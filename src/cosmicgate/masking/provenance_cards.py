@@ -11,19 +11,40 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from cosmicgate import __version__
-from cosmicgate.io.fits.hdus import HIT, INPUT, NETWORK, SOURCE
+from cosmicgate.io.fits.cards import (
+    CRBIT,
+    CRENGINE,
+    CRETAG,
+    CRFILE,
+    CRFPR,
+    CRFRAC,
+    CRGOOD,
+    CRGROW,
+    CRHDU,
+    CRHITPIX,
+    CRINPUT,
+    CRKEY,
+    CRMODEL,
+    CRMOSAIC,
+    CROTHERS,
+    CRPRECIS,
+    CRSCREEN,
+    CRSTATPX,
+    CRTHRESH,
+    CRVERSN,
+    CRWEIGHT,
+)
 from cosmicgate.io.fits.headers import ascii_of
 from cosmicgate.masking.ccddata import header_name
-from cosmicgate.masking.existing_output import KEY, VERSION_KEY
 from cosmicgate.masking.file_job import FileJob
 from cosmicgate.masking.inpainting import Method
 from cosmicgate.masking.masker import CosmicRayMasker
 from cosmicgate.masking.options import MaskOptions
 from cosmicgate.masking.read_images import FitsImage
-from cosmicgate.masking.read_masks import OTHERS, others_checksum
+from cosmicgate.masking.read_masks import others_checksum
 from cosmicgate.masking.static_pixels import StaticMap
 
-BIT = 1  # value of hit pixels in a mask
+HIT_VALUE = 1  # value of hit pixels in a mask
 REPLACED_BY: dict[Method, str] = {
     "median": "the median of their neighbours",
     "mean": "the mean of their neighbours",
@@ -36,9 +57,9 @@ WIDTH = 70  # characters in a HISTORY or COMMENT card
 
 def key_cards(job: FileJob) -> list[fits.Card]:
     """Make the cards by which a later run recognises a finished output."""
-    cards = [fits.Card(KEY, job.key, "hash of input and settings")]
+    cards = [fits.Card(CRKEY, job.key, "hash of input and settings")]
     if job.version_key:
-        cards.append(fits.Card(VERSION_KEY, job.version_key, "the same by the URL's version"))
+        cards.append(fits.Card(CRETAG, job.version_key, "the same by the URL's version"))
     return cards
 
 
@@ -64,20 +85,20 @@ def mask_cards(
     fpr, hit, searched = options.fpr, int(mask.sum()), int(image.bad.size - image.bad.sum())
     cards = [
         *short_cards(masker, options, hit),
-        *([fits.Card("CRFPR", fpr, "requested false-positive rate")] if fpr is not None else []),
-        fits.Card("CRGROW", options.grow, "pixels by which the mask was dilated"),
-        fits.Card("CRBIT", BIT, "value of hit pixels; 0: not hit or not searched"),
-        fits.Card("CRGOOD", searched, "pixels searched: not bad, not saturated"),
-        fits.Card("CRFRAC", float(f"{hit / max(searched, 1):.4g}"), "fraction of the searched pixels that are hit"),
-        fits.Card("CRWEIGHT", masker.card.sha256),
-        fits.Card(SOURCE, ascii_of(job.path.name, 67)),
-        fits.Card(INPUT, job.sha256),
-        fits.Card("CRHDU", image.place.number, "HDU number of the image in the input file"),
-        fits.Card(OTHERS, others_checksum(image.image, mask), "checksum of the pixels not hit"),
-        fits.Card("CRPRECIS", masker.predictor.precision, "floating-point type of the computation"),
-        fits.Card("CRSCREEN", masker.predictor.cascade is not None, "the cascade (--fast) was used"),
-        fits.Card("CRENGINE", masker.predictor.onnx is not None, "onnxruntime was used instead of torch"),
-        *([fits.Card("CRMOSAIC", ascii_of(mosaic, 60), "why it is a colour mosaic")] if mosaic else []),
+        *([fits.Card(CRFPR, fpr, "requested false-positive rate")] if fpr is not None else []),
+        fits.Card(CRGROW, options.grow, "pixels by which the mask was dilated"),
+        fits.Card(CRBIT, HIT_VALUE, "value of hit pixels; 0: not hit or not searched"),
+        fits.Card(CRGOOD, searched, "pixels searched: not bad, not saturated"),
+        fits.Card(CRFRAC, float(f"{hit / max(searched, 1):.4g}"), "fraction of the searched pixels that are hit"),
+        fits.Card(CRWEIGHT, masker.card.sha256),
+        fits.Card(CRFILE, ascii_of(job.path.name, 67)),
+        fits.Card(CRINPUT, job.sha256),
+        fits.Card(CRHDU, image.place.number, "HDU number of the image in the input file"),
+        fits.Card(CROTHERS, others_checksum(image.image, mask), "checksum of the pixels not hit"),
+        fits.Card(CRPRECIS, masker.predictor.precision, "floating-point type of the computation"),
+        fits.Card(CRSCREEN, masker.predictor.cascade is not None, "the cascade (--fast) was used"),
+        fits.Card(CRENGINE, masker.predictor.onnx is not None, "onnxruntime was used instead of torch"),
+        *([fits.Card(CRMOSAIC, ascii_of(mosaic, 60), "why it is a colour mosaic")] if mosaic else []),
         *key_cards(job),
         *text_cards("HISTORY", history(masker, options, hit, mosaic)),
     ]
@@ -87,19 +108,19 @@ def mask_cards(
 def short_cards(masker: CosmicRayMasker, options: MaskOptions, hit: int) -> list[fits.Card]:
     """Make the cards that both masks and cleaned images get."""
     return [
-        fits.Card(NETWORK, header_name(masker.card), "network that found hits"),
-        fits.Card("CRVERSN", __version__, "version of cosmicgate"),
-        fits.Card("CRTHRESH", float(f"{options.threshold:.6g}"), "pixels at or above this probability are hits"),
-        fits.Card(HIT, hit, "pixels hit by cosmic rays"),
+        fits.Card(CRMODEL, header_name(masker.card), "network that found hits"),
+        fits.Card(CRVERSN, __version__, "version of cosmicgate"),
+        fits.Card(CRTHRESH, float(f"{options.threshold:.6g}"), "pixels at or above this probability are hits"),
+        fits.Card(CRHITPIX, hit, "pixels hit by cosmic rays"),
     ]
 
 
 def static_cards(job: FileJob, number: int, static: StaticMap) -> list[fits.Card]:
     """Make the header cards of the plane of static pixels of the image in HDU ``number``."""
     return [
-        fits.Card("CRVERSN", __version__, "version of cosmicgate"),
-        fits.Card("CRSTATPX", len(static.index), "static pixels: not searched"),
-        fits.Card("CRHDU", number, "HDU number of the image in the input file"),
+        fits.Card(CRVERSN, __version__, "version of cosmicgate"),
+        fits.Card(CRSTATPX, len(static.index), "static pixels: not searched"),
+        fits.Card(CRHDU, number, "HDU number of the image in the input file"),
         *key_cards(job),
         *text_cards("COMMENT", "1: hot, warm or flickering in many frames of this detector"),
     ]
@@ -114,7 +135,7 @@ def change_cards(job: FileJob, hit: int, mosaic: str = "") -> tuple[fits.Card, .
 def bit_cards(job: FileJob, hit: int, mosaic: str, value: int, changed: int) -> tuple[fits.Card, ...]:
     """Make the cards of a quality plane in which ``changed`` pixels got the flag ``value``."""
     text = history(job.masker, replace(job.options, cleaned=False), hit, mosaic) + f", {value} set in {changed}"
-    card = fits.Card("CRBIT", value, "value of hit pixels")
+    card = fits.Card(CRBIT, value, "value of hit pixels")
     return (*short_cards(job.masker, job.options, hit), card, *text_cards("HISTORY", text))
 
 

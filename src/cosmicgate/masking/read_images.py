@@ -9,8 +9,8 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from cosmicgate.io.fits.cards import CRMODEL
 from cosmicgate.io.fits.hdus import (
-    NETWORK,
     FitsError,
     header_value,
     opened,
@@ -230,7 +230,7 @@ def _read(
         )
     for _, (rows, columns) in overscans(place.headers[0], place.shape):
         bad[rows, columns] = True
-    if header_value(place.headers[0], NETWORK) is not None:
+    if header_value(place.headers[0], CRMODEL) is not None:
         notes.append("cosmicgate has cleaned it before: hits that were replaced then cannot be found again")
     if place.overscan:
         notes.append(f"its overscan ({place.overscan}) is not searched")

@@ -10,12 +10,11 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from cosmicgate.io.atomic import cached_sha256
+from cosmicgate.io.fits.cards import CRHDU, CRINPUT, CRKEY, CROTHERS, CRWEIGHT
 from cosmicgate.io.fits.file_defects import collect_astropy_warnings
-from cosmicgate.io.fits.hdus import INPUT, FitsError, input_checksum, opened, pixels
+from cosmicgate.io.fits.hdus import FitsError, input_checksum, opened, pixels
 from cosmicgate.io.fits.images import ImageExtension
 from cosmicgate.masking.output_paths import name_of, side_file
-
-OTHERS = "CROTHERS"  # card of a mask: checksum of the pixels of its image that are not hit
 
 
 def find_masks(file: Path) -> Path:
@@ -60,7 +59,7 @@ def hits_of(place: ImageExtension, hdus: fits.HDUList) -> NDArray[np.bool_] | No
 def plane_of(place: ImageExtension, hdus: fits.HDUList, what: str) -> Any:
     """Find the HDU of a plane of an image, such as CRMASK, by name and HDU number; None if there is none."""
     name = name_of(place, what)
-    return next((hdu for hdu in hdus if hdu.name == name and hdu.header.get("CRHDU") == place.number), None)
+    return next((hdu for hdu in hdus if hdu.name == name and hdu.header.get(CRHDU) == place.number), None)
 
 
 def others_checksum(image: NDArray[np.float32], mask: NDArray[np.bool_]) -> str:
@@ -75,15 +74,15 @@ def changed_since_masked(place: ImageExtension, hdus: fits.HDUList) -> bool:
     False if there is no mask, or one of an earlier version, which does not tell.
     """
     mask = plane_of(place, hdus, "CRMASK")
-    if mask is None or OTHERS not in mask.header:
+    if mask is None or CROTHERS not in mask.header:
         return False
     image, hits = pixels(hdus[place.number]), np.asarray(mask.data) != 0
-    return image.shape != hits.shape or others_checksum(image, hits) != str(mask.header[OTHERS])
+    return image.shape != hits.shape or others_checksum(image, hits) != str(mask.header[CROTHERS])
 
 
 def is_of_another_file(mask: Any, file: Path) -> bool:
     """Check whether the HDU of a mask names the checksum of another input than a file, or of an earlier version."""
-    checksum = str(mask.header.get(INPUT, ""))
+    checksum = str(mask.header.get(CRINPUT, ""))
     return bool(checksum) and checksum != cached_sha256(file)
 
 
@@ -110,9 +109,9 @@ def probability_plane(place: ImageExtension, file: Path, hdus: fits.HDUList, wei
     after = hdus[hdus.index(mask) + 1 :] if mask is not None else []
     for hdu in takewhile(lambda one: not one.name.endswith("CRMASK"), after):  # the mask of the next image
         if hdu.name == name_of(place, "CRPROB") and hdu.shape == place.shape:
-            if (mask.header.get("CRKEY"), mask.header.get("CRWEIGHT")) != (hdu.header.get("CRKEY"), weights_sha256):
+            if (mask.header.get(CRKEY), mask.header.get(CRWEIGHT)) != (hdu.header.get(CRKEY), weights_sha256):
                 return None, "of another network"
-            if mask.header.get(INPUT) != cached_sha256(file):
+            if mask.header.get(CRINPUT) != cached_sha256(file):
                 return None, "of another version of this file"
             return hdu, ""
     return None, ""

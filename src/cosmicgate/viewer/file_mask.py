@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cosmicgate.io.fits.cards import CRGROW, CRMODEL, CRTHRESH
 from cosmicgate.io.fits.file_defects import collect_astropy_warnings
 from cosmicgate.io.fits.hdus import FitsError, opened
 from cosmicgate.io.fits.images import ImageExtension
@@ -39,7 +40,7 @@ def mask_of_file(place: ImageExtension, file: Path, weights_sha256: str, notes: 
             if hdu is None:
                 return None
             hits, about = np.asarray(hdu.data) != 0, hdu.header
-            known = {"model": about.get("CRMODEL"), "threshold": about.get("CRTHRESH"), "grow": about.get("CRGROW")}
+            known = {"model": about.get(CRMODEL), "threshold": about.get(CRTHRESH), "grow": about.get(CRGROW)}
             plane, reason = probability_plane(place, file, hdus, weights_sha256) if side != file else (None, "")
             other = side != file and is_of_another_file(hdu, file)
     except FitsError as error:

@@ -20,14 +20,13 @@ from scipy.ndimage import binary_dilation
 from cosmicgate import __version__
 from cosmicgate.data.pixel_labels import CORE, IGNORED, KERNEL_3X3, RING, SKY, TRUTH_UNKNOWN
 from cosmicgate.io.atomic import atomic_path
-from cosmicgate.io.fits.hdus import INPUT, SOURCE, FitsError, opened, stem
+from cosmicgate.io.fits.cards import CRBLIND, CRFILE, CRFROM, CRHDU, CRINPUT, CRSAVED, CRVERSN
+from cosmicgate.io.fits.hdus import FitsError, opened, stem
 from cosmicgate.io.fits.headers import ascii_of
 from cosmicgate.io.fits.images import ImageExtension
 from cosmicgate.masking.output_paths import name_of
 
 UNTOUCHED, HIT, NO_HIT, TOUCHED_UNKNOWN = 0, 1, 2, 3  # codes of the HDU TOUCHED: manual label of a pixel
-# Cards: number of the image's HDU, whether no detector's mask was shown, identifier of one act of saving.
-NUMBER, BLIND, SAVED = "CRHDU", "CRBLIND", "CRSAVED"
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,14 +110,14 @@ def read_labels(path: Path, place: ImageExtension, alone: bool) -> Labels | None
             return None
         truth, header = np.asarray(hdu.data), hdu.header
         name = plane_name(place, "TOUCHED", alone)
-        other = next((one for one in hdus if (one.name, one.header.get(NUMBER)) == (name, place.number)), None)
+        other = next((one for one in hdus if (one.name, one.header.get(CRHDU)) == (name, place.number)), None)
         touched = np.zeros(truth.shape, np.uint8) if other is None else np.asarray(other.data).astype(np.uint8)
     if truth.shape != place.shape or touched.shape != place.shape:
         raise FitsError(f"{path}: the labels have the shape {truth.shape}, the image {place.shape}")
     if not np.isin(truth, (SKY, CORE, RING, TRUTH_UNKNOWN, IGNORED)).all() or touched.max(initial=0) > TOUCHED_UNKNOWN:
         raise FitsError(f"{path}: expected the codes 0 sky, 1 core, 2 ring, 3 or 255 not known in the labels")
     unknown = (truth == TRUTH_UNKNOWN) | (truth == IGNORED)
-    about = bool(header.get(BLIND, False)), _identifier(header), str(header.get(INPUT, ""))
+    about = bool(header.get(CRBLIND, False)), _identifier(header), str(header.get(CRINPUT, ""))
     return Labels(truth == CORE, unknown, touched, *about)
 
 
@@ -126,12 +125,12 @@ def _truth_hdu(hdus: fits.HDUList, place: ImageExtension, alone: bool) -> Any:
     """Find the HDU of the truth of an image; None if there is none."""
     name = plane_name(place, "TRUTH", alone)
     numbers = (place.number, None) if alone else (place.number,)
-    named = [(hdu, hdu.header.get(NUMBER)) for hdu in hdus if hdu.name == name]
+    named = [(hdu, hdu.header.get(CRHDU)) for hdu in hdus if hdu.name == name]
     return next((hdu for wanted in numbers for hdu, number in named if number == wanted), None)
 
 
 def _identifier(header: fits.Header) -> str:
-    return str(header.get(SAVED, "not by a person"))
+    return str(header.get(CRSAVED, "not by a person"))
 
 
 def write_labels(
@@ -177,7 +176,7 @@ def write_labels(
     if path.is_file():
         with opened(path) as hdus:
             hdu = _truth_hdu(hdus, place, alone)
-            now, before = ("", "") if hdu is None else (_identifier(hdu.header), str(hdu.header.get(INPUT, "")))
+            now, before = ("", "") if hdu is None else (_identifier(hdu.header), str(hdu.header.get(CRINPUT, "")))
     if now != labels.saved:
         raise FitsError(f"{path.name} was changed since its labels were read: nothing was saved; open the image again")
     if before not in ("", sha256):
@@ -192,17 +191,17 @@ def write_labels(
     new = []
     for what, plane in planes.items():
         hdu = fits.CompImageHDU(plane, name=plane_name(place, what, alone), compression_type="RICE_1")
-        hdu.header[NUMBER] = (place.number, "HDU number of the image in its file")
-        hdu.header[SOURCE] = ascii_of(source.name, 67)
-        hdu.header[INPUT] = sha256
-        hdu.header[SAVED] = (saved, "act of saving")
-        hdu.header["CRVERSN"] = (__version__, "version of cosmicgate")
-        hdu.header[BLIND] = (labels.blind, "the person saw no detector's mask")
-        hdu.header["CRFROM"] = (ascii_of("not known" if only_touched else origin, 60), "untouched pixels")
+        hdu.header[CRHDU] = (place.number, "HDU number of the image in its file")
+        hdu.header[CRFILE] = ascii_of(source.name, 67)
+        hdu.header[CRINPUT] = sha256
+        hdu.header[CRSAVED] = (saved, "act of saving")
+        hdu.header[CRVERSN] = (__version__, "version of cosmicgate")
+        hdu.header[CRBLIND] = (labels.blind, "the person saw no detector's mask")
+        hdu.header[CRFROM] = (ascii_of("not known" if only_touched else origin, 60), "untouched pixels")
         hdu.header["COMMENT"] = text[what]
         new.append(hdu)
     primary = fits.PrimaryHDU()
-    primary.header[SOURCE] = ascii_of(source.name, 67)  # by which the file is known as no image
+    primary.header[CRFILE] = ascii_of(source.name, 67)  # by which the file is known as no image
     with atomic_path(path) as partial:
         fits.HDUList([primary, *_kept(path, place, {hdu.name for hdu in new}), *new]).writeto(partial)
     return saved
@@ -225,7 +224,7 @@ def _kept(path: Path, place: ImageExtension, names: set[str]) -> list[Any]:
         return [
             fits.CompImageHDU(np.asarray(hdu.data), hdu.header, name=hdu.name, compression_type="RICE_1")
             for hdu in hdus[1:]
-            if not (hdu.name in names and hdu.header.get(NUMBER) in (None, place.number))
+            if not (hdu.name in names and hdu.header.get(CRHDU) in (None, place.number))
         ]
 
 

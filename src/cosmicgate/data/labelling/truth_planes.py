@@ -12,7 +12,8 @@ from cosmicgate.data.background import dilate
 from cosmicgate.data.lco.io import MaskedSequence
 from cosmicgate.data.pixel_labels import CORE, RING, SKY, TRUTH_UNKNOWN
 from cosmicgate.io.atomic import atomic_path, cached_sha256
-from cosmicgate.io.fits.hdus import INPUT, SOURCE, opened, stem
+from cosmicgate.io.fits.cards import CRFILE, CRINPUT
+from cosmicgate.io.fits.hdus import opened, stem
 from cosmicgate.io.fits.headers import ascii_of
 
 Plane = NDArray[np.uint8]
@@ -32,10 +33,10 @@ def truth_planes(masked: MaskedSequence) -> list[Plane]:
 def write_plane(path: Path, plane: Plane, frame: Path) -> None:
     """Write the truth plane of a frame as a compressed HDU named TRUTH, with the checksum of the frame's file."""
     hdu = fits.CompImageHDU(plane, name="TRUTH", compression_type="RICE_1")
-    hdu.header[INPUT] = cached_sha256(frame)
+    hdu.header[CRINPUT] = cached_sha256(frame)
     hdu.header["COMMENT"] = "0 sky, 1 core of a hit, 2 ring, 3 not known; by comparing exposures"
     primary = fits.PrimaryHDU()
-    primary.header[SOURCE] = ascii_of(frame.name, 67)  # by which the file is known as no image
+    primary.header[CRFILE] = ascii_of(frame.name, 67)  # by which the file is known as no image
     with atomic_path(path) as partial:
         fits.HDUList([primary, hdu]).writeto(partial)
 

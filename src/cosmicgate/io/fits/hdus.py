@@ -19,13 +19,11 @@ from astropy.io.fits.verify import VerifyWarning
 from astropy.utils.exceptions import AstropyUserWarning
 from numpy.typing import NDArray
 
+from cosmicgate.io.fits.cards import CRINPUT
 from cosmicgate.io.fits.layout import spans_of
 
 IN_MEMORY = 2**28  # bytes of a decompressed file; larger ones are spooled to disk
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE)  # not caused by the file's content
-NETWORK, HIT = "CRMODEL", "CRHITPIX"  # our cards: network and number of hit pixels (CRPIX... is reserved for WCS)
-SOURCE = "CRFILE"  # our card in the primary header of a file of masks or truth planes, and in the header of each mask
-INPUT = "CRINPUT"  # our card in the HDUs of a file of masks or truth planes: checksum of the input
 GZIP = b"\x1f\x8b"  # first bytes of gzipped files
 # First bytes of files that astropy would decompress by itself, so that HDU offsets would not be those in the file.
 PACKED = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip", b"\x1f\x9d": "compress"}
@@ -194,7 +192,7 @@ def header_value(header: fits.Header, word: str) -> Any:
 
 def input_checksum(hdus: Sequence[Any]) -> str:
     """Look up the checksum of the input of masks or truth planes; empty if they have none."""
-    return next((str(hdu.header[INPUT]) for hdu in hdus if INPUT in hdu.header), "")
+    return next((str(hdu.header[CRINPUT]) for hdu in hdus if CRINPUT in hdu.header), "")
 
 
 def first_header_value(headers: Sequence[fits.Header], word: str) -> Any:
