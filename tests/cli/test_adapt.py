@@ -17,7 +17,7 @@ from astropy.io import fits
 import cosmicgate
 from cosmicgate.adaptation.training import averaged
 from cosmicgate.config import build
-from cosmicgate.data.lco.io import STATIC, read_sequence
+from cosmicgate.data.lco.io import IGNORE_STATIC, read_sequence
 from cosmicgate.data.sources.footprints import stamps
 from cosmicgate.detectors.network import load, pretrained, weights_sha256_of
 from cosmicgate.inference.cascade import Cascade
@@ -305,7 +305,7 @@ def test_pixels_that_flicker_in_all_fields_are_no_hits(tmp_path, start, static, 
     assert ("2 static pixels" in done.output) == static
     read = [read_sequence(tmp_path / "mine" / "labels" / f"f{number}-r-60s_masks.fits") for number in range(3)]
     hits = sum(int(one[where]) for sequence in read for one in sequence.hits for where in flickering)
-    named = [bool(one[where] & STATIC) for sequence in read for one in sequence.ignore for where in flickering]
+    named = [bool(one[where] & IGNORE_STATIC) for sequence in read for one in sequence.ignore for where in flickering]
     assert read[0].hits[1][40, 50]
     assert hits == 1 or not static
     assert named.count(False) == (1 if static else len(named))
@@ -326,7 +326,7 @@ def test_static_pixels_are_no_hits_beside_an_exposure_of_another_detector(tmp_pa
     assert done.exit_code == 130, done.output
     labels = read_sequence(tmp_path / "mine" / "labels" / "f1-r-60s_masks.fits")
     assert not any(one[40, 50] for one in labels.hits)
-    assert [bool(one[40, 50] & STATIC) for one in labels.ignore] == [False, True, True]
+    assert [bool(one[40, 50] & IGNORE_STATIC) for one in labels.ignore] == [False, True, True]
 
 
 # ------------------------------------------------------------------------------------------------------- interruptions

@@ -16,13 +16,13 @@ from cosmicgate.data.labelled_exposures import (
     truth_of,
 )
 from cosmicgate.data.lco.io import (
-    BOUNDARY,
-    BRIGHTER,
-    HOT,
-    NO_DATA,
-    SOURCE,
-    STATIC,
-    TRAIL,
+    IGNORE_BOUNDARY,
+    IGNORE_BRIGHTER,
+    IGNORE_HOT,
+    IGNORE_NO_DATA,
+    IGNORE_SOURCE,
+    IGNORE_STATIC,
+    IGNORE_TRAIL,
     Exposure,
     MaskedSequence,
     write_sequence,
@@ -48,7 +48,17 @@ def data_of(folder, **more):
 
 
 def test_sources_and_static_pixels_are_sky_unless_they_are_brighter_than_elsewhere():
-    bits = [0, SOURCE, HOT | STATIC, SOURCE | BRIGHTER, HOT, BOUNDARY, NO_DATA, TRAIL, SOURCE | NO_DATA]
+    bits = [
+        0,
+        IGNORE_SOURCE,
+        IGNORE_HOT | IGNORE_STATIC,
+        IGNORE_SOURCE | IGNORE_BRIGHTER,
+        IGNORE_HOT,
+        IGNORE_BOUNDARY,
+        IGNORE_NO_DATA,
+        IGNORE_TRAIL,
+        IGNORE_SOURCE | IGNORE_NO_DATA,
+    ]
     ignore = np.zeros((9, 5 * len(bits)), np.uint8)
     ignore[4, 2::5] = bits
     truth = truth_of(np.zeros(ignore.shape, bool), ignore)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cosmicgate.data.lco.io import NO_DATA, MaskedSequence
+from cosmicgate.data.lco.io import IGNORE_NO_DATA, MaskedSequence
 from cosmicgate.data.sources.files import identity
 from cosmicgate.data.sources.truth_planes import check_version
 from cosmicgate.io.fits.hdus import opened
@@ -72,9 +72,8 @@ def correct(masked: MaskedSequence, touched: Sequence[Touched | None]) -> Masked
             continue
         hits[number] = np.where(plane > 0, plane == HIT, hits[number])
         known = (plane == HIT) | (plane == NO_HIT)
-        ignore[number] = np.where(known, 0, ignore[number] | np.where(plane == TOUCHED_UNKNOWN, NO_DATA, 0)).astype(
-            np.uint8
-        )
+        unknown = np.where(plane == TOUCHED_UNKNOWN, IGNORE_NO_DATA, 0)
+        ignore[number] = np.where(known, 0, ignore[number] | unknown).astype(np.uint8)
         name = masked.exposures[number].frame.name
         notes.append(f"{name}: {np.count_nonzero(plane)} pixels were labelled by hand")
     return replace(masked, hits=tuple(hits), ignore=tuple(ignore), notes=tuple(notes))

@@ -17,7 +17,7 @@ from cosmicgate.data.labelled_exposures import PEDESTAL
 from cosmicgate.data.labelling.fields import Field
 from cosmicgate.data.labelling.multi_exposure import Comparison, read_exposure
 from cosmicgate.data.labelling.same_camera import with_names
-from cosmicgate.data.lco.io import ENDING, HOT, STATIC, Exposure, MaskedSequence, write_sequence
+from cosmicgate.data.lco.io import ENDING, IGNORE_HOT, IGNORE_STATIC, Exposure, MaskedSequence, write_sequence
 from cosmicgate.data.pixel_labels import KERNEL_3X3
 from cosmicgate.data.random_streams import random_stream
 from cosmicgate.data.sources.truth_planes import holes_marked, median_dark, subtract_dark
@@ -157,7 +157,7 @@ def _compared(plan: Plan, one: Field, file: Path, static: StaticPixels) -> dict[
 def _without_static(labelled: MaskedSequence, maps: Sequence[NDArray[np.bool_]]) -> MaskedSequence:
     """Mark the static pixels (H, W) of each exposure as such: they are no hits."""
     hits = tuple(one & ~static for one, static in zip(labelled.hits, maps, strict=True))
-    bits = np.uint8(HOT | STATIC)
+    bits = np.uint8(IGNORE_HOT | IGNORE_STATIC)
     ignore = tuple(one | bits * static for one, static in zip(labelled.ignore, maps, strict=True))
     return replace(labelled, hits=hits, ignore=ignore)
 

@@ -17,13 +17,13 @@ from cosmicgate.data.background import background, dark_mask, dilate, subtracted
 from cosmicgate.data.cache import Recipe, digest, save_labelled
 from cosmicgate.data.datamodule import TestSet
 from cosmicgate.data.lco.io import (
-    BRIGHTER,
     ENDING,
-    HOT,
-    NO_DATA,
+    IGNORE_BRIGHTER,
+    IGNORE_HOT,
+    IGNORE_NO_DATA,
+    IGNORE_SOURCE,
+    IGNORE_STATIC,
     SIMULATED,
-    SOURCE,
-    STATIC,
     Exposure,
     MaskedSequence,
     read_sequence,
@@ -335,9 +335,9 @@ class LabelledExposures(PatchDataModule):
         for path in self._paths[one]:
             frame = self.frames.read(path)
             truth = self.frames.read_truth(path, frame)
-            ignore = np.where(_unknown(truth), NO_DATA, 0).astype(np.uint8)
+            ignore = np.where(_unknown(truth), IGNORE_NO_DATA, 0).astype(np.uint8)
             if hot := self.frames.known_objects.facts(path, truth).get("hot_pixels"):
-                ignore[hot["row"], hot["column"]] = HOT | STATIC
+                ignore[hot["row"], hot["column"]] = IGNORE_HOT | IGNORE_STATIC
             exposures.append(Exposure(frame, fits.Header()))
             hits.append(truth == CORE)
             ignored.append(ignore)
@@ -358,10 +358,10 @@ def truth_of(hits: NDArray[np.bool_], ignore: NDArray[np.uint8]) -> NDArray[np.u
     Sources that are no brighter than in the other exposures, and pixels that are bright in all of them, are sky. Pixels
     that may be hits are ignored with a ring, as masks are dilated before they are scored.
     """
-    static = (ignore & STATIC) > 0
-    left = ignore & ~np.uint8(SOURCE | STATIC)
-    left = np.where(static, left & ~np.uint8(HOT), left)
-    doubtful = dilate((left & (HOT | BRIGHTER)) > 0)
+    static = (ignore & IGNORE_STATIC) > 0
+    left = ignore & ~np.uint8(IGNORE_SOURCE | IGNORE_STATIC)
+    left = np.where(static, left & ~np.uint8(IGNORE_HOT), left)
+    doubtful = dilate((left & (IGNORE_HOT | IGNORE_BRIGHTER)) > 0)
     truth = np.select([left > 0, hits, dilate(hits), doubtful], [IGNORED, CORE, RING, IGNORED], SKY)
     return truth.astype(np.uint8)
 

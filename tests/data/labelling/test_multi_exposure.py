@@ -15,13 +15,13 @@ from cosmicgate.data.labelling.multi_exposure import Comparison, main, read_expo
 from cosmicgate.data.labelling.reference_frame import expectation, flux_ratio
 from cosmicgate.data.labelling.truth_planes import write_plane, write_planes
 from cosmicgate.data.lco.io import (
-    BOUNDARY,
-    BRIGHTER,
-    HOT,
-    NO_DATA,
-    SOURCE,
-    STATIC,
-    TRAIL,
+    IGNORE_BOUNDARY,
+    IGNORE_BRIGHTER,
+    IGNORE_HOT,
+    IGNORE_NO_DATA,
+    IGNORE_SOURCE,
+    IGNORE_STATIC,
+    IGNORE_TRAIL,
     Exposure,
     read_sequence,
     science_header,
@@ -119,27 +119,28 @@ def test_a_hot_pixel_is_not_a_hit(triple):
     labelled = Comparison()(given)
     for hits, ignore in zip(labelled.hits, labelled.ignore, strict=True):
         assert not hits[place]
-        assert ignore[place] & HOT
-        assert ignore[place] & STATIC
+        assert ignore[place] & IGNORE_HOT
+        assert ignore[place] & IGNORE_STATIC
 
 
 def test_a_hit_on_a_source_is_marked_as_brighter_than_in_the_other_exposures(triple, labelled):
     given = exposures(triple)
-    place = np.argwhere(labelled.ignore[1] == SOURCE)[0]
+    place = np.argwhere(labelled.ignore[1] == IGNORE_SOURCE)[0]
     image = given[1].frame.image.copy()
     image[tuple(place)] += 20_000
     given[1] = replace(given[1], frame=replace(given[1].frame, image=image))
     bits = [ignore[tuple(place)] for ignore in Comparison()(given).ignore]
-    assert [bool(one & BRIGHTER) for one in bits] == [False, True, False]
+    assert [bool(one & IGNORE_BRIGHTER) for one in bits] == [False, True, False]
 
 
 def test_the_bits_of_the_ignore_mask_give_the_reason(triple, labelled):
     for e, ignore in zip(triple.exposures, labelled.ignore, strict=True):
         edge = np.ones(ignore.shape, bool)
         edge[10:-10, 10:-10] = False
-        assert np.array_equal((ignore & BOUNDARY) > 0, edge)
-        assert (ignore[e.light > 10 * e.noise] & SOURCE).all()
-        assert 0 < np.mean((ignore & NO_DATA) > 0) < 0.1  # the dither moves a few rows and columns out of the others
+        assert np.array_equal((ignore & IGNORE_BOUNDARY) > 0, edge)
+        assert (ignore[e.light > 10 * e.noise] & IGNORE_SOURCE).all()
+        unseen = np.mean((ignore & IGNORE_NO_DATA) > 0)
+        assert 0 < unseen < 0.1  # the dither moves a few rows and columns out of the others
     assert not any((hits & (ignore > 0)).any() for hits, ignore in zip(labelled.hits, labelled.ignore, strict=True))
 
 
@@ -148,7 +149,7 @@ def test_bad_pixels_of_a_frame_are_marked_as_no_data(triple):
     bad = np.zeros(first.frame.shape, bool)
     bad[100:110, 150] = True
     labelled = Comparison()([replace(first, frame=replace(first.frame, bad=bad)), *others])
-    assert (labelled.ignore[0][bad] & NO_DATA).all()
+    assert (labelled.ignore[0][bad] & IGNORE_NO_DATA).all()
 
 
 def test_more_than_three_frames_can_be_compared():
@@ -371,8 +372,8 @@ def test_a_satellite_trail_is_noted_and_ignored(large_field, lines):
     labelled = Comparison()(add_light(large_field, light))
     alone = (light > noise) & (large_field.exposures[1].charge < noise)
     assert (labelled.hits[1] & alone).sum() <= 2
-    assert (labelled.ignore[1] & TRAIL).any()
-    assert not (labelled.ignore[0] & TRAIL).any()
+    assert (labelled.ignore[1] & IGNORE_TRAIL).any()
+    assert not (labelled.ignore[0] & IGNORE_TRAIL).any()
     assert sum("a trail from" in note and "is ignored" in note for note in labelled.notes) >= len(lines)
     assert agreement(labelled, large_field).recall >= 0.9, "hits beside the trail are kept"
 
@@ -382,7 +383,7 @@ def test_a_long_particle_track_is_a_hit(large_field, start, end):
     noise = large_field.exposures[1].noise
     track = line_image((400, 400), start, end, 0.5, 20 * float(np.median(noise)))
     labelled = Comparison()(add_light(large_field, track))
-    core = (track > 5 * noise) & ((labelled.ignore[1] & ~np.uint8(TRAIL)) == 0)
+    core = (track > 5 * noise) & ((labelled.ignore[1] & ~np.uint8(IGNORE_TRAIL)) == 0)
     assert (labelled.hits[1] & core).sum() > 0.95 * core.sum()
     assert not any("a trail from" in note for note in labelled.notes)
 

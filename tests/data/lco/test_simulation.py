@@ -6,7 +6,7 @@ from astropy.io import fits
 from scipy import ndimage
 
 from cosmicgate.data.labelling.multi_exposure import read_exposure
-from cosmicgate.data.lco.io import SIMULATED, SOURCE, read_sequence
+from cosmicgate.data.lco.io import IGNORE_SOURCE, SIMULATED, read_sequence
 from cosmicgate.data.lco.simulated_archive import simulated_archive, simulated_exposures
 from cosmicgate.data.lco.simulation import TELESCOPES, lco_band, simulate_triple
 from cosmicgate.data.simulation.ccd import CCDS
@@ -88,8 +88,8 @@ def test_the_true_masks_ignore_edges_and_sources_as_the_data_set_does(triple):
     for e, hits, ignore in zip(triple.exposures, masked.hits, masked.ignore, strict=True):
         assert np.array_equal(hits, e.core & (ignore == 0))
         assert (ignore[:10] & 1).all()
-        assert (ignore[e.light > 3 * e.noise] & SOURCE).all()
-        assert 0.001 < np.mean((ignore & SOURCE) > 0) < 0.4
+        assert (ignore[e.light > 3 * e.noise] & IGNORE_SOURCE).all()
+        assert 0.001 < np.mean((ignore & IGNORE_SOURCE) > 0) < 0.4
 
 
 def test_a_simulated_archive_is_marked_as_such_and_written_once(tmp_path):

@@ -4,7 +4,14 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from cosmicgate.data.lco.io import BOUNDARY, HOT, NO_DATA, SOURCE, TRAIL, MaskedSequence
+from cosmicgate.data.lco.io import (
+    IGNORE_BOUNDARY,
+    IGNORE_HOT,
+    IGNORE_NO_DATA,
+    IGNORE_SOURCE,
+    IGNORE_TRAIL,
+    MaskedSequence,
+)
 from cosmicgate.data.lco.simulation import Triple
 
 FAINT_SIGMAS = 1.0  # sigma; a pixel with less charge counts as sky
@@ -57,9 +64,9 @@ def agreement(labels: MaskedSequence, truth: Triple) -> Agreement:
         core = exposure.core
         sky = exposure.charge <= FAINT_SIGMAS * exposure.noise
         scored = ignore == 0
-        source = (ignore & SOURCE) > 0
-        outside = (ignore & (BOUNDARY | NO_DATA | TRAIL)) > 0
-        small = ~source & ~outside & ((ignore & HOT) > 0)
+        source = (ignore & IGNORE_SOURCE) > 0
+        outside = (ignore & (IGNORE_BOUNDARY | IGNORE_NO_DATA | IGNORE_TRAIL)) > 0
+        small = ~source & ~outside & ((ignore & IGNORE_HOT) > 0)
         counts = [core & hits, core & scored & ~hits, sky & hits, core & source, core & small]
         counts.append(core & outside & ~source)
         total += Agreement(*(int(np.sum(count)) for count in counts))

@@ -28,13 +28,13 @@ with extra("label", __name__):
     from cosmicgate.data.labelling.trails import Optics, broad_objects, trails
     from cosmicgate.data.labelling.truth_planes import write_planes
     from cosmicgate.data.lco.io import (
-        BRIGHTER,
         ENDING,
-        HOT,
-        NO_DATA,
-        SOURCE,
-        STATIC,
-        TRAIL,
+        IGNORE_BRIGHTER,
+        IGNORE_HOT,
+        IGNORE_NO_DATA,
+        IGNORE_SOURCE,
+        IGNORE_STATIC,
+        IGNORE_TRAIL,
         Exposure,
         MaskedSequence,
         border,
@@ -180,8 +180,13 @@ class Comparison:
         small = hits & (np.bincount(labels.ravel(), minlength=count + 1) < self.min_size)[labels]
         trail |= ndimage.binary_dilation(broad, KERNEL_3X3, iterations=max(1, self.margin))
         brighter = residual.source & (residual.excess > self.grow)
-        bits = {NO_DATA: residual.unknown, SOURCE: residual.source, HOT: hot | small, TRAIL: trail}
-        for bit, where in (bits | {BRIGHTER: brighter, STATIC: hot}).items():
+        bits = {
+            IGNORE_NO_DATA: residual.unknown,
+            IGNORE_SOURCE: residual.source,
+            IGNORE_HOT: hot | small,
+            IGNORE_TRAIL: trail,
+        }
+        for bit, where in (bits | {IGNORE_BRIGHTER: brighter, IGNORE_STATIC: hot}).items():
             ignore[where] |= bit
         notes = [f"{name}: {line} is ignored" for line in lines]
         if number := int(ndimage.label(broad, KERNEL_3X3)[1]):

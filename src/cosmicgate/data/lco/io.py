@@ -24,11 +24,12 @@ from cosmicgate.io.fits.file_defects import defects_logged
 from cosmicgate.io.fits.frames import Frame
 from cosmicgate.io.fits.hdus import header_value, opened
 
-BOUNDARY, NO_DATA, SOURCE, HOT = 1, 2, 4, 8  # the bits of IGNORE
+# The bits of IGNORE.
+IGNORE_BOUNDARY, IGNORE_NO_DATA, IGNORE_SOURCE, IGNORE_HOT = 1, 2, 4, 8
 # Our own bits, not in the data set.
-TRAIL = 16  # an object in one exposure only that is no hit
-BRIGHTER = 32  # a pixel of a source that is brighter than in the other exposures: perhaps a hit
-STATIC = 64  # beside HOT: bright at one place of the detector in all exposures, so no hit
+IGNORE_TRAIL = 16  # an object in one exposure only that is no hit
+IGNORE_BRIGHTER = 32  # a pixel of a source that is brighter than in the other exposures: perhaps a hit
+IGNORE_STATIC = 64  # beside IGNORE_HOT: bright at one place of the detector in all exposures, so no hit
 CLASSES = ("0m4", "1m0", "2m0")  # telescope classes
 ENDING = "_masks.fits"
 SIMULATED = "SIMULATD"  # card that marks simulated exposures and files
@@ -74,8 +75,9 @@ class MaskedSequence:
     hits : tuple of ndarray (H, W), bool
         Masks of the hits (HDUs CR), not dilated.
     ignore : tuple of ndarray (H, W), uint8
-        Bits of pixels that are not labelled (HDUs IGNORE): :data:`BOUNDARY`, :data:`NO_DATA`, :data:`SOURCE`,
-        :data:`HOT`, :data:`TRAIL`, :data:`BRIGHTER` and :data:`STATIC`.
+        Bits of pixels that are not labelled (HDUs IGNORE): :data:`IGNORE_BOUNDARY`, :data:`IGNORE_NO_DATA`,
+        :data:`IGNORE_SOURCE`, :data:`IGNORE_HOT`, :data:`IGNORE_TRAIL`, :data:`IGNORE_BRIGHTER` and
+        :data:`IGNORE_STATIC`.
     catalogue : ndarray (N,)
         Sources, with the fields ``x``, ``y`` (FITS pixels, of the middle frame) and ``flux`` (electrons).
     notes : tuple of str
@@ -102,8 +104,8 @@ def catalogue_of(x: Any, y: Any, flux: Any) -> NDArray[np.void]:
 
 
 def border(shape: tuple[int, int], width: int) -> NDArray[np.uint8]:
-    """Make an IGNORE mask (H, W) with :data:`BOUNDARY` in ``width`` rows and columns at each side."""
-    ignore = np.full(shape, BOUNDARY, np.uint8)
+    """Make an IGNORE mask (H, W) with :data:`IGNORE_BOUNDARY` in ``width`` rows and columns at each side."""
+    ignore = np.full(shape, IGNORE_BOUNDARY, np.uint8)
     ignore[width : shape[0] - width, width : shape[1] - width] = 0
     return ignore
 
@@ -231,7 +233,7 @@ def write_sequence(sequence: MaskedSequence, path: Path, cards: Mapping[str, Any
     hdus = fits.HDUList([fits.PrimaryHDU(header=primary)])
     for version, (exposure, header) in enumerate(zip(sequence.exposures, headers, strict=True)):
         hdus.append(_compressed(exposure.frame.image, "SCI", header, version))
-    valid = np.all([(ignore & NO_DATA) == 0 for ignore in sequence.ignore], axis=0)
+    valid = np.all([(ignore & IGNORE_NO_DATA) == 0 for ignore in sequence.ignore], axis=0)
     hdus.append(_compressed(valid.astype(np.uint8), "VALID_MASK", fits.Header(), 1))
     hdus.append(fits.BinTableHDU(sequence.catalogue, name="CAT"))
     for name, masks in (("CR", sequence.hits), ("IGNORE", sequence.ignore)):

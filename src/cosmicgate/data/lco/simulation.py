@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
 from cosmicgate.data.lco.io import (
-    HOT,
+    IGNORE_HOT,
+    IGNORE_SOURCE,
     SIMULATED,
-    SOURCE,
     Exposure,
     MaskedSequence,
     border,
@@ -99,7 +99,7 @@ class Triple:
         ignore = []
         for e in self.exposures:
             source = binary_dilation(e.light > SOURCE_SIGMAS * e.noise, KERNEL_3X3, iterations=2)
-            ignore.append((edge + SOURCE * source + HOT * self.hot).astype(np.uint8))
+            ignore.append((edge + IGNORE_SOURCE * source + IGNORE_HOT * self.hot).astype(np.uint8))
         hits = tuple(e.core & (mask == 0) for e, mask in zip(self.exposures, ignore, strict=True))
         return MaskedSequence(tuple(e.exposure for e in self.exposures), hits, tuple(ignore), self.catalogue)
 
