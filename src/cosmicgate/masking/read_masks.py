@@ -17,6 +17,10 @@ from cosmicgate.io.fits.images import ImageExtension
 from cosmicgate.masking.output_paths import name_of, side_file
 
 
+class AmbiguousMasksError(FitsError):
+    """Error of an image of which more than one file has masks."""
+
+
 def find_masks(file: Path) -> Path:
     """Find the file of masks of an image: beside it, or in a subfolder of its folder or of the current folder.
 
@@ -25,7 +29,9 @@ def find_masks(file: Path) -> Path:
     Raises
     ------
     FitsError
-        There is no such file, or more than one.
+        There is no such file.
+    AmbiguousMasksError
+        There is more than one.
     """
     beside = side_file(file)
     if beside.is_file():
@@ -38,7 +44,7 @@ def find_masks(file: Path) -> Path:
         missing = f"it has no masks by cosmicgate, and {beside} does not exist"
         raise FitsError(f"{file}: {missing}: run cosmicgate mask first, or name the file of its masks with --mask")
     few = ", ".join(str(one) for one in found[:4])
-    raise FitsError(f"{file}: {len(found)} files have masks of it ({few}): choose one with --mask")
+    raise AmbiguousMasksError(f"{file}: {len(found)} files have masks of it ({few}): choose one with --mask")
 
 
 def _input_checksum(file: Path) -> str:

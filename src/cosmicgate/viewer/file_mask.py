@@ -10,7 +10,13 @@ from cosmicgate.io.fits.cards import CRGROW, CRMODEL, CRTHRESH
 from cosmicgate.io.fits.file_defects import collect_astropy_warnings
 from cosmicgate.io.fits.hdus import FitsError, opened
 from cosmicgate.io.fits.images import ImageExtension
-from cosmicgate.masking.read_masks import find_masks, is_of_another_file, plane_of, probability_plane
+from cosmicgate.masking.read_masks import (
+    AmbiguousMasksError,
+    find_masks,
+    is_of_another_file,
+    plane_of,
+    probability_plane,
+)
 from cosmicgate.viewer.runs import to_runs, to_text
 
 
@@ -43,9 +49,10 @@ def mask_of_file(place: ImageExtension, file: Path, weights_sha256: str, notes: 
             known = {"model": about.get(CRMODEL), "threshold": about.get(CRTHRESH), "grow": about.get(CRGROW)}
             plane, reason = probability_plane(place, file, hdus, weights_sha256) if side != file else (None, "")
             other = side != file and is_of_another_file(hdu, file)
-    except FitsError as error:
-        if "files have masks of it" in str(error):
-            notes.append(str(error))
+    except AmbiguousMasksError as error:
+        notes.append(str(error))
+        return None
+    except FitsError:
         return None
     notes += [f"the probabilities in {side.name} are {reason}: not used"] * bool(reason)
     if hits.shape != place.shape:
