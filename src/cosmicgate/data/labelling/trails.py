@@ -107,8 +107,8 @@ def trails(excess: Image, usable: Mask, optics: Optics) -> list[Trail]:
     optics : Optics
         Width of the stars of the exposure.
     """
-    held = np.where(usable, np.clip(excess, -5, 25), 0).astype(np.float32)
-    smooth = ndimage.uniform_filter(held, 3) * 3
+    clipped = np.where(usable, np.clip(excess, -5, 25), 0).astype(np.float32)
+    smooth = ndimage.uniform_filter(clipped, 3) * 3
     rows, columns = np.nonzero(usable & ((smooth > 4) | (excess > 5)))
     points = np.column_stack([columns, rows]).astype(np.float64)
     if len(points) > MAX_POINTS:
@@ -120,7 +120,7 @@ def trails(excess: Image, usable: Mask, optics: Optics) -> list[Trail]:
         if line is None:
             break
         angle, distance = _refined(points, *line, width)
-        trail = next((t for t in _runs(points, angle, distance, width, held, usable, optics)), None)
+        trail = next((t for t in _runs(points, angle, distance, width, clipped, usable, optics)), None)
         if trail is None:
             points = points[np.abs(_across(points, angle, distance)) > 1.5]
         else:
@@ -163,7 +163,7 @@ def _refined(points: Places, angle: float, distance: float, width: float) -> tup
 
 
 def _runs(
-    points: Places, angle: float, distance: float, width: float, held: Image, usable: Mask, optics: Optics
+    points: Places, angle: float, distance: float, width: float, clipped: Image, usable: Mask, optics: Optics
 ) -> Iterator[Trail]:
     """Yield the parts of a line that are trails, the longest first."""
     across, along = _across(points, angle, distance), points @ (-np.sin(angle), np.cos(angle))
@@ -182,11 +182,11 @@ def _runs(
         if cover < MIN_COVER + 1.5 * float(np.median(beside)):
             continue
         low, high = part[0] * BIN, (part[-1] + 1) * BIN
-        sigma, half = _width(*_profile(held, usable, angle, distance, low, high))
+        sigma, half = _width(*_profile(clipped, usable, angle, distance, low, high))
         dashes = int(np.sum(np.diff(part) > 2)) + 1
         broad = sigma > max(0.9, BROAD * optics.sigma)
         if half and (broad or length > TRACK_LENGTH) and (cover > 0.6 or dashes >= 3):
-            yield _trail(angle, distance, low, high, half, held.shape)
+            yield _trail(angle, distance, low, high, half, clipped.shape)
 
 
 def _filled(bins: NDArray[np.int64], full: int) -> NDArray[np.int64]:
@@ -200,13 +200,13 @@ def _filled(bins: NDArray[np.int64], full: int) -> NDArray[np.int64]:
 
 
 def _profile(
-    held: Image, usable: Mask, angle: float, distance: float, low: float, high: float
+    clipped: Image, usable: Mask, angle: float, distance: float, low: float, high: float
 ) -> tuple[Places, Places]:
     """Compute the profile across a line: mean excess and its error at offsets from -REACH to REACH pixels."""
     steps, offsets = np.arange(low, high), np.arange(-REACH, REACH + 1)
     x = (distance + offsets[:, None]) * np.cos(angle) - steps * np.sin(angle)
     y = (distance + offsets[:, None]) * np.sin(angle) + steps * np.cos(angle)
-    values = ndimage.map_coordinates(held, [y, x], order=1, mode="constant", cval=0.0)
+    values = ndimage.map_coordinates(clipped, [y, x], order=1, mode="constant", cval=0.0)
     known = ndimage.map_coordinates(usable.astype(np.float32), [y, x], order=1, mode="constant", cval=0.0) > 0.99
     number = np.maximum(known.sum(axis=1), 1)
     return np.where(known, values, 0).sum(axis=1) / number, 1 / np.sqrt(number)

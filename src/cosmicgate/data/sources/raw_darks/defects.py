@@ -63,15 +63,15 @@ def bad_columns(excess: NDArray[np.float32], deviation: float, n_sigma: float, r
     ``excess`` is an image without its background, and ``deviation`` its sigma. The mean of a section is taken with the
     values clipped to three sigma: hits hardly change it, and unlike a median it is not quantised to whole ADU.
     """
-    held = np.clip(excess, -3 * deviation, 3 * deviation)
-    starts = range(0, len(held), rows)
-    means = np.array([held[start : start + rows].mean(axis=0, dtype=np.float64) for start in starts])
-    lengths = np.array([min(rows, len(held) - start) for start in starts])
+    clipped = np.clip(excess, -3 * deviation, 3 * deviation)
+    starts = range(0, len(clipped), rows)
+    means = np.array([clipped[start : start + rows].mean(axis=0, dtype=np.float64) for start in starts])
+    lengths = np.array([min(rows, len(clipped) - start) for start in starts])
     difference = means - median_filter(means, size=(1, 31), mode="nearest")
     spread = 1.4826 * np.median(np.abs(difference), axis=1)
     standing_out = np.abs(difference) > n_sigma * np.maximum(spread, deviation / np.sqrt(lengths))[:, None]
     standing_out = binary_dilation(standing_out, np.ones((3, 1), bool))
-    return np.repeat(standing_out, rows, axis=0)[: len(held)]
+    return np.repeat(standing_out, rows, axis=0)[: len(clipped)]
 
 
 def hot_pixels(excess: NDArray[np.float32], deviation: float, n_sigma: float) -> NDArray[np.bool_]:

@@ -58,7 +58,7 @@ class Limits:
         if not dark.exptime > 0:
             raise NotDark(f"{dark.name}: the exposure is {dark.exptime:g} s: no particle had the time to come")
         most = self.base + self.rate * dark.exptime
-        level, difference = (value * dark.gain for value in light(dark))
+        level, difference = (value * dark.gain for value in level_and_range(dark))
         if level > most:
             raise NotDark(f"{dark.name}: a level of {level:.1f} e-, expected at most {most:.1f}: light leaks in")
         if difference > most:
@@ -72,19 +72,19 @@ class Limits:
             raise NotDark(f"{dark.name}: {what}, expected fewer than {self.stars}: the shutter was open")
 
 
-def light(dark: Frame) -> tuple[float, float]:
+def level_and_range(dark: Frame) -> tuple[float, float]:
     """Measure the level of a dark, and the range from the 1st to the 99th percentile of its smoothed map (ADU).
 
     The map has the means of blocks, with values clipped to three sigma around the background: hits hardly change these
     means, and unlike medians they are not quantised to whole ADU.
     """
     level, deviation = background(dark)
-    held = np.clip(dark.image, level - 3 * deviation, level + 3 * deviation)
+    clipped = np.clip(dark.image, level - 3 * deviation, level + 3 * deviation)
     good = ~dark.bad
     rows, columns = (np.arange(0, max(side - BLOCK // 2, 1), BLOCK) for side in dark.shape)
     sums, numbers = (
         np.add.reduceat(np.add.reduceat(values, rows, axis=0, dtype=np.float64), columns, axis=1)
-        for values in (np.where(good, held, 0), good)
+        for values in (np.where(good, clipped, 0), good)
     )
     middle = sums.sum() / numbers.sum()
     means = np.where(numbers > 0, sums / np.maximum(numbers, 1), middle)

@@ -85,7 +85,7 @@ def compared_once(camera: str, recipes: list[Recipe]) -> list[Recipe]:
     return _known.setdefault(tuple(recipe.key for recipe in recipes), compared(recipes, camera))
 
 
-def flat(dark: Frame) -> Frame:
+def subtract_smooth_level(dark: Frame) -> Frame:
     """Subtract the smooth level of a dark (pedestal, dark current, glow), so that only hits and defects are left."""
     image = np.ascontiguousarray(dark.image)
     smooth = sep.Background(image, mask=dark.bad, bw=MESH, bh=MESH).back()
@@ -102,7 +102,7 @@ def repeating(darks: Sequence[Callable[[], Frame]]) -> Repeating:
     """
     bright: NDArray[np.int64] | None = None
     for make in darks:
-        dark = flat(make())
+        dark = subtract_smooth_level(make())
         over = (_excess(dark) > MIN_SIGMAS) & ~dark.bad
         if bright is not None and over.shape != bright.shape:
             raise ValueError(f"{dark.name}: expected a dark of {bright.shape} as the others, got {over.shape}")
@@ -112,7 +112,7 @@ def repeating(darks: Sequence[Callable[[], Frame]]) -> Repeating:
     where = np.nonzero(bright)
     values, times, noises = np.empty((len(darks), len(where[0])), np.float32), [], []
     for row, make in enumerate(darks):
-        dark = flat(make())
+        dark = subtract_smooth_level(make())
         noises.append(background(dark)[1])
         times.append(max(dark.exptime, 1e-3))
         values[row] = np.where(dark.bad[where], 0, dark.image[where])
@@ -160,7 +160,7 @@ def _too_often(bright: NDArray[np.int64], number: int) -> int:
 
 def _reduced(recipe: Recipe, defects: Repeating) -> Frame:
     """Make a dark without its smooth level; defects are bad, except those covered by a hit that extends beside them."""
-    dark = flat(recipe.make())
+    dark = subtract_smooth_level(recipe.make())
     steady = defects.charge * np.float32(dark.exptime)
     noise = np.float32(background(dark)[1])
     hit = (dark.image > HIT_SIGMAS * noise) & ~defects.pixels & ~dark.bad
