@@ -20,8 +20,8 @@ from cosmicgate.masking.read_images import FitsImage, read_images
 from cosmicgate.viewer.display import DISPLAY_UNKNOWN, DISPLAY_UNSEARCHED, limits_of, model_json
 from cosmicgate.viewer.file_mask import mask_of_file, probability_of_file
 from cosmicgate.viewer.labels import Labels, check_unshared, labels_path, read_labels, write_labels
-from cosmicgate.viewer.overlay import Overlay, Sky, overlays
-from cosmicgate.viewer.places import Place, chosen, places_of
+from cosmicgate.viewer.overlay import AlignmentStars, Overlay, overlays
+from cosmicgate.viewer.places import ViewableHdu, chosen, places_of
 from cosmicgate.viewer.pyramid import Pyramid
 from cosmicgate.viewer.runs import from_runs, runs_from_text, to_runs, to_text
 from cosmicgate.viewer.search import Search
@@ -35,7 +35,7 @@ class ViewedImage:
 
     Parameters
     ----------
-    place : Place
+    place : ViewableHdu
         File and HDU.
     labels : Path
         File of its labels, which need not exist.
@@ -50,7 +50,7 @@ class ViewedImage:
 
     def __init__(
         self,
-        place: Place,
+        place: ViewableHdu,
         labels: Path,
         masker: CosmicRayMasker | None,
         saving: Lock,
@@ -150,7 +150,7 @@ class ViewedImage:
         return {"path": str(self.labels_file), "identifier": saved} | counts
 
 
-def _read(place: Place) -> FitsImage:
+def _read(place: ViewableHdu) -> FitsImage:
     """Read an image with its bad pixels; an HDU that is no image of the sky without any but those not finite."""
     if place.searchable:
         return next(read_images(place.path, [place.number]))
@@ -191,7 +191,7 @@ class Images:
         self._images: OrderedDict[int, ViewedImage] = OrderedDict()
         self._states: dict[int, tuple[int, int, int]] = {}
         self._searches: dict[int, Search] = {}
-        self._skies: dict[int, Sky] = {}
+        self._skies: dict[int, AlignmentStars] = {}
         self._overlays: dict[tuple[int, int], Overlay] = {}
         self._lock, self._one_search, self._saving, self._aligning = Lock(), Lock(), Lock(), Lock()
 
@@ -275,7 +275,7 @@ class Images:
         try:
             for one in (number, other):
                 if one not in self._skies:
-                    self._skies[one] = Sky.of(self[one].fits, self.places[one].path.name)
+                    self._skies[one] = AlignmentStars.of(self[one].fits, self.places[one].path.name)
         except ModuleNotFoundError as error:
             return Overlay(reason=str(error)), Overlay(reason=str(error))
         return overlays(self._skies[number], self._skies[other])

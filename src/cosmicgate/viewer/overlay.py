@@ -38,7 +38,7 @@ class Overlay:
 
 
 @dataclass(frozen=True, eq=False)
-class Sky:
+class AlignmentStars:
     """Stars and coordinates by which an exposure is aligned.
 
     Attributes
@@ -59,7 +59,7 @@ class Sky:
     stars: NDArray[np.float64]
 
     @classmethod
-    def of(cls, fits: FitsImage, name: str) -> "Sky":
+    def of(cls, fits: FitsImage, name: str) -> "AlignmentStars":
         """Find the stars of an exposure.
 
         Raises
@@ -81,7 +81,7 @@ class Sky:
         return cls(name, fits.place.shape, header, stars(signal, background.globalrms or 1.0))
 
 
-def overlays(below: Sky, above: Sky) -> tuple[Overlay, Overlay]:
+def overlays(below: AlignmentStars, above: AlignmentStars) -> tuple[Overlay, Overlay]:
     """Align two exposures as ``cosmicgate adapt`` does; return the second on the first, and the first on the second."""
     from cosmicgate.data.labelling.alignment import Alignment
 

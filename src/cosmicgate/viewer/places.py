@@ -11,7 +11,7 @@ from cosmicgate.io.fits.images import all_images
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
+class ViewableHdu:
     """One image of the named files: an HDU with two dimensions.
 
     Attributes
@@ -43,7 +43,7 @@ class Place:
         return about | {"shape": list(self.shape), "searchable": self.searchable}
 
 
-def places_of(path: Path) -> list[Place]:
+def places_of(path: Path) -> list[ViewableHdu]:
     """List the images of a file, those of the sky first.
 
     Raises
@@ -62,11 +62,13 @@ def places_of(path: Path) -> list[Place]:
             rows, columns = hdus[number].shape[-2:]
             label = f"{number} {hdus[number].name.strip()}".strip()
             searchable = number in sky or not sky
-            found.append(Place(path, number, label, (rows, columns), searchable, searchable and len(sky or flat) == 1))
+            found.append(
+                ViewableHdu(path, number, label, (rows, columns), searchable, searchable and len(sky or flat) == 1)
+            )
         return found
 
 
-def chosen(path: Path, places: Sequence[Place], exts: Sequence[str]) -> Sequence[Place]:
+def chosen(path: Path, places: Sequence[ViewableHdu], exts: Sequence[str]) -> Sequence[ViewableHdu]:
     """Choose images by HDU number or EXTNAME; all of them if none is named.
 
     Raises

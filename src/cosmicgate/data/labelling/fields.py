@@ -14,7 +14,7 @@ from astropy.wcs.utils import proj_plane_pixel_scales
 
 from cosmicgate.data.labelling.alignment import celestial
 from cosmicgate.data.labelling.multi_exposure import read_exposure
-from cosmicgate.data.labelling.reference_frame import Level
+from cosmicgate.data.labelling.reference_frame import SkySubtracted
 from cosmicgate.data.labelling.same_camera import MAX_EXPTIME_DIFFERENCE, Fingerprint, filter_of
 from cosmicgate.data.sources.files import identity
 from cosmicgate.extras import extra
@@ -129,7 +129,7 @@ def summarize(
             )
     exposure = read_exposure(path, ext, **known)
     frame, header = exposure.frame, exposure.header
-    level = Level.of(frame)
+    level = SkySubtracted.of(frame)
     image = frame.image[~frame.bad]
     sky = float(np.median(image))
     noise = 1.4826 * float(np.median(np.abs(image - sky)))
@@ -158,7 +158,7 @@ def summarize(
     return one, Fingerprint.of(exposure)
 
 
-def _stars(level: Level) -> tuple[int, float | None, float | None]:
+def _stars(level: SkySubtracted) -> tuple[int, float | None, float | None]:
     """Count the stars of an exposure; measure their median FWHM, pixels, and elongation."""
     bad = ~np.isfinite(level.signal)
     data = np.ascontiguousarray(np.where(bad, 0, level.signal))

@@ -23,9 +23,9 @@ from cosmicgate.extras import extra
 with extra("label", __name__):
     from cosmicgate.config import report_user_errors
     from cosmicgate.data.labelling.alignment import Alignment, How
-    from cosmicgate.data.labelling.reference_frame import Level, expectation, find_sources, flux_ratio
+    from cosmicgate.data.labelling.reference_frame import SkySubtracted, expectation, find_sources, flux_ratio
     from cosmicgate.data.labelling.same_camera import check_same_camera, with_names
-    from cosmicgate.data.labelling.trails import Optics, broad_objects, trails
+    from cosmicgate.data.labelling.trails import StarShape, broad_objects, trails
     from cosmicgate.data.labelling.truth_planes import write_planes
     from cosmicgate.data.lco.io import (
         ENDING,
@@ -62,7 +62,7 @@ class ExposureResidual:
     excess: NDArray[np.float32]
     unknown: Mask
     source: Mask
-    optics: Optics
+    star_shape: StarShape
     catalogue: NDArray[np.void]
 
 
@@ -121,7 +121,7 @@ class Comparison:
         """
         check_same_camera(exposures := with_names(exposures))
         frames = [exposure.frame for exposure in exposures]
-        levels = [Level.of(frame) for frame in frames]
+        levels = [SkySubtracted.of(frame) for frame in frames]
         signals, names = [level.signal for level in levels], [frame.name for frame in frames]
         noises, headers = [level.noise for level in levels], [exposure.header for exposure in exposures]
         align = Alignment(signals, noises, headers, names, self.align)
@@ -135,7 +135,9 @@ class Comparison:
         notes = (_agreement(align), *(note for one in found for note in one))
         return MaskedSequence(tuple(exposures), hits, ignore, residuals[len(residuals) // 2].catalogue, notes)
 
-    def _residual(self, levels: Sequence[Level], align: Alignment, times: Sequence[float], to: int) -> ExposureResidual:
+    def _residual(
+        self, levels: Sequence[SkySubtracted], align: Alignment, times: Sequence[float], to: int
+    ) -> ExposureResidual:
         """Compare a frame with the others, which are resampled to its pixels and scaled to its brightness."""
         mine = levels[to]
         stack, variances = [], []
@@ -156,14 +158,14 @@ class Comparison:
         source, catalogue = find_sources(np.where(unknown, 0, middle).astype(np.float32), of_middle, self.sources)
         if self.margin:
             source = ndimage.binary_dilation(source, KERNEL_3X3, iterations=self.margin)
-        optics = Optics.of(np.where(unknown, 0, middle).astype(np.float32), of_middle)
-        return ExposureResidual(mine.signal, excess.astype(np.float32), unknown, source, optics, catalogue)
+        star_shape = StarShape.of(np.where(unknown, 0, middle).astype(np.float32), of_middle)
+        return ExposureResidual(mine.signal, excess.astype(np.float32), unknown, source, star_shape, catalogue)
 
     def _masks(self, residual: ExposureResidual, hot: Mask, name: str) -> tuple[Mask, NDArray[np.uint8], list[str]]:
         """Make the masks CR and IGNORE (H, W) of a frame, and notes on trails and broad objects."""
         free = ~(residual.source | residual.unknown | hot)
         ignore = border(free.shape, self.edge)
-        lines = trails(residual.excess, free, residual.optics)
+        lines = trails(residual.excess, free, residual.star_shape)
         trail = np.zeros(free.shape, bool)
         for line in lines:
             trail |= line.covers(free.shape)
@@ -174,7 +176,7 @@ class Comparison:
             most = f"{MAX_FLAGGED_FRACTION:.0%}"
             found = f"{hits.mean():.1%} of its pixels stand out from the others, expected less than {most}"
             raise ValueError(f"{name}: {found}: are they of one field, is the WCS right?")
-        broad = broad_objects(hits, residual.excess, residual.signal, residual.source, residual.optics)
+        broad = broad_objects(hits, residual.excess, residual.signal, residual.source, residual.star_shape)
         hits &= ~broad
         labels, count = ndimage.label(hits, KERNEL_3X3)
         small = hits & (np.bincount(labels.ravel(), minlength=count + 1) < self.min_size)[labels]

@@ -24,14 +24,14 @@ MIN_SOURCES = 3  # minimum number of sources for a flux ratio
 
 
 @dataclass(frozen=True, eq=False)
-class Level:
+class SkySubtracted:
     """Sky-subtracted signal (H, W), electrons, NaN in bad pixels; and variance of the sky (H, W), electrons squared."""
 
     signal: Image
     variance: Image
 
     @classmethod
-    def of(cls, frame: Frame) -> "Level":
+    def of(cls, frame: Frame) -> "SkySubtracted":
         """Measure and subtract the sky of a frame, on a mesh that is robust against stars."""
         electrons = np.ascontiguousarray(frame.image * np.float32(frame.gain))
         background = sep.Background(electrons, mask=frame.bad, bw=MESH, bh=MESH)

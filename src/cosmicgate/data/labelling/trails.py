@@ -67,7 +67,7 @@ class Trail:
 
 
 @dataclass(frozen=True)
-class Optics:
+class StarShape:
     """Width and smoothness of the stars of an exposure.
 
     Attributes
@@ -82,7 +82,7 @@ class Optics:
     smoothness: float = UNKNOWN_SMOOTHNESS
 
     @classmethod
-    def of(cls, expected: Image, noise: Image) -> "Optics":
+    def of(cls, expected: Image, noise: Image) -> "StarShape":
         """Measure the stars of an image (H, W) without hits; use default values if there are fewer than three."""
         data = np.ascontiguousarray(np.nan_to_num(expected), np.float32)
         sep.set_extract_pixstack(max(300_000, data.size))
@@ -95,7 +95,7 @@ class Optics:
         return cls(float(sigma), float(np.median(round_ones["cpeak"] / round_ones["peak"])))
 
 
-def trails(excess: Image, usable: Mask, optics: Optics) -> list[Trail]:
+def trails(excess: Image, usable: Mask, star_shape: StarShape) -> list[Trail]:
     """Find the trails of an exposure.
 
     Parameters
@@ -104,7 +104,7 @@ def trails(excess: Image, usable: Mask, optics: Optics) -> list[Trail]:
         Excess of the exposure over the image expected from the other exposures, in sigma.
     usable : ndarray (H, W), bool
         Pixels with data, outside sources and hot pixels.
-    optics : Optics
+    star_shape : StarShape
         Width of the stars of the exposure.
     """
     clipped = np.where(usable, np.clip(excess, -5, 25), 0).astype(np.float32)
@@ -113,14 +113,14 @@ def trails(excess: Image, usable: Mask, optics: Optics) -> list[Trail]:
     points = np.column_stack([columns, rows]).astype(np.float64)
     if len(points) > MAX_POINTS:
         points = points[np.random.default_rng(0).choice(len(points), MAX_POINTS, replace=False)]
-    width = max(2.0, 1.5 * optics.sigma)
+    width = max(2.0, 1.5 * star_shape.sigma)
     found: list[Trail] = []
     for _ in range(MAX_LINES):
         line = _strongest(points)
         if line is None:
             break
         angle, distance = _refined(points, *line, width)
-        trail = next((t for t in _runs(points, angle, distance, width, clipped, usable, optics)), None)
+        trail = next((t for t in _runs(points, angle, distance, width, clipped, usable, star_shape)), None)
         if trail is None:
             points = points[np.abs(_across(points, angle, distance)) > 1.5]
         else:
@@ -163,11 +163,11 @@ def _refined(points: Places, angle: float, distance: float, width: float) -> tup
 
 
 def _runs(
-    points: Places, angle: float, distance: float, width: float, clipped: Image, usable: Mask, optics: Optics
+    points: Places, angle: float, distance: float, width: float, clipped: Image, usable: Mask, star_shape: StarShape
 ) -> Iterator[Trail]:
     """Yield the parts of a line that are trails, the longest first."""
     across, along = _across(points, angle, distance), points @ (-np.sin(angle), np.cos(angle))
-    bins, full = np.floor(along / BIN).astype(np.int64), max(2, round(2 * optics.sigma))
+    bins, full = np.floor(along / BIN).astype(np.int64), max(2, round(2 * star_shape.sigma))
     strips = [_filled(bins[np.abs(across - k * 2.5 * width) <= width], full) for k in range(-6, 7)]
     mine = strips.pop(6)
     if not len(mine):
@@ -184,7 +184,7 @@ def _runs(
         low, high = part[0] * BIN, (part[-1] + 1) * BIN
         sigma, half = _width(*_profile(clipped, usable, angle, distance, low, high))
         dashes = int(np.sum(np.diff(part) > 2)) + 1
-        broad = sigma > max(0.9, BROAD * optics.sigma)
+        broad = sigma > max(0.9, BROAD * star_shape.sigma)
         if half and (broad or length > TRACK_LENGTH) and (cover > 0.6 or dashes >= 3):
             yield _trail(angle, distance, low, high, half, clipped.shape)
 
@@ -253,7 +253,7 @@ def _inside(trail: Trail, points: Places) -> Mask:
     return np.asarray(inside)
 
 
-def broad_objects(hits: Mask, excess: Image, signal: Image, source: Mask, optics: Optics) -> Mask:
+def broad_objects(hits: Mask, excess: Image, signal: Image, source: Mask, star_shape: StarShape) -> Mask:
     """Mark those hits (H, W) that are as smooth as the stars: a moving or new object, not a particle.
 
     Parameters
@@ -262,7 +262,7 @@ def broad_objects(hits: Mask, excess: Image, signal: Image, source: Mask, optics
         Masks of the supposed hits, and of sources in all exposures.
     excess, signal : ndarray (H, W), float32
         Excess over the expected image in sigma, and sky-subtracted image in electrons.
-    optics : Optics
+    star_shape : StarShape
         Smoothness of the stars of the exposure.
     """
     labels, count = ndimage.label(hits, KERNEL_3X3)
@@ -270,7 +270,7 @@ def broad_objects(hits: Mask, excess: Image, signal: Image, source: Mask, optics
         return np.zeros(hits.shape, bool)
     known = np.nan_to_num(signal)
     near = ndimage.binary_dilation(source, KERNEL_3X3, iterations=2)
-    limit = max(SMOOTH * optics.smoothness, HOT_SMOOTHNESS)
+    limit = max(SMOOTH * star_shape.smoothness, HOT_SMOOTHNESS)
     broad = np.zeros(count + 1, bool)
     for number, box in enumerate(ndimage.find_objects(labels), 1):
         own = labels[box] == number

@@ -81,14 +81,14 @@ class FlaggedCutouts:
 
 
 @dataclass(frozen=True)
-class Place:
+class CutoutRegion:
     """Pixels of a cutout: exposure and CCD, the limits of its rows and columns on the CCD, and the pipeline version."""
 
     exposure: tuple[Any, Any]
     sides: tuple[tuple[float, float], ...]
     version: list[tuple[int, str]]
 
-    def replaces(self, other: "Place") -> bool:
+    def replaces(self, other: "CutoutRegion") -> bool:
         """Return True if the two cutouts overlap and this one was reduced by a newer pipeline."""
         shared = all(max(a[0], b[0]) < min(a[1], b[1]) for a, b in zip(self.sides, other.sides, strict=True))
         return self.exposure == other.exposure and shared and self.version > other.version
@@ -112,7 +112,7 @@ def newest(paths: Sequence[Path]) -> list[Path]:
     return kept
 
 
-def _place(path: Path) -> Place | None:
+def _place(path: Path) -> CutoutRegion | None:
     with opened(path) as hdus:
         image = next((hdu for hdu in hdus if hdu.name == "SCI"), hdus[0])
         headers = [image.header, hdus[0].header]
@@ -123,4 +123,4 @@ def _place(path: Path) -> Place | None:
     start, ccd, version, *reference = found
     sides = tuple((-float(pixel), size - float(pixel)) for pixel, size in zip(reference, shape, strict=True))
     steps = [(int(digits), letter) for digits, letter in re.findall(r"(\d+)([a-z]?)", str(version).lower())]
-    return Place((start, ccd), sides, steps)
+    return CutoutRegion((start, ccd), sides, steps)
