@@ -171,7 +171,7 @@ class Oracle:
     """Give a fixed mask."""
 
     mask: np.ndarray
-    model, trained_on, threshold, grow, identity = "oracle", None, 3.0, False, "oracle"
+    model, trained_on, threshold, grow, cache_key = "oracle", None, 3.0, False, "oracle"
 
     def detect(self, frame):
         return Detection(masks={3.0: self.mask})

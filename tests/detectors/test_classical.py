@@ -109,9 +109,9 @@ def test_an_invalid_setting_is_refused_with_its_value(settings, message):
 def test_the_identity_holds_all_settings_and_the_version_but_no_names():
     plain = AstroScrappy()
     others = [dict(objlim=2.0), dict(sigfrac=0.3), dict(sweep=(3.0,)), dict(grow=False), dict(niter=1)]
-    assert all(replace(plain, **other).identity != plain.identity for other in others)
-    assert replace(plain, model="another", variant="fair", trained_on="x").identity == plain.identity
-    assert metadata.version("astroscrappy") in plain.identity
+    assert all(replace(plain, **other).cache_key != plain.cache_key for other in others)
+    assert replace(plain, model="another", variant="fair", trained_on="x").cache_key == plain.cache_key
+    assert metadata.version("astroscrappy") in plain.cache_key
 
 
 @pytest.mark.parametrize("name", CLASSICAL)

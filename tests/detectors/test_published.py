@@ -132,7 +132,7 @@ def test_the_four_released_networks_are_separate_detectors(real):
     assert tuple(found) == RELEASED
     assert [one.model for one in found.values()] == ["deepCR", "Att deepCR", "Cosmic-CoNN", "Att Cosmic-CoNN"]
     assert {one.variant for one in found.values()} == {"released"}
-    assert len({str(one.identity) for one in found.values()}) == 4
+    assert len({str(one.cache_key) for one in found.values()}) == 4
     for one in found.values():
         assert (one.threshold, one.predictor.tile, one.predictor.halo) == (0.5, 256, 0)
         assert probabilities(one, make_frame()).shape == (96, 128)
@@ -142,9 +142,9 @@ def test_the_identity_of_a_published_network_holds_its_weights_and_conventions(r
     weights = real("weights")
     one = detectors_of_config("released", f"weights={weights}")["released_deepcr"]
     other = published.released(UNet(), str(weights), "deepCR.pth", "another name", "DECam", tile=128)
-    assert one.identity != other.identity
-    assert one.identity[1] == other.identity[1]
-    assert len(one.identity[1]) == 64
+    assert one.cache_key != other.cache_key
+    assert one.cache_key[1] == other.cache_key[1]
+    assert len(one.cache_key[1]) == 64
 
 
 def test_a_missing_package_gets_an_error_that_says_what_to_install(monkeypatch):

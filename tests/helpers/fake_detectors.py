@@ -46,7 +46,7 @@ class BrightnessLogits:
     seed: int | None = None
 
     @property
-    def identity(self) -> Any:
+    def cache_key(self) -> Any:
         return ["brightness", self.blur]
 
     def detect(self, frame: Frame) -> Detection:
@@ -64,7 +64,7 @@ class BrightnessMasks:
     model: str = "LACosmic"
     trained_on: str | None = None
     threshold: float = 120.0
-    identity: Any = "swept"
+    cache_key: Any = "swept"
     grow: bool = False
 
     def detect(self, frame: Frame) -> Detection:

@@ -122,7 +122,7 @@ def test_the_detector_of_an_evaluation_gives_the_mask_of_the_masker():
         assert row.variant == ("cascade" if fast else "pretrained")
         found = row.detect(frame).logits.numpy() >= 0
         assert np.array_equal(found, cosmicgate.load(check=False, fast=fast).mask(sky()))
-    assert pretrained("general").identity != pretrained("general", cascade=True).identity
+    assert pretrained("general").cache_key != pretrained("general", cascade=True).cache_key
 
 
 def test_fast_prints_an_upper_bound_on_the_missed_hits(tmp_path):

@@ -124,8 +124,8 @@ def averaged(before: NetworkDetector, trained: NetworkDetector) -> NetworkDetect
         for key, value in network.state_dict().items()
     }
     network.load_state_dict(mean)
-    identity = [*trained.identity, "averaged", TRAINED_SHARE, before.identity]
-    return replace(trained, predictor=replace(trained.predictor, network=network), identity=identity)
+    cache_key = [*trained.cache_key, "averaged", TRAINED_SHARE, before.cache_key]
+    return replace(trained, predictor=replace(trained.predictor, network=network), cache_key=cache_key)
 
 
 def computed_once(file: Path, compute: Callable[[], Any]) -> Any:

@@ -64,7 +64,7 @@ class Detector(Protocol):
     grow : bool
         Whether its masks are as thin as the hits, so that they are dilated where the truth is
         (:func:`detect_for_truth`).
-    identity : object
+    cache_key : object
         Plain values that determine its results; results are cached under them.
     """
 
@@ -85,7 +85,7 @@ class Detector(Protocol):
         """Whether its masks are dilated where the truth is."""
 
     @property
-    def identity(self) -> Any:
+    def cache_key(self) -> Any:
         """Plain values that determine its results."""
 
     def detect(self, frame: Frame) -> Detection:

@@ -84,7 +84,7 @@ class LACosmicFamily(ABC):
                 raise ValueError(f"{self.model}: {name} is {wrong[0]}, expected a number above 0")
 
     @property
-    def identity(self) -> Any:
+    def cache_key(self) -> Any:
         """Settings of the detector and version of the package."""
         settings = {key: value for key, value in asdict(self).items() if key not in ("model", "variant", "trained_on")}
         return [self.package, installed_version(self.package, self.model), settings]

@@ -235,6 +235,6 @@ def load(weights: str, threshold: float = 0.43, prior: float = 0.0005) -> Networ
     except Exception as error:  # torch raises many types: zip, pickle and runtime errors
         reason = shorten(f"{error.__class__.__name__}: {error}", 300)
         raise ValueError(f"{weights}: not the weights of MaxiMask ({reason})") from error
-    identity = ["maximask", tree_hash(Path(weights)), prior, INTERPOLATED]
+    cache_key = ["maximask", tree_hash(Path(weights)), prior, INTERPOLATED]
     predictor = Predictor(network, procedure=partial(maximask_logits, prior=prior))
-    return NetworkDetector(predictor, "MaxiMask", TRAINED_ON, identity, threshold)
+    return NetworkDetector(predictor, "MaxiMask", TRAINED_ON, cache_key, threshold)

@@ -16,7 +16,7 @@ from cosmicgate.pretrained.checkpoint import build_network, checkpoint_file, exp
 from cosmicgate.pretrained.registry import cascade_of, load_pretrained
 from cosmicgate.provenance import run_metadata
 
-# Versions of the preparation of images, which are part of a detector's identity because they change its results: sky
+# Versions of the preparation of images, which are part of a detector's cache key because they change its results: sky
 # measured without bad pixels and corrected for quantisation; bad pixels interpolated. Results are cached under these
 # words, so they stay as they are.
 GOOD_SKY = "good sky"
@@ -35,7 +35,7 @@ class NetworkDetector:
         Name of the network.
     trained_on : str or None
         Training data set and its data origin.
-    identity : object
+    cache_key : object
         Plain values that determine its results, such as the hash of its weights.
     threshold : float
         Probability from which a pixel is classified as a hit.
@@ -52,7 +52,7 @@ class NetworkDetector:
     predictor: Predictor
     model: str
     trained_on: str | None
-    identity: Any
+    cache_key: Any
     threshold: float = 0.5
     grow: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -120,7 +120,7 @@ def load(
         predictor=Predictor(build_network(checkpoint, file, trust), tile, halo),
         model=config["title"],
         trained_on=config["trained_on"],
-        identity=["checkpoint", tree_hash(file), tile, halo, *version],
+        cache_key=["checkpoint", tree_hash(file), tile, halo, *version],
         threshold=config["threshold"] if threshold is None else threshold,
         grow=not has_ring(config.get("data", {})),
         facts=run_metadata(config),
@@ -146,12 +146,12 @@ def pretrained(
         Whether the coarse stage that comes with it selects the cells that the network searches.
     """
     network, card, tensors = load_pretrained(name)
-    identity = ["packaged", card.sha256, tile, halo, INTERPOLATED, GOOD_SKY, *_frozen_group_norm(card.network, tile)]
+    cache_key = ["packaged", card.sha256, tile, halo, INTERPOLATED, GOOD_SKY, *_frozen_group_norm(card.network, tile)]
     return NetworkDetector(
         predictor=Predictor(network, tile, halo, cascade=cascade_of(card, tensors) if cascade else None),
         model=card.title,
         trained_on=card.trained_on,
-        identity=identity + [_as_cached(card.cascade or {})] * cascade,
+        cache_key=cache_key + [_as_cached(card.cascade or {})] * cascade,
         threshold=card.threshold if threshold is None else threshold,
         grow=not card.ring,
         variant="cascade" if cascade else "pretrained",
@@ -160,10 +160,10 @@ def pretrained(
 
 
 def _frozen_group_norm(model: Mapping[str, Any], tile: int | None) -> list[str]:
-    """Distinguish, in the identity, group norm on whole frames from that of earlier versions, which used tiles."""
+    """Distinguish, in the cache key, group norm on whole frames from that of earlier versions, which used tiles."""
     return ["settled"] if model.get("norm") == "group" and tile is None else []
 
 
 def _as_cached(cascade: Mapping[str, Any]) -> dict[str, Any]:
-    """Describe a cascade for the identity with the key that its card had when the first results were cached."""
+    """Describe a cascade for the cache key with the key that its card had when the first results were cached."""
     return {"looked" if key == "searched" else key: value for key, value in cascade.items()}

@@ -107,7 +107,7 @@ def load(
         predictor=Predictor(ready, procedure=partial(package_logits, tile=tile, multiple=multiple, sky=sky)),
         model=model,
         trained_on=f"{trained_on} ({package} {installed_version(package, model)})",
-        identity=["published", tree_hash(path), tile, multiple, sky, grow, INTERPOLATED],
+        cache_key=["published", tree_hash(path), tile, multiple, sky, grow, INTERPOLATED],
         threshold=threshold,
         grow=grow,
         variant=variant,
@@ -150,9 +150,9 @@ def released(
     path = Path(weights).expanduser() / file
     if not path.is_file():
         raise MissingDependency(f"{model}: no file {file!r} in {weights!r}; give weights=DIR, the folder that has it")
-    identity = ["released", tree_hash(path), tile, halo, INTERPOLATED]
+    cache_key = ["released", tree_hash(path), tile, halo, INTERPOLATED]
     network = prepare_for_inference(network, read_weights(path, "paper"), str(path))
-    return NetworkDetector(Predictor(network, tile, halo), model, trained_on, identity, threshold, variant=variant)
+    return NetworkDetector(Predictor(network, tile, halo), model, trained_on, cache_key, threshold, variant=variant)
 
 
 def read_weights(path: Path, origin: str) -> dict[str, Tensor]:

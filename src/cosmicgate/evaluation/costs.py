@@ -84,7 +84,7 @@ def time_detectors(
     measured, failed = [], []
     for detector in with_progress(detectors, f"{shape[0]} x {shape[1]} px", "timed", "detector"):
         record = DetectorRecord.of(detector)
-        path = cache / f"{digest([detector.identity, detector.threshold, content, about])}.json"
+        path = cache / f"{digest([detector.cache_key, detector.threshold, content, about])}.json"
         try:
             if not path.is_file():
                 write_json(path, _timed(detector, frame) | about)

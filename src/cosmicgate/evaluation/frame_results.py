@@ -146,10 +146,10 @@ def mask_at(detection: Detection, threshold: float) -> NDArray[np.bool_]:
 def result_path(detector: Detector, folder: Path, cache: Path) -> Path:
     """Compute the path of a detector's cached result on a labelled frame, whether or not it exists.
 
-    The file's name has a hash of what determines the result: the detector's identity and threshold, and the contents
+    The file's name has a hash of what determines the result: the detector's cache key and threshold, and the contents
     of the frame's folder.
     """
-    key = digest([FORMAT, detector.identity, detector.threshold, _content(folder)])
+    key = digest([FORMAT, detector.cache_key, detector.threshold, _content(folder)])
     return cache / f"{folder.name}-{key}.npz"
 
 

@@ -69,7 +69,7 @@ def test_the_truth_is_the_plane_cr_without_the_pixels_of_ignore(data, lco_files)
 class EverythingHit:
     """Mark every pixel as hit, by logits as a network does, or by masks."""
 
-    model, trained_on, threshold, identity = "everything hit", None, 3.0, "everything hit"
+    model, trained_on, threshold, cache_key = "everything hit", None, 3.0, "everything hit"
 
     def __init__(self, logits: bool = False) -> None:
         self.logits, self.threshold = logits, 0.5 if logits else 3.0
