@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosmicgate.data.lco.io import IGNORE_NO_DATA, MaskedSequence
-from cosmicgate.data.sources.files import identity
+from cosmicgate.data.sources.files import file_fingerprint
 from cosmicgate.data.sources.truth_planes import check_version
 from cosmicgate.io.fits.hdus import opened
 from cosmicgate.io.fits.images import select_image
@@ -30,7 +30,7 @@ def find_corrections(frames: Sequence[str], folder: str | None, ext: str = "") -
     for frame in frames:
         path = labels_path(Path(frame), None if folder is None else Path(folder))
         if path.is_file():
-            found.append({"frame": frame, "path": str(path), "identity": identity(path)})
+            found.append({"frame": frame, "path": str(path), "identity": file_fingerprint(path)})
     if folder is not None and not found:
         raise ValueError(f"{folder}: expected labels of the exposures, such as {path.name}, found none")
     check_unshared([Path(one["frame"]) for one in found], None if folder is None else Path(folder))

@@ -16,7 +16,7 @@ from cosmicgate.data.labelling.alignment import How
 from cosmicgate.data.labelling.fields import NOISE_RATIO, ExposureSummary, Field, from_json, group, summarize, to_json
 from cosmicgate.data.labelling.multi_exposure import read_exposure
 from cosmicgate.data.labelling.same_camera import Fingerprint, check_distinct
-from cosmicgate.data.sources.files import identity
+from cosmicgate.data.sources.files import file_fingerprint
 from cosmicgate.data.sources.truth_planes import dark_fields
 from cosmicgate.io.atomic import sha256_of, write_json
 from cosmicgate.io.fits.instruments import KEYWORDS
@@ -210,7 +210,7 @@ def read_or_make_plan(request: Request, folder: Path) -> Plan:
     exposures = [one for each in plan.fields for one in each.exposures]
     known = {one.path: one.identity for one in exposures} | {one["path"]: one["identity"] for one in plan.darks}
     for path, state in known.items():
-        if identity(Path(path)) != state:
+        if file_fingerprint(Path(path)) != state:
             raise ValueError(f"{path} has changed since {folder} was started: {advice}")
     for given in (*input_files(request.frames, "exposures"), *input_files(request.darks, "darks")):
         if str(given) not in known:
@@ -270,7 +270,7 @@ def _dark(path: Path, known: Mapping[str, float], ext: str) -> tuple[dict[str, A
     level = float(np.median(frame.image[~frame.bad]))
     about = {"shape": list(frame.shape), "exptime": frame.exptime, "level": level}
     fingerprint = replace(Fingerprint.of(dark), name=str(path), noise=np.empty(0, np.float32))
-    return {"path": str(path), "identity": identity(path)} | about, fingerprint
+    return {"path": str(path), "identity": file_fingerprint(path)} | about, fingerprint
 
 
 def _level(darks: Sequence[Mapping[str, Any]]) -> float:

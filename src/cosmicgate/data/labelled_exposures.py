@@ -33,7 +33,7 @@ from cosmicgate.data.pixel_labels import CORE, IGNORED, KERNEL_3X3, RING, SKY
 from cosmicgate.data.random_streams import random_stream
 from cosmicgate.data.simulation.ccd import CCD, DECAM
 from cosmicgate.data.simulation.cosmic_rays import cosmic_rays
-from cosmicgate.data.sources.files import FRACTIONS, existing, identity, matching
+from cosmicgate.data.sources.files import FRACTIONS, existing, file_fingerprint, matching
 from cosmicgate.data.sources.footprints import Footprints, scatter, stamps, write_stamps
 from cosmicgate.data.sources.injection import AddHits
 from cosmicgate.data.sources.raw_darks.repeats import compared
@@ -230,7 +230,8 @@ class LabelledExposures(PatchDataModule):
         fields = self._splits.get(which, {})
         files = [(self._ingredients(one), list(numbers)) for one, numbers in fields.items()]
         darks, header = self._darks
-        how = ["hits", which, files, [identity(p) for p in darks], header, self.thickness, self.pixel_size, self.seed]
+        dark_files = [file_fingerprint(p) for p in darks]
+        how = ["hits", which, files, dark_files, header, self.thickness, self.pixel_size, self.seed]
         how += [self.ext] * bool(self.ext)
         how += [self.footprints.table_ingredients()] if self.footprints is not None else []
         path = self._home / "hits" / f"{which}-{digest(how)}.fits"
@@ -255,7 +256,9 @@ class LabelledExposures(PatchDataModule):
         paths, known = self._darks
         ext = self.ext or None
         recipes = [
-            Recipe(stem(p), ["dark", *identity(p), known, *[ext] * bool(ext)], partial(read_frame, p, ext, **known))
+            Recipe(
+                stem(p), ["dark", *file_fingerprint(p), known, *[ext] * bool(ext)], partial(read_frame, p, ext, **known)
+            )
             for p in paths
         ]
         darks = (recipe.make() for recipe in compared(recipes, self.name)) if paths else ()
@@ -323,8 +326,8 @@ class LabelledExposures(PatchDataModule):
     def _ingredients(self, one: str) -> list[Any]:
         """List what determines the exposures and labels of a field."""
         if self.frames is None:
-            return [*identity(self._file(one))]
-        others = [identity(path) for path in self.frames.paths()]  # with which hot pixels are found
+            return [*file_fingerprint(self._file(one))]
+        others = [file_fingerprint(path) for path in self.frames.paths()]  # with which hot pixels are found
         return [*(self.frames.ingredients(path) for path in self._paths[one]), others]
 
     def _sequence(self, one: str) -> MaskedSequence:

@@ -16,7 +16,7 @@ from cosmicgate.data.labelling.alignment import celestial
 from cosmicgate.data.labelling.multi_exposure import read_exposure
 from cosmicgate.data.labelling.reference_frame import SkySubtracted
 from cosmicgate.data.labelling.same_camera import MAX_EXPTIME_DIFFERENCE, Fingerprint, filter_of
-from cosmicgate.data.sources.files import identity
+from cosmicgate.data.sources.files import file_fingerprint
 from cosmicgate.extras import extra
 from cosmicgate.io.fits.hdus import header_value, opened
 
@@ -137,7 +137,7 @@ def summarize(
     pointing, scale = _pointing(header, frame.shape)
     one = ExposureSummary(
         path=str(path),
-        identity=identity(path),
+        identity=file_fingerprint(path),
         shape=list(frame.shape),
         filter=filter_of(header, frame.band),
         target=str(header_value(header, "OBJECT") or "").strip(),

@@ -14,7 +14,7 @@ from cosmicgate.data.cache import Recipe
 from cosmicgate.data.simulation.ccd import CCD
 from cosmicgate.data.simulation.readout import electronics
 from cosmicgate.data.simulation.sky import BANDS
-from cosmicgate.data.sources.files import existing, identity
+from cosmicgate.data.sources.files import existing, file_fingerprint
 from cosmicgate.data.sources.simulated import DataOrigin, check_bands, chosen_ccd, telescope_name
 from cosmicgate.data.splits import SPLITS, Split, check_splits
 from cosmicgate.io.fits.frames import Frame, read_frame
@@ -88,7 +88,7 @@ class Coadd:
         path = existing(self.file)
         seed = [self.seed, 3, SPLITS.index(which), list(BANDS).index(band), number]
         name = f"{which}-coadd-{band}-{number:03d}"
-        ingredients = ["coadd", *identity(path), list(self.strips[which]), band, self.exptime, self.zero_point]
+        ingredients = ["coadd", *file_fingerprint(path), list(self.strips[which]), band, self.exptime, self.zero_point]
 
         def make() -> Frame:
             return self._expose(path, which, band, name, np.random.default_rng(seed))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cosmicgate.data.background import dilate
 from cosmicgate.data.cache import LabelledRecipe
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
-from cosmicgate.data.sources.files import identity, matching
+from cosmicgate.data.sources.files import file_fingerprint, matching
 from cosmicgate.data.sources.ignored_objects import IgnoreList
 from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.io.fits.frames import Frame, read_frame
@@ -77,7 +77,7 @@ class FlaggedCutouts:
             without_hits = replace(frame, bad=frame.bad | bad)  # not the flagged hits: they are the truth
             return without_hits, truth, {"name": name}
 
-        return LabelledRecipe(name, ["flagged cutout", *identity(path), *objects], make)
+        return LabelledRecipe(name, ["flagged cutout", *file_fingerprint(path), *objects], make)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cosmicgate.data.background import dilate
 from cosmicgate.data.sources.cutouts import newest
-from cosmicgate.data.sources.files import identity, matching
+from cosmicgate.data.sources.files import file_fingerprint, matching
 from cosmicgate.data.sources.ignored_objects import IgnoreList
 from cosmicgate.io.fits.frames import Frame, read_frame
 from cosmicgate.io.fits.hdus import opened, stem
@@ -69,7 +69,7 @@ class Exposures:
     def ingredients(self, path: Path) -> list[Any]:
         """List everything that determines what :meth:`read` returns, for a cache key."""
         objects = IgnoreList.read(self.ignored).of(path.name) if self.ignored else []
-        return ["exposure", *identity(path), self.flags, objects, dict(self.header)]
+        return ["exposure", *file_fingerprint(path), self.flags, objects, dict(self.header)]
 
     def read(self, path: Path) -> tuple[Frame, NDArray[np.bool_]]:
         """Read a frame (ADU) and the mask (H, W) of its pixels that are not scored."""

@@ -31,7 +31,7 @@ class Masked:
     mask : str
         FITS file with a mask of the image's EXTNAME, or a single mask.
     facts : tuple
-        Name, size and modification time of the mask file (:func:`identity`).
+        Name, size and modification time of the mask file (:func:`file_fingerprint`).
     """
 
     read: Callable[..., Frame]
@@ -85,7 +85,7 @@ class Files:
     def camera(self) -> str:
         """Name of the camera according to the headers, for tables; several are joined by "+"."""
         ext = next(iter(self.exts), None)
-        return "+".join(sorted({detector(path, ext, *identity(path))[0] for path in self.paths()}))
+        return "+".join(sorted({detector(path, ext, *file_fingerprint(path))[0] for path in self.paths()}))
 
     def recipes(self, which: Split) -> list[Recipe]:
         """List the recipes of a split."""
@@ -114,29 +114,29 @@ class Files:
         read = self._reader(path, ext)
         settings: list[Any] = [self.read] if is_dataclass(self.read) else []
         if own_mask := getattr(self.read, "mask", None):
-            settings += identity(existing(own_mask))
+            settings += file_fingerprint(existing(own_mask))
         settings += [read.mask, *read.facts] if isinstance(read, Masked) else []
-        ingredients = ["FITS file", *identity(path), known, *([ext] if ext is not None else []), *settings]
+        ingredients = ["FITS file", *file_fingerprint(path), known, *([ext] if ext is not None else []), *settings]
         return Recipe(name, ingredients, lambda: read(path, ext=ext, **known, name=name))
 
     def _reader(self, path: Path, ext: str | int | None) -> Callable[..., Frame]:
         """Choose the reader of an image; it adds the camera's mask if there is one."""
         mask = self.mask
         if mask is not None and not isinstance(mask, str):
-            camera = detector(path, ext, *identity(path))[0]
+            camera = detector(path, ext, *file_fingerprint(path))[0]
             mask = next((file for name, file in mask.items() if name.strip().lower() == camera), None)
             if mask is None:
                 raise ValueError(
                     f"{path}: expected a mask of camera {camera!r}, got some of {', '.join(self.mask or ())}"
                 )
-        return self.read if mask is None else Masked(self.read, mask, tuple(identity(existing(mask))))
+        return self.read if mask is None else Masked(self.read, mask, tuple(file_fingerprint(existing(mask))))
 
 
 @cache
 def detector(path: Path, ext: Ext | None, *facts: str | int) -> tuple[str, ...]:  # noqa: ARG001 (part of the key)
     """Identify the detector that took an image, its camera first; ``facts`` renew the cached result of a changed file.
 
-    See :func:`identity` for ``facts``.
+    See :func:`file_fingerprint` for ``facts``.
     """
     with opened(path) as hdus:
         place = select_image(path, hdus, ext, raw=True)
@@ -161,7 +161,7 @@ def existing(name: str) -> Path:
     return path
 
 
-def identity(path: Path) -> list[str | int]:
+def file_fingerprint(path: Path) -> list[str | int]:
     """Read name, size and modification time of a file, by which a cache notices that it has changed."""
     facts = path.stat()
     return [path.name, facts.st_size, facts.st_mtime_ns]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cosmicgate.data.cache import Recipe
 from cosmicgate.data.simulation.ccd import CCD
 from cosmicgate.data.simulation.readout import dark, read_out
-from cosmicgate.data.sources.files import FRACTIONS, existing, identity
+from cosmicgate.data.sources.files import FRACTIONS, existing, file_fingerprint
 from cosmicgate.data.sources.simulated import DARK_EXPTIMES, DataOrigin, chosen_ccd
 from cosmicgate.data.splits import SPLITS, Split, check_splits, split
 from cosmicgate.io.atomic import atomic_path
@@ -71,7 +71,7 @@ class Footprints:
     def table_ingredients(self) -> list[Any]:
         """List everything that determines the hits of each split, for a cache key."""
         settings = [dict(self.fractions), self.min_pixels, self.min_charge, self.seed]
-        return [*identity(existing(self.file)), *settings]
+        return [*file_fingerprint(existing(self.file)), *settings]
 
     def recipes(self, which: Split) -> list[Recipe]:
         """List the recipes of a split.
@@ -87,7 +87,7 @@ class Footprints:
         exptime = float(DARK_EXPTIMES[number % len(DARK_EXPTIMES)])
         seed = [self.seed, 4, SPLITS.index(which), number]
         rows, columns = self.shape
-        ingredients = ["footprints", *identity(path), rows, columns, dict(self.fractions), self.rate, exptime]
+        ingredients = ["footprints", *file_fingerprint(path), rows, columns, dict(self.fractions), self.rate, exptime]
 
         def make() -> Frame:
             rng = np.random.default_rng(seed)

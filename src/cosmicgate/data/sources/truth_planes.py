@@ -13,7 +13,7 @@ from scipy.stats import median_abs_deviation
 
 from cosmicgate.data.cache import LabelledRecipe
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY, TRUTH_UNKNOWN
-from cosmicgate.data.sources.files import detector, identity, matching
+from cosmicgate.data.sources.files import detector, file_fingerprint, matching
 from cosmicgate.data.sources.known_objects import KnownObjects
 from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.io.atomic import cached_sha256
@@ -78,7 +78,7 @@ class FramesWithTruth:
         check_keys(self.header)
         frames, darks, biases = self.paths(), *self._darks
         planes = [plane for path in frames if (plane := self._plane_of(path))]
-        others = [identity(path) for path in (*frames, *darks, *biases, *planes)]
+        others = [file_fingerprint(path) for path in (*frames, *darks, *biases, *planes)]
         return [self._recipe(path, others) for path in frames]
 
     @cached_property
@@ -106,7 +106,7 @@ class FramesWithTruth:
     @property
     def cameras(self) -> tuple[str, ...]:
         """Names of the cameras that took the frames, by their headers."""
-        return tuple(sorted({detector(path, None, *identity(path))[0] for path in self.paths()}))
+        return tuple(sorted({detector(path, None, *file_fingerprint(path))[0] for path in self.paths()}))
 
     def fields(self) -> dict[str, list[Path]]:
         """List the files of each field, in order."""
@@ -117,8 +117,9 @@ class FramesWithTruth:
 
     def ingredients(self, path: Path) -> list[Any]:
         """List everything that determines what :meth:`read` and :meth:`read_truth` return, for a cache key."""
-        plane, calibration = self._plane_of(path), [identity(one) for paths in self._darks for one in paths]
-        return ["frame", identity(path), identity(plane) if plane else NO_TRUTH, calibration, dict(self.header)]
+        plane, calibration = self._plane_of(path), [file_fingerprint(one) for paths in self._darks for one in paths]
+        truth_file = file_fingerprint(plane) if plane else NO_TRUTH
+        return ["frame", file_fingerprint(path), truth_file, calibration, dict(self.header)]
 
     def read(self, path: Path) -> Frame:
         """Read a frame (ADU), and subtract the darks."""
@@ -166,8 +167,8 @@ class FramesWithTruth:
             return frame, truth, facts | self.known_objects.facts(path, truth)
 
         settings = [dict(self.header), list(self.field_keywords)]
-        truth_file = identity(plane) if plane else NO_TRUTH
-        return LabelledRecipe(name, ["frame with truth", identity(path), truth_file, others, *settings], make)
+        truth_file = file_fingerprint(plane) if plane else NO_TRUTH
+        return LabelledRecipe(name, ["frame with truth", file_fingerprint(path), truth_file, others, *settings], make)
 
     def _field_of(self, path: Path) -> str:
         """Name the field that a frame shows."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from cosmicgate.data.cache import Recipe
-from cosmicgate.data.sources.files import Files, detector, identity
+from cosmicgate.data.sources.files import Files, detector, file_fingerprint
 from cosmicgate.data.sources.raw_darks.repeats import compared_once
 from cosmicgate.data.splits import Split
 
@@ -32,7 +32,7 @@ class Darks(Files):
         detectors: dict[tuple[str, ...], list[Recipe]] = {}
         for path in self.paths():
             for ext, recipe in zip(self.exts or (None,), self.recipes_of(path), strict=True):
-                detectors.setdefault(detector(path, ext, *identity(path)), []).append(recipe)
+                detectors.setdefault(detector(path, ext, *file_fingerprint(path)), []).append(recipe)
         new: dict[str, Recipe] = {}
         for key, recipes in detectors.items():
             pairs = zip(recipes, compared_once(key[0], recipes), strict=True)
