@@ -159,8 +159,8 @@ def test_a_measurement_that_another_run_removes_is_left_out(night, monkeypatch):
     monkeypatch.setattr(compare_frames, "find_static", removing)
     static = find_static_pixels(measured)
     assert static.maps[0].frames == 5
-    assert not static.of_file(files[0])
-    assert all(static.of_file(file) for file in files[1:])
+    assert not static.maps_for_file(files[0])
+    assert all(static.maps_for_file(file) for file in files[1:])
 
 
 @pytest.mark.parametrize("stop_at", ["measure_file", "mask_file"])

@@ -371,7 +371,7 @@ def test_images_of_real_files_are_found(real):
         (next(real("decam/cutouts").glob("*.fits")), 1),
     ):
         assert len(list(read_images(path))) == number
-        assert not any(plane.of_file for plane in read_images(path))
+        assert not any(plane.file_notes for plane in read_images(path))
 
 
 # -------------------------------------------------------------------------------------------------------- --ext

@@ -141,7 +141,7 @@ def _compared(plan: Plan, one: Field, file: Path, static: StaticPixels) -> dict[
     except ValueError as error:
         return {"failed": str(error)}
     none = np.zeros(exposures[0].frame.shape, bool)  # for a detector with too few exposures to be compared
-    maps = [next((m.mask for m in static.of_file(Path(each.path)).values()), none) for each in one.exposures]
+    maps = [next((m.mask for m in static.maps_for_file(Path(each.path)).values()), none) for each in one.exposures]
     if compared := any(one is not none for one in maps):
         found = _without_static(found, maps)
     paths = {one["frame"]: Path(one["path"]) for one in plan.corrections}

@@ -64,7 +64,7 @@ def without_hits(
     done.mask = bad | hits if ccd.mask is not None or hits.any() else None
     if ccd.uncertainty is not None:
         kind, factor = ccd.uncertainty.uncertainty_type, in_unit_of_image(ccd)
-        found = uncertainty_of_guess(np.asarray(ccd.uncertainty.array) * factor, kind, done.data, hits, bad, mosaic)
+        found = cleaned_uncertainty(np.asarray(ccd.uncertainty.array) * factor, kind, done.data, hits, bad, mosaic)
         done.uncertainty.array = found / factor
     for key, (value, comment) in {
         CRMODEL: (header_name(card), f"cosmicgate {__version__}"),
@@ -87,7 +87,7 @@ def in_unit_of_image(ccd: CCDData) -> float:
     return float(unit.to(ccd.unit**power))
 
 
-def uncertainty_of_guess(
+def cleaned_uncertainty(
     uncertainty: NDArray[Any],
     kind: str,
     cleaned: NDArray[Any],
@@ -122,7 +122,7 @@ def uncertainty_of_guess(
     """
     if mosaic:
         planes = np.broadcast_to(uncertainty, hits.shape), cleaned, hits, bad
-        return by_colour(lambda one, *more: uncertainty_of_guess(one, kind, *more), *planes)
+        return by_colour(lambda one, *more: cleaned_uncertainty(one, kind, *more), *planes)
     power = {"std": 0.5, "var": 1.0, "ivar": -1.0}.get(kind)
     if power is None or not hits.any():
         return np.array(uncertainty)

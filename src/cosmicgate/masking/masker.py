@@ -84,9 +84,9 @@ class CosmicRayMasker:
         if values.ndim == 3:
             return np.stack([self.probability(*pair, mosaic) for pair in zip(values, bad, strict=True)])
         if mosaic:
-            from cosmicgate.masking.colour_mosaic import on_one_sky
+            from cosmicgate.masking.colour_mosaic import equalize_colour_skies
 
-            return self._of_mosaic(on_one_sky(values, bad), bad)
+            return self._mosaic_probability(equalize_colour_skies(values, bad), bad)
         filled, bad = self.predictor.prepare(values, bad)
         if self.check:
             warn_if_no_noise(filled, bad)
@@ -94,7 +94,7 @@ class CosmicRayMasker:
         logits = self.predictor.prepared_logits(filled, bad)
         return logits.sigmoid_().masked_fill_(torch.from_numpy(bad), 0).numpy()
 
-    def _of_mosaic(self, image: NDArray[np.float32], bad: NDArray[np.bool_]) -> NDArray[np.float32]:
+    def _mosaic_probability(self, image: NDArray[np.float32], bad: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Compute the probabilities (H, W) of a colour mosaic with a common sky in two passes.
 
         The first pass searches the whole mosaic, where the cores of stars whose colour differs from that of the sky
@@ -217,7 +217,7 @@ class CosmicRayMasker:
         """Copy a CCDData and replace its hits: a step for pipelines built on ``ccdproc``.
 
         Hit pixels get a value computed from their neighbours and are masked. Their uncertainty becomes that of the
-        replacement, or stays if it is greater (:func:`uncertainty_of_guess`). The header gets the network, the
+        replacement, or stays if it is greater (:func:`cleaned_uncertainty`). The header gets the network, the
         threshold and the number of hits. Everything else is unchanged.
         """
         from astropy.nddata import CCDData

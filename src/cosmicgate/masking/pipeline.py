@@ -19,7 +19,7 @@ from cosmicgate.io.fits.hdus import FitsError
 from cosmicgate.io.fits.pixel_edits import Patch
 from cosmicgate.io.object_stores import remote_info, send, version
 from cosmicgate.io.urls import Address, Url
-from cosmicgate.masking.ccddata import uncertainty_of_guess
+from cosmicgate.masking.ccddata import cleaned_uncertainty
 from cosmicgate.masking.colour_mosaic import pattern_of
 from cosmicgate.masking.file_job import FileJob, plan
 from cosmicgate.masking.fits_writer import mask_hdu, probability_hdu, static_hdu, write_copy, write_mask_file
@@ -187,8 +187,8 @@ def prefetch(images: Generator[FitsImage, None, None]) -> Iterator[FitsImage]:
 def _detect_in_image(job: FileJob, image: FitsImage, hdus: IO[bytes], result: FileResult) -> list[Patch]:
     """Search an image, write its mask to ``hdus``, update ``result`` and return the patches of the image's file."""
     masker, options, label = job.masker, job.options, f"{image.place.label}: "
-    result.warnings += [*image.of_file, *(label + note for note in image.notes)]
-    static = job.static.of_file(job.source).get(image.place.number) if job.static else None
+    result.warnings += [*image.file_notes, *(label + note for note in image.notes)]
+    static = job.static.maps_for_file(job.source).get(image.place.number) if job.static else None
     if static is not None:
         if static.shape != image.bad.shape:
             raise FitsError(f"{job.source}: it was changed while it was searched; run it again")
@@ -217,9 +217,9 @@ def _detect_in_image(job: FileJob, image: FitsImage, hdus: IO[bytes], result: Fi
         cards = [*short_cards(masker, options, count), *key_cards(job)]
         hdus.write(probability_hdu(image.place, probability, cards))
     result.add(count, searched)
-    if image.quality is not None and (left := image.quality.left(mask)):
+    if image.quality is not None and (unflagged := image.quality.count_unflaggable(mask)):
         result.warnings.append(
-            f"{label}{left} hit pixels have another flag in {image.quality.name} already, which is kept"
+            f"{label}{unflagged} hit pixels have another flag in {image.quality.name} already, which is kept"
         )
     return list(_patches(job, image, mask, mosaic)) if count else []
 
@@ -228,7 +228,7 @@ def _patches(job: FileJob, image: FitsImage, mask: NDArray[np.bool_], mosaic: st
     """Yield the patches of the quality plane, the image and its uncertainty planes."""
     options, count, quality = job.options, int(mask.sum()), image.quality
     if quality is not None:
-        where, flags = quality.after(mask)
+        where, flags = quality.with_hits(mask)
         rows, columns = np.nonzero(where)
         cards = bit_cards(job, count, mosaic, quality.value, len(flags))
         yield Patch(quality.number, rows, columns, quality.flags[where], flags, cards)
@@ -238,7 +238,7 @@ def _patches(job: FileJob, image: FitsImage, mask: NDArray[np.bool_], mosaic: st
         cleaned = clean(image.image, mask, options.method, bad=image.bad, mosaic=bool(mosaic))
         yield Patch(image.place.number, rows, columns, image.image[mask], cleaned[mask], cards)
         for one in image.uncertainties:
-            grown = uncertainty_of_guess(one.values, one.kind, cleaned, mask, image.bad, bool(mosaic))
+            grown = cleaned_uncertainty(one.values, one.kind, cleaned, mask, image.bad, bool(mosaic))
             yield Patch(one.number, rows, columns, one.values[mask], grown[mask], cards)
 
 

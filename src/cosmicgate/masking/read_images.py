@@ -87,7 +87,7 @@ class FitsImage:
         Uncertainty planes, if they were requested.
     notes : list of str
         Notes about parts that are not searched, with the reason.
-    of_file : list of str
+    file_notes : list of str
         Such notes about the whole file; only the first image has them.
     quality : QualityPlane, optional
         Quality plane, if hits are to be written into it.
@@ -100,7 +100,7 @@ class FitsImage:
     bad: NDArray[np.bool_]
     uncertainties: list[Uncertainty] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    of_file: list[str] = field(default_factory=list)
+    file_notes: list[str] = field(default_factory=list)
     quality: QualityPlane | None = None
     exptime: float | None = None
 
@@ -147,7 +147,7 @@ def read_images(
         for place, beside in searched:
             plane = _read(path, hdus, place, beside, uncertain, masked)
             quality = quality_plane(path, hdus, place, beside, bit) if bit else None
-            yield replace(plane, of_file=notes, quality=quality)
+            yield replace(plane, file_notes=notes, quality=quality)
             notes = []
             del hdus[place.number].data
 

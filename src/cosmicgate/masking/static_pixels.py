@@ -130,7 +130,7 @@ class StaticPixels:
     maps: Sequence[StaticMap] = ()
     images: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
 
-    def of_file(self, file: Address) -> dict[int, StaticMap]:
+    def maps_for_file(self, file: Address) -> dict[int, StaticMap]:
         """Look up the static pixels of each image of a file, by the number of its HDU."""
         numbers = self.images.get(str(file.absolute()), {})
         return {hdu: self.maps[number] for hdu, number in numbers.items()}

@@ -52,7 +52,7 @@ class QualityPlane:
     is_code: bool = False
     blank: int | None = None
 
-    def after(self, hits: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[Any]]:
+    def with_hits(self, hits: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[Any]]:
         """Flag hits (H, W).
 
         Returns
@@ -68,7 +68,7 @@ class QualityPlane:
         where = hits & free if self.blank is None else hits & free & (self.flags != self.blank)
         return where, after[where]
 
-    def left(self, hits: NDArray[np.bool_]) -> int:
+    def count_unflaggable(self, hits: NDArray[np.bool_]) -> int:
         """Count the hits (H, W) that cannot be flagged because another code or BLANK is there."""
         kept = (self.flags != 0) & (self.flags != self.value) if self.is_code else np.zeros(hits.shape, bool)
         kept |= self.flags == self.blank if self.blank is not None else False
