@@ -20,7 +20,7 @@ from cosmicgate.extras import extra
 with extra("simulate", __name__):
     from cosmicgate.data.simulation.ccd import CCD
     from cosmicgate.data.simulation.cosmic_rays import cosmic_rays
-    from cosmicgate.masking.colour_mosaic import on_one_sky
+    from cosmicgate.masking.colour_mosaic import equalize_colour_skies
     from cosmicgate.masking.inpainting import by_colour
     from cosmicgate.masking.load import load
 
@@ -47,7 +47,7 @@ def main() -> None:
         return masker.probability(image, mosaic=False)
 
     def one_sky(image: NDArray[np.float32]) -> NDArray[np.float32]:
-        return mono(on_one_sky(image, np.zeros(image.shape, bool)))
+        return mono(equalize_colour_skies(image, np.zeros(image.shape, bool)))
 
     searches: dict[str, tuple[bool, Callable[[NDArray[np.float32]], NDArray[np.float32]]]] = {
         "no mosaic": (False, mono),

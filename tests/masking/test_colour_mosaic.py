@@ -8,8 +8,8 @@ from astropy.nddata import CCDData, StdDevUncertainty
 import cosmicgate
 from cosmicgate.io.fits.colour_mosaics import is_binned, mosaic_of
 from cosmicgate.io.fits.hdus import FitsError
-from cosmicgate.masking.colour_mosaic import in_starlight, looks_like_one, on_one_sky
-from cosmicgate.masking.inpainting import PLANES, clean
+from cosmicgate.masking.colour_mosaic import equalize_colour_skies, has_mosaic_sky_levels, in_starlight
+from cosmicgate.masking.inpainting import COLOUR_SLICES, clean
 from helpers.mask_command import run
 from helpers.tiny_model import hit, sky
 
@@ -20,7 +20,7 @@ LEVELS = (300.0, 1000.0, 1000.0, 150.0)  # sky of red, the two greens and blue, 
 def mosaic_image(seed=0, shape=SHAPE):
     """Simulate an image (H, W), float32, of four skies with Poisson noise, with hits at the pixels of :func:`hit`."""
     rng, image = np.random.default_rng(seed), np.zeros(shape, np.float32)
-    for plane, level in zip(PLANES, LEVELS, strict=True):
+    for plane, level in zip(COLOUR_SLICES, LEVELS, strict=True):
         image[plane] = rng.poisson(level, image[plane].shape)
         image[plane][hit(shape)[plane]] += 30 * np.sqrt(level)
     return image
@@ -89,8 +89,8 @@ def test_a_binned_image_with_one_sky_level_is_no_mosaic(tmp_path, model):
 
 
 def test_an_image_that_looks_like_a_mosaic_gets_a_warning(tmp_path, model):
-    assert not looks_like_one(sky(SHAPE), np.zeros(SHAPE, bool))
-    assert not looks_like_one(np.random.default_rng(0).poisson(0.4, SHAPE), np.zeros(SHAPE, bool))
+    assert not has_mosaic_sky_levels(sky(SHAPE), np.zeros(SHAPE, bool))
+    assert not has_mosaic_sky_levels(np.random.default_rng(0).poisson(0.4, SHAPE), np.zeros(SHAPE, bool))
     fits.writeto(tmp_path / "a.fits", mosaic_image())
     done = run("mask", tmp_path / "a.fits", "-m", model)
     assert "if it is a colour mosaic, use --mosaic" in done.stderr
@@ -118,7 +118,7 @@ def test_the_pretrained_network_finds_hits_in_a_mosaic_as_in_one_colour():
     found = {}
     for name, levels in (("mono", (1000.0,) * 4), ("mosaic", LEVELS)):
         image = np.zeros(shape, np.float32)
-        for plane, level in zip(PLANES, levels, strict=True):
+        for plane, level in zip(COLOUR_SLICES, levels, strict=True):
             image[plane] = rng.poisson(level, image[plane].shape)
         image[hits] += 600
         found[name] = masker.mask(image, mosaic=name == "mosaic")
@@ -130,7 +130,7 @@ def test_the_pretrained_network_finds_hits_in_a_mosaic_as_in_one_colour():
 def test_bad_pixels_and_colours_without_a_good_pixel_are_tolerated(masker):
     image, bad = mosaic_image(), np.zeros(SHAPE, bool)
     image[:, 7] = np.nan
-    bad[PLANES[3]] = True
+    bad[COLOUR_SLICES[3]] = True
     bad[20:22] = True
     image[bad] = 1e9
     found = masker.mask(image, bad=bad, mosaic=True)
@@ -146,16 +146,16 @@ def test_small_and_odd_shapes_are_searched(masker, shape):
 
 
 def test_the_colours_of_a_mosaic_are_scaled_to_one_level_and_noise():
-    flat = on_one_sky(mosaic_image(), np.zeros(SHAPE, bool))
-    levels = [np.median(flat[plane]) for plane in PLANES]
-    noises = [1.4826 * np.median(np.abs(flat[plane] - np.median(flat[plane]))) for plane in PLANES]
+    flat = equalize_colour_skies(mosaic_image(), np.zeros(SHAPE, bool))
+    levels = [np.median(flat[plane]) for plane in COLOUR_SLICES]
+    noises = [1.4826 * np.median(np.abs(flat[plane] - np.median(flat[plane]))) for plane in COLOUR_SLICES]
     assert np.ptp(levels) < 0.2 * min(noises)
     assert max(noises) < 1.2 * min(noises)
     assert np.mean(levels) == pytest.approx(np.mean(LEVELS), rel=0.02)
 
 
 def test_pixels_near_a_star_are_in_starlight_and_those_of_hits_are_not():
-    image, rows, columns = on_one_sky(mosaic_image(), np.zeros(SHAPE, bool)), *np.indices(SHAPE)
+    image, rows, columns = equalize_colour_skies(mosaic_image(), np.zeros(SHAPE, bool)), *np.indices(SHAPE)
     assert in_starlight(image)[hit(SHAPE)].mean() < 0.2, "one in eight by noise"
     image += 5000 * np.exp(-((rows - 40) ** 2 + (columns - 50) ** 2) / 8).astype(np.float32)
     assert in_starlight(image)[37:44, 47:54].all()
@@ -171,7 +171,7 @@ def test_a_hit_is_replaced_from_pixels_of_its_colour(method):
     image[mask] = 60000
     cleaned = clean(image, mask, method, mosaic=True)
     np.testing.assert_array_equal(cleaned[~mask], image[~mask])
-    for plane, level in zip(PLANES, LEVELS, strict=True):
+    for plane, level in zip(COLOUR_SLICES, LEVELS, strict=True):
         np.testing.assert_allclose(cleaned[plane][mask[plane]], level, atol=5 * np.sqrt(level))
 
 
@@ -184,7 +184,7 @@ def test_the_command_cleans_a_mosaic_and_records_it(tmp_path, model):
     assert (done.exit_code, done.stderr) == (0, "")
     with fits.open(tmp_path / "a_crclean.fits") as hdus:
         np.testing.assert_array_equal(hdus["CRMASK"].data.astype(bool), hit(SHAPE))
-        for plane, level in zip(PLANES, LEVELS, strict=True):
+        for plane, level in zip(COLOUR_SLICES, LEVELS, strict=True):
             here = hit(SHAPE)[plane]
             np.testing.assert_allclose(hdus[0].data[plane][here], level, atol=5 * np.sqrt(level))
             assert (hdus["ERR"].data[plane][here] < 60 * np.sqrt(level) ** 0.5 + 30).all()
@@ -200,7 +200,7 @@ def test_a_ccddata_with_a_pattern_in_its_header_is_a_mosaic(masker):
     )
     np.testing.assert_array_equal(masker.mask(ccd), hit(SHAPE))
     cleaned = masker.clean(ccd)
-    for plane, level in zip(PLANES, LEVELS, strict=True):
+    for plane, level in zip(COLOUR_SLICES, LEVELS, strict=True):
         here = hit(SHAPE)[plane]
         np.testing.assert_allclose(cleaned.data[plane][here], level, atol=5 * np.sqrt(level))
         assert (cleaned.uncertainty.array[plane][here] >= np.sqrt(image)[plane][here] - 1e-3).all()

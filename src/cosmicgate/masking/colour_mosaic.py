@@ -13,7 +13,7 @@ from scipy.ndimage import median_filter
 from cosmicgate.data.bad_pixels import interpolate_bad_pixels
 from cosmicgate.inference.background_grid import BackgroundGrid
 from cosmicgate.io.fits.colour_mosaics import is_binned, mosaic_of
-from cosmicgate.masking.inpainting import PLANES, by_colour
+from cosmicgate.masking.inpainting import COLOUR_SLICES, by_colour
 
 CELL = 64  # side of the blocks in which the sky is measured: pixels of one colour, so 128 pixels of the mosaic
 SAMPLE_SIZE = 2**18  # pixels of each colour used to compare their skies
@@ -21,7 +21,7 @@ STARLIGHT = 1.0  # median of a pixel and its neighbours of the same colour that 
 MIN_SKY_DIFFERENCE = 0.5  # least difference between the sky levels of a mosaic's colour planes, in sigma
 
 
-def on_one_sky(image: NDArray[Any], bad: NDArray[np.bool_]) -> NDArray[np.float32]:
+def equalize_colour_skies(image: NDArray[Any], bad: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Scale the four colours of a mosaic to one sky level and noise, so that it can be searched as one image.
 
     What remains is the colour of stars relative to the sky, seen from pixel to pixel in their cores.
@@ -45,7 +45,7 @@ def on_one_sky(image: NDArray[Any], bad: NDArray[np.bool_]) -> NDArray[np.float3
     """
     filled = np.zeros(image.shape, np.float32)
     levels, sigmas = [], []
-    for plane in PLANES:
+    for plane in COLOUR_SLICES:
         if (bad[plane] | ~np.isfinite(image[plane])).all():
             continue
         colour, lost = map(torch.from_numpy, interpolate_bad_pixels(image[plane], bad[plane]))
@@ -66,7 +66,7 @@ def in_starlight(image: NDArray[np.float32]) -> NDArray[np.bool_]:
     Parameters
     ----------
     image : ndarray (H, W), float32
-        Mosaic with its colours on one sky (:func:`on_one_sky`).
+        Mosaic with its colours on one sky (:func:`equalize_colour_skies`).
     """
     sky = np.median(image)
     sigma = 1.4826 * np.median(np.abs(image - sky))
@@ -102,7 +102,7 @@ def pattern_of(
     if override is not None:
         return ("as requested" if override else ""), ""
     found = mosaic_of(headers)
-    skies_differ = looks_like_one(image, bad)
+    skies_differ = has_mosaic_sky_levels(image, bad)
     if found and is_binned(headers) and not skies_differ:
         return "", f"{found}, but its pixels are binned and have one sky: it is searched as an image of one colour"
     if skies_differ and not found:
@@ -111,10 +111,10 @@ def pattern_of(
     return found, ""
 
 
-def looks_like_one(image: NDArray[Any], bad: NDArray[np.bool_]) -> bool:
+def has_mosaic_sky_levels(image: NDArray[Any], bad: NDArray[np.bool_]) -> bool:
     """Check whether the sky levels of the four interleaved planes of an image (H, W) differ as in a mosaic."""
     levels, noises = [], []
-    for plane in PLANES:
+    for plane in COLOUR_SLICES:
         good = image[plane][~bad[plane]][:SAMPLE_SIZE].astype(np.float64)
         if good.size < 64:
             return False

@@ -127,7 +127,7 @@ def detect_cosmics(
     unit = getattr(indat, "unit", None)
     values, bad = _float32(indat)
     if inmask is not None:
-        bad |= _of_shape(inmask, values.shape, "inmask").astype(bool)
+        bad |= _validated_shape(inmask, values.shape, "inmask").astype(bool)
     hits, cleaned = search(values, bad, _background(inbkg, values.shape, unit))
     return hits, cleaned if unit is None else cleaned * unit
 
@@ -366,7 +366,7 @@ def _float32(image: Any) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     return copy, bad | ~np.isfinite(copy)
 
 
-def _of_shape(value: ArrayLike, shape: tuple[int, ...], name: str) -> NDArray[Any]:
+def _validated_shape(value: ArrayLike, shape: tuple[int, ...], name: str) -> NDArray[Any]:
     array = np.asarray(value)
     if array.shape not in (shape, ()):
         raise ValueError(f"{name} is {array.shape}, the image {shape}")
@@ -381,7 +381,7 @@ def _background(value: Any, shape: tuple[int, ...], unit: u.UnitBase | None) -> 
         value = u.Quantity(value.data, value.unit)
     if isinstance(value, u.Quantity) and unit is not None:
         value = value.to_value(unit)
-    array = _of_shape(value, shape, "inbkg")
+    array = _validated_shape(value, shape, "inbkg")
     if not np.isfinite(array).all():
         raise ValueError(f"inbkg has {(~np.isfinite(array)).sum()} pixels that are not finite")
     return array.astype(np.float32)

@@ -14,7 +14,7 @@ from cosmicgate.masking.maskfill import filled_from_rim
 Method = Literal["median", "mean", "idw", "interpolate", "maskfill"]
 CHUNK = 65536  # number of pixels that are replaced at once, to bound the memory
 Statistic = Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]  # (n, k) values with NaN, (k,) distances in pixels
-PLANES = tuple(np.s_[row::2, column::2] for row in (0, 1) for column in (0, 1))  # slices of a mosaic's four colours
+COLOUR_SLICES = tuple(np.s_[row::2, column::2] for row in (0, 1) for column in (0, 1))  # the colours of a mosaic
 
 
 def clean(
@@ -110,9 +110,9 @@ def _clean_array(
     elif method == "maskfill":
         guesses = filled_from_rim(values, rows, columns)
         lost = np.isnan(guesses)  # bad pixels separate these from all good ones
-        guesses[lost] = _of_squares(values, rows[lost], columns[lost], size, STATISTICS["median"])
+        guesses[lost] = _square_statistic(values, rows[lost], columns[lost], size, STATISTICS["median"])
     else:
-        guesses = _of_squares(values, rows, columns, size, STATISTICS[method])
+        guesses = _square_statistic(values, rows, columns, size, STATISTICS[method])
     if np.issubdtype(cleaned.dtype, np.integer):
         limits = np.iinfo(cleaned.dtype)
         below = np.nextafter(float(limits.max + 1), 0)  # limits.max may round up as a float and would then overflow
@@ -123,10 +123,10 @@ def _clean_array(
 
 def by_colour(step: Callable[..., NDArray[Any]], *images: NDArray[Any]) -> NDArray[Any]:
     """Apply a function to each of the four colour planes of mosaics (H, W) and reassemble the results."""
-    results = [step(*(np.ascontiguousarray(image[plane]) for image in images)) for plane in PLANES]
+    results = [step(*(np.ascontiguousarray(image[plane]) for image in images)) for plane in COLOUR_SLICES]
     types = {result.dtype for result in results}
     whole = np.empty(images[0].shape, types.pop() if len(types) == 1 else np.result_type(*results))
-    for plane, result in zip(PLANES, results, strict=True):
+    for plane, result in zip(COLOUR_SLICES, results, strict=True):
         whole[plane] = result
     return whole
 
@@ -174,7 +174,7 @@ def _by_distance(around: NDArray[Any], distance: NDArray[Any]) -> NDArray[Any]:
 STATISTICS: dict[str, Statistic] = {"median": _median, "mean": _mean, "idw": _by_distance}
 
 
-def _of_squares(
+def _square_statistic(
     values: NDArray[Any], rows: NDArray[Any], columns: NDArray[Any], size: int, statistic: Statistic
 ) -> NDArray[Any]:
     """Compute a statistic of the finite values in a square around each pixel; enlarge squares that have none."""
@@ -218,5 +218,5 @@ def _interpolated(values: NDArray[Any], rows: NDArray[Any], columns: NDArray[Any
         order = order[~np.isin(order, near)]
     lost = np.isnan(guesses)
     if lost.any():  # inside holes wider than the kernel
-        guesses[lost] = _of_squares(values, rows[lost], columns[lost], margin, _median)
+        guesses[lost] = _square_statistic(values, rows[lost], columns[lost], margin, _median)
     return guesses
