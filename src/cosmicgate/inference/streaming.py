@@ -62,8 +62,9 @@ def streamed_logits(
     device = next(network.parameters()).device
     gpu = device.type == "cuda"
     logits = image if overwrite and not gpu else torch.empty(image.shape, pin_memory=gpu)
+    reach = -(-network.receptive_field_radius // network.total_stride) * network.total_stride
     whole = max((rows or (ROWS_GPU if gpu else ROWS)) // network.total_stride, 1) * network.total_stride
-    shares = RowShares(image, 1 if gpu else min(torch.get_num_threads(), MAX_SHARES), reach_of(network), whole)
+    shares = RowShares(image, 1 if gpu else min(torch.get_num_threads(), MAX_SHARES), reach, whole)
 
     def work(stop: Event) -> None:
         while not stop.is_set() and (share := shares.take()) is not None:
@@ -85,17 +86,6 @@ def streamed_logits(
     if gpu:
         torch.cuda.synchronize(device)
     return logits
-
-
-def reach_of(network: UNet) -> int:
-    """Compute how many rows above and below a pixel its logit depends on, rounded up to a multiple of the pooling.
-
-    Each block sees two pixels to every side, in pixels of its resolution, in the encoder and the decoder; pooling may
-    shift a position by one pixel of the resolution above.
-    """
-    levels = len(network.up)
-    pixels: int = 2 * (2 ** (levels + 1) - 1) + 2 * (2**levels - 1) + (2**levels - 1)
-    return -(-pixels // network.total_stride) * network.total_stride
 
 
 def strips(shares: RowShares, share: Share, scale: Scale, step: int) -> Iterator[tuple[Tensor, bool]]:
