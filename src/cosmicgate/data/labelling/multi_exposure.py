@@ -167,8 +167,9 @@ class Comparison:
         ignore = border(free.shape, self.edge)
         lines = trails(residual.excess, free, residual.star_shape)
         trail = np.zeros(free.shape, bool)
+        rows, columns = np.ogrid[: free.shape[0], : free.shape[1]]
         for line in lines:
-            trail |= line.covers(free.shape)
+            trail |= line.contains(columns, rows)
         seeds = (residual.excess > self.seed) & free & ~trail
         near = ndimage.binary_dilation(seeds, KERNEL_3X3, iterations=self.dilation) if self.dilation else seeds
         hits = near & (residual.excess > self.grow) & free & ~trail

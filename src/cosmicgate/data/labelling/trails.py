@@ -56,11 +56,10 @@ class Trail:
         ends = " to ".join(f"({x:.0f}, {y:.0f})" for x, y in (self.start, self.end))
         return f"a trail from {ends}, {self.length:.0f} px long"
 
-    def covers(self, shape: tuple[int, ...]) -> Mask:
-        """Mark the pixels (H, W) of the trail."""
-        rows, columns = np.ogrid[: shape[0], : shape[1]]
+    def contains(self, x: Places, y: Places) -> Mask:
+        """Mark the positions (arrays that broadcast, pixels) that are on the trail."""
         direction = np.subtract(self.end, self.start) / max(self.length, 1e-9)
-        x, y = columns - self.start[0], rows - self.start[1]
+        x, y = x - self.start[0], y - self.start[1]
         along = x * direction[0] + y * direction[1]
         across = np.abs(y * direction[0] - x * direction[1])
         return np.asarray((across <= self.half) & (along >= -self.half) & (along <= self.length + self.half))
@@ -125,7 +124,7 @@ def trails(excess: Image, usable: Mask, star_shape: StarShape) -> list[Trail]:
             points = points[np.abs(_across(points, angle, distance)) > 1.5]
         else:
             found.append(trail)
-            points = points[~_inside(trail, points)]
+            points = points[~trail.contains(points[:, 0], points[:, 1])]
     return found
 
 
@@ -243,14 +242,6 @@ def _trail(angle: float, distance: float, low: float, high: float, half: float, 
         out = beyond.min() < 0 or beyond[0] > shape[1] - 1 or beyond[1] > shape[0] - 1
         ends.append(tuple(float(v) for v in (beyond if out else place)))
     return Trail(ends[0], ends[1], half)  # type: ignore[arg-type]
-
-
-def _inside(trail: Trail, points: Places) -> Mask:
-    direction = np.subtract(trail.end, trail.start) / max(trail.length, 1e-9)
-    away = points - np.array(trail.start)
-    along, across = away @ direction, np.abs(away[:, 1] * direction[0] - away[:, 0] * direction[1])
-    inside = (across <= trail.half) & (along >= -trail.half) & (along <= trail.length + trail.half)
-    return np.asarray(inside)
 
 
 def broad_objects(hits: Mask, excess: Image, signal: Image, source: Mask, star_shape: StarShape) -> Mask:
