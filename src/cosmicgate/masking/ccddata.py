@@ -17,6 +17,7 @@ from cosmicgate.masking.colour_mosaic import pattern_of
 from cosmicgate.masking.inpainting import by_colour, clean
 from cosmicgate.pretrained.card import ModelCard
 
+UNCERTAINTY_POWERS = {"std": 1, "var": 2, "ivar": -2}  # type of uncertainty -> power of the image's unit
 MAX_NAME_LENGTH = 40  # characters of a network's name in a header
 
 
@@ -81,7 +82,7 @@ def in_unit_of_image(ccd: CCDData) -> float:
     The target is the image's unit for "std", its square for "var" and the inverse of its square for "ivar". For an
     image in Jy with a standard deviation in mJy the factor is 0.001.
     """
-    unit, power = ccd.uncertainty.unit, {"std": 1, "var": 2, "ivar": -2}.get(ccd.uncertainty.uncertainty_type)
+    unit, power = ccd.uncertainty.unit, UNCERTAINTY_POWERS.get(ccd.uncertainty.uncertainty_type)
     if unit is None or power is None or unit == ccd.unit**power:
         return 1.0
     return float(unit.to(ccd.unit**power))

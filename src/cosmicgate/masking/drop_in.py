@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import binary_dilation
 
 from cosmicgate.masking.arrays import image_and_bad
-from cosmicgate.masking.ccddata import in_unit_of_image, without_hits
+from cosmicgate.masking.ccddata import UNCERTAINTY_POWERS, in_unit_of_image, without_hits
 from cosmicgate.masking.inpainting import Method, clean
 from cosmicgate.masking.load import load_cached
 from cosmicgate.masking.masker import CosmicRayMasker, is_mosaic
@@ -37,7 +37,6 @@ IGNORED = {
     "psfbeta": 4.765,
     "verbose": False,
 }
-POWERS = {"std": 1, "var": 2, "ivar": -2}  # type of uncertainty -> power of the image's unit
 
 
 class IgnoredArgument(UserWarning):
@@ -413,7 +412,7 @@ def _times(ccd: CCDData, gain: u.Quantity) -> CCDData:
     """Multiply an image and its uncertainty by a gain, in place; mask and header are unchanged."""
     uncertainty, factor = ccd.uncertainty, gain.value
     if uncertainty is not None:
-        power = POWERS.get(uncertainty.uncertainty_type, 0)
+        power = UNCERTAINTY_POWERS.get(uncertainty.uncertainty_type, 0)
         array = np.asarray(uncertainty.array) * in_unit_of_image(ccd) * factor**power
         ccd.uncertainty = None
     ccd.data = ccd.data * factor
