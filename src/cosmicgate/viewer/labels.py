@@ -24,6 +24,7 @@ from cosmicgate.io.fits.cards import CRBLIND, CRFILE, CRFROM, CRHDU, CRINPUT, CR
 from cosmicgate.io.fits.hdus import FitsError, opened, stem
 from cosmicgate.io.fits.headers import ascii_of
 from cosmicgate.io.fits.images import ImageExtension
+from cosmicgate.io.fits.truth_files import truth_files, truth_name
 from cosmicgate.masking.output_paths import name_of
 
 UNTOUCHED, HIT, NO_HIT, TOUCHED_UNKNOWN = 0, 1, 2, 3  # codes of the HDU TOUCHED: manual label of a pixel
@@ -71,9 +72,8 @@ class Labels:
 def labels_path(image: Path, folder: Path | None = None) -> Path:
     """Locate the labels of a file's images, beside it or in a folder: those that exist, or ``NAME_truth.fits.fz``."""
     folder = image.parent if folder is None else folder
-    name = f"{stem(image)}_truth.fits"
-    found = [folder / f"{name}{ending}" for ending in ("", ".fz", ".gz") if (folder / f"{name}{ending}").is_file()]
-    return found[0] if found else folder / f"{name}.fz"
+    found = truth_files(image, folder)
+    return found[0] if found else folder / f"{truth_name(image)}.fz"
 
 
 def check_unshared(images: Sequence[Path], folder: Path | None = None) -> None:

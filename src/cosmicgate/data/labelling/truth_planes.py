@@ -1,6 +1,5 @@
 """Convert masks of exposures to truth planes, which ``data=real_frames`` reads, and write them."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,8 +12,9 @@ from cosmicgate.data.lco.io import MaskedSequence
 from cosmicgate.data.pixel_labels import CORE, RING, SKY, TRUTH_UNKNOWN
 from cosmicgate.io.atomic import atomic_path, cached_sha256
 from cosmicgate.io.fits.cards import CRFILE, CRINPUT
-from cosmicgate.io.fits.hdus import opened, stem
+from cosmicgate.io.fits.hdus import opened
 from cosmicgate.io.fits.headers import ascii_of
+from cosmicgate.io.fits.truth_files import truth_files, truth_name
 
 Plane = NDArray[np.uint8]
 
@@ -50,22 +50,20 @@ def write_planes(masked: MaskedSequence, frames: Sequence[Path], folder: Path) -
         If two files would have one name, or there are manual labels in place of one; or the exposures are
         simulated, because these planes are scored as real ones.
     """
-    names = [f"{stem(path)}_truth.fits.fz" for path in frames]
+    names = [f"{truth_name(path)}.fz" for path in frames]
     if len(set(names)) < len(names):
         raise ValueError(f"{', '.join(names)}: two truth planes of one name: expected frames whose files differ in it")
     if masked.data_origin == "simulated":
         raise ValueError(f"{names[0]}: expected real exposures, got simulated ones: use -o and data=lco for these")
-    for name in names:
-        _refuse_manual_labels(folder / name)
+    for frame in frames:
+        _refuse_manual_labels(frame, folder)
     for name, plane, frame in zip(names, truth_planes(masked), frames, strict=True):
         write_plane(folder / name, plane, frame)
 
 
-def _refuse_manual_labels(path: Path) -> None:
-    """Raise ValueError if a truth plane, compressed or not, has manual labels (``cosmicgate view``)."""
-    name = re.sub(r"\.(fz|gz)$", "", path.name)
-    for file in (path.with_name(name + suffix) for suffix in ("", ".fz", ".gz")):
-        if file.is_file():
-            with opened(file) as hdus:
-                if any(hdu.name.endswith("TOUCHED") for hdu in hdus):
-                    raise ValueError(f"{file} has manual labels: give another folder, or move it away")
+def _refuse_manual_labels(frame: Path, folder: Path) -> None:
+    """Raise ValueError if a truth plane of a frame, compressed or not, has manual labels (``cosmicgate view``)."""
+    for file in truth_files(frame, folder):
+        with opened(file) as hdus:
+            if any(hdu.name.endswith("TOUCHED") for hdu in hdus):
+                raise ValueError(f"{file} has manual labels: give another folder, or move it away")

@@ -22,6 +22,7 @@ from cosmicgate.io.fits.hdus import first_header_value, input_checksum, opened, 
 from cosmicgate.io.fits.headers import header_number
 from cosmicgate.io.fits.images import select_image
 from cosmicgate.io.fits.instruments import check_keys
+from cosmicgate.io.fits.truth_files import truth_files, truth_name
 
 NO_TRUTH = "none"  # in place of a folder of truth planes
 CODES = {SKY: SKY, CORE: CORE, RING: RING, TRUTH_UNKNOWN: IGNORED, IGNORED: IGNORED}
@@ -195,8 +196,7 @@ def _matching(pattern: str) -> list[Path]:
 
 def plane_path(frame: Path, folder: Path) -> Path:
     """Locate the truth plane of a frame in a folder."""
-    name = f"{stem(frame)}_truth.fits"
-    found = [folder / f"{name}{suffix}" for suffix in ("", ".fz", ".gz") if (folder / f"{name}{suffix}").is_file()]
+    name, found = truth_name(frame), truth_files(frame, folder)
     if not found:
         raise FileNotFoundError(f"{frame}: no truth plane {name}, {name}.fz or {name}.gz in {folder}")
     if len(found) > 1:
