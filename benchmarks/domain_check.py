@@ -88,7 +88,7 @@ def scored(images: Sequence[tuple[Image, Truth, Mask]], masker: CosmicRayMasker,
             warnings.simplefilter("always", FarFromTraining)
             known = bad if bad.shape == image.shape else np.zeros(image.shape, bool)
             features = domain_features(image, known)
-            texts = warn_if_far(features, masker.card.ranges, masker.card.name)
+            texts = warn_if_far(features, masker.card.ranges)
         reasons.append({name for name, about in ABOUT.items() for text in texts if text.startswith(about)})
         if (truth == IGNORED).all():
             continue

@@ -269,7 +269,7 @@ def test_an_image_unlike_the_training_gets_a_warning_in_stderr_json_and_header(n
     model = tiny_model(tmp_path / "model", ranges={"background": [1000.0, 2000.0]})
     done = run("mask", night / "0.fits", "-m", model, "--json", tmp_path / "s.json")
     assert done.exit_code == 0
-    reason = "its background (counts) is 99.8, tiny learned from 1e+03 to 2e+03"
+    reason = "background (counts): 99.8, training range 1e+03 to 2e+03"
     assert reason in done.stderr
     assert reason in json.loads((tmp_path / "s.json").read_text())["files"][0]["warnings"][0]
     comments = "".join(fits.getheader(night / "0_crmask.fits", "CRMASK")["COMMENT"])

@@ -157,7 +157,7 @@ def domain_warnings(image, bad=None):
     features = domain_features(image.astype(np.float32), np.zeros(image.shape, bool) if bad is None else bad)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        warn_if_far(features, RANGES, "net")
+        warn_if_far(features, RANGES)
     assert all(issubclass(one.category, FarFromTraining) for one in caught)
     return " ".join(str(one.message) for one in caught)
 

@@ -90,7 +90,7 @@ class CosmicRayMasker:
         filled, bad = self.predictor.prepare(values, bad)
         if self.check:
             warn_if_no_noise(filled, bad)
-            warn_if_far(domain_features(filled, bad), self.card.ranges, self.card.name)
+            warn_if_far(domain_features(filled, bad), self.card.ranges)
         logits = self.predictor.prepared_logits(filled, bad)
         return logits.sigmoid_().masked_fill_(torch.from_numpy(bad), 0).numpy()
 

@@ -24,11 +24,11 @@ MAX_PEAKS = 20_000  # sampled evenly, if there are more
 OUTER = [n for n in range(25) if n // 5 in (0, 4) or n % 5 in (0, 4)]  # of 5x5 pixels, counted from 0 by rows: the rim
 BESIDE = [6, 7, 8, 11, 13, 16, 17, 18]  # those beside the middle
 FEATURES = {
-    "background": "its background (counts)",
-    "noise": "its noise (counts)",
-    "correlation": "the correlation of neighbouring sky pixels (resampled images have one)",
-    "sources": "the part of it that sources cover",
-    "sharpness": "the part of their light that sources have in their brightest pixel",
+    "background": "background (counts)",
+    "noise": "noise (counts)",
+    "correlation": "correlation of neighbouring sky pixels",
+    "sources": "fraction of the image covered by sources",
+    "sharpness": "fraction of a source's light in its brightest pixel",
 }
 # Advice for a feature that is too low, and for one that is too high.
 ADVICE = {
@@ -214,14 +214,14 @@ def _is_lone(around: NDArray[np.float32]) -> NDArray[np.bool_]:
     return lone
 
 
-def warn_if_far(found: Mapping[str, float], ranges: Mapping[str, Any], name: str) -> list[str]:
+def warn_if_far(found: Mapping[str, float], ranges: Mapping[str, Any]) -> list[str]:
     """Warn, with advice, if features lie outside the range of the training frames; return one reason per feature."""
     reasons = []
     for feature, (low, high) in ranges.items():
         value, slack = found.get(feature, np.nan), SLACK.get(feature, 0.0)
         if np.isfinite(value) and not low - slack <= value <= high + slack:
             advice = ADVICE[feature][int(value > high)]
-            text = f"{FEATURES[feature]} is {value:.3g}, {name} learned from {low:.3g} to {high:.3g}"
+            text = f"{FEATURES[feature]}: {value:.3g}, training range {low:.3g} to {high:.3g}"
             reasons.append(f"{text} ({advice})" if advice else text)
     for feature, (most, text) in NEVER_IN_TRAINING.items() if ranges else ():
         if found.get(feature, np.nan) > most:
