@@ -547,9 +547,9 @@ def another_file(content, name="z.fits"):
 
 
 REASONS = {
-    b"": "not a whole FITS file (it is empty)",
-    b"no FITS": "not a whole FITS file (it does not begin with SIMPLE",
-    (): "not a whole FITS file (34368 bytes of HDU 0 are missing)",
+    b"": "not a complete FITS file (it is empty)",
+    b"no FITS": "not a complete FITS file (it does not begin with SIMPLE",
+    (): "not a complete FITS file (34368 bytes of HDU 0 are missing)",
     (5, 96, 112): "",
     (96, 112, 3): "",
     (112,): "",

@@ -262,7 +262,7 @@ def test_a_damaged_frame_is_named(tmp_path):
     cached_frame(recipe, tmp_path)
     path = next(tmp_path.glob("a-*.fits"))
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(ValueError, match=r"not a whole FITS file .*: delete it and run again") as caught:
+    with pytest.raises(ValueError, match=r"not a complete FITS file .*: delete it and run again") as caught:
         cached_frame(recipe, tmp_path)
     assert str(path) in str(caught.value)
 

@@ -103,7 +103,7 @@ def test_a_bad_object_and_a_missing_bucket_are_named_and_the_others_masked(bucke
     assert done.exit_code == 1
     errors = done.stderr.splitlines()
     assert [error.partition(" (")[0] for error in errors] == [
-        "error: s3://sky/night/1.fits: not a whole FITS file",
+        "error: s3://sky/night/1.fits: not a complete FITS file",
         "error: no such FITS file: s3://nowhere/night/",
         "error: no such FITS file: s3://sky/night/none.fits",
     ]
@@ -167,6 +167,6 @@ def test_the_command_resumes_a_list_of_objects_on_ray(bucket, cluster, tmp_path)
     out, err = (started := start_process("mask", *arguments)).communicate(timeout=600)
     assert started.returncode == 1, err
     assert (out.count("up to date"), out.count("pixels hit")) == (1, 2), out
-    assert err.startswith("error: s3://sky/night/bad.fits: not a whole FITS file"), err
+    assert err.startswith("error: s3://sky/night/bad.fits: not a complete FITS file"), err
     assert len(err.splitlines()) == 1
     assert sorted(contents(bucket, "masks/")) == [f"{name}_crmask.fits" for name in (0, 1, "local")]

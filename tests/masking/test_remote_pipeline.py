@@ -186,7 +186,7 @@ def test_a_bad_remote_file_is_named_and_the_others_are_masked(memory, model, tmp
     done = run("mask", "--list", tmp_path / "list", "-m", model, "--quiet")
     assert done.exit_code == 1
     errors = sorted(done.stderr.splitlines())
-    assert errors[0].startswith("error: memory://night/1.fits: not a whole FITS file (")
+    assert errors[0].startswith("error: memory://night/1.fits: not a complete FITS file (")
     assert errors[1:] == [
         "error: memory://night/folder.fits: expected a FITS file, found a folder",
         "error: no such FITS file: memory://night/none.fits",

@@ -110,8 +110,8 @@ def test_an_incomplete_fits_file_of_single_ccds_is_refused(replay, tmp_path, mon
     row = add_night(replay, "2012-11-10", ("g",))[0]
     whole = exposure_bytes("instcal", 1)
     for bad, reason in (
-        (whole[:-2880], "not a whole FITS file"),
-        (b"<html>", "not a whole FITS file"),
+        (whole[:-2880], "not a complete FITS file"),
+        (b"<html>", "not a complete FITS file"),
         (whole, "came with 4 HDUs"),
     ):
         monkeypatch.setattr("helpers.replay_server.cut_hdus", lambda content, numbers, bad=bad: bad)

@@ -205,7 +205,7 @@ def test_a_kill_after_the_preparation_fetches_nothing_again(replay, tmp_path, li
         (LCO, BODY[::-1], "came as 300000 bytes with sha256 "),
         (RAW, BODY, "came as 300000 bytes with sha256 "),
         (SPECTRUM, gzip.compress(fits_bytes(fits.PrimaryHDU(PIXELS[8:]))), "came with pixel values of sha256 "),
-        (SPECTRUM, b"<html>", "not a whole FITS file"),
+        (SPECTRUM, b"<html>", "not a complete FITS file"),
     ],
 )
 def test_other_content_is_named_and_never_gets_to_its_place(replay, tmp_path, listed, capsys, name, sent, message):

@@ -142,8 +142,8 @@ def remove_gain(file, folder):
 
 
 FAULTY_FILES = [
-    (write_half, "not a whole FITS file"),
-    (write_text_file, "not a whole FITS file"),
+    (write_half, "not a complete FITS file"),
+    (write_text_file, "not a complete FITS file"),
     (write_other_fits, "expected the number of frames as FRMTOTAL of the primary header, found no FRMTOTAL"),
     (
         drop_masks,

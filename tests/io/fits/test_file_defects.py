@@ -109,10 +109,10 @@ def test_an_incomplete_file_is_refused_with_what_is_missing(write, masker, case)
     path = write(change)
     outcome, output = mask(path, masker, KINDS[2])
     assert outcome.status == "failed"
-    assert outcome.error.startswith(f"{path}: not a whole FITS file (")
+    assert outcome.error.startswith(f"{path}: not a complete FITS file (")
     assert message in outcome.error
     assert not output.exists()
-    with pytest.raises(FitsError, match="not a whole FITS file"):
+    with pytest.raises(FitsError, match="not a complete FITS file"):
         read_frame(path, **FIELDS)
 
 
@@ -120,7 +120,7 @@ def test_an_incomplete_file_is_refused_with_what_is_missing(write, masker, case)
 def test_files_that_are_not_fits_are_refused(tmp_path, masker, content):
     (tmp_path / "a.fits").write_bytes(content)
     outcome, _ = mask(tmp_path / "a.fits", masker)
-    assert outcome.error.startswith(f"{tmp_path / 'a.fits'}: not a whole FITS file (it ")
+    assert outcome.error.startswith(f"{tmp_path / 'a.fits'}: not a complete FITS file (it ")
 
 
 def test_a_primary_header_without_padding_is_complete(tmp_path):
@@ -140,7 +140,7 @@ def test_bytes_after_gzipped_data_are_a_warning_and_a_wrong_gzip_checksum_an_err
     for number, wrong in enumerate((zipped[:-8] + bytes(4) + zipped[-4:], zipped[:-9], zipped[: len(zipped) // 2])):
         path = tmp_path / f"wrong{number}.fits.gz"
         path.write_bytes(wrong)
-        assert "not a whole FITS file" in mask(path, masker)[0].error
+        assert "not a complete FITS file" in mask(path, masker)[0].error
 
 
 # ----------------------------------------------------------------------------------------------- headers and checksums

@@ -158,7 +158,7 @@ def test_a_missing_file_is_named(tmp_path):
 def test_a_file_that_is_not_fits_is_named(tmp_path, content, ending):
     path = tmp_path / f"science{ending}"
     path.write_bytes(content)
-    assert "not a whole FITS file" in error_message(path)
+    assert "not a complete FITS file" in error_message(path)
 
 
 # astropy only warns of a cut in the mask or its header.
@@ -177,7 +177,7 @@ def test_a_truncated_file_is_refused_wherever_it_is_cut(tmp_path, place):
     path.write_bytes(path.read_bytes()[:size])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a user may ignore warnings
-        assert "not a whole FITS file" in error_message(path)
+        assert "not a complete FITS file" in error_message(path)
 
 
 @pytest.mark.parametrize("ending", [".fits.gz", ".fits.fz"])
@@ -187,7 +187,7 @@ def test_a_truncated_compressed_file_is_refused(tmp_path, ending):
     hdu = fits.CompImageHDU if ending == ".fits.fz" else fits.ImageHDU
     fits.HDUList([fits.PrimaryHDU(), hdu(noise, fits.Header(HEADER))]).writeto(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert "not a whole FITS file" in error_message(path)
+    assert "not a complete FITS file" in error_message(path)
 
 
 @pytest.mark.parametrize("shape", [(20,), (2, 20, 30), None])

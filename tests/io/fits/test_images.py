@@ -102,7 +102,7 @@ def test_one_ccd_is_read_even_if_another_is_damaged(exposure):
     content[place["datLoc"] : place["datLoc"] + table] = b"\xff" * table  # where its compressed rows are
     exposure.write_bytes(content)
     assert read_frame(exposure, "N4").image.mean() == pytest.approx(300, abs=1)
-    assert "not a whole FITS file" in refusal_message(read_frame, exposure, "S30")
+    assert "not a complete FITS file" in refusal_message(read_frame, exposure, "S30")
 
 
 def test_reading_all_ccds_holds_one_in_memory(tmp_path):

@@ -72,11 +72,11 @@ def in_one_sentence(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in DISK_ERRORS:
             raise
-        raise FitsError(f"{path}: not a whole FITS file ({_first_line(error)})") from error
+        raise FitsError(f"{path}: not a complete FITS file ({_first_line(error)})") from error
     except fits.VerifyError as error:
         raise FitsError(f"{path}: a card of a header cannot be read ({str(error).splitlines()[0]})") from error
     except Exception as error:  # astropy, zlib and cfitsio raise their own exceptions for a broken file
-        raise FitsError(f"{path}: not a whole FITS file ({_first_line(error)})") from error
+        raise FitsError(f"{path}: not a complete FITS file ({_first_line(error)})") from error
 
 
 def missing(path: Path) -> str:
