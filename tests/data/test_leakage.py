@@ -273,7 +273,7 @@ def test_a_missing_file_or_a_pattern_without_matches_is_refused(tmp_path, coadd,
 
 def test_a_split_without_hits_is_refused(footprints):
     without = replace(footprints, fractions={"train": 0.5, "test": 0.5})
-    with pytest.raises(ValueError, match=r"hits\.fits: no hit is dealt to the 'validation' split"):
+    with pytest.raises(ValueError, match=r"hits\.fits: the 'validation' split has no hits; raise its fraction"):
         without.recipes("validation")[0].make()
 
 

@@ -34,7 +34,7 @@ def test_the_seed_determines_the_splits():
         ({"train": 0.7, "test": 0.2}, r"add up to 1, got \{'train': 0.7, 'test': 0.2\}"),
         ({"train": 1.2, "test": -0.2}, "not negative"),
         ({}, r"add up to 1, got \{\}"),
-        ({"train": 0.4, "validation": 0.3, "test": 0.3}, r"2 item\(s\) cannot be dealt to train, validation, test"),
+        ({"train": 0.4, "validation": 0.3, "test": 0.3}, r"cannot split 2 item\(s\) into train, validation, test"),
     ],
 )
 def test_invalid_fractions_are_refused(fractions, expected):

@@ -39,7 +39,7 @@ def split(items: Sequence[T], fractions: Mapping[str, float], rng: np.random.Gen
         raise ValueError(f"expected parts of a split that are not negative and add up to 1, got {dict(fractions)}")
     wanted = [name for name in SPLITS if fractions.get(name, 0) > 0]
     if len(items) < len(wanted):
-        raise ValueError(f"{len(items)} item(s) cannot be dealt to {', '.join(wanted)} without sharing one")
+        raise ValueError(f"cannot split {len(items)} item(s) into {', '.join(wanted)}: each split needs at least one")
     counts = {name: max(1, round(fractions[name] * len(items))) for name in wanted}
     largest = max(wanted, key=lambda name: fractions[name])
     counts[largest] += len(items) - sum(counts.values())

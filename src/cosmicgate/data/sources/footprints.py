@@ -103,7 +103,7 @@ class Footprints:
         number = rng.poisson(self.rate * exptime * part.area / whole.area)
         hits = self.hits(which)
         if not hits:
-            raise ValueError(f"{self.file}: no hit is dealt to the {which!r} split, which wants some")
+            raise ValueError(f"{self.file}: the {which!r} split has no hits; raise its fraction")
         return [int(hit) for hit in rng.choice(hits, number)]
 
 

@@ -141,6 +141,6 @@ class InjectedHits:
         """Draw the identifiers of the hits that are added to a frame."""
         known = self.hits.hits(self.split)
         if not known:
-            raise ValueError(f"{self.hits.file}: no hit is dealt to the {self.split!r} split")
+            raise ValueError(f"{self.hits.file}: the {self.split!r} split has no hits; raise its fraction")
         number = rng.poisson(self.density * frame.image.size / 1e6)
         return [int(hit) for hit in rng.choice(known, number)]
