@@ -90,7 +90,7 @@ def test_a_retry_after_of_an_hour_is_an_error(replay, tmp_path):
 def test_a_500_is_retried_and_too_many_are_an_error(replay, tmp_path):
     replay.faults["/a"] = [Fault(500)]
     replay.faults["/b"] = [Fault(500)] * 9
-    with pytest.raises(FetchError, match=r"1 of 2 file\(s\) did not come: b \(.*HTTP 500"):
+    with pytest.raises(FetchError, match=r"1 of 2 file\(s\) could not be downloaded: b \(.*HTTP 500"):
         download(tmp_path, manifest_of(replay, "a", "b"))
     assert (tmp_path / "a").read_bytes() == BODY
     assert len([r for r in replay.requests if r.path == "/b"]) == FAST_RETRY.attempts
@@ -116,7 +116,7 @@ def test_a_file_with_a_wrong_checksum_is_downloaded_again_once(replay, tmp_path,
 def test_a_file_that_stays_wrong_is_named_and_not_saved(replay, tmp_path, sent):
     manifest = manifest_of(replay, "a", "b")
     replay.files["/a"] = sent
-    with pytest.raises(FetchError, match=rf"1 of 2 .*: a \(came as {len(sent)} bytes with md5 {md5(sent)}.*resume$"):
+    with pytest.raises(FetchError, match=rf"1 of 2 .*: a \(downloaded {len(sent)} bytes with MD5 {md5(sent)}.*resume$"):
         download(tmp_path, manifest)
     assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", "b", "manifest-test.json"]
 

@@ -112,7 +112,7 @@ def test_an_incomplete_fits_file_of_single_ccds_is_refused(replay, tmp_path, mon
     for bad, reason in (
         (whole[:-2880], "not a complete FITS file"),
         (b"<html>", "not a complete FITS file"),
-        (whole, "came with 4 HDUs"),
+        (whole, "downloaded 4 HDUs"),
     ):
         monkeypatch.setattr("helpers.replay_server.cut_hdus", lambda content, numbers, bad=bad: bad)
         hdus = tuple(range(10)) if bad is whole else (2,)
@@ -188,7 +188,7 @@ def test_a_failed_file_is_named_the_others_are_downloaded_and_the_exit_code_is_1
     assert main(decam_arguments(replay, tmp_path, "--kind", "science", "dqmask"), FAST_RETRY) == 1
     err = capsys.readouterr().err.splitlines()[-1]
     assert err.startswith(
-        "error: 1 of 4 file(s) did not come: science/20121110/ct4m/2012B-0001/c4d_121110_011500_ooi_r"
+        "error: 1 of 4 file(s) could not be downloaded: science/20121110/ct4m/2012B-0001/c4d_121110_011500_ooi_r"
     )
     assert err.endswith("HTTP 404 (Not found.)); run it again to resume")
     assert len(list((tmp_path / "noirlab").rglob("*.fits.fz"))) == 7  # 3 images, 4 masks

@@ -202,9 +202,9 @@ def test_a_kill_after_the_preparation_fetches_nothing_again(replay, tmp_path, li
 @pytest.mark.parametrize(
     ("name", "sent", "message"),
     [
-        (LCO, BODY[::-1], "came as 300000 bytes with sha256 "),
-        (RAW, BODY, "came as 300000 bytes with sha256 "),
-        (SPECTRUM, gzip.compress(fits_bytes(fits.PrimaryHDU(PIXELS[8:]))), "came with pixel values of sha256 "),
+        (LCO, BODY[::-1], "downloaded 300000 bytes with SHA-256 "),
+        (RAW, BODY, "downloaded 300000 bytes with SHA-256 "),
+        (SPECTRUM, gzip.compress(fits_bytes(fits.PrimaryHDU(PIXELS[8:]))), "downloaded pixel values with SHA-256 "),
         (SPECTRUM, b"<html>", "not a complete FITS file"),
     ],
 )
@@ -223,7 +223,7 @@ def test_a_file_that_is_gone_is_named_and_the_others_come(replay, tmp_path, list
     del replay.files[path]
     assert fetch(replay, tmp_path / "real") == 1
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith("error: 1 of 2 file(s) did not come: arcsat/Dark.fits (")
+    assert error.startswith("error: 1 of 2 file(s) could not be downloaded: arcsat/Dark.fits (")
     assert "my%20data/Dark.fits: HTTP 404" in error
     assert files(tmp_path / "real") == [LCO]
 

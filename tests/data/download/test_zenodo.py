@@ -81,7 +81,7 @@ def test_a_kill_after_unpacking_downloads_nothing_again(replay, tmp_path, lco, m
 def test_an_unsafe_archive_is_named_and_the_others_are_downloaded(replay, tmp_path, lco):
     evil = write_zip({"../../evil": b"1"}, tmp_path / "evil.zip").read_bytes()
     replay.add_record(5034763, {**lco, "evil.zip": evil})
-    with pytest.raises(FetchError, match=r"1 of 4 file\(s\) did not come: evil\.zip \(.*unsafe file name"):
+    with pytest.raises(FetchError, match=r"1 of 4 file\(s\) could not be downloaded: evil\.zip \(.*unsafe file name"):
         fetch_lco(tmp_path / "a" / "lco", replay.base, FAST_RETRY)
     assert (tmp_path / "a" / "lco" / "LCO_CR_dataset" / "train_set").is_dir()
     assert not list(tmp_path.rglob("evil"))

@@ -146,7 +146,9 @@ def _fetch(manifest: Manifest, wanted: list[Remote], root: Path, path: Path, pol
             pool.shutdown(cancel_futures=True)
     if failed:
         reasons = "; ".join(f"{name} ({error})" for name, error in sorted(failed.items()))
-        raise FetchError(f"{len(failed)} of {len(wanted)} file(s) did not come: {reasons}; run it again to resume")
+        raise FetchError(
+            f"{len(failed)} of {len(wanted)} file(s) could not be downloaded: {reasons}; run it again to resume"
+        )
     return manifest
 
 

@@ -181,26 +181,27 @@ def verified(file: Remote, path: Path) -> Remote:
     size, md5 = path.stat().st_size, md5_of(path)
     if file.sha256:
         if (sha256 := sha256_of(path)) != file.sha256:
-            raise SpoiledError(f"came as {size} bytes with sha256 {sha256}, expected {file.sha256}")
+            raise SpoiledError(f"downloaded {size} bytes with SHA-256 {sha256}, expected {file.sha256}")
         return replace(file, size=size, md5=md5, checked=BY_SHA256)
     if file.pixels_sha256:
         try:
             found = pixels_sha256(path)
         except ValueError as error:
-            raise SpoiledError(f"came as {size} bytes: {error}") from error
+            raise SpoiledError(f"downloaded {size} bytes: {error}") from error
         if found != file.pixels_sha256:
-            raise SpoiledError(f"came with pixel values of sha256 {found}, expected {file.pixels_sha256}")
+            raise SpoiledError(f"downloaded pixel values with SHA-256 {found}, expected {file.pixels_sha256}")
         return replace(file, size=size, md5=md5, checked=BY_PIXELS)
     if not file.part:
         if md5 != file.md5:
-            raise SpoiledError(f"came as {size} bytes with md5 {md5}, the archive lists {file.size} with {file.md5}")
+            listed = f"{file.size} bytes with MD5 {file.md5}"
+            raise SpoiledError(f"downloaded {size} bytes with MD5 {md5}, but the archive lists {listed}")
         return replace(file, size=size, checked=BY_MD5)
     wanted = len(file.facts["hdus"])
     try:
         with opened(path) as hdus:
             count = len(hdus)  # reads every header, and compares the size of the data with that of the file
     except ValueError as error:
-        raise SpoiledError(f"came as {size} bytes: {error}") from error
+        raise SpoiledError(f"downloaded {size} bytes: {error}") from error
     if count < wanted:
-        raise SpoiledError(f"came with {count} HDUs, expected {wanted}")
+        raise SpoiledError(f"downloaded {count} HDUs, expected {wanted}")
     return replace(file, size=size, md5=md5, checked=BY_STRUCTURE)
