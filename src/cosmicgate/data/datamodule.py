@@ -252,7 +252,10 @@ def training_data(node: Any, scaling: str = "none") -> pl.LightningDataModule:
     """
     data = build(node)
     if not isinstance(data, pl.LightningDataModule):
-        raise ConfigError(f"data: {node['name']} is a test set, nothing trains on it; train on data=decam, say")
+        raise ConfigError(
+            f"data: {node['name']} is a test set, nothing trains on it; "
+            "train on another data set, for example data=decam"
+        )
     if scaling == "robust" and SkyAugmentation.__name__ in str(node):
         log.warning(
             "data: SkyAugmentation changes nothing for a network with model.scaling=robust, which subtracts each "

@@ -136,7 +136,9 @@ class LCO(PatchDataModule):
             return [folder for stored in self._files(self.part)[0] for folder in stored.folders]
         if not self._trainable:
             missing = "train_set is scored" if self.part == "train" else f"there is no {self._home / 'train_set'}"
-            raise ConfigError(f"data: {missing}, nothing is left to train on; train on data=decam, say")
+            raise ConfigError(
+                f"data: {missing}, nothing is left to train on; train on another data set, for example data=decam"
+            )
         fractions = {"train": 1 - self.validation_fraction, "validation": self.validation_fraction}
         dealt = split(self._files("train")[0], fractions, random_stream("LCO validation", 0))
         return [folder for stored in dealt[which] for folder in stored.folders]

@@ -64,7 +64,7 @@ class RawDarks:
     def recipes(self, which: Split) -> list[Recipe]:
         """List a recipe for each dark of a split; exposures in which no CCD is a dark are left out before the split."""
         if not self.ccds:
-            raise ValueError("ccds: expected the EXTNAME of at least one CCD, N4 say")
+            raise ValueError("ccds: expected the EXTNAME of at least one CCD, for example N4")
         check_splits(self.frames or {})
         source = Files(self.files, self.fractions, self.header, self.seed, exts=self.ccds, read=self.reduction)
         candidates = {path: source.recipes_of(path) for path in source.paths()}
