@@ -56,7 +56,9 @@ class Limits:
             The message gives the value found and the limit.
         """
         if not dark.exptime > 0:
-            raise NotDark(f"{dark.name}: the exposure is {dark.exptime:g} s: no particle had the time to come")
+            raise NotDark(
+                f"{dark.name}: the exposure is {dark.exptime:g} s, expected a dark with a positive exposure time"
+            )
         most = self.base + self.rate * dark.exptime
         level, difference = (value * dark.gain for value in level_and_range(dark))
         if level > most:
