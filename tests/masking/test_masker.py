@@ -135,7 +135,7 @@ def test_a_row_or_column_without_a_good_pixel_is_tolerated(masker):
         (np.zeros(SHAPE, complex), TypeError, "expected an image of numbers, got complex128"),
         (np.full(SHAPE, "a"), TypeError, "expected an image of numbers, got <U1"),
         (np.zeros(SHAPE, bool), TypeError, "expected an image of numbers, got bool"),
-        (np.full(SHAPE, np.nan), ValueError, "expected an image with a good pixel, got 2240 bad ones"),
+        (np.full(SHAPE, np.nan), ValueError, "all 2240 pixels are bad or not finite: there is nothing to search"),
     ],
 )
 def test_invalid_images_are_refused(masker, image, kind, sentence):
@@ -432,14 +432,17 @@ def test_masks_written_by_the_command_can_be_used_to_clean(masker, tmp_path):
 @pytest.mark.parametrize(
     ("mask", "sentence"),
     [
-        (hit(SHAPE) * np.uint16(4096), r"got 4096: of bits give \(mask & BIT\) != 0"),
+        (hit(SHAPE) * np.uint16(4096), r"got 4096: for a bit mask, pass \(mask & BIT\) != 0"),
         (hit(SHAPE) * 255, "expected a mask of bool, or of 0 and 1, got 255"),
         (np.where(hit(SHAPE), np.nan, 0), "expected a mask of bool, or of 0 and 1, got nan"),
         (np.full(SHAPE, 0.3), r"expected a mask of bool, or of 0 and 1, got 0\.3"),
         (hit(SHAPE).astype(str), "expected a mask of bool, or of 0 and 1, got <U5"),
-        (hit(SHAPE)[:-1], r"expected a mask of the image's two sides \(40, 56\), got bool \(39, 56\)"),
-        (hit(SHAPE).T.astype("u1"), r"expected a mask of the image's two sides \(40, 56\), got uint8 \(56, 40\)"),
-        (hit(SHAPE)[None], "expected a mask of the image's two sides"),
+        (hit(SHAPE)[:-1], r"expected a two-dimensional mask of the image's shape \(40, 56\), got bool \(39, 56\)"),
+        (
+            hit(SHAPE).T.astype("u1"),
+            r"expected a two-dimensional mask of the image's shape \(40, 56\), got uint8 \(56, 40\)",
+        ),
+        (hit(SHAPE)[None], "expected a two-dimensional mask of the image's shape"),
     ],
 )
 def test_invalid_masks_are_refused(mask, sentence):

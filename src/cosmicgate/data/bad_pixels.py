@@ -36,7 +36,7 @@ def to_native_float32(image: NDArray[Any], bad: NDArray[np.bool_]) -> tuple[NDAr
         filled = np.array(image, dtype=np.float32, order="C")
     lost = ~np.isfinite(filled)
     if (bad | lost).all():
-        raise ValueError(f"expected an image with a good pixel, got {filled.size} bad ones")
+        raise ValueError(f"all {filled.size} pixels are bad or not finite: there is nothing to search")
     if lost.any():
         filled[lost] = np.median(filled[~(bad | lost)])
     return filled, bad | lost

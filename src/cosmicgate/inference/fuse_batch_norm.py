@@ -22,7 +22,7 @@ def has_group_norm(network: nn.Module) -> bool:
 def fuse_batch_norm(network: UNet) -> UNet:
     """Copy a network with its batch norm fused into the convolutions; group norm is left unchanged."""
     if network.training:
-        raise ValueError("batch norm can be folded in evaluation mode only: call network.eval() first")
+        raise ValueError("batch norm can be fused in evaluation mode only: call network.eval() first")
     network = copy.deepcopy(network)
     for part in network.modules():
         for convolution, norm in PAIRS.get(type(part), ()):

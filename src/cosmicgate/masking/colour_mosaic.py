@@ -54,7 +54,7 @@ def equalize_colour_skies(image: NDArray[Any], bad: NDArray[np.bool_]) -> NDArra
         levels.append(float(sky.level.median()))
         sigmas.append(float(sky.sigma.median()))
     if not levels:
-        raise ValueError(f"expected an image with a good pixel, got {bad.size} bad ones")
+        raise ValueError(f"all {bad.size} pixels are bad or not finite: there is nothing to search")
     filled *= np.float32(np.mean(sigmas))
     filled += np.float32(np.mean(levels))
     return filled

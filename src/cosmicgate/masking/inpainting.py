@@ -135,14 +135,17 @@ def as_mask(mask: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Convert a mask to bool; raise ValueError if it holds values other than 0 and 1 or has another shape."""
     given: NDArray[Any] = np.ma.filled(mask, 0) if isinstance(mask, np.ma.MaskedArray) else np.asarray(mask)
     if given.shape != shape or given.ndim != 2:
-        raise ValueError(f"expected a mask of the image's two sides {shape}, got {given.dtype} {given.shape}")
+        raise ValueError(
+            f"expected a two-dimensional mask of the image's shape {shape}, got {given.dtype} {given.shape}"
+        )
     if given.dtype.kind not in "biuf":
         raise ValueError(f"expected a mask of bool, or of 0 and 1, got {given.dtype}")
     if given.dtype == bool:
         return given
     other = given[(given != 0) & (given != 1)]
     if other.size:
-        raise ValueError(f"expected a mask of bool, or of 0 and 1, got {other.flat[0]}: of bits give (mask & BIT) != 0")
+        advice = "for a bit mask, pass (mask & BIT) != 0"
+        raise ValueError(f"expected a mask of bool, or of 0 and 1, got {other.flat[0]}: {advice}")
     return np.asarray(given != 0)
 
 
