@@ -1,4 +1,7 @@
-"""Share the rows of an image among threads; a thread that has finished takes over half of the slowest one's rest."""
+"""Divide the rows of an image among threads.
+
+An idle thread takes over half of the rows that the slowest thread has left.
+"""
 
 from dataclasses import dataclass, field
 from threading import Lock

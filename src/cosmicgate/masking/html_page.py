@@ -9,12 +9,12 @@ from cosmicgate.io.atomic import atomic_write
 
 @dataclass(frozen=True)
 class HtmlPage:
-    """A page in one text, which a notebook shows as it is.
+    """A self-contained HTML page that a notebook displays inline.
 
     Attributes
     ----------
     text : str
-        The page, HTML.
+        Source of the page, HTML.
     """
 
     text: str

@@ -1,4 +1,4 @@
-"""Temporary folder for the local copies of remote files; the next run removes that of a killed one."""
+"""Create temporary folders for local copies of remote files, and remove those left by killed runs."""
 
 import shutil
 import socket

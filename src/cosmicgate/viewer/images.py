@@ -1,4 +1,4 @@
-"""Images of the named files: what a page is told about them, their tiles, the search for hits, and their labels."""
+"""Serve the images of the given files to the page: descriptions, tiles, searches and labels."""
 
 from collections import OrderedDict
 from collections.abc import Sequence

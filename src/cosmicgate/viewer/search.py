@@ -1,4 +1,4 @@
-"""Search an image for hits while the page is told how far it is."""
+"""Search an image for hits in a thread, and report progress to the page."""
 
 import warnings
 from dataclasses import dataclass, field

@@ -145,7 +145,7 @@ class Spikes:
 
 @dataclass(frozen=True)
 class Blurs:
-    """Several of these, one after the other."""
+    """Several blurs, applied one after the other."""
 
     parts: Sequence[Blur]
 
