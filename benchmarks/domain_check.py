@@ -22,10 +22,10 @@ from cosmicgate.extras import extra
 with extra("train", __name__):
     import torch
 
+    from cosmicgate.data.bad_pixels import interpolate_bad_pixels
     from cosmicgate.data.cache import load_labelled
     from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
     from cosmicgate.evaluation.hits import match_hits
-    from cosmicgate.data.bad_pixels import interpolate_bad_pixels
     from cosmicgate.masking.load import load
     from cosmicgate.masking.masker import CosmicRayMasker
     from cosmicgate.masking.read_images import read_images

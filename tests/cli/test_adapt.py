@@ -126,7 +126,9 @@ def test_the_card_has_scores_before_and_after_on_exposures_held_out(adapted):
 def test_the_call_on_the_page_adapt_md_is_one_of_the_function():
     page = (ROOT / "docs" / "adapt.md").read_text()
     tree = ast.parse(page.split("```python\n")[1].split("```")[0])
-    (call,) = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and "adapt" in ast.unparse(node.func))
+    (call,) = (
+        node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "cosmicgate.adapt"
+    )
     words = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
     bound = inspect.signature(cosmicgate.adapt).bind(*map(ast.literal_eval, call.args), **words)
     assert set(bound.arguments["known"]) == {"gain", "read_noise"}
