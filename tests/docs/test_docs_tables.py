@@ -85,6 +85,7 @@ def test_the_table_of_seeds_pairs_trainings_of_the_same_seed(tmp_path):
 def test_seeds_that_cannot_be_compared_share_no_table(tmp_path, change, reason):
     row = result_row("deepCR") | {"detector": {"model": "deepCR", "seed": 0}}
     (tmp_path / "a.json").write_text(json.dumps({"config": {}, "rows": [row]}))
+    other = row | {"detector": {"model": "deepCR", "seed": 1}} | change
     (tmp_path / "b.json").write_text(json.dumps({"config": {}, "rows": [other]}))
     with pytest.raises(ValueError, match=reason):
         tables.seeds(tmp_path)
