@@ -103,7 +103,7 @@ def scored(images: Sequence[tuple[Image, Truth, Mask]], masker: CosmicRayMasker,
     scores = ["-"] * 3
     if pixels:
         tpr = Curves.from_counts(histogram.counts, "core").tpr_at_fpr(RATE) if hits else np.nan
-        scores = [f"{found} of {hits}", f"{1e6 * false / pixels:.1f}", f"{100 * tpr:.1f}" if hits else "-"]
+        scores = [f"{found} of {hits}", f"{1e6 * false / pixels:.1f}", f"{100 * tpr:.1f}" if np.isfinite(tpr) else "-"]
     return [str(len(images)), str(warned), why, *scores]
 
 

@@ -212,7 +212,7 @@ def test_every_experiment_trains_one_batch(command, choice, real, tmp_path):
         small += [*semireal("data"), *(f"data.also.cutouts.{one}" for one in also)]
     elif choice == "experiment=gates":  # whose real frames test_truth_rings.py makes
         also = ("archive.sequences={0m4:1}", "archive.shape=[256,256]", "archive.rate=60", f"root={command.data}/lco")
-        small += [*decam("data"), *(f"data.also.lco.{one}" for one in also)]
+        small += [*decam("data"), *(f"data.also.lco.{one}" for one in also), "trainer.check_val_every_n_epoch=1"]
         small += [f"~data.also.{name}" for name in ("real_sky", "lco0m4", "arcsat")]
     else:
         small += decam("data")
