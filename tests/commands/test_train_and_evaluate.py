@@ -125,6 +125,13 @@ def test_a_training_whose_scores_are_kept_is_not_repeated_elsewhere(command, run
     assert f"{kept} has the results of a training by an earlier version, which gave others" in earlier.stderr
 
 
+def test_a_training_without_a_validation_is_refused_before_it_begins(command, tmp_path):
+    few = ("trainer.max_epochs=1", "trainer.check_val_every_n_epoch=2", f"hydra.run.dir={tmp_path}/run")
+    done = command("train.py", "trainer=smoke", *TINY, f"data.root={command.data}", *few)
+    assert done.returncode == 1
+    assert "trainer.check_val_every_n_epoch=2: expected at most trainer.max_epochs, 1" in done.stderr
+
+
 def test_evaluate_gives_exactly_the_test_scores_of_the_training(new_interpreter, run, tmp_path):
     done = new_interpreter("evaluate.py", f"checkpoint={run}", f"hydra.run.dir={tmp_path}/again", "logger=csv")
     assert done.returncode == 0, done.stderr

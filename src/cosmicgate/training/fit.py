@@ -5,7 +5,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from cosmicgate.config import build, modules_named
+from cosmicgate.config import ConfigError, build, modules_named
 from cosmicgate.data.datamodule import training_data
 from cosmicgate.training.callbacks import ExactResume, SaveConfigInCheckpoint
 from cosmicgate.training.distributed import prepare_run
@@ -26,6 +26,11 @@ def fit(cfg: Any, config: dict[str, Any], run: Path) -> tuple[pl.Trainer, pl.Lig
         The same as plain values. The training data and the initial weights are added to it.
     run : Path
         Run folder, whose ``checkpoints/best.ckpt`` has the best weights afterwards.
+
+    Raises
+    ------
+    ConfigError
+        If no epoch would be validated.
     """
     trust, last = modules_named(config["model"]), run / LAST
     pl.seed_everything(cfg.seed, verbose=False)
@@ -35,6 +40,12 @@ def fit(cfg: Any, config: dict[str, Any], run: Path) -> tuple[pl.Trainer, pl.Lig
     config["started_from"] = load_initial_weights(module.network, cfg.start, resume_from, trust)
     callbacks = [*build(cfg.callbacks).values(), SaveConfigInCheckpoint(config), ExactResume(), EpochLines()]
     trainer: pl.Trainer = build(cfg.trainer, callbacks=callbacks, logger=with_csv_logger(build(cfg.logger), run))
+    every, epochs = trainer.check_val_every_n_epoch or 1, trainer.max_epochs or -1
+    if 0 < epochs < every:
+        raise ConfigError(
+            f"trainer.check_val_every_n_epoch={every}: expected at most trainer.max_epochs, {epochs}: without a "
+            "validation no weights are kept"
+        )
     prepare_run(trainer, run, cfg.seed, data, config)
     log_run_metadata(trainer.loggers, config)
     trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
