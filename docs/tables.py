@@ -92,7 +92,8 @@ def updated(page: str) -> str:
     def table(found: re.Match[str]) -> str:
         file = found["file"]
         made = KINDS[found["kind"]](DOCS / "results" / file)
-        return f"{found['begin']}\n{made}\nAll scores: [{file}](results/{file})\n\n"
+        source = f"`docs/results/{file}`" if found["kind"] == "seeds" else f"[{file}](results/{file})"
+        return f"{found['begin']}\n{made}\nAll scores: {source}\n\n"
 
     return MARKED.sub(table, page)
 
