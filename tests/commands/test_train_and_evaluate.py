@@ -111,6 +111,7 @@ def test_a_training_whose_scores_are_kept_is_not_repeated_elsewhere(command, run
     (row,) = json.loads(kept.read_text())["rows"]
     (full,) = json.loads((run / "results.json").read_text())["rows"]
     assert row == {key: value for key, value in full.items() if key != "curves"}
+    assert str(run) not in kept.read_text(), "paths of this machine"
     again = command("train.py", *arguments, "trainer.precision=bf16-mixed", f"hydra.run.dir={tmp_path}/again")
     assert again.returncode == 0, again.stderr
     assert "has the results of this training, nothing to do" in again.stdout

@@ -10,7 +10,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from cosmicgate.config import ConfigError
 from cosmicgate.io.atomic import write_json
-from cosmicgate.training.sweeps import RESULT_KEYS, refuse_another
+from cosmicgate.training.sweeps import MACHINE_KEYS, RESULT_KEYS, refuse_another
 
 TRAINING = 2  # increment when a training of the same configuration gives other weights, and so other results
 
@@ -54,6 +54,13 @@ def keep(path: Path | None, config: Mapping[str, Any], run: Path) -> None:
 def _determining(config: Mapping[str, Any]) -> dict[str, Any]:
     """Select the keys that determine the results; those of speed and the folder of the real data are left out."""
     text = json.dumps({key: config.get(key) for key in RESULT_KEYS})
-    known: dict[str, Any] = json.loads(text.replace(f'"{config["real"]}/', '"${real}/'))
+    known: dict[str, Any] = _without_machine(json.loads(text.replace(f'"{config["real"]}/', '"${real}/')))
     known["trainer"].pop("precision", None)  # several machines may share a sweep
     return known | {"training": TRAINING}
+
+
+def _without_machine(value: Any) -> Any:
+    """Leave out the keys that concern only place and speed, such as the paths of a machine."""
+    if isinstance(value, dict):
+        return {key: _without_machine(one) for key, one in value.items() if key not in MACHINE_KEYS}
+    return [_without_machine(one) for one in value] if isinstance(value, list) else value
