@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from cosmicgate.adaptation.labels import _as_taken
 from cosmicgate.data.cache import load_labelled
 from cosmicgate.data.labelled_exposures import (
     PEDESTAL,
@@ -132,6 +133,13 @@ def test_hits_of_darks_and_simulated_ones_are_dealt_to_the_splits(labelled, tmp_
     numbers = {which: len(stamps(more._table(which), 1, 0)) for which in ("train", "validation", "test")}
     assert all(numbers[which] > 20 + len(stamps(plain._table(which), 1, 0)) for which in numbers)
     assert numbers["train"] > 2 * numbers["test"]
+
+
+def test_a_level_of_darks_in_the_header_is_ours_or_none():
+    exposure = Exposure(sky_frame(20.0, SHAPE), fits.Header({PEDESTAL: -100.0, "PEDESTAL": -100.0}))
+    assert PEDESTAL not in _as_taken(exposure, None).header
+    assert _as_taken(exposure, 1000.0).header[PEDESTAL] == 1000.0
+    assert PEDESTAL != "PEDESTAL", "a card of other programs"
 
 
 def test_the_level_of_the_darks_is_no_light(labelled):

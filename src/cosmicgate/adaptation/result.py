@@ -14,7 +14,7 @@ FILE = "summary.json"  # in the output folder
 
 @dataclass(frozen=True)
 class Adaptation:
-    """What :func:`cosmicgate.adapt` has found and made.
+    """Result of :func:`cosmicgate.adapt`, or of the stages that it has finished.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Adaptation:
 
     @classmethod
     def read(cls, folder: Path) -> "Adaptation":
-        """Read that of a finished adaptation; one of version 0.1 has none."""
+        """Read that of a finished adaptation; empty if its file was removed."""
         file = folder / FILE
         known = json.loads(file.read_text()) if file.is_file() else {}
         if scores := known.get("average_precision"):

@@ -8,6 +8,7 @@ import pytest
 from astropy.io import fits
 
 from cosmicgate.data.background import dark_mask
+from cosmicgate.data.sources.files import Files
 from cosmicgate.data.sources.raw_darks.defects import Defects
 from cosmicgate.data.sources.raw_darks.quality import NotDark
 from cosmicgate.data.sources.raw_darks.reduction import Reduction, read_dark
@@ -147,6 +148,18 @@ def test_a_bad_pixel_mask_is_added(tmp_path):
     path = write_raw_ccd(tmp_path / "a.fits.fz", np.zeros((64, 64)))
     frame = Reduction(Defects(edge=0, column=0, hot=0), None, str(tmp_path / "bpm.fits"))(path)
     np.testing.assert_array_equal(frame.bad, known == 1)
+
+
+def test_a_changed_bad_pixel_mask_changes_the_cache_key_of_a_dark(tmp_path):
+    mask, path = tmp_path / "bpm.fits", write_raw_ccd(tmp_path / "a.fits.fz", np.zeros((64, 64)))
+    keys = []
+    for shape in ((64, 64), (640, 640)):
+        fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(np.zeros(shape, np.uint8), name="S1")]).writeto(
+            mask, overwrite=True
+        )
+        files = Files(str(path), read=Reduction(mask=str(mask)))
+        keys.append(files.recipes_of(path)[0].key)
+    assert keys[0] != keys[1]
 
 
 def test_an_edge_as_wide_as_the_image_is_refused(tmp_path):
