@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy.stats import mad_std
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import ndimage, stats
@@ -106,7 +107,7 @@ def brightest_star(image: Image, limit: float) -> Image | None:
     parts = np.array_split(image, max(1, len(image) // 96))  # of columns, since a bad column may be half as long
     flat = np.concatenate([part - np.median(part, axis=0) for part in parts])  # without background and bad columns
     smooth = ndimage.gaussian_filter(flat, 2)
-    noise = 1.4826 * np.median(np.abs(smooth))
+    noise = mad_std(smooth)
     inner = slice(SIDE, -SIDE)
     peaks = ndimage.maximum_filter(smooth, SIDE)[inner, inner] == smooth[inner, inner]
     highest = ndimage.maximum_filter(image, 7)[inner, inner]
@@ -180,7 +181,7 @@ def figure_of(rows: dict[str, list[Image]], pictures: dict[str, Image]) -> Figur
 def draw(axes: Any, image: Image) -> None:
     """Draw an image with a logarithm-like scale from its background to its peak."""
     level = np.median(image)
-    noise = max(1.4826 * float(np.median(np.abs(image - level))), 1e-3)
+    noise = max(float(mad_std(image)), 1e-3)
     peak = max(float(np.percentile(image, 99.8) - level) / noise, 20.0)
     picture = np.arcsinh((image - level) / noise / 3)
     axes.imshow(picture, cmap="cividis", vmin=-0.5, vmax=np.arcsinh(peak / 3), origin="lower", interpolation="nearest")

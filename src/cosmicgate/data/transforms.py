@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from astropy.stats import mad_std
 from numpy.typing import NDArray
 
 Image = NDArray[np.float32]
@@ -43,8 +44,7 @@ class SkyAugmentation:
         """Return True if the median exceeds the noise; if not, the sky has been subtracted and cannot be scaled."""
         step = max(1, int(np.sqrt(image.size / 100_000)))
         values = np.asarray(image[::step, ::step])
-        level = float(np.median(values))
-        return level > 1.4826 * float(np.median(np.abs(values - level)))
+        return bool(np.median(values) > mad_std(values))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from astropy.io import fits
+from astropy.stats import mad_std
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
@@ -68,9 +69,8 @@ def in_starlight(image: NDArray[np.float32]) -> NDArray[np.bool_]:
     image : ndarray (H, W), float32
         Mosaic with its colours on one sky (:func:`equalize_colour_skies`).
     """
-    sky = np.median(image)
-    sigma = 1.4826 * np.median(np.abs(image - sky))
-    return np.asarray(by_colour(partial(median_filter, size=3), image) > sky + STARLIGHT * sigma)
+    threshold = np.median(image) + STARLIGHT * mad_std(image)
+    return np.asarray(by_colour(partial(median_filter, size=3), image) > threshold)
 
 
 def pattern_of(

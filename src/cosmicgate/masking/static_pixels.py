@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from astropy.stats import mad_std
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 from scipy.stats import binom
@@ -307,7 +308,7 @@ def _fingerprint(image: NDArray[np.float32]) -> NDArray[np.float32]:
     good = np.isfinite(steps)
     if good.any():
         steps = np.where(good, steps - np.median(steps[good]), 0)
-        scale = 1.4826 * float(np.median(np.abs(steps[good])))
+        scale = float(mad_std(steps[good]))
         steps = np.clip(steps / (scale or 1.0), -3, 3)
     return (np.nan_to_num(steps) / (np.sqrt(np.mean(np.nan_to_num(steps) ** 2)) or 1.0)).astype(np.float32)
 

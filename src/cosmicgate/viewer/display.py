@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from astropy.stats import mad_std
 from astropy.visualization import ZScaleInterval
 from numpy.typing import NDArray
 
@@ -20,7 +21,7 @@ def limits_of(image: NDArray[np.float32]) -> dict[str, Any]:
     if not sample.size:
         return {"zscale": [0.0, 1.0], "range": [0.0, 1.0], "sky": 0.0, "noise": 1.0}
     sky = float(np.median(sample))
-    noise = 1.4826 * float(np.median(np.abs(sample - sky))) or float(sample.std()) or 1.0
+    noise = float(mad_std(sample)) or float(sample.std()) or 1.0
     low, high = (float(value) for value in ZScaleInterval().get_limits(sample))
     first, last = (float(value) for value in np.percentile(sample, (0.1, 99.9)))
     zscale, whole = [low, high if high > low else low + noise], [first, max(last, first + noise)]

@@ -10,6 +10,7 @@ import numpy as np
 from astropy import units
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
+from astropy.stats import mad_std
 from astropy.wcs.utils import proj_plane_pixel_scales
 
 from cosmicgate.data.labelling.alignment import celestial
@@ -132,7 +133,7 @@ def summarize(
     level = SkySubtracted.of(frame)
     image = frame.image[~frame.bad]
     sky = float(np.median(image))
-    noise = 1.4826 * float(np.median(np.abs(image - sky)))
+    noise = float(mad_std(image))
     stars, fwhm, elongation = _stars(level)
     pointing, scale = _pointing(header, frame.shape)
     one = ExposureSummary(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from astropy.io import fits
+from astropy.stats import mad_std
 from numpy.typing import NDArray
 
 from cosmicgate.data.lco.io import Exposure
@@ -127,7 +128,7 @@ def _fine_structure(frame: Frame) -> NDArray[np.float32]:
     rows = frame.image[:: max(1, frame.shape[0] // 128)]
     steps = np.diff(rows[:, : 2 * (frame.shape[1] // 2)], axis=1)[:, ::2].ravel()
     steps = steps - np.median(steps)
-    scale = 1.4826 * float(np.median(np.abs(steps)))
+    scale = float(mad_std(steps))
     return np.asarray(np.clip(steps / (scale or 1.0), -3, 3), np.float32)
 
 

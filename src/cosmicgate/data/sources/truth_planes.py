@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy.stats import mad_std
 from numpy.typing import NDArray
-from scipy.stats import median_abs_deviation
 
 from cosmicgate.data.cache import LabelledRecipe
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY, TRUTH_UNKNOWN
@@ -282,7 +282,7 @@ def holes_marked(frame: Frame) -> Frame:
 
     A hole is no sky: beside it, other pixels would look like hits when exposures are compared.
     """
-    sigma = median_abs_deviation(frame.image[~frame.bad], scale="normal")
+    sigma = mad_std(frame.image[~frame.bad])
     holes = frame.image < np.median(frame.image[~frame.bad]) - MAX_DEPTH * sigma
     return replace(frame, bad=frame.bad | holes)
 

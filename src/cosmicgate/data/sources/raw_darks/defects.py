@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from astropy.stats import mad_std
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, maximum_filter, median_filter
 
@@ -68,7 +69,7 @@ def bad_columns(excess: NDArray[np.float32], deviation: float, n_sigma: float, r
     means = np.array([clipped[start : start + rows].mean(axis=0, dtype=np.float64) for start in starts])
     lengths = np.array([min(rows, len(clipped) - start) for start in starts])
     difference = means - median_filter(means, size=(1, 31), mode="nearest")
-    spread = 1.4826 * np.median(np.abs(difference), axis=1)
+    spread = mad_std(difference, axis=1)
     standing_out = np.abs(difference) > n_sigma * np.maximum(spread, deviation / np.sqrt(lengths))[:, None]
     standing_out = binary_dilation(standing_out, np.ones((3, 1), bool))
     return np.repeat(standing_out, rows, axis=0)[: len(clipped)]
