@@ -123,6 +123,42 @@ def test_a_hot_pixel_is_not_a_hit(triple):
         assert ignore[place] & IGNORE_STATIC
 
 
+def dithered(offsets, fwhms, hot=(), stars=40, side=300, seed=0) -> list[Exposure]:
+    """Simulate exposures (side, side) of a field without hits, at offsets in pixels; hot pixels stay in place."""
+    rng = np.random.default_rng(seed)
+    reach = np.abs(offsets).max()
+    places, fluxes = rng.uniform(-reach, side + reach, (stars, 2)), 10 ** rng.uniform(3.5, 4.8, stars)
+    rows, columns = np.mgrid[:side, :side]
+    given = []
+    for number, (offset, fwhm) in enumerate(zip(np.array(offsets), fwhms, strict=True)):
+        light = np.full((side, side), 300.0)
+        for (row, column), flux in zip(places + offset, fluxes, strict=True):
+            sigma2 = (fwhm / 2.355) ** 2
+            light += flux / (2 * np.pi * sigma2) * np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / 2 / sigma2)
+        image = rng.poisson(light) + rng.normal(0, 8, light.shape)
+        for row, column in hot:
+            image[row, column : column + 3] += rng.poisson(800, 3)
+        frame = Frame((image / 2).astype(np.float32), 2.0, 8.0, 60_000.0, 60.0, band="r", name=f"frame{number}")
+        header = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 150.0, "CRVAL2": 2.0})
+        header.update({"CRPIX1": side / 2 + offset[1], "CRPIX2": side / 2 + offset[0]})
+        header.update({"CD1_1": -1 / 3600, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 1 / 3600, "FILTER": "r"})
+        given.append(Exposure(frame, header))
+    return given
+
+
+def test_hot_pixels_are_no_hits_where_an_exposure_overlaps_no_other():
+    hot = np.random.default_rng(5).integers(12, 285, (60, 2))
+    labelled = Comparison()(dithered([(0, 0), (15, 12), (-15, -10)], [3.0] * 3, hot))
+    assert sum(int(hits.sum()) for hits in labelled.hits) <= 6  # of 3 x 180 hot pixels
+
+
+def test_stars_that_few_exposures_show_are_no_hits_whatever_the_seeing():
+    offsets = [(70 * row, 70 * column) for row in (0, -1, 1) for column in (0, -1, 1)]
+    seeing = [3.0, 3.6, 2.2, 4.2, 2.4, 4.0, 2.3, 3.8, 2.5]
+    labelled = Comparison()(dithered(offsets, seeing, stars=150, seed=3))
+    assert sum(int(hits.sum()) for hits in labelled.hits) == 0
+
+
 def test_a_hit_on_a_source_is_marked_as_brighter_than_in_the_other_exposures(triple, labelled):
     given = exposures(triple)
     place = np.argwhere(labelled.ignore[1] == IGNORE_SOURCE)[0]

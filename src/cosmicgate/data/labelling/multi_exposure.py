@@ -54,12 +54,14 @@ MAX_FLAGGED_FRACTION = 0.02  # a larger fraction of hit pixels means that the fr
 class ExposureResidual:
     """A frame compared with the others; all arrays are (H, W).
 
-    ``signal`` is the sky-subtracted image (electrons), ``excess`` its difference from the expected image in sigma.
-    ``unknown`` and ``source`` mark pixels without enough data and pixels of sources.
+    ``signal`` is the sky-subtracted image (electrons), ``excess`` its difference from the expected image in sigma, and
+    ``above_sky`` that from the sky; NaN in bad pixels. ``unknown`` and ``source`` mark pixels without enough data and
+    pixels of sources.
     """
 
     signal: NDArray[np.float32]
     excess: NDArray[np.float32]
+    above_sky: NDArray[np.float32]
     unknown: Mask
     source: Mask
     star_shape: StarShape
@@ -127,9 +129,7 @@ class Comparison:
         align = Alignment(signals, noises, headers, names, self.align)
         times = [frame.exptime for frame in frames]
         residuals = [self._residual(levels, align, times, number) for number in range(len(levels))]
-        # A hot pixel is bright in every frame, at the same position on the detector.
-        excess = np.stack([residual.excess for residual in residuals])
-        hot = np.asarray((excess > self.grow).all(axis=0) & (excess > self.seed).any(axis=0))
+        hot = self._hot_pixels(residuals)
         masks = [self._masks(residual, hot, name) for residual, name in zip(residuals, names, strict=True)]
         hits, ignore, found = zip(*masks, strict=True)
         notes = (_agreement(align), *(note for one in found for note in one))
@@ -153,13 +153,27 @@ class Comparison:
         noise = np.sqrt(variance + mine.variance + light + seeing**2)
         unknown = (number_known < 2) | ~np.isfinite(mine.signal)
         excess = np.where(unknown, 0, (mine.signal - expected) / noise)
-        middle = np.median(np.nan_to_num(np.stack([mine.signal, *stack])), axis=0)  # the median removes hits
-        of_middle = np.sqrt(mine.variance * np.float32(1.5 / len(levels)))  # noise of a median of several frames
+        above_sky = np.where(np.isfinite(mine.signal), mine.signal / np.sqrt(mine.variance), np.nan)
+        middle = _median_of_known([mine.signal, *stack])  # the median removes hits
+        of_middle = np.sqrt(mine.variance * (1.5 / (number_known + 1)).astype(np.float32))  # noise of such a median
         source, catalogue = find_sources(np.where(unknown, 0, middle).astype(np.float32), of_middle, self.sources)
         if self.margin:
             source = ndimage.binary_dilation(source, KERNEL_3X3, iterations=self.margin)
         star_shape = StarShape.of(np.where(unknown, 0, middle).astype(np.float32), of_middle)
-        return ExposureResidual(mine.signal, excess.astype(np.float32), unknown, source, star_shape, catalogue)
+        excess, above_sky = excess.astype(np.float32), above_sky.astype(np.float32)
+        return ExposureResidual(mine.signal, excess, above_sky, unknown, source, star_shape, catalogue)
+
+    def _hot_pixels(self, residuals: Sequence[ExposureResidual]) -> Mask:
+        """Find pixels (H, W) that are bright in every frame, at the same position on the detector.
+
+        Where a frame has nothing to be compared with, its light above the sky decides. Frames whose pixel is bad, or as
+        bright as the source that it lies on, do not count, but two others must.
+        """
+        excess = np.stack([np.where(one.unknown, one.above_sky, one.excess) for one in residuals])
+        bright = excess > self.grow
+        counted = np.isfinite(excess) & (bright | ~np.stack([one.source for one in residuals]))
+        hot = (bright | ~counted).all(axis=0) & (excess > self.seed).any(axis=0) & (counted.sum(axis=0) > 1)
+        return np.asarray(hot)
 
     def _masks(self, residual: ExposureResidual, hot: Mask, name: str) -> tuple[Mask, NDArray[np.uint8], list[str]]:
         """Make the masks CR and IGNORE (H, W) of a frame, and notes on trails and broad objects."""
@@ -195,6 +209,16 @@ class Comparison:
         if number := int(ndimage.label(broad, KERNEL_3X3)[1]):
             notes.append(f"{name}: {number} object(s) as broad as stars, in this exposure only, are ignored")
         return hits & (ignore == 0), ignore, notes
+
+
+def _median_of_known(stack: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Compute the median (H, W) of frames, at each pixel of those with data; 0 where there are none."""
+    values = np.sort(np.stack(stack), axis=0)  # NaN comes last
+    known = np.isfinite(values).sum(axis=0)
+    middle = [
+        np.take_along_axis(values, place[None], axis=0)[0] for place in (np.maximum(known - 1, 0) // 2, known // 2)
+    ]
+    return np.where(known > 0, (middle[0] + middle[1]) / 2, 0).astype(np.float32)
 
 
 def _agreement(align: Alignment) -> str:
