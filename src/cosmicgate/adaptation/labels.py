@@ -14,7 +14,7 @@ from scipy import ndimage
 from cosmicgate.adaptation.corrections import correct, read_touched
 from cosmicgate.adaptation.plan import Plan
 from cosmicgate.data.labelled_exposures import PEDESTAL
-from cosmicgate.data.labelling.fields import Field
+from cosmicgate.data.labelling.fields import Field, has_pedestal
 from cosmicgate.data.labelling.multi_exposure import Comparison, read_exposure
 from cosmicgate.data.labelling.same_camera import with_names
 from cosmicgate.data.lco.io import ENDING, IGNORE_HOT, IGNORE_STATIC, Exposure, MaskedSequence, write_sequence
@@ -130,20 +130,16 @@ def _compared(plan: Plan, one: Field, file: Path, static: StaticPixels) -> dict[
     """Compare the exposures of a field, write their labels, and describe them."""
     known: dict[str, Any] = dict(plan.request.known)
     exposures = with_names([read_exposure(Path(each.path), plan.request.ext, **known) for each in one.exposures])
-    darks = plan.matching_darks(exposures[0].frame.exptime)
-    without, level = exposures, None
-    if darks:
-        dark = median_dark(darks, exposures[0].frame, plan.request.ext, **known)
-        without = [replace(e, frame=holes_marked(subtract_dark(e.frame, dark))) for e in exposures]
-        level = float(np.nanmedian(dark))
+    without, level = _without_darks(plan, one, exposures)
+    comparison = Comparison(align=plan.request.align)
     try:
-        found = Comparison(align=plan.request.align)(without)
+        found = comparison(without)
     except ValueError as error:
         return {"failed": str(error)}
     none = np.zeros(exposures[0].frame.shape, bool)  # for a detector with too few exposures to be compared
     maps = [next((m.mask for m in static.maps_for_file(Path(each.path)).values()), none) for each in one.exposures]
     if compared := any(one is not none for one in maps):
-        found = _without_static(found, maps)
+        found = without_static(found, maps, comparison.min_size)
     paths = {one["frame"]: Path(one["path"]) for one in plan.corrections}
     ext = plan.request.ext
     touched = [read_touched(Path(e.path), paths[e.path], ext) if e.path in paths else None for e in one.exposures]
@@ -154,12 +150,40 @@ def _compared(plan: Plan, one: Field, file: Path, static: StaticPixels) -> dict[
     return {"exposures": _counts(labelled), "notes": list(found.notes)} | counts
 
 
-def _without_static(labelled: MaskedSequence, maps: Sequence[NDArray[np.bool_]]) -> MaskedSequence:
-    """Mark the static pixels (H, W) of each exposure as such: they are no hits."""
-    hits = tuple(one & ~static for one, static in zip(labelled.hits, maps, strict=True))
-    bits = np.uint8(IGNORE_HOT | IGNORE_STATIC)
-    ignore = tuple(one | bits * static for one, static in zip(labelled.ignore, maps, strict=True))
-    return replace(labelled, hits=hits, ignore=ignore)
+def _without_darks(plan: Plan, field: Field, exposures: list[Exposure]) -> tuple[list[Exposure], float | None]:
+    """Subtract the darks from raw exposures, or their level alone if none has the exposure time; give this level too.
+
+    It is no light. It is None if nothing is subtracted: the exposures are reduced, or there are no darks.
+    """
+    first = exposures[0].frame
+    level = plan.dark_level(first.exptime)
+    raw = all(has_pedestal(one.sky, one.noise, level) for one in field.exposures)
+    if not plan.darks or not raw:
+        return exposures, None
+    if darks := plan.matching_darks(first.exptime):
+        dark = median_dark(darks, first, plan.request.ext, **plan.request.known)
+        without = [replace(e, frame=holes_marked(subtract_dark(e.frame, dark))) for e in exposures]
+        return without, float(np.nanmedian(dark))
+    constant = np.full(first.shape, level, np.float32)
+    return [replace(e, frame=subtract_dark(e.frame, constant)) for e in exposures], level
+
+
+def without_static(labelled: MaskedSequence, maps: Sequence[NDArray[np.bool_]], min_size: int) -> MaskedSequence:
+    """Mark the static pixels (H, W) of each exposure as such: they are no hits.
+
+    Nor are objects with fewer than ``min_size`` pixels beyond static pixels and their neighbours, which have some of
+    their charge.
+    """
+    hits, ignore = [], []
+    for found, ignored, static in zip(labelled.hits, labelled.ignore, maps, strict=True):
+        objects, count = ndimage.label(found, KERNEL_3X3)
+        beyond = ~ndimage.binary_dilation(static, KERNEL_3X3)
+        sizes = np.bincount(objects[beyond], minlength=count + 1)
+        with_static = np.bincount(objects[static], minlength=count + 1) > 0
+        hot = found & (with_static & (sizes < min_size))[objects]
+        hits.append(found & ~static & ~hot)
+        ignore.append(ignored | np.uint8(IGNORE_HOT) * (static | hot) | np.uint8(IGNORE_STATIC) * static)
+    return replace(labelled, hits=tuple(hits), ignore=tuple(ignore))
 
 
 def _as_taken(exposure: Exposure, pedestal: float | None) -> Exposure:

@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,7 +13,18 @@ import numpy as np
 from cosmicgate.adaptation.corrections import find_corrections
 from cosmicgate.data.labelled_exposures import check_detector
 from cosmicgate.data.labelling.alignment import How
-from cosmicgate.data.labelling.fields import NOISE_RATIO, ExposureSummary, Field, from_json, group, summarize, to_json
+from cosmicgate.data.labelling.fields import (
+    NOISE_RATIO,
+    ExposureSummary,
+    Field,
+    from_json,
+    group,
+    has_pedestal,
+    kinds_of,
+    noise_ratio,
+    summarize,
+    to_json,
+)
 from cosmicgate.data.labelling.multi_exposure import read_exposure
 from cosmicgate.data.labelling.same_camera import Fingerprint, check_distinct
 from cosmicgate.data.sources.files import file_fingerprint
@@ -26,6 +37,7 @@ from cosmicgate.pretrained.card import CARD, names
 from cosmicgate.pretrained.load import model_file
 
 PLAN = "plan.json"
+DARK_KINDS = ("dark", "bias", "zero")  # parts of what headers call darks
 SAME_EXPTIME = 0.01  # maximum relative difference of the exposure times of a dark and an exposure it is subtracted from
 
 log = logging.getLogger(__name__)
@@ -120,16 +132,21 @@ class Plan:
     def _missing(self, exposures: Sequence[ExposureSummary]) -> list[str]:
         """List what would make the labels or the training frames better."""
         lines = []
-        ratio = float(np.median([one.noise / one.expected_noise for one in exposures if one.expected_noise]))
+        ratio = noise_ratio(exposures)
         if not NOISE_RATIO[0] <= ratio <= NOISE_RATIO[1]:
             why = "is the read noise lower, the gain higher, or a bias in the level (--darks)?"
             why = "is the sky subtracted, or the gain lower?" if ratio > 1 else why
             expected = "that expected from gain, read noise and sky level"
             lines.append(f"note: the measured sky noise is {ratio:.2f} times {expected}: {why}")
+        if reduced := [one for one in exposures if not has_pedestal(one.sky, one.noise, self.dark_level(one.exptime))]:
+            sky = f"the sky of {len(reduced)} exposures ({_range([one.sky for one in reduced])} counts)"
+            level = f"the level of the darks ({self.dark_level(reduced[0].exptime):.4g})"
+            lines.append(f"note: {sky} is below {level}: they count as reduced, no dark is subtracted from them")
         if not self.darks:
             lines.append("missing: darks, from which more hits could be taken (--darks)")
         elif not all(self.matching_darks(one.exptime) for one in exposures):
-            lines.append("missing: darks of the exposures' own exposure time, which could be subtracted for labelling")
+            missing = "missing: darks of the exposures' own exposure time"
+            lines.append(f"{missing}, which could be subtracted for labelling; of the others, only the level is")
         if self.request.thickness is None:
             lines.append("missing: thickness and pixel size of the detector, to simulate hits (--thickness)")
         return lines
@@ -137,6 +154,10 @@ class Plan:
     def matching_darks(self, exptime: float) -> list[Path]:
         """List the darks that can be subtracted from an exposure."""
         return [Path(one["path"]) for one in self.darks if abs(one["exptime"] - exptime) <= SAME_EXPTIME * exptime]
+
+    def dark_level(self, exptime: float) -> float:
+        """Compute the level of the darks whose exposure time is nearest to this one, counts; 0 if there are none."""
+        return _level(self.darks, exptime)
 
 
 def make_plan(request: Request) -> Plan:
@@ -160,7 +181,7 @@ def make_plan(request: Request) -> Plan:
     wrong: list[str] = []
     for path in with_progress(frames, "plan", "measured", "exposure"):
         try:
-            one, fingerprint = summarize(path, request.known, request.group, _level(read), request.ext)
+            one, fingerprint = summarize(path, request.known, request.group, partial(_level, read), request.ext)
         except ValueError as error:
             wrong.append(str(error))
         else:
@@ -265,6 +286,9 @@ def input_files(given: Sequence[str], what: str) -> list[Path]:
 
 def _dark(path: Path, known: Mapping[str, float], ext: str) -> tuple[dict[str, Any], Fingerprint]:
     """Describe a dark, and take its fingerprint; the noise is left out, as darks share hot pixels."""
+    for card, kind in kinds_of(path).items():
+        if kind and not any(word in kind for word in DARK_KINDS):
+            raise ValueError(f"{path}: its {card} is {kind}: expected a dark, which --darks takes alone")
     dark = read_exposure(path, ext, **dark_fields(path, ext, known))
     frame = dark.frame
     level = float(np.median(frame.image[~frame.bad]))
@@ -273,8 +297,10 @@ def _dark(path: Path, known: Mapping[str, float], ext: str) -> tuple[dict[str, A
     return {"path": str(path), "identity": file_fingerprint(path)} | about, fingerprint
 
 
-def _level(darks: Sequence[Mapping[str, Any]]) -> float:
-    return float(np.median([dark["level"] for dark in darks])) if darks else 0.0
+def _level(darks: Sequence[Mapping[str, Any]], exptime: float) -> float:
+    apart = [abs(dark["exptime"] - exptime) for dark in darks]
+    nearest = [dark["level"] for dark, one in zip(darks, apart, strict=True) if one == min(apart)]
+    return float(np.median(nearest)) if nearest else 0.0
 
 
 def _range(values: Sequence[float]) -> str:

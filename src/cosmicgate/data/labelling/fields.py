@@ -1,7 +1,7 @@
 """Measure exposures before they are compared, and group those of one field."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from cosmicgate.data.labelling.reference_frame import SkySubtracted
 from cosmicgate.data.labelling.same_camera import MAX_EXPTIME_DIFFERENCE, Fingerprint, filter_of
 from cosmicgate.data.sources.files import file_fingerprint
 from cosmicgate.extras import extra
+from cosmicgate.io.fits.frames import Frame
 from cosmicgate.io.fits.hdus import header_value, opened
 
 with extra("label"):
@@ -34,6 +35,7 @@ MIN_TRAIL = 3.0  # pixels, minimum FWHM along a trail
 SAME_POINTING = 0.5  # maximum distance of the pointings of a field, as a fraction of the image's shorter side
 SEPARATION = 0.1  # degrees, the same if the pixel scale is unknown
 NOISE_RATIO = (0.85, 1.2)  # usual ratios of the sky's noise to that expected from gain, read noise and level
+MIN_NOISE_RATIO = 0.5  # ratio below which hits would be missed, and labelled as sky
 KINDS = ("IMAGETYP", "OBSTYPE")  # cards with the kind of a frame
 NO_SKY = ("dark", "bias", "zero", "flat", "arc", "lamp")  # beginnings of their values for frames without stars
 FOLDER = "folder"
@@ -98,7 +100,11 @@ class ExposureSummary:
 
 
 def summarize(
-    path: Path, known: Mapping[str, float], group: Sequence[str] = (), pedestal: float = 0.0, ext: str = ""
+    path: Path,
+    known: Mapping[str, float],
+    group: Sequence[str] = (),
+    dark_level: Callable[[float], float] | None = None,
+    ext: str = "",
 ) -> tuple[ExposureSummary, Fingerprint]:
     """Measure an exposure, and take its fingerprint.
 
@@ -110,8 +116,8 @@ def summarize(
         Values that override the header: gain, read_noise, saturation, exptime.
     group : sequence of str
         ``folder``, or header keywords, whose values name the field.
-    pedestal : float
-        Level of the darks, counts, which is no light.
+    dark_level : callable, optional
+        Function of the exposure time that gives the level of the darks, counts, which is no light.
     ext : str
         Image, by EXTNAME, number or ``NAME,VERSION``; empty if there is only one.
 
@@ -120,10 +126,8 @@ def summarize(
     ValueError
         If the file is no exposure of the sky, or a value is missing.
     """
-    with opened(path) as hdus:
-        kinds = {card: next((v for hdu in hdus if (v := header_value(hdu.header, card))), "") for card in KINDS}
-    for card, value in kinds.items():
-        if (kind := str(value).strip().lower()).startswith(NO_SKY):
+    for card, kind in kinds_of(path).items():
+        if kind.startswith(NO_SKY):
             raise ValueError(
                 f"{path}: its {card} is {kind}: expected exposures of the sky; give each dark, or their folder, "
                 "with --darks"
@@ -132,8 +136,8 @@ def summarize(
     frame, header = exposure.frame, exposure.header
     level = SkySubtracted.of(frame)
     image = frame.image[~frame.bad]
-    sky = float(np.median(image))
-    noise = float(mad_std(image))
+    sky, noise = float(np.median(image)), float(mad_std(image))
+    pedestal = dark_level(frame.exptime) if dark_level else 0.0
     stars, fwhm, elongation = _stars(level)
     pointing, scale = _pointing(header, frame.shape)
     one = ExposureSummary(
@@ -150,13 +154,35 @@ def summarize(
         scale=scale,
         sky=sky,
         noise=noise,
-        expected_noise=float(np.hypot(frame.read_noise, np.sqrt(max(sky - pedestal, 0) * frame.gain)) / frame.gain),
+        expected_noise=_expected_noise(frame, sky - (pedestal if has_pedestal(sky, noise, pedestal) else 0)),
         stars=stars,
         fwhm=fwhm,
         elongation=elongation,
         group=_group(path, header, group),
     )
     return one, Fingerprint.of(exposure)
+
+
+def kinds_of(path: Path) -> dict[str, str]:
+    """Read what the headers of a file call its kind, in lower case, by card; empty where they do not say."""
+    with opened(path) as hdus:
+        values = {card: next((v for hdu in hdus if (v := header_value(hdu.header, card))), "") for card in KINDS}
+    return {card: str(value).strip().lower() for card, value in values.items()}
+
+
+def has_pedestal(sky: float, noise: float, pedestal: float) -> bool:
+    """Check whether a sky level can include that of the darks; it does not if they were subtracted before."""
+    return sky > pedestal - 3 * noise
+
+
+def _expected_noise(frame: Frame, sky: float) -> float:
+    """Compute the sigma of a sky, in counts like its level, from gain and read noise."""
+    return float(np.hypot(frame.read_noise, np.sqrt(max(sky, 0) * frame.gain)) / frame.gain)
+
+
+def noise_ratio(exposures: Sequence[ExposureSummary]) -> float:
+    """Compute the median ratio of the measured sky noise to the expected one; 1 if none is expected."""
+    return float(np.median([one.noise / one.expected_noise for one in exposures if one.expected_noise] or [1]))
 
 
 def _stars(level: SkySubtracted) -> tuple[int, float | None, float | None]:
@@ -285,6 +311,9 @@ def _reason(members: Sequence[ExposureSummary]) -> str:
     if all(one.is_trailed for one in members):
         long = float(np.median([one.elongation for one in members if one.elongation is not None]))
         return f"the stars of all exposures are trailed ({long:.1f} times as long as wide), so they cannot be compared"
+    if (ratio := noise_ratio(members)) < MIN_NOISE_RATIO:
+        why = "give the darks if the level has a bias, or the right gain and read noise"
+        return f"the sky noise is {ratio:.2f} times that expected from gain, read noise and sky level: {why}"
     return ""
 
 

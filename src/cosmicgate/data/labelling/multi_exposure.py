@@ -41,6 +41,7 @@ with extra("label", __name__):
         write_sequence,
     )
     from cosmicgate.data.pixel_labels import KERNEL_3X3
+    from cosmicgate.io.fits.colour_mosaics import is_binned, mosaic_of
     from cosmicgate.io.fits.frames import read_frame
     from cosmicgate.io.fits.hdus import opened, stem
     from cosmicgate.io.fits.images import select_image
@@ -238,6 +239,8 @@ def read_exposure(path: Path, ext: str = "", **known: Any) -> Exposure:
     frame = read_frame(path, ext or None, name=stem(path), **known)
     with opened(path) as hdus:
         header, primary = (part.copy() for part in select_image(path, hdus, ext or None).headers)
+    if not is_binned([header, primary]) and (card := mosaic_of([header, primary])):
+        raise ValueError(f"{path}: a colour mosaic ({card}): expected exposures in one filter; separate its colours")
     for card in primary.cards:  # add cards that the extension's header lacks
         if card.keyword and card.keyword not in header:
             header.append(card)
