@@ -292,6 +292,14 @@ def test_the_level_of_darks_is_subtracted_where_exposures_have_it(tmp_path, star
     assert pedestal == pytest.approx(1000, abs=1) if in_exposures else pedestal is None
 
 
+def test_one_sky_in_several_filters_counts_as_one_field_held_out(tmp_path, start):
+    for number, band in enumerate("gri"):
+        write_field(tmp_path / "night", band, number, FILTER=band)
+    done = run("adapt", tmp_path / "night", "-o", tmp_path / "mine", "--start", start, "--labels-only")
+    assert done.exit_code == 0, done.output
+    assert "note: few fields: other exposures of the held-out sky are trained on, with the same stars" in done.output
+
+
 def test_what_a_hot_pixel_leaks_into_its_neighbours_is_no_hit(tmp_path):
     exposure = read_exposure(write_field(tmp_path, "a", 0, exposures=1)[0])
     hits, static = np.zeros((2, *exposure.frame.shape), bool)

@@ -168,7 +168,10 @@ def test_exposures_without_any_hit_teach_nothing(labelled):
     sequence = MaskedSequence((Exposure(frame, fits.Header()),) * 3, (none,) * 3, (none.astype(np.uint8),) * 3)
     write_sequence(sequence, labelled / "labels" / "none_masks.fits")
     splits = {which: {"none": [number]} for number, which in enumerate(("train", "validation", "test"))}
-    with pytest.raises(ValueError, match="no hit was found in any exposure, so there is nothing to learn from"):
+    with pytest.raises(ValueError, match="no hit was found in the exposures of the split 'train', so there is nothing"):
+        LabelledExposures(str(labelled), splits).prepare_data()
+    splits |= {"train": {"a": [0]}}
+    with pytest.raises(ValueError, match="no hit was found in the exposures of the split 'validation'"):
         LabelledExposures(str(labelled), splits).prepare_data()
 
 

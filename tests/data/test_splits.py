@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cosmicgate.data.splits import SPLITS, split
+from cosmicgate.data.splits import SPLITS, split, split_exposures
 
 
 def generator(seed=0):
@@ -25,6 +25,16 @@ def test_the_seed_determines_the_splits():
     first, again, other = (split(range(50), fractions, generator(seed)) for seed in (1, 1, 2))
     assert first == again
     assert first != other
+
+
+def test_fields_of_one_sky_are_in_one_split():
+    fields = {f"{target}-{band}": 3 for target in ("M13", "M92", "NGC188") for band in "gri"}
+    fractions = {"train": 0.4, "validation": 0.3, "test": 0.3}
+    splits = split_exposures(fields, fractions, generator(), {name: name.partition("-")[0] for name in fields})
+    targets = [{name.partition("-")[0] for name in names} for names in splits.values()]
+    assert sum(map(len, targets)) == len(set.union(*targets)) == 3
+    one_sky = split_exposures(fields, fractions, generator(), dict.fromkeys(fields, "M13"))
+    assert sorted(name for names in one_sky.values() for name in names) == sorted(fields)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from scipy import ndimage
 from cosmicgate.adaptation.corrections import correct, read_touched
 from cosmicgate.adaptation.plan import Plan
 from cosmicgate.data.labelled_exposures import PEDESTAL
-from cosmicgate.data.labelling.fields import Field, has_pedestal
+from cosmicgate.data.labelling.fields import Field, has_pedestal, skies_of
 from cosmicgate.data.labelling.multi_exposure import Comparison, read_exposure
 from cosmicgate.data.labelling.same_camera import with_names
 from cosmicgate.data.lco.io import ENDING, IGNORE_HOT, IGNORE_STATIC, Exposure, MaskedSequence, write_sequence
@@ -45,10 +45,13 @@ class Labels:
         reason why it could not be compared. ``static``: number of static pixels, if all exposures were compared.
     exposures : mapping of split to mapping
         For each split: name of a field -> numbers of its exposures.
+    skies : mapping of str to str
+        Name of the sky of each field, which several may share.
     """
 
     records: Mapping[str, Any]
     exposures: Mapping[Split, Mapping[str, list[int]]]
+    skies: Mapping[str, str]
 
     @property
     def held_out(self) -> dict[str, list[str]]:
@@ -76,11 +79,11 @@ class Labels:
                 *(f"  {note}" for note in one["notes"]),
             ]
         lines += [f"left out: {name}: {one['failed']}" for name, one in self.records.items() if "failed" in one]
-        shared = set(self.exposures["train"]) & set(self.exposures["test"])
+        trained, tested = ({self.skies[field] for field in self.exposures[which]} for which in ("train", "test"))
         for which, names in self.held_out.items():
             lines.append(f"held out for {which}: {len(names)} exposure(s): {', '.join(names)}")
-        if shared:
-            lines.append("note: few fields: other exposures of the held-out fields are trained on, with the same stars")
+        if trained & tested:
+            lines.append("note: few fields: other exposures of the held-out sky are trained on, with the same stars")
         return lines
 
 
@@ -104,7 +107,8 @@ def label(plan: Plan, folder: Path) -> Labels:
     if not known:
         reasons = "; ".join(f"{name}: {one['failed']}" for name, one in records.items())
         raise ValueError(f"no field could be compared: {reasons}")
-    return Labels(records, split_exposures(known, FRACTIONS, random_stream("splits of exposures", plan.request.seed)))
+    skies, rng = skies_of(plan.usable), random_stream("splits of exposures", plan.request.seed)
+    return Labels(records, split_exposures(known, FRACTIONS, rng, skies), skies)
 
 
 def _static_pixels(plan: Plan, folder: Path) -> StaticPixels:

@@ -66,7 +66,9 @@ class Training:
     def average_precisions(self) -> tuple[float, float]:
         """Average precision before and after, on the exposures held out for validation, with hits added."""
         name = validation_set(self.data).name
-        before, after = (self.score(one, name, "core", SELECTION_SCORE) or 0.0 for one in (self.before, self.after))
+        before, after = (self.score(one, name, "core", SELECTION_SCORE) for one in (self.before, self.after))
+        if before is None or after is None:
+            raise ValueError(f"{name}: no average precision, so the networks cannot be compared: are there hits in it?")
         return before, after
 
     @property
@@ -96,7 +98,7 @@ def train(request: Request, folder: Path, labels: Labels) -> Training:
     run, path = folder / TRAINING, model_file(request.start)
     before = load(path) if path.suffix == ".ckpt" else pretrained(str(path))
     before = replace(before, variant="before")
-    cfg, config = compose_config(request, folder, labels.exposures)
+    cfg, config = compose_config(request, folder, labels.exposures, labels.skies)
     remove_stale_temp_files(run, (run / BEST).parent, run / "frames", run / "report")
     if is_finished(run, config):
         data = build(cfg.data)
@@ -143,7 +145,7 @@ def check_settings(request: Request, folder: Path) -> None:
     ValueError, OSError
         If a setting is wrong, or the network to start from is unknown.
     """
-    cfg, _ = compose_config(request, folder, {})
+    cfg, _ = compose_config(request, folder, {}, {})
     build(cfg.data)
     build(cfg.callbacks)
     build(cfg.trainer, logger=False)
@@ -151,7 +153,7 @@ def check_settings(request: Request, folder: Path) -> None:
 
 
 def compose_config(
-    request: Request, folder: Path, exposures: Mapping[Split, Mapping[str, list[int]]]
+    request: Request, folder: Path, exposures: Mapping[Split, Mapping[str, list[int]]], skies: Mapping[str, str]
 ) -> tuple[Any, Any]:
     """Compose and validate the configuration of the training: as a node, and as plain values.
 
@@ -161,6 +163,8 @@ def compose_config(
         As of :func:`train`.
     exposures : mapping of split to mapping
         For each split: name of a field -> numbers of its exposures.
+    skies : mapping of str to str
+        Name of the sky of each field.
 
     Raises
     ------
@@ -180,6 +184,7 @@ def compose_config(
             "root": str(folder.resolve()),
             "name": name,
             "exposures": exposures,
+            "skies": skies,
             "ring": card.ring,
             "darks": [str(path) for path in input_files(request.darks, "darks")],
             "header": dict(request.known),

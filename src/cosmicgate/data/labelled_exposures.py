@@ -74,6 +74,8 @@ class LabelledExposures(PatchDataModule):
     exposures : mapping of split to mapping, optional
         For each split: name of a field -> numbers of its exposures, counted from 0. None: those of ``frames``, split by
         ``fractions``.
+    skies : mapping of str to str
+        Name of the sky of a field that others show as well, in other filters for example.
     name : str
         Name of the test set of the held-out exposures. That with added hits is called NAME_added_hits.
     draws : int
@@ -108,6 +110,7 @@ class LabelledExposures(PatchDataModule):
 
     root: str
     exposures: Mapping[str, Mapping[str, Sequence[int]]] | None = None
+    skies: Mapping[str, str] = field(default_factory=dict)
     name: str = "labelled_exposures"
     draws: int = 2
     density: float = 100.0
@@ -156,11 +159,13 @@ class LabelledExposures(PatchDataModule):
 
     def prepare_data(self) -> None:
         """Make the tables of hits and the frames that are missing on disk."""
-        if not any(stamps(self._table(which), 1, 0) for which in SPLITS):
-            raise ValueError(
-                f"{self.name}: no hit was found in any exposure, so there is nothing to learn from: give longer "
-                "exposures, darks, or the thickness and pixel size of the detector"
-            )
+        for which in SPLITS[:2]:
+            if not stamps(self._table(which), 1, 0):
+                raise ValueError(
+                    f"{self.name}: no hit was found in the exposures of the split {which!r}, so there is nothing to "
+                    "learn from or to compare by: give more or longer exposures, darks, or the thickness and pixel "
+                    "size of the detector"
+                )
         self._prepare(SPLITS)
 
     def prepare_test(self) -> None:
@@ -177,20 +182,22 @@ class LabelledExposures(PatchDataModule):
         for one in with_progress(list(missing), f"{self.name}: frames", "made", "field"):
             sequence = self._sequence(one)
             for path, which, number, draw in missing[one]:
-                several = len(self._splits[which]) > 1
-                self._make(sequence, path, which, number, draw, one if several else f"{one}-{number}")
+                self._make(sequence, path, which, one, number, draw)
 
     def _make(
-        self, sequence: MaskedSequence, path: Path, which: Split, number: int, draw: int | None, sky: str
+        self, sequence: MaskedSequence, path: Path, which: Split, one: str, number: int, draw: int | None
     ) -> None:
-        """Make a frame; ``sky`` names the sky that it shares with others."""
+        """Make a frame of the field ``one``; its facts name the sky that it shares with others."""
         exposure = sequence.exposures[number]
         frame, own = exposure.frame, truth_of(sequence.hits[number], sequence.ignore[number])
         if draw is not None:
-            rng = random_stream(f"hits added to {sky}", self.seed, draw, number)  # not of file times, as path.name is
+            name = one if len(self._splits[which]) > 1 else f"{one}-{number}"
+            rng = random_stream(f"hits added to {name}", self.seed, draw, number)  # not of file times, as path.name is
             frame, own = self._with_hits(exposure, own, which, rng)
         if which != "test" and not self.ring:
             own[own == RING] = IGNORED
+        skies = [self.skies.get(field, field) for field in self._splits[which]]
+        sky = self.skies.get(one, one) if len(set(skies)) > 1 else f"{one}-{number}"
         facts = {"name": frame.name, "field": sky, "draw": draw, "dilated": which == "test" or self.ring}
         save_labelled(frame, own, facts, path)
 

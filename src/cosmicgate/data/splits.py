@@ -51,24 +51,34 @@ def split(items: Sequence[T], fractions: Mapping[str, float], rng: np.random.Gen
 
 
 def split_exposures(
-    fields: Mapping[str, int], fractions: Mapping[str, float], rng: np.random.Generator
+    fields: Mapping[str, int],
+    fractions: Mapping[str, float],
+    rng: np.random.Generator,
+    skies: Mapping[str, str] | None = None,
 ) -> dict[Split, dict[str, list[int]]]:
-    """Assign fields to splits; where there are fewer than three, their exposures.
+    """Assign skies to splits; where there are fewer than three, fields; where these are too few, their exposures.
 
     Parameters
     ----------
     fields : mapping of str to int
         Number of exposures of each field.
     fractions, rng
-        As of :func:`split`.
+        As in :func:`split`.
+    skies : mapping of str to str, optional
+        Name of the sky of each field, which several may show, in other filters for example. None: each has its own.
 
     Returns
     -------
     dict of split to dict
         For each split: name of a field -> numbers of its exposures, counted from 0.
     """
-    every = [[(name, number) for number in range(count)] for name, count in fields.items()]
-    groups = every if len(every) >= len(SPLITS) else [[item] for members in every for item in members]
+    by_field = {name: [(name, number) for number in range(count)] for name, count in fields.items()}
+    by_sky: dict[str, list[tuple[str, int]]] = {}
+    for name, members in by_field.items():
+        by_sky.setdefault((skies or {}).get(name, name), []).extend(members)
+    exposures = [[item] for members in by_field.values() for item in members]
+    choices = ([*by_sky.values()], [*by_field.values()], exposures)
+    groups = next((one for one in choices if len(one) >= len(SPLITS)), exposures)
     dealt: dict[Split, dict[str, list[int]]] = {}
     for which, chosen in split(groups, fractions, rng).items():
         dealt[which] = {}

@@ -13,6 +13,7 @@ from cosmicgate.data.labelling.agreement import Agreement, agreement
 from cosmicgate.data.labelling.alignment import celestial
 from cosmicgate.data.labelling.multi_exposure import Comparison, main, read_exposure
 from cosmicgate.data.labelling.reference_frame import expectation, flux_ratio
+from cosmicgate.data.labelling.same_camera import Fingerprint, check_distinct
 from cosmicgate.data.labelling.truth_planes import write_plane, write_planes
 from cosmicgate.data.lco.io import (
     IGNORE_BOUNDARY,
@@ -359,6 +360,9 @@ def test_another_reduction_of_the_same_frame_is_refused(triple):
         header["DATE-OBS"] = f"2019-01-01T10:00:0{second}.25"
     with pytest.raises(ValueError, match=r"both began at 2019-01-01T10:00:01\.25: a frame is given twice"):
         Comparison()([replace(e, header=h) for e, h in zip(given, headers, strict=True)])
+    for number, header in enumerate(headers):
+        header["CCDNUM"] = number
+    check_distinct([Fingerprint.of(replace(e, header=h)) for e, h in zip(given, headers, strict=True)])
 
 
 # ----------------------------------------------------------------------- trails and moving objects, which are no hits

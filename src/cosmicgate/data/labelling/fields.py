@@ -283,6 +283,20 @@ def _same_field(one: ExposureSummary, other: ExposureSummary) -> bool:
     alike = one.shape == other.shape and one.filter == other.filter
     if not alike or abs(one.exptime - other.exptime) > MAX_EXPTIME_DIFFERENCE * one.exptime:
         return False
+    return _same_sky(one, other)
+
+
+def skies_of(fields: Sequence[Field]) -> dict[str, str]:
+    """Name the sky of each field by the first one with its pointing: fields in other filters show the same stars."""
+    skies: dict[str, str] = {}
+    for number, one in enumerate(fields):
+        same = (two for two in fields[:number] if _same_sky(one.exposures[0], two.exposures[0]))
+        skies[one.name] = skies[first.name] if (first := next(same, None)) else one.name
+    return skies
+
+
+def _same_sky(one: ExposureSummary, other: ExposureSummary) -> bool:
+    """Check whether two exposures have one pointing; without it, one target."""
     if one.pointing is None or other.pointing is None:
         return one.pointing == other.pointing and one.target == other.target
     here, there = (SkyCoord(*place, unit="deg") for place in (one.pointing, other.pointing))

@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from cosmicgate.data.lco.io import Exposure
 from cosmicgate.io.fits.frames import Frame
 from cosmicgate.io.fits.hdus import header_value
+from cosmicgate.io.fits.instruments import detector_of
 
 MAX_EXPTIME_DIFFERENCE = 0.05  # maximum relative difference of exposure times, as in the LCO data set
 ONE_NOISE = 0.8  # correlation of the noise of two frames above which they are the same frame
@@ -67,6 +69,8 @@ class Fingerprint:
         Start of the exposure; empty if the header has no time.
     exptime : float
         Exposure time, seconds.
+    detector : tuple of str
+        Detector, binning, window and filter: several detectors may be exposed at once.
     noise : ndarray (N,), float32
         Sample of the differences of neighbouring pixels, in sigma.
     """
@@ -75,18 +79,20 @@ class Fingerprint:
     pixels: bytes
     started: str
     exptime: float
+    detector: tuple[str, ...]
     noise: NDArray[np.float32]
 
     @classmethod
     def of(cls, exposure: Exposure) -> "Fingerprint":
         """Take the fingerprint of an exposure."""
-        frame = exposure.frame
+        frame, header = exposure.frame, exposure.header
         pixels = hashlib.sha256(frame.image.tobytes()).digest()
-        return cls(frame.name, pixels, started(exposure.header), frame.exptime, _fine_structure(frame))
+        detector = (*detector_of([header], Path(frame.name), frame.shape), filter_of(header, frame.band))
+        return cls(frame.name, pixels, started(header), frame.exptime, detector, _fine_structure(frame))
 
 
 def check_distinct(exposures: Sequence[Fingerprint]) -> None:
-    """Raise ValueError for a frame that is given twice: the same pixels, the same noise, or the same start.
+    """Raise ValueError for a frame that is given twice: the same pixels, noise, or start on the same detector.
 
     Names are not compared: frames of two nights may have the same name, and a copy may have another.
     """
@@ -95,7 +101,7 @@ def check_distinct(exposures: Sequence[Fingerprint]) -> None:
             why = ""
             if one.pixels == other.pixels:
                 why = "their pixels are the same"
-            elif one.started and one.started == other.started and one.exptime > _resolution(one.started):
+            elif one.detector == other.detector and _began_together(one, other):
                 why = f"both began at {one.started}"
             elif one.noise.size == other.noise.size and _correlation(other.noise, one.noise) > ONE_NOISE:
                 why = "their noise is the same"
@@ -103,6 +109,11 @@ def check_distinct(exposures: Sequence[Fingerprint]) -> None:
                 raise ValueError(
                     f"{other.name} and {one.name}: {why}: a frame is given twice, expected exposures that differ"
                 )
+
+
+def _began_together(one: Fingerprint, other: Fingerprint) -> bool:
+    """Check whether two exposures began at the same time, if it is written to less than their length."""
+    return bool(one.started) and one.started == other.started and one.exptime > _resolution(one.started)
 
 
 def started(header: fits.Header) -> str:
