@@ -244,14 +244,14 @@ def test_logits_in_candidate_cells_equal_those_of_the_whole_image(shape, scaling
 
 
 @pytest.mark.parametrize("native", [True, False])
-def test_only_the_coarse_stage_uses_bfloat16_and_only_if_native(native, monkeypatch):
+def test_only_the_coarse_stage_uses_bfloat16_and_only_if_it_is_fast(native, monkeypatch):
     dtypes = []
 
     def recorded(*given):
         dtypes.append(given[-1])
         return streamed_logits(*given)
 
-    monkeypatch.setattr(cascade, "has_native_bfloat16", lambda: native)
+    monkeypatch.setattr(cascade, "has_fast_bfloat16", lambda: native)
     monkeypatch.setattr(cascade, "streamed_logits", recorded)
     made, image = network(), noise_image(61, 45)
     logits = cascade_logits(made, brightness_cascade(3.0), image)

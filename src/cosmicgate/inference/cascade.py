@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cosmicgate.inference.background_grid import Scale, scale_of
 from cosmicgate.inference.fuse_batch_norm import fuse_batch_norm, has_group_norm
-from cosmicgate.inference.precision import has_native_bfloat16
+from cosmicgate.inference.precision import has_fast_bfloat16
 from cosmicgate.inference.streaming import CHANNELS_LAST, streamed_logits
 from cosmicgate.inference.threads import for_each
 from cosmicgate.models.unet import UNet
@@ -158,7 +158,7 @@ def logits_within(network: UNet, tiles: Tensor, box: Box) -> Tensor:
 
 def candidate_cells(cascade: Cascade, image: Tensor, scale: Scale, dtype: torch.dtype = torch.float32) -> Tensor:
     """Find the cells of an image (H, W) that could hold a hit: Tensor (rows, columns), bool."""
-    if has_native_bfloat16() and not next(cascade.network.parameters()).is_cuda:
+    if has_fast_bfloat16() and not next(cascade.network.parameters()).is_cuda:
         dtype = torch.bfloat16
     highest = max_logit_per_cell(cascade, coarse_logits(cascade, image, scale, dtype))
     if torch.isnan(highest).any():  # NaN is above no threshold, so its cell would be skipped

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import torch
 
 from cosmicgate.inference.onnx_runtime import convert_to_onnx
-from cosmicgate.inference.precision import Precision, has_native_bfloat16
+from cosmicgate.inference.precision import Precision, has_fast_bfloat16
 from cosmicgate.inference.predictor import Predictor
 from cosmicgate.masking.masker import CosmicRayMasker
 from cosmicgate.models import UNet
@@ -75,8 +75,8 @@ def load(
     if engine == "onnxruntime":
         onnx = convert_to_onnx(network.cpu())
     predictor = Predictor(network, precision=precision or usual_precision(network), cascade=cascade, onnx=onnx)
-    if predictor.precision == "bfloat16" and not predictor.on_gpu and not has_native_bfloat16():
-        warnings.warn("this processor has no bfloat16 and emulates it, which is much slower than float32", stacklevel=2)
+    if predictor.precision == "bfloat16" and not predictor.on_gpu and not has_fast_bfloat16():
+        warnings.warn("bfloat16 is slower than float32 on this processor", stacklevel=2)
     return CosmicRayMasker(predictor, card, check)
 
 
