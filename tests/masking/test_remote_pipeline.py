@@ -132,6 +132,21 @@ def test_a_rewritten_remote_file_is_masked_again_only_if_it_changed(memory, mode
     assert "pixels hit" in run(*arguments, "--grow", 1).stdout, "other settings"
 
 
+@pytest.mark.parametrize(("ending", "kind"), [("fits", []), ("fits", ["--append"]), ("fits.gz", ["--append"])])
+def test_masks_of_other_images_at_a_url_are_not_lost(ending, kind, memory, model, tmp_path):
+    hdus = [fits.ImageHDU(sky(SHAPE, number), name=f"N{number}") for number in (1, 2, 3)]
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / f"mef.{ending}")
+    command = ("mask", tmp_path / f"mef.{ending}", "-m", model, "-o", "memory://masks", *kind)
+    assert run(*command).exit_code == 0
+    before = {path: memory.cat(path) for path in memory.find("/masks")}
+    other = run(*command, "--ext", "N1")
+    assert other.exit_code == 1
+    assert "has masks of other images of the file (HDU 2, 3), which would be lost: name all images" in other.stderr
+    assert {path: memory.cat(path) for path in memory.find("/masks")} == before
+    assert run(*command, "--ext", "N1", "--overwrite").exit_code == 0
+    assert "3 images" in run(*command).stdout
+
+
 @pytest.mark.parametrize("ending", ["fits", "fits.gz"])
 def test_a_finished_remote_cleaned_copy_is_kept(ending, memory, model, tmp_path):
     fits.writeto(tmp_path / f"a.{ending}", sky(SHAPE))

@@ -5,6 +5,7 @@ import json
 import warnings
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -85,19 +86,19 @@ def keys_in(hdus: Iterable[Any]) -> set[str]:
     return {str(hdu.header[name]) for hdu in hdus for name in (CRKEY, CRETAG) if name in hdu.header}
 
 
-def existing_output(target: Address, folder: Path = Path()) -> ExistingOutput:
+def existing_output(target: Address, folder: Path = Path(), all_masks: bool = False) -> ExistingOutput:
     """Look at an output path; a file that cannot be read exists and has no keys.
 
-    Of a remote output only the headers up to the first mask are fetched or, if it is gzipped or damaged, the whole
-    file into ``folder``.
+    Of a remote output only the headers up to the first mask are fetched, with ``all_masks`` all headers or, if it is
+    gzipped or damaged, the whole file into ``folder``.
     """
     if isinstance(target, Path):
         return _read(target) if target.exists() else ExistingOutput()
-    found = inspect_remote(target, lambda file: _read_headers(file, target.name))
+    found = inspect_remote(target, lambda file: _read_headers(file, target.name, all_masks))
     if found != "incomplete":
         return found or ExistingOutput()
     copy = folder / "existing" / target.name
-    copy.parent.mkdir()
+    copy.parent.mkdir(exist_ok=True)
     fetch(target, copy)
     return _read(copy)
 
@@ -110,8 +111,8 @@ def _read(path: Path) -> ExistingOutput:
         return ExistingOutput(exists=True)
 
 
-def _read_headers(file: IO[bytes], name: str) -> ExistingOutput | Literal["incomplete"]:
-    """Read the headers of an open remote file up to the first mask; "incomplete" if the whole file is needed."""
+def _read_headers(file: IO[bytes], name: str, all_masks: bool) -> ExistingOutput | Literal["incomplete"]:
+    """Read the headers of an open remote file, all or up to the first mask; "incomplete" if they cannot be read."""
     begin = file.read(len(FITS))
     if begin != FITS:
         return "incomplete" if begin.startswith(GZIP) else ExistingOutput(exists=True)
@@ -120,8 +121,8 @@ def _read_headers(file: IO[bytes], name: str) -> ExistingOutput | Literal["incom
         warnings.simplefilter("ignore")  # about cards that violate the FITS standard
         try:
             with fits.open(file, memmap=False, lazy_load_hdus=True, disable_image_compression=True) as hdus:
-                first_mask = next(([hdu] for hdu in hdus if keys_in([hdu])), [])
-                return _described(first_mask, name, hdus[0].header)
+                masks = islice((hdu for hdu in hdus if keys_in([hdu])), None if all_masks else 1)
+                return _described(list(masks), name, hdus[0].header)
         except (OSError, ValueError, TypeError, LookupError, fits.VerifyError) as error:
             if isinstance(error, OSError) and (error.errno is not None or type(error) is not OSError):
                 raise  # a connection error; astropy's errors about damaged headers are bare OSErrors without errno

@@ -102,7 +102,7 @@ def plan(job: FileJob) -> None:
     - an output path with a file that is no product of this package, even if it was masked in place, unless
       ``overwrite`` is given.
 
-    The version of a remote input and the headers of a remote output are compared before anything is fetched.
+    The version of a remote input and the first headers of a remote output are compared before anything is fetched.
 
     Raises
     ------
@@ -160,6 +160,8 @@ def _plan_by_content(job: FileJob) -> None:
         )
     _refuse_to_replace(job)
     if job.existing.inputs == {job.sha256} and not (options.in_place or job.overwrite):
+        if isinstance(job.target, Url):
+            job.existing = existing_output(job.target, job.folder, all_masks=True)
         _refuse_to_lose_masks(job, static)
     job.warnings = find_defects(job.path)
     if not (options.in_place or job.overwrite) and job.existing.inputs - {job.sha256}:
