@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from matplotlib.image import imread
+from typer.testing import CliRunner
 
 import cosmicgate
+from cosmicgate.cli import app
 from cosmicgate.cli.show import RED, draw, image_and_hits
 from cosmicgate.masking.compare_frames import FOLDER
 from helpers.checkpoints import FAULTY_CHECKPOINTS, write_checkpoint
@@ -148,6 +150,26 @@ def test_a_bad_file_is_named_and_the_others_are_masked(night, model, tmp_path):
     assert [row["status"] for row in summary["files"]] == ["done", "failed", "failed", "failed"]
     assert (night / "0_crmask.fits").exists()
     assert len(list(night.iterdir())) == 4
+
+
+@pytest.mark.parametrize(
+    ("charset", "name", "shown"),
+    [("utf-8", b"a\xff.fits", "a\\udcff.fits"), ("latin-1", "a\u03b1.fits".encode(), "a\\u03b1.fits")],
+)
+def test_a_file_name_that_the_output_cannot_show_is_escaped(night, model, tmp_path, charset, name, shown):
+    odd = (night / "1.fits").rename(night / os.fsdecode(name))
+    runner = CliRunner(charset=charset)
+    done = runner.invoke(app, ["mask", str(night), "-m", str(model), "--json", str(tmp_path / "s.json")])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.count("pixels hit") == 3
+    assert f"{shown}: 4 pixels hit" in done.stdout
+    assert str(odd) in {row["file"] for row in json.loads((tmp_path / "s.json").read_text())["files"]}
+    regions = night / f"{odd.stem}.reg"
+    for words in (["info", odd], ["show", odd, "--regions", regions]):
+        said = runner.invoke(app, [str(word) for word in words])
+        assert said.exit_code == 0, said.output
+        assert shown.removesuffix(".fits") in said.stdout
+    assert f"hits of {odd.name if charset == 'latin-1' else shown}" in regions.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from cosmicgate.masking.masker import CosmicRayMasker
 from cosmicgate.viewer.images import Images
 from cosmicgate.viewer.runs import to_runs, to_text
 from cosmicgate.viewer.search import Search
+from cosmicgate.viewer.static import export
 from helpers.full_disk import full_disk
 from helpers.mask_command import run
 from helpers.tiny_model import hit, sky
@@ -75,6 +76,17 @@ def test_nothing_but_the_named_files_can_be_read(images, path):
     answer = client(images).get(f"/secret/{path}")
     assert answer.status_code in (403, 404), answer.text
     assert "root:" not in answer.text
+
+
+def test_a_file_name_that_is_no_text_is_shown_escaped(frame, masker):
+    odd = frame.rename(frame.with_name(os.fsdecode(b"a\xff.fits")))
+    images = Images([odd], None, masker)
+    api = client(images)
+    assert "<title>a\\udcff.fits - CosmicGate</title>" in api.get("/secret/").text
+    assert api.get("/secret/api").json()["images"][0]["file"] == odd.name
+    assert api.get("/secret/api/0").json()["file"] == odd.name
+    export(images, lambda _name, _fraction: None).save(frame.with_name("a.html"))
+    assert "<title>a\\udcff.fits - CosmicGate</title>" in frame.with_name("a.html").read_text()
 
 
 def test_the_page_says_that_it_may_request_nothing_from_elsewhere(images):

@@ -1,5 +1,7 @@
 """The command ``cosmicgate``. Slow imports (torch) are done in the sub-commands that need them."""
 
+import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -33,8 +35,11 @@ def _version(given: bool) -> None:
 
 @app.callback()
 def main(
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 (its callback prints it)
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Find cosmic-ray hits in astronomical CCD images."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":  # not every file name is text in it
+            stream.reconfigure(errors="backslashreplace")

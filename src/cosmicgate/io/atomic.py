@@ -71,9 +71,14 @@ def file_named_in_errors(path: Path) -> Iterator[None]:
 
 
 def atomic_write(path: Path, content: str | bytes) -> None:
-    """Write a file under a temporary name, then rename it."""
+    """Write a file under a temporary name, then rename it; a text may name files whose names are not text."""
     with atomic_path(path) as partial:
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        partial.write_bytes(escape_undecodable(content).encode() if isinstance(content, str) else content)
+
+
+def escape_undecodable(text: str) -> str:
+    """Escape the bytes of file names that are no text, which no encoding can write."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def short(path: Path) -> Path:

@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from cosmicgate.io.atomic import escape_undecodable
+
 FOLDER = Path(__file__).parent / "page"
 # In the order in which they run; they share their names, as scripts of a page do.
 SCRIPTS = (
@@ -52,7 +54,7 @@ def page(content: Mapping[str, Any] | None = None, title: str = "CosmicGate") ->
     data = json.dumps(content, allow_nan=False).replace("<", "\\u003c")
     parts = {
         "policy": policy("'self'" if content is None else "'none'"),
-        "title": title.replace("&", "&amp;").replace("<", "&lt;"),
+        "title": escape_undecodable(title).replace("&", "&amp;").replace("<", "&lt;"),
         "style": _part("page.css"),
         "scripts": "\n".join(f"<script>{_part(name)}</script>" for name in SCRIPTS),
         "content": data,

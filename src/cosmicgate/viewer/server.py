@@ -1,5 +1,6 @@
 """Serve the page and the images of the named files to the browser of this machine, and nothing else."""
 
+import json
 import secrets
 import socket
 import webbrowser
@@ -34,6 +35,14 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class AsciiJSONResponse(JSONResponse):
+    """JSON in ASCII, which also holds the names of files that are no text."""
+
+    def render(self, content: Any) -> bytes:
+        """Encode values as JSON."""
+        return json.dumps(content, allow_nan=False).encode()
 
 
 class RequireToken:
@@ -82,10 +91,10 @@ def application(images: Images, token: str) -> Starlette:
                 given = await request.json() if request.method == "POST" and await request.body() else None
                 found = await run_in_threadpool(work, request, given)
             except IndexError as error:
-                return JSONResponse({"error": str(error)}, 404, HEADERS)
+                return AsciiJSONResponse({"error": str(error)}, 404, HEADERS)
             except (ValueError, OSError, ImportError, MemoryError) as error:
-                return JSONResponse({"error": str(error) or type(error).__name__}, 409, HEADERS)
-            return found if isinstance(found, Response) else JSONResponse(found, headers=HEADERS)
+                return AsciiJSONResponse({"error": str(error) or type(error).__name__}, 409, HEADERS)
+            return found if isinstance(found, Response) else AsciiJSONResponse(found, headers=HEADERS)
 
         return endpoint
 
