@@ -12,7 +12,7 @@ from cosmicgate.viewer.images import Images
 from cosmicgate.viewer.static import export
 from helpers.mask_command import run
 from helpers.star_exposures import STARS, exposure, moved
-from helpers.tiny_model import sky
+from helpers.tiny_model import sky, tiny_model
 from helpers.viewer import browser, opened_page, served, write_sky  # noqa: F401 (a fixture)
 
 pytestmark = pytest.mark.slow
@@ -189,6 +189,19 @@ def test_labels_without_a_hit_are_shown_again_as_they_were_saved(browser, folder
         page, faults = opened_page(browser, address)
         assert page.input_value("#source") == "saved", "not the mask beside it"
         assert count(page) == (0, 0)
+        assert not faults
+        page.close(run_before_unload=False)
+
+
+def test_the_mask_beside_a_file_keeps_its_threshold_also_if_its_network_is_that_of_a_run(browser, tmp_path):  # noqa: F811
+    model = tiny_model(tmp_path / "runs", name="/data/runs/mine/last.ckpt")
+    write_sky(tmp_path / "a.fits", scene())
+    assert run("mask", tmp_path / "a.fits", "-m", model, "--threshold", 0.99, "--probability").exit_code == 0
+    with served(tmp_path / "a.fits", "-m", model) as address:
+        page, faults = opened_page(browser, address)
+        page.locator("#source option[value=network]").wait_for(state="attached")
+        assert float(page.input_value("#threshold")) == 0.99
+        assert count(page)[1] == fits.getheader(tmp_path / "a_crmask.fits", "CRMASK")["CRHITPIX"]
         assert not faults
         page.close(run_before_unload=False)
 

@@ -326,6 +326,12 @@ def test_probabilities_beside_the_file_are_read_and_not_computed_again(images, m
     assert not calls
 
 
+def test_a_mask_is_recognised_as_of_this_network_by_its_weights_whatever_the_path_of_its_run(frame, masked, masker):
+    for card, same in ((replace(masker.card, name="/data/runs/mine"), True), (replace(masker.card, sha256="0"), False)):
+        known = Images([frame], None, replace(masker, card=card)).describe(0)["file_mask"]
+        assert known["same_network"] is same
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

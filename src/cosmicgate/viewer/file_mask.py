@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cosmicgate.io.fits.cards import CRGROW, CRMODEL, CRTHRESH
+from cosmicgate.io.fits.cards import CRGROW, CRMODEL, CRTHRESH, CRWEIGHT
 from cosmicgate.io.fits.file_defects import collect_astropy_warnings
 from cosmicgate.io.fits.hdus import FitsError, opened
 from cosmicgate.io.fits.images import ImageExtension
@@ -36,8 +36,8 @@ def mask_of_file(place: ImageExtension, file: Path, weights_sha256: str, notes: 
     Returns
     -------
     dict
-        ``hits``, runs in text; ``model``, ``threshold`` and ``grow`` of the mask; ``probability``, whether there are
-        probabilities by this network.
+        ``hits``, runs in text; ``model``, ``threshold`` and ``grow`` of the mask; ``same_network``, whether it is by
+        this network; ``probability``, whether there are probabilities by this network.
     """
     try:
         side = _file_of_masks(place, file)
@@ -47,6 +47,7 @@ def mask_of_file(place: ImageExtension, file: Path, weights_sha256: str, notes: 
                 return None
             hits, about = np.asarray(hdu.data) != 0, hdu.header
             known = {"model": about.get(CRMODEL), "threshold": about.get(CRTHRESH), "grow": about.get(CRGROW)}
+            known["same_network"] = about.get(CRWEIGHT) == weights_sha256
             plane, reason = probability_plane(place, file, hdus, weights_sha256) if side != file else (None, "")
             other = side != file and is_of_another_file(hdu, file)
     except AmbiguousMasksError as error:

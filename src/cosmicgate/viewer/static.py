@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cosmicgate.masking.ccddata import header_name
 from cosmicgate.masking.colour_mosaic import pattern_of
 from cosmicgate.masking.html_page import HtmlPage
 from cosmicgate.masking.inpainting import clean
@@ -162,8 +161,7 @@ def export(images: Images, progress: Callable[[str, float], object]) -> HtmlPage
         progress(place.path.name, 1.0)
         image, about = images[number], images.describe(number)
         mask = about["file_mask"] or {}
-        same = mask.get("model") == header_name(card)
-        threshold, grow = (mask.get("threshold"), mask.get("grow")) if same else (None, None)
+        threshold, grow = (mask["threshold"], mask["grow"]) if mask.get("same_network") else (None, None)
         hits = None
         if about["saved"] is not None:  # an empty text: labels without a hit
             hits = from_runs(runs_from_text(about["saved"]), place.shape, 1) > 0

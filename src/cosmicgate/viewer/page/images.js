@@ -41,7 +41,7 @@ async function open(which) {
     }
     if (doc.candidates) readCandidates(one, doc.candidates);
     one.source = doc.saved !== null ? "saved" : doc.file_mask && !CONTENT ? "file_mask" : one.candidates ? "network" : "none";
-    if (doc.file_mask && doc.file_mask.threshold && about.model && doc.file_mask.model === about.model.name && !CONTENT) {
+    if (doc.file_mask?.same_network && doc.file_mask.threshold && !CONTENT) {
       one.threshold = doc.file_mask.threshold;
     }
     images.set(which, one);
