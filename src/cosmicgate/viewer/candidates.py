@@ -12,7 +12,7 @@ from cosmicgate.inference.background_grid import BackgroundGrid
 from cosmicgate.pretrained.card import ModelCard
 from cosmicgate.viewer.runs import to_text
 
-MIN_PROBABILITY = 0.01  # of a candidate, unless the network's calibration needs lower ones
+MIN_PROBABILITY = 0.01  # of a candidate, unless lower thresholds are of interest
 MAX_CANDIDATES = 4_000_000  # pixels
 
 
@@ -44,7 +44,11 @@ class Candidates:
 
 
 def candidates(
-    probability: NDArray[np.float32], image: NDArray[np.float32], bad: NDArray[np.bool_], card: ModelCard
+    probability: NDArray[np.float32],
+    image: NDArray[np.float32],
+    bad: NDArray[np.bool_],
+    card: ModelCard,
+    threshold: float | None = None,
 ) -> Candidates:
     """List the pixels that are hits at some threshold of interest.
 
@@ -56,8 +60,11 @@ def candidates(
         Counts, and pixels that were not searched (bool).
     card : ModelCard
         Card of the network, whose thresholds for false-positive rates can all be chosen.
+    threshold : float, optional
+        Threshold of the mask that is shown first; None: that of the card.
     """
-    floor = min([MIN_PROBABILITY, card.threshold, *(threshold for _, threshold in card.calibration)])
+    first = card.threshold if threshold is None else threshold
+    floor = min([MIN_PROBABILITY, card.threshold, first, *(threshold for _, threshold in card.calibration)])
     number = np.count_nonzero(probability >= floor)
     if number > MAX_CANDIDATES:
         floor = float(np.nextafter(np.partition(probability.ravel(), -MAX_CANDIDATES)[-MAX_CANDIDATES], np.float32(1)))

@@ -101,8 +101,10 @@ class ViewedImage:
     def search(self, search: Search) -> None:
         """Compute the probability of each pixel, or read it; write progress and result into ``search``."""
         if self.masker is not None:
-            kept = probability_of_file(self.fits.place, self.place.path, self.masker.card.sha256)
-            search.run(self.fits, self.masker, kept)
+            known = self.fits.place, self.place.path, self.masker.card.sha256
+            mask = mask_of_file(*known, []) or {"same_network": False}
+            threshold = mask["threshold"] if mask["same_network"] else None
+            search.run(self.fits, self.masker, probability_of_file(*known), threshold)
 
     def clean(self, hits: NDArray[np.bool_]) -> int:
         """Replace hits (H, W) as ``cosmicgate mask --clean`` does; return the version of the cleaned image."""

@@ -47,7 +47,11 @@ class Search:
         return about | {"candidates": self.found.to_json() if self.found else None}
 
     def run(
-        self, fits: FitsImage, masker: CosmicRayMasker, kept: tuple[NDArray[np.float32], str] | None = None
+        self,
+        fits: FitsImage,
+        masker: CosmicRayMasker,
+        kept: tuple[NDArray[np.float32], str] | None = None,
+        threshold: float | None = None,
     ) -> None:
         """Compute the probability of each pixel of an image, and list the candidates.
 
@@ -59,6 +63,8 @@ class Search:
             Detector.
         kept : tuple of ndarray (H, W) and str, optional
             Probabilities by this detector that a file has, and the name of the file: nothing is computed then.
+        threshold : float, optional
+            Threshold of the mask by this detector that a file has.
         """
         size = fits.image.size
         done = 0
@@ -81,7 +87,7 @@ class Search:
                 else:
                     probability, note = np.where(fits.bad, np.float32(0), kept[0]), f"Probabilities from {kept[1]}"
             self.message = ". ".join([*(str(one.message) for one in caught), *[note] * bool(note)])
-            self.found = candidates(probability, fits.image, fits.bad, masker.card)
+            self.found = candidates(probability, fits.image, fits.bad, masker.card, threshold)
             self.fraction, self.state = 1.0, "done"
         except Cancelled:
             self.state = "cancelled"

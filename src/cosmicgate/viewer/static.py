@@ -45,10 +45,11 @@ def with_cleaned(
     hits : ndarray (H, W), bool, optional
         Saved mask, which replaces that of the network.
     threshold, grow : float, int
-        Settings of the mask that is shown first.
+        Settings of the mask that is shown first; the threshold is raised to that of the candidates.
     mosaic : bool
         Whether the image is a colour mosaic.
     """
+    threshold = max(threshold, found.floor)  # of an image with too many candidates
     if hits is not None:
         mask, origin = hits & ~bad, "the labels that were saved"
     else:
@@ -122,7 +123,7 @@ def array_view(
     card, probability = masker.card, masker.probability(image, bad, mosaic)
     with np.errstate(over="ignore"):
         image = np.array(image, np.float32)
-    found = candidates(probability, image, bad, card)
+    found = candidates(probability, image, bad, card, threshold)
     rows, columns = image.shape
     about: dict[str, Any] = {"file": "array", "hdu": 0, "label": "", "shape": [rows, columns], "searchable": True}
     about |= limits_of(image) | {"depth": 0, "candidates": found.to_json(), "saved": None, "file_mask": None}

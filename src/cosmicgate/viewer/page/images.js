@@ -59,4 +59,5 @@ async function open(which) {
 }
 function readCandidates(one, given) {
   one.candidates = { index: uints(given.index), probability: floats(given.probability), excess: floats(given.excess), floor: given.floor };
+  one.threshold = Math.max(one.threshold, given.floor); // an image with too many candidates
 }
