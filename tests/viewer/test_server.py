@@ -326,6 +326,29 @@ def test_probabilities_beside_the_file_are_read_and_not_computed_again(images, m
     assert not calls
 
 
+@pytest.mark.parametrize(("damage", "reason"), [("disk", os.strerror(errno.EIO)), ("cut", "not a complete FITS file")])
+def test_an_image_is_shown_and_searched_if_the_mask_beside_it_cannot_be_read(frame, masked, masker, damage, reason):
+    if damage == "disk":
+        masked.unlink()
+        masked.symlink_to("/proc/self/mem")  # whose first bytes cannot be read
+    else:
+        masked.write_bytes(masked.read_bytes()[:4000])
+    api = client(Images([frame], None, masker))
+    about = api.get("/secret/api/0").json()
+    assert about["file_mask"] is None
+    assert [reason in note for note in about["notes"]] == [True]
+    assert found(api)["state"] == "done"
+    text = export(Images([frame], None, masker), lambda *_: None).text
+    assert "the mask of this image cannot be read" in text
+
+
+def test_a_search_that_fails_ends_with_its_message(images, masker, monkeypatch):
+    monkeypatch.setattr("cosmicgate.viewer.images.mask_of_file", lambda *_: 1 / 0)
+    images.search(0)
+    with pytest.raises(ValueError, match=r"a\.fits: division by zero"):
+        export(images, lambda *_: None)
+
+
 def test_a_mask_is_recognised_as_of_this_network_by_its_weights_whatever_the_path_of_its_run(frame, masked, masker):
     for card, same in ((replace(masker.card, name="/data/runs/mine"), True), (replace(masker.card, sha256="0"), False)):
         known = Images([frame], None, replace(masker, card=card)).describe(0)["file_mask"]

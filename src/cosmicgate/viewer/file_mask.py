@@ -41,6 +41,8 @@ def mask_of_file(place: ImageExtension, file: Path, weights_sha256: str, notes: 
     """
     try:
         side = _file_of_masks(place, file)
+        if side is None:
+            return None
         with collect_astropy_warnings([]), opened(side) as hdus:
             hdu = plane_of(place, hdus, "CRMASK")
             if hdu is None:
@@ -53,7 +55,8 @@ def mask_of_file(place: ImageExtension, file: Path, weights_sha256: str, notes: 
     except AmbiguousMasksError as error:
         notes.append(str(error))
         return None
-    except FitsError:
+    except (FitsError, OSError) as error:
+        notes.append(f"the mask of this image cannot be read: {error}")
         return None
     notes += [f"the probabilities in {side.name} are {reason}: not used"] * bool(reason)
     if hits.shape != place.shape:
@@ -69,14 +72,23 @@ def probability_of_file(
     """Read the probabilities (H, W) of an image by this network, and the name of their file; None if there are none."""
     try:
         side = _file_of_masks(place, file)
+        if side is None or side == file:
+            return None
         with collect_astropy_warnings([]), opened(side) as hdus:
-            plane = probability_plane(place, file, hdus, weights_sha256)[0] if side != file else None
+            plane = probability_plane(place, file, hdus, weights_sha256)[0]
             return None if plane is None else (np.asarray(plane.data, np.float32), side.name)
-    except FitsError:
+    except (FitsError, OSError):  # the notes of the mask say why
         return None
 
 
-def _file_of_masks(place: ImageExtension, file: Path) -> Path:
-    """Locate the file of the mask of an image: its own, or one beside it."""
+def _file_of_masks(place: ImageExtension, file: Path) -> Path | None:
+    """Locate the file of the mask of an image, its own or one beside it; None if there is none."""
     with collect_astropy_warnings([]), opened(file) as hdus:
-        return file if plane_of(place, hdus, "CRMASK") is not None else find_masks(file)
+        if plane_of(place, hdus, "CRMASK") is not None:
+            return file
+    try:
+        return find_masks(file)
+    except AmbiguousMasksError:
+        raise
+    except FitsError:
+        return None

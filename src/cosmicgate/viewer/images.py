@@ -246,7 +246,10 @@ class Images:
 
     def _run(self, image: ViewedImage, search: Search) -> None:
         with self._one_search:
-            image.search(search)
+            try:
+                image.search(search)
+            except Exception as error:  # shown on the page, which waits for an end
+                search.message, search.state = str(error) or type(error).__name__, "failed"
 
     def searched(self, number: int) -> Search | None:
         """Look up the search of an image; None if none was started."""

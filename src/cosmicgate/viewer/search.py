@@ -91,8 +91,6 @@ class Search:
             self.fraction, self.state = 1.0, "done"
         except Cancelled:
             self.state = "cancelled"
-        except Exception as error:  # shown on the page
-            self.message, self.state = str(error), "failed"
         finally:
             if hook is not None:
                 hook.remove()
