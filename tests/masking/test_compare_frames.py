@@ -208,6 +208,45 @@ def test_a_night_cleaned_in_place_in_two_runs_is_that_of_one(tmp_path, model, mo
         assert (one / f"{number}.fits").read_bytes() == (two / f"{number}.fits").read_bytes()
 
 
+@pytest.mark.parametrize("words", [(), ("--clean",)])
+def test_files_masked_in_place_stay_finished_if_only_the_static_pixels_differ(night, model, words):
+    command = ("mask", "-m", model, "--in-place", *words)
+    assert run(*command, night).exit_code == 0
+    before = {path.name: path.read_bytes() for path in night.glob("?.fits")}
+    with fits.open(night / "0.fits") as hdus:
+        assert "CRSTATIC" in [hdu.name for hdu in hdus]
+    for given in ([night / "0.fits"], [night, "--no-static"]):
+        done = run(*command, *given)
+        assert done.exit_code == 0, done.output
+        assert "up to date" in done.output
+        assert "0.fits: its masks were made with other static pixels" in done.stderr
+    again = run(*command, night)
+    assert "other static pixels" not in again.stderr
+    assert again.stdout.count("up to date") == 6
+    assert {path.name: path.read_bytes() for path in night.glob("?.fits")} == before
+    other = run(*command, night, "--grow", 1)
+    assert other.exit_code == 1
+    assert "it has masks by cosmicgate already, made with other settings" in other.stderr
+
+
+def test_new_frames_of_a_night_masked_in_place_are_masked_and_the_others_stay(tmp_path, model):
+    frames = [frame.copy() for frame in simulate_night(8, shape=(96, 112), seed=1).frames]
+    for number in (0, 1, 6, 7):
+        frames[number][50, 60] += 3000  # known to be static only by all frames together
+    night = write_night(tmp_path / "night", frames[:6])
+    assert run("mask", night, "-m", model, "--in-place").exit_code == 0
+    before = {path.name: path.read_bytes() for path in night.glob("*.fits")}
+    write_night(tmp_path / "later", frames)
+    for name in ("6.fits", "7.fits"):
+        (tmp_path / "later" / name).rename(night / name)
+    done = run("mask", night, "-m", model, "--in-place")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.count("up to date") == 6
+    assert done.stderr.count("its masks were made with other static pixels") == 6
+    assert read_mask(night / "7.fits", "CRSTATIC")[50, 60]
+    assert {name: (night / name).read_bytes() for name in before} == before
+
+
 def test_a_file_that_cannot_be_read_is_named_and_the_others_are_compared(night, model):
     (night / "6.fits").write_text("no FITS")
     done = run("mask", night, "-m", model)

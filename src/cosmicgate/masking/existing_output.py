@@ -12,7 +12,7 @@ from typing import IO, Any, Literal
 from astropy.io import fits
 
 from cosmicgate import __version__
-from cosmicgate.io.fits.cards import CRETAG, CRFILE, CRGOOD, CRHDU, CRHITPIX, CRINPUT, CRKEY, CRSTATPX
+from cosmicgate.io.fits.cards import CRETAG, CRFILE, CRGOOD, CRHDU, CRHITPIX, CRINPUT, CRKEY, CRNOSTAT, CRSTATPX
 from cosmicgate.io.fits.file_defects import collect_astropy_warnings
 from cosmicgate.io.fits.hdus import GZIP, FitsError, opened
 from cosmicgate.io.object_stores import fetch, inspect_remote
@@ -83,7 +83,7 @@ def output_key(masker: CosmicRayMasker, options: MaskOptions, version: str, stat
 
 def keys_in(hdus: Iterable[Any]) -> set[str]:
     """Collect the keys of the masks among HDUs."""
-    return {str(hdu.header[name]) for hdu in hdus for name in (CRKEY, CRETAG) if name in hdu.header}
+    return {str(hdu.header[name]) for hdu in hdus for name in (CRKEY, CRETAG, CRNOSTAT) if name in hdu.header}
 
 
 def existing_output(target: Address, folder: Path = Path(), all_masks: bool = False) -> ExistingOutput:

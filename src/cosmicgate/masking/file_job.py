@@ -19,6 +19,11 @@ from cosmicgate.masking.read_images import images_of
 from cosmicgate.masking.read_masks import changed_since_masked
 from cosmicgate.masking.static_pixels import StaticPixels
 
+OTHER_STATIC_PIXELS = (
+    "its masks were made with other static pixels (other frames were compared, or none) and stay as they are: new ones "
+    "need the original file"
+)
+
 
 @dataclass(eq=False)
 class FileJob:
@@ -42,6 +47,8 @@ class FileJob:
         What was found at the output path.
     key, version_key : str
         Keys of the output by the checksum of the input and by the version of a remote one; empty if not known.
+    settings_key : str
+        Key of a file that is masked in place by the settings alone, without the static pixels; empty for other outputs.
     version : str
         Version of a remote input when it was fetched.
     sha256 : str
@@ -49,7 +56,8 @@ class FileJob:
     state : (int, int, int)
         State (:func:`~cosmicgate.io.atomic.file_state`) of the input before it was read.
     warnings : list of str
-        Defects of the input that do not prevent it from being searched, and masks of another input that are replaced.
+        Defects of the input that do not prevent it from being searched, masks of another input that are replaced, and
+        other static pixels of masks that stay.
     """
 
     source: Address
@@ -62,6 +70,7 @@ class FileJob:
     existing: ExistingOutput = field(default_factory=ExistingOutput)
     key: str = ""
     version_key: str = ""
+    settings_key: str = ""
     version: str = ""
     sha256: str = ""
     state: tuple[int, int, int] = (0, 0, 0)
@@ -86,8 +95,11 @@ class FileJob:
 
     @property
     def up_to_date(self) -> bool:
-        """Whether the output was made before from the same input with the same settings, and is left as it is."""
-        known = {self.key, self.version_key} - {""}
+        """Whether the output was made before from the same input with the same settings, and is left as it is.
+
+        A file masked in place is also left if only the static pixels differ: its original pixels may be gone.
+        """
+        known = {self.key, self.version_key, self.settings_key} - {""}
         return bool(known & self.existing.keys) and (self.options.in_place or not self.overwrite)
 
 
@@ -128,7 +140,7 @@ def _plan_by_version(job: FileJob) -> None:
     info = remote_info(job.source) if isinstance(job.source, Url) else {}
     job.version = version(info, job.source) if isinstance(job.source, Url) else ""
     if job.options.in_place:  # the version changes with the masks, so the file is recognised by these
-        job.key = output_key(job.masker, job.options, "")
+        job.key = job.settings_key = output_key(job.masker, job.options, "")
     elif job.version:
         job.version_key = output_key(job.masker, job.options, job.version)
     if job.options.in_place or not job.overwrite:
@@ -147,11 +159,14 @@ def _plan_by_content(job: FileJob) -> None:
     job.state, job.sha256 = file_state(job.path), sha256_of(job.path)
     static = job.static.digest(job.source) if job.static else ""
     job.key = output_key(job.masker, options, "" if options.in_place else job.sha256, static)
+    job.settings_key = output_key(job.masker, options, "") if options.in_place else ""
     if options.in_place or isinstance(job.target, Path):
         job.existing = existing_output(job.output)
     if job.up_to_date:
         if options.in_place:
             _refuse_changed_images(job)
+            if job.key not in job.existing.keys or bool(static) != (job.existing.static is not None):
+                job.warnings.append(OTHER_STATIC_PIXELS)
         return
     in_input = job.existing if options.in_place else existing_output(job.path) if options.kind != "mask" else None
     if in_input is not None and in_input.keys:

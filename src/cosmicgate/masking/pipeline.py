@@ -115,6 +115,7 @@ def mask_file(
 def _run(job: FileJob, result: FileResult, progress: ProgressCallback) -> None:
     with collect_astropy_warnings(result.warnings):
         plan(job)
+        result.warnings += job.warnings
         if job.up_to_date:
             result.status, result.static = "finished", job.existing.static
             for hits, searched in job.existing.counts:
@@ -164,7 +165,6 @@ def detect(job: FileJob, hdus: IO[bytes], result: FileResult, progress: Progress
     FitsError
         None of the images can be searched.
     """
-    result.warnings += job.warnings
     options, patches = job.options, []
     images = read_images(job.path, options.exts, options.cleaned, options.masked, options.bit)
     for image in prefetch(images) if job.masker.on_gpu else images:  # reading takes longer than the GPU's computation

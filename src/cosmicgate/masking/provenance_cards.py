@@ -26,6 +26,7 @@ from cosmicgate.io.fits.cards import (
     CRKEY,
     CRMODEL,
     CRMOSAIC,
+    CRNOSTAT,
     CROTHERS,
     CRPRECIS,
     CRSCREEN,
@@ -60,6 +61,8 @@ def key_cards(job: FileJob) -> list[fits.Card]:
     cards = [fits.Card(CRKEY, job.key, "hash of input and settings")]
     if job.version_key:
         cards.append(fits.Card(CRETAG, job.version_key, "the same by the URL's version"))
+    if job.settings_key not in ("", job.key):
+        cards.append(fits.Card(CRNOSTAT, job.settings_key, "the same without static pixels"))
     return cards
 
 

@@ -29,6 +29,7 @@ CRINPUT: Final = "CRINPUT"  # SHA-256 of the input
 CRHDU: Final = "CRHDU"  # HDU number of the image in the input
 CRKEY: Final = "CRKEY"  # hash of input and settings
 CRETAG: Final = "CRETAG"  # the same, by the version of a remote input
+CRNOSTAT: Final = "CRNOSTAT"  # the same, without the static pixels; of a file masked in place
 
 # Labels that a person corrected.
 CRBLIND: Final = "CRBLIND"  # whether no detector's mask was shown
