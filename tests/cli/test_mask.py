@@ -359,6 +359,14 @@ def test_show_finds_masks_in_an_output_folder_or_names_the_option(night, model, 
     assert named.exit_code == 0, named.output
 
 
+def test_show_finds_the_mask_of_a_file_with_brackets_in_its_name(night, model):
+    path = (night / "0.fits").rename(night / "M31 [oiii]*.fits")
+    assert run("mask", path, "-m", model, "-o", night / "masks").exit_code == 0
+    done = run("show", path)
+    assert done.exit_code == 0, done.output
+    assert "4 of 2240 pixels are hit" in done.stdout
+
+
 def test_show_refuses_masks_of_another_image_and_masks_from_several_runs(night, model, tmp_path):
     for folder in ("one", "two"):
         assert run("mask", night / "0.fits", "-m", model, "-o", night / folder).exit_code == 0

@@ -90,7 +90,7 @@ def _write_page(images: "Images", path: Path) -> None:
 
     console = Console(stderr=True)
     with ExitStack() as stack:
-        bar = Progress(TextColumn("{task.description}"), BarColumn(), console=console, transient=True)
+        bar = Progress(TextColumn("{task.description}", markup=False), BarColumn(), console=console, transient=True)
         if console.is_terminal:
             stack.enter_context(bar)
         tasks: dict[str, int] = {}

@@ -1,6 +1,7 @@
 """Find the file of masks of an image, and the mask in it."""
 
 import hashlib
+from glob import escape
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,8 @@ def find_masks(file: Path) -> Path:
     beside = side_file(file)
     if beside.is_file():
         return beside
-    near = {one.resolve(): one for folder in (Path(), file.parent) for one in sorted(folder.glob(f"*/{beside.name}"))}
+    name = f"*/{escape(beside.name)}"
+    near = {one.resolve(): one for folder in (Path(), file.parent) for one in sorted(folder.glob(name))}
     found = [one for one in near.values() if _input_checksum(one) == cached_sha256(file)]
     if len(found) == 1:
         return found[0]
