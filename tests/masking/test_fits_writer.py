@@ -189,6 +189,22 @@ def test_uncertainties_grow_at_replaced_pixels_only(exposure, masker, name, kind
     assert ((after[here] < sigma[here] / 1.5) if kind == "ivar" else (after[here] > sigma[here] * 1.2)).all()
 
 
+@pytest.mark.parametrize("dtype", [np.int16, np.int32])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_blank_pixel_of_an_integer_plane_of_variance_stays_blank(exposure, masker, dtype, packed):
+    variance, blank = np.random.default_rng(0).integers(20, 30, SHAPE).astype(dtype), -999
+    variance[np.nonzero(hit(SHAPE))[0][0]] = blank  # a row
+    header = fits.Header({"BLANK": blank})
+    hdu = fits.CompImageHDU(variance, header, name="VAR") if packed else fits.ImageHDU(variance, header, name="VAR")
+    clean = write_product(exposure(image_hdu(sky(SHAPE), "float32"), "a.fits", hdu), masker, "clean")
+    with fits.open(clean, checksum=True, do_not_scale_image_data=True) as hdus:
+        after = np.asarray(hdus["VAR"].data)
+    assert (after[variance == blank] == blank).all()
+    grown = hit(SHAPE) & (variance != blank)
+    assert (after[grown] > variance[grown]).all()
+    assert (after[~grown] == variance[~grown]).all()
+
+
 def test_bad_saturated_and_overscan_pixels_are_not_masked_or_replaced(tmp_path, masker):
     image = sky(SHAPE)
     image[10, 10], image[20, 5], image[30, 62], image[12, 40] = 400, 400, 400, np.nan

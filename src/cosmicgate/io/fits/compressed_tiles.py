@@ -160,10 +160,8 @@ def _patch(table: CompressedTable, cards: fits.Header, column: str, kind: str, c
             old, blank = numbers[one.pixels], _blank(table, cards, one.tile)
             steps = old + np.rint((one.after - one.before) / scale)
             steps = np.where(np.isin(old, (ZERO, blank)), np.rint((one.after - zero) / scale), steps)
-            stays_blank = np.isnan(one.after) & (old == blank)
-            if not (stays_blank | (steps >= LOWEST) & (steps <= np.iinfo(stored.dtype).max)).all():
+            if not ((steps >= LOWEST) & (steps <= np.iinfo(stored.dtype).max)).all():
                 return False
-            steps = np.where(stays_blank, blank, steps)
         else:
             steps = (one.after - cards.get("BZERO", 0)) / cards.get("BSCALE", 1)
             if stored.dtype.kind != "f":

@@ -24,7 +24,7 @@ class Patch:
     rows, columns : ndarray (P,), int
         Indices of the pixels.
     before, after : ndarray (P,)
-        Old and new values, in the unit of the image.
+        Old and new values, in the unit of the image. A pixel whose new value is NaN stays as it is.
     cards : tuple of Card
         Cards to add to the header.
     """
@@ -43,12 +43,14 @@ def apply_patch(header: bytes, data: bytes, patch: Patch) -> bytes:
     A new card replaces an existing one of the same keyword, except HISTORY and COMMENT, which are appended.
     """
     cards = fits.Header.fromstring(b"".join(cards_of(header)))
+    known = ~np.isnan(patch.after)  # integers have no NaN
+    rows, columns, before, after = (one[known] for one in (patch.rows, patch.columns, patch.before, patch.after))
     if cards.get("ZIMAGE", False):
-        header, data = patch_table(header, data, patch.rows, patch.columns, patch.before, patch.after)
+        header, data = patch_table(header, data, rows, columns, before, after)
     else:
         stored = np.frombuffer(bytearray(data), TYPES[cards["BITPIX"]])
-        place = patch.rows * cards["NAXIS1"] + patch.columns
-        stored[place] = as_stored(patch.after, stored.dtype, cards.get("BSCALE", 1), cards.get("BZERO", 0))
+        place = rows * cards["NAXIS1"] + columns
+        stored[place] = as_stored(after, stored.dtype, cards.get("BSCALE", 1), cards.get("BZERO", 0))
         data = stored.tobytes()
     again = {card.keyword for card in patch.cards} - {"HISTORY", "COMMENT"}
     return with_checksums(edit_header(header, new=patch.cards, without=again), pad_to_blocks(data))
