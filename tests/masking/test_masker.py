@@ -472,6 +472,19 @@ def test_a_quantity_keeps_its_unit_and_type(masker, dtype, mosaic):
     np.testing.assert_array_equal(quantity.value, image)
 
 
+@pytest.mark.parametrize("kind", [np.ma.MaskedArray, Masked])
+def test_the_masks_of_a_list_of_masked_images_count(masker, kind):
+    images = [sky(SHAPE, 1), sky(SHAPE, 2), sky(SHAPE, 3)]
+    bad = [hit(SHAPE), np.zeros(SHAPE, bool), hit(SHAPE)]
+    given = [kind(images[0], mask=bad[0]), images[1], kind(images[2], mask=bad[2])]
+    found = masker.mask(given)
+    np.testing.assert_array_equal(found, masker.mask(np.stack(images), bad=np.stack(bad)))
+    assert found.any(axis=(1, 2)).tolist() == [False, True, False]
+    assert not masker.probability(tuple(given))[0][bad[0]].any()
+    with pytest.raises(ValueError, match="shape"):
+        masker.mask([given[0], given[0][8:]])
+
+
 def test_masked_images_stay_masked_and_masked_pixels_are_not_used(masker):
     image, half = sky(SHAPE), np.zeros(SHAPE, bool)
     half[:, ::2] = True

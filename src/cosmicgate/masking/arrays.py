@@ -48,14 +48,7 @@ def image_and_bad(
     TypeError, ValueError
         The image is not numeric, not (H, W) or (N, H, W), or too small, or a mask has another shape.
     """
-    masked = None
-    if is_nddata(image):
-        image, masked = image.data, image.mask
-    if isinstance(image, np.ma.MaskedArray):
-        image, masked = image.data, np.ma.getmaskarray(image)
-    if is_masked(image):
-        image, masked = image.unmasked, np.asarray(image.mask)
-    values = np.asarray(image)
+    values, masked = _values_and_mask(image)
     if values.dtype.kind not in "iuf":
         raise TypeError(f"expected an image of numbers, got {values.dtype}")
     if values.ndim not in (2, 3):
@@ -69,3 +62,19 @@ def image_and_bad(
                 raise ValueError(f"the bad pixels are {np.shape(one)}, the image {values.shape}")
             all_bad |= np.asarray(one, bool)
     return values, all_bad
+
+
+def _values_and_mask(image: Any) -> tuple[NDArray[Any], Any]:
+    """Split an image, or a list of images, into its values and its mask, which is None if it has none."""
+    if isinstance(image, list | tuple) and any(is_masked(one) or isinstance(one, np.ma.MaskedArray) for one in image):
+        values, masks = zip(*map(_values_and_mask, image), strict=True)
+        known = [np.broadcast_to(mask is not None and mask, one.shape) for one, mask in zip(values, masks, strict=True)]
+        return np.stack(values), np.stack(known)
+    masked = None
+    if is_nddata(image):
+        image, masked = image.data, image.mask
+    if isinstance(image, np.ma.MaskedArray):
+        image, masked = image.data, np.ma.getmaskarray(image)
+    if is_masked(image):
+        image, masked = image.unmasked, np.asarray(image.mask)
+    return np.asarray(image), masked
