@@ -397,6 +397,16 @@ def test_a_gain_converts_image_and_uncertainty_to_electrons(cosmicray_unet, kind
     np.testing.assert_array_equal(kept.uncertainty.array, plain.uncertainty.array)
 
 
+@pytest.mark.parametrize("gain", [2.5, 2.5 * u.electron / u.adu])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_gain_keeps_the_type_of_image_and_uncertainty(cosmicray_unet, gain, dtype):
+    one = make_ccd()
+    one.data, one.uncertainty.array = one.data.astype(dtype), one.uncertainty.array.astype(dtype)
+    done = cosmicray_unet(one, gain=gain)
+    assert (done.data.dtype, done.uncertainty.array.dtype) == (dtype, dtype)
+    assert cosmicray_unet(one.data * one.unit, gain=gain)[0].dtype == np.float32
+
+
 def test_a_gain_that_does_not_convert_to_electrons_is_refused(cosmicray_unet):
     for unit, gain in (("electron", 2.5), ("Jy", 2.5), ("adu", 2.5 * u.adu / u.electron)):
         with pytest.raises(ValueError, match=rf"of an image in {unit}: expected electrons per {unit}, and none"):

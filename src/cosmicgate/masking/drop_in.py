@@ -209,10 +209,8 @@ def cosmicray_unet(
     if not isinstance(ccd, CCDData):
         values, bad = _float32(ccd)
         hits, cleaned = search(values, bad, _background(inbkg, values.shape, unit))
-        if unit is not None:
-            cleaned = cleaned * unit
-            return cleaned * factor if gain_apply and gain is not None else cleaned, hits
-        return cleaned * np.float32(factor.value) if gain_apply else cleaned, hits
+        cleaned = cleaned * float(factor.value) if gain_apply else cleaned
+        return cleaned if unit is None else cleaned * (unit * factor.unit if gain_apply else unit), hits
     values, bad = image_and_bad(ccd)
     mosaic = is_mosaic(ccd)
     hits, cleaned = search(values, bad, _background(inbkg, values.shape, unit), mosaic)
@@ -410,7 +408,7 @@ def _gain(gain: float | u.Quantity | None, unit: u.UnitBase | None) -> u.Quantit
 
 def _times(ccd: CCDData, gain: u.Quantity) -> CCDData:
     """Multiply an image and its uncertainty by a gain, in place; mask and header are unchanged."""
-    uncertainty, factor = ccd.uncertainty, gain.value
+    uncertainty, factor = ccd.uncertainty, float(gain.value)  # a float of Python keeps the type of the arrays
     if uncertainty is not None:
         power = UNCERTAINTY_POWERS.get(uncertainty.uncertainty_type, 0)
         array = np.asarray(uncertainty.array) * in_unit_of_image(ccd) * factor**power
