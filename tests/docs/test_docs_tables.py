@@ -7,6 +7,7 @@ import re
 import pytest
 
 from cosmicgate.evaluation.records import DetectorRecord, titles
+from cosmicgate.pretrained.card import find, read_card
 from cosmicgate.report.results import TEST_SET
 from cosmicgate.report.tables.export import RECORD, differences_csv, scores_csv
 from helpers.repository import ROOT
@@ -18,6 +19,7 @@ INTERVAL = re.compile(r"[+-]?[\d.]+ \[[+-]?[\d.]+, [+-]?[\d.]+\]")
 spec = importlib.util.spec_from_file_location("tables_of_the_documentation", DOCS / "tables.py")
 tables = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(tables)
+GENERAL = read_card(find("general"))
 PAGES = [page for page in sorted(DOCS.glob("*.md")) if tables.MARKED.search(page.read_text())]
 
 
@@ -38,6 +40,17 @@ def test_every_quoted_score_with_its_interval_is_in_a_table(name):
     quoted = set(INTERVAL.findall(text))
     assert quoted, "no score is quoted"
     assert quoted <= set(INTERVAL.findall(shown))
+
+
+@pytest.mark.parametrize(
+    ("page", "text", "value"),
+    [
+        ("view.md", "lowest threshold of the calibration ({:.2g} of the general network)", GENERAL.calibration[-1][1]),
+        ("masking.md", "({:.2g} in the present card)", GENERAL.ranges["sharpness"][1]),
+    ],
+)
+def test_quoted_numbers_of_the_general_network_are_those_of_its_card(page, text, value):
+    assert text.format(value) in " ".join((DOCS / page).read_text().split())
 
 
 def test_a_new_results_file_replaces_the_table(tmp_path, monkeypatch):
