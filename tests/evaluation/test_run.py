@@ -89,6 +89,25 @@ def test_a_row_says_that_the_network_was_trained_on_the_camera_that_is_scored(ma
     assert shown[0][1] == f"{mixed}; not independent: includes the scored camera kb97"
 
 
+@dataclass
+class Saturated(BrightnessLogits):
+    """Give logits beyond the histogram to most hits and half of the sky."""
+
+    def detect(self, frame):
+        return Detection(logits=torch.from_numpy(np.where(frame.image > 100, np.float32(30), frame.image / 100)))
+
+
+def test_within_the_highest_bin_no_score_interval_or_difference_is_interpolated(make_test_set, tmp_path):
+    detectors = [Saturated("Att deepCR"), BrightnessLogits()]
+    content = compare(detectors, [make_test_set()], tmp_path / "cache", [["Att deepCR", "deepCR"]])
+    row, difference = content["rows"][0], content["differences"][0]["core"]
+    for key in ("tpr_at_fpr_0.001pct", "tpr_at_fpr_0.01pct", "tpr_at_fpr_0.1pct", "precision_at_tpr_95pct"):
+        assert row["core"][key] is None
+        assert row["intervals"]["core"][key] is None
+        assert difference[key] == {"difference": None, "interval": None, "above_zero": None}
+    assert row["core"]["average_precision"] > 0
+
+
 def test_curves_of_a_threshold_sweep_are_interpolated_but_not_extrapolated(make_test_set, tmp_path):
     test_set = make_test_set()
     (row,) = evaluate([BrightnessMasks()], [test_set], tmp_path / "cache")

@@ -265,3 +265,5 @@ def test_a_rate_among_logits_beyond_the_histogram_is_not_known():
     curves = Curves.from_counts(histogram.compute())
     assert np.isnan(curves.tpr_at_fpr(1e-4))  # interpolated, it would be 0.02: all hits are above all sky pixels
     assert curves.tpr_at_fpr(0.01) == 1
+    assert np.isnan(curves.precision_at_tpr(0.95))
+    assert curves.precision_at_tpr(1) == 1000 / 1500

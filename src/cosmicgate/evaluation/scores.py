@@ -73,10 +73,10 @@ def score(results: Sequence[FrameResult], fields: Sequence[str] | None = None) -
     fields_of = Totals(*(_by_field([getattr(r, name) for r in results], place) for name in Totals._fields))
     bins = np.arange(0)
     if not swept:  # bins that are empty in every frame do not change the curves
-        used = np.flatnonzero(fields_of.counts.any(axis=(0, 1)))
+        used = np.asarray(fields_of.counts.any(axis=(0, 1)))
+        used[-1] = True  # the curves have no points within the highest bin
         bins = np.flatnonzero(fields_of.objects.any(axis=(0, 1)))
-        counts = fields_of.counts[..., used if used.size else [0]]
-        fields_of = fields_of._replace(counts=counts, objects=fields_of.objects[..., bins])
+        fields_of = fields_of._replace(counts=fields_of.counts[..., used], objects=fields_of.objects[..., bins])
     totals = Totals(*(part.sum(axis=0) for part in fields_of))
 
     values = _values(swept, bins, totals)

@@ -9,7 +9,7 @@ from scipy.special import logit
 from torch import Tensor
 
 from cosmicgate.data.pixel_labels import CORE, RING, SKY, Convention
-from cosmicgate.metrics.counts import BINS, LOGIT_LIMIT
+from cosmicgate.metrics.counts import LOGIT_LIMIT
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Curves:
 
     Between thresholds, true positives are interpolated linearly in false positives and vice versa, as with
     ``np.interp`` on ``sklearn.metrics.roc_curve``; on a vertical or horizontal stretch of the curve, the better end is
-    taken. Without positives every TPR is NaN, without negatives every FPR, and so are the scores that depend on them.
+    taken. Within the highest bin, which holds all logits beyond the histogram, nothing is interpolated. Without
+    positives every TPR is NaN, without negatives every FPR, and so are the scores that depend on them.
 
     Attributes
     ----------
@@ -92,14 +93,19 @@ class Curves:
         return np.where(predicted > 0, _divide(self.tp, predicted), 1.0)
 
     def tpr_at_fpr(self, fpr: float) -> float:
-        """Interpolate the TPR at a false-positive rate of ``fpr``; NaN if it lies among logits beyond the histogram."""
-        if len(self.tp) > BINS and self.fp[1] > fpr * self.negatives:
+        """Interpolate the TPR at a false-positive rate of ``fpr``; NaN if it lies within the highest bin."""
+        if self.fp[1] > fpr * self.negatives:
             return float("nan")
         tp = np.interp(_rate(fpr), self.fpr, self.tp)
         return _ratio(float(tp), self.positives) if self.negatives > 0 else float("nan")
 
     def precision_at_tpr(self, tpr: float) -> float:
-        """Interpolate the precision at a true-positive rate of ``tpr``; NaN at 0, where no pixel is predicted."""
+        """Interpolate the precision at a true-positive rate of ``tpr``.
+
+        NaN at 0, where no pixel is predicted, and if it lies within the highest bin, unless no sky pixel is there.
+        """
+        if self.fp[1] and self.tp[1] > tpr * self.positives:
+            return float("nan")
         # Mirrored: of equal abscissae np.interp takes the last, and here the fewest false positives are wanted.
         fp = np.interp(-_rate(tpr), -self.tpr[::-1], self.fp[::-1])
         tp = tpr * self.positives
