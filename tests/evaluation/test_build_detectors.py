@@ -121,13 +121,27 @@ def test_checkpoints_of_a_sweep_are_scored_on_their_common_test_set(tmp_path):
     def part(seed: int) -> dict:
         return {"name": "decam", "root": "data/decam", "seed": seed, "transforms": ["flips"] * seed}
 
-    for kind in (part, lambda seed: {"name": "general", "parts": {"one": part(seed)}, "shares": {"one": seed}}):
+    for kind in (
+        part,
+        lambda seed: {"name": "general", "parts": {"one": part(seed)}, "shares": {"one": seed}},
+        lambda seed: part(0) | {"name": "gates", "also": {"lco": part(seed)}},
+    ):
         folder = tmp_path / kind(0)["name"]
         paths = [
             a_checkpoint(folder / f"seed={seed}" / "checkpoints" / "best.ckpt", seed=seed, data=kind(seed))
             for seed in (0, 1)
         ]
         assert build_detectors.data_of(paths) == kind(0)
+
+
+def test_other_frames_in_a_further_test_set_are_other_data(tmp_path):
+    paths = []
+    for seed in (0, 1):
+        frames = {"_target_": "cosmicgate.data.sources.simulated.SimulatedScience", "seed": seed}
+        data = {"name": "decam", "also": {"sky": {"science": frames}}}
+        paths.append(a_checkpoint(tmp_path / str(seed) / "checkpoints" / "best.ckpt", data=data))
+    with pytest.raises(ValueError, match="different data"):
+        build_detectors.data_of(paths)
 
 
 def test_frames_of_the_training_are_not_tested_when_files_were_added(tmp_path, caplog):

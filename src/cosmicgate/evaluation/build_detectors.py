@@ -192,10 +192,15 @@ def check_untrained(given: Given, folders: Sequence[Path]) -> None:
 
 
 def _tested(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep the keys of a data node that determine its test frames."""
-    kept = {key: value for key, value in node.items() if key not in TRAINING_ONLY_KEYS}
-    parts = {"parts": {name: _tested(part) for name, part in node["parts"].items()}} if "parts" in node else {}
-    return kept | parts
+    """Keep the keys of a data node, and of the data sets that it names, that determine the test frames."""
+    return {key: _of_named(value) for key, value in node.items() if key not in TRAINING_ONLY_KEYS}
+
+
+def _of_named(value: Any) -> Any:
+    """Keep those keys of each node in a mapping of names to nodes; other values are unchanged."""
+    if not isinstance(value, Mapping) or "_target_" in value:
+        return value
+    return {name: _tested(one) if isinstance(one, Mapping) else one for name, one in value.items()}
 
 
 def _each(given: Given) -> list[dict[str, str | None]]:
