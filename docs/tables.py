@@ -19,6 +19,7 @@ from typing import Any
 
 from cosmicgate.evaluation.paired_seeds import SeedMean, seed_mean
 from cosmicgate.evaluation.records import DetectorRecord, titles
+from cosmicgate.evaluation.training_configs import first_difference, without_seed
 from cosmicgate.report.results import TEST_SET
 
 DOCS = Path(__file__).parent
@@ -184,11 +185,13 @@ def seeds(folder: Path) -> str:
     Raises
     ------
     ValueError
-        If two rows are of one network and seed, or differ in more than network, seed and scores.
+        If two rows are of one network and seed, or differ in more than network, seed and scores, or their trainings in
+        more than network and seed.
     """
     kept = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
     origins: dict[str, dict[str, SeedRows]] = {}
     common: dict[str, dict[str, Any]] = {}
+    _check_configs(folder, kept)
     for version, row in ((one["config"].get("training"), row) for one in kept for row in one["rows"]):
         name, model, seed = row["test_set"], row["detector"]["model"], row["detector"]["seed"]
         facts = {key: row[key] for key in ("frames", "pixels", "hits")}
@@ -217,6 +220,19 @@ def seeds(folder: Path) -> str:
                     pairs.append([name, f"{first} - {second}", str(len(both)), *_seed_cells(gain, "+")])
         parts.append(f"Means over seeds, {origin}.\n\n{markdown(means)}\nGains, {origin}.\n\n{markdown(pairs)}")
     return "\n".join(parts) or "No training has been kept yet.\n"
+
+
+def _check_configs(folder: Path, kept: Sequence[Mapping[str, Any]]) -> None:
+    """Raise ValueError if trainings differ in more than their seed, or those of several networks in more than these."""
+    first: dict[str, dict[str, Any]] = {}
+    for one in kept:
+        config = without_seed(one["config"])
+        shared = config | {"model": None, "module": {**(config["module"] or {}), "network": None}}
+        for model in {row["detector"]["model"] for row in one["rows"]}:
+            for name, known in ((model, config), ("", shared)):
+                if reason := first_difference(first.setdefault(name, known), known):
+                    seed = one["config"].get("seed")
+                    raise ValueError(f"{folder}: {model}, seed {seed}, is of another training than others: {reason}")
 
 
 def _seed_cells(values: Mapping[tuple[str, str], Sequence[float]], sign: str = "") -> list[str]:

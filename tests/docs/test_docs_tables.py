@@ -104,6 +104,24 @@ def test_seeds_that_cannot_be_compared_share_no_table(tmp_path, change, reason):
         tables.seeds(tmp_path)
 
 
+def test_seeds_of_trainings_that_differ_in_more_share_no_table(tmp_path):
+    def config(model, seed, lr=0.003) -> dict:
+        module = {"network": {"gate": model != "deepCR"}, "optimizer": {"lr": lr}}
+        return {"seed": seed, "data": {"seed": seed}, "model": module["network"], "module": module}
+
+    def table(**changed) -> str:
+        for model in ("deepCR", "Att deepCR"):
+            for seed in (0, 1):
+                row = result_row(model) | {"detector": {"model": model, "seed": seed}}
+                content = {"config": config(model, seed, **(changed if seed and "A" in model else {})), "rows": [row]}
+                (tmp_path / f"{model}-{seed}.json").write_text(json.dumps(content))
+        return tables.seeds(tmp_path)
+
+    assert "| Att deepCR - deepCR | 2 |" in table()
+    with pytest.raises(ValueError, match=r"Att deepCR, seed 1, is of another .*optimizer.lr is 0.1 and was"):
+        table(lr=0.1)
+
+
 def test_simulated_and_real_scores_of_seeds_share_no_table(tmp_path):
     rows = [result_row("deepCR", name, origin) for name, origin in (("decam", "simulated"), ("frames", "real"))]
     rows = [row | {"detector": {"model": "deepCR", "seed": 0}} for row in rows]

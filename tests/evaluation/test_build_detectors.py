@@ -71,6 +71,31 @@ def test_several_checkpoints_are_rows_with_different_names(tmp_path):
     assert [one.trained_on for one in records] == ["decam"] * 4 + ["lco"]
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"module": {"optimizer": {"lr": 1e-7}}}, "module.optimizer.lr is 1e-07 and was 0.003"),
+        ({"threshold": 0.9}, "threshold is 0.9 and was 0.5"),
+        ({"data": {"name": "decam", "seed": 1, "windows": {"count": 9}}}, "data.windows is {'count': 9} and was None"),
+    ],
+)
+def test_trainings_that_differ_in_more_than_their_seed_have_no_mean(tmp_path, caplog, change, reason):
+    def variants(**changed) -> list[str]:
+        seeds = [
+            dict(seed=n, data={"name": "decam", "seed": n}, module={"optimizer": {"lr": 0.003}}, real=f"/{n}")
+            for n in (0, 1)
+        ]
+        folder = tmp_path / str(len(changed))
+        for run, config in zip("ab", (seeds[0], seeds[1] | changed), strict=True):
+            a_checkpoint(folder / run / "checkpoints" / "best.ckpt", **config)
+        return [DetectorRecord.of(d).variant for d in build_detectors.build_detectors(NODE, f"{folder}/*")[0]]
+
+    assert variants() == ["", ""]
+    assert not caplog.messages
+    assert variants(**change) == ["a", "b"]
+    assert caplog.messages == [f"deepCR: not averaged over seeds, each is a row: {reason}"]
+
+
 def test_checkpoints_of_the_same_title_get_different_variants(tmp_path):
     for sweep in "ab":
         a_checkpoint(tmp_path / sweep / "run" / "checkpoints" / "best.ckpt", variant="raw input")

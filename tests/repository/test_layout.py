@@ -35,8 +35,8 @@ MODULE_ORDER = {
     "detectors": ("base", "optional_packages", "network", "published", "classical", "maximask"),
     # Results of a frame, scores of all frames.
     "evaluation": (
-        *("records", "build_detectors", "hits", "operating_points", "frame_results", "bootstrap", "scores"),
-        *("seed_means", "run", "costs"),
+        *("records", "training_configs", "build_detectors", "hits", "operating_points", "frame_results"),
+        *("bootstrap", "scores", "seed_means", "run", "costs"),
     ),
     # Results, tables and figures, outputs.
     "report": (

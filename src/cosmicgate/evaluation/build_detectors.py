@@ -12,6 +12,7 @@ from cosmicgate.config import ConfigError, build, cause_of, detector_nodes, in_s
 from cosmicgate.data.splits import without_hash
 from cosmicgate.detectors import Detector, MissingDependency
 from cosmicgate.evaluation.records import DetectorRecord, with_variant
+from cosmicgate.evaluation.training_configs import first_difference, without_in_data, without_seed
 from cosmicgate.io.atomic import tree_hash
 from cosmicgate.pretrained.checkpoint import BEST, checkpoint_file, data_config, expect_keys, read_checkpoint
 
@@ -154,7 +155,8 @@ def data_of(given: Given, trust: Sequence[str] = ()) -> Any:
     """
     nodes = {str(path): data_config(path, trust) for path in checkpoints(given)}
     first = next(iter(nodes))
-    if other := next((path for path in nodes if _tested(nodes[path]) != _tested(nodes[first])), None):
+    tested = {path: without_in_data(node, TRAINING_ONLY_KEYS) for path, node in nodes.items()}
+    if other := next((path for path in nodes if tested[path] != tested[first]), None):
         raise ValueError(f"{first} and {other} were trained on different data: give data=NAME to score them on")
     return nodes[first]
 
@@ -191,20 +193,11 @@ def check_untrained(given: Given, folders: Sequence[Path]) -> None:
             log.warning("%s: the test frames are not those of this training: files were changed since", path)
 
 
-def _tested(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep the keys of a data node, and of the data sets that it names, that determine the test frames."""
-    return {key: _of_named(value) for key, value in node.items() if key not in TRAINING_ONLY_KEYS}
-
-
-def _of_named(value: Any) -> Any:
-    """Keep those keys of each node in a mapping of names to nodes; other values are unchanged."""
-    if not isinstance(value, Mapping) or "_target_" in value:
-        return value
-    return {name: _tested(one) if isinstance(one, Mapping) else one for name, one in value.items()}
-
-
 def _each(given: Given) -> list[dict[str, str | None]]:
-    """List the path of each checkpoint, and a variant that tells apart those of one network and seed: its folder."""
+    """List the path of each checkpoint, and a variant: its folder is added where another could be taken for it.
+
+    That is so of two of one network and seed, and of seeds of a network that differ in more of their configurations.
+    """
     paths = checkpoints(given)
     if len(paths) < 2:
         return [{"path": str(paths[0]) if paths else None}]
@@ -217,6 +210,24 @@ def _each(given: Given) -> list[dict[str, str | None]]:
     ]
     folders = [path.parent.parent for path in paths]
     for more in ([folder.name for folder in folders], [str(folder) for folder in folders]):
-        times = Counter(records)
-        records = [with_variant(r, name) if times[r] > 1 else r for r, name in zip(records, more, strict=True)]
+        times, differing = Counter(records), _differing(records, configs)
+        for recipe, reason in differing.items():
+            log.warning("%s: not averaged over seeds, each is a row: %s", DetectorRecord(*recipe[:2]).name, reason)
+        records = [
+            with_variant(r, name) if times[r] > 1 or r.recipe in differing else r
+            for r, name in zip(records, more, strict=True)
+        ]
     return [{"path": str(path), "variant": record.variant} for path, record in zip(paths, records, strict=True)]
+
+
+def _differing(
+    records: Sequence[DetectorRecord], configs: Sequence[Mapping[str, Any]]
+) -> dict[tuple[str, str, str | None], str]:
+    """Find the networks whose trainings differ in more than their seed, and the first key that differs."""
+    first: dict[tuple[str, str, str | None], dict[str, Any]] = {}
+    found: dict[tuple[str, str, str | None], str] = {}
+    for record, config in zip(records, configs, strict=True):
+        known = without_seed(config)
+        if reason := first_difference(first.setdefault(record.recipe, known), known):
+            found.setdefault(record.recipe, reason)
+    return found

@@ -9,8 +9,9 @@ from typing import Any
 from pytorch_lightning.utilities import rank_zero_only
 
 from cosmicgate.config import ConfigError
+from cosmicgate.evaluation.training_configs import determining
 from cosmicgate.io.atomic import write_json
-from cosmicgate.training.sweeps import MACHINE_KEYS, RESULT_KEYS, refuse_another
+from cosmicgate.training.sweeps import refuse_another
 
 TRAINING = 2  # increment when a training of the same configuration gives other weights, and so other results
 
@@ -36,7 +37,7 @@ def are_kept(path: Path | None, config: Mapping[str, Any]) -> bool:
     advice = "choose another keep_results, or remove it"
     if before.get("training", 1) != TRAINING:
         raise ConfigError(f"{path} has the results of a training by an earlier version, which gave others: {advice}")
-    refuse_another(before, _determining(config), f"{path} has the results", advice)
+    refuse_another(before, determining(config), f"{path} has the results", advice)
     log.info("%s has the results of this training, nothing to do", path)
     return True
 
@@ -48,19 +49,4 @@ def keep(path: Path | None, config: Mapping[str, Any], run: Path) -> None:
         return
     content = json.loads((run / "results.json").read_text(encoding="utf-8"))
     rows = [{key: value for key, value in row.items() if key != "curves"} for row in content["rows"]]
-    write_json(path, {"config": _determining(config), "rows": rows})
-
-
-def _determining(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Select the keys that determine the results; those of speed and the folder of the real data are left out."""
-    text = json.dumps({key: config.get(key) for key in RESULT_KEYS})
-    known: dict[str, Any] = _without_machine(json.loads(text.replace(f'"{config["real"]}/', '"${real}/')))
-    known["trainer"].pop("precision", None)  # several machines may share a sweep
-    return known | {"training": TRAINING}
-
-
-def _without_machine(value: Any) -> Any:
-    """Leave out the keys that concern only place and speed, such as the paths of a machine."""
-    if isinstance(value, dict):
-        return {key: _without_machine(one) for key, one in value.items() if key not in MACHINE_KEYS}
-    return [_without_machine(one) for one in value] if isinstance(value, list) else value
+    write_json(path, {"config": determining(config) | {"training": TRAINING}, "rows": rows})

@@ -17,19 +17,12 @@ from hydra.types import RunMode
 from pytorch_lightning.utilities import rank_zero_only
 
 from cosmicgate.config import ConfigError, as_written, cause_of
+from cosmicgate.evaluation.training_configs import first_difference
 from cosmicgate.io.atomic import atomic_write
 from cosmicgate.pretrained.checkpoint import read_checkpoint
 from cosmicgate.pretrained.renamed_targets import with_current_targets
 from cosmicgate.training.run_lock import refuse_if_held
 
-# Keys of a configuration that determine the results.
-RESULT_KEYS = ("seed", "start", "data", "model", "module", "trainer", "callbacks", "threshold")
-# Keys below them that may differ, as they concern only place and speed: another machine may finish a sweep.
-MACHINE_KEYS = (
-    *("default_root_dir", "root", "num_workers", "accelerator", "devices", "num_nodes", "strategy"),
-    *("enable_progress_bar", "use_distributed_sampler", "sync_batchnorm", "plugins", "dirpath"),
-)
-DISPLAY_KEYS = ("callbacks.curves", "callbacks.rate")  # full paths of callbacks that only draw and log
 ANOTHER_FOLDER = "choose another hydra.run.dir, or give resume=false to train there again"
 FAILED = "failed.txt"
 LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
@@ -58,10 +51,8 @@ def is_finished(run: Path, config: Mapping[str, Any]) -> bool:
 
 def refuse_another(before: Mapping[str, Any], config: Mapping[str, Any], found: str, advice: str) -> None:
     """Raise ConfigError if two configurations differ in a key that determines the results; names the key."""
-    before, now = (json.loads(json.dumps(one)) for one in (before, config))  # the same types of lists and keys
-    for key in RESULT_KEYS:
-        if differs := _first_difference(before.get(key), now.get(key), key):
-            raise ConfigError(f"{differs}, but {found} of another configuration: {advice}")
+    if differs := first_difference(before, config):
+        raise ConfigError(f"{differs}, but {found} of another configuration: {advice}")
 
 
 @rank_zero_only
@@ -72,14 +63,6 @@ def clear_run(run: Path) -> None:
     for requeued in run.glob("hpc_ckpt_*.ckpt"):  # written by Lightning when SLURM requeues a job
         requeued.unlink(missing_ok=True)
     shutil.rmtree(run / "report", ignore_errors=True)
-
-
-def _first_difference(before: Any, now: Any, path: str) -> str:
-    """Describe the first key in which two configurations differ; empty if there is none."""
-    if not (isinstance(before, dict) and isinstance(now, dict)):
-        return "" if before == now else f"{path} is {now!r} and was {before!r}"
-    keys = [key for key in {**now, **before} if key not in MACHINE_KEYS and f"{path}.{key}" not in DISPLAY_KEYS]
-    return next((d for key in keys if (d := _first_difference(before.get(key), now.get(key), f"{path}.{key}"))), "")
 
 
 def objective(best: Path) -> float:
