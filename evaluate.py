@@ -42,8 +42,7 @@ def main(cfg: DictConfig) -> None:
     data.prepare_test()
     test_sets = data.test_sets()
     inputs = [folder for test_set in test_sets for folder in test_set.folders]
-    if config["data"] is None:
-        check_untrained(config["checkpoint"], inputs)
+    check_untrained(config["checkpoint"], inputs, own_data=config["data"] is None)
     record = provenance(cfg.seed, inputs, config) | {"checkpoints": hashes(config["checkpoint"])}
     write_json(run / "provenance.json", record)
 

@@ -151,6 +151,19 @@ def test_an_evaluation_refuses_the_folder_of_a_training(command, run):
     assert before == ((run / "results.json").read_bytes(), (run / "provenance.json").read_bytes())
 
 
+def test_evaluate_refuses_frames_of_the_training_in_other_data(command, run, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run / "checkpoints", copy / "checkpoints")
+    record = json.loads((run / "provenance.json").read_text())
+    splits = record["splits"] | {"train": record["splits"]["test"], "test": record["splits"]["train"]}
+    (copy / "provenance.json").write_text(json.dumps(record | {"splits": splits}))
+    data = ("data=decam", *TINY, f"data.root={command.data}", "data.seed=0")
+    done = command("evaluate.py", f"checkpoint={copy}", *data, f"hydra.run.dir={tmp_path}/out")
+    assert done.returncode == 1
+    assert "was trained on test-g-000, which is now a test frame: files were added" in done.stderr
+    assert not (tmp_path / "out" / "results.json").exists()
+
+
 def test_evaluate_compares_a_network_with_astroscrappy_on_the_same_pixels(command, run, tmp_path):
     arguments = (f"checkpoint={run}/checkpoints/best.ckpt", "detector=[checkpoint,astroscrappy]")
     done = command("evaluate.py", *arguments, f"hydra.run.dir={tmp_path}/both", "picture=false", "logger=wandb")

@@ -179,5 +179,8 @@ def test_frames_of_the_training_are_not_tested_when_files_were_added(tmp_path, c
     for frame in ("a-7", "b-2"):  # with another hash, if its dark is another one
         with pytest.raises(ValueError, match=f"was trained on {frame[0]}, which is now a test frame: files were added"):
             build_detectors.check_untrained(path, [Path("c-3"), Path(frame)])
+    build_detectors.check_untrained(path, [Path("c-8"), Path("d-4"), Path("t-9")], own_data=False)
+    build_detectors.check_untrained(f"{tmp_path}/*/none.ckpt", [Path("a-1")])
+    assert not caplog.messages
     build_detectors.check_untrained(path, [Path("c-8"), Path("d-4"), Path("t-9")])
     assert "the test frames are not those of this training" in caplog.messages[0]

@@ -138,10 +138,14 @@ def checkpoints(given: Given) -> list[Path]:
 
 def hashes(given: Given) -> dict[str, str]:
     """Compute the SHA-256 of each checkpoint that exists, by its path."""
+    return {str(path): tree_hash(path) for path in _existing(given)}
+
+
+def _existing(given: Given) -> list[Path]:
     try:
-        return {str(path): tree_hash(path) for path in checkpoints(given) if path.is_file()}
+        return [path for path in checkpoints(given) if path.is_file()]
     except MissingDependency:
-        return {}
+        return []
 
 
 def data_of(given: Given, trust: Sequence[str] = ()) -> Any:
@@ -161,8 +165,8 @@ def data_of(given: Given, trust: Sequence[str] = ()) -> Any:
     return nodes[first]
 
 
-def check_untrained(given: Given, folders: Sequence[Path]) -> None:
-    """Check that the frames to test on are those of the trainings: added files change all splits.
+def check_untrained(given: Given, folders: Sequence[Path], own_data: bool = True) -> None:
+    """Check that no frame to test on is one of the trainings: other data may have the same files, or other splits.
 
     Parameters
     ----------
@@ -170,6 +174,8 @@ def check_untrained(given: Given, folders: Sequence[Path]) -> None:
         Checkpoints, whose run folders say which frames each split had.
     folders : sequence of Path
         Labelled frames to test on.
+    own_data : bool
+        Whether they are the test data of the trainings: a warning is logged if they are not all of these.
 
     Raises
     ------
@@ -177,7 +183,7 @@ def check_untrained(given: Given, folders: Sequence[Path]) -> None:
         If a network was trained or validated on one of them; names it.
     """
     frames = {folder.name for folder in folders}
-    for path in checkpoints(given):
+    for path in _existing(given):
         record = path.parent.parent / "provenance.json"
         splits = json.loads(record.read_text()).get("splits") if record.is_file() else None
         if splits is None:  # a checkpoint alone, or of an earlier version
@@ -187,9 +193,9 @@ def check_untrained(given: Given, folders: Sequence[Path]) -> None:
             others = f" (and {len(known) - 1} more)" if len(known) > 1 else ""
             raise ValueError(
                 f"{path} was trained on {known[0]}, which is now a test frame{others}: files were added or removed "
-                "since the training. Give the same files, or other data with data=..."
+                "since the training, or are split otherwise. Give the same files, or other data with data=..."
             )
-        if set(splits["test"]) - frames:
+        if own_data and set(splits["test"]) - frames:
             log.warning("%s: the test frames are not those of this training: files were changed since", path)
 
 
