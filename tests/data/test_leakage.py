@@ -159,6 +159,12 @@ def test_each_pair_has_a_folder_and_each_frame_its_number_of_pairs(data):
         assert max(darks.values()) - min(darks.values()) <= 1  # all darks are used equally often
 
 
+def test_test_frames_of_one_sky_have_one_field(data, coadd):
+    (test_set,) = data.test_sets()
+    assert len(test_set.fields) == len(test_set.folders) > 1
+    assert len(set(test_set.fields)) == (1 if data.science == coadd else len(test_set.folders))
+
+
 def test_splits_share_no_read_noise(data):
     check_disjoint(lambda which: [tuple(pair.seed) for pair in data.pairs(which)])
 

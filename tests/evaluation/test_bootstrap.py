@@ -1,5 +1,7 @@
 """Test bootstrap intervals of scores and of differences between detectors."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -44,6 +46,18 @@ def test_bootstrap_draws_are_sums_over_resampled_frames():
     drawn = list(sums(weights, counts))
     for k in (0, 7, DRAWS - 1):
         assert np.array_equal(drawn[k], sum(int(w) * c for w, c in zip(weights[k], counts, strict=True)))
+
+
+def test_frames_of_a_field_are_drawn_together(make_test_set, tmp_path):
+    apart = make_test_set()
+    together = replace(apart, fields=("a", "a", "b", "b"))
+    rows = [evaluate([BrightnessLogits()], [one], tmp_path / "cache")[0] for one in (apart, together)]
+    assert [row.get("fields") for row in rows] == [None, 2]
+    low, high = zip(*(row["intervals"]["dilated"]["f1"] for row in rows), strict=True)
+    assert low[0] != low[1]
+    assert high[0] != high[1]
+    (row,) = evaluate([BrightnessLogits()], [replace(apart, fields=("a",) * 4)], tmp_path / "cache")
+    assert row["intervals"]["draws"] == 0
 
 
 def test_a_single_frame_has_scores_and_no_intervals(make_test_set, tmp_path):

@@ -21,11 +21,15 @@ FACTS = ("band", "telescope", "gain", "read_noise", "saturation", "exptime")  # 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Recipe of a frame: its name, the values that determine every pixel, and the function that makes it."""
+    """Recipe of a frame: its name, the values that determine every pixel, and the function that makes it.
+
+    Frames of one ``field`` share their sky (dithers, CCDs of an exposure); if it is empty, the frame has its own.
+    """
 
     name: str
     ingredients: Any
     make: Callable[[], Frame]
+    field: str = ""
 
     @property
     def key(self) -> str:
@@ -65,7 +69,7 @@ class LabelledFrame:
     facts : dict
         Name, band, gain, read_noise, saturation, exptime, the names of the source frames, and whether the truth is
         ``dilated`` (has a ring around each core). Frames with the same ``field`` share their sky: the bootstrap for
-        confidence intervals resamples them together.
+        confidence intervals resamples them together, unless their test set has the fields.
     blank : ndarray (H, W), bool, or None
         Pixels in which a detector's result is set to "no hit" before scoring; a convention of some data sets.
     """

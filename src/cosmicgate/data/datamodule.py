@@ -35,7 +35,8 @@ log = logging.getLogger(__name__)
 class TestSet:
     """Labelled frames that are scored together, apart from every other test set.
 
-    A row of a network that was trained on real frames of one of its ``cameras`` says so.
+    A row of a network that was trained on real frames of one of its ``cameras`` says so. Frames of one field share
+    their sky and are resampled together for intervals.
     """
 
     __test__ = False  # keeps pytest from collecting this class
@@ -45,6 +46,7 @@ class TestSet:
     folders: tuple[Path, ...]
     benchmark: str = ""  # published data set with the same camera and recipe; empty for a user's own files
     cameras: tuple[str, ...] = ()  # of real frames with truth planes, by their headers; empty for others
+    fields: tuple[str, ...] = ()  # name of the field of each frame; empty if the facts of the frames have them
 
 
 def distinct(test_sets: Sequence[TestSet]) -> list[TestSet]:
@@ -230,7 +232,8 @@ class DecamData(PatchDataModule):
 
     def test_sets(self) -> list[TestSet]:
         """List the test sets that are scored after training."""
-        own = TestSet(self.name, self.data_origin, tuple(self.split("test")), self.benchmark)
+        fields = tuple(pair.science.field or pair.science.name for pair in self.pairs("test"))
+        own = TestSet(self.name, self.data_origin, tuple(self.split("test")), self.benchmark, fields=fields)
         return distinct([own, *(test_set for data in self.also.values() for test_set in data.test_sets())])
 
 

@@ -147,8 +147,8 @@ def scored_frames(detector: Detector, test_set: TestSet, cache: Path, name: str)
     """Score a detector on a test set; ``name`` is what the progress line calls it."""
     folders = with_progress(test_set.folders, f"{name} on {test_set.name}", "scored")
     results = [read_result(cached_result(detector, folder, cache)) for folder in folders]
-    fields = [load_labelled(folder).facts.get("field", folder.name) for folder in test_set.folders]
-    return score(results, fields)
+    known = [load_labelled(folder).facts.get("field", folder.name) for folder in test_set.folders]
+    return score(results, test_set.fields or known)
 
 
 def log_seconds(detectors: Sequence[Detector], test_sets: Sequence[TestSet], run: Path) -> None:

@@ -93,7 +93,7 @@ class Coadd:
         def make() -> Frame:
             return self._expose(path, which, band, name, np.random.default_rng(seed))
 
-        return Recipe(name, [*ingredients, self.gap, self.ccd, seed], make)
+        return Recipe(name, [*ingredients, self.gap, self.ccd, seed], make, field=which)  # its strip of sky
 
     def _expose(self, path: Path, which: Split, band: str, name: str, rng: np.random.Generator) -> Frame:
         image, bad, saturation = _coadd(path)

@@ -93,7 +93,12 @@ class Files:
         for path in self.paths():
             groups.setdefault(path.parent if self.by_folder else path, []).append(path)
         dealt = split(list(groups.values()), self.fractions, np.random.default_rng(self.seed))[which]
-        return [recipe for group in dealt for path in group for recipe in self.recipes_of(path)]
+        return [
+            replace(recipe, field=str(path.parent if self.by_folder else path))
+            for group in dealt
+            for path in group
+            for recipe in self.recipes_of(path)
+        ]
 
     def paths(self) -> list[Path]:
         """List the files, sorted; raise ValueError if two have the same name."""

@@ -93,7 +93,12 @@ class Noirlab:
         except ValueError as error:
             what = f"{len(files)} exposure(s) in {len(groups)} group(s) that share no sky"
             raise ValueError(f"{self.root}: {what}: {error}") from error
-        return [self._recipe(f, mask_of.get(f.path), ccd) for group in dealt for f in group for ccd in self.ccds]
+        return [
+            replace(self._recipe(f, mask_of.get(f.path), ccd), field=exposure(group[0].facts))
+            for group in dealt
+            for f in group
+            for ccd in self.ccds
+        ]
 
     def _darks(self, files: Sequence[Remote]) -> RawDarks:
         root = Path(self.root).expanduser()
