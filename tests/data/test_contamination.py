@@ -232,6 +232,8 @@ def test_both_recipes_must_have_a_ring_or_neither():
         RandomRecipe(PaperRecipe(), PhysicalRecipe(ring=False))
     without = {"first": {"ring": False}, "second": {"ring": False}}
     assert not has_ring({"contamination": without})
+    assert has_ring({"dilate": True})  # data=lco
+    assert not has_ring({"dilate": False})
     assert not has_ring({"parts": {"a": {"contamination": without}, "b": {"contamination": {}}}})
     assert has_ring({"contamination": {"first": {"ring": True}, "second": {}}})
 

@@ -235,6 +235,6 @@ def expect_keys(config: Mapping[str, Any], path: Path) -> None:
 def has_ring(data: Mapping[str, Any]) -> bool:
     """Return True if, by its data configuration, the truth of a training had a ring around each hit."""
     parts = data.get("parts", {"all": data}).values()
-    recipes = [part if "ring" in part else part.get("contamination", {}) for part in parts]
-    # A recipe that draws from two has the same setting in both, so the first decides.
-    return all(recipe.get("first", recipe).get("ring", True) for recipe in recipes)
+    recipes = [part if {"ring", "dilate"} & part.keys() else part.get("contamination", {}) for part in parts]
+    recipes = [recipe.get("first", recipe) for recipe in recipes]  # one that draws from two has the same in both
+    return all(recipe.get("ring", True) and recipe.get("dilate", True) for recipe in recipes)
