@@ -84,6 +84,7 @@ def test_tables_have_the_papers_units_published_values_and_a_dash_for_null():
         ("Cosmic-CoNN (pre-trained on LCO)", "lco_0m4", None),
         ("Astro-SCRAPPY (fair)", "decam", None),
         ("Astro-SCRAPPY (as published)", "decam", 0.9011),
+        ("deepCR (the paper's recipe)", "decam", 0.9711),  # experiment=paper
         ("deepCR", "cutouts", None),
     ],
 )

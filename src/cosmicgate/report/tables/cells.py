@@ -19,7 +19,7 @@ UNITS: dict[str, tuple[str, float]] = {
 }
 # Variants that are compared with the paper's numbers of their model: its own settings or weights, trainings as in the
 # paper, and the networks of this package.
-COMPARABLE_VARIANTS = ("", "as published", "released", "pretrained", "checkpoint")
+COMPARABLE_VARIANTS = ("", "the paper's recipe", "as published", "released", "pretrained", "checkpoint")
 
 
 @dataclass(frozen=True)
