@@ -101,6 +101,8 @@ KNOWN_AS = {
     "logger.wandb": "logger",
     "logger.csv": "logger",
     "logger.tensorboard": "logger",
+    "trainer.logger": "logger=csv, tensorboard or wandb",
+    "trainer.callbacks": "+callbacks.NAME={_target_: ...}",
     "data.split": "data.part",
     "detector=packaged": "detector=pretrained",
     "detector=packaged_fast": "detector=pretrained_cascade",
@@ -318,6 +320,9 @@ def _check_parts(values: Mapping[str, Any]) -> None:
     for key, part in parts.items():
         if not isinstance(part, Mapping):
             raise ConfigError(f"{key}: got {part!r}, expected a node of keys and values")
+    for key in ("logger", "callbacks"):
+        if key in parts["trainer"]:
+            raise ConfigError(f"trainer.{key}: {name_here(f'trainer.{key}')}")
     if parts["trainer"].get("max_epochs") == 0:
         raise ConfigError("trainer.max_epochs: got 0, expected 1 or more")
 

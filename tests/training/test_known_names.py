@@ -40,6 +40,8 @@ def test_common_overrides_work(words):
         ("ckpt_path=a.ckpt", "start=CHECKPOINT"),
         ("trainer.fast_dev_run=true", "debug=default"),
         ("+trainer.fast_dev_run=true", "debug=default"),
+        ("+trainer.logger=false", "use logger=csv"),
+        ("+trainer.callbacks=[]", "use +callbacks.NAME="),
         ("model.optimizer.lr=0.1", "module.optimizer.lr"),
         ("hparams_search=optuna", "python scripts/search.py"),
         ("sweep=search", "python scripts/search.py"),
@@ -89,6 +91,8 @@ def test_every_suggested_name_exists():
     [
         ("+ckpt_path=x", Train, r"^ckpt_path: .*start=CHECKPOINT"),
         ("+trainer.gpus=2", Train, r"^trainer\.gpus: unknown name trainer\.gpus; use trainer\.devices"),
+        ("+trainer.logger=false", Train, r"^trainer\.logger: unknown name trainer\.logger; use logger=csv"),
+        ("+trainer.callbacks=[]", Train, r"^trainer\.callbacks: unknown name .* use \+callbacks\.NAME="),
         ("+data.workers=2", Train, r"^data\.workers: unknown name data\.workers; use data\.num_workers"),
         ("+ckpt_path=x", Evaluate, r"^ckpt_path: .*checkpoint=RUN"),
     ],
