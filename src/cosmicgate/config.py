@@ -320,6 +320,8 @@ def _check_parts(values: Mapping[str, Any]) -> None:
     for key, part in parts.items():
         if not isinstance(part, Mapping):
             raise ConfigError(f"{key}: got {part!r}, expected a node of keys and values")
+    if "best" not in parts["callbacks"]:
+        raise ConfigError("callbacks.best: missing, expected the ModelCheckpoint of the weights that are tested")
     for key in ("logger", "callbacks"):
         if key in parts["trainer"]:
             raise ConfigError(f"trainer.{key}: {name_here(f'trainer.{key}')}")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from hydra.utils import get_object
-from pytorch_lightning import LightningDataModule
+from pytorch_lightning import LightningDataModule, Trainer
 
+from cosmicgate.training.validation import check_validation
 from helpers.hydra_config import composed_config, config_choices
 from helpers.repository import ROOT
 from helpers.train_command import TINY
@@ -126,11 +127,42 @@ def test_a_training_whose_scores_are_kept_is_not_repeated_elsewhere(command, run
     assert f"{kept} has the results of a training by an earlier version, which gave others" in earlier.stderr
 
 
-def test_a_training_without_a_validation_is_refused_before_it_begins(command, tmp_path):
-    few = ("trainer.max_epochs=1", "trainer.check_val_every_n_epoch=2", f"hydra.run.dir={tmp_path}/run")
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            ["trainer.max_epochs=1", "trainer.check_val_every_n_epoch=2"],
+            "trainer.check_val_every_n_epoch=2: expected at most trainer.max_epochs, 1",
+        ),
+        (["trainer.limit_val_batches=0"], "trainer.limit_val_batches: got 0, expected at least one batch"),
+        (["~callbacks.best"], "callbacks.best: missing, expected the ModelCheckpoint"),
+        (["+trainer.max_steps=1"], "trainer.max_steps=1: expected at least 2, the steps before the first validation"),
+        (["+trainer.max_steps=3", "trainer.check_val_every_n_epoch=2"], "expected at least 4, the steps before"),
+    ],
+)
+def test_a_training_without_a_validation_is_refused_before_it_begins(command, tmp_path, words, sentence):
+    few = ("logger=csv", *words, f"hydra.run.dir={tmp_path}/run")
     done = command("train.py", "trainer=smoke", *TINY, f"data.root={command.data}", *few)
     assert done.returncode == 1
-    assert "trainer.check_val_every_n_epoch=2: expected at most trainer.max_epochs, 1" in done.stderr
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("run/checkpoints/*"))
+
+
+def test_a_training_ends_with_an_error_that_says_why_there_are_no_best_weights(command, tmp_path):
+    words = ("logger=csv", "callbacks.best.filename=other", f"hydra.run.dir={tmp_path}/run")
+    done = command("train.py", "trainer=smoke", *TINY, f"data.root={command.data}", *words)
+    assert done.returncode == 1
+    assert "error: callbacks.best: no " in done.stderr
+    assert f"the last weights are {tmp_path}/run/checkpoints/last.ckpt" in done.stderr
+
+
+def test_a_training_may_end_with_the_steps_of_its_first_validation(command, tmp_path, caplog):
+    assert command.train(tmp_path / "run", "logger=csv", "+trainer.max_steps=2")["rows"]
+    check_validation(Trainer(max_epochs=4, check_val_every_n_epoch=2, logger=False, accelerator="cpu"))
+    assert "validated" not in caplog.text
+    check_validation(Trainer(max_epochs=3, check_val_every_n_epoch=2, logger=False, accelerator="cpu"))
+    assert "the last 1 epoch(s) are neither validated nor saved" in caplog.text
 
 
 def test_evaluate_gives_exactly_the_test_scores_of_the_training(new_interpreter, run, tmp_path):

@@ -23,6 +23,7 @@ from cosmicgate.release import default_threshold
 from cosmicgate.report.figures.frames import draw
 from cosmicgate.training.fit import fit
 from cosmicgate.training.sweeps import BEST, is_finished
+from cosmicgate.training.validation import check_validation
 
 CONFIG = Path(__file__).parent / "training.yaml"
 TRAINING = "training"  # run folder, in the output folder
@@ -148,7 +149,7 @@ def check_settings(request: Request, folder: Path) -> None:
     cfg, _ = compose_config(request, folder, {}, {})
     build(cfg.data)
     build(cfg.callbacks)
-    build(cfg.trainer, logger=False)
+    check_validation(build(cfg.trainer, logger=False))
     build(cfg.module).configure_optimizers()
 
 

@@ -11,7 +11,8 @@ from cosmicgate.training.callbacks import ExactResume, SaveConfigInCheckpoint
 from cosmicgate.training.distributed import prepare_run
 from cosmicgate.training.loggers import log_run_metadata, with_csv_logger
 from cosmicgate.training.progress import EpochLines
-from cosmicgate.training.sweeps import LAST
+from cosmicgate.training.sweeps import BEST, LAST
+from cosmicgate.training.validation import ExpectValidation, check_validation
 from cosmicgate.training.warm_start import load_initial_weights
 
 
@@ -30,7 +31,7 @@ def fit(cfg: Any, config: dict[str, Any], run: Path) -> tuple[pl.Trainer, pl.Lig
     Raises
     ------
     ConfigError
-        If no epoch would be validated.
+        If no epoch would be or was validated, so that there are no best weights.
     """
     trust, last = modules_named(config["model"]), run / LAST
     pl.seed_everything(cfg.seed, verbose=False)
@@ -38,15 +39,21 @@ def fit(cfg: Any, config: dict[str, Any], run: Path) -> tuple[pl.Trainer, pl.Lig
     resume_from = last if cfg.resume and last.is_file() else None
     config["trained_on"] = f"{getattr(data, 'name', cfg.data.name)}, {data.data_origin}"  # type: ignore[attr-defined]
     config["started_from"] = load_initial_weights(module.network, cfg.start, resume_from, trust)
-    callbacks = [*build(cfg.callbacks).values(), SaveConfigInCheckpoint(config), ExactResume(), EpochLines()]
+    callbacks = [
+        *build(cfg.callbacks).values(),
+        SaveConfigInCheckpoint(config),
+        ExactResume(),
+        EpochLines(),
+        ExpectValidation(),
+    ]
     trainer: pl.Trainer = build(cfg.trainer, callbacks=callbacks, logger=with_csv_logger(build(cfg.logger), run))
-    every, epochs = trainer.check_val_every_n_epoch or 1, trainer.max_epochs or -1
-    if 0 < epochs < every:
-        raise ConfigError(
-            f"trainer.check_val_every_n_epoch={every}: expected at most trainer.max_epochs, {epochs}: without a "
-            "validation no weights are kept"
-        )
+    check_validation(trainer)
     prepare_run(trainer, run, cfg.seed, data, config)
     log_run_metadata(trainer.loggers, config)
     trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
+    if not (run / BEST).is_file():
+        raise ConfigError(
+            f"callbacks.best: no {run / BEST}: no validation came before the end, or callbacks.best saves elsewhere"
+            + (f"; the last weights are {last}" if last.is_file() else "")
+        )
     return trainer, data
