@@ -18,7 +18,7 @@ with extra("train", __name__):
     from cosmicgate.training.fit import fit
     from cosmicgate.training.kept_results import are_kept, keep
     from cosmicgate.training.stopping import explain_arguments, in_run_folder
-    from cosmicgate.training.sweeps import BEST, clear_run, is_finished, objective
+    from cosmicgate.training.sweeps import BEST, is_finished, objective
 
 
 @explain_arguments
@@ -31,11 +31,9 @@ def main(cfg: DictConfig) -> float:
     run = Path(HydraConfig.get().runtime.output_dir)
     best, trust = run / BEST, modules_named(config["model"])
     kept = Path(cfg.keep_results) if cfg.keep_results else None
-    if not cfg.resume:
-        clear_run(run)
-    elif are_kept(kept, config):
+    if cfg.resume and are_kept(kept, config):
         return float("nan")
-    elif is_finished(run, config):
+    if cfg.resume and is_finished(run, config):
         keep(kept, config, run)
         return objective(best)
     beside, unavailable = beside_training(cfg.beside, cfg.title, cfg.variant)

@@ -165,6 +165,27 @@ def test_a_training_may_end_with_the_steps_of_its_first_validation(command, tmp_
     assert "the last 1 epoch(s) are neither validated nor saved" in caplog.text
 
 
+def test_a_new_training_deletes_the_one_before_only_once_it_can_begin(command, run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    before = {path: path.stat().st_mtime_ns for path in (folder / "checkpoints").iterdir()}
+    again = ("train.py", "trainer=smoke", *TINY, f"data.root={command.data}", "logger=csv", "resume=false")
+    for word, sentence in (
+        (f"start={folder}", "is in the run folder, whose weights resume=false deletes"),
+        ("start=nowhere.ckpt", "no such"),
+        ("model.depth=0", "depth"),
+        ("trainer.limit_val_batches=0", "trainer.limit_val_batches"),
+    ):
+        done = command(*again, word, f"hydra.run.dir={folder}")
+        assert done.returncode == 1
+        assert sentence in done.stderr
+        assert {path: path.stat().st_mtime_ns for path in (folder / "checkpoints").iterdir()} == before
+        assert (folder / "results.json").is_file()
+    assert command.train(folder, "logger=csv", "resume=false")["rows"]
+    assert before.keys() == set((folder / "checkpoints").iterdir())
+    assert before != {path: path.stat().st_mtime_ns for path in before}
+
+
 def test_evaluate_gives_exactly_the_test_scores_of_the_training(new_interpreter, run, tmp_path):
     done = new_interpreter("evaluate.py", f"checkpoint={run}", f"hydra.run.dir={tmp_path}/again", "logger=csv")
     assert done.returncode == 0, done.stderr

@@ -11,7 +11,7 @@ from cosmicgate.training.callbacks import ExactResume, SaveConfigInCheckpoint
 from cosmicgate.training.distributed import prepare_run
 from cosmicgate.training.loggers import log_run_metadata, with_csv_logger
 from cosmicgate.training.progress import EpochLines
-from cosmicgate.training.sweeps import BEST, LAST
+from cosmicgate.training.sweeps import BEST, LAST, clear_run
 from cosmicgate.training.validation import ExpectValidation, check_validation
 from cosmicgate.training.warm_start import load_initial_weights
 
@@ -31,23 +31,25 @@ def fit(cfg: Any, config: dict[str, Any], run: Path) -> tuple[pl.Trainer, pl.Lig
     Raises
     ------
     ConfigError
-        If no epoch would be or was validated, so that there are no best weights.
+        If no epoch would be or was validated, so that there are no best weights; or if a new training would delete the
+        weights that it starts from.
     """
     trust, last = modules_named(config["model"]), run / LAST
+    if not cfg.resume and cfg.start and Path(cfg.start).expanduser().resolve().is_relative_to(run.resolve()):
+        raise ConfigError(
+            f"start={cfg.start}: is in the run folder, whose weights resume=false deletes: give another hydra.run.dir"
+        )
     pl.seed_everything(cfg.seed, verbose=False)
     data, module = training_data(cfg.data, cfg.model.get("scaling", "none")), build(cfg.module)
     resume_from = last if cfg.resume and last.is_file() else None
     config["trained_on"] = f"{getattr(data, 'name', cfg.data.name)}, {data.data_origin}"  # type: ignore[attr-defined]
     config["started_from"] = load_initial_weights(module.network, cfg.start, resume_from, trust)
-    callbacks = [
-        *build(cfg.callbacks).values(),
-        SaveConfigInCheckpoint(config),
-        ExactResume(),
-        EpochLines(),
-        ExpectValidation(),
-    ]
-    trainer: pl.Trainer = build(cfg.trainer, callbacks=callbacks, logger=with_csv_logger(build(cfg.logger), run))
+    callbacks = [*build(cfg.callbacks).values(), SaveConfigInCheckpoint(config), ExactResume(), EpochLines()]
+    trainer: pl.Trainer = build(cfg.trainer, callbacks=[*callbacks, ExpectValidation()], logger=False)
     check_validation(trainer)
+    if not cfg.resume:
+        clear_run(run)
+    trainer.loggers = with_csv_logger(build(cfg.logger), run)
     prepare_run(trainer, run, cfg.seed, data, config)
     log_run_metadata(trainer.loggers, config)
     trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
