@@ -1,6 +1,7 @@
 """Test sweeps: valid jobs with separate folders, failed jobs, finished and unfinished runs."""
 
 import json
+import re
 import shutil
 import subprocess
 
@@ -110,6 +111,22 @@ def test_jobs_that_would_share_a_folder_are_refused(app):
     assert done.returncode == 1
     assert "error: x differs between the jobs, but not their folders" in done.stderr
     assert "ran" not in done.stdout
+
+
+@pytest.mark.parametrize("words", [["kind=one,two"], ["kind=one,two", "x=3,4"], ["kind/size@size=a,b", "x=3"]])
+def test_the_advised_names_of_folders_work(app, tmp_path, words):
+    for file in ("kind/one", "kind/two", "kind/size/a", "kind/size/b"):
+        (tmp_path / f"{file}.yaml").parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"{file}.yaml").write_text("name: any\n")
+    defaults = "defaults:\n  - _self_\n  - kind: null\n  - kind/size@size: null\n"
+    (tmp_path / "app.yaml").write_text(defaults + CONFIG)
+    refused = app(*words, "hydra.sweep.subdir=same")
+    assert refused.returncode == 1
+    (advice,) = re.findall(r"as in '(.*)'", refused.stderr)
+    done = app(*words, advice)
+    assert done.returncode == 0, done.stderr
+    jobs = 2 ** len([word for word in words if "," in word])
+    assert len(list((tmp_path / "jobs").glob("*/app.log"))) == jobs
 
 
 def test_the_objective_of_a_search_is_the_monitored_score(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import shutil
 import sys
 import traceback
@@ -93,9 +94,10 @@ class ContinueOnJobFailure(Callback):
     def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
         """Refuse jobs that would share a folder, and remember the failures of earlier attempts."""
         if unnamed := _unnamed(config):
+            subdir = "_".join(_named(key, config.hydra.runtime.choices) for key in _swept(config))
             sys.exit(
                 f"error: {unnamed} differs between the jobs, but not their folders: name it in hydra.sweep.subdir, "
-                f"as in 'hydra.sweep.subdir={unnamed.split('.')[-1]}-${{{unnamed}}}'"
+                f"as in 'hydra.sweep.subdir={subdir}'"
             )
         self.before = _failures(config)
 
@@ -150,9 +152,20 @@ def _unnamed(config: Any) -> str:
     folder = as_written(config.hydra.sweep, "subdir")
     if "job.num" in folder or "override_dirname" in folder:
         return ""
+    return next((key for key in _swept(config) if key not in folder), "")
+
+
+def _swept(config: Any) -> list[str]:
+    """List the keys, and the groups of files, of which each job has another value."""
     given = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
-    swept = (one.get_key_element() for one in given if one.is_sweep_override())
-    return next((key for key in swept if key.lstrip("+") not in folder), "").lstrip("+")
+    return [one.get_key_element().lstrip("+") for one in given if one.is_sweep_override()]
+
+
+def _named(key: str, groups: Mapping[str, Any]) -> str:
+    """Format the part of a folder's name that tells the values of a key, or the files of a group, apart."""
+    if key in groups:
+        return f"{re.sub(r'[^a-z]+', '-', key)}-${{hydra:runtime.choices.{key}}}"
+    return f"{key.rpartition('.')[2]}-${{{key}}}"
 
 
 def _failures(config: Any) -> dict[Path, int]:
