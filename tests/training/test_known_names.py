@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from cosmicgate.config import KNOWN_AS, ConfigError, Evaluate, Train, validate
-from cosmicgate.training.stopping import renamed
+from cosmicgate.training.stopping import GROUPS, renamed, without_file
 from helpers.hydra_config import composed_config, config_choices
 from helpers.repository import ROOT
 from helpers.train_command import TINY
@@ -61,6 +61,35 @@ def test_common_overrides_work(words):
 def test_another_name_gets_an_error_with_the_name_used_here(word, here):
     assert here in renamed(word)
     assert "unknown name" in renamed(word)
+
+
+@pytest.mark.parametrize(
+    ("word", "here"),
+    [
+        ("logger=null", "conf/logger: logger=csv"),
+        ("logger=false", "conf/logger: logger=csv"),
+        ("data=null", "a file in conf/data;"),
+        ("callbacks=null", "a file in conf/callbacks;"),
+        ("data/size=null", "'~data/size'"),
+        ("data/size@data.parts.decam=null", "'~data/size@data.parts.decam'"),
+        ("experiment=null", "'~experiment'"),
+    ],
+)
+def test_a_group_without_a_file_gets_an_error_of_one_sentence(command, word, here):
+    done = command("train.py", word)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {word}: expected the name of a file in conf/")
+    assert here in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_every_config_group_is_known():
+    assert {path.name for path in (ROOT / "conf").iterdir() if path.is_dir()} == set(GROUPS)
+
+
+@pytest.mark.parametrize("word", ["start=null", "resume=false", "trainer.limit_val_batches=null", "~data/size", "-m"])
+def test_values_of_keys_may_be_null_or_false(word):
+    assert without_file(word) == ""
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,11 @@ from cosmicgate.io.atomic import short
 from cosmicgate.training.loggers import silence_lightning
 from cosmicgate.training.run_lock import is_first_process, lock_run_folder
 
+# Config groups at the top of conf/; those below them have a slash.
+GROUPS = (
+    *("data", "model", "module", "callbacks", "trainer", "logger", "pretrained", "experiment", "sweep", "debug"),
+    *("detector", "evaluation"),
+)
 RUN, SWEEP = "hydra.run.dir", "hydra.sweep.dir"
 # Pattern of torch's message when a data-loader worker dies, and its likely cause.
 WORKERS = (
@@ -140,7 +145,7 @@ def explain_arguments(main: Callable[[], Any]) -> Callable[[], Any]:
     @wraps(main)
     def explained() -> Any:
         for word in sys.argv[1:]:
-            if found := unquoted(word) or renamed(word):
+            if found := unquoted(word) or renamed(word) or without_file(word):
                 sys.exit(f"error: {found}")
         return main()
 
@@ -152,6 +157,17 @@ def renamed(word: str) -> str:
     key, _, value = word.lstrip("+~").partition("=")
     names = [key, *(f"{key.partition('@')[0]}={choice.strip(' []')}" for choice in value.split(","))]
     return next((f"{word}: {said}" for name in names if (said := name_here(name))), "")
+
+
+def without_file(word: str) -> str:
+    """Explain how to leave out a file of a config group, for an argument that gives it no name; else empty."""
+    key, equals, value = word.lstrip("+").partition("=")
+    group = key.partition("@")[0]
+    if not equals or value not in ("null", "false", "true") or not (group in GROUPS or "/" in group):
+        return ""
+    if group == "logger":
+        return f"{word}: expected the name of a file in conf/logger: logger=csv, which needs no account"
+    return f"{word}: expected the name of a file in conf/{group}; without one, if it can be left out: '~{key}'"
 
 
 def unquoted(word: str) -> str:
