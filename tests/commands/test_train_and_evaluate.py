@@ -158,7 +158,8 @@ def test_a_training_ends_with_an_error_that_says_why_there_are_no_best_weights(c
 
 
 def test_a_training_may_end_with_the_steps_of_its_first_validation(command, tmp_path, caplog):
-    assert command.train(tmp_path / "run", "logger=csv", "+trainer.max_steps=2")["rows"]
+    (row,) = command.train(tmp_path / "run", "logger=csv", "+trainer.max_steps=2", "~data.name")["rows"]
+    assert row["detector"]["trained_on"] == "decam, simulated"
     check_validation(Trainer(max_epochs=4, check_val_every_n_epoch=2, logger=False, accelerator="cpu"))
     assert "validated" not in caplog.text
     check_validation(Trainer(max_epochs=3, check_val_every_n_epoch=2, logger=False, accelerator="cpu"))

@@ -256,7 +256,7 @@ def training_data(node: Any, scaling: str = "none") -> pl.LightningDataModule:
     data = build(node)
     if not isinstance(data, pl.LightningDataModule):
         raise ConfigError(
-            f"data: {node['name']} is a test set, nothing trains on it; "
+            f"data: {data_name(data, node)} is a test set, nothing trains on it; "
             "train on another data set, for example data=decam"
         )
     if scaling == "robust" and SkyAugmentation.__name__ in str(node):
@@ -265,6 +265,11 @@ def training_data(node: Any, scaling: str = "none") -> pl.LightningDataModule:
             "patch's median; leave it out of the transforms"
         )
     return data
+
+
+def data_name(data: Any, node: Mapping[str, Any]) -> str:
+    """Look up the name of a data set: its own, that in its node, or that of its class."""
+    return str(getattr(data, "name", None) or node.get("name") or type(data).__name__)
 
 
 def _expect_ring(truth: NDArray[np.uint8], pair: Pair) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from cosmicgate.config import ConfigError, build, modules_named
-from cosmicgate.data.datamodule import training_data
+from cosmicgate.data.datamodule import data_name, training_data
 from cosmicgate.training.callbacks import ExactResume, SaveConfigInCheckpoint
 from cosmicgate.training.distributed import prepare_run
 from cosmicgate.training.loggers import log_run_metadata, with_csv_logger
@@ -42,7 +42,7 @@ def fit(cfg: Any, config: dict[str, Any], run: Path) -> tuple[pl.Trainer, pl.Lig
     pl.seed_everything(cfg.seed, verbose=False)
     data, module = training_data(cfg.data, cfg.model.get("scaling", "none")), build(cfg.module)
     resume_from = last if cfg.resume and last.is_file() else None
-    config["trained_on"] = f"{getattr(data, 'name', cfg.data.name)}, {data.data_origin}"  # type: ignore[attr-defined]
+    config["trained_on"] = f"{data_name(data, cfg.data)}, {data.data_origin}"  # type: ignore[attr-defined]
     config["started_from"] = load_initial_weights(module.network, cfg.start, resume_from, trust)
     callbacks = [*build(cfg.callbacks).values(), SaveConfigInCheckpoint(config), ExactResume(), EpochLines()]
     trainer: pl.Trainer = build(cfg.trainer, callbacks=[*callbacks, ExpectValidation()], logger=False)
