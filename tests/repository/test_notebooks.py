@@ -13,7 +13,7 @@ from jupyter_client import KernelManager
 from nbclient import NotebookClient
 
 import cosmicgate
-from helpers.field_exposures import write_field
+from helpers.field_exposures import GAIN, write_field
 from helpers.repository import ROOT
 from helpers.result_rows import difference_entry, result_row, write_run
 
@@ -141,11 +141,13 @@ SHORT += ["data.validation_windows.size=32", "data.validation_windows.count=16"]
 def test_the_adapt_notebook_says_which_exposures_it_takes(execute, tmp_path, kind):
     for number in range(2):
         for path in write_field(tmp_path / "lco0m4", f"field{number}", number, pointing=(150 + number, 2)):
-            path.rename(f"{path}.fz")
+            image, header = fits.getdata(path, header=True)
+            fits.writeto(f"{path}.fz", (image * GAIN / 0.77).astype(np.int32), header)  # the gain of lco0m4
+            path.unlink()
     values, said = {
         "own": (
-            {"FRAMES": str(tmp_path / "lco0m4" / "*.fits.fz"), "HEADER": {"gain": 2.1}},
-            ("Your own exposures.", "gain: 2.1 electrons per count, as given"),
+            {"FRAMES": str(tmp_path / "lco0m4" / "*.fits.fz"), "HEADER": {"gain": 0.8}},
+            ("Your own exposures.", "gain: 0.8 electrons per count, as given"),
         ),
         "real": (
             {"CAMERA": "lco0m4", "REAL": str(tmp_path)},
