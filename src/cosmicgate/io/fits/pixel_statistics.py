@@ -1,4 +1,4 @@
-"""Classify HDUs by their pixels (noise of a sky, flags, a smooth map), and check whether two show the same picture."""
+"""Classify HDUs by their pixels (noise of a sky, flags, a smooth map), and check whether two show the same image."""
 
 import warnings
 from dataclasses import dataclass, field
@@ -67,34 +67,35 @@ def pixel_statistics(hdu: Any) -> PixelStatistics:
     return PixelStatistics(kind, noise, level, _residuals(values), _residuals(_in_blocks(values)))
 
 
-def show_one_picture(one: PixelStatistics, other: PixelStatistics, strict: bool = True) -> bool:
-    """Check whether two HDUs of one shape show the same picture, like an image and its error map or filtered copy.
+def show_same_image(first: PixelStatistics, second: PixelStatistics, *, filtered_copies: bool) -> bool:
+    """Check whether two HDUs of one shape show the same image, as an image and its error map or filtered copy do.
 
     Their residuals are then correlated, those of two different images are not. Two HDUs that are equal in each pixel
     are copies of an image, not an image and its errors: the result is False.
 
     Parameters
     ----------
-    one, other : PixelStatistics
+    first, second : PixelStatistics
         Statistics of the two HDUs.
-    strict : bool
-        If sky or noise differ, use lower limits and block averages as well; two exposures of one field may then count
-        as the same picture. False: only a plane computed from the image pixel by pixel does.
+    filtered_copies : bool
+        Whether a filtered copy counts: if sky or noise differ, limits are lower and block averages count as well, and
+        two exposures of one field may then count as the same image. Otherwise only a plane computed from the image
+        pixel by pixel does.
     """
-    same_scale = (one.level, one.noise) == (other.level, other.noise)
-    if same_scale and np.array_equal(one.residuals, other.residuals, equal_nan=True):
+    same_scale = (first.level, first.noise) == (second.level, second.noise)
+    if same_scale and np.array_equal(first.residuals, second.residuals, equal_nan=True):
         return False
-    if not strict or _have_one_scale(one, other):
-        return _correlation(one.residuals, other.residuals) > SAME_PIXELS
-    if _correlation(one.residuals, other.residuals) > LIKE_PIXELS:
+    if not filtered_copies or _have_one_scale(first, second):
+        return _correlation(first.residuals, second.residuals) > SAME_PIXELS
+    if _correlation(first.residuals, second.residuals) > LIKE_PIXELS:
         return True
-    return one.blocks.size >= MIN_BLOCKS and _correlation(one.blocks, other.blocks) > LIKE_BLOCKS
+    return first.blocks.size >= MIN_BLOCKS and _correlation(first.blocks, second.blocks) > LIKE_BLOCKS
 
 
-def _have_one_scale(one: PixelStatistics, other: PixelStatistics) -> bool:
+def _have_one_scale(first: PixelStatistics, second: PixelStatistics) -> bool:
     """Check whether sky level and noise agree, as for two frames of one camera but not for an image and its errors."""
-    low, high = sorted((one.noise, other.noise))
-    return high < 1.5 * low and abs(one.level - other.level) < 10 * low
+    low, high = sorted((first.noise, second.noise))
+    return high < 1.5 * low and abs(first.level - second.level) < 10 * low
 
 
 def _correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from cosmicgate.io.fits.hdus import header_value, is_two_dimensional
 from cosmicgate.io.fits.instruments import DETECTOR_CARDS
 from cosmicgate.io.fits.masks import IMAGES, MASKS, OTHERS, PRODUCTS, SCIENCE, TARGETS, words_of
-from cosmicgate.io.fits.pixel_statistics import PixelStatistics, pixel_statistics, show_one_picture
+from cosmicgate.io.fits.pixel_statistics import PixelStatistics, pixel_statistics, show_same_image
 
 NAMELESS = ("COMPRESSED_IMAGE",)  # default name of compressed images without a name
 # Area relative to the largest image below which an HDU is a stamp or a low-resolution map; and the same limit for HDUs
@@ -167,20 +167,20 @@ class _ImageChoice:
         first = certain or self._certain_by_header(undecided)
         roles |= dict.fromkeys(first, IMAGE)
         left = [number for number in undecided if number not in first]
-        strict = not all(self._is_of_detector(self._name(number)) for number in group)
+        filtered_copies = not all(self._is_of_detector(self._name(number)) for number in group)
         found = {}
         for number in left:
             rivals = first or [n for n in left if n != number] or [number]
-            found[number] = self._compare(number, rivals, numbered, strict)
+            found[number] = self._compare(number, rivals, numbered, filtered_copies)
         doubt = next((role for role in found.values() if role != IMAGE), None)
         if doubt and not first and not numbered:  # one is a plane of another, but it is unknown which
             found = {number: doubt if role == IMAGE else role for number, role in found.items()}
         return roles | found
 
-    def _compare(self, number: int, others: list[int], numbered: bool, strict: bool) -> Role:
+    def _compare(self, number: int, others: list[int], numbered: bool, filtered_copies: bool) -> Role:
         """Compare a noisy HDU with images, or with HDUs that may be images."""
         mine = self._statistics(number)
-        if any(show_one_picture(mine, self._statistics(other), strict) for other in others):
+        if any(show_same_image(mine, self._statistics(other), filtered_copies=filtered_copies) for other in others):
             return DUPLICATE
         if self._area(number) < MIN_AREA_BY_PIXELS * max(self._area(other) for other in others) and not numbered:
             return STAMP
