@@ -13,7 +13,7 @@ import yaml
 
 from cosmicgate.config import build
 from cosmicgate.detectors import for_telescope
-from cosmicgate.detectors.classical import AstroScrappy, saturated_stars
+from cosmicgate.detectors.classical import AstroScrappy, mask_saturated_stars
 from cosmicgate.evaluation.records import DetectorRecord
 from cosmicgate.report.tables.cells import published
 from helpers.configured_detectors import CLASSICAL, detector_of_config, field_image, import_original, make_frame
@@ -157,7 +157,7 @@ def test_lacosmic_spares_saturated_stars_and_finds_a_saturated_hit():
     image = field_image()
     image[55:66, 85:96] = 45_000.0
     image[70, 20] = 45_000.0
-    stars = saturated_stars(image, 45_000.0)
+    stars = mask_saturated_stars(image, 45_000.0)
     assert stars[55:66, 85:96].all()
     assert not stars[70, 20]
     mask = (

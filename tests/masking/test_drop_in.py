@@ -16,7 +16,7 @@ from astropy.nddata import CCDData, InverseVariance, StdDevUncertainty, Variance
 from astropy.wcs import WCS
 
 import cosmicgate
-from cosmicgate.masking.drop_in import IGNORED, IgnoredArgument, saturated_stars
+from cosmicgate.masking.drop_in import IGNORED, IgnoredArgument, astroscrappy_saturated_stars
 from cosmicgate.masking.load import load_cached
 from cosmicgate.pretrained.domain_check import FarFromTraining
 from helpers.doc_pages import blocks
@@ -192,7 +192,7 @@ def test_saturated_stars_are_exactly_those_of_astroscrappy(separable):
             image[row : row + 9, column : column + 9] += generator.choice([0, 500, 5000])
         expected = np.zeros(image.shape, np.uint8)
         update_mask(image, expected, 1000.0, separable)
-        np.testing.assert_array_equal(saturated_stars(image, 1000.0, separable), expected)
+        np.testing.assert_array_equal(astroscrappy_saturated_stars(image, 1000.0, separable), expected)
 
 
 def test_a_saturation_that_covers_much_of_the_image_is_a_warning(detect_cosmics):

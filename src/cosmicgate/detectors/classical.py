@@ -157,7 +157,7 @@ class LACosmic(LACosmicFamily):
         image, bad = to_native_float32(frame.image, frame.bad)
         objlim, sigfrac = self._settings(frame.telescope)
         gain, read_noise, saturation = self._noise(frame)
-        left_out = bad | saturated_stars(image, saturation)
+        left_out = bad | mask_saturated_stars(image, saturation)
 
         def find(sigclip: float) -> Mask:
             with _silent():
@@ -176,11 +176,13 @@ class LACosmic(LACosmicFamily):
         return find, bad
 
 
-def saturated_stars(image: NDArray[np.float32], saturation: float) -> Mask:
+def mask_saturated_stars(image: NDArray[np.float32], saturation: float) -> Mask:
     """Mark saturated pixels (H, W) in bright surroundings, and 4 px around them.
 
     ``image`` and ``saturation`` have the same unit. As in Astro-SCRAPPY, surroundings are bright if the 5x5 median is
-    above a tenth of saturation; around a saturated cosmic-ray hit they are not.
+    above a tenth of saturation; around a saturated cosmic-ray hit they are not. Unlike
+    :func:`cosmicgate.masking.drop_in.astroscrappy_saturated_stars`, the image is mirrored at its border, and the
+    dilation is a diamond, not an octagon.
     """
     full = image >= saturation
     if not full.any():

@@ -272,7 +272,7 @@ class _Search:
         if bad.all():
             return np.zeros(values.shape, bool)
         known = np.where(np.isfinite(values), values, np.median(values[~bad])).astype(np.float32)
-        found = saturated_stars(known + np.float32(self.sky), self.saturation, self.separable)
+        found = astroscrappy_saturated_stars(known + np.float32(self.sky), self.saturation, self.separable)
         part = (found & ~bad).sum() / (~bad).sum()
         if part > MAX_SATURATED:
             warnings.warn(
@@ -283,8 +283,11 @@ class _Search:
         return found
 
 
-def saturated_stars(values: NDArray[np.float32], level: float, separable: bool) -> NDArray[np.bool_]:
-    """Find the pixels of saturated stars exactly as Astro-SCRAPPY's ``update_mask`` does.
+def astroscrappy_saturated_stars(values: NDArray[np.float32], level: float, separable: bool) -> NDArray[np.bool_]:
+    """Mark the pixels of saturated stars exactly as Astro-SCRAPPY's ``update_mask`` does.
+
+    :func:`cosmicgate.detectors.classical.mask_saturated_stars`, for L.A.Cosmic, differs at the border and in the shape
+    of the dilation.
 
     Parameters
     ----------
