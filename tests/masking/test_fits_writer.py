@@ -267,7 +267,7 @@ def test_a_selected_image_has_the_same_planes_as_among_all_images(tmp_path, mask
         hdus += [fits.ImageHDU(data, name=name, ver=version) for name, data in group.items()]
     fits.HDUList(hdus).writeto(path)
     (alone,) = read_images(path, (str(number),), uncertain=True)
-    among = {plane.place.number: plane for plane in read_images(path, uncertain=True)}[number]
+    among = {plane.extension.number: plane for plane in read_images(path, uncertain=True)}[number]
     np.testing.assert_array_equal(alone.bad, among.bad)
     assert np.flatnonzero(alone.bad.any(axis=0)).tolist() == [3 + number // 4]
     assert [one.number for one in alone.uncertainties] == [one.number for one in among.uncertainties] == [number + 1]
@@ -281,7 +281,7 @@ def test_planes_grouped_by_kind_are_matched_by_name(tmp_path, masker):
     kinds = {"SCI": [sky(SHAPE), sky(SHAPE, 1)], "ERR": 2 * [np.full(SHAPE, 5, np.float32)], "DQ": flags}
     hdus = [fits.ImageHDU(data, name=f"{kind}{n}") for kind, both in kinds.items() for n, data in enumerate(both, 1)]
     fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(path := tmp_path / "a.fits")
-    found = {plane.place.name: plane for plane in read_images(path, uncertain=True)}
+    found = {plane.extension.name: plane for plane in read_images(path, uncertain=True)}
     assert {name: np.flatnonzero(plane.bad.any(axis=0)).tolist() for name, plane in found.items()} == {
         "SCI1": [3],
         "SCI2": [4],
@@ -474,7 +474,7 @@ def test_prefetching_gives_the_same_images_in_the_same_order(tmp_path):
     path = tmp_path / "a.fits"
     fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(sky(SHAPE, i), name=f"N{i}") for i in range(3))]).writeto(path)
     for one, other in zip(read_images(path), prefetch(read_images(path)), strict=True):
-        assert (one.place.number, one.place.name) == (other.place.number, other.place.name)
+        assert (one.extension.number, one.extension.name) == (other.extension.number, other.extension.name)
         np.testing.assert_array_equal(one.image, other.image)
 
 
@@ -498,7 +498,7 @@ def named_hdu(data, name, version=1):
 
 def good_pixel_counts(path):
     """List the label and the number of good pixels of each image that is searched."""
-    return [(plane.place.label, int((~plane.bad).sum())) for plane in read_images(path)]
+    return [(plane.extension.label, int((~plane.bad).sum())) for plane in read_images(path)]
 
 
 def test_planes_are_matched_by_version_or_else_by_order(tmp_path):

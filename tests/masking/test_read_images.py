@@ -268,7 +268,7 @@ COMPRESSED_CASES = (
 def test_images_are_cleaned_and_every_other_hdu_is_unchanged(masker, tmp_path, case, packed):
     layout, expected = LAYOUTS[case]
     path = write_layout(tmp_path / "a.fits", layout, packed)
-    assert [plane.place.number for plane in read_images(path)] == expected
+    assert [plane.extension.number for plane in read_images(path)] == expected
     output = tmp_path / "b.fits"
     outcome = mask_file(path, output, masker, MaskOptions("clean", cleaned=True))
     assert (outcome.status, outcome.images) == ("done", len(expected)), outcome
@@ -321,8 +321,8 @@ def test_hdus_that_may_be_images_are_named_with_the_option_to_search_them(masker
     outcome = mask_file(path, tmp_path / "b.fits", masker, MaskOptions())
     (line,) = [line for line in outcome.warnings if line.startswith(sentence)]
     ext = line.split("--ext ")[1].split(" ")[0]
-    assert [plane.place.number for plane in read_images(path, (ext,))] != [
-        plane.place.number for plane in read_images(path)
+    assert [plane.extension.number for plane in read_images(path, (ext,))] != [
+        plane.extension.number for plane in read_images(path)
     ]
     info = run("info", path).output
     assert f"not searched, not changed: {sentence.rsplit(': ', 1)[1][:30]}" in info or "STAMP" in sentence
@@ -381,12 +381,12 @@ def test_ext_is_a_name_before_it_is_a_number_or_version(masker, tmp_path):
     path = write_layout(tmp_path / "a.fits", [None, ("2", S[0]), ("1", S[1]), ("SCI", S[2], 2), ("SCI,2", S[3])])
     for ext, number in (("1", 2), ("2", 1), ("SCI,2", 4), ("sci,2 ", 4), ("3", 3), ("0", 0)):
         if number:
-            assert [plane.place.number for plane in read_images(path, (ext,))] == [number]
+            assert [plane.extension.number for plane in read_images(path, (ext,))] == [number]
     outcome = mask_file(path, tmp_path / "m.fits", masker, MaskOptions(exts=("1",)))
     assert outcome.warnings == ["--ext 1 is the HDU of that name, not HDU 1"]
     plain = write_layout(tmp_path / "b.fits", [None, ("1", S[0]), ("SCI", S[2], 1), ("SCI", S[1], 2)])
     assert mask_file(plain, tmp_path / "n.fits", masker, MaskOptions(exts=("1",))).warnings == []
-    assert [plane.place.number for plane in read_images(plain, ("SCI,2", "2"))] == [2, 3]
+    assert [plane.extension.number for plane in read_images(plain, ("SCI,2", "2"))] == [2, 3]
 
 
 def test_an_image_with_the_name_of_a_plane_is_read_as_a_frame_too(tmp_path):

@@ -51,7 +51,7 @@ MODULE_ORDER = {
         *("temporary_folder", "pipeline", "batch", "ray_backend"),
     ),
     "viewer": (
-        *("runs", "pyramid", "assemble", "display", "candidates", "labels", "places", "overlay", "search", "file_mask"),
+        *("runs", "pyramid", "assemble", "display", "candidates", "labels", "hdus", "overlay", "search", "file_mask"),
         *("images", "static", "server"),
     ),
     "adaptation": ("corrections", "plan", "labels", "training", "card", "result", "run"),

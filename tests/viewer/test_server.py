@@ -263,7 +263,7 @@ def test_an_image_with_the_number_of_another_hdu_as_its_name_is_shown_with_its_b
     fits.HDUList([fits.PrimaryHDU(), *parts]).writeto(path)
     images = Images([path], None, masker)
     for number, part in enumerate(parts):
-        assert images.places[number].searchable
+        assert images.hdus[number].searchable
         assert np.array_equal(images[number].image, part.data)
         assert images[number].fits.bad[30, 40], "saturated"
         assert images[number].fits.bad[:, :10].all(), "overscan"

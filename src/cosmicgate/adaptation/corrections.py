@@ -48,8 +48,8 @@ def read_touched(frame: Path, path: Path, ext: str = "") -> Touched | None:
         The labels are not readable, of another shape, or were made for another version of the exposure.
     """
     with opened(frame) as hdus:
-        place = select_image(frame, hdus, ext or None)
-    labels = read_labels(path, place, alone=False) or read_labels(path, place, alone=True)
+        extension = select_image(frame, hdus, ext or None)
+    labels = read_labels(path, extension, alone=False) or read_labels(path, extension, alone=True)
     if labels is None or not labels.touched.any():
         return None
     check_version(frame, path)

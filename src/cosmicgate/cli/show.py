@@ -80,24 +80,24 @@ def image_and_hits(
         if len(images) > 1:
             few = ", ".join(image.label for image in images[:4]) + ", ..." * (len(images) > 4)
             raise FitsError(f"{file}: expected one image, found {len(images)} ({few}): choose one with --ext")
-        place = images[0]
-        shared = sum(hdu.name == place.name and hdu.ver == place.version for hdu in hdus) > 1
-        image = pixels(hdus[place.number])
-        hits = hits_of(place, hdus) if mask is None else None
-        if hits is not None and changed_since_masked(place, hdus):
+        extension = images[0]
+        shared = sum(hdu.name == extension.name and hdu.ver == extension.version for hdu in hdus) > 1
+        image = pixels(hdus[extension.number])
+        hits = hits_of(extension, hdus) if mask is None else None
+        if hits is not None and changed_since_masked(extension, hdus):
             notes.append("the image was changed since its mask was written into this file")
     if hits is None:
         side = mask or find_masks(file)
         with opened(side) as hdus:
-            found = plane_of(place, hdus, "CRMASK")
+            found = plane_of(extension, hdus, "CRMASK")
             if found is None:
-                raise FitsError(f"{side}: it has no mask {name_of(place, 'CRMASK')} of {place.label}")
+                raise FitsError(f"{side}: it has no mask {name_of(extension, 'CRMASK')} of {extension.label}")
             hits = np.asarray(found.data) != 0
         if is_of_another_file(found, file):
             notes.append(f"the mask in {side} is of another version of this file")
     if hits.shape != image.shape:
         raise FitsError(f"{file}: the mask has the shape {hits.shape}, the image {image.shape}")
-    return image, hits, place.label + f"_{place.number}" * shared
+    return image, hits, extension.label + f"_{extension.number}" * shared
 
 
 def number_of_hits(hits: NDArray[np.bool_]) -> int:

@@ -101,4 +101,4 @@ def _write_page(images: "Images", path: Path) -> None:
             bar.update(tasks[name], completed=fraction)  # type: ignore[arg-type]
 
         export(images, progress).save(path)
-    typer.echo(f"{path}: {len(images.places)} image(s), {path.stat().st_size / 1e6:.1f} MB")
+    typer.echo(f"{path}: {len(images.hdus)} image(s), {path.stat().st_size / 1e6:.1f} MB")

@@ -143,13 +143,13 @@ def _block_starts(length: int, block: int) -> list[int]:
 
 
 def _linear_weights(centres: Tensor, at: Tensor) -> Tensor:
-    """Compute weights (P, K) that interpolate linearly between K centres at P places, constant beyond the outermost."""
+    """Compute weights (P, K) that interpolate linearly between K centres at P points, constant beyond the outermost."""
     weights = torch.zeros(len(at), len(centres))
     if len(centres) == 1:
         return weights + 1
     below = (torch.searchsorted(centres, at, right=True) - 1).clamp(0, len(centres) - 2)
     share = ((at - centres[below]) / (centres[below + 1] - centres[below])).clamp(0, 1)
-    place = torch.arange(len(at))
-    weights[place, below] = 1 - share
-    weights[place, below + 1] = share
+    rows = torch.arange(len(at))
+    weights[rows, below] = 1 - share
+    weights[rows, below + 1] = share
     return weights

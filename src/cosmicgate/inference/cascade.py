@@ -210,15 +210,15 @@ def merge_cells(cells: Tensor) -> Iterator[Box]:
 
     No side is longer than :data:`MAX_WINDOW_CELLS`, or the box of a trail across the frame would be the whole frame.
     """
-    places = [(row, column) for row, column in cells.nonzero().tolist()]
-    left_over = set(places)
-    for place in places:
-        if place not in left_over:
+    candidates = [(row, column) for row, column in cells.nonzero().tolist()]
+    left_over = set(candidates)
+    for cell in candidates:
+        if cell not in left_over:
             continue
-        row, column = place
+        row, column = cell
         top, bottom, left, right = row, row + 1, column, column + 1
-        waiting = [place]
-        left_over.remove(place)
+        waiting = [cell]
+        left_over.remove(cell)
         while waiting:
             row, column = waiting.pop()
             for near in product(range(row - 1, row + 2), range(column - 1, column + 2)):

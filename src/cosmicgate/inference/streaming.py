@@ -275,7 +275,7 @@ class StreamingAttentionGate:
         return weights
 
 
-def relu_into(x: Tensor, place: Tensor) -> None:
-    """Write ReLU of ``x`` into ``place``."""
+def relu_into(x: Tensor, out: Tensor) -> None:
+    """Write ReLU of ``x`` into ``out``."""
     if x.numel():
-        torch.clamp_min(x, 0, out=place)
+        torch.clamp_min(x, 0, out=out)

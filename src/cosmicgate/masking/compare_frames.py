@@ -95,12 +95,12 @@ def _measured(source: Path, options: MaskOptions) -> bytes:
     images: list[tuple[int, Sequence[str]]] = []
     seen: Counter[tuple[str, ...]] = Counter()
     for image in read_images(source, options.exts, masked=options.masked):
-        place = image.place
-        detector = detector_of(place.headers, source, place.shape)
+        extension = image.extension
+        detector = detector_of(extension.headers, source, extension.shape)
         seen[detector] += 1  # amplifiers without cards that distinguish them are distinguished by their order
-        mosaic, _ = pattern_of(place.headers, image.image, image.bad, options.mosaic)
+        mosaic, _ = pattern_of(extension.headers, image.image, image.bad, options.mosaic)
         arrays |= measure(image.image, image.bad, bool(mosaic)).arrays(f"{len(images)} ")
-        images.append((place.number, [*detector, str(bool(mosaic)), str(seen[detector])]))
+        images.append((extension.number, [*detector, str(bool(mosaic)), str(seen[detector])]))
     return _saved(arrays, images)
 
 
@@ -158,12 +158,12 @@ def _compare(measured: Mapping[Path, Path]) -> StaticPixels:
 class _KeptMeasurements(Sequence[Measurement]):
     """Measurements that are read from their files when they are accessed."""
 
-    places: list[tuple[Path, int]]  # file, number of the image in it
+    images: list[tuple[Path, int]]  # file, number of the image in it
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.images)
 
     def __getitem__(self, number: Any) -> Any:
-        kept, image = self.places[number]
+        kept, image = self.images[number]
         with np.load(kept) as arrays:
             return Measurement.of(arrays, f"{image} ")

@@ -188,7 +188,7 @@ def _plan_by_content(job: FileJob) -> None:
 def _refuse_to_lose_masks(job: FileJob, static: str) -> None:
     """Raise FitsError if the output has masks, or static pixels, of the same input that this run does not make."""
     with collect_astropy_warnings([]), opened(job.path) as hdus:
-        lost = job.existing.images - {place.number for place in images_of(job.path, hdus, job.options.exts)}
+        lost = job.existing.images - {extension.number for extension in images_of(job.path, hdus, job.options.exts)}
     if lost:
         numbers = ", ".join(map(str, sorted(lost)))
         raise FitsError(
@@ -205,11 +205,11 @@ def _refuse_to_lose_masks(job: FileJob, static: str) -> None:
 def _refuse_changed_images(job: FileJob) -> None:
     """Raise FitsError if an image of a file that was masked in place was changed since."""
     with collect_astropy_warnings([]), opened(job.path) as hdus:
-        for place in images_of(job.path, hdus, job.options.exts):
-            if changed_since_masked(place, hdus):
+        for extension in images_of(job.path, hdus, job.options.exts):
+            if changed_since_masked(extension, hdus):
                 raise FitsError(
-                    f"{job.source}: {place.label} was changed since it was masked in place, so its mask is of other "
-                    "pixels: remove the mask, or give the original file"
+                    f"{job.source}: {extension.label} was changed since it was masked in place, so its mask is of "
+                    "other pixels: remove the mask, or give the original file"
                 )
 
 

@@ -25,21 +25,21 @@ from cosmicgate.masking.output_paths import name_of
 from cosmicgate.masking.provenance_cards import HIT_VALUE
 
 
-def mask_hdu(place: ImageExtension, mask: NDArray[np.bool_], cards: Sequence[fits.Card]) -> bytes:
+def mask_hdu(extension: ImageExtension, mask: NDArray[np.bool_], cards: Sequence[fits.Card]) -> bytes:
     """Encode a mask (H, W) as an HDU: uint8, compressed by RICE_1."""
     data = mask.astype(np.uint8) * np.uint8(HIT_VALUE)
-    return _compressed(data, name_of(place, "CRMASK"), place.version, cards, "RICE_1")
+    return _compressed(data, name_of(extension, "CRMASK"), extension.version, cards, "RICE_1")
 
 
-def static_hdu(place: ImageExtension, static: NDArray[np.bool_], cards: Sequence[fits.Card]) -> bytes:
+def static_hdu(extension: ImageExtension, static: NDArray[np.bool_], cards: Sequence[fits.Card]) -> bytes:
     """Encode the static pixels (H, W) of an image as an HDU: uint8, compressed by RICE_1."""
-    return _compressed(static.astype(np.uint8), name_of(place, "CRSTATIC"), place.version, cards, "RICE_1")
+    return _compressed(static.astype(np.uint8), name_of(extension, "CRSTATIC"), extension.version, cards, "RICE_1")
 
 
-def probability_hdu(place: ImageExtension, probability: NDArray[np.float32], cards: Sequence[fits.Card]) -> bytes:
+def probability_hdu(extension: ImageExtension, probability: NDArray[np.float32], cards: Sequence[fits.Card]) -> bytes:
     """Encode probabilities (H, W) as an HDU: float32 rounded to the 11 significant bits of float16, GZIP_2."""
     data = probability.astype(np.float16).astype(np.float32)
-    return _compressed(data, name_of(place, "CRPROB"), place.version, cards, "GZIP_2")
+    return _compressed(data, name_of(extension, "CRPROB"), extension.version, cards, "GZIP_2")
 
 
 def _compressed(data: NDArray[Any], name: str, version: int, cards: Sequence[fits.Card], kind: str) -> bytes:
@@ -88,20 +88,20 @@ def write_copy(
         The source has changed since, for example by another run.
     """
     by_number = {patch.number: patch for patch in patches}
-    places = spans(source)
+    hdu_spans = spans(source)
     with ExitStack() as stack:
         file = stack.enter_context(decompressed(source))
         partial = stack.enter_context(atomic_path(output))
         target: Any = stack.enter_context(partial.open("wb"))
         if _zipped(source):
             target = stack.enter_context(gzip.GzipFile("", "wb", fileobj=target, mtime=0))
-        for number, place in enumerate(places):
-            file.seek(place.start)
+        for number, span in enumerate(hdu_spans):
+            file.seek(span.start)
             if number in by_number:
-                header, data = file.read(place.data - place.start), file.read(place.end - place.data)
+                header, data = file.read(span.data - span.start), file.read(span.end - span.data)
                 target.write(apply_patch(header, data, by_number[number]))
             else:
-                _copy(file, target, place.end - place.start)
+                _copy(file, target, span.end - span.start)
         hdus.seek(0)
         shutil.copyfileobj(hdus, target)
         if output.exists():

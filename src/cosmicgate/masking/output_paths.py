@@ -144,9 +144,9 @@ def _product(name: str, kind: Kind) -> str:
     return begin + (ending.group() if ending and kind != "mask" else ".fits")
 
 
-def name_of(place: ImageExtension, what: str) -> str:
+def name_of(extension: ImageExtension, what: str) -> str:
     """Build the EXTNAME of a plane that belongs to an image: ``"N4_CRMASK"``, or ``"CRMASK"`` for a primary image."""
-    name = place.name or str(place.number)
+    name = extension.name or str(extension.number)
     return what if name == "PRIMARY" else f"{name}_{what}"
 
 

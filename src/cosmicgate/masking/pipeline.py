@@ -186,16 +186,16 @@ def prefetch(images: Generator[FitsImage, None, None]) -> Iterator[FitsImage]:
 
 def _detect_in_image(job: FileJob, image: FitsImage, hdus: IO[bytes], result: FileResult) -> list[Patch]:
     """Search an image, write its mask to ``hdus``, update ``result`` and return the patches of the image's file."""
-    masker, options, label = job.masker, job.options, f"{image.place.label}: "
+    masker, options, label = job.masker, job.options, f"{image.extension.label}: "
     result.warnings += [*image.file_notes, *(label + note for note in image.notes)]
-    static = job.static.maps_for_file(job.source).get(image.place.number) if job.static else None
+    static = job.static.maps_for_file(job.source).get(image.extension.number) if job.static else None
     if static is not None:
         if static.shape != image.bad.shape:
             raise FitsError(f"{job.source}: it was changed while it was searched; run it again")
         image.bad.ravel()[static.index] = True
     searched = int(image.bad.size - image.bad.sum())
     try:
-        mosaic, note = pattern_of(image.place.headers, image.image, image.bad, options.mosaic)
+        mosaic, note = pattern_of(image.extension.headers, image.image, image.bad, options.mosaic)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", DoubtfulImage)
             probability = masker.probability(image.image, image.bad, bool(mosaic))
@@ -209,13 +209,13 @@ def _detect_in_image(job: FileJob, image: FitsImage, hdus: IO[bytes], result: Fi
     result.warnings += [label + text for text in [*doubts, *[note] * bool(note)]]
     mask = dilate_mask(hits, options.grow, image.bad)
     count = int(mask.sum())
-    hdus.write(mask_hdu(image.place, mask, mask_cards(job, image, mask, doubts, mosaic)))
+    hdus.write(mask_hdu(image.extension, mask, mask_cards(job, image, mask, doubts, mosaic)))
     if static is not None:
-        hdus.write(static_hdu(image.place, static.mask, static_cards(job, image.place.number, static)))
+        hdus.write(static_hdu(image.extension, static.mask, static_cards(job, image.extension.number, static)))
         result.static = (result.static or 0) + len(static.index)
     if options.probability:
         cards = [*short_cards(masker, options, count), *key_cards(job)]
-        hdus.write(probability_hdu(image.place, probability, cards))
+        hdus.write(probability_hdu(image.extension, probability, cards))
     result.add(count, searched)
     if image.quality is not None and (unflagged := image.quality.count_unflaggable(mask)):
         result.warnings.append(
@@ -236,7 +236,7 @@ def _patches(job: FileJob, image: FitsImage, mask: NDArray[np.bool_], mosaic: st
         cards = change_cards(job, count, mosaic)
         rows, columns = np.nonzero(mask)
         cleaned = clean(image.image, mask, options.method, bad=image.bad, mosaic=bool(mosaic))
-        yield Patch(image.place.number, rows, columns, image.image[mask], cleaned[mask], cards)
+        yield Patch(image.extension.number, rows, columns, image.image[mask], cleaned[mask], cards)
         for one in image.uncertainties:
             grown = cleaned_uncertainty(one.values, one.kind, cleaned, mask, image.bad, bool(mosaic))
             yield Patch(one.number, rows, columns, one.values[mask], grown[mask], cards)

@@ -96,7 +96,7 @@ def mask_cards(
         fits.Card(CRWEIGHT, masker.card.sha256),
         fits.Card(CRFILE, ascii_of(job.path.name, 67)),
         fits.Card(CRINPUT, job.sha256),
-        fits.Card(CRHDU, image.place.number, "HDU number of the image in the input file"),
+        fits.Card(CRHDU, image.extension.number, "HDU number of the image in the input file"),
         fits.Card(CROTHERS, others_checksum(image.image, mask), "checksum of the pixels not hit"),
         fits.Card(CRPRECIS, masker.predictor.precision, "floating-point type of the computation"),
         fits.Card(CRSCREEN, masker.predictor.cascade is not None, "the cascade (--fast) was used"),

@@ -77,7 +77,7 @@ class FitsImage:
 
     Attributes
     ----------
-    place : ImageExtension
+    extension : ImageExtension
         HDU of the image.
     image : ndarray (H, W), float32
         Pixel values in the unit of the file.
@@ -95,7 +95,7 @@ class FitsImage:
         Exposure time in seconds; None if the header has none.
     """
 
-    place: ImageExtension
+    extension: ImageExtension
     image: NDArray[np.float32]
     bad: NDArray[np.bool_]
     uncertainties: list[Uncertainty] = field(default_factory=list)
@@ -142,14 +142,14 @@ def read_images(
         images, notes = chosen_images(path, hdus, exts, sky) if exts else (science(path, hdus, roles), [])
         notes += [] if exts else unsearched_notes(hdus, roles)
         sky_numbers = {image.number for image in sky}
-        searched = [(place, sky if place.number in sky_numbers else [*sky, place]) for place in images]
+        searched = [(extension, sky if extension.number in sky_numbers else [*sky, extension]) for extension in images]
         _refuse_shared_planes(path, hdus, searched, uncertain, bool(bit))
-        for place, beside in searched:
-            plane = _read(path, hdus, place, beside, uncertain, masked)
-            quality = quality_plane(path, hdus, place, beside, bit) if bit else None
+        for extension, beside in searched:
+            plane = _read(path, hdus, extension, beside, uncertain, masked)
+            quality = quality_plane(path, hdus, extension, beside, bit) if bit else None
             yield replace(plane, file_notes=notes, quality=quality)
             notes = []
-            del hdus[place.number].data
+            del hdus[extension.number].data
 
 
 def _refuse_shared_planes(
@@ -161,17 +161,17 @@ def _refuse_shared_planes(
 ) -> None:
     """Raise FitsError if an HDU would be changed for two of the images, each given with all images beside it."""
     owners: dict[int, ImageExtension] = {}
-    for place, beside in searched:
+    for extension, beside in searched:
         changed: set[int] = set()
         if uncertain:
-            changed |= {place.number, *(number for number, _ in uncertainty_planes(hdus, place, beside))}
+            changed |= {extension.number, *(number for number, _ in uncertainty_planes(hdus, extension, beside))}
         if flagged:
-            changed.add(quality_hdu(path, hdus, place, beside))
+            changed.add(quality_hdu(path, hdus, extension, beside))
         for number in sorted(changed):
-            if (other := owners.setdefault(number, place)) is not place:
+            if (other := owners.setdefault(number, extension)) is not extension:
                 raise FitsError(
                     f"{path}: HDU {number} ({hdus[number].name}) belongs to two of the images that are searched, "
-                    f"{other.label} and {place.label}: mask each with an output of its own"
+                    f"{other.label} and {extension.label}: mask each with an output of its own"
                 )
 
 
@@ -215,50 +215,52 @@ def chosen_images(
 def _read(
     path: Path,
     hdus: fits.HDUList,
-    place: ImageExtension,
+    extension: ImageExtension,
     images: Sequence[ImageExtension],
     uncertain: bool,
     masked: bool,
 ) -> FitsImage:
     """Read one of the ``images`` of a file; all of them are needed to decide which planes belong to it."""
-    image = pixels(hdus[place.number])
+    image = pixels(hdus[extension.number])
     notes: list[str] = []
     bad = ~np.isfinite(image)
     if 2 * np.count_nonzero(np.isinf(image)) > image.size:
         notes.append(
             "most of its values are infinite or beyond 3.4e38, too large to be searched: divide the image by a constant"
         )
-    for _, (rows, columns) in overscans(place.headers[0], place.shape):
+    for _, (rows, columns) in overscans(extension.headers[0], extension.shape):
         bad[rows, columns] = True
-    if header_value(place.headers[0], CRMODEL) is not None:
+    if header_value(extension.headers[0], CRMODEL) is not None:
         notes.append("cosmicgate has cleaned it before: hits that were replaced then cannot be found again")
-    if place.overscan:
-        notes.append(f"its overscan ({place.overscan}) is not searched")
-    telescope = telescope_of(place.headers, path)
-    for beside in masks_beside(hdus, place, images) if masked else ():
+    if extension.overscan:
+        notes.append(f"its overscan ({extension.overscan}) is not searched")
+    telescope = telescope_of(extension.headers, path)
+    for beside in masks_beside(hdus, extension, images) if masked else ():
         hdu = hdus[beside]
         flags = np.asarray(hdu.data).reshape(hdu.shape[-2:])
-        if flags.shape == place.shape:
-            here = bad_pixels(flags, hdu.name, telescope, (hdu.header, *place.headers))
+        if flags.shape == extension.shape:
+            here = bad_pixels(flags, hdu.name, telescope, (hdu.header, *extension.headers))
             bad |= here
             if (part := here.mean()) > MAX_UNREPORTED_BAD:
                 notes.append(f"the mask {hdu.name} marks {part:.0%} of the image as bad, which is not searched")
         else:
-            notes.append(f"the mask {hdu.name} has the shape {flags.shape}, the image {place.shape}: it is not used")
+            notes.append(
+                f"the mask {hdu.name} has the shape {flags.shape}, the image {extension.shape}: it is not used"
+            )
         del hdu.data
-    if (saturation := number_of(path, place, "saturation")) is not None:
+    if (saturation := number_of(path, extension, "saturation")) is not None:
         usable, note = check_saturation(image, bad, saturation)
         notes += [note] if note else []
         if usable:
             bad |= image >= saturation
-    uncertainties = _uncertainties(hdus, place, images, notes) if uncertain else []
-    return FitsImage(place, image, bad, uncertainties, notes, exptime=number_of(path, place, "exptime"))
+    uncertainties = _uncertainties(hdus, extension, images, notes) if uncertain else []
+    return FitsImage(extension, image, bad, uncertainties, notes, exptime=number_of(path, extension, "exptime"))
 
 
-def number_of(path: Path, place: ImageExtension, key: str) -> float | None:
+def number_of(path: Path, extension: ImageExtension, key: str) -> float | None:
     """Look up a number in the headers of an image (saturation in its unit); None if it is missing or not plausible."""
     try:
-        return header_number(path, place.headers, key)
+        return header_number(path, extension.headers, key)
     except FitsError:
         return None
 
@@ -278,11 +280,11 @@ def kind_of(name: str, header: fits.Header) -> Kind | None:
 
 
 def _uncertainties(
-    hdus: fits.HDUList, place: ImageExtension, images: Sequence[ImageExtension], notes: list[str]
+    hdus: fits.HDUList, extension: ImageExtension, images: Sequence[ImageExtension], notes: list[str]
 ) -> list[Uncertainty]:
     """Read the uncertainty planes of an image, except those that hold flags in spite of their names."""
     found = []
-    for number, kind in uncertainty_planes(hdus, place, images):
+    for number, kind in uncertainty_planes(hdus, extension, images):
         values = precise_pixels(hdus[number])
         del hdus[number].data
         if is_of_few_values(values) and values.min() != values.max():
@@ -295,9 +297,9 @@ def _uncertainties(
 
 
 def uncertainty_planes(
-    hdus: fits.HDUList, place: ImageExtension, images: Sequence[ImageExtension]
+    hdus: fits.HDUList, extension: ImageExtension, images: Sequence[ImageExtension]
 ) -> list[tuple[int, Kind]]:
     """List the HDU numbers and kinds of the uncertainty planes of an image that have its shape."""
     words = frozenset().union(*UNCERTAINTIES.values())
-    numbers = [i for i in planes_beside(hdus, place, images, words) if hdus[i].shape[-2:] == place.shape]
+    numbers = [i for i in planes_beside(hdus, extension, images, words) if hdus[i].shape[-2:] == extension.shape]
     return [(i, kind) for i in numbers if (kind := kind_of(hdus[i].name, hdus[i].header)) is not None]

@@ -58,16 +58,16 @@ def _input_checksum(file: Path) -> str:
         return ""
 
 
-def hits_of(place: ImageExtension, hdus: fits.HDUList) -> NDArray[np.bool_] | None:
+def hits_of(extension: ImageExtension, hdus: fits.HDUList) -> NDArray[np.bool_] | None:
     """Find the mask (H, W) of an image by name and HDU number (amplifiers may share a name); None if there is none."""
-    found = plane_of(place, hdus, "CRMASK")
+    found = plane_of(extension, hdus, "CRMASK")
     return None if found is None else np.asarray(found.data) != 0
 
 
-def plane_of(place: ImageExtension, hdus: fits.HDUList, what: str) -> Any:
+def plane_of(extension: ImageExtension, hdus: fits.HDUList, what: str) -> Any:
     """Find the HDU of a plane of an image, such as CRMASK, by name and HDU number; None if there is none."""
-    name = name_of(place, what)
-    return next((hdu for hdu in hdus if hdu.name == name and hdu.header.get(CRHDU) == place.number), None)
+    name = name_of(extension, what)
+    return next((hdu for hdu in hdus if hdu.name == name and hdu.header.get(CRHDU) == extension.number), None)
 
 
 def others_checksum(image: NDArray[np.float32], mask: NDArray[np.bool_]) -> str:
@@ -76,15 +76,15 @@ def others_checksum(image: NDArray[np.float32], mask: NDArray[np.bool_]) -> str:
     return hashlib.sha256(values.astype("<f4").tobytes()).hexdigest()[:32]
 
 
-def changed_since_masked(place: ImageExtension, hdus: fits.HDUList) -> bool:
+def changed_since_masked(extension: ImageExtension, hdus: fits.HDUList) -> bool:
     """Check whether an image of a file was changed since its mask was written into the same file.
 
     False if there is no mask, or one of an earlier version, which does not tell.
     """
-    mask = plane_of(place, hdus, "CRMASK")
+    mask = plane_of(extension, hdus, "CRMASK")
     if mask is None or CROTHERS not in mask.header:
         return False
-    image, hits = pixels(hdus[place.number]), np.asarray(mask.data) != 0
+    image, hits = pixels(hdus[extension.number]), np.asarray(mask.data) != 0
     return image.shape != hits.shape or others_checksum(image, hits) != str(mask.header[CROTHERS])
 
 
@@ -94,12 +94,14 @@ def is_of_another_file(mask: Any, file: Path) -> bool:
     return bool(checksum) and checksum != cached_sha256(file)
 
 
-def probability_plane(place: ImageExtension, file: Path, hdus: fits.HDUList, weights_sha256: str) -> tuple[Any, str]:
+def probability_plane(
+    extension: ImageExtension, file: Path, hdus: fits.HDUList, weights_sha256: str
+) -> tuple[Any, str]:
     """Find the HDU of probabilities that ``cosmicgate mask --probability`` wrote after the mask of an image.
 
     Parameters
     ----------
-    place, file : ImageExtension, Path
+    extension, file : ImageExtension, Path
         Image, and its file.
     hdus : HDUList
         File of masks.
@@ -113,10 +115,10 @@ def probability_plane(place: ImageExtension, file: Path, hdus: fits.HDUList, wei
     reason : str
         What those in the file are of instead, in words; empty if there are none.
     """
-    mask = plane_of(place, hdus, "CRMASK")
+    mask = plane_of(extension, hdus, "CRMASK")
     after = hdus[hdus.index(mask) + 1 :] if mask is not None else []
     for hdu in takewhile(lambda one: not one.name.endswith("CRMASK"), after):  # the mask of the next image
-        if hdu.name == name_of(place, "CRPROB") and hdu.shape == place.shape:
+        if hdu.name == name_of(extension, "CRPROB") and hdu.shape == extension.shape:
             if (mask.header.get(CRKEY), mask.header.get(CRWEIGHT)) != (hdu.header.get(CRKEY), weights_sha256):
                 return None, "of another network"
             if mask.header.get(CRINPUT) != cached_sha256(file):

@@ -19,9 +19,9 @@ from cosmicgate.masking.masker import CosmicRayMasker
 from cosmicgate.masking.read_images import FitsImage, read_images
 from cosmicgate.viewer.display import DISPLAY_UNKNOWN, DISPLAY_UNSEARCHED, limits_of, model_json
 from cosmicgate.viewer.file_mask import mask_of_file, probability_of_file
+from cosmicgate.viewer.hdus import ViewableHdu, select_hdus, viewable_hdus
 from cosmicgate.viewer.labels import Labels, check_unshared, labels_path, read_labels, write_labels
 from cosmicgate.viewer.overlay import AlignmentStars, Overlay, overlays
-from cosmicgate.viewer.places import ViewableHdu, chosen, places_of
 from cosmicgate.viewer.pyramid import Pyramid
 from cosmicgate.viewer.runs import from_runs, runs_from_text, to_runs, to_text
 from cosmicgate.viewer.search import Search
@@ -35,7 +35,7 @@ class ViewedImage:
 
     Parameters
     ----------
-    place : ViewableHdu
+    hdu : ViewableHdu
         File and HDU.
     labels : Path
         File of its labels, which need not exist.
@@ -50,15 +50,15 @@ class ViewedImage:
 
     def __init__(
         self,
-        place: ViewableHdu,
+        hdu: ViewableHdu,
         labels: Path,
         masker: CosmicRayMasker | None,
         saving: Lock,
         state: tuple[int, int, int],
     ) -> None:
-        self.place, self.labels_file, self.masker, self.blind = place, labels, masker, masker is None
+        self.hdu, self.labels_file, self.masker, self.blind = hdu, labels, masker, masker is None
         self.saving, self.state = saving, state
-        self.fits = _read(place)
+        self.fits = _read(hdu)
         self.pyramid = Pyramid(self.fits.image)
         self.cleaned: tuple[int, Pyramid] | None = None
 
@@ -85,30 +85,30 @@ class ViewedImage:
             found["touched"] = to_text(to_runs(labels.touched))
             found["saved"] = to_text(to_runs(labels.hits))
             bad[labels.unknown & (labels.touched == 0) & ~self.fits.bad] = DISPLAY_UNKNOWN
-            if labels.input_sha256 and labels.input_sha256 != cached_sha256(self.place.path):
+            if labels.input_sha256 and labels.input_sha256 != cached_sha256(self.hdu.path):
                 other = "the labels were saved for another version of this file, or another file of this name"
                 found["notes"].append(f"{other}: check them; if you save, they are kept under another name")
-        if self.masker is not None and self.place.searchable:
+        if self.masker is not None and self.hdu.searchable:
             weights = self.masker.card.sha256
-            found["file_mask"] = mask_of_file(self.fits.place, self.place.path, weights, found["notes"])
+            found["file_mask"] = mask_of_file(self.fits.extension, self.hdu.path, weights, found["notes"])
         return found | {"bad": to_text(to_runs(bad))}
 
     def _labels(self) -> Labels | None:
         if not self.labels_file.is_file():
             return None
-        return read_labels(self.labels_file, self.fits.place, self.place.alone)
+        return read_labels(self.labels_file, self.fits.extension, self.hdu.alone)
 
     def search(self, search: Search) -> None:
         """Compute the probability of each pixel, or read it; write progress and result into ``search``."""
         if self.masker is not None:
-            known = self.fits.place, self.place.path, self.masker.card.sha256
+            known = self.fits.extension, self.hdu.path, self.masker.card.sha256
             mask = mask_of_file(*known, []) or {"same_network": False}
             threshold = mask["threshold"] if mask["same_network"] else None
             search.run(self.fits, self.masker, probability_of_file(*known), threshold)
 
     def clean(self, hits: NDArray[np.bool_]) -> int:
         """Replace hits (H, W) as ``cosmicgate mask --clean`` does; return the version of the cleaned image."""
-        mosaic = bool(pattern_of(self.fits.place.headers, self.image, self.fits.bad)[0])
+        mosaic = bool(pattern_of(self.fits.extension.headers, self.image, self.fits.bad)[0])
         version = self.cleaned[0] + 1 if self.cleaned else 1
         self.cleaned = version, Pyramid(clean(self.image, hits & ~self.fits.bad, bad=self.fits.bad, mosaic=mosaic))
         return version
@@ -131,36 +131,36 @@ class ViewedImage:
         """
         if not isinstance(given, dict):
             raise ValueError(f"expected hits, unknown and touched pixels, got {type(given).__name__}")
-        if file_state(self.place.path) != self.state:
-            raise FitsError(f"{self.place.path.name} was changed since it was read: nothing was saved; start again")
-        shape = self.place.shape
+        if file_state(self.hdu.path) != self.state:
+            raise FitsError(f"{self.hdu.path.name} was changed since it was read: nothing was saved; start again")
+        shape = self.hdu.shape
         hits, unknown = (from_runs(runs_from_text(given.get(key)), shape, 1) > 0 for key in ("hits", "unknown"))
         touched = from_runs(runs_from_text(given.get("touched")), shape, 3)
         unknown = (unknown | (self.fits.bad & (touched == 0))) & ~hits
         labels = Labels(hits, unknown, touched, self.blind, str(given.get("identifier", "")))
-        place, only = self.place, given.get("only_touched") is True
+        only = given.get("only_touched") is True
         origin = str(given.get("origin", ""))
         with self.saving:
             before = self._labels()
             if self.blind and before is not None and not before.blind:
                 raise FitsError(f"{self.labels_file.name} has labels that were not made blind: {OTHER_FOLDER}")
             saved = write_labels(
-                *(self.labels_file, place.path, cached_sha256(place.path), self.fits.place, place.alone),
+                *(self.labels_file, self.hdu.path, cached_sha256(self.hdu.path), self.fits.extension, self.hdu.alone),
                 *(labels, only, origin),
             )
         counts = {"hits": int(hits.sum()), "touched": int((touched > 0).sum())}
         return {"path": str(self.labels_file), "identifier": saved} | counts
 
 
-def _read(place: ViewableHdu) -> FitsImage:
+def _read(viewed: ViewableHdu) -> FitsImage:
     """Read an image with its bad pixels; an HDU that is no image of the sky without any but those not finite."""
-    if place.searchable:
-        return next(read_images(place.path, [place.number]))
-    with opened(place.path) as hdus:
-        hdu = hdus[place.number]
+    if viewed.searchable:
+        return next(read_images(viewed.path, [viewed.number]))
+    with opened(viewed.path) as hdus:
+        hdu = hdus[viewed.number]
         values = pixels(hdu)
         headers = (hdu.header.copy(), hdus[0].header.copy())
-    extension = ImageExtension(place.number, hdu.name.strip().upper(), 1, place.shape, headers)
+    extension = ImageExtension(viewed.number, hdu.name.strip().upper(), 1, viewed.shape, headers)
     return FitsImage(extension, values, ~np.isfinite(values))
 
 
@@ -188,7 +188,7 @@ class Images:
         self, paths: Sequence[Path], folder: Path | None, masker: CosmicRayMasker | None, exts: Sequence[str] = ()
     ) -> None:
         check_unshared(paths, folder)
-        self.places = [place for path in paths for place in chosen(path, places_of(path), exts)]
+        self.hdus = [hdu for path in paths for hdu in select_hdus(path, viewable_hdus(path), exts)]
         self.folder, self.masker, self.blind = folder, masker, masker is None
         self._images: OrderedDict[int, ViewedImage] = OrderedDict()
         self._states: dict[int, tuple[int, int, int]] = {}
@@ -199,14 +199,14 @@ class Images:
 
     def __getitem__(self, number: int) -> ViewedImage:
         """Look up an image, and read it if necessary; IndexError if there is none."""
-        if not 0 <= number < len(self.places):
-            raise IndexError(f"there is no image {number}: expected 0 to {len(self.places) - 1}")
+        if not 0 <= number < len(self.hdus):
+            raise IndexError(f"there is no image {number}: expected 0 to {len(self.hdus) - 1}")
         with self._lock:
             if number not in self._images:
-                place = self.places[number]
-                state = self._states.setdefault(number, file_state(place.path))
-                labels = labels_path(place.path, self.folder)
-                self._images[number] = ViewedImage(place, labels, self.masker, self._saving, state)
+                hdu = self.hdus[number]
+                state = self._states.setdefault(number, file_state(hdu.path))
+                labels = labels_path(hdu.path, self.folder)
+                self._images[number] = ViewedImage(hdu, labels, self.masker, self._saving, state)
             self._images.move_to_end(number)
             while len(self._images) > 1 and sum(one.image.size for one in self._images.values()) > MAX_PIXELS:
                 self._images.popitem(last=False)
@@ -215,14 +215,14 @@ class Images:
     def about(self) -> dict[str, Any]:
         """Describe all images and the network, for the page."""
         model = None if self.masker is None else model_json(self.masker.card)
-        return {"images": [place.to_json() for place in self.places], "model": model, "blind": self.blind}
+        return {"images": [hdu.to_json() for hdu in self.hdus], "model": model, "blind": self.blind}
 
     def describe(self, number: int) -> dict[str, Any]:
         """Describe an image and its masks, for the page."""
         image, search = self[number], self._searches.get(number)
         found = search.found if search else None
         about = {"depth": image.pyramid.depth, "candidates": found.to_json() if found else None}
-        return self.places[number].to_json() | about | image.limits | image.masks()
+        return self.hdus[number].to_json() | about | image.limits | image.masks()
 
     def search(self, number: int) -> Search:
         """Begin the search for the hits of an image, or return the one that runs or is done.
@@ -235,8 +235,8 @@ class Images:
         if self.masker is None:
             raise ValueError("no detector is used in blind mode")
         image = self[number]
-        if not image.place.searchable:
-            raise ValueError(f"HDU {image.place.label} is no image of the sky: it is not searched")
+        if not image.hdu.searchable:
+            raise ValueError(f"HDU {image.hdu.label} is no image of the sky: it is not searched")
         with self._lock:
             search = self._searches.get(number)
             if search is None or search.state in ("failed", "cancelled"):
@@ -280,7 +280,7 @@ class Images:
         try:
             for one in (number, other):
                 if one not in self._skies:
-                    self._skies[one] = AlignmentStars.of(self[one].fits, self.places[one].path.name)
+                    self._skies[one] = AlignmentStars.of(self[one].fits, self.hdus[one].path.name)
         except ModuleNotFoundError as error:
             return Overlay(reason=str(error)), Overlay(reason=str(error))
         return overlays(self._skies[number], self._skies[other])

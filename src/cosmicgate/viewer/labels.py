@@ -86,14 +86,14 @@ def check_unshared(images: Sequence[Path], folder: Path | None = None) -> None:
             raise ValueError(f"{other} and {image} have the same file of labels, {path}: {expected}")
 
 
-def read_labels(path: Path, place: ImageExtension, alone: bool) -> Labels | None:
+def read_labels(path: Path, extension: ImageExtension, alone: bool) -> Labels | None:
     """Read the labels of an image; None if the file has none of it.
 
     Parameters
     ----------
     path : Path
         File of labels.
-    place : ImageExtension
+    extension : ImageExtension
         HDU of the image in its own file.
     alone : bool
         Whether it is the only image of the sky in its file. A plane TRUTH that names no HDU is then of this image:
@@ -105,15 +105,15 @@ def read_labels(path: Path, place: ImageExtension, alone: bool) -> Labels | None
         The labels are not readable, or not of this image.
     """
     with opened(path) as hdus:
-        hdu = _truth_hdu(hdus, place, alone)
+        hdu = _truth_hdu(hdus, extension, alone)
         if hdu is None:
             return None
         truth, header = np.asarray(hdu.data), hdu.header
-        name = plane_name(place, "TOUCHED", alone)
-        other = next((one for one in hdus if (one.name, one.header.get(CRHDU)) == (name, place.number)), None)
+        name = plane_name(extension, "TOUCHED", alone)
+        other = next((one for one in hdus if (one.name, one.header.get(CRHDU)) == (name, extension.number)), None)
         touched = np.zeros(truth.shape, np.uint8) if other is None else np.asarray(other.data).astype(np.uint8)
-    if truth.shape != place.shape or touched.shape != place.shape:
-        raise FitsError(f"{path}: the labels have the shape {truth.shape}, the image {place.shape}")
+    if truth.shape != extension.shape or touched.shape != extension.shape:
+        raise FitsError(f"{path}: the labels have the shape {truth.shape}, the image {extension.shape}")
     if not np.isin(truth, (SKY, CORE, RING, TRUTH_UNKNOWN, IGNORED)).all() or touched.max(initial=0) > TOUCHED_UNKNOWN:
         raise FitsError(f"{path}: expected the codes 0 sky, 1 core, 2 ring, 3 or 255 not known in the labels")
     unknown = (truth == TRUTH_UNKNOWN) | (truth == IGNORED)
@@ -121,10 +121,10 @@ def read_labels(path: Path, place: ImageExtension, alone: bool) -> Labels | None
     return Labels(truth == CORE, unknown, touched, *about)
 
 
-def _truth_hdu(hdus: fits.HDUList, place: ImageExtension, alone: bool) -> Any:
+def _truth_hdu(hdus: fits.HDUList, extension: ImageExtension, alone: bool) -> Any:
     """Find the HDU of the truth of an image; None if there is none."""
-    name = plane_name(place, "TRUTH", alone)
-    numbers = (place.number, None) if alone else (place.number,)
+    name = plane_name(extension, "TRUTH", alone)
+    numbers = (extension.number, None) if alone else (extension.number,)
     named = [(hdu, hdu.header.get(CRHDU)) for hdu in hdus if hdu.name == name]
     return next((hdu for wanted in numbers for hdu, number in named if number == wanted), None)
 
@@ -137,7 +137,7 @@ def write_labels(
     path: Path,
     source: Path,
     sha256: str,
-    place: ImageExtension,
+    extension: ImageExtension,
     alone: bool,
     labels: Labels,
     only_touched: bool = False,
@@ -153,7 +153,7 @@ def write_labels(
         File of labels, and file of the image.
     sha256 : str
         Checksum of the file of the image.
-    place, alone
+    extension, alone
         As in :func:`read_labels`.
     labels : Labels
         Labels of the image; ``saved`` is that of the labels in the file when they were read.
@@ -175,7 +175,7 @@ def write_labels(
     now = before = ""
     if path.is_file():
         with opened(path) as hdus:
-            hdu = _truth_hdu(hdus, place, alone)
+            hdu = _truth_hdu(hdus, extension, alone)
             now, before = ("", "") if hdu is None else (_identifier(hdu.header), str(hdu.header.get(CRINPUT, "")))
     if now != labels.saved:
         raise FitsError(f"{path.name} was changed since its labels were read: nothing was saved; open the image again")
@@ -190,8 +190,8 @@ def write_labels(
     }
     new = []
     for what, plane in planes.items():
-        hdu = fits.CompImageHDU(plane, name=plane_name(place, what, alone), compression_type="RICE_1")
-        hdu.header[CRHDU] = (place.number, "HDU number of the image in its file")
+        hdu = fits.CompImageHDU(plane, name=plane_name(extension, what, alone), compression_type="RICE_1")
+        hdu.header[CRHDU] = (extension.number, "HDU number of the image in its file")
         hdu.header[CRFILE] = ascii_of(source.name, 67)
         hdu.header[CRINPUT] = sha256
         hdu.header[CRSAVED] = (saved, "act of saving")
@@ -203,7 +203,7 @@ def write_labels(
     primary = fits.PrimaryHDU()
     primary.header[CRFILE] = ascii_of(source.name, 67)  # by which the file is known as no image
     with atomic_path(path) as partial:
-        fits.HDUList([primary, *_kept(path, place, {hdu.name for hdu in new}), *new]).writeto(partial)
+        fits.HDUList([primary, *_kept(path, extension, {hdu.name for hdu in new}), *new]).writeto(partial)
     return saved
 
 
@@ -216,7 +216,7 @@ def _copy(path: Path, ending: str) -> None:
         shutil.copyfile(path, partial)
 
 
-def _kept(path: Path, place: ImageExtension, names: set[str]) -> list[Any]:
+def _kept(path: Path, extension: ImageExtension, names: set[str]) -> list[Any]:
     """Copy the HDUs of a file of labels that belong to other images."""
     if not path.is_file():
         return []
@@ -224,10 +224,10 @@ def _kept(path: Path, place: ImageExtension, names: set[str]) -> list[Any]:
         return [
             fits.CompImageHDU(np.asarray(hdu.data), hdu.header, name=hdu.name, compression_type="RICE_1")
             for hdu in hdus[1:]
-            if not (hdu.name in names and hdu.header.get(CRHDU) in (None, place.number))
+            if not (hdu.name in names and hdu.header.get(CRHDU) in (None, extension.number))
         ]
 
 
-def plane_name(place: ImageExtension, what: str, alone: bool) -> str:
+def plane_name(extension: ImageExtension, what: str, alone: bool) -> str:
     """Build the EXTNAME of a plane of labels: ``"TRUTH"``, or ``"N4_TRUTH"`` if the file has several images."""
-    return what if alone and what != "CRMASK" else name_of(place, what)
+    return what if alone and what != "CRMASK" else name_of(extension, what)

@@ -75,10 +75,10 @@ class AlignmentStars:
         image = np.ascontiguousarray(np.where(bad, 0, fits.image))
         background = sep.Background(image, mask=bad, bw=MESH, bh=MESH)
         signal = np.where(bad, np.float32(np.nan), image - background.back())
-        header, primary = fits.place.headers
+        header, primary = fits.extension.headers
         header = header.copy()
         header.extend(primary, unique=True)
-        return cls(name, fits.place.shape, header, stars(signal, background.globalrms or 1.0))
+        return cls(name, fits.extension.shape, header, stars(signal, background.globalrms or 1.0))
 
 
 def overlays(below: AlignmentStars, above: AlignmentStars) -> tuple[Overlay, Overlay]:

@@ -82,7 +82,7 @@ class Search:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", DoubtfulImage)
                 if kept is None:
-                    mosaic, note = pattern_of(fits.place.headers, fits.image, fits.bad)
+                    mosaic, note = pattern_of(fits.extension.headers, fits.image, fits.bad)
                     probability = masker.probability(fits.image, fits.bad, bool(mosaic))
                 else:
                     probability, note = np.where(fits.bad, np.float32(0), kept[0]), f"Probabilities from {kept[1]}"

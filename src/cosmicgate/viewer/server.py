@@ -99,7 +99,7 @@ def application(images: Images, token: str) -> Starlette:
         return endpoint
 
     def show(_request: Request, _given: Any) -> Response:
-        return HTMLResponse(page(title=f"{images.places[0].path.name} - CosmicGate"), headers=HEADERS)
+        return HTMLResponse(page(title=f"{images.hdus[0].path.name} - CosmicGate"), headers=HEADERS)
 
     def about(_request: Request, _given: Any) -> Any:
         return images.about()
@@ -128,7 +128,7 @@ def application(images: Images, token: str) -> Starlette:
     def clean(request: Request, given: Any) -> Any:
         image = images[request.path_params["image"]]
         runs = runs_from_text(given.get("hits") if isinstance(given, dict) else None)
-        hits = from_runs(runs, image.place.shape, 1) > 0
+        hits = from_runs(runs, image.hdu.shape, 1) > 0
         return {"version": image.clean(np.asarray(hits))}
 
     def overlay(request: Request, _given: Any) -> Any:

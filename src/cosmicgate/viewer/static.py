@@ -149,30 +149,30 @@ def export(images: Images, progress: Callable[[str, float], object]) -> HtmlPage
     """
     if images.masker is None:
         raise ValueError("expected a detector for a page without a server, got blind mode")
-    numbers = [number for number, place in enumerate(images.places) if place.searchable]
-    check_size([images.places[number].shape for number in numbers])
+    numbers = [number for number, hdu in enumerate(images.hdus) if hdu.searchable]
+    check_size([images.hdus[number].shape for number in numbers])
     card, details = images.masker.card, []
     for number in numbers:
-        place, search = images.places[number], images.search(number)
+        hdu, search = images.hdus[number], images.search(number)
         while search.state == "running":
-            progress(place.path.name, search.fraction)
+            progress(hdu.path.name, search.fraction)
             time.sleep(0.1)
         if search.found is None:
-            raise ValueError(f"{place.path.name}: {search.message}")
-        progress(place.path.name, 1.0)
+            raise ValueError(f"{hdu.path.name}: {search.message}")
+        progress(hdu.path.name, 1.0)
         image, about = images[number], images.describe(number)
         mask = about["file_mask"] or {}
         threshold, grow = (mask["threshold"], mask["grow"]) if mask.get("same_network") else (None, None)
         hits = None
         if about["saved"] is not None:  # an empty text: labels without a hit
-            hits = from_runs(runs_from_text(about["saved"]), place.shape, 1) > 0
-        mosaic = bool(pattern_of(image.fits.place.headers, image.image, image.fits.bad)[0])
+            hits = from_runs(runs_from_text(about["saved"]), hdu.shape, 1) > 0
+        mosaic = bool(pattern_of(image.fits.extension.headers, image.image, image.fits.bad)[0])
         settings = float(card.threshold if threshold is None else threshold), int(grow or 0)
         details.append(with_cleaned(about, image.image, image.fits.bad, search.found, hits, *settings, mosaic))
     overlays = {
         f"{one}-{other}": images.overlay(numbers[one], numbers[other]).to_json()
         for one, other in permutations(range(len(numbers)), 2)
-        if images.places[numbers[one]].path != images.places[numbers[other]].path
+        if images.hdus[numbers[one]].path != images.hdus[numbers[other]].path
     }
-    title = f"{images.places[0].path.name} - CosmicGate"
+    title = f"{images.hdus[0].path.name} - CosmicGate"
     return HtmlPage(page(static_content(details, card, overlays), title))

@@ -42,8 +42,8 @@ class Masked:
         """Read the frame, and add the mask's bad pixels to its own."""
         frame = self.read(path, ext=ext, **known)
         with opened(path) as hdus:
-            place = select_image(path, hdus, ext, raw=True)
-        return replace(frame, bad=frame.bad | read_mask(existing(self.mask), place, frame.shape, frame.telescope))
+            extension = select_image(path, hdus, ext, raw=True)
+        return replace(frame, bad=frame.bad | read_mask(existing(self.mask), extension, frame.shape, frame.telescope))
 
 
 @dataclass(frozen=True)
@@ -144,8 +144,8 @@ def detector(path: Path, ext: Ext | None, *facts: str | int) -> tuple[str, ...]:
     See :func:`file_fingerprint` for ``facts``.
     """
     with opened(path) as hdus:
-        place = select_image(path, hdus, ext, raw=True)
-        return detector_of(place.headers, path, place.shape)
+        extension = select_image(path, hdus, ext, raw=True)
+        return detector_of(extension.headers, path, extension.shape)
 
 
 def matching(pattern: str) -> list[Path]:

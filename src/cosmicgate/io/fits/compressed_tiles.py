@@ -133,14 +133,14 @@ class CompressedTable:
         cards = fits.Header.fromstring(b"".join(cards_of(header)))
         heap = bytearray()
         values: dict[str, Any] = {}
-        place: dict[str, int] = {}
+        item_sizes: dict[str, int] = {}
         for i in range(1, cards["TFIELDS"] + 1):
             if (name := cards[f"TTYPE{i}"]) in self.tiles:
-                place[name] = _item_size(cards[f"TFORM{i}"])
-                longest = max((len(tile) // place[name] for tile in self.tiles[name].values()), default=0)
+                item_sizes[name] = _item_size(cards[f"TFORM{i}"])
+                longest = max((len(tile) // item_sizes[name] for tile in self.tiles[name].values()), default=0)
                 values[f"TFORM{i}"] = re.sub(r"\(\d*\)", f"({longest})", cards[f"TFORM{i}"])
         for row in range(len(self.rows)):
-            for name, step in place.items():
+            for name, step in item_sizes.items():
                 tile = self.tiles[name][row]
                 self.rows[name][row] = (len(tile) // step, len(heap) if tile else 0)
                 heap += tile

@@ -157,9 +157,9 @@ def read_frame(path: Path, ext: Ext | None = None, mask: Path | Literal["none"] 
     """
     with opened(path) as hdus:
         images = all_images(path, hdus)
-        place = select_image(path, hdus, ext, images)
-        with defects_logged(path, [place.number]):
-            return _read(path, hdus, place, images, mask, known)
+        extension = select_image(path, hdus, ext, images)
+        with defects_logged(path, [extension.number]):
+            return _read(path, hdus, extension, images, mask, known)
 
 
 def read_frames(
@@ -182,28 +182,28 @@ def read_frames(
 def _read(
     path: Path,
     hdus: fits.HDUList,
-    place: ImageExtension,
+    extension: ImageExtension,
     images: Sequence[ImageExtension],
     mask: Path | Literal["none"] | None,
     known: Mapping[str, Any],
 ) -> Frame:
-    values, factor = frame_fields(path, place.headers, known)
+    values, factor = frame_fields(path, extension.headers, known)
     if len(images) > 1 and "name" not in known:
-        values["name"] += f"-{place.label}"
-    image = pixels(hdus[place.number]) * np.float32(factor)
+        values["name"] += f"-{extension.label}"
+    image = pixels(hdus[extension.number]) * np.float32(factor)
     hits = np.array(hdus["HITS"].data, dtype=np.float32) if "HITS" in hdus and len(images) == 1 else None
     bad = ~np.isfinite(image)
     if mask is None:
-        for number in masks_beside(hdus, place, images):
-            bad |= _mask(path, hdus[number], place, place.shape, values["telescope"])
+        for number in masks_beside(hdus, extension, images):
+            bad |= _mask(path, hdus[number], extension, extension.shape, values["telescope"])
     elif mask != "none":
-        bad |= read_mask(mask, place, place.shape, values["telescope"])
+        bad |= read_mask(mask, extension, extension.shape, values["telescope"])
     if bad.all():
         raise FitsError(f"{path}: none of the {bad.size} pixels is good")
     lost = ~np.isfinite(image)
     image[lost] = np.median(image[~bad])
     if "saturation" not in known and not isinstance(
-        first_header_value(place.headers, "READOUT"), bool
+        first_header_value(extension.headers, "READOUT"), bool
     ):  # write_frame writes a logical READOUT: its saturation is trusted
         usable, note = check_saturation(image, bad, values["saturation"])
         if not usable:
@@ -215,18 +215,18 @@ def _read(
         raise FitsError(f"{path}: {error}") from error
 
 
-def read_mask(path: Path, place: ImageExtension, shape: tuple[int, ...], telescope: str) -> NDArray[np.bool_]:
+def read_mask(path: Path, extension: ImageExtension, shape: tuple[int, ...], telescope: str) -> NDArray[np.bool_]:
     """Read the bad pixels (H, W) of an image from a file of masks: the mask with its name, or the only one."""
     with opened(path) as hdus:
-        return _mask(path, hdus[side_mask(path, hdus, place)], place, shape, telescope)
+        return _mask(path, hdus[side_mask(path, hdus, extension)], extension, shape, telescope)
 
 
-def _mask(path: Path, hdu: Any, place: ImageExtension, shape: tuple[int, ...], telescope: str) -> NDArray[np.bool_]:
+def _mask(path: Path, hdu: Any, extension: ImageExtension, shape: tuple[int, ...], telescope: str) -> NDArray[np.bool_]:
     flags = np.asarray(hdu.data).reshape(hdu.shape[-2:])
     if flags.shape != shape:
         raise FitsError(
             f"{path}: the bad-pixel mask {hdu.name} has shape {flags.shape}, the image {shape}; mask='none' ignores it"
         )
-    bad = bad_pixels(flags, hdu.name, telescope, (hdu.header, *place.headers))
+    bad = bad_pixels(flags, hdu.name, telescope, (hdu.header, *extension.headers))
     del hdu.data
     return bad

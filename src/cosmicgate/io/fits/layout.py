@@ -101,10 +101,10 @@ def _header(file: IO[bytes], start: int, number: int) -> tuple[list[bytes], bool
     cards: list[bytes] = []
     file.seek(start)
     while block := file.read(BLOCK):
-        for place in range(0, len(block), CARD):
-            if is_end(block[place : place + CARD]):
-                return cards, b"\0" not in block[place:] and not any(b"\0" in card for card in cards)
-            cards.append(block[place : place + CARD])
+        for offset in range(0, len(block), CARD):
+            if is_end(block[offset : offset + CARD]):
+                return cards, b"\0" not in block[offset:] and not any(b"\0" in card for card in cards)
+            cards.append(block[offset : offset + CARD])
     raise ValueError(f"the header of HDU {number} has no END")
 
 

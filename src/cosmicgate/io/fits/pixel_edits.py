@@ -49,8 +49,8 @@ def apply_patch(header: bytes, data: bytes, patch: Patch) -> bytes:
         header, data = patch_table(header, data, rows, columns, before, after)
     else:
         stored = np.frombuffer(bytearray(data), TYPES[cards["BITPIX"]])
-        place = rows * cards["NAXIS1"] + columns
-        stored[place] = as_stored(after, stored.dtype, cards.get("BSCALE", 1), cards.get("BZERO", 0))
+        indices = rows * cards["NAXIS1"] + columns
+        stored[indices] = as_stored(after, stored.dtype, cards.get("BSCALE", 1), cards.get("BZERO", 0))
         data = stored.tobytes()
     again = {card.keyword for card in patch.cards} - {"HISTORY", "COMMENT"}
     return with_checksums(edit_header(header, new=patch.cards, without=again), pad_to_blocks(data))

@@ -98,7 +98,7 @@ def validated_bit(text: str) -> str:
 
 
 def quality_plane(
-    path: Path, hdus: fits.HDUList, place: ImageExtension, images: Sequence[ImageExtension], bit: str
+    path: Path, hdus: fits.HDUList, extension: ImageExtension, images: Sequence[ImageExtension], bit: str
 ) -> QualityPlane:
     """Read the quality plane of one of the ``images`` of a file, and determine the flag of a hit in it.
 
@@ -113,7 +113,7 @@ def quality_plane(
         There is no quality plane or more than one, it holds real numbers, the value does not fit into its type, or the
         plane is known to be of another pipeline.
     """
-    number = quality_hdu(path, hdus, place, images)
+    number = quality_hdu(path, hdus, extension, images)
     hdu = hdus[number]
     flags, blank = _flags(hdu)
     where = f"{path}: --set-bit {bit}: {hdu.name}"
@@ -121,14 +121,14 @@ def quality_plane(
         raise FitsError(f"{where} has floating-point numbers ({flags.dtype}), expected integers: flags are bits")
     if flags.astype(np.float64).max(initial=0) > MAX_EXACT:
         raise FitsError(f"{where} has numbers beyond 2**53, which cannot be changed exactly")
-    headers = (hdu.header, *place.headers)
+    headers = (hdu.header, *extension.headers)
     value, is_code = _value(where, bit, _pipeline(path, headers), headers, flags)
     if value > np.iinfo(flags.dtype).max:
         raise FitsError(f"{where} can hold at most {np.iinfo(flags.dtype).max} ({flags.dtype}): {value} does not fit")
     return QualityPlane(number, hdu.name, flags, value, is_code, blank)
 
 
-def quality_hdu(path: Path, hdus: fits.HDUList, place: ImageExtension, images: Sequence[ImageExtension]) -> int:
+def quality_hdu(path: Path, hdus: fits.HDUList, extension: ImageExtension, images: Sequence[ImageExtension]) -> int:
     """Find the HDU number of an image's quality plane; a DQ plane takes precedence over a static bad-pixel mask.
 
     Raises
@@ -136,12 +136,12 @@ def quality_hdu(path: Path, hdus: fits.HDUList, place: ImageExtension, images: S
     FitsError
         There is no quality plane or more than one.
     """
-    found = [i for i in masks_beside(hdus, place, images) if hdus[i].shape[-2:] == place.shape]
+    found = [i for i in masks_beside(hdus, extension, images) if hdus[i].shape[-2:] == extension.shape]
     first = [i for i in found if not words_of(hdus[i].name) & STATIC_MASK_WORDS] or found
     if len(first) == 1:
         return first[0]
     names = f": {', '.join(hdus[i].name for i in first)}" * bool(first)
-    raise FitsError(f"{path}: --set-bit: expected one quality plane for {place.label}, found {len(first)}{names}")
+    raise FitsError(f"{path}: --set-bit: expected one quality plane for {extension.label}, found {len(first)}{names}")
 
 
 def _pipeline(path: Path, headers: Sequence[fits.Header]) -> str:

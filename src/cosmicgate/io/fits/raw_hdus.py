@@ -25,7 +25,7 @@ def spans(path: Path) -> list[Span]:
 
 def cards_of(header: bytes) -> list[bytes]:
     """Split a header into its cards of 80 bytes, without END."""
-    cards = [header[place : place + CARD] for place in range(0, len(header), CARD)]
+    cards = [header[start : start + CARD] for start in range(0, len(header), CARD)]
     return cards[: next(i for i, card in enumerate(cards) if is_end(card))]
 
 
@@ -35,9 +35,9 @@ def edit_header(
     """Set values in some cards of a header, append new cards and remove others; the rest stays identical."""
     cards = [card for card in cards_of(header) if keyword(card) not in without]
     for key, value in (values or {}).items():
-        place = next(i for i, card in enumerate(cards) if keyword(card) == key)
-        comment = fits.Card.fromstring(cards[place]).comment
-        cards[place] = str(fits.Card(key, value, comment)).encode()
+        position = next(i for i, card in enumerate(cards) if keyword(card) == key)
+        comment = fits.Card.fromstring(cards[position]).comment
+        cards[position] = str(fits.Card(key, value, comment)).encode()
     text = b"".join([*cards, *(str(card).encode() for card in new), END])
     return text.ljust(in_blocks(len(text)))
 
@@ -78,5 +78,5 @@ def encode_checksum(value: int) -> bytes:
                     four[pair] += 1
                     four[pair + 1] -= 1
         columns.append(four)
-    text = bytes(columns[byte][place] for place in range(4) for byte in range(4))
+    text = bytes(columns[byte][row] for row in range(4) for byte in range(4))
     return text[-1:] + text[:-1]

@@ -67,33 +67,33 @@ class Reduction:
     def __call__(self, path: Path, ext: Ext | None = None, **known: Any) -> Frame:
         """Read and reduce a dark; for parameters, result and errors see :func:`read_dark`."""
         with opened(path) as hdus:
-            place = select_image(path, hdus, ext, raw=True)
-            with defects_logged(path, [place.number]):
-                raw = pixels(hdus[place.number])
-        kind = str(first_header_value(place.headers, "OBSTYPE") or "").strip()
+            extension = select_image(path, hdus, ext, raw=True)
+            with defects_logged(path, [extension.number]):
+                raw = pixels(hdus[extension.number])
+        kind = str(first_header_value(extension.headers, "OBSTYPE") or "").strip()
         if self.limits and kind.lower() != "dark":
             raise NotDark(f"{path}: expected OBSTYPE 'dark', got {kind!r}")
-        amplifiers = amplifiers_of(path, place, known)
+        amplifiers = amplifiers_of(path, extension, known)
         image, saturation = assembled(path, raw, amplifiers)
         fields: dict[str, Any] = {
             "gain": float(np.mean([amplifier.gain for amplifier in amplifiers])),
             "read_noise": float(np.mean([amplifier.read_noise for amplifier in amplifiers])),
             "saturation": saturation,
-            "exptime": None if "exptime" in known else header_number(path, place.headers, "exptime"),
-            "name": f"{stem(path)}-{place.label}",
+            "exptime": None if "exptime" in known else header_number(path, extension.headers, "exptime"),
+            "name": f"{stem(path)}-{extension.label}",
             "telescope": "decam",
         }
         fields |= known
         if fields["exptime"] is None:
             raise FitsError(f"{path}: the header lacks EXPTIME; give exptime, in seconds")
-        bad = read_mask(Path(self.mask), place, image.shape, "decam") if self.mask else np.zeros(image.shape, bool)
+        bad = read_mask(Path(self.mask), extension, image.shape, "decam") if self.mask else np.zeros(image.shape, bool)
         try:
             frame = Frame(image=image, bad=bad, **fields)
             frame = replace(frame, bad=self.defects(frame))
         except ValueError as error:
             raise FitsError(f"{path}: {error}") from error
         if frame.bad.all():
-            raise FitsError(f"{path}: none of the {frame.bad.size} pixels of {place.label} is good")
+            raise FitsError(f"{path}: none of the {frame.bad.size} pixels of {extension.label} is good")
         if self.limits:
             self.limits.check(frame)
         return frame
@@ -127,7 +127,7 @@ def read_dark(path: Path, ext: Ext | None = None, **known: Any) -> Frame:
     return Reduction()(path, ext, **known)
 
 
-def amplifiers_of(path: Path, place: ImageExtension, known: dict[str, Any]) -> list[Amplifier]:
+def amplifiers_of(path: Path, extension: ImageExtension, known: dict[str, Any]) -> list[Amplifier]:
     """List the amplifiers of a raw image from the cards DATASECA, BIASSECA, GAINA and so on.
 
     Raises
@@ -135,27 +135,31 @@ def amplifiers_of(path: Path, place: ImageExtension, known: dict[str, Any]) -> l
     FitsError
         If there are none, or a section lies outside the image.
     """
-    header = place.headers[0]
+    header = extension.headers[0]
     letters = [letter for letter in "ABCD" if header.get(f"DATASEC{letter}") is not None]
     if not letters:
-        raise FitsError(f"{path}: {place.label} is no raw CCD of DECam: it lacks DATASECA and BIASSECA")
-    return [_amplifier(path, place, header, letter, known) for letter in letters]
+        raise FitsError(f"{path}: {extension.label} is no raw CCD of DECam: it lacks DATASECA and BIASSECA")
+    return [_amplifier(path, extension, header, letter, known) for letter in letters]
 
 
-def _amplifier(path: Path, place: ImageExtension, header: fits.Header, letter: str, known: dict[str, Any]) -> Amplifier:
+def _amplifier(
+    path: Path, extension: ImageExtension, header: fits.Header, letter: str, known: dict[str, Any]
+) -> Amplifier:
     parts = {}
     for word in ("DATASEC", "BIASSEC"):
         text = header.get(word + letter)
         part = section(text)
-        if part is None or part[0].stop > place.shape[0] or part[1].stop > place.shape[1]:
-            raise FitsError(f"{path}: expected {word}{letter} to be a part of an image of {place.shape}, got {text!r}")
+        if part is None or part[0].stop > extension.shape[0] or part[1].stop > extension.shape[1]:
+            raise FitsError(
+                f"{path}: expected {word}{letter} to be a part of an image of {extension.shape}, got {text!r}"
+            )
         parts[word] = part
     values: dict[str, Any] = {key: known.get(key) for key in CARDS}
     values |= {"saturation": None, "exptime": 1.0}  # a known saturation is that of the frame
     for key, word in CARDS.items():
         if values[key] is None and header.get(word + letter) is not None:
             values[key] = validated_positive(path, word + letter, header[word + letter], key)
-    fill_with_defaults(path, place.headers, "decam", values)
+    fill_with_defaults(path, extension.headers, "decam", values)
     return Amplifier(parts["DATASEC"], parts["BIASSEC"], **{key: values[key] for key in CARDS})
 
 

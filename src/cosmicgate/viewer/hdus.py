@@ -43,7 +43,7 @@ class ViewableHdu:
         return about | {"shape": list(self.shape), "searchable": self.searchable}
 
 
-def places_of(path: Path) -> list[ViewableHdu]:
+def viewable_hdus(path: Path) -> list[ViewableHdu]:
     """List the images of a file, those of the sky first.
 
     Raises
@@ -68,7 +68,7 @@ def places_of(path: Path) -> list[ViewableHdu]:
         return found
 
 
-def chosen(path: Path, places: Sequence[ViewableHdu], exts: Sequence[str]) -> Sequence[ViewableHdu]:
+def select_hdus(path: Path, hdus: Sequence[ViewableHdu], exts: Sequence[str]) -> Sequence[ViewableHdu]:
     """Choose images by HDU number or EXTNAME; all of them if none is named.
 
     Raises
@@ -77,12 +77,12 @@ def chosen(path: Path, places: Sequence[ViewableHdu], exts: Sequence[str]) -> Se
         The file has no such image.
     """
     if not exts:
-        return places
+        return hdus
     found = []
     for ext in exts:
-        same = [one for one in places if ext.strip().upper() in (str(one.number), one.label.partition(" ")[2].upper())]
+        same = [one for one in hdus if ext.strip().upper() in (str(one.number), one.label.partition(" ")[2].upper())]
         if not same:
-            few = ", ".join(one.label for one in places[:8]) + ", ..." * (len(places) > 8)
+            few = ", ".join(one.label for one in hdus[:8]) + ", ..." * (len(hdus) > 8)
             raise FitsError(f"{path}: there is no image {ext!r} among its HDUs ({few})")
         found += same
     return list(dict.fromkeys(found))
