@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from cosmicgate.data.pixel_labels import CORE
 from cosmicgate.data.sources.truth_planes import plane_path, read_plane
-from cosmicgate.io.fits.hdus import opened
+from cosmicgate.io.fits.hdus import open_fits
 from cosmicgate.masking.output_paths import inputs_of, side_file
 from cosmicgate.masking.read_images import read_images
 from cosmicgate.masking.static_pixels import MIN_FRAMES, find_static, measure
@@ -75,7 +75,7 @@ def span(numbers: range) -> str:
 
 def mask_of(path: Path) -> Mask:
     """Read the only mask (H, W) of a file of masks."""
-    with opened(path) as hdus:
+    with open_fits(path) as hdus:
         return next(np.asarray(hdu.data) != 0 for hdu in hdus if hdu.name.endswith("CRMASK"))
 
 

@@ -29,7 +29,7 @@ from cosmicgate.data.simulation.spectra import Kind, draw_spectrum
 from cosmicgate.data.sources.effects import Effects
 from cosmicgate.data.sources.footprints import stamps
 from cosmicgate.data.sources.random_cameras import RandomScience, draw_camera
-from cosmicgate.io.fits.hdus import opened
+from cosmicgate.io.fits.hdus import open_fits
 from cosmicgate.report.figures.mask_figures import save_figure
 
 Image = NDArray[np.float32]
@@ -51,7 +51,7 @@ def images(folder: Path, pattern: str) -> list[Image]:
         raise SystemExit(f"no file {folder / pattern}: --real names the folder that `make data-real` fills")
     found = []
     for file in files:
-        with opened(file) as hdus:
+        with open_fits(file) as hdus:
             data = next(hdu.data for hdu in hdus if getattr(hdu, "data", None) is not None and hdu.is_image)
             found.append(np.array(data, np.float32))
     return found

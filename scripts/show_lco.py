@@ -25,7 +25,7 @@ with extra("train", __name__):
     from cosmicgate.evaluation.frame_results import mask_at
     from cosmicgate.evaluation.records import DetectorRecord
     from cosmicgate.io.fits.frames import Frame, read_frame
-    from cosmicgate.io.fits.hdus import opened
+    from cosmicgate.io.fits.hdus import open_fits
     from cosmicgate.models import UNet
     from cosmicgate.report.figures.mask_figures import IMAGES, busiest, save_figure
     from cosmicgate.report.stretch import stretch
@@ -38,7 +38,7 @@ OBJLIM = {"0m4": 0.5, "1m0": 2.0}  # as in the paper
 def frames_of(folder: Path) -> dict[str, Frame]:
     """Read the frames to draw, by caption; there is none of a 2m0 telescope."""
     cropped = folder / "1m0_lsc1m005-fl15-20170614-0130-e91_cropped.fits.gz"
-    with opened(cropped) as hdus:  # only the image, as the bad-pixel map in the file is of the whole CCD
+    with open_fits(cropped) as hdus:  # only the image, as the bad-pixel map in the file is of the whole CCD
         header, data = hdus[0].header.copy(), np.array(hdus[0].data)
     return {
         "0m4, reduced (2x2 binned)": read_frame(

@@ -26,7 +26,7 @@ from cosmicgate.detectors.network import load, pretrained, weights_sha256_of
 from cosmicgate.inference.cascade import Cascade
 from cosmicgate.io.atomic import sha256_of
 from cosmicgate.io.fits.frames import write_frame
-from cosmicgate.io.fits.hdus import opened
+from cosmicgate.io.fits.hdus import open_fits
 from cosmicgate.io.fits.images import select_image
 from cosmicgate.pretrained.card import COARSE, read_card, save_model, serialize
 from cosmicgate.pretrained.checkpoint import data_config
@@ -347,7 +347,7 @@ def test_pixels_that_flicker_in_all_fields_are_no_hits(tmp_path, start, static, 
         fits.writeto(path, image, header, overwrite=True)
     touched = np.zeros(image.shape, np.uint8)
     touched[40, 50] = HIT  # labelled by hand
-    with opened(paths[1]) as hdus:
+    with open_fits(paths[1]) as hdus:
         place = select_image(paths[1], hdus)
     labels = Labels(touched == HIT, touched == TOUCHED_UNKNOWN, touched)
     write_labels(labels_path(paths[1], None), paths[1], "", place, True, labels)
@@ -412,7 +412,7 @@ def test_pixels_labelled_by_hand_keep_these_labels(night, start, tmp_path, monke
     touched[40:42, 50], touched[60:90, 20:90], touched[90] = HIT, NO_HIT, TOUCHED_UNKNOWN
 
     def write(saved=""):
-        with opened(frames[1]) as hdus:
+        with open_fits(frames[1]) as hdus:
             place = select_image(frames[1], hdus)
         labels = Labels(touched == HIT, touched == TOUCHED_UNKNOWN, touched, saved=saved)
         return write_labels(labels_path(frames[1], tmp_path / "truth"), frames[1], "", place, True, labels)
@@ -438,7 +438,7 @@ def test_pixels_labelled_by_hand_keep_these_labels(night, start, tmp_path, monke
 def test_labels_of_two_exposures_or_of_another_version_of_one_are_refused(tmp_path, start):
     nights = [write_field(tmp_path / f"n{number}", "a", number, pointing=(150 + number, 2)) for number in range(2)]
     path, truth = nights[0][1], tmp_path / "truth"
-    with opened(path) as hdus:
+    with open_fits(path) as hdus:
         place = select_image(path, hdus)
     hits = np.zeros(place.shape, bool)
     hits[40:42, 50] = True
@@ -466,7 +466,7 @@ def test_labels_of_an_image_of_several_are_read_by_ext(tmp_path, start, alone, m
     as_second_image(frames)
     shape, saved = fits.getdata(frames[1], "CCD2").shape, {}
     for name, rows in (("CCD1", slice(60, 62)), ("CCD2", slice(40, 42))):
-        with opened(frames[1]) as hdus:
+        with open_fits(frames[1]) as hdus:
             place = select_image(frames[1], hdus, name)
         touched = np.zeros(shape, np.uint8)
         touched[rows, 50] = HIT

@@ -10,7 +10,7 @@ from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.data.real_tests import RealTest
 from cosmicgate.data.sources import FramesWithTruth
 from cosmicgate.io.atomic import sha256_of
-from cosmicgate.io.fits.hdus import FitsError, opened
+from cosmicgate.io.fits.hdus import FitsError, open_fits
 from cosmicgate.io.fits.images import science
 from cosmicgate.masking.output_paths import inputs_of
 from cosmicgate.viewer.labels import HIT, NO_HIT, TOUCHED_UNKNOWN, Labels, labels_path, read_labels, write_labels
@@ -35,7 +35,7 @@ def labels():
 
 
 def place_of(path, number=0):
-    with opened(path) as hdus:
+    with open_fits(path) as hdus:
         return science(path, hdus)[number]
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cosmicgate.data.lco.io import IGNORE_NO_DATA, MaskedSequence
 from cosmicgate.data.sources.files import file_fingerprint
 from cosmicgate.data.sources.truth_planes import check_version
-from cosmicgate.io.fits.hdus import opened
+from cosmicgate.io.fits.hdus import open_fits
 from cosmicgate.io.fits.images import select_image
 from cosmicgate.viewer.labels import HIT, NO_HIT, TOUCHED_UNKNOWN, check_unshared, labels_path, read_labels
 
@@ -47,7 +47,7 @@ def read_touched(frame: Path, path: Path, ext: str = "") -> Touched | None:
     ValueError
         The labels are not readable, of another shape, or were made for another version of the exposure.
     """
-    with opened(frame) as hdus:
+    with open_fits(frame) as hdus:
         extension = select_image(frame, hdus, ext or None)
     labels = read_labels(path, extension, alone=False) or read_labels(path, extension, alone=True)
     if labels is None or not labels.touched.any():

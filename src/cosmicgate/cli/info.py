@@ -10,7 +10,7 @@ from astropy.io import fits
 from cosmicgate.io.fits.cards import CRHITPIX, CRKEY, CRMODEL, CRPIXELS, CRTHRESH
 from cosmicgate.io.fits.colour_mosaics import mosaic_of
 from cosmicgate.io.fits.file_defects import collect_astropy_warnings, find_defects
-from cosmicgate.io.fits.hdus import FitsError, opened, pixels
+from cosmicgate.io.fits.hdus import FitsError, open_fits, pixels
 from cosmicgate.io.fits.images import ImageExtension, masks_beside, science
 from cosmicgate.io.fits.instruments import telescope_of
 from cosmicgate.io.fits.roles import Role, roles_of
@@ -21,7 +21,7 @@ def info(file: Annotated[Path, typer.Argument(help="FITS file, also .fz or .gz."
     """Print how a file is interpreted: which HDUs are images, masks, uncertainties or masks by cosmicgate."""
     try:
         odd: list[str] = []
-        with collect_astropy_warnings(odd), opened(file) as hdus:
+        with collect_astropy_warnings(odd), open_fits(file) as hdus:
             odd += find_defects(file)
             lines = describe(file, hdus)
     except (FitsError, OSError) as error:

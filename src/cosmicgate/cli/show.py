@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cosmicgate.io.atomic import atomic_write
 from cosmicgate.io.fits.file_defects import collect_astropy_warnings
-from cosmicgate.io.fits.hdus import FitsError, opened, pixels
+from cosmicgate.io.fits.hdus import FitsError, open_fits, pixels
 from cosmicgate.masking.output_paths import name_of, refuse_fits, side_file
 from cosmicgate.masking.read_images import images_of
 from cosmicgate.masking.read_masks import changed_since_masked, find_masks, hits_of, is_of_another_file, plane_of
@@ -75,7 +75,7 @@ def image_and_hits(
 
     ``notes`` gets a sentence if the hits are those of another file, or of an earlier version of it.
     """
-    with opened(file) as hdus:
+    with open_fits(file) as hdus:
         images = images_of(file, hdus, [ext] if ext else [])
         if len(images) > 1:
             few = ", ".join(image.label for image in images[:4]) + ", ..." * (len(images) > 4)
@@ -88,7 +88,7 @@ def image_and_hits(
             notes.append("the image was changed since its mask was written into this file")
     if hits is None:
         side = mask or find_masks(file)
-        with opened(side) as hdus:
+        with open_fits(side) as hdus:
             found = plane_of(extension, hdus, "CRMASK")
             if found is None:
                 raise FitsError(f"{side}: it has no mask {name_of(extension, 'CRMASK')} of {extension.label}")

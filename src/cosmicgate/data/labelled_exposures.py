@@ -43,7 +43,7 @@ from cosmicgate.data.splits import SPLITS, Split, check_splits, split, split_exp
 from cosmicgate.data.transforms import Transform
 from cosmicgate.io.atomic import remove_stale_temp_files
 from cosmicgate.io.fits.frames import Frame, read_frame
-from cosmicgate.io.fits.hdus import header_value, opened, stem
+from cosmicgate.io.fits.hdus import header_value, open_fits, stem
 from cosmicgate.io.messages import with_progress
 
 PEDESTAL = "CRPEDEST"  # card of a labelled exposure: level of the darks (ADU), which is no light
@@ -148,7 +148,7 @@ class LabelledExposures(PatchDataModule):
             return self.frames.data_origin
         simulated = False
         for path in {self._file(one) for fields in self._splits.values() for one in fields}:
-            with opened(path) as hdus:
+            with open_fits(path) as hdus:
                 simulated |= bool(hdus[0].header.get(SIMULATED, False))
         return "simulated" if simulated else "real"
 

@@ -14,7 +14,7 @@ from astropy.io import fits
 from cosmicgate import __version__
 from cosmicgate.io.fits.cards import CRETAG, CRFILE, CRGOOD, CRHDU, CRHITPIX, CRINPUT, CRKEY, CRNOSTAT, CRSTATPX
 from cosmicgate.io.fits.file_defects import collect_astropy_warnings
-from cosmicgate.io.fits.hdus import GZIP, FitsError, opened
+from cosmicgate.io.fits.hdus import GZIP, FitsError, open_fits
 from cosmicgate.io.object_stores import fetch, inspect_remote
 from cosmicgate.io.urls import Address
 from cosmicgate.masking.masker import CosmicRayMasker
@@ -105,7 +105,7 @@ def existing_output(target: Address, folder: Path = Path(), all_masks: bool = Fa
 
 def _read(path: Path) -> ExistingOutput:
     try:
-        with collect_astropy_warnings([]), opened(path) as hdus:
+        with collect_astropy_warnings([]), open_fits(path) as hdus:
             return _described(hdus, path.name, hdus[0].header)
     except (FitsError, OSError):
         return ExistingOutput(exists=True)

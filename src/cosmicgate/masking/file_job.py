@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cosmicgate.io.atomic import file_state, sha256_of
 from cosmicgate.io.fits.file_defects import collect_astropy_warnings, find_defects
-from cosmicgate.io.fits.hdus import FitsError, missing, opened
+from cosmicgate.io.fits.hdus import FitsError, missing, open_fits
 from cosmicgate.io.object_stores import fetch, remote_info, version
 from cosmicgate.io.urls import Address, Url
 from cosmicgate.masking.existing_output import ExistingOutput, existing_output, output_key
@@ -187,7 +187,7 @@ def _plan_by_content(job: FileJob) -> None:
 
 def _refuse_to_lose_masks(job: FileJob, static: str) -> None:
     """Raise FitsError if the output has masks, or static pixels, of the same input that this run does not make."""
-    with collect_astropy_warnings([]), opened(job.path) as hdus:
+    with collect_astropy_warnings([]), open_fits(job.path) as hdus:
         lost = job.existing.images - {extension.number for extension in images_of(job.path, hdus, job.options.exts)}
     if lost:
         numbers = ", ".join(map(str, sorted(lost)))
@@ -204,7 +204,7 @@ def _refuse_to_lose_masks(job: FileJob, static: str) -> None:
 
 def _refuse_changed_images(job: FileJob) -> None:
     """Raise FitsError if an image of a file that was masked in place was changed since."""
-    with collect_astropy_warnings([]), opened(job.path) as hdus:
+    with collect_astropy_warnings([]), open_fits(job.path) as hdus:
         for extension in images_of(job.path, hdus, job.options.exts):
             if changed_since_masked(extension, hdus):
                 raise FitsError(

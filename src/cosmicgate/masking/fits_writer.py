@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cosmicgate.io.atomic import atomic_path, file_state
 from cosmicgate.io.fits.cards import CRFILE
 from cosmicgate.io.fits.compressed_tiles import without_timestamps
-from cosmicgate.io.fits.hdus import FitsError, decompressed, is_zipped
+from cosmicgate.io.fits.hdus import FitsError, is_zipped, open_decompressed
 from cosmicgate.io.fits.headers import ascii_of
 from cosmicgate.io.fits.images import ImageExtension
 from cosmicgate.io.fits.layout import BLOCK
@@ -90,7 +90,7 @@ def write_copy(
     by_number = {patch.number: patch for patch in patches}
     hdu_spans = spans(source)
     with ExitStack() as stack:
-        file = stack.enter_context(decompressed(source))
+        file = stack.enter_context(open_decompressed(source))
         partial = stack.enter_context(atomic_path(output))
         target: Any = stack.enter_context(partial.open("wb"))
         if _zipped(source):

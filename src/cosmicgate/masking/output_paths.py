@@ -51,8 +51,8 @@ def is_mask_file(file: Path) -> bool:
     try:
         if not file.is_file():  # reading a pipe would block
             return False
-        with file.open("rb") as opened:
-            begin = opened.read(BEGIN)
+        with file.open("rb") as stream:
+            begin = stream.read(BEGIN)
             return f"{CRFILE}  =".encode() in begin[:2880] or OLD_TRUTH.encode() in begin
     except OSError:  # reported later, when the file is read
         return False

@@ -13,7 +13,7 @@ from cosmicgate.io.fits.cards import CRMODEL
 from cosmicgate.io.fits.hdus import (
     FitsError,
     header_value,
-    opened,
+    open_fits,
     pixels,
     precise_pixels,
 )
@@ -136,7 +136,7 @@ def read_images(
         There is no such file, it is not FITS or truncated, or it has no such image; or a plane that would be changed
         belongs to two of the images.
     """
-    with opened(path) as hdus:
+    with open_fits(path) as hdus:
         roles = roles_of(hdus)
         sky = all_images(path, hdus, roles)
         images, notes = chosen_images(path, hdus, exts, sky) if exts else (science(path, hdus, roles), [])

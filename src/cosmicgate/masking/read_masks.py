@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cosmicgate.io.atomic import cached_sha256
 from cosmicgate.io.fits.cards import CRHDU, CRINPUT, CRKEY, CROTHERS, CRWEIGHT
 from cosmicgate.io.fits.file_defects import collect_astropy_warnings
-from cosmicgate.io.fits.hdus import FitsError, input_checksum, opened, pixels
+from cosmicgate.io.fits.hdus import FitsError, input_checksum, open_fits, pixels
 from cosmicgate.io.fits.images import ImageExtension
 from cosmicgate.masking.output_paths import name_of, side_file
 
@@ -52,7 +52,7 @@ def find_masks(file: Path) -> Path:
 def _input_checksum(file: Path) -> str:
     """Read from a file of masks the checksum of its input; empty if it has none."""
     try:
-        with collect_astropy_warnings([]), opened(file) as hdus:
+        with collect_astropy_warnings([]), open_fits(file) as hdus:
             return input_checksum(hdus)
     except (FitsError, OSError):
         return ""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cosmicgate.io.fits.cards import CRGROW, CRMODEL, CRTHRESH, CRWEIGHT
 from cosmicgate.io.fits.file_defects import collect_astropy_warnings
-from cosmicgate.io.fits.hdus import FitsError, opened
+from cosmicgate.io.fits.hdus import FitsError, open_fits
 from cosmicgate.io.fits.images import ImageExtension
 from cosmicgate.masking.read_masks import (
     AmbiguousMasksError,
@@ -43,7 +43,7 @@ def mask_of_file(extension: ImageExtension, file: Path, weights_sha256: str, not
         side = _file_of_masks(extension, file)
         if side is None:
             return None
-        with collect_astropy_warnings([]), opened(side) as hdus:
+        with collect_astropy_warnings([]), open_fits(side) as hdus:
             hdu = plane_of(extension, hdus, "CRMASK")
             if hdu is None:
                 return None
@@ -74,7 +74,7 @@ def probability_of_file(
         side = _file_of_masks(extension, file)
         if side is None or side == file:
             return None
-        with collect_astropy_warnings([]), opened(side) as hdus:
+        with collect_astropy_warnings([]), open_fits(side) as hdus:
             plane = probability_plane(extension, file, hdus, weights_sha256)[0]
             return None if plane is None else (np.asarray(plane.data, np.float32), side.name)
     except (FitsError, OSError):  # the notes of the mask say why
@@ -83,7 +83,7 @@ def probability_of_file(
 
 def _file_of_masks(extension: ImageExtension, file: Path) -> Path | None:
     """Locate the file of the mask of an image, its own or one beside it; None if there is none."""
-    with collect_astropy_warnings([]), opened(file) as hdus:
+    with collect_astropy_warnings([]), open_fits(file) as hdus:
         if plane_of(extension, hdus, "CRMASK") is not None:
             return file
     try:

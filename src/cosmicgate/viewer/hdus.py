@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmicgate.io.fits.file_defects import collect_astropy_warnings
-from cosmicgate.io.fits.hdus import FitsError, is_two_dimensional, opened
+from cosmicgate.io.fits.hdus import FitsError, is_two_dimensional, open_fits
 from cosmicgate.io.fits.images import all_images
 
 
@@ -51,7 +51,7 @@ def viewable_hdus(path: Path) -> list[ViewableHdu]:
     FileNotFoundError, FitsError
         There is no such file, it is not FITS, or it has no image.
     """
-    with collect_astropy_warnings([]), opened(path) as hdus:
+    with collect_astropy_warnings([]), open_fits(path) as hdus:
         sky = {image.number for image in all_images(path, hdus)}
         flat = [number for number, hdu in enumerate(hdus) if is_two_dimensional(hdu)]
         if not flat:

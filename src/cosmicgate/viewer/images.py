@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosmicgate.io.atomic import cached_sha256, file_state
-from cosmicgate.io.fits.hdus import FitsError, opened, pixels
+from cosmicgate.io.fits.hdus import FitsError, open_fits, pixels
 from cosmicgate.io.fits.images import ImageExtension
 from cosmicgate.masking.colour_mosaic import pattern_of
 from cosmicgate.masking.inpainting import clean
@@ -156,7 +156,7 @@ def _read(viewed: ViewableHdu) -> FitsImage:
     """Read an image with its bad pixels; an HDU that is no image of the sky without any but those not finite."""
     if viewed.searchable:
         return next(read_images(viewed.path, [viewed.number]))
-    with opened(viewed.path) as hdus:
+    with open_fits(viewed.path) as hdus:
         hdu = hdus[viewed.number]
         values = pixels(hdu)
         headers = (hdu.header.copy(), hdus[0].header.copy())

@@ -21,7 +21,7 @@ from cosmicgate import __version__
 from cosmicgate.data.pixel_labels import CORE, IGNORED, KERNEL_3X3, RING, SKY, TRUTH_UNKNOWN
 from cosmicgate.io.atomic import atomic_path
 from cosmicgate.io.fits.cards import CRBLIND, CRFILE, CRFROM, CRHDU, CRINPUT, CRSAVED, CRVERSN
-from cosmicgate.io.fits.hdus import FitsError, opened, stem
+from cosmicgate.io.fits.hdus import FitsError, open_fits, stem
 from cosmicgate.io.fits.headers import ascii_of
 from cosmicgate.io.fits.images import ImageExtension
 from cosmicgate.io.fits.truth_files import truth_files, truth_name
@@ -104,7 +104,7 @@ def read_labels(path: Path, extension: ImageExtension, alone: bool) -> Labels | 
     FitsError
         The labels are not readable, or not of this image.
     """
-    with opened(path) as hdus:
+    with open_fits(path) as hdus:
         hdu = _truth_hdu(hdus, extension, alone)
         if hdu is None:
             return None
@@ -174,7 +174,7 @@ def write_labels(
     """
     now = before = ""
     if path.is_file():
-        with opened(path) as hdus:
+        with open_fits(path) as hdus:
             hdu = _truth_hdu(hdus, extension, alone)
             now, before = ("", "") if hdu is None else (_identifier(hdu.header), str(hdu.header.get(CRINPUT, "")))
     if now != labels.saved:
@@ -220,7 +220,7 @@ def _kept(path: Path, extension: ImageExtension, names: set[str]) -> list[Any]:
     """Copy the HDUs of a file of labels that belong to other images."""
     if not path.is_file():
         return []
-    with opened(path) as hdus:
+    with open_fits(path) as hdus:
         return [
             fits.CompImageHDU(np.asarray(hdu.data), hdu.header, name=hdu.name, compression_type="RICE_1")
             for hdu in hdus[1:]

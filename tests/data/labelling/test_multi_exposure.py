@@ -31,7 +31,7 @@ from cosmicgate.data.lco.io import (
 from cosmicgate.data.lco.simulation import TELESCOPES, simulate_triple
 from cosmicgate.io.atomic import sha256_of
 from cosmicgate.io.fits.frames import Frame, write_frame
-from cosmicgate.io.fits.hdus import opened
+from cosmicgate.io.fits.hdus import open_fits
 from cosmicgate.io.fits.images import all_images
 from cosmicgate.masking.output_paths import inputs_of
 
@@ -512,7 +512,7 @@ def test_truth_planes_are_products_and_no_images(tmp_path, earlier):
     found, products = inputs_of([tmp_path])
     assert [file.name for file, _ in found] == ["a.fits"]
     for product in products:
-        with opened(product) as hdus:
+        with open_fits(product) as hdus:
             assert not all_images(product, hdus)
     assert len(products) == 1
 

@@ -14,7 +14,7 @@ from astropy.io import fits
 from cosmicgate.data.sources import Files
 from cosmicgate.data.splits import SPLITS
 from cosmicgate.io.fits.frames import read_frame, read_frames
-from cosmicgate.io.fits.hdus import FitsError, first_header_value, opened
+from cosmicgate.io.fits.hdus import FitsError, first_header_value, open_fits
 from cosmicgate.io.fits.images import extensions
 from cosmicgate.masking.read_images import read_images
 from helpers.fits_files import SHAPE, constant_image, refusal_message, write_fits
@@ -237,7 +237,7 @@ def test_auxiliary_images_are_not_listed(tmp_path):
 
 def test_a_missing_file_is_not_reported_as_damage_of_an_open_file(tmp_path):
     path = write_fits(tmp_path / "a.fits", fits.ImageHDU(np.ones(SHAPE, np.float32)))
-    with pytest.raises(FileNotFoundError, match=r"nowhere\.fits"), opened(path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.fits"), open_fits(path):
         (tmp_path / "nowhere.fits").stat()
 
 
@@ -343,6 +343,6 @@ def test_a_full_disk_is_not_reported_as_a_damaged_file(tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(tempfile, "SpooledTemporaryFile", lambda *_: Full())
-    with pytest.raises(OSError, match="No space left on device") as raised, opened(path):
+    with pytest.raises(OSError, match="No space left on device") as raised, open_fits(path):
         pass
     assert not isinstance(raised.value, FitsError)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cosmicgate.io.atomic import atomic_write, sha256_of
-from cosmicgate.io.fits.hdus import opened
+from cosmicgate.io.fits.hdus import open_fits
 
 BY_MD5 = "md5 of the archive"
 BY_SHA256 = "sha256 of the origin"
@@ -160,7 +160,7 @@ def md5_of(path: Path) -> str:
 def pixels_sha256(path: Path) -> str:
     """Compute the sha256 of the images of a FITS file: of their shapes, types and values, not of headers."""
     digest = hashlib.sha256()
-    with opened(path) as hdus:
+    with open_fits(path) as hdus:
         for image in (np.asarray(hdu.data) for hdu in hdus if hdu.is_image and hdu.data is not None):
             digest.update(f"{image.shape} {image.dtype.kind}{image.dtype.itemsize} ".encode())
             digest.update(image.astype(image.dtype.newbyteorder(">")).tobytes())
@@ -198,7 +198,7 @@ def verified(file: Remote, path: Path) -> Remote:
         return replace(file, size=size, checked=BY_MD5)
     wanted = len(file.facts["hdus"])
     try:
-        with opened(path) as hdus:
+        with open_fits(path) as hdus:
             count = len(hdus)  # reads every header, and compares the size of the data with that of the file
     except ValueError as error:
         raise SpoiledError(f"downloaded {size} bytes: {error}") from error

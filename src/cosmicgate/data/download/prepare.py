@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cosmicgate.data.download.manifest import Member, Remote, md5_of
 from cosmicgate.data.download.unpack import is_archive, unpack
 from cosmicgate.io.atomic import atomic_path, remove_stale_temp_files
-from cosmicgate.io.fits.hdus import FitsError, opened
+from cosmicgate.io.fits.hdus import FitsError, open_fits
 
 COADD_ROWS = 2000  # rows of the coadd that are kept: half of it
 COADD_TILE = (50, 4106)  # with the quantisation level, it determines the pixel values, which are compressed with loss
@@ -46,7 +46,7 @@ def products(file: Remote, root: Path) -> tuple[Member, ...]:
 
 def compress(source: Path) -> fits.HDUList:
     """Compress a raw frame of integers without loss."""
-    with opened(source) as hdus:
+    with open_fits(source) as hdus:
         image, header = np.asarray(hdus[0].data), hdus[0].header.copy()
     if image.ndim != 2 or image.dtype.kind not in "iu":
         raise FitsError(f"{source}: expected an image of integers, got {image.dtype} of shape {image.shape}")
@@ -91,7 +91,7 @@ def _member(source: Path, name: str) -> tuple[NDArray[Any], fits.Header]:
 
 def select_footprints(source: Path) -> fits.HDUList:
     """Select the footprints that are for training and testing here, and add the facts of their darks to the header."""
-    with opened(source) as hdus:
+    with open_fits(source) as hdus:
         wanted = set(FOOTPRINT_COLUMNS)
         tables = [h for h in hdus if isinstance(h, fits.BinTableHDU) and wanted <= set(h.columns.names)]
         if not tables:

@@ -20,7 +20,7 @@ from cosmicgate.data.labelling.same_camera import MAX_EXPTIME_DIFFERENCE, Finger
 from cosmicgate.data.sources.files import file_fingerprint
 from cosmicgate.extras import extra
 from cosmicgate.io.fits.frames import Frame
-from cosmicgate.io.fits.hdus import header_value, opened
+from cosmicgate.io.fits.hdus import header_value, open_fits
 
 with extra("label"):
     import sep
@@ -165,7 +165,7 @@ def summarize(
 
 def kinds_of(path: Path) -> dict[str, str]:
     """Read what the headers of a file call its kind, in lower case, by card; empty where they do not say."""
-    with opened(path) as hdus:
+    with open_fits(path) as hdus:
         values = {card: next((v for hdu in hdus if (v := header_value(hdu.header, card))), "") for card in KINDS}
     return {card: str(value).strip().lower() for card, value in values.items()}
 

@@ -43,7 +43,7 @@ with extra("label", __name__):
     from cosmicgate.data.pixel_labels import KERNEL_3X3
     from cosmicgate.io.fits.colour_mosaics import is_binned, mosaic_of
     from cosmicgate.io.fits.frames import read_frame
-    from cosmicgate.io.fits.hdus import opened, stem
+    from cosmicgate.io.fits.hdus import open_fits, stem
     from cosmicgate.io.fits.images import select_image
     from cosmicgate.io.fits.instruments import KEYWORDS
 
@@ -237,7 +237,7 @@ def read_exposure(path: Path, ext: str = "", **known: Any) -> Exposure:
     ``ext`` selects the image by EXTNAME, number or ``NAME,VERSION``; empty if the file has only one.
     """
     frame = read_frame(path, ext or None, name=stem(path), **known)
-    with opened(path) as hdus:
+    with open_fits(path) as hdus:
         header, primary = (part.copy() for part in select_image(path, hdus, ext or None).headers)
     if not is_binned([header, primary]) and (card := mosaic_of([header, primary])):
         raise ValueError(f"{path}: a colour mosaic ({card}): expected exposures in one filter; separate its colours")

@@ -12,7 +12,7 @@ from cosmicgate.data.lco.io import MaskedSequence
 from cosmicgate.data.pixel_labels import CORE, RING, SKY, TRUTH_UNKNOWN
 from cosmicgate.io.atomic import atomic_path, cached_sha256
 from cosmicgate.io.fits.cards import CRFILE, CRINPUT
-from cosmicgate.io.fits.hdus import opened
+from cosmicgate.io.fits.hdus import open_fits
 from cosmicgate.io.fits.headers import ascii_of
 from cosmicgate.io.fits.truth_files import truth_files, truth_name
 
@@ -64,6 +64,6 @@ def write_planes(masked: MaskedSequence, frames: Sequence[Path], folder: Path) -
 def _refuse_manual_labels(frame: Path, folder: Path) -> None:
     """Raise ValueError if a truth plane of a frame, compressed or not, has manual labels (``cosmicgate view``)."""
     for file in truth_files(frame, folder):
-        with opened(file) as hdus:
+        with open_fits(file) as hdus:
             if any(hdu.name.endswith("TOUCHED") for hdu in hdus):
                 raise ValueError(f"{file} has manual labels: give another folder, or move it away")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cosmicgate.data.lco.io import telescope_class
 from cosmicgate.io.fits.frames import Frame
-from cosmicgate.io.fits.hdus import header_value, opened
+from cosmicgate.io.fits.hdus import header_value, open_fits
 
 SECTION = re.compile(r"\[(\d+):(\d+),(\d+):(\d+)\]")
 
@@ -33,7 +33,7 @@ def read_amplifiers(path: Path) -> Frame:
     ValueError
         If the file is damaged, or cards that are needed to assemble the amplifiers are missing or disagree.
     """
-    with opened(path) as hdus:
+    with open_fits(path) as hdus:
         primary = hdus[0].header.copy()
         images = [hdu for hdu in hdus if hdu.is_image and len(hdu.shape) == 2 and 0 not in hdu.shape]
         parts = [(hdu.header.copy(), np.array(hdu.data, np.float32)) for hdu in images]

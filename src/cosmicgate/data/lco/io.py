@@ -22,7 +22,7 @@ from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.io.atomic import atomic_path
 from cosmicgate.io.fits.file_defects import defects_logged
 from cosmicgate.io.fits.frames import Frame
-from cosmicgate.io.fits.hdus import header_value, opened
+from cosmicgate.io.fits.hdus import header_value, open_fits
 
 # The bits of IGNORE.
 IGNORE_BOUNDARY, IGNORE_NO_DATA, IGNORE_SOURCE, IGNORE_HOT = 1, 2, 4, 8
@@ -129,7 +129,7 @@ def read_sequence(path: Path) -> MaskedSequence:
     ValueError
         If the file is damaged, truncated or in another format; the message says what was expected.
     """
-    with defects_logged(path), opened(path) as hdus:
+    with defects_logged(path), open_fits(path) as hdus:
         primary = hdus[0].header.copy()
         names = [hdu.name.strip().upper() for hdu in hdus]
         wanted = _wanted(primary)

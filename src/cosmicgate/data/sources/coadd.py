@@ -18,7 +18,7 @@ from cosmicgate.data.sources.files import existing, file_fingerprint
 from cosmicgate.data.sources.simulated import DataOrigin, check_bands, chosen_ccd, telescope_name
 from cosmicgate.data.splits import SPLITS, Split, check_splits
 from cosmicgate.io.fits.frames import Frame, read_frame
-from cosmicgate.io.fits.hdus import opened
+from cosmicgate.io.fits.hdus import open_fits
 
 STEEP = 1.5  # factor by which a saturated star's light grows with each pixel towards its centre
 
@@ -125,7 +125,7 @@ class Coadd:
 def _coadd(path: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_], float]:
     """Read image (counts per second at the coadd's zero point), bad pixels and saturation."""
     frame = read_frame(path, gain=1.0, read_noise=0.0, exptime=1.0)  # a coadd's own values are not used
-    with opened(path) as hdus:
+    with open_fits(path) as hdus:
         mask = np.asarray(hdus["MASK"].data) != 0 if "MASK" in hdus else frame.bad
     if mask.shape != frame.shape:
         raise ValueError(f"{path}: the HDU MASK is {mask.shape}, the image {frame.shape}")

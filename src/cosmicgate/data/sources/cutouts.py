@@ -17,7 +17,7 @@ from cosmicgate.data.sources.files import file_fingerprint, matching
 from cosmicgate.data.sources.ignored_objects import IgnoreList
 from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.io.fits.frames import Frame, read_frame
-from cosmicgate.io.fits.hdus import first_header_value, opened, stem
+from cosmicgate.io.fits.hdus import first_header_value, open_fits, stem
 from cosmicgate.io.fits.masks import decam_flags
 from cosmicgate.io.messages import log_once
 
@@ -61,7 +61,7 @@ class FlaggedCutouts:
         return [self._labelled(path, listed) for path in newest(paths)]
 
     def _labelled(self, path: Path, listed: IgnoreList | None) -> LabelledRecipe:
-        with opened(path) as hdus:
+        with open_fits(path) as hdus:
             names, headers = [hdu.name for hdu in hdus], [hdu.header for hdu in hdus]
             flags = np.asarray(hdus["DQ"].data) if "DQ" in names else None
         if flags is None:
@@ -113,7 +113,7 @@ def newest(paths: Sequence[Path]) -> list[Path]:
 
 
 def _place(path: Path) -> CutoutRegion | None:
-    with opened(path) as hdus:
+    with open_fits(path) as hdus:
         image = next((hdu for hdu in hdus if hdu.name == "SCI"), hdus[0])
         headers = [image.header, hdus[0].header]
         found = [first_header_value(headers, word) for word in ("MJD-OBS", "CCDNUM", "PLVER", "CRPIX2", "CRPIX1")]

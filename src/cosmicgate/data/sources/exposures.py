@@ -14,7 +14,7 @@ from cosmicgate.data.sources.cutouts import newest
 from cosmicgate.data.sources.files import file_fingerprint, matching
 from cosmicgate.data.sources.ignored_objects import IgnoreList
 from cosmicgate.io.fits.frames import Frame, read_frame
-from cosmicgate.io.fits.hdus import opened, stem
+from cosmicgate.io.fits.hdus import open_fits, stem
 from cosmicgate.io.fits.masks import decam_flags
 
 
@@ -86,7 +86,7 @@ class Exposures:
 
 def _flagged(path: Path, name: str) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Read the bad pixels of DECam's mask, and all flagged pixels, with a 3x3 ring around its hits."""
-    with opened(path) as hdus:
+    with open_fits(path) as hdus:
         if name not in hdus:
             raise ValueError(f"{path}: no HDU named {name} among {', '.join(hdu.name for hdu in hdus)}")
         flags, headers = np.asarray(hdus[name].data), [hdu.header for hdu in hdus]

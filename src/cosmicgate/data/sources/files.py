@@ -13,7 +13,7 @@ from cosmicgate.data.cache import Recipe
 from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.data.splits import Split, split
 from cosmicgate.io.fits.frames import Frame, read_frame, read_mask
-from cosmicgate.io.fits.hdus import opened, stem
+from cosmicgate.io.fits.hdus import open_fits, stem
 from cosmicgate.io.fits.images import Ext, select_image
 from cosmicgate.io.fits.instruments import check_keys, detector_of
 
@@ -41,7 +41,7 @@ class Masked:
     def __call__(self, path: Path, ext: Ext | None = None, **known: Any) -> Frame:
         """Read the frame, and add the mask's bad pixels to its own."""
         frame = self.read(path, ext=ext, **known)
-        with opened(path) as hdus:
+        with open_fits(path) as hdus:
             extension = select_image(path, hdus, ext, raw=True)
         return replace(frame, bad=frame.bad | read_mask(existing(self.mask), extension, frame.shape, frame.telescope))
 
@@ -143,7 +143,7 @@ def detector(path: Path, ext: Ext | None, *facts: str | int) -> tuple[str, ...]:
 
     See :func:`file_fingerprint` for ``facts``.
     """
-    with opened(path) as hdus:
+    with open_fits(path) as hdus:
         extension = select_image(path, hdus, ext, raw=True)
         return detector_of(extension.headers, path, extension.shape)
 

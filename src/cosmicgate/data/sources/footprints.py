@@ -18,7 +18,7 @@ from cosmicgate.data.sources.simulated import DARK_EXPTIMES, DataOrigin, chosen_
 from cosmicgate.data.splits import SPLITS, Split, check_splits, split
 from cosmicgate.io.atomic import atomic_path
 from cosmicgate.io.fits.frames import Frame
-from cosmicgate.io.fits.hdus import opened
+from cosmicgate.io.fits.hdus import open_fits
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def scatter(
 def stamps(path: Path, min_pixels: int, min_charge: float) -> dict[int, NDArray[np.float32]]:
     """Read a table's hits as small images (h, w), electrons, keyed by fp_id; small and faint hits are left out."""
     wanted = ("fp_id", "x0", "y0", "pixel_values")
-    with opened(path) as hdus:
+    with open_fits(path) as hdus:
         tables = [h for h in hdus if isinstance(h, fits.BinTableHDU) and set(wanted) <= set(h.columns.names)]
         columns = [list(tables[0].data[name]) for name in wanted] if tables else []
     if not columns:

@@ -18,7 +18,7 @@ from cosmicgate.data.sources.known_objects import KnownObjects
 from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.io.atomic import cached_sha256
 from cosmicgate.io.fits.frames import Frame, read_frame
-from cosmicgate.io.fits.hdus import first_header_value, input_checksum, opened, stem
+from cosmicgate.io.fits.hdus import first_header_value, input_checksum, open_fits, stem
 from cosmicgate.io.fits.headers import header_number
 from cosmicgate.io.fits.images import select_image
 from cosmicgate.io.fits.instruments import check_keys
@@ -175,7 +175,7 @@ class FramesWithTruth:
         """Name the field that a frame shows."""
         if not self.field_keywords:
             return stem(path)
-        with opened(path) as hdus:
+        with open_fits(path) as hdus:
             headers = [hdu.header for hdu in hdus]
             values = {word: first_header_value(headers, word) for word in self.field_keywords}
         missing = [word for word, value in values.items() if value is None]
@@ -206,7 +206,7 @@ def plane_path(frame: Path, folder: Path) -> Path:
 
 def is_of(frame: Path, plane: Path) -> bool:
     """Check whether a truth plane was made for this version of its frame; one that does not say so is taken to be."""
-    with opened(plane) as hdus:
+    with open_fits(plane) as hdus:
         return input_checksum(hdus) in ("", cached_sha256(frame))
 
 
@@ -219,7 +219,7 @@ def check_version(frame: Path, plane: Path) -> None:
 
 def read_plane(path: Path) -> NDArray[Any]:
     """Read the HDU TRUTH (H, W) of a file, in its own codes."""
-    with opened(path) as hdus:
+    with open_fits(path) as hdus:
         names = [hdu.name for hdu in hdus]
         if "TRUTH" not in names:
             raise ValueError(f"{path}: expected an HDU named TRUTH, got {', '.join(names)}")
@@ -265,7 +265,7 @@ def dark_fields(path: Path, ext: str, known: Mapping[str, float]) -> dict[str, A
 
     The exposure time that a user gives is that of the exposures, and a dark may have another one.
     """
-    with opened(path) as hdus:
+    with open_fits(path) as hdus:
         own = header_number(path, select_image(path, hdus, ext or None).headers, "exptime")
     return {key: value for key, value in known.items() if key != "exptime" or own is None}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from astropy.utils.exceptions import AstropyWarning
 
-from cosmicgate.io.fits.hdus import decompressed, in_one_sentence
+from cosmicgate.io.fits.hdus import open_decompressed, translate_fits_errors
 from cosmicgate.io.fits.layout import spans_of, wrong_sums
 
 log = logging.getLogger(__name__)
@@ -29,10 +29,10 @@ def find_defects(path: Path, numbers: Collection[int] | None = None) -> list[str
     Raises
     ------
     FileNotFoundError, FitsError
-        As :func:`~cosmicgate.io.fits.hdus.opened` does.
+        As :func:`~cosmicgate.io.fits.hdus.open_fits` does.
     """
     found: list[str] = []
-    with in_one_sentence(path), decompressed(path, found) as file:
+    with translate_fits_errors(path), open_decompressed(path, found) as file:
         return found + wrong_sums(file, spans_of(file), numbers)
 
 

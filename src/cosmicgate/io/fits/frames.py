@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cosmicgate.io.atomic import atomic_path
 from cosmicgate.io.fits.file_defects import astropy_warnings_logged, defects_logged
-from cosmicgate.io.fits.hdus import FitsError, first_header_value, opened, pixels
+from cosmicgate.io.fits.hdus import FitsError, first_header_value, open_fits, pixels
 from cosmicgate.io.fits.headers import frame_fields
 from cosmicgate.io.fits.images import Ext, ImageExtension, all_images, masks_beside, select_image, side_mask, whole_ccds
 from cosmicgate.io.fits.masks import bad_pixels
@@ -155,7 +155,7 @@ def read_frame(path: Path, ext: Ext | None = None, mask: Path | Literal["none"] 
         The file is not FITS, is truncated, holds no such image or only raw parts of one, or lacks a field that is not
         in ``known``.
     """
-    with opened(path) as hdus:
+    with open_fits(path) as hdus:
         images = all_images(path, hdus)
         extension = select_image(path, hdus, ext, images)
         with defects_logged(path, [extension.number]):
@@ -169,7 +169,7 @@ def read_frames(
 
     Parameters and errors are those of :func:`read_frame`.
     """
-    with opened(path) as hdus:
+    with open_fits(path) as hdus:
         with defects_logged(path):
             images = whole_ccds(path, hdus)
         for image in images:
@@ -217,7 +217,7 @@ def _read(
 
 def read_mask(path: Path, extension: ImageExtension, shape: tuple[int, ...], telescope: str) -> NDArray[np.bool_]:
     """Read the bad pixels (H, W) of an image from a file of masks: the mask with its name, or the only one."""
-    with opened(path) as hdus:
+    with open_fits(path) as hdus:
         return _mask(path, hdus[side_mask(path, hdus, extension)], extension, shape, telescope)
 
 

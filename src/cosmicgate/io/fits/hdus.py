@@ -34,7 +34,7 @@ class FitsError(ValueError):
 
 
 @contextmanager
-def opened(path: Path, packed: bool = False) -> Iterator[fits.HDUList]:
+def open_fits(path: Path, packed: bool = False) -> Iterator[fits.HDUList]:
     """Open a FITS file for reading, also ``.gz`` and ``.fz``; any error becomes one sentence that names the file.
 
     All headers are read at once, pixels on access. With ``packed``, compressed images are returned as the tables in
@@ -48,12 +48,12 @@ def opened(path: Path, packed: bool = False) -> Iterator[fits.HDUList]:
     FitsError
         The file is not FITS or is truncated. Astropy itself would only warn if a truncation removes an HDU.
     """
-    with in_one_sentence(path), ExitStack() as stack:
+    with translate_fits_errors(path), ExitStack() as stack:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", VerifyWarning)  # about cards that violate the standard but are readable
             for sign in ("File may have been truncated", "Error validating header"):
                 warnings.filterwarnings("error", sign, AstropyUserWarning)
-            file = _with_blanks(stack.enter_context(decompressed(path)), stack)
+            file = _with_blanks(stack.enter_context(open_decompressed(path)), stack)
             hdus = stack.enter_context(fits.open(file, memmap=False, disable_image_compression=packed))
             for hdu in hdus:
                 len(hdu.header)  # forces parsing here, under these warning filters
@@ -61,7 +61,7 @@ def opened(path: Path, packed: bool = False) -> Iterator[fits.HDUList]:
 
 
 @contextmanager
-def in_one_sentence(path: Path) -> Iterator[None]:
+def translate_fits_errors(path: Path) -> Iterator[None]:
     """Convert any error about a file into an exception with one sentence that names it."""
     if not path.is_file():
         raise FileNotFoundError(missing(path))
@@ -93,7 +93,7 @@ def _first_line(error: Exception) -> str:
 
 
 @contextmanager
-def decompressed(path: Path, odd: list[str] | None = None) -> Iterator[IO[bytes]]:
+def open_decompressed(path: Path, odd: list[str] | None = None) -> Iterator[IO[bytes]]:
     """Open a file for reading as complete HDUs in whole blocks; a gzipped file is decompressed first.
 
     It is decompressed here, in memory or for large files on disk, because astropy does not notice a truncated gzip

@@ -7,7 +7,7 @@ from typing import Any
 
 from astropy.io import fits
 
-from cosmicgate.io.fits.hdus import FitsError, header_value, is_two_dimensional, opened, section
+from cosmicgate.io.fits.hdus import FitsError, header_value, is_two_dimensional, open_fits, section
 from cosmicgate.io.fits.masks import MASKS, PRODUCTS, image_suffix, words_of
 from cosmicgate.io.fits.roles import Role, roles_of
 
@@ -58,7 +58,7 @@ def extensions(path: Path) -> list[ImageExtension]:
     FitsError
         There is none, or they are raw, with their overscan.
     """
-    with opened(path) as hdus:
+    with open_fits(path) as hdus:
         return whole_ccds(path, hdus)
 
 

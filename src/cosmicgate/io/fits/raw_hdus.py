@@ -10,7 +10,7 @@ from typing import Any
 
 from astropy.io import fits
 
-from cosmicgate.io.fits.hdus import decompressed
+from cosmicgate.io.fits.hdus import open_decompressed
 from cosmicgate.io.fits.layout import BLOCK, CARD, Span, in_blocks, is_end, keyword, ones_sum, spans_of
 
 END = b"END".ljust(CARD)
@@ -19,7 +19,7 @@ CHECKSUMS = ("CHECKSUM", "DATASUM", "ZHECKSUM", "ZDATASUM")
 
 def spans(path: Path) -> list[Span]:
     """Find the HDUs of a file; of a gzipped one as offsets in the decompressed file."""
-    with decompressed(path) as file:
+    with open_decompressed(path) as file:
         return spans_of(file)
 
 

@@ -12,7 +12,7 @@ from cosmicgate.data.sources.raw_darks.defects import Defects
 from cosmicgate.data.sources.raw_darks.quality import Limits, NotDark
 from cosmicgate.io.fits.file_defects import defects_logged
 from cosmicgate.io.fits.frames import Frame, read_mask
-from cosmicgate.io.fits.hdus import FitsError, first_header_value, opened, pixels, section, stem
+from cosmicgate.io.fits.hdus import FitsError, first_header_value, open_fits, pixels, section, stem
 from cosmicgate.io.fits.headers import fill_with_defaults, header_number, validated_positive
 from cosmicgate.io.fits.images import Ext, ImageExtension, select_image
 
@@ -66,7 +66,7 @@ class Reduction:
 
     def __call__(self, path: Path, ext: Ext | None = None, **known: Any) -> Frame:
         """Read and reduce a dark; for parameters, result and errors see :func:`read_dark`."""
-        with opened(path) as hdus:
+        with open_fits(path) as hdus:
             extension = select_image(path, hdus, ext, raw=True)
             with defects_logged(path, [extension.number]):
                 raw = pixels(hdus[extension.number])
