@@ -11,7 +11,7 @@ with extra("train", __name__):
     from omegaconf import DictConfig, OmegaConf
 
     from cosmicgate.config import Train, modules_named, validate
-    from cosmicgate.detectors.network import load
+    from cosmicgate.detectors.network import load_checkpoint_detector
     from cosmicgate.evaluation.build_detectors import beside_training
     from cosmicgate.evaluation.run import score_frames_distributed, score_training
     from cosmicgate.report.finish_training import finish_training
@@ -38,7 +38,7 @@ def main(cfg: DictConfig) -> float:
         return objective(best)
     beside, unavailable = beside_training(cfg.beside, cfg.title, cfg.variant)
     trainer, data = fit(cfg, config, run)
-    network, test_sets = load(best, trust=trust), data.test_sets()
+    network, test_sets = load_checkpoint_detector(best, trust=trust), data.test_sets()
     score_frames_distributed(network, test_sets, run / "frames", trainer)
     if trainer.is_global_zero:
         content = score_training(network, beside, unavailable, test_sets, run / "frames")

@@ -21,7 +21,7 @@ with extra("train", __name__):
     from cosmicgate.data.lco.amplifiers import read_amplifiers
     from cosmicgate.data.lco.io import exposure_of
     from cosmicgate.detectors.classical import AstroScrappy
-    from cosmicgate.detectors.published import released
+    from cosmicgate.detectors.published import load_released_detector
     from cosmicgate.evaluation.frame_results import mask_at
     from cosmicgate.evaluation.records import DetectorRecord
     from cosmicgate.io.fits.frames import Frame, read_frame
@@ -81,7 +81,7 @@ def main() -> None:
     options = parser.parse_args()
     network: Any = UNet(norm="group", norm_affine=False, gate=True, gate_norm=True)
     file, model = "Att_Coasmic_CoNN.pth", "Att Cosmic-CoNN"
-    attention = released(network, options.weights, file, model, "DECam, real", variant="released")
+    attention = load_released_detector(network, options.weights, file, model, "DECam, real", variant="released")
     rows: dict[str, dict[str, NDArray[np.float64]]] = {}
     for caption, frame in frames_of(options.folder).items():
         scrappy = AstroScrappy(objlim=OBJLIM[frame.telescope], grow=False, threshold=5.0, sweep=())

@@ -22,7 +22,7 @@ from cosmicgate.data.labelled_exposures import PEDESTAL
 from cosmicgate.data.labelling.multi_exposure import read_exposure
 from cosmicgate.data.lco.io import IGNORE_STATIC, MaskedSequence, read_sequence
 from cosmicgate.data.sources.footprints import stamps
-from cosmicgate.detectors.network import load, pretrained, weights_sha256_of
+from cosmicgate.detectors.network import load_checkpoint_detector, load_pretrained_detector, weights_sha256_of
 from cosmicgate.inference.cascade import Cascade
 from cosmicgate.io.atomic import sha256_of
 from cosmicgate.io.fits.frames import write_frame
@@ -147,7 +147,7 @@ def test_a_held_out_field_is_not_trained_on(adapted):
 def test_the_adapted_weights_are_the_mean_of_those_before_and_after_the_training(adapted, start):
     _, _, folder = adapted
     before = load_pretrained(str(start))[0].state_dict()
-    trained = load(folder / "training").predictor.network
+    trained = load_checkpoint_detector(folder / "training").predictor.network
     mean = {key: (before[key] + value) / 2 for key, value in trained.state_dict().items() if value.is_floating_point()}
     trained.load_state_dict(trained.state_dict() | mean)
     rows = json.loads((folder / "training" / "results.json").read_text())["rows"]
@@ -163,7 +163,9 @@ def test_each_network_has_its_own_threshold_that_of_the_adapted_chosen_on_its_va
     assert found.pop("before") == read_card(start).threshold
     assert list(found.values()) == [chosen]
     data = build(data_config(folder / "training" / "checkpoints" / "best.ckpt"))
-    averaged_network = averaged(pretrained(str(start)), load(folder / "training")).predictor.network
+    averaged_network = averaged(
+        load_pretrained_detector(str(start)), load_checkpoint_detector(folder / "training")
+    ).predictor.network
     assert default_threshold(averaged_network, data) == chosen
 
 

@@ -18,7 +18,7 @@ from torch import nn
 
 from cosmicgate.config import Evaluate, build, validate
 from cosmicgate.detectors import MissingDependency
-from cosmicgate.detectors.maximask import MaxiMaskNet, load, maximask_logits, normalised, windows
+from cosmicgate.detectors.maximask import MaxiMaskNet, load_maximask, maximask_logits, normalize, windows
 from cosmicgate.detectors.network import NetworkDetector
 from cosmicgate.evaluation.frame_results import mask_at
 from cosmicgate.inference.predictor import Predictor
@@ -109,7 +109,7 @@ def weights() -> str:
 
 
 def probabilities(weights: str, image: np.ndarray) -> np.ndarray:
-    return load(weights).detect(frame(image)).logits.double().sigmoid().numpy()
+    return load_maximask(weights).detect(frame(image)).logits.double().sigmoid().numpy()
 
 
 def test_probabilities_equal_those_of_the_original(weights):
@@ -129,7 +129,7 @@ def test_a_cutout_gives_most_of_the_hits_of_the_whole_frame(weights):
 
 
 def test_the_background_normalisation_equals_that_of_the_original():
-    found = normalised(scene_with_defects())
+    found = normalize(scene_with_defects())
     assert found.dtype == np.float32
     np.testing.assert_allclose(found[100::233, 5::247], NORMALISED, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(found[[0, 0, -1, -1], [0, -1, 0, -1]], CORNERS, rtol=1e-5, atol=1e-5)
@@ -250,9 +250,9 @@ def test_missing_weights_are_a_missing_dependency_with_an_error_of_one_line(tmp_
 def test_invalid_weights_are_refused(tmp_path):
     torch.save({"head.weight": torch.zeros(1)}, tmp_path / "other.pt")
     with pytest.raises(ValueError, match=r"other\.pt: not the weights of MaxiMask"):
-        load(str(tmp_path / "other.pt"))
+        load_maximask(str(tmp_path / "other.pt"))
     with pytest.raises(ValueError, match=r"0\.0 and 0\.43"):
-        load(str(tmp_path / "other.pt"), prior=0.0)
+        load_maximask(str(tmp_path / "other.pt"), prior=0.0)
 
 
 def test_weights_of_another_version_are_not_converted(tmp_path, monkeypatch):

@@ -141,7 +141,7 @@ def test_the_four_released_networks_are_separate_detectors(real):
 def test_the_identity_of_a_published_network_holds_its_weights_and_conventions(real):
     weights = real("weights")
     one = detectors_of_config("released", f"weights={weights}")["released_deepcr"]
-    other = published.released(UNet(), str(weights), "deepCR.pth", "another name", "DECam", tile=128)
+    other = published.load_released_detector(UNet(), str(weights), "deepCR.pth", "another name", "DECam", tile=128)
     assert one.cache_key != other.cache_key
     assert one.cache_key[1] == other.cache_key[1]
     assert len(one.cache_key[1]) == 64
@@ -171,9 +171,9 @@ def test_a_package_without_its_weights_gets_an_error_of_one_line():
 
 def test_released_networks_without_weights_say_what_to_give(tmp_path):
     with pytest.raises(MissingDependency, match=r"deepCR \(released\): give weights=DIR"):
-        published.released(UNet(), None, "deepCR.pth", "deepCR (released)", "DECam")
+        published.load_released_detector(UNet(), None, "deepCR.pth", "deepCR (released)", "DECam")
     with pytest.raises(MissingDependency, match=r"deepCR \(released\): no file 'deepCR.pth' in "):
-        published.released(UNet(), str(tmp_path), "deepCR.pth", "deepCR (released)", "DECam")
+        published.load_released_detector(UNet(), str(tmp_path), "deepCR.pth", "deepCR (released)", "DECam")
 
 
 def test_invalid_files_of_weights_are_refused_by_name(tmp_path):
@@ -182,7 +182,7 @@ def test_invalid_files_of_weights_are_refused_by_name(tmp_path):
     torch.save({"module.inc.conv.conv.9.weight": torch.zeros(1)}, tmp_path / "other.pth")
     for file, message in (("torn", "torn.pth: not a readable"), ("list", "got a list"), ("other", "is not a name")):
         with pytest.raises(ValueError, match=message):
-            published.released(UNet(), str(tmp_path), f"{file}.pth", "deepCR (released)", "DECam")
+            published.load_released_detector(UNet(), str(tmp_path), f"{file}.pth", "deepCR (released)", "DECam")
 
 
 @pytest.mark.parametrize(
@@ -191,4 +191,4 @@ def test_invalid_files_of_weights_are_refused_by_name(tmp_path):
 )
 def test_an_invalid_tile_or_sky_is_refused_with_its_value(settings, message):
     with pytest.raises(ValueError, match=message):
-        published.load(UNet(), "deepcr", "x", "deepcr", "deepCR", "DECam", **settings)
+        published.load_published_detector(UNet(), "deepcr", "x", "deepcr", "deepCR", "DECam", **settings)

@@ -28,7 +28,7 @@ def a_checkpoint(path: Path, **config) -> str:
     return str(path)
 
 
-NODE = {"checkpoint": {"_target_": "cosmicgate.detectors.network.load", "path": "?"}}
+NODE = {"checkpoint": {"_target_": "cosmicgate.detectors.network.load_checkpoint_detector", "path": "?"}}
 MISSING_PACKAGE = {"_target_": f"{__name__}.missing_package"}
 REASON = "the package gone is not installed; to install it: pip install gone"
 

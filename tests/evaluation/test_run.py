@@ -266,7 +266,7 @@ def test_tiled_equals_whole_image_inference(norm, halo, equal):
 
 def test_evaluate_writes_all_other_rows_and_names_those_that_fail(command, tmp_path):
     data = ("data=decam", *TINY, f"data.root={command.data}", "data.seed=0")
-    missing = "+detector.gone={_target_: cosmicgate.detectors.maximask.load, weights: nowhere.pt}"
+    missing = "+detector.gone={_target_: cosmicgate.detectors.maximask.load_maximask, weights: nowhere.pt}"
     sweep = "detector.astroscrappy.sweep=[3,10]"
     quick = (*data, "detector=astroscrappy", sweep, missing)
     done = command("evaluate.py", *quick, f"hydra.run.dir={tmp_path}/whole")

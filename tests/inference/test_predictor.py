@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import cosmicgate
-from cosmicgate.detectors.network import NetworkDetector, pretrained
+from cosmicgate.detectors.network import NetworkDetector, load_pretrained_detector
 from cosmicgate.detectors.published import package_logits
 from cosmicgate.inference import Predictor
 from cosmicgate.inference.cascade import NO_HIT_LOGIT, Cascade
@@ -44,7 +44,7 @@ def unscaled_network(norm: str = "batch") -> UNet:
 @pytest.mark.parametrize(("name", "cascade"), [("general", True), *((name, False) for name in names())])
 def test_detector_and_masker_give_identical_logits(name, cascade, shape):
     image, bad = field(*shape)
-    logits = pretrained(name, cascade=cascade).detect(make_frame(image, bad)).logits
+    logits = load_pretrained_detector(name, cascade=cascade).detect(make_frame(image, bad)).logits
     bad_or_nan = bad | ~np.isfinite(image)
     assert (logits[torch.from_numpy(bad_or_nan)] == NO_HIT_LOGIT).all()
     probability = cosmicgate.load(name, check=False, fast=cascade).probability(image, bad)
@@ -54,7 +54,7 @@ def test_detector_and_masker_give_identical_logits(name, cascade, shape):
 @pytest.mark.parametrize("factor", [1e-42, 1e36])
 def test_images_beyond_the_range_of_float32_are_normalised_correctly(factor):
     image, bad = field(60, 70)
-    network = pretrained("general").predictor
+    network = load_pretrained_detector("general").predictor
     expected = network.logits(image, bad)
     found = network.logits(image.astype(np.float64) * factor, bad)
     assert torch.allclose(found.sigmoid(), expected.sigmoid(), atol=2e-3)
@@ -78,7 +78,7 @@ def test_the_image_and_the_bad_pixels_are_not_changed():
     for predictor in (
         Predictor(unscaled_network()),
         Predictor(unscaled_network("group")),
-        pretrained("general").predictor,
+        load_pretrained_detector("general").predictor,
     ):
         predictor.logits(image, bad)
         np.testing.assert_array_equal(image, before[0])
@@ -113,7 +113,7 @@ def test_incompatible_settings_are_refused():
 
 def test_a_copy_for_another_device_or_process_gives_the_same_logits():
     image, bad = field(60, 70)
-    first = pretrained("general", cascade=True).predictor
+    first = load_pretrained_detector("general", cascade=True).predictor
     for other in (first.to("cpu"), pickle.loads(pickle.dumps(first))):
         assert other.network is not first.network
         assert other.cascade.network is not first.cascade.network

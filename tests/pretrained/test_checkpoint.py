@@ -80,8 +80,8 @@ def test_damaged_weights_are_refused_by_everything_that_loads_them(what, tmp_pat
         "run folder": lambda: cosmicgate.load(run),
         "safetensors": lambda: cosmicgate.load(weights_file),
         "export": lambda: export(cosmicgate.load(weights_file), tmp_path / "a.onnx"),
-        "detector": lambda: networks.load(run),
-        "pretrained row": lambda: networks.pretrained(str(weights_file)),
+        "detector": lambda: networks.load_checkpoint_detector(run),
+        "pretrained row": lambda: networks.load_pretrained_detector(str(weights_file)),
         "start": lambda: load_initial_weights(UNet(**NETWORK), run),
         "resume": lambda: load_initial_weights(UNet(**NETWORK), None, run / "checkpoints" / "last.ckpt"),
     }
@@ -254,7 +254,7 @@ def test_the_title_of_a_checkpoint_is_not_interpolated(tmp_path, monkeypatch):
     monkeypatch.setenv("SECRET", "told")
     title = "${oc.env:SECRET}"
     paths = [str(write_sealed_checkpoint(tmp_path / run / "checkpoints" / "best.ckpt", title=title)) for run in "ab"]
-    node = {"checkpoint": {"_target_": "cosmicgate.detectors.network.load", "path": None}}
+    node = {"checkpoint": {"_target_": "cosmicgate.detectors.network.load_checkpoint_detector", "path": None}}
     detectors, _ = build_detectors.build_detectors(node, paths)
     assert [(detector.model, detector.variant) for detector in detectors] == [(title, "a"), (title, "b")]
 
@@ -269,7 +269,7 @@ def test_classes_of_a_trusted_module_are_built_and_its_functions_are_not(tmp_pat
     with pytest.raises(ValueError, match=r"found hilltop\.Plain; .*trust=\[hilltop\].*--trust hilltop"):
         cosmicgate.load(path)
     assert type(cosmicgate.load(path, trust=["hilltop"]).network).__name__ == "Plain"
-    assert networks.load(path, trust=["hilltop"]).model == "T"
+    assert networks.load_checkpoint_detector(path, trust=["hilltop"]).model == "T"
     fits.writeto(tmp_path / "a.fits", sky())
     arguments = ("mask", "-m", path, tmp_path / "a.fits")
     assert run(*arguments).exit_code == 2
@@ -319,7 +319,7 @@ def test_a_run_folder_can_be_given_for_its_best_weights(tmp_path):
     assert build_detectors.checkpoints([str(tmp_path / "b"), str(best[0])]) == best[::-1]
     assert build_detectors.checkpoints(f"{tmp_path}/*") == best
     assert build_detectors.checkpoints(f"{tmp_path}/*/checkpoints/best.ckpt") == best
-    assert networks.load(tmp_path / "a").model == "T"
+    assert networks.load_checkpoint_detector(tmp_path / "a").model == "T"
     with pytest.raises(FileNotFoundError, match=r"no run folder of train\.py, it has no checkpoints/best"):
         build_detectors.checkpoints(str(tmp_path / "evaluation"))
     np.testing.assert_array_equal(cosmicgate.load(tmp_path / "a").mask(sky()), cosmicgate.load(best[0]).mask(sky()))

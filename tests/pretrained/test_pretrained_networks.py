@@ -10,7 +10,7 @@ from astropy.nddata import CCDData
 
 import cosmicgate
 from cosmicgate.cli.mask import bound
-from cosmicgate.detectors.network import pretrained
+from cosmicgate.detectors.network import load_pretrained_detector
 from cosmicgate.io.fits.frames import Frame
 from cosmicgate.pretrained.card import FOLDER, find, names, read_card, read_weights
 from cosmicgate.pretrained.domain_check import domain_features, warn_if_far
@@ -118,11 +118,11 @@ def test_the_python_code_of_the_readme_masks_an_image():
 def test_the_detector_of_an_evaluation_gives_the_mask_of_the_masker():
     frame = Frame(sky().astype(np.float32), gain=1.0, read_noise=5.0, saturation=6e4, exptime=90.0)
     for fast in (False, True):
-        row = pretrained("general", cascade=fast)
+        row = load_pretrained_detector("general", cascade=fast)
         assert row.variant == ("cascade" if fast else "pretrained")
         found = row.detect(frame).logits.numpy() >= 0
         assert np.array_equal(found, cosmicgate.load(check=False, fast=fast).mask(sky()))
-    assert pretrained("general").cache_key != pretrained("general", cascade=True).cache_key
+    assert load_pretrained_detector("general").cache_key != load_pretrained_detector("general", cascade=True).cache_key
 
 
 def test_fast_prints_an_upper_bound_on_the_missed_hits(tmp_path):

@@ -14,7 +14,7 @@ from cosmicgate.data.cache import save_labelled
 from cosmicgate.data.patches import GridSampler, PatchDataset, make_loader
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.data.transforms import SkyAugmentation
-from cosmicgate.detectors.network import load, read_checkpoint
+from cosmicgate.detectors.network import load_checkpoint_detector, read_checkpoint
 from cosmicgate.io.fits.frames import Frame
 from cosmicgate.models import UNet
 from cosmicgate.training.batch_norm_freeze import BatchNormFreeze
@@ -487,7 +487,7 @@ def test_a_checkpoint_holds_plain_values_and_rebuilds_the_network(frames, tmp_pa
         "threshold": 0.5,
     }
     torch.save(checkpoint | {"config": config}, tmp_path / "whole.ckpt")
-    detector = load(tmp_path / "whole.ckpt")
+    detector = load_checkpoint_detector(tmp_path / "whole.ckpt")
     assert same_weights(detector.predictor.network, module.network)
     image = torch.randn(1, 1, 37, 41) * 5 + 100
     assert torch.allclose(detector.predictor.network(image), module.network.eval()(image))

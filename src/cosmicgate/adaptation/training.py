@@ -14,7 +14,7 @@ from cosmicgate.config import build, packaged_config
 from cosmicgate.data.datamodule import TestSet
 from cosmicgate.data.labelled_exposures import LabelledExposures
 from cosmicgate.data.splits import Split
-from cosmicgate.detectors.network import NetworkDetector, load, pretrained
+from cosmicgate.detectors.network import NetworkDetector, load_checkpoint_detector, load_pretrained_detector
 from cosmicgate.evaluation.records import DetectorRecord, with_records, write_results
 from cosmicgate.evaluation.run import compare
 from cosmicgate.io.atomic import atomic_write, remove_stale_temp_files
@@ -97,7 +97,7 @@ def train(request: Request, folder: Path, labels: Labels) -> Training:
         Labelled exposures and their splits.
     """
     run, path = folder / TRAINING, model_file(request.start)
-    before = load(path) if path.suffix == ".ckpt" else pretrained(str(path))
+    before = load_checkpoint_detector(path) if path.suffix == ".ckpt" else load_pretrained_detector(str(path))
     before = replace(before, variant="before")
     cfg, config = compose_config(request, folder, labels.exposures, labels.skies)
     remove_stale_temp_files(run, (run / BEST).parent, run / "frames", run / "report")
@@ -105,7 +105,7 @@ def train(request: Request, folder: Path, labels: Labels) -> Training:
         data = build(cfg.data)
     else:
         _, data = fit(cfg, config, run)
-    after = averaged(before, load(run / BEST))
+    after = averaged(before, load_checkpoint_detector(run / BEST))
     network, usual = after.predictor.network, after.threshold
     chosen = computed_once(run / "threshold.json", lambda: default_threshold(network, data, usual))
     after = replace(after, threshold=chosen)

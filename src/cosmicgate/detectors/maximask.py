@@ -31,7 +31,7 @@ RANGE = (-500.0, 80000.0)  # ADU: values are clipped to this range
 TRAINED_ON = "many imagers, DECam among them, real (MaxiMask 1.4.1)"
 TRAINING_PRIOR = 0.010  # fraction of hit pixels in its training set
 # Sides of up to 400 px, which MaxiMask refuses, are extended by reflection to this size, px. 400 would be enough for
-# the network, but the sky of 2x2 meshes is wrong everywhere (see `normalised`). With a sky of 3300 ADU, a cut-out of
+# the network, but the sky of 2x2 meshes is wrong everywhere (see `normalize`). With a sky of 3300 ADU, a cut-out of
 # the tests' scene then keeps 146 of the 267 px that are found in the whole frame; with 600 px it keeps 236.
 MIN_SIDE = 600
 
@@ -115,7 +115,7 @@ def _unpooled(x: Tensor, origin: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2)[..., :height, :width] * origin
 
 
-def normalised(image: NDArray[np.float32]) -> NDArray[np.float32]:
+def normalize(image: NDArray[np.float32]) -> NDArray[np.float32]:
     """Normalise ``image`` (H, W), ADU, to sigma above the sky; both are splines through meshes of 200 px.
 
     As in MaxiMask, the median filter of the meshes assumes zeros outside the image, so that sky and sigma are too low
@@ -187,7 +187,7 @@ def maximask_logits(network: nn.Module, image: Tensor, prior: float) -> Tensor:
     missing = [MIN_SIDE - size if size <= WINDOW else 0 for size in image.shape]
     padded = np.pad(image.numpy(), [(n // 2, n - n // 2) for n in missing], "symmetric")
     odds = (1 - TRAINING_PRIOR) / TRAINING_PRIOR * prior / (1 - prior)
-    logits = windowed_logits(network, normalised(padded)) + math.log(odds)
+    logits = windowed_logits(network, normalize(padded)) + math.log(odds)
     top, left = (n // 2 for n in missing)
     return logits[top : top + image.shape[0], left : left + image.shape[1]]
 
@@ -204,7 +204,7 @@ def windowed_logits(network: nn.Module, sigmas: NDArray[np.float32]) -> Tensor:
     return result
 
 
-def load(weights: str, threshold: float = 0.43, prior: float = 0.0005) -> NetworkDetector:
+def load_maximask(weights: str, threshold: float = 0.43, prior: float = 0.0005) -> NetworkDetector:
     """Load MaxiMask with the weights that ``scripts/convert_maximask.py`` wrote; its mask is not dilated.
 
     Parameters

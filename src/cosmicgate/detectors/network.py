@@ -79,7 +79,7 @@ def weights_sha256_of(network: nn.Module) -> str:
     return serialize({name: value.cpu() for name, value in network.state_dict().items()})[1]
 
 
-def load(
+def load_checkpoint_detector(
     path: str | Path | None,
     threshold: float | None = None,
     tile: int | None = None,
@@ -129,7 +129,7 @@ def load(
     )
 
 
-def pretrained(
+def load_pretrained_detector(
     name: str, threshold: float | None = None, tile: int | None = None, halo: int = 0, cascade: bool = False
 ) -> NetworkDetector:
     """Load a pretrained network as a detector.

@@ -61,7 +61,7 @@ def package_logits(network: nn.Module, image: Tensor, tile: int, multiple: int =
     return logits
 
 
-def load(
+def load_published_detector(
     network: nn.Module,
     package: str,
     file: str,
@@ -114,7 +114,7 @@ def load(
     )
 
 
-def released(
+def load_released_detector(
     network: nn.Module,
     weights: str | None,
     file: str,
