@@ -270,7 +270,7 @@ def test_the_coarse_stage_is_tuned_by_single_cells_and_its_halo_is_minimal(monke
     )
     monkeypatch.setattr(release, "coarse_logits", lambda *_: logits)
     masker = load.load("general", check=False)
-    cascade = release.tuned_cascade(masker.network, masker.card, first, [])
+    cascade = release.tune_cascade(masker.network, masker.card, first, [])
     assert cascade.threshold == pytest.approx(5.0, abs=0.01)
     assert cascade.margin > 0
     assert (masker.network.receptive_field_radius, cascade.halo) == (23, 16)

@@ -112,7 +112,7 @@ def ranges(frames: Sequence[Path], scaling: str) -> dict[str, list[float]]:
     return limits | {"sources": [0.0, limits["sources"][1]]}
 
 
-def tuned_cascade(network: UNet, card: ModelCard, coarse: UNet, frames: Sequence[Path]) -> Cascade:
+def tune_cascade(network: UNet, card: ModelCard, coarse: UNet, frames: Sequence[Path]) -> Cascade:
     """Tune the threshold of a cascade's coarse stage on labelled frames.
 
     It is the highest threshold that loses at most :data:`MAX_LOST_FRACTION` of the hit pixels that the network finds at
@@ -245,7 +245,7 @@ def data_of(run: Path, trust: Sequence[str] = ()) -> Any:
     return data
 
 
-def coarse_network(of: Path, command: str) -> tuple[UNet, dict[str, Any]]:
+def load_coarse_network(of: Path, command: str) -> tuple[UNet, dict[str, Any]]:
     """Load a coarse network from a run or from a pretrained network's cascade, with its description for a card."""
     if not of.is_dir():
         _, card, tensors = load_pretrained(str(of))
@@ -255,9 +255,9 @@ def coarse_network(of: Path, command: str) -> tuple[UNet, dict[str, Any]]:
     return network, {"network": card.network, "command": command, "data": card.trained_on}
 
 
-def measured_cascade(network: UNet, card: ModelCard, coarse: UNet, data: Any) -> dict[str, Any]:
+def measure_cascade(network: UNet, card: ModelCard, coarse: UNet, data: Any) -> dict[str, Any]:
     """Tune a cascade on the validation frames and measure its losses on the test frames, for the network's card."""
-    cascade = tuned_cascade(network, card, coarse, data.split("validation"))
+    cascade = tune_cascade(network, card, coarse, data.split("validation"))
     settings = {key: getattr(cascade, key) for key in ("threshold", "cell", "margin", "halo")}
     return {"settings": settings} | cascade_losses(network, card, cascade, data.split("test"))
 
@@ -302,10 +302,10 @@ def main(arguments: Sequence[str]) -> int:
             pairs = calibration(network, data.split("validation"))
             card = replace(card, calibration=pairs, threshold=default_threshold(network, data, card.threshold))
     if options.coarse:
-        coarse, about = coarse_network(options.coarse, options.coarse_command)
+        coarse, about = load_coarse_network(options.coarse, options.coarse_command)
         weights = {key: value for key, value in weights.items() if not key.startswith(COARSE)}
         weights |= {COARSE + key: value for key, value in coarse.state_dict().items()}
-        card = replace(card, cascade=about | measured_cascade(network, card, coarse, data))
+        card = replace(card, cascade=about | measure_cascade(network, card, coarse, data))
     content, sha256 = serialize({key: value.cpu() for key, value in weights.items()})
     save_model(replace(card, sha256=sha256), content, options.folder)
     return 0

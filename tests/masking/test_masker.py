@@ -12,7 +12,7 @@ from astropy.nddata import CCDData, InverseVariance, NDData, StdDevUncertainty, 
 from astropy.utils.masked import Masked
 
 import cosmicgate
-from cosmicgate.masking.ccddata import cleaned_uncertainty
+from cosmicgate.masking.ccddata import clean_uncertainty
 from cosmicgate.masking.inpainting import Method
 from cosmicgate.masking.options import MaskOptions
 from cosmicgate.masking.pipeline import mask_file
@@ -255,14 +255,14 @@ def test_the_uncertainty_of_a_replaced_pixel_is_larger_beside_a_star():
     hits[20, 25] = hits[5, 5] = True
     flat = np.full(SHAPE, 4.0)
     for kind, power in (("std", 0.5), ("var", 1), ("ivar", -1)):
-        sure = cleaned_uncertainty(flat**power, kind, image, hits, np.zeros(SHAPE, bool))
+        sure = clean_uncertainty(flat**power, kind, image, hits, np.zeros(SHAPE, bool))
         variance = sure ** (1 / power)
         assert variance[20, 25] > 1000 > 100 > variance[5, 5] >= 4
-    other = cleaned_uncertainty(flat, "unknown", image, hits, np.zeros(SHAPE, bool))
+    other = clean_uncertainty(flat, "unknown", image, hits, np.zeros(SHAPE, bool))
     np.testing.assert_array_equal(other, flat)
     bright = np.where(hits, 1e4, flat)  # a pipeline's variance includes the charge of the hit
-    assert (cleaned_uncertainty(bright, "var", image, hits, np.zeros(SHAPE, bool))[hits] >= 1e4).all()
-    nothing = cleaned_uncertainty(np.zeros(SHAPE), "ivar", np.ones(SHAPE), hits, np.zeros(SHAPE, bool))
+    assert (clean_uncertainty(bright, "var", image, hits, np.zeros(SHAPE, bool))[hits] >= 1e4).all()
+    nothing = clean_uncertainty(np.zeros(SHAPE), "ivar", np.ones(SHAPE), hits, np.zeros(SHAPE, bool))
     assert not np.isnan(nothing).any()
 
 

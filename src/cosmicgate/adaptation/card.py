@@ -19,7 +19,7 @@ from cosmicgate.models.unet import UNet
 from cosmicgate.pretrained.card import COARSE, ModelCard, save_model, serialize
 from cosmicgate.pretrained.load import load_network
 from cosmicgate.pretrained.registry import cascade_of
-from cosmicgate.release import calibration, measured_cascade, ranges, scores
+from cosmicgate.release import calibration, measure_cascade, ranges, scores
 from cosmicgate.report.finish_training import log_scores
 from cosmicgate.report.pages import write_page
 from cosmicgate.report.runs import find_runs
@@ -127,7 +127,7 @@ def _cascade(
     try:
         coarse = cascade_of(old, tensors).network
         found = computed_once(
-            training.run / "cascade.json", lambda: measured_cascade(network, card, coarse, training.data)
+            training.run / "cascade.json", lambda: measure_cascade(network, card, coarse, training.data)
         )
     except ValueError as error:
         return None, f"not available: {error}"

@@ -34,7 +34,7 @@ def is_mosaic_by_header(image: NDData) -> bool:
     return bool(mosaic_of((image.meta,)) and pattern_of((image.meta,), *image_and_bad(image))[0])
 
 
-def without_hits(
+def copy_without_hits(
     ccd: CCDData,
     hits: NDArray[np.bool_],
     cleaned: NDArray[Any],
@@ -65,7 +65,7 @@ def without_hits(
     done.mask = bad | hits if ccd.mask is not None or hits.any() else None
     if ccd.uncertainty is not None:
         kind, factor = ccd.uncertainty.uncertainty_type, in_unit_of_image(ccd)
-        found = cleaned_uncertainty(np.asarray(ccd.uncertainty.array) * factor, kind, done.data, hits, bad, mosaic)
+        found = clean_uncertainty(np.asarray(ccd.uncertainty.array) * factor, kind, done.data, hits, bad, mosaic)
         done.uncertainty.array = found / factor
     for key, (value, comment) in {
         CRMODEL: (header_name(card), f"cosmicgate {__version__}"),
@@ -88,7 +88,7 @@ def in_unit_of_image(ccd: CCDData) -> float:
     return float(unit.to(ccd.unit**power))
 
 
-def cleaned_uncertainty(
+def clean_uncertainty(
     uncertainty: NDArray[Any],
     kind: str,
     cleaned: NDArray[Any],
@@ -123,7 +123,7 @@ def cleaned_uncertainty(
     """
     if mosaic:
         planes = np.broadcast_to(uncertainty, hits.shape), cleaned, hits, bad
-        return by_colour(lambda one, *more: cleaned_uncertainty(one, kind, *more), *planes)
+        return by_colour(lambda one, *more: clean_uncertainty(one, kind, *more), *planes)
     power = {"std": 0.5, "var": 1.0, "ivar": -1.0}.get(kind)
     if power is None or not hits.any():
         return np.array(uncertainty)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import binary_dilation
 
 from cosmicgate.masking.arrays import image_and_bad
-from cosmicgate.masking.ccddata import UNCERTAINTY_POWERS, in_unit_of_image, without_hits
+from cosmicgate.masking.ccddata import UNCERTAINTY_POWERS, copy_without_hits, in_unit_of_image
 from cosmicgate.masking.inpainting import Method, clean
 from cosmicgate.masking.load import load_cached
 from cosmicgate.masking.masker import CosmicRayMasker, is_mosaic
@@ -214,7 +214,7 @@ def cosmicray_unet(
     values, bad = image_and_bad(ccd)
     mosaic = is_mosaic(ccd)
     hits, cleaned = search(values, bad, _background(inbkg, values.shape, unit), mosaic)
-    done = without_hits(ccd, hits, cleaned, bad, search.masker.card, search.threshold, mosaic)
+    done = copy_without_hits(ccd, hits, cleaned, bad, search.masker.card, search.threshold, mosaic)
     done.mask = bad | hits
     return _times(done, factor) if gain_apply and gain is not None else done
 

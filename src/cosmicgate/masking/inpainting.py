@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosmicgate.masking.arrays import is_masked, is_nddata, is_quantity
-from cosmicgate.masking.maskfill import filled_from_rim
+from cosmicgate.masking.maskfill import fill_from_rim
 
 Method = Literal["median", "mean", "idw", "interpolate", "maskfill"]
 CHUNK = 65536  # number of pixels that are replaced at once, to bound the memory
@@ -108,7 +108,7 @@ def _clean_array(
     if method == "interpolate":
         guesses = _interpolated(values, rows, columns, size / 5)
     elif method == "maskfill":
-        guesses = filled_from_rim(values, rows, columns)
+        guesses = fill_from_rim(values, rows, columns)
         lost = np.isnan(guesses)  # bad pixels separate these from all good ones
         guesses[lost] = _square_statistic(values, rows[lost], columns[lost], size, STATISTICS["median"])
     else:

@@ -217,12 +217,12 @@ class CosmicRayMasker:
         """Copy a CCDData and replace its hits: a step for pipelines built on ``ccdproc``.
 
         Hit pixels get a value computed from their neighbours and are masked. Their uncertainty becomes that of the
-        replacement, or stays if it is greater (:func:`cleaned_uncertainty`). The header gets the network, the
+        replacement, or stays if it is greater (:func:`clean_uncertainty`). The header gets the network, the
         threshold and the number of hits. Everything else is unchanged.
         """
         from astropy.nddata import CCDData
 
-        from cosmicgate.masking.ccddata import without_hits
+        from cosmicgate.masking.ccddata import copy_without_hits
 
         if not isinstance(ccd, CCDData):
             raise TypeError(f"expected CCDData, got {type(ccd).__name__}; for arrays: cosmicgate.clean(image, mask)")
@@ -233,7 +233,7 @@ class CosmicRayMasker:
         hits = self.mask(ccd, at, grow, mosaic=mosaic)
         bad = image_and_bad(ccd)[1]
         cleaned = clean(ccd.data, hits, method, bad=bad, mosaic=mosaic)
-        return without_hits(ccd, hits, cleaned, bad, self.card, at, mosaic)
+        return copy_without_hits(ccd, hits, cleaned, bad, self.card, at, mosaic)
 
 
 def _check_grow(grow: int) -> None:

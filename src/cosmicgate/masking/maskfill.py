@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def filled_from_rim(values: NDArray[Any], rows: NDArray[Any], columns: NDArray[Any]) -> NDArray[Any]:
+def fill_from_rim(values: NDArray[Any], rows: NDArray[Any], columns: NDArray[Any]) -> NDArray[Any]:
     """Estimate masked pixels by iterative medians, then smooth the estimates.
 
     In each iteration every masked pixel that touches a known one gets the median of the known pixels in its 3x3 square,

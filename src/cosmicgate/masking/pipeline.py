@@ -19,7 +19,7 @@ from cosmicgate.io.fits.hdus import FitsError
 from cosmicgate.io.fits.pixel_edits import Patch
 from cosmicgate.io.object_stores import remote_info, send, version
 from cosmicgate.io.urls import Address, Url
-from cosmicgate.masking.ccddata import cleaned_uncertainty
+from cosmicgate.masking.ccddata import clean_uncertainty
 from cosmicgate.masking.colour_mosaic import pattern_of
 from cosmicgate.masking.file_job import FileJob, plan
 from cosmicgate.masking.fits_writer import mask_hdu, probability_hdu, static_hdu, write_copy, write_mask_file
@@ -238,7 +238,7 @@ def _patches(job: FileJob, image: FitsImage, mask: NDArray[np.bool_], mosaic: st
         cleaned = clean(image.image, mask, options.method, bad=image.bad, mosaic=bool(mosaic))
         yield Patch(image.extension.number, rows, columns, image.image[mask], cleaned[mask], cards)
         for one in image.uncertainties:
-            grown = cleaned_uncertainty(one.values, one.kind, cleaned, mask, image.bad, bool(mosaic))
+            grown = clean_uncertainty(one.values, one.kind, cleaned, mask, image.bad, bool(mosaic))
             yield Patch(one.number, rows, columns, one.values[mask], grown[mask], cards)
 
 

@@ -139,7 +139,7 @@ def read_images(
     with open_fits(path) as hdus:
         roles = roles_of(hdus)
         sky = all_images(path, hdus, roles)
-        images, notes = chosen_images(path, hdus, exts, sky) if exts else (science(path, hdus, roles), [])
+        images, notes = select_images(path, hdus, exts, sky) if exts else (science(path, hdus, roles), [])
         notes += [] if exts else unsearched_notes(hdus, roles)
         sky_numbers = {image.number for image in sky}
         searched = [(extension, sky if extension.number in sky_numbers else [*sky, extension]) for extension in images]
@@ -177,10 +177,10 @@ def _refuse_shared_planes(
 
 def images_of(path: Path, hdus: fits.HDUList, exts: Sequence[str] = ()) -> list[ImageExtension]:
     """List the requested images, each once, in the order of the file; by default all images of the sky."""
-    return chosen_images(path, hdus, exts, all_images(path, hdus))[0] if exts else science(path, hdus)
+    return select_images(path, hdus, exts, all_images(path, hdus))[0] if exts else science(path, hdus)
 
 
-def chosen_images(
+def select_images(
     path: Path, hdus: fits.HDUList, exts: Sequence[str | int], sky: Sequence[ImageExtension]
 ) -> tuple[list[ImageExtension], list[str]]:
     """Find the requested images among all HDUs of a file.
