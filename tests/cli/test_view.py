@@ -1,4 +1,4 @@
-"""The command shows the named files, says why it cannot, and writes a page without a server."""
+"""The command shows the given files, says why it cannot, and writes a page without a server."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""The server answers this machine's browser alone, with the named files alone."""
+"""The server answers this machine's browser alone, with the given files alone."""
 
 import errno
 import os

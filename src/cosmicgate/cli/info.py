@@ -20,14 +20,14 @@ from cosmicgate.masking.read_images import number_of, uncertainty_planes
 def info(file: Annotated[Path, typer.Argument(help="FITS file, also .fz or .gz.", show_default=False)]) -> None:
     """Print how a file is interpreted: which HDUs are images, masks, uncertainties or masks by cosmicgate."""
     try:
-        odd: list[str] = []
-        with collect_astropy_warnings(odd), open_fits(file) as hdus:
-            odd += find_defects(file)
+        problems: list[str] = []
+        with collect_astropy_warnings(problems), open_fits(file) as hdus:
+            problems += find_defects(file)
             lines = describe(file, hdus)
     except (FitsError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
-    for text in odd:
+    for text in problems:
         typer.echo(f"warning: {file}: {text}", err=True)
     for line in lines:
         typer.echo(line)

@@ -49,10 +49,10 @@ def show(
     try:
         refuse_fits(out, "--output")
         refuse_fits(regions, "--regions")
-        odd: list[str] = []
-        with collect_astropy_warnings(odd):
-            image, hits, label = image_and_hits(file, mask, ext, odd)
-        for text in odd:
+        problems: list[str] = []
+        with collect_astropy_warnings(problems):
+            image, hits, label = image_and_hits(file, mask, ext, problems)
+        for text in problems:
             typer.echo(f"warning: {file}: {text}", err=True)
         label = re.sub(r"[^\w.+-]+", "_", label)  # an EXTNAME may hold a slash
         beside = side_file(file)

@@ -50,7 +50,7 @@ def view(
 ) -> None:
     """Look at images and their hits in the browser, and correct the masks.
 
-    A server for this machine alone shows the named files until it is stopped with Ctrl-C. Labels are saved as
+    A server for this machine alone shows the given files until it is stopped with Ctrl-C. Labels are saved as
     NAME_truth.fits.fz. Exit codes: 0 success, 1 a file cannot be read, 2 invalid arguments.
     """
     if blind and page is not None:

@@ -121,7 +121,8 @@ class StreamingUNet:
         self.decoder = [StreamingDoubleConv(block) for block in network.decoder]
         self.gates = [StreamingAttentionGate(gate) for gate in network.gates]
         self.up, self.head = network.up, network.head
-        self.odd: list[Tensor | None] = [None] * len(network.up)  # last row, if its partner in the pooling is missing
+        # Last row of each level, if its partner in the pooling is missing.
+        self.unpaired_rows: list[Tensor | None] = [None] * len(network.up)
 
     def push(self, strip: Tensor, last: bool) -> Tensor:
         """Process the next rows (1, 1, R, W) and return the logits (1, 1, R', W) of the rows that are now complete."""
@@ -153,17 +154,17 @@ class StreamingUNet:
 
     def _pooled(self, level: int, x: Tensor) -> Iterator[Tensor]:
         """Yield the pooled rows of ``x``, before their ReLU; a last odd row is kept until its partner comes."""
-        odd = self.odd[level]
-        if odd is not None and x.shape[2]:
-            yield F.max_pool2d(torch.cat([odd, x[:, :, :1]], dim=2), 2)
-            x, self.odd[level] = x[:, :, 1:], None
+        unpaired_row = self.unpaired_rows[level]
+        if unpaired_row is not None and x.shape[2]:
+            yield F.max_pool2d(torch.cat([unpaired_row, x[:, :, :1]], dim=2), 2)
+            x, self.unpaired_rows[level] = x[:, :, 1:], None
         even = x.shape[2] // 2 * 2
         if even:
             yield F.max_pool2d(x[:, :, :even], 2)
         else:
             yield x[:, :, :0, ::2]
         if even < x.shape[2]:
-            self.odd[level] = x[:, :, even:].clone(memory_format=CHANNELS_LAST)
+            self.unpaired_rows[level] = x[:, :, even:].clone(memory_format=CHANNELS_LAST)
 
 
 class StreamingDoubleConv:

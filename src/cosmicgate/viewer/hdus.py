@@ -12,7 +12,7 @@ from cosmicgate.io.fits.images import all_images
 
 @dataclass(frozen=True, eq=False)
 class ViewableHdu:
-    """One image of the named files: an HDU with two dimensions.
+    """One image of the given files: an HDU with two dimensions.
 
     Attributes
     ----------

@@ -165,7 +165,7 @@ def _read(viewed: ViewableHdu) -> FitsImage:
 
 
 class Images:
-    """All images of the named files, of which the last ones that were looked at are in memory.
+    """All images of the given files, of which the last ones that were looked at are in memory.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Serve the page and the images of the named files to the browser of this machine, and nothing else."""
+"""Serve the page and the images of the given files to the browser of this machine, and nothing else."""
 
 import json
 import secrets
@@ -78,7 +78,7 @@ def application(images: Images, token: str) -> Starlette:
     Parameters
     ----------
     images : Images
-        Images of the named files.
+        Images of the given files.
     token : str
         Secret that each path begins with.
     """
@@ -159,7 +159,7 @@ def serve(images: Images, port: int, browser: bool, say: Callable[[str], object]
     Parameters
     ----------
     images : Images
-        Images of the named files.
+        Images of the given files.
     port : int
         Port of the loopback address; 0: one that is free.
     browser : bool

@@ -138,7 +138,7 @@ def export(images: Images, progress: Callable[[str, float], object]) -> HtmlPage
     Parameters
     ----------
     images : Images
-        Images of the named files, with a detector.
+        Images of the given files, with a detector.
     progress : callable
         Called with the name of the file that is searched and the fraction that is done.
 

@@ -93,12 +93,12 @@ def _first_line(error: Exception) -> str:
 
 
 @contextmanager
-def open_decompressed(path: Path, odd: list[str] | None = None) -> Iterator[IO[bytes]]:
+def open_decompressed(path: Path, defects: list[str] | None = None) -> Iterator[IO[bytes]]:
     """Open a file for reading as complete HDUs in whole blocks; a gzipped file is decompressed first.
 
     It is decompressed here, in memory or for large files on disk, because astropy does not notice a truncated gzip
     file. An incomplete last block is padded, and bytes after the last HDU are dropped; a sentence about each is
-    appended to ``odd``.
+    appended to ``defects``.
 
     Raises
     ------
@@ -118,16 +118,16 @@ def open_decompressed(path: Path, odd: list[str] | None = None) -> Iterator[IO[b
                 )
         if begin.startswith(GZIP):
             unzipped = stack.enter_context(_temporary())
-            _unzip(file, unzipped, odd)
+            _unzip(file, unzipped, defects)
             file = unzipped
-        file = _in_whole_blocks(file, stack, odd)
+        file = _in_whole_blocks(file, stack, defects)
         file.seek(0)
         yield file
 
 
-def _in_whole_blocks(file: IO[bytes], stack: ExitStack, odd: list[str] | None) -> IO[bytes]:
+def _in_whole_blocks(file: IO[bytes], stack: ExitStack, defects: list[str] | None) -> IO[bytes]:
     """Pad or trim a copy of a file that does not end with a whole block of an HDU; pass on any other."""
-    last = spans_of(file, odd)[-1]
+    last = spans_of(file, defects)[-1]
     if last.end == file.seek(0, 2):
         return file
     copy: IO[bytes] = stack.enter_context(_temporary())
@@ -164,7 +164,7 @@ def _temporary() -> Any:
     return tempfile.SpooledTemporaryFile(IN_MEMORY)
 
 
-def _unzip(file: IO[bytes], target: IO[bytes], odd: list[str] | None) -> None:
+def _unzip(file: IO[bytes], target: IO[bytes], defects: list[str] | None) -> None:
     """Decompress a gzipped file; trailing garbage is ignored, as gzip itself does."""
     with gzip.open(file) as zipped:
         try:
@@ -173,8 +173,8 @@ def _unzip(file: IO[bytes], target: IO[bytes], odd: list[str] | None) -> None:
         except gzip.BadGzipFile as error:
             if not (str(error).startswith("Not a gzipped file") and target.tell()):
                 raise
-            if odd is not None:
-                odd.append("bytes after the end of its gzipped data were ignored")
+            if defects is not None:
+                defects.append("bytes after the end of its gzipped data were ignored")
 
 
 def is_zipped(file: BufferedReader) -> bool:

@@ -47,7 +47,7 @@ def keyword(card: bytes) -> str:
     return card[:8].decode("ascii", "replace").strip()
 
 
-def spans_of(file: IO[bytes], odd: list[str] | None = None) -> list[Span]:
+def spans_of(file: IO[bytes], defects: list[str] | None = None) -> list[Span]:
     """Find the HDUs of an open file by their headers.
 
     The padding of the last block may be missing, and garbage may follow the last HDU.
@@ -56,7 +56,7 @@ def spans_of(file: IO[bytes], odd: list[str] | None = None) -> list[Span]:
     ----------
     file : file
         File opened for reading.
-    odd : list of str, optional
+    defects : list of str, optional
         List to which a sentence is appended for each violation of the standard that costs no pixel.
 
     Raises
@@ -87,12 +87,12 @@ def spans_of(file: IO[bytes], odd: list[str] | None = None) -> list[Span]:
     behind = length - spans[-1].end
     if behind > 0 and (promised >= len(spans) or _has_header(file, spans[-1].end)):
         raise ValueError(f"what follows HDU {len(spans) - 1} is damaged, from byte {spans[-1].end} on")
-    if odd is not None:
-        odd += [f"{behind} bytes after its last HDU were ignored"] * (behind > 0)
-        odd += [f"its last block of {BLOCK} bytes is incomplete, but no pixel is missing"] * (behind < 0)
+    if defects is not None:
+        defects += [f"{behind} bytes after its last HDU were ignored"] * (behind > 0)
+        defects += [f"its last block of {BLOCK} bytes is incomplete, but no pixel is missing"] * (behind < 0)
         if with_nuls:
             numbers = ", ".join(str(one) for one in with_nuls[:4]) + ", ..." * (len(with_nuls) > 4)
-            odd.append(f"the headers of HDUs {numbers} contain NUL bytes where the FITS standard requires blanks")
+            defects.append(f"the headers of HDUs {numbers} contain NUL bytes where the FITS standard requires blanks")
     return spans
 
 

@@ -107,7 +107,7 @@ def decam_flags(flags: NDArray[Any], headers: Sequence[fits.Header]) -> tuple[ND
 
 
 def decam_codes(flags: NDArray[Any], headers: Sequence[fits.Header]) -> bool | None:
-    """Tell whether a DECam mask (H, W) has codes, not bits; None if neither its values nor the headers say so.
+    """Check whether a DECam mask (H, W) has codes, not bits; None if neither its values nor the headers say so.
 
     Up to version 3.5 the community pipeline, like the Dark Energy Survey's, wrote bits, since then codes. Around V3.5.3
     only the values show which: above 8 they are bits.
