@@ -34,9 +34,9 @@ with extra("train", __name__):
     from cosmicgate.pretrained.domain_check import (
         FEATURES,
         NEVER_IN_TRAINING,
-        FarFromTraining,
+        OutOfDomainWarning,
         domain_features,
-        warn_if_far,
+        warn_if_out_of_domain,
     )
 
 Image, Truth, Mask = NDArray[np.float32], NDArray[np.uint8], NDArray[np.bool_]
@@ -85,10 +85,10 @@ def scored(images: Sequence[tuple[Image, Truth, Mask]], masker: CosmicRayMasker,
     histogram, hits, found, false, pixels = LogitHistogram(), 0, 0, 0, 0
     for image, truth, bad in images:
         with warnings.catch_warnings(record=True):
-            warnings.simplefilter("always", FarFromTraining)
+            warnings.simplefilter("always", OutOfDomainWarning)
             known = bad if bad.shape == image.shape else np.zeros(image.shape, bool)
             features = domain_features(image, known)
-            texts = warn_if_far(features, masker.card.ranges)
+            texts = warn_if_out_of_domain(features, masker.card.ranges)
         reasons.append({name for name, about in ABOUT.items() for text in texts if text.startswith(about)})
         if (truth == IGNORED).all():
             continue

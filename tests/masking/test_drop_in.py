@@ -16,9 +16,9 @@ from astropy.nddata import CCDData, InverseVariance, StdDevUncertainty, Variance
 from astropy.wcs import WCS
 
 import cosmicgate
-from cosmicgate.masking.drop_in import IGNORED, IgnoredArgument, astroscrappy_saturated_stars
+from cosmicgate.masking.drop_in import IGNORED, IgnoredArgumentWarning, astroscrappy_saturated_stars
 from cosmicgate.masking.load import load_cached
-from cosmicgate.pretrained.domain_check import FarFromTraining
+from cosmicgate.pretrained.domain_check import OutOfDomainWarning
 from helpers.doc_pages import blocks
 from helpers.repository import ROOT
 from helpers.tiny_model import hit, sky, tiny_model
@@ -90,7 +90,7 @@ def test_results_have_the_types_of_those_of_astroscrappy(detect_cosmics):
 def test_hits_are_replaced_as_by_astroscrappy(detect_cosmics, kind):
     image = sky()
     hits, theirs = astroscrappy.detect_cosmics(image, cleantype=kind, niter=1)
-    with pytest.warns(IgnoredArgument):
+    with pytest.warns(IgnoredArgumentWarning):
         mask, ours = detect_cosmics(image, cleantype=kind, niter=1)
     np.testing.assert_array_equal(mask, hits)
     np.testing.assert_allclose(
@@ -104,7 +104,7 @@ def test_the_default_network_is_the_general_network():
     track = 30 + np.arange(10) // 3, 20 + np.arange(10)
     image[track] += rng.normal(2000, 300, 10)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FarFromTraining)
+        warnings.simplefilter("ignore", OutOfDomainWarning)
         mask, cleaned = cosmicgate.detect_cosmics(image)
     np.testing.assert_array_equal(mask, cosmicgate.load(check=False).mask(image))
     assert mask[track].all()
@@ -238,19 +238,19 @@ def zeros_with_one_nan():
 def test_arguments_without_effect_are_named_in_one_warning(detect_cosmics):
     assert set(OTHER_VALUES) == set(IGNORED)
     expected = detect_cosmics(sky())
-    with pytest.warns(IgnoredArgument) as caught:
+    with pytest.warns(IgnoredArgumentWarning) as caught:
         found = detect_cosmics(sky(), **OTHER_VALUES)
     assert len(caught) == 1
     assert all(name in str(caught[0].message) for name in OTHER_VALUES)
     assert not any(name in str(caught[0].message) for name in ("gain", "satlevel", "inmask", "inbkg", "cleantype"))
     np.testing.assert_array_equal(found, expected)
     for name, value in OTHER_VALUES.items():
-        with pytest.warns(IgnoredArgument, match=f"^{name} steers"):
+        with pytest.warns(IgnoredArgumentWarning, match=f"^{name} steers"):
             detect_cosmics(sky(), **{name: value})
 
 
 def test_the_warning_refers_to_the_line_of_the_caller(model):
-    with pytest.warns(IgnoredArgument) as caught:
+    with pytest.warns(IgnoredArgumentWarning) as caught:
         cosmicgate.detect_cosmics(sky(), sigclip=5.0, model=model)
     assert caught[0].filename == __file__
 

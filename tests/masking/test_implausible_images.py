@@ -14,11 +14,11 @@ from cosmicgate.io.fits.saturation import check_saturation
 from cosmicgate.masking.options import MaskOptions
 from cosmicgate.masking.pipeline import mask_file
 from cosmicgate.pretrained.domain_check import (
-    FarFromTraining,
-    NoNoise,
-    TooMuchMasked,
+    HighHitFractionWarning,
+    NoNoiseWarning,
+    OutOfDomainWarning,
     domain_features,
-    warn_if_far,
+    warn_if_out_of_domain,
 )
 from helpers.mask_command import run
 from helpers.tiny_model import hit, sky
@@ -107,7 +107,7 @@ def test_more_hits_than_particles_are_a_warning_in_python_command_and_json(tmp_p
     assert len(found) == 1
     assert "more than particles can hit" in found[0]
     assert ("in any usual exposure" if time is None else f"in {time:g} s") in found[0]
-    with pytest.warns(TooMuchMasked, match="more than particles can hit"):
+    with pytest.warns(HighHitFractionWarning, match="more than particles can hit"):
         masker.mask(CCDData(image, unit="adu", meta=cards))
     summary = tmp_path / "s.json"
     done = run("mask", tmp_path / "a.fits", "-m", model, "--json", summary, "--overwrite")
@@ -140,7 +140,7 @@ def test_a_file_of_very_large_values_is_searched_or_refused(tmp_path, masker):
 
 
 def test_a_constant_image_gives_a_warning(tmp_path, masker):
-    with pytest.warns(NoNoise, match="there is nothing to search: all 5120 good pixels are 7"):
+    with pytest.warns(NoNoiseWarning, match="there is nothing to search: all 5120 good pixels are 7"):
         assert not masker.mask(np.full(SHAPE, 7)).any()
     hdu = fits.PrimaryHDU(np.arange(5120, dtype=np.int16).reshape(SHAPE))
     hdu.header["BSCALE"], hdu.header["BZERO"] = 0.0, 3.0
@@ -157,8 +157,8 @@ def domain_warnings(image, bad=None):
     features = domain_features(image.astype(np.float32), np.zeros(image.shape, bool) if bad is None else bad)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        warn_if_far(features, RANGES)
-    assert all(issubclass(one.category, FarFromTraining) for one in caught)
+        warn_if_out_of_domain(features, RANGES)
+    assert all(issubclass(one.category, OutOfDomainWarning) for one in caught)
     return " ".join(str(one.message) for one in caught)
 
 
@@ -230,13 +230,17 @@ def test_bad_regions_do_not_count_as_correlated_sky():
 @pytest.mark.parametrize("level", [6.0, 0.0, -10.0])
 def test_values_cut_off_within_the_noise_give_a_warning(masker, level):
     image = np.random.default_rng(0).normal(level, 18, SHAPE).clip(0).astype(np.float32)
-    with pytest.warns(NoNoise, match="of the good pixels have the lowest value, 0: values below it were cut off"):
+    with pytest.warns(
+        NoNoiseWarning, match="of the good pixels have the lowest value, 0: values below it were cut off"
+    ):
         masker.mask(image)
 
 
 def test_noise_finer_than_the_steps_of_the_values_gives_a_warning(masker):
     image = np.rint(np.random.default_rng(0).normal(100, 0.25, SHAPE)).astype(np.int16)
-    with pytest.warns(NoNoise, match=r"9\d% of the good pixels have the value 100: the noise is finer than the steps"):
+    with pytest.warns(
+        NoNoiseWarning, match=r"9\d% of the good pixels have the value 100: the noise is finer than the steps"
+    ):
         masker.mask(image)
 
 
@@ -244,5 +248,5 @@ def test_an_empty_margin_gives_no_warning(masker):
     image = sky(SHAPE)
     image[:, :30] = 0
     with warnings.catch_warnings():
-        warnings.simplefilter("error", NoNoise)
+        warnings.simplefilter("error", NoNoiseWarning)
         masker.mask(image)

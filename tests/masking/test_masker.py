@@ -17,7 +17,7 @@ from cosmicgate.masking.inpainting import Method
 from cosmicgate.masking.options import MaskOptions
 from cosmicgate.masking.pipeline import mask_file
 from cosmicgate.masking.provenance_cards import short_cards
-from cosmicgate.pretrained.domain_check import FarFromTraining
+from cosmicgate.pretrained.domain_check import OutOfDomainWarning
 from helpers.checkpoints import FAULTY_CHECKPOINTS, write_checkpoint
 from helpers.tiny_model import hit, sky, tiny_model
 
@@ -69,7 +69,7 @@ def test_images_of_any_size_get_a_mask_of_their_shape(masker, shape):
     assert mask[..., 4, 4].all()
 
 
-@pytest.mark.filterwarnings("ignore::cosmicgate.pretrained.domain_check.NoNoise")
+@pytest.mark.filterwarnings("ignore::cosmicgate.pretrained.domain_check.NoNoiseWarning")
 def test_random_small_images_get_valid_probabilities_and_are_cleaned(masker):
     rng = np.random.default_rng(0)
     for _ in range(200):
@@ -96,7 +96,7 @@ def test_random_small_images_get_valid_probabilities_and_are_cleaned(masker):
     ],
     ids=["zeros", "negative", "saturated", "huge", "diagonal", "huge pixels"],
 )
-@pytest.mark.filterwarnings("ignore::cosmicgate.pretrained.domain_check.NoNoise")
+@pytest.mark.filterwarnings("ignore::cosmicgate.pretrained.domain_check.NoNoiseWarning")
 def test_unusual_images_get_finite_probabilities(masker, image):
     probability = masker.probability(image)
     assert np.isfinite(probability).all()
@@ -225,7 +225,7 @@ def test_a_ccddata_is_cleaned_with_its_mask_uncertainty_and_header(masker, kind)
 
 
 @pytest.mark.parametrize("method", get_args(Method))
-@pytest.mark.filterwarnings("ignore::cosmicgate.pretrained.domain_check.NoNoise")
+@pytest.mark.filterwarnings("ignore::cosmicgate.pretrained.domain_check.NoNoiseWarning")
 def test_a_ccddata_without_mask_and_uncertainty_is_cleaned(masker, method):
     done = masker.clean(CCDData(sky(SHAPE), unit="electron"), method=method)
     assert done.uncertainty is None
@@ -324,7 +324,7 @@ def test_clean_is_a_step_of_a_ccddata_pipeline(masker):
 
 def test_an_image_unlike_the_training_gets_a_warning_with_the_reason(tmp_path):
     path = tiny_model(tmp_path, ranges={"background": [1000.0, 2000.0], "noise": [1.0, 10.0]})
-    with pytest.warns(FarFromTraining, match=r"background \(counts\): 99.8, training range 1e\+03"):
+    with pytest.warns(OutOfDomainWarning, match=r"background \(counts\): 99.8, training range 1e\+03"):
         mask = cosmicgate.load(path).mask(sky(SHAPE))
     np.testing.assert_array_equal(mask, hit(SHAPE))
     with warnings.catch_warnings():

@@ -13,7 +13,7 @@ from cosmicgate.cli.mask import bound
 from cosmicgate.detectors.network import load_pretrained_detector
 from cosmicgate.io.fits.frames import Frame
 from cosmicgate.pretrained.card import FOLDER, find, names, read_card, read_weights
-from cosmicgate.pretrained.domain_check import domain_features, warn_if_far
+from cosmicgate.pretrained.domain_check import domain_features, warn_if_out_of_domain
 from helpers.mask_command import run
 from helpers.repository import ROOT
 
@@ -68,7 +68,7 @@ def test_white_noise_is_within_the_training_domain(name):
     card = read_card(find(name))
     for seed in range(3):
         image = np.random.default_rng(seed).normal(1000, 10, (512, 512)).astype(np.float32)
-        assert not warn_if_far(domain_features(image, np.zeros(image.shape, bool)), card.ranges)
+        assert not warn_if_out_of_domain(domain_features(image, np.zeros(image.shape, bool)), card.ranges)
 
 
 def test_counts_of_any_scale_and_level_give_the_same_probabilities():

@@ -39,7 +39,7 @@ IGNORED = {
 }
 
 
-class IgnoredArgument(UserWarning):
+class IgnoredArgumentWarning(UserWarning):
     """Warning that arguments of L.A.Cosmic were given, which have no effect on a network."""
 
 
@@ -74,7 +74,7 @@ def detect_cosmics(
     """Find and replace the hits of an image, with the arguments of ``astroscrappy.detect_cosmics`` (1.1 and later).
 
     The network measures sky and noise itself and has its own threshold, so the arguments that tune L.A.Cosmic have no
-    effect. If any of them differs from its default, one :class:`IgnoredArgument` warning names them.
+    effect. If any of them differs from its default, one :class:`IgnoredArgumentWarning` names them.
 
     Parameters
     ----------
@@ -350,7 +350,9 @@ def _warn_of_ignored(given: dict[str, Any]) -> None:
     if names:
         steer = "steer L.A.Cosmic and have" if len(names) > 1 else "steers L.A.Cosmic and has"
         warnings.warn(
-            f"{', '.join(names)} {steer} no effect here: use threshold, fpr or grow", IgnoredArgument, stacklevel=3
+            f"{', '.join(names)} {steer} no effect here: use threshold, fpr or grow",
+            IgnoredArgumentWarning,
+            stacklevel=3,
         )
 
 

@@ -16,7 +16,12 @@ from cosmicgate.masking.arrays import MIN_SIDE, image_and_bad, is_nddata
 from cosmicgate.masking.html_page import HtmlPage
 from cosmicgate.masking.inpainting import Method, by_colour, clean
 from cosmicgate.pretrained.card import ModelCard
-from cosmicgate.pretrained.domain_check import domain_features, warn_if_far, warn_if_no_noise, warn_if_too_much
+from cosmicgate.pretrained.domain_check import (
+    domain_features,
+    warn_if_hit_fraction_high,
+    warn_if_no_noise,
+    warn_if_out_of_domain,
+)
 
 if TYPE_CHECKING:  # astropy takes longer to import than everything else here; an array is masked without it
     from astropy.nddata import CCDData, NDData
@@ -90,7 +95,7 @@ class CosmicRayMasker:
         filled, bad = self.predictor.prepare(values, bad)
         if self.check:
             warn_if_no_noise(filled, bad)
-            warn_if_far(domain_features(filled, bad), self.card.ranges)
+            warn_if_out_of_domain(domain_features(filled, bad), self.card.ranges)
         logits = self.predictor.prepared_logits(filled, bad)
         return logits.sigmoid_().masked_fill_(torch.from_numpy(bad), 0).numpy()
 
@@ -155,7 +160,7 @@ class CosmicRayMasker:
         values, bad = image_and_bad(image, bad)
         mask = self.probability(values, bad, mosaic) >= at
         if self.check:
-            warn_if_too_much(int(mask.sum()), int((~bad).sum()), exptime, fpr)
+            warn_if_hit_fraction_high(int(mask.sum()), int((~bad).sum()), exptime, fpr)
         return dilate_mask(mask, int(grow), bad)
 
     def view(

@@ -37,7 +37,7 @@ from cosmicgate.masking.provenance_cards import (
 from cosmicgate.masking.read_images import FitsImage, read_images
 from cosmicgate.masking.static_pixels import StaticPixels
 from cosmicgate.masking.temporary_folder import temporary_folder
-from cosmicgate.pretrained.domain_check import DoubtfulImage, warn_if_too_much
+from cosmicgate.pretrained.domain_check import ImageWarning, warn_if_hit_fraction_high
 
 IN_MEMORY = 2**26  # bytes of compressed masks and probabilities; more are spooled to disk
 ProgressCallback = Callable[[float], object]  # called with the megapixels of each finished image
@@ -197,15 +197,15 @@ def _detect_in_image(job: FileJob, image: FitsImage, hdus: IO[bytes], result: Fi
     try:
         mosaic, note = pattern_of(image.extension.headers, image.image, image.bad, options.mosaic)
         with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", DoubtfulImage)
+            warnings.simplefilter("always", ImageWarning)
             probability = masker.probability(image.image, image.bad, bool(mosaic))
             hits = probability >= options.threshold
             if masker.check:
-                warn_if_too_much(int(hits.sum()), searched, image.exptime, options.fpr)
+                warn_if_hit_fraction_high(int(hits.sum()), searched, image.exptime, options.fpr)
     except ValueError as error:  # too small, or without a good pixel: the file's other images are still searched
         result.warnings.append(f"{label}not searched: {error}")
         return []
-    doubts = [str(one.message) for one in caught if issubclass(one.category, DoubtfulImage)]
+    doubts = [str(one.message) for one in caught if issubclass(one.category, ImageWarning)]
     result.warnings += [label + text for text in [*doubts, *[note] * bool(note)]]
     mask = dilate_mask(hits, options.grow, image.bad)
     count = int(mask.sum())

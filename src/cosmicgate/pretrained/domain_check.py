@@ -16,13 +16,18 @@ from scipy.ndimage import maximum_filter
 from cosmicgate.models.normalization import level_and_noise
 
 BLOCK = 32  # px: side of the blocks, of which the calm ones are sky
-SAMPLE = 1024  # px: features are measured on the central part of this size
-STRIP = 64  # rows: length over which a spectral line is straight
-PEAK = 20.0  # sigma: height of the sources whose sharpness is measured
+SAMPLE_SIZE = 1024  # px: features are measured on the central part of this size
+STRIP_ROWS = 64  # length over which a spectral line is straight
+LINE_DISTANCE = 6  # px: distance from a line at which the profile beside it is measured
+MIN_LINE_HEIGHT = 10.0  # sigma: height above that profile from which a peak counts as a line
+MIN_NEIGHBOUR_HEIGHT = 0.2  # height of a line's higher neighbour relative to its peak; a defective column has less
+MIN_PROFILE = 16  # px: shorter profiles are not searched for lines
+MIN_PEAK = 20.0  # sigma: height from which the sharpness of a source is measured
 MIN_SOURCES = 20  # below which it is not known: hits and clusters of hot pixels would prevail
 MAX_PEAKS = 20_000  # sampled evenly, if there are more
-OUTER = [n for n in range(25) if n // 5 in (0, 4) or n % 5 in (0, 4)]  # of 5x5 pixels, counted from 0 by rows: the rim
-BESIDE = [6, 7, 8, 11, 13, 16, 17, 18]  # those beside the middle
+# Of 5x5 pixels, counted from 0 by rows: those of the rim, and the neighbours of the middle.
+RIM = [n for n in range(25) if n // 5 in (0, 4) or n % 5 in (0, 4)]
+NEIGHBOURS = [6, 7, 8, 11, 13, 16, 17, 18]
 FEATURES = {
     "background": "background (counts)",
     "noise": "noise (counts)",
@@ -60,7 +65,7 @@ NEVER_IN_TRAINING = {
 }
 # Tolerance beyond the training range: simulated sky has no correlation at all, and that of white noise is measured to a
 # few thousandths.
-SLACK = {"correlation": 0.05}
+RANGE_TOLERANCE = {"correlation": 0.05}
 MAX_SKEW = 0.05  # calm blocks with a larger skew are correlated by the light of sources, as in a crowded field
 
 
@@ -79,19 +84,19 @@ MIN_SCATTERED = 0.05  # fraction of the pixels that have the lowest value and wh
 MAX_ONE_VALUE = 0.85  # fraction of the pixels that may have one value
 
 
-class DoubtfulImage(UserWarning):
+class ImageWarning(UserWarning):
     """Warning that a mask should be inspected before it is used."""
 
 
-class FarFromTraining(DoubtfulImage):
+class OutOfDomainWarning(ImageWarning):
     """Warning that an image is unlike those that the network was trained on."""
 
 
-class TooMuchMasked(DoubtfulImage):
+class HighHitFractionWarning(ImageWarning):
     """Warning that more of an image is masked than particles can hit."""
 
 
-class NoNoise(DoubtfulImage):
+class NoNoiseWarning(ImageWarning):
     """Warning that the noise of an image cannot be measured, so that hits cannot be told from it."""
 
 
@@ -101,8 +106,8 @@ def domain_features(image: NDArray[np.float32], bad: NDArray[np.bool_]) -> dict[
 
     A feature that cannot be measured in it is NaN.
     """
-    top, left = (max((length - SAMPLE) // 2, 0) for length in image.shape)
-    middle = np.s_[top : top + SAMPLE, left : left + SAMPLE]
+    top, left = (max((length - SAMPLE_SIZE) // 2, 0) for length in image.shape)
+    middle = np.s_[top : top + SAMPLE_SIZE, left : left + SAMPLE_SIZE]
     image, bad = image[middle], bad[middle]
     if bad.all():
         return dict.fromkeys((*FEATURES, *NEVER_IN_TRAINING), np.nan)
@@ -167,20 +172,24 @@ def _skew(calm: NDArray[np.float32]) -> float:
 def _lines(scaled: NDArray[np.float32]) -> float:
     """Count the spectral lines along rows or columns in strips of 64 px; the result is the median over the strips.
 
-    A line is a peak of a strip's median profile that is 10 sigma above the profile 6 px away on both sides, and wider
-    than a single defective column.
+    A line is a peak of a strip's median profile that is :data:`MIN_LINE_HEIGHT` above the profile
+    :data:`LINE_DISTANCE` away on both sides, and wider than a single defective column.
     """
     counts = []
     for image in (scaled, scaled.T):
-        strips = [np.median(image[top : top + STRIP], axis=0) for top in range(0, len(image) - STRIP + 1, STRIP)]
-        if not strips or len(strips[0]) < 16:
+        strips = [
+            np.median(image[top : top + STRIP_ROWS], axis=0)
+            for top in range(0, len(image) - STRIP_ROWS + 1, STRIP_ROWS)
+        ]
+        if not strips or len(strips[0]) < MIN_PROFILE:
             continue
         profile = np.stack(strips)
-        peak = profile[:, 6:-6]
-        beside = np.maximum(profile[:, :-12], profile[:, 12:])
-        near = np.maximum(profile[:, 5:-7], profile[:, 7:-5])
+        away = LINE_DISTANCE
+        peak = profile[:, away:-away]
+        beside = np.maximum(profile[:, : -2 * away], profile[:, 2 * away :])
+        near = np.maximum(profile[:, away - 1 : -away - 1], profile[:, away + 1 : 1 - away])
         height = peak - beside
-        found = (height > 10) & (peak >= near) & (near - beside > 0.2 * height)
+        found = (height > MIN_LINE_HEIGHT) & (peak >= near) & (near - beside > MIN_NEIGHBOUR_HEIGHT * height)
         counts.append(float(np.median(found.sum(axis=1))))
     return max(counts, default=np.nan)
 
@@ -188,38 +197,38 @@ def _lines(scaled: NDArray[np.float32]) -> float:
 def _sharpness(scaled: NDArray[np.float32], bad: NDArray[np.bool_]) -> float:
     """Measure the median share of peaks in the light of their 3x3 pixels: 1/9 on a plateau, near 1 if undersampled.
 
-    Peaks without light beside them are left out (:func:`_is_lone`).
+    Peaks without light beside them are left out (:func:`_is_single_pixel`).
     """
     if min(scaled.shape) < 5:
         return np.nan
-    peaks = (scaled == maximum_filter(scaled, 3)) & (scaled > PEAK) & ~maximum_filter(bad, 3)
+    peaks = (scaled == maximum_filter(scaled, 3)) & (scaled > MIN_PEAK) & ~maximum_filter(bad, 3)
     rows, columns = np.nonzero(peaks[2:-2, 2:-2])
     step = len(rows) // MAX_PEAKS + 1
     around = sliding_window_view(scaled, (5, 5))[rows[::step], columns[::step]]
-    around = around[~_is_lone(around)]
+    around = around[~_is_single_pixel(around)]
     peak, light = around[:, 2, 2], around[:, 1:-1, 1:-1].sum(axis=(1, 2))
     return float(np.median(peak / np.maximum(light, peak))) if len(around) >= MIN_SOURCES else np.nan
 
 
-def _is_lone(around: NDArray[np.float32]) -> NDArray[np.bool_]:
+def _is_single_pixel(around: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Check for peaks in the middle of 5x5 pixels (N, 5, 5), in sigma, whether the pixels beside them are dark (N,).
 
     Such a peak is a hot pixel, or a star or hit narrower than a pixel. It does not tell how wide stars are: of stars
     with a FWHM of half a pixel, four in five lie so near an edge that there is light beyond it.
     """
     flat = around.reshape(-1, 25)
-    level = np.median(flat[:, OUTER], axis=1)
-    height, beside = flat[:, 12] - level, flat[:, BESIDE].max(axis=1) - level
-    lone: NDArray[np.bool_] = (height > PEAK / 2) & (beside < np.maximum(5, 0.1 * height))
-    return lone
+    level = np.median(flat[:, RIM], axis=1)
+    height, beside = flat[:, 12] - level, flat[:, NEIGHBOURS].max(axis=1) - level
+    single: NDArray[np.bool_] = (height > MIN_PEAK / 2) & (beside < np.maximum(5, 0.1 * height))
+    return single
 
 
-def warn_if_far(found: Mapping[str, float], ranges: Mapping[str, Any]) -> list[str]:
+def warn_if_out_of_domain(found: Mapping[str, float], ranges: Mapping[str, Any]) -> list[str]:
     """Warn, with advice, if features lie outside the range of the training frames; return one reason per feature."""
     reasons = []
     for feature, (low, high) in ranges.items():
-        value, slack = found.get(feature, np.nan), SLACK.get(feature, 0.0)
-        if np.isfinite(value) and not low - slack <= value <= high + slack:
+        value, tolerance = found.get(feature, np.nan), RANGE_TOLERANCE.get(feature, 0.0)
+        if np.isfinite(value) and not low - tolerance <= value <= high + tolerance:
             advice = ADVICE[feature][int(value > high)]
             text = f"{FEATURES[feature]}: {value:.3g}, training range {low:.3g} to {high:.3g}"
             reasons.append(f"{text} ({advice})" if advice else text)
@@ -228,7 +237,7 @@ def warn_if_far(found: Mapping[str, float], ranges: Mapping[str, Any]) -> list[s
             reasons.append(text.format(found[feature]))
     if reasons:
         warnings.warn(
-            "this image is unlike those of the training: " + "; ".join(reasons), FarFromTraining, stacklevel=3
+            "this image is unlike those of the training: " + "; ".join(reasons), OutOfDomainWarning, stacklevel=3
         )
     return reasons
 
@@ -259,10 +268,10 @@ def warn_if_no_noise(image: NDArray[np.float32], bad: NDArray[np.bool_]) -> None
         )
     else:
         return
-    warnings.warn(message, NoNoise, stacklevel=3)
+    warnings.warn(message, NoNoiseWarning, stacklevel=3)
 
 
-def warn_if_too_much(hit: int, searched: int, exptime: float | None = None, fpr: float | None = None) -> None:
+def warn_if_hit_fraction_high(hit: int, searched: int, exptime: float | None = None, fpr: float | None = None) -> None:
     """Warn if more pixels are classified as hits than particles can have hit.
 
     Parameters
@@ -282,4 +291,4 @@ def warn_if_too_much(hit: int, searched: int, exptime: float | None = None, fpr:
         f"{hit / searched:.2%} of the pixels are called hit, more than particles can hit {time} (at most {part:.2%}): "
         "most of them will be noise, stars or defects; look at the image and the mask before they are used"
     )
-    warnings.warn(message, TooMuchMasked, stacklevel=3)
+    warnings.warn(message, HighHitFractionWarning, stacklevel=3)

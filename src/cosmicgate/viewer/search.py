@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cosmicgate.masking.colour_mosaic import pattern_of
 from cosmicgate.masking.masker import CosmicRayMasker
 from cosmicgate.masking.read_images import FitsImage
-from cosmicgate.pretrained.domain_check import DoubtfulImage
+from cosmicgate.pretrained.domain_check import ImageWarning
 from cosmicgate.viewer.candidates import Candidates, candidates
 
 
@@ -80,7 +80,7 @@ class Search:
         hook = head.register_forward_hook(count) if head is not None else None
         try:
             with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always", DoubtfulImage)
+                warnings.simplefilter("always", ImageWarning)
                 if kept is None:
                     mosaic, note = pattern_of(fits.extension.headers, fits.image, fits.bad)
                     probability = masker.probability(fits.image, fits.bad, bool(mosaic))
