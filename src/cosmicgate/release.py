@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects, label
+from scipy.special import expit, logit
 from scipy.stats import beta
 from torch import nn
 
@@ -33,8 +34,9 @@ with extra("train", __name__):
     from cosmicgate.data.cache import digest, load_labelled
     from cosmicgate.data.labelled_exposures import LabelledExposures
     from cosmicgate.data.mixture import Mixture
-    from cosmicgate.data.pixel_labels import CORE, SKY
+    from cosmicgate.data.pixel_labels import CORE, KERNEL_3X3, SKY
     from cosmicgate.detectors.network import weights_sha256_of
+    from cosmicgate.evaluation.hits import FOUND_FRACTION
     from cosmicgate.evaluation.operating_points import best_threshold, objects_by_logit
     from cosmicgate.evaluation.records import CASCADE_VARIANT, with_records
     from cosmicgate.inference.background_grid import scale_of
@@ -43,7 +45,7 @@ with extra("train", __name__):
     from cosmicgate.io.messages import with_progress
     from cosmicgate.metrics import BINS
     from cosmicgate.models.unet import UNet
-    from cosmicgate.pretrained.card import COARSE, FOLDER, TUNED, ModelCard, names, save_model, serialize
+    from cosmicgate.pretrained.card import COARSE, COARSE_TUNING_FPR, FOLDER, ModelCard, names, save_model, serialize
     from cosmicgate.pretrained.checkpoint import checkpoint_file, data_config
     from cosmicgate.pretrained.domain_check import FEATURES, domain_features
     from cosmicgate.pretrained.load import load_network
@@ -75,13 +77,14 @@ def calibration(network: nn.Module, frames: Sequence[Path]) -> list[list[float]]
         if MIN_FALSE_POSITIVES <= rate * sky < len(highest):
             above = highest[highest > highest[int(rate * sky)]]  # highest first
             pairs += [(rate, above[-1])] if len(above) >= MIN_FALSE_POSITIVES else []
-    return [[rate, float(1 / (1 + np.exp(-logit)))] for rate, logit in pairs]
+    return [[rate, float(expit(value))] for rate, value in pairs]
 
 
-def default_threshold(network: nn.Module, data: Any, otherwise: float = ModelCard.threshold) -> float:
+def default_threshold(network: nn.Module, data: Any, fallback: float = ModelCard.threshold) -> float:
     """Find the threshold with the highest F1 of hits on the labelled real frames held out for validation.
 
-    ``otherwise``, if the data have no such frame, or these no hit. Hits that were added to real frames do not count.
+    If the data have no such frame, or these frames no hit, the threshold is ``fallback``. Hits that were added to real
+    frames do not count.
     """
     parts = data.parts.values() if isinstance(data, Mixture) else [data]
     real = [part for part in parts if isinstance(part, LabelledExposures) and part.data_origin == "real"]
@@ -89,10 +92,10 @@ def default_threshold(network: nn.Module, data: Any, otherwise: float = ModelCar
     objects = np.zeros((2, BINS), np.int64)
     for _, _, logits, truth in predict_frames(network, frames, "threshold"):
         objects += objects_by_logit(truth, torch.from_numpy(logits))
-    return best_threshold(objects) if objects[0].any() else otherwise
+    return best_threshold(objects) if objects[0].any() else fallback
 
 
-def ranges(frames: Sequence[Path], scaling: str) -> dict[str, list[float]]:
+def domain_ranges(frames: Sequence[Path], scaling: str) -> dict[str, list[float]]:
     """Compute the central 98 % range of each domain feature over a sample of labelled frames.
 
     The sample is evenly spaced, see :data:`MAX_FEATURE_FRAMES`. Features that the network's scaling removes are left
@@ -116,13 +119,13 @@ def tune_cascade(network: UNet, card: ModelCard, coarse: UNet, frames: Sequence[
     """Tune the threshold of a cascade's coarse stage on labelled frames.
 
     It is the highest threshold that loses at most :data:`MAX_LOST_FRACTION` of the hit pixels that the network finds at
-    the false-positive rate :data:`~cosmicgate.pretrained.card.TUNED`. Cells are tuned without their margin, which adds
-    safety for hits that reach into neighbouring cells.
+    the false-positive rate :data:`~cosmicgate.pretrained.card.COARSE_TUNING_FPR`. Cells are tuned without their margin,
+    which adds safety for hits that reach into neighbouring cells.
     """
     halo = network.total_stride * math.ceil(min(network.receptive_field_radius, MAX_HALO) / network.total_stride)
     cascade = Cascade(coarse, 0.0, cell=max(Cascade.cell, network.total_stride), halo=halo)
     least = card.calibration[0][0]  # few frames do not determine lower rates
-    threshold = np.log(t := card.threshold_at(max(TUNED, least))) - np.log1p(-t)
+    threshold = logit(card.threshold_at(max(COARSE_TUNING_FPR, least)))
     found = []
     for image, bad, logits, truth in predict_frames(network, frames, "coarse stage"):
         values = torch.from_numpy(image)
@@ -147,16 +150,16 @@ def cascade_losses(network: UNet, card: ModelCard, cascade: Cascade, frames: Seq
     """
     hits = lost = 0
     predictor = Predictor(network, cascade=cascade)
-    searched, threshold = [], np.log(t := card.threshold) - np.log1p(-t)
+    searched, threshold = [], logit(card.threshold)
     for image, bad, logits, truth in predict_frames(network, frames, "losses of the cascade"):
         found = predictor.prepared_logits(image, bad).numpy()
         searched.append(float((found > NO_HIT_LOGIT)[~bad].mean()))
-        numbers, _ = label(truth == CORE, np.ones((3, 3)))
+        numbers, _ = label(truth == CORE, KERNEL_3X3)
         for number, box in enumerate(find_objects(numbers), start=1):
             core = numbers[box] == number
-            if (logits[box][core] >= threshold).mean() >= 0.5:
+            if (logits[box][core] >= threshold).mean() >= FOUND_FRACTION:
                 hits += 1
-                lost += bool((found[box][core] >= threshold).mean() < 0.5)
+                lost += bool((found[box][core] >= threshold).mean() < FOUND_FRACTION)
     bound = float(beta.ppf(0.95, lost + 1, hits - lost)) if hits > lost else 1.0
     return {"hits": hits, "missed": lost, "bound": bound, "searched": float(np.mean(searched))}
 
@@ -172,11 +175,11 @@ def predict_frames(
         yield image, bad, predictor.prepared_logits(image.copy(), bad).numpy(), np.asarray(labelled.truth)
 
 
-def scores(results: Sequence[Path], network: nn.Module, own: Path | None = None) -> list[dict[str, Any]]:
+def card_scores(results: Sequence[Path], network: nn.Module, run_results: Path | None = None) -> list[dict[str, Any]]:
     """Extract the scores of a network from results files, for its model card.
 
-    Rows are matched by the hash of the weights, because earlier networks had the same title. Rows in the results of its
-    ``own`` run may lack the hash, as in versions up to 0.1.2. The last row of each data set is used.
+    Rows are matched by the hash of the weights, because earlier networks had the same title. Rows in ``run_results``,
+    those of its own run, may lack the hash, as in versions up to 0.1.2. The last row of each data set is used.
 
     Raises
     ------
@@ -187,7 +190,7 @@ def scores(results: Sequence[Path], network: nn.Module, own: Path | None = None)
     mine = weights_sha256_of(network)
     for path in results:
         found = with_records(json.loads(path.read_text()))["rows"]
-        unknown = mine if path == own and not any(row["detector"].weights for row in found) else None
+        unknown = mine if path == run_results and not any(row["detector"].weights for row in found) else None
         rows = [row for row in found if (row["detector"].weights or unknown) == mine]
         if not rows:
             raise ValueError(f"{path} has no row of these weights: expected results of train.py or evaluate.py of them")
@@ -232,8 +235,8 @@ def card_of(
         threshold=default_threshold(network, data),
         calibrated_on=f"{card.trained_on}: validation frames, sky pixels",
         calibration=calibration(network, data.split("validation")),
-        ranges=ranges(data.split("train"), network.scaling),
-        scores=scores([run / "results.json", *results], network, own=run / "results.json"),
+        ranges=domain_ranges(data.split("train"), network.scaling),
+        scores=card_scores([run / "results.json", *results], network, run_results=run / "results.json"),
     )
     return network, card, data
 
@@ -295,7 +298,7 @@ def main(arguments: Sequence[str]) -> int:
         network, card, weights = load_pretrained(str(options.run))
         if of := options.calibrate or options.coarse:
             data = data_of(of, options.trust)
-        card = replace(card, scores=replace_scores(card.scores, scores(options.results, network)))
+        card = replace(card, scores=replace_scores(card.scores, card_scores(options.results, network)))
         if options.calibrate and card.cascade:  # what the cascade misses depends on the thresholds
             options.coarse = options.coarse or options.run
         if options.calibrate:

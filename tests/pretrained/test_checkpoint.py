@@ -17,7 +17,7 @@ from cosmicgate.evaluation import build_detectors
 from cosmicgate.masking.export import export
 from cosmicgate.models import UNet
 from cosmicgate.pretrained.card import read_card, serialize
-from cosmicgate.pretrained.checkpoint import HASHES, read_checkpoint, seal
+from cosmicgate.pretrained.checkpoint import HASHES, add_weights_hash, read_checkpoint
 from cosmicgate.training.warm_start import load_initial_weights
 from helpers.hydra_config import composed_config
 from helpers.mask_command import output_text, run
@@ -27,11 +27,11 @@ NODE = {"_target_": "cosmicgate.models.UNet"} | NETWORK
 TRAINING = {"title": "T", "trained_on": "x", "seed": 0, "threshold": 0.4}
 
 
-def write_sealed_checkpoint(path: Path, model=NODE, data=None, change=None, **more) -> Path:
+def write_hashed_checkpoint(path: Path, model=NODE, data=None, change=None, **more) -> Path:
     """Write a checkpoint as a training does; ``change`` alters it after its hashes are computed."""
     state = {f"network.{name}": value.clone() for name, value in tiny_network().state_dict().items()}
     checkpoint = {"state_dict": state, "config": TRAINING | {"model": model, "data": data or {}} | more}
-    seal(checkpoint, 0)
+    add_weights_hash(checkpoint, 0)
     if change:
         change(checkpoint)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,8 +69,8 @@ def test_damaged_weights_are_refused_by_everything_that_loads_them(what, tmp_pat
         del checkpoint[HASHES]
 
     run = tmp_path / "run"
-    write_sealed_checkpoint(run / "checkpoints" / "best.ckpt", change=replace_without_hash)
-    write_sealed_checkpoint(run / "checkpoints" / "last.ckpt", change=replace_without_hash)
+    write_hashed_checkpoint(run / "checkpoints" / "best.ckpt", change=replace_without_hash)
+    write_hashed_checkpoint(run / "checkpoints" / "last.ckpt", change=replace_without_hash)
     weights_file = tiny_model(tmp_path / "packed")
     content, sha256 = serialize(weights)
     weights_file.write_bytes(content)
@@ -144,7 +144,7 @@ def test_an_invalid_threshold_is_refused_at_load(tmp_path, wrong):
         cosmicgate.load(path)
     if "calibration" not in wrong:
         with pytest.raises(ValueError, match="expected a probability between 0 and 1"):
-            cosmicgate.load(write_sealed_checkpoint(tmp_path / "a.ckpt", **wrong))
+            cosmicgate.load(write_hashed_checkpoint(tmp_path / "a.ckpt", **wrong))
 
 
 def test_finite_weights_with_nan_logits_are_an_error(tmp_path):
@@ -152,21 +152,21 @@ def test_finite_weights_with_nan_logits_are_an_error(tmp_path):
         for value in checkpoint["state_dict"].values():
             if value.is_floating_point():
                 value.fill_(1e30)
-        seal(checkpoint, 0)
+        add_weights_hash(checkpoint, 0)
 
     with pytest.raises(ValueError, match="the network returned NaN for this image"):
-        cosmicgate.load(write_sealed_checkpoint(tmp_path / "a.ckpt", change=change), check=False).mask(sky())
+        cosmicgate.load(write_hashed_checkpoint(tmp_path / "a.ckpt", change=change), check=False).mask(sky())
 
 
 def test_changed_weights_are_detected_by_their_hash(tmp_path):
-    cosmicgate.load(write_sealed_checkpoint(tmp_path / "whole.ckpt"))
+    cosmicgate.load(write_hashed_checkpoint(tmp_path / "whole.ckpt"))
 
     def other(checkpoint):
         checkpoint["state_dict"]["network.head.bias"] += 1e-3
 
     with pytest.raises(ValueError, match=r"a\.ckpt: its weights are not those that train\.py saved"):
-        cosmicgate.load(write_sealed_checkpoint(tmp_path / "a.ckpt", change=other))
-    cosmicgate.load(write_sealed_checkpoint(tmp_path / "old.ckpt", change=lambda checkpoint: checkpoint.pop(HASHES)))
+        cosmicgate.load(write_hashed_checkpoint(tmp_path / "a.ckpt", change=other))
+    cosmicgate.load(write_hashed_checkpoint(tmp_path / "old.ckpt", change=lambda checkpoint: checkpoint.pop(HASHES)))
 
 
 def test_a_network_with_shared_norms_has_a_hash():
@@ -236,7 +236,7 @@ def test_a_checkpoint_of_unknown_origin_runs_no_code(tmp_path, monkeypatch, name
         (folder / file).write_text(code)
     monkeypatch.syspath_prepend(str(folder))
     evil = {"_target_": name} | hostile_nodes(folder)[name]
-    path = write_sealed_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt", **PLACES[place](evil))
+    path = write_hashed_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt", **PLACES[place](evil))
     with pytest.raises(ValueError, match=r"best\.ckpt: its (network|data) cannot be made: .*expected"):
         cosmicgate.load(path) if "model" in PLACES[place](evil) else build_detectors.data_of(str(path))
     assert sorted(file.name for file in folder.iterdir()) == ["evil_module.py", "hubconf.py"]
@@ -245,7 +245,7 @@ def test_a_checkpoint_of_unknown_origin_runs_no_code(tmp_path, monkeypatch, name
 def test_the_data_of_a_checkpoint_must_be_training_data(tmp_path):
     """Refuse other classes, as a test set, for example, writes files to a path from the checkpoint."""
     for wrong in ("cosmicgate.data.real_tests.RealTest", "cosmicgate.data.download.zenodo.fetch_lco", 3):
-        path = write_sealed_checkpoint(tmp_path / "a.ckpt", data={"_target_": wrong, "root": str(tmp_path)})
+        path = write_hashed_checkpoint(tmp_path / "a.ckpt", data={"_target_": wrong, "root": str(tmp_path)})
         with pytest.raises(ValueError, match=r"its data cannot be made: expected .*or give data=NAME"):
             build_detectors.data_of(str(path))
 
@@ -253,7 +253,7 @@ def test_the_data_of_a_checkpoint_must_be_training_data(tmp_path):
 def test_the_title_of_a_checkpoint_is_not_interpolated(tmp_path, monkeypatch):
     monkeypatch.setenv("SECRET", "told")
     title = "${oc.env:SECRET}"
-    paths = [str(write_sealed_checkpoint(tmp_path / run / "checkpoints" / "best.ckpt", title=title)) for run in "ab"]
+    paths = [str(write_hashed_checkpoint(tmp_path / run / "checkpoints" / "best.ckpt", title=title)) for run in "ab"]
     node = {"checkpoint": {"_target_": "cosmicgate.detectors.network.load_checkpoint_detector", "path": None}}
     detectors, _ = build_detectors.build_detectors(node, paths)
     assert [(detector.model, detector.variant) for detector in detectors] == [(title, "a"), (title, "b")]
@@ -265,7 +265,7 @@ def test_classes_of_a_trusted_module_are_built_and_its_functions_are_not(tmp_pat
         "def plain(**_): return UNet(depth=2, channels=4)\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    path = write_sealed_checkpoint(tmp_path / "a.ckpt", model=NODE | {"_target_": "hilltop.Plain"})
+    path = write_hashed_checkpoint(tmp_path / "a.ckpt", model=NODE | {"_target_": "hilltop.Plain"})
     with pytest.raises(ValueError, match=r"found hilltop\.Plain; .*trust=\[hilltop\].*--trust hilltop"):
         cosmicgate.load(path)
     assert type(cosmicgate.load(path, trust=["hilltop"]).network).__name__ == "Plain"
@@ -276,7 +276,7 @@ def test_classes_of_a_trusted_module_are_built_and_its_functions_are_not(tmp_pat
     done = run(*arguments, "--trust", "hilltop")
     assert done.exit_code == 0, done.output
     for target in ("hilltop.plain", "hilltop.os.system", "hilltop.nn.Linear"):
-        other = write_sealed_checkpoint(tmp_path / "b.ckpt", model=NODE | {"_target_": target})
+        other = write_hashed_checkpoint(tmp_path / "b.ckpt", model=NODE | {"_target_": target})
         with pytest.raises(ValueError, match="cannot be made: "):
             cosmicgate.load(other, trust=["hilltop"])
 
@@ -291,7 +291,7 @@ def test_training_data_of_every_config_can_be_built_from_a_checkpoint(tmp_path):
     ]
     for number, choice in enumerate(choices):
         node = OmegaConf.to_container(composed_config(*choice), resolve=True)["data"]
-        path = write_sealed_checkpoint(tmp_path / f"{number}.ckpt", data=node)
+        path = write_hashed_checkpoint(tmp_path / f"{number}.ckpt", data=node)
         assert isinstance(build(build_detectors.data_of(str(path))), pl.LightningDataModule), choice
 
 
@@ -305,14 +305,14 @@ def test_invalid_checkpoints_get_an_error_of_one_line(tmp_path):
         with pytest.raises(ValueError, match="its weights are not plain tensors"):
             read_checkpoint(tmp_path / "a.ckpt")
     with pytest.raises(ValueError, match="its configuration has no data: give data=NAME"):
-        build_detectors.data_of(str(write_sealed_checkpoint(tmp_path / "b.ckpt", data=[1])))
+        build_detectors.data_of(str(write_hashed_checkpoint(tmp_path / "b.ckpt", data=[1])))
 
 
 # ------------------------------------------------------------------------------------------------------------- folders
 
 
 def test_a_run_folder_can_be_given_for_its_best_weights(tmp_path):
-    best = [write_sealed_checkpoint(tmp_path / run / "checkpoints" / "best.ckpt") for run in ("a", "b")]
+    best = [write_hashed_checkpoint(tmp_path / run / "checkpoints" / "best.ckpt") for run in ("a", "b")]
     (tmp_path / "evaluation").mkdir()
     (tmp_path / "results.json").write_text("{}")
     assert build_detectors.checkpoints(str(tmp_path / "a")) == best[:1]

@@ -178,5 +178,5 @@ def test_a_model_card_has_scores_of_its_own_network_only(tmp_path):
         {**about, **theirs, "detector": DetectorRecord("Astro-SCRAPPY", "fair")},
     ]
     write_results(tmp_path / "results.json", {"rows": rows})
-    found = release.scores([tmp_path / "results.json"], network, own=tmp_path / "results.json")
+    found = release.card_scores([tmp_path / "results.json"], network, run_results=tmp_path / "results.json")
     assert {one["value"] for one in found} == {0.9}

@@ -19,7 +19,7 @@ from cosmicgate.models.unet import UNet
 from cosmicgate.pretrained.card import COARSE, ModelCard, save_model, serialize
 from cosmicgate.pretrained.load import load_network
 from cosmicgate.pretrained.registry import cascade_of
-from cosmicgate.release import calibration, measure_cascade, ranges, scores
+from cosmicgate.release import calibration, card_scores, domain_ranges, measure_cascade
 from cosmicgate.report.finish_training import log_scores
 from cosmicgate.report.pages import write_page
 from cosmicgate.report.runs import find_runs
@@ -95,13 +95,13 @@ def _completed(card: ModelCard, training: Training, network: UNet, old: ModelCar
         trained_on=f"{own}, from {old.title} ({old.trained_on})",
         data_hash=digest(sorted(record["inputs"].values())),  # names of frames depend on times of files
         machine=record["device"],
-        ranges=_widened(ranges(frames, network.scaling)),
+        ranges=_widened(domain_ranges(frames, network.scaling)),
     )
 
 
 def _scores(training: Training, detector: NetworkDetector, when: str) -> list[dict[str, Any]]:
     """List the scores of a network on the test sets, for the card."""
-    rows = scores([training.run / RESULTS], detector.predictor.network)
+    rows = card_scores([training.run / RESULTS], detector.predictor.network)
     return [row | {"network": when} for row in rows if row["data"] != validation_set(training.data).name]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from cosmicgate.data.pixel_labels import KERNEL_3X3
 from cosmicgate.io.atomic import atomic_write
 from cosmicgate.io.fits.file_defects import collect_astropy_warnings
 from cosmicgate.io.fits.hdus import FitsError, open_fits, pixels
@@ -109,7 +110,7 @@ def boxes_of(hits: NDArray[np.bool_]) -> list[tuple[slice, slice]]:
     """Find the rows and columns of each hit of a mask (H, W): pixels that touch, also at corners, are one hit."""
     from scipy.ndimage import find_objects, label
 
-    boxes: list[tuple[slice, slice]] = find_objects(label(hits, np.ones((3, 3)))[0])
+    boxes: list[tuple[slice, slice]] = find_objects(label(hits, KERNEL_3X3)[0])
     return boxes
 
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
+from cosmicgate.data.pixel_labels import KERNEL_3X3
 from cosmicgate.inference.predictor import Predictor
 from cosmicgate.masking.arrays import MIN_SIDE, image_and_bad, is_nddata
 from cosmicgate.masking.html_page import HtmlPage
@@ -249,7 +250,7 @@ def _check_grow(grow: int) -> None:
 def dilate_mask(mask: NDArray[np.bool_], grow: int, bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Dilate a mask (..., H, W) by ``grow`` pixels on each side and remove its bad pixels."""
     if grow:
-        square = np.ones((3, 3), bool).reshape((1,) * (mask.ndim - 2) + (3, 3))
+        square = KERNEL_3X3.reshape((1,) * (mask.ndim - 2) + (3, 3))
         mask = binary_dilation(mask, square, iterations=grow)
     return mask & ~bad
 

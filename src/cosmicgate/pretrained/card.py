@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_of
 from safetensors.torch import save as bytes_of
+from scipy.special import expit, logit
 from torch import Tensor
 
 from cosmicgate.io.atomic import atomic_write
@@ -21,8 +22,8 @@ from cosmicgate.io.atomic import atomic_write
 FOLDER = Path(__file__).parent / "weights"
 WEIGHTS, CARD = ".safetensors", ".json"
 COARSE = "coarse."  # prefix of the names of the coarse network's weights in the same file
-TUNED = 1e-4  # false-positive rate at whose threshold the coarse stage is tuned
-OLD_COARSE = "screen."  # the prefix up to version 0.1, also of networks in this package
+COARSE_TUNING_FPR = 1e-4  # the coarse stage is tuned at the threshold for this false-positive rate
+OLD_COARSE_PREFIX = "screen."  # the prefix up to version 0.1, also of networks in this package
 OLD_KEYS = {"screen": "cascade", "looked": "searched"}  # keys of cards up to version 0.1, and the present ones
 
 
@@ -117,8 +118,7 @@ class ModelCard:
         rates, thresholds = np.array(self.calibration).T
         if not rates[0] <= fpr <= rates[-1]:
             raise ValueError(f"fpr={fpr}: {self.name} is calibrated from {rates[0]:.1g} to {rates[-1]:.1g}")
-        logits = np.log(thresholds) - np.log1p(-thresholds)
-        return float(1 / (1 + np.exp(-np.interp(np.log(fpr), np.log(rates), logits))))
+        return float(expit(np.interp(np.log(fpr), np.log(rates), logit(thresholds))))
 
 
 def names() -> list[str]:
@@ -172,7 +172,7 @@ def read_weights(weights: Path, sha256: str) -> dict[str, Tensor]:
 
 
 def _with_current_prefix(name: str) -> str:
-    return COARSE + name.removeprefix(OLD_COARSE) if name.startswith(OLD_COARSE) else name
+    return COARSE + name.removeprefix(OLD_COARSE_PREFIX) if name.startswith(OLD_COARSE_PREFIX) else name
 
 
 def serialize(weights: Mapping[str, Tensor]) -> tuple[bytes, str]:

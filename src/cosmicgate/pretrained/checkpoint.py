@@ -70,7 +70,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint | {"config": with_current_targets(checkpoint["config"])}
 
 
-def seal(checkpoint: dict[str, Any], epoch: int) -> None:
+def add_weights_hash(checkpoint: dict[str, Any], epoch: int) -> None:
     """Add the hashes of the weights to a checkpoint before it is saved after an epoch (from 0), or refuse to save it.
 
     Raises

@@ -18,7 +18,7 @@ from cosmicgate.data.patches import training_progress
 from cosmicgate.data.pixel_labels import CORE
 from cosmicgate.io.atomic import atomic_write
 from cosmicgate.metrics import Curves, LogitHistogram
-from cosmicgate.pretrained.checkpoint import seal
+from cosmicgate.pretrained.checkpoint import add_weights_hash
 from cosmicgate.training.loggers import MetricsWriter
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class SaveConfigInCheckpoint(Callback):
     ) -> None:
         """Add the configuration and the hash."""
         checkpoint["config"] = self.config
-        seal(checkpoint, trainer.current_epoch)
+        add_weights_hash(checkpoint, trainer.current_epoch)
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
