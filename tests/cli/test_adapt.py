@@ -34,7 +34,7 @@ from cosmicgate.pretrained.load import model_file
 from cosmicgate.pretrained.registry import load_pretrained
 from cosmicgate.release import default_threshold
 from cosmicgate.training.run_lock import GUARD_LOCK
-from cosmicgate.viewer.labels import HIT, NO_HIT, TOUCHED_UNKNOWN, Labels, labels_path, write_labels
+from cosmicgate.viewer.labels import HIT, MANUAL_UNKNOWN, NO_HIT, Labels, labels_path, write_labels
 from helpers.field_exposures import write_field
 from helpers.full_disk import full_disk
 from helpers.killed_training import KILL_VARIABLE
@@ -351,7 +351,7 @@ def test_pixels_that_flicker_in_all_fields_are_no_hits(tmp_path, start, static, 
     touched[40, 50] = HIT  # labelled by hand
     with open_fits(paths[1]) as hdus:
         place = select_image(paths[1], hdus)
-    labels = Labels(touched == HIT, touched == TOUCHED_UNKNOWN, touched)
+    labels = Labels(touched == HIT, touched == MANUAL_UNKNOWN, touched)
     write_labels(labels_path(paths[1], None), paths[1], "", place, True, labels)
     done = run("adapt", *paths, "-o", tmp_path / "mine", "--start", start, *["--no-static"] * (not static))
     assert done.exit_code == 130, done.output
@@ -411,12 +411,12 @@ def test_pixels_labelled_by_hand_keep_these_labels(night, start, tmp_path, monke
     frames, folder = sorted(night.glob("field0-*.fits")), tmp_path / "mine"
     words = ["adapt", *frames, "-o", folder, "--start", start, "--truth", tmp_path / "truth", *options()]
     touched = np.zeros(fits.getdata(frames[1]).shape, np.uint8)
-    touched[40:42, 50], touched[60:90, 20:90], touched[90] = HIT, NO_HIT, TOUCHED_UNKNOWN
+    touched[40:42, 50], touched[60:90, 20:90], touched[90] = HIT, NO_HIT, MANUAL_UNKNOWN
 
-    def write(saved=""):
+    def write(save_id=""):
         with open_fits(frames[1]) as hdus:
             place = select_image(frames[1], hdus)
-        labels = Labels(touched == HIT, touched == TOUCHED_UNKNOWN, touched, saved=saved)
+        labels = Labels(touched == HIT, touched == MANUAL_UNKNOWN, touched, save_id=save_id)
         return write_labels(labels_path(frames[1], tmp_path / "truth"), frames[1], "", place, True, labels)
 
     def interrupted(*_):
@@ -429,7 +429,7 @@ def test_pixels_labelled_by_hand_keep_these_labels(night, start, tmp_path, monke
     hits, ignore = found.hits[1], found.ignore[1]
     assert np.array_equal(hits[touched > 0], (touched == HIT)[touched > 0])
     assert not ignore[(touched == HIT) | (touched == NO_HIT)].any()
-    assert (ignore[touched == TOUCHED_UNKNOWN] > 0).all()
+    assert (ignore[touched == MANUAL_UNKNOWN] > 0).all()
     assert found.hits[0].any(), "the other exposures keep their labels by comparison"
     write(saved)
     done = run(*words)
@@ -474,7 +474,7 @@ def test_labels_of_an_image_of_several_are_read_by_ext(tmp_path, start, alone, m
         touched[rows, 50] = HIT
         saved[name] = touched
         if name == "CCD2" or not alone:  # a file with one image of the sky has labels TRUTH, otherwise CCD2_TRUTH
-            labels = Labels(touched == HIT, touched == TOUCHED_UNKNOWN, touched)
+            labels = Labels(touched == HIT, touched == MANUAL_UNKNOWN, touched)
             write_labels(labels_path(frames[1]), frames[1], "", place, alone, labels)
     words = ["adapt", *frames, "-o", tmp_path / "mine", "--start", start]
     done = run(*words, "--ext", "CCD2")

@@ -13,7 +13,7 @@ from cosmicgate.io.atomic import sha256_of
 from cosmicgate.io.fits.hdus import FitsError, open_fits
 from cosmicgate.io.fits.images import science
 from cosmicgate.masking.output_paths import inputs_of
-from cosmicgate.viewer.labels import HIT, NO_HIT, TOUCHED_UNKNOWN, Labels, labels_path, read_labels, write_labels
+from cosmicgate.viewer.labels import HIT, MANUAL_UNKNOWN, NO_HIT, Labels, labels_path, read_labels, write_labels
 from helpers.viewer import write_sky
 
 SHAPE = (40, 30)
@@ -27,11 +27,11 @@ def frame(tmp_path):
 @pytest.fixture
 def labels():
     """A hit by hand, one of the detector, one that is none, and a row that is not known."""
-    touched = np.zeros(SHAPE, np.uint8)
-    touched[10, 10], touched[5, 5], touched[20] = HIT, NO_HIT, TOUCHED_UNKNOWN
-    hits = touched == HIT
+    manual = np.zeros(SHAPE, np.uint8)
+    manual[10, 10], manual[5, 5], manual[20] = HIT, NO_HIT, MANUAL_UNKNOWN
+    hits = manual == HIT
     hits[30, 20] = True
-    return Labels(hits, touched == TOUCHED_UNKNOWN, touched)
+    return Labels(hits, manual == MANUAL_UNKNOWN, manual)
 
 
 def place_of(path, number=0):
@@ -48,7 +48,7 @@ def test_saved_labels_come_back(frame, labels):
     assert path.name == "a_truth.fits.fz"
     write(path, frame, labels, origin="general at 0.5")
     found = read_labels(path, place_of(frame), True)
-    for key in ("hits", "unknown", "touched"):
+    for key in ("hits", "unknown", "manual"):
         assert np.array_equal(getattr(found, key), getattr(labels, key)), key
     assert fits.getheader(path, "TRUTH")["CRFROM"] == "general at 0.5"
 
@@ -67,7 +67,7 @@ def test_evaluate_reads_them_as_truth(frame, labels, tmp_path):
 
 
 def test_untouched_pixels_can_be_saved_as_not_known(frame, labels):
-    truth = labels.truth(only_touched=True)
+    truth = labels.truth(only_manual=True)
     assert truth[10, 10] == CORE
     assert truth[9, 9] == RING
     assert truth[5, 5] == SKY
@@ -87,12 +87,12 @@ def test_a_file_of_labels_is_no_input_of_mask_and_adapt(frame, labels):
 
 def test_labels_that_changed_since_they_were_read_are_not_overwritten(frame, labels):
     path = labels_path(frame)
-    saved = write(path, frame, labels)
+    save_id = write(path, frame, labels)
     before = path.read_bytes()
     with pytest.raises(FitsError, match=r"a_truth\.fits\.fz was changed since its labels were read: nothing was saved"):
         write(path, frame, labels)
     assert path.read_bytes() == before
-    write(path, frame, Labels(labels.hits, labels.unknown, labels.touched, saved=saved))
+    write(path, frame, Labels(labels.hits, labels.unknown, labels.manual, save_id=save_id))
     assert path.read_bytes() != before
 
 
@@ -119,7 +119,7 @@ def test_planes_by_comparison_are_read_and_labels_of_another_shape_refused(frame
     found = read_labels(labels_path(frame), place_of(frame), True)
     assert np.array_equal(found.hits, plane == 1)
     assert np.array_equal(found.unknown, plane == 3)
-    assert not found.touched.any()
+    assert not found.manual.any()
     path.unlink()
     fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(plane.T.copy(), name="TRUTH")]).writeto(path)
     with pytest.raises(FitsError, match=r"the labels have the shape \(30, 40\), the image \(40, 30\)"):

@@ -13,7 +13,7 @@ from cosmicgate.data.sources.files import file_fingerprint
 from cosmicgate.data.sources.truth_planes import check_version
 from cosmicgate.io.fits.hdus import open_fits
 from cosmicgate.io.fits.images import select_image
-from cosmicgate.viewer.labels import HIT, NO_HIT, TOUCHED_UNKNOWN, check_unshared, labels_path, read_labels
+from cosmicgate.viewer.labels import HIT, MANUAL_UNKNOWN, NO_HIT, check_unshared, labels_path, read_labels
 
 Touched = NDArray[np.uint8]
 
@@ -49,30 +49,30 @@ def read_touched(frame: Path, path: Path, ext: str = "") -> Touched | None:
     """
     with open_fits(frame) as hdus:
         extension = select_image(frame, hdus, ext or None)
-    labels = read_labels(path, extension, alone=False) or read_labels(path, extension, alone=True)
-    if labels is None or not labels.touched.any():
+    labels = read_labels(path, extension, single_image=False) or read_labels(path, extension, single_image=True)
+    if labels is None or not labels.manual.any():
         return None
     check_version(frame, path)
-    return labels.touched
+    return labels.manual
 
 
-def correct(masked: MaskedSequence, touched: Sequence[Touched | None]) -> MaskedSequence:
+def correct(masked: MaskedSequence, manual: Sequence[Touched | None]) -> MaskedSequence:
     """Replace the labels of the pixels that were labelled by hand, and note their number.
 
     Parameters
     ----------
     masked : MaskedSequence
         Exposures and their masks by comparison.
-    touched : sequence of ndarray (H, W), or None
+    manual : sequence of ndarray (H, W), or None
         Manual labels of each exposure: 0 none, 1 hit, 2 no hit, 3 not known.
     """
     hits, ignore, notes = list(masked.hits), list(masked.ignore), list(masked.notes)
-    for number, plane in enumerate(touched):
+    for number, plane in enumerate(manual):
         if plane is None:
             continue
         hits[number] = np.where(plane > 0, plane == HIT, hits[number])
         known = (plane == HIT) | (plane == NO_HIT)
-        unknown = np.where(plane == TOUCHED_UNKNOWN, IGNORE_NO_DATA, 0)
+        unknown = np.where(plane == MANUAL_UNKNOWN, IGNORE_NO_DATA, 0)
         ignore[number] = np.where(known, 0, ignore[number] | unknown).astype(np.uint8)
         name = masked.exposures[number].frame.name
         notes.append(f"{name}: {np.count_nonzero(plane)} pixels were labelled by hand")

@@ -26,7 +26,7 @@ class ViewableHdu:
         Rows and columns.
     searchable : bool
         Whether it is an image of the sky, in which hits can be searched.
-    alone : bool
+    single_image : bool
         Whether it is the only image of the sky in the file.
     """
 
@@ -35,7 +35,7 @@ class ViewableHdu:
     label: str
     shape: tuple[int, int]
     searchable: bool
-    alone: bool
+    single_image: bool
 
     def to_json(self) -> dict[str, Any]:
         """Convert to values that JSON can hold; the folder of the file is left out."""

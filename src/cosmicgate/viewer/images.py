@@ -81,10 +81,10 @@ class ViewedImage:
         if labels is not None and self.blind and not labels.blind:
             found["notes"].append(f"{self.labels_file.name} has labels that were not made blind: {OTHER_FOLDER}")
         elif labels is not None:
-            found["identifier"] = labels.saved
-            found["touched"] = to_text(to_runs(labels.touched))
+            found["identifier"] = labels.save_id
+            found["touched"] = to_text(to_runs(labels.manual))
             found["saved"] = to_text(to_runs(labels.hits))
-            bad[labels.unknown & (labels.touched == 0) & ~self.fits.bad] = DISPLAY_UNKNOWN
+            bad[labels.unknown & (labels.manual == 0) & ~self.fits.bad] = DISPLAY_UNKNOWN
             if labels.input_sha256 and labels.input_sha256 != cached_sha256(self.hdu.path):
                 other = "the labels were saved for another version of this file, or another file of this name"
                 found["notes"].append(f"{other}: check them; if you save, they are kept under another name")
@@ -96,7 +96,7 @@ class ViewedImage:
     def _labels(self) -> Labels | None:
         if not self.labels_file.is_file():
             return None
-        return read_labels(self.labels_file, self.fits.extension, self.hdu.alone)
+        return read_labels(self.labels_file, self.fits.extension, self.hdu.single_image)
 
     def search(self, search: Search) -> None:
         """Compute the probability of each pixel, or read it; write progress and result into ``search``."""
@@ -135,21 +135,21 @@ class ViewedImage:
             raise FitsError(f"{self.hdu.path.name} was changed since it was read: nothing was saved; start again")
         shape = self.hdu.shape
         hits, unknown = (from_runs(runs_from_text(given.get(key)), shape, 1) > 0 for key in ("hits", "unknown"))
-        touched = from_runs(runs_from_text(given.get("touched")), shape, 3)
-        unknown = (unknown | (self.fits.bad & (touched == 0))) & ~hits
-        labels = Labels(hits, unknown, touched, self.blind, str(given.get("identifier", "")))
-        only = given.get("only_touched") is True
+        manual = from_runs(runs_from_text(given.get("touched")), shape, 3)
+        unknown = (unknown | (self.fits.bad & (manual == 0))) & ~hits
+        labels = Labels(hits, unknown, manual, self.blind, str(given.get("identifier", "")))
+        only_manual = given.get("only_touched") is True
         origin = str(given.get("origin", ""))
         with self.saving:
             before = self._labels()
             if self.blind and before is not None and not before.blind:
                 raise FitsError(f"{self.labels_file.name} has labels that were not made blind: {OTHER_FOLDER}")
-            saved = write_labels(
-                *(self.labels_file, self.hdu.path, cached_sha256(self.hdu.path), self.fits.extension, self.hdu.alone),
-                *(labels, only, origin),
+            save_id = write_labels(
+                *(self.labels_file, self.hdu.path, cached_sha256(self.hdu.path), self.fits.extension),
+                *(self.hdu.single_image, labels, only_manual, origin),
             )
-        counts = {"hits": int(hits.sum()), "touched": int((touched > 0).sum())}
-        return {"path": str(self.labels_file), "identifier": saved} | counts
+        counts = {"hits": int(hits.sum()), "touched": int((manual > 0).sum())}
+        return {"path": str(self.labels_file), "identifier": save_id} | counts
 
 
 def _read(viewed: ViewableHdu) -> FitsImage:

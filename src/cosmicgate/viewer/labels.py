@@ -1,4 +1,4 @@
-"""Read and write the labels of an image, corrected by hand: its truth, and which pixels were touched.
+"""Read and write the labels of an image: its truth, corrected by hand, and which pixels a person labelled.
 
 The file ``NAME_truth.fits.fz`` has for each image the HDUs TRUTH, which ``data=real_frames`` reads, TOUCHED, and a mask
 CRMASK as ``cosmicgate mask`` writes it. The HDUs of a file with several images have the image's name before theirs.
@@ -27,7 +27,7 @@ from cosmicgate.io.fits.images import ImageExtension
 from cosmicgate.io.fits.truth_files import truth_files, truth_name
 from cosmicgate.masking.output_paths import name_of
 
-UNTOUCHED, HIT, NO_HIT, TOUCHED_UNKNOWN = 0, 1, 2, 3  # codes of the HDU TOUCHED: manual label of a pixel
+UNLABELLED, HIT, NO_HIT, MANUAL_UNKNOWN = 0, 1, 2, 3  # codes of the HDU TOUCHED: manual label of a pixel
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +38,11 @@ class Labels:
     ----------
     hits, unknown : ndarray, bool
         Pixels that are hit, and pixels of which it is not known.
-    touched : ndarray, uint8
+    manual : ndarray, uint8
         Manual label of a pixel: 0 none, 1 hit, 2 no hit, 3 not known.
     blind : bool
         Whether the person saw no detector's mask.
-    saved : str
+    save_id : str
         Identifier of the act of saving by which the labels came into their file; empty if they are in none.
     input_sha256 : str
         Checksum of the image's file when they were saved; empty if unknown.
@@ -50,22 +50,22 @@ class Labels:
 
     hits: NDArray[np.bool_]
     unknown: NDArray[np.bool_]
-    touched: NDArray[np.uint8]
+    manual: NDArray[np.uint8]
     blind: bool = False
-    saved: str = ""
+    save_id: str = ""
     input_sha256: str = ""
 
-    def truth(self, only_touched: bool = False) -> NDArray[np.uint8]:
+    def truth(self, only_manual: bool = False) -> NDArray[np.uint8]:
         """Make the truth plane: 0 sky, 1 core of a hit, 2 ring of 3x3 around it, 3 not known.
 
-        With ``only_touched``, pixels without a manual label are not known, except rings of hits labelled by hand.
+        With ``only_manual``, pixels without a manual label are not known, except rings of hits labelled by hand.
         """
         plane = np.where(binary_dilation(self.hits, KERNEL_3X3), RING, SKY).astype(np.uint8)
         plane[self.unknown] = TRUTH_UNKNOWN
         plane[self.hits] = CORE
-        if only_touched:
-            near = binary_dilation(self.touched == HIT, KERNEL_3X3)
-            plane[(self.touched == UNTOUCHED) & ~((plane == RING) & near)] = TRUTH_UNKNOWN
+        if only_manual:
+            near = binary_dilation(self.manual == HIT, KERNEL_3X3)
+            plane[(self.manual == UNLABELLED) & ~((plane == RING) & near)] = TRUTH_UNKNOWN
         return plane
 
 
@@ -86,7 +86,7 @@ def check_unshared(images: Sequence[Path], folder: Path | None = None) -> None:
             raise ValueError(f"{other} and {image} have the same file of labels, {path}: {expected}")
 
 
-def read_labels(path: Path, extension: ImageExtension, alone: bool) -> Labels | None:
+def read_labels(path: Path, extension: ImageExtension, single_image: bool) -> Labels | None:
     """Read the labels of an image; None if the file has none of it.
 
     Parameters
@@ -95,7 +95,7 @@ def read_labels(path: Path, extension: ImageExtension, alone: bool) -> Labels | 
         File of labels.
     extension : ImageExtension
         HDU of the image in its own file.
-    alone : bool
+    single_image : bool
         Whether it is the only image of the sky in its file. A plane TRUTH that names no HDU is then of this image:
         those that come from comparing exposures do not.
 
@@ -105,26 +105,26 @@ def read_labels(path: Path, extension: ImageExtension, alone: bool) -> Labels | 
         The labels are not readable, or not of this image.
     """
     with open_fits(path) as hdus:
-        hdu = _truth_hdu(hdus, extension, alone)
+        hdu = _truth_hdu(hdus, extension, single_image)
         if hdu is None:
             return None
         truth, header = np.asarray(hdu.data), hdu.header
-        name = plane_name(extension, "TOUCHED", alone)
+        name = plane_name(extension, "TOUCHED", single_image)
         other = next((one for one in hdus if (one.name, one.header.get(CRHDU)) == (name, extension.number)), None)
-        touched = np.zeros(truth.shape, np.uint8) if other is None else np.asarray(other.data).astype(np.uint8)
-    if truth.shape != extension.shape or touched.shape != extension.shape:
+        manual = np.zeros(truth.shape, np.uint8) if other is None else np.asarray(other.data).astype(np.uint8)
+    if truth.shape != extension.shape or manual.shape != extension.shape:
         raise FitsError(f"{path}: the labels have the shape {truth.shape}, the image {extension.shape}")
-    if not np.isin(truth, (SKY, CORE, RING, TRUTH_UNKNOWN, IGNORED)).all() or touched.max(initial=0) > TOUCHED_UNKNOWN:
+    if not np.isin(truth, (SKY, CORE, RING, TRUTH_UNKNOWN, IGNORED)).all() or manual.max(initial=0) > MANUAL_UNKNOWN:
         raise FitsError(f"{path}: expected the codes 0 sky, 1 core, 2 ring, 3 or 255 not known in the labels")
     unknown = (truth == TRUTH_UNKNOWN) | (truth == IGNORED)
     about = bool(header.get(CRBLIND, False)), _identifier(header), str(header.get(CRINPUT, ""))
-    return Labels(truth == CORE, unknown, touched, *about)
+    return Labels(truth == CORE, unknown, manual, *about)
 
 
-def _truth_hdu(hdus: fits.HDUList, extension: ImageExtension, alone: bool) -> Any:
+def _truth_hdu(hdus: fits.HDUList, extension: ImageExtension, single_image: bool) -> Any:
     """Find the HDU of the truth of an image; None if there is none."""
-    name = plane_name(extension, "TRUTH", alone)
-    numbers = (extension.number, None) if alone else (extension.number,)
+    name = plane_name(extension, "TRUTH", single_image)
+    numbers = (extension.number, None) if single_image else (extension.number,)
     named = [(hdu, hdu.header.get(CRHDU)) for hdu in hdus if hdu.name == name]
     return next((hdu for wanted in numbers for hdu, number in named if number == wanted), None)
 
@@ -138,9 +138,9 @@ def write_labels(
     source: Path,
     sha256: str,
     extension: ImageExtension,
-    alone: bool,
+    single_image: bool,
     labels: Labels,
-    only_touched: bool = False,
+    only_manual: bool = False,
     origin: str = "",
 ) -> str:
     """Write the labels of an image, atomically; those of the other images in the file are kept.
@@ -156,11 +156,11 @@ def write_labels(
     extension, alone
         As in :func:`read_labels`.
     labels : Labels
-        Labels of the image; ``saved`` is that of the labels in the file when they were read.
-    only_touched : bool
+        Labels of the image; ``save_id`` is that of the labels in the file when they were read.
+    only_manual : bool
         As in :meth:`Labels.truth`.
     origin : str
-        Where the labels of untouched pixels come from, such as a network and its threshold.
+        Where the labels of the other pixels come from, such as a network and its threshold.
 
     Returns
     -------
@@ -175,14 +175,14 @@ def write_labels(
     now = before = ""
     if path.is_file():
         with open_fits(path) as hdus:
-            hdu = _truth_hdu(hdus, extension, alone)
+            hdu = _truth_hdu(hdus, extension, single_image)
             now, before = ("", "") if hdu is None else (_identifier(hdu.header), str(hdu.header.get(CRINPUT, "")))
-    if now != labels.saved:
+    if now != labels.save_id:
         raise FitsError(f"{path.name} was changed since its labels were read: nothing was saved; open the image again")
     if before not in ("", sha256):
         _copy(path, before[:8])
-    saved = secrets.token_hex(8)
-    planes = {"TRUTH": labels.truth(only_touched), "TOUCHED": labels.touched, "CRMASK": labels.hits.astype(np.uint8)}
+    save_id = secrets.token_hex(8)
+    planes = {"TRUTH": labels.truth(only_manual), "TOUCHED": labels.manual, "CRMASK": labels.hits.astype(np.uint8)}
     text = {
         "TRUTH": "0 sky, 1 core of a hit, 2 ring, 3 not known; corrected by a person",
         "TOUCHED": "what a person said: 0 nothing, 1 hit, 2 no hit, 3 not known",
@@ -190,21 +190,21 @@ def write_labels(
     }
     new = []
     for what, plane in planes.items():
-        hdu = fits.CompImageHDU(plane, name=plane_name(extension, what, alone), compression_type="RICE_1")
+        hdu = fits.CompImageHDU(plane, name=plane_name(extension, what, single_image), compression_type="RICE_1")
         hdu.header[CRHDU] = (extension.number, "HDU number of the image in its file")
         hdu.header[CRFILE] = ascii_of(source.name, 67)
         hdu.header[CRINPUT] = sha256
-        hdu.header[CRSAVED] = (saved, "act of saving")
+        hdu.header[CRSAVED] = (save_id, "act of saving")
         hdu.header[CRVERSN] = (__version__, "version of cosmicgate")
         hdu.header[CRBLIND] = (labels.blind, "the person saw no detector's mask")
-        hdu.header[CRFROM] = (ascii_of("not known" if only_touched else origin, 60), "untouched pixels")
+        hdu.header[CRFROM] = (ascii_of("not known" if only_manual else origin, 60), "untouched pixels")
         hdu.header["COMMENT"] = text[what]
         new.append(hdu)
     primary = fits.PrimaryHDU()
     primary.header[CRFILE] = ascii_of(source.name, 67)  # by which the file is known as no image
     with atomic_path(path) as partial:
         fits.HDUList([primary, *_kept(path, extension, {hdu.name for hdu in new}), *new]).writeto(partial)
-    return saved
+    return save_id
 
 
 def _copy(path: Path, ending: str) -> None:
@@ -228,6 +228,6 @@ def _kept(path: Path, extension: ImageExtension, names: set[str]) -> list[Any]:
         ]
 
 
-def plane_name(extension: ImageExtension, what: str, alone: bool) -> str:
+def plane_name(extension: ImageExtension, what: str, single_image: bool) -> str:
     """Build the EXTNAME of a plane of labels: ``"TRUTH"``, or ``"N4_TRUTH"`` if the file has several images."""
-    return what if alone and what != "CRMASK" else name_of(extension, what)
+    return what if single_image and what != "CRMASK" else name_of(extension, what)
