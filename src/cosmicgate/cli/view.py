@@ -72,13 +72,13 @@ def view(
         if page is not None:
             _write_page(images, page)
         else:
-            serve(images, port, not no_browser, _say)
+            serve(images, port, not no_browser, _print_address)
     except (ValueError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
 
 
-def _say(address: str) -> None:
+def _print_address(address: str) -> None:
     typer.echo(address)
     typer.echo("Ctrl-C stops it. The address is for this machine alone, and changes each time.", err=True)
     sys.stdout.flush()

@@ -153,7 +153,7 @@ def application(images: Images, token: str) -> Starlette:
     return Starlette(routes=routes, middleware=guards)
 
 
-def serve(images: Images, port: int, browser: bool, say: Callable[[str], object]) -> None:
+def serve(images: Images, port: int, browser: bool, announce: Callable[[str], object]) -> None:
     """Serve the page until the user interrupts it.
 
     Parameters
@@ -164,7 +164,7 @@ def serve(images: Images, port: int, browser: bool, say: Callable[[str], object]
         Port of the loopback address; 0: one that is free.
     browser : bool
         Whether the page is opened in the user's browser.
-    say : callable
+    announce : callable
         Called with the address of the page.
 
     Raises
@@ -182,7 +182,7 @@ def serve(images: Images, port: int, browser: bool, say: Callable[[str], object]
             raise OSError(text) from error
         listener.listen()
         address = f"http://{HOST}:{listener.getsockname()[1]}/{token}/"
-        say(address)
+        announce(address)
         if browser:
             webbrowser.open(address)
         config = uvicorn.Config(application(images, token), log_level="warning", access_log=False, ws="none")

@@ -7,6 +7,7 @@ const TILE = 256, MAX_TILES = 500, ROWS_SHOWN = 100;
 const BAD = 1, BASE = 2, EDIT = 12, EDIT_SHIFT = 2, BASE_UNKNOWN = 16; // bits of a pixel's flags
 const HIT = 1, NO_HIT = 2, UNKNOWN = 3; // manual label of a pixel
 const COLOURS = { hit: [230, 0, 40], hand: [255, 140, 0], no: [0, 165, 255], unknown: [190, 90, 255], bad: [70, 110, 170] };
+const MAD_TO_SIGMA = 1.4826; // of a Gaussian: standard deviation over median absolute deviation
 const EDIT_NAMES = ["untouched", "hit", "no hit", "not known"];
 
 function bytesOf(text) {

@@ -50,7 +50,7 @@ function choose(name, value) {
   const radio = document.querySelector(`input[name=${name}][value="${value}"]`);
   radio.checked = true;
   radio.dispatchEvent(new Event("change", { bubbles: true }));
-  say(radio.parentNode.textContent.trim());
+  announce(radio.parentNode.textContent.trim());
 }
 function move(dx, dy) {
   cursor.x = clamp(cursor.x + dx, 0, now.columns - 1);
@@ -61,10 +61,10 @@ function move(dx, dy) {
   draw();
   readOut(true);
 }
-function sizeBy(step) { $("size").value = $("size").valueAsNumber + step; $("size").dispatchEvent(new Event("input")); say(`Brush of ${$("size").value} pixels`); }
+function sizeBy(step) { $("size").value = $("size").valueAsNumber + step; $("size").dispatchEvent(new Event("input")); announce(`Brush of ${$("size").value} pixels`); }
 const KEYS = {
   ArrowLeft: (n) => move(-n, 0), ArrowRight: (n) => move(n, 0), ArrowUp: (n) => move(0, n), ArrowDown: (n) => move(0, -n),
-  "+": () => zoomAtCursor(1.5), "=": () => zoomAtCursor(1.5), "-": () => zoomAtCursor(1 / 1.5), w: whole, a: actual,
+  "+": () => zoomAtCursor(1.5), "=": () => zoomAtCursor(1.5), "-": () => zoomAtCursor(1 / 1.5), w: zoomToFit, a: zoomOneToOne,
   n: () => nextHit(1), N: () => nextHit(-1), x: swap, m: () => toggle("mask-opacity", 0.6), o: () => toggle("probability-opacity", 0.6),
 };
 const EDIT_KEYS = {
@@ -77,15 +77,15 @@ function zoomAtCursor(factor) {
   const seen = x >= 0 && y >= 0 && x <= canvas.clientWidth && y <= canvas.clientHeight;
   if (seen) zoom(factor, x, y); else zoom(factor);
 }
-function actual() {
+function zoomOneToOne() {
   view.scale = 1 / (window.devicePixelRatio || 1);
   view.x = cursor.x + 0.5; view.y = cursor.y + 0.5;
   draw();
 }
 let blinking = 0;
 function listen() {
-  $("file").addEventListener("change", () => open(Number($("file").value)).catch(fail));
-  $("layer").addEventListener("change", () => show($("layer").value).catch(fail));
+  $("file").addEventListener("change", () => open(Number($("file").value)).catch(showError));
+  $("layer").addEventListener("change", () => show($("layer").value).catch(showError));
   $("blink").addEventListener("change", () => {
     clearInterval(blinking);
     if ($("blink").checked) blinking = setInterval(swap, 1000);
@@ -94,7 +94,7 @@ function listen() {
   $("invert").addEventListener("change", setLimits);
   for (const id of ["black", "white"]) $(id).addEventListener("change", () => {
     const [low, high] = [$("black").valueAsNumber, $("white").valueAsNumber];
-    if (!(high > low)) { fail(new Error(`black ${low}, white ${high}: expected black below white`)); return; }
+    if (!(high > low)) { showError(new Error(`black ${low}, white ${high}: expected black below white`)); return; }
     now.limits[$("stretch").value] = [low, high];
     setLimits();
   });
@@ -102,19 +102,19 @@ function listen() {
   $("threshold").addEventListener("input", () => { const value = $("threshold").valueAsNumber; if (!Number.isNaN(value)) setThreshold(value, "number"); });
   $("threshold-slider").addEventListener("input", () => setThreshold(1 / (1 + Math.exp(-$("threshold-slider").valueAsNumber)), "threshold-slider"));
   $("rate-slider").addEventListener("input", () => setThreshold(thresholdAt(10 ** $("rate-slider").valueAsNumber), "rate-slider"));
-  $("grow").addEventListener("input", () => { now.grow = $("grow").valueAsNumber; $("grow-value").textContent = now.grow; later(remask); });
+  $("grow").addEventListener("input", () => { now.grow = $("grow").valueAsNumber; $("grow-value").textContent = now.grow; schedule(remask); });
   for (const id of ["mask-opacity", "probability-opacity"]) $(id).addEventListener("input", draw);
   $("size").addEventListener("input", () => { $("size-value").textContent = $("size").value; draw(); });
   for (const radio of document.querySelectorAll("input[name=tool]")) radio.addEventListener("change", () => { tool = radio.value; canvas.style.cursor = tool === "pan" ? "grab" : "crosshair"; draw(); });
   for (const radio of document.querySelectorAll("input[name=label]")) radio.addEventListener("change", () => { label = Number(radio.value); });
   for (const button of document.querySelectorAll("th button")) button.addEventListener("click", () => {
-    descending = button.dataset.key === sortKey ? !descending : button.dataset.key !== "place";
+    descending = button.dataset.key === sortKey ? !descending : button.dataset.key !== "position";
     sortKey = button.dataset.key;
     showList();
   });
-  const clicks = { "zoom-in": () => zoomAtCursor(1.5), "zoom-out": () => zoomAtCursor(1 / 1.5), whole, actual, undo, redo, save, find, more: () => { rowsShown += ROWS_SHOWN; showList(); } };
+  const clicks = { "zoom-in": () => zoomAtCursor(1.5), "zoom-out": () => zoomAtCursor(1 / 1.5), whole: zoomToFit, actual: zoomOneToOne, undo, redo, save, find, more: () => { rowsShown += ROWS_SHOWN; showList(); } };
   for (const [id, work] of Object.entries(clicks)) $(id).addEventListener("click", () => work());
-  $("cancel").addEventListener("click", () => ask(`api/${number}/search`, undefined, "DELETE").catch(fail));
+  $("cancel").addEventListener("click", () => ask(`api/${number}/search`, undefined, "DELETE").catch(showError));
   canvas.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || !now) return;
     const key = event.key.startsWith("Arrow") || event.key === "N" ? event.key : event.key.length === 1 ? event.key.toLowerCase() : event.key;

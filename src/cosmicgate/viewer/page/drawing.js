@@ -1,7 +1,7 @@
 "use strict";
 // The picture: tiles, overlays and cursor.
 const canvas = $("image"), context = canvas.getContext("2d"), over = document.createElement("canvas");
-function draw() { later(paint); }
+function draw() { schedule(paint); }
 function paint() {
   if (!now) return;
   const ratio = window.devicePixelRatio || 1, width = Math.round(canvas.clientWidth * ratio), height = Math.round(canvas.clientHeight * ratio);
@@ -18,25 +18,25 @@ function paint() {
   paintCursor(here);
 }
 const otherShown = () => Number(shown.slice(9)); // number of the exposure that is shown instead of the image
-const onto = ([a, b, c, d, e, f], x, y) => [a * x + b * y + c, d * x + e * y + f]; // pixel of the image -> of the exposure
-function backwards([a, b, c, d, e, f]) {
-  const area = a * e - b * d, inverse = [e / area, -b / area, 0, -d / area, a / area, 0], [x, y] = onto(inverse, c, f);
+const applyAffine = ([a, b, c, d, e, f], x, y) => [a * x + b * y + c, d * x + e * y + f]; // pixel of the image -> of the exposure
+function invertAffine([a, b, c, d, e, f]) {
+  const area = a * e - b * d, inverse = [e / area, -b / area, 0, -d / area, a / area, 0], [x, y] = applyAffine(inverse, c, f);
   return inverse.map((value, k) => k === 2 ? -x : k === 5 ? -y : value);
 }
 function paintTiles({ s, left, bottom, width, height }, image, kind, version, overlay) {
   const [rows, columns] = about.images[image].shape, depth = Math.max(Math.ceil(Math.log2(Math.max(rows, columns) / TILE)), 0);
   const level = clamp(Math.floor(Math.log2(1 / s) + 0.3), 0, depth), matrix = overlay ? overlay.matrix : [1, 0, 0, 0, 1, 0];
   const corners = [[left, bottom], [left + width / s, bottom], [left, bottom + height / s], [left + width / s, bottom + height / s]];
-  const seen = corners.map(([x, y]) => onto(matrix, x - 0.5, y - 0.5).map((value) => value + 0.5)); // from the corner of the first pixel
+  const seen = corners.map(([x, y]) => applyAffine(matrix, x - 0.5, y - 0.5).map((value) => value + 0.5)); // from the corner of the first pixel
   const [xs, ys] = [0, 1].map((k) => seen.map((corner) => corner[k]));
-  const [a, b, c, d, e, f] = backwards(matrix), middle = 0.5 - left, low = 0.5 - bottom;
+  const [a, b, c, d, e, f] = invertAffine(matrix), middle = 0.5 - left, low = 0.5 - bottom;
   context.save();
   context.setTransform(s * a, -s * d, -s * b, s * e, s * (c + middle - (a + b) / 2), height - s * (f + low - (d + e) / 2)); // y runs down
   context.beginPath(); // blocks at the upper and right edge reach beyond the image
   context.rect(0, -rows, columns, rows);
   context.clip();
   if (!overlay) context.resetTransform(); // whole pixels of the screen: no seams
-  const place = (tile, side, row, column) => {
+  const drawTile = (tile, side, row, column) => {
     const wide = tile.width * (side / TILE), high = tile.height * (side / TILE), more = 0.5 / s;
     if (overlay) { context.drawImage(picture(tile), column * side - more, -row * side - high - more, wide + 2 * more, high + 2 * more); return; }
     const x0 = Math.round((column * side - left) * s), x1 = Math.round((column * side + wide - left) * s);
@@ -48,7 +48,7 @@ function paintTiles({ s, left, bottom, width, height }, image, kind, version, ov
     const last = (list, size) => Math.min(Math.floor(Math.max(...list) / side), Math.ceil(size / side) - 1);
     for (let row = first(ys); row <= last(ys, rows); row++) for (let column = first(xs); column <= last(xs, columns); column++) {
       const tile = tileOf(image, kind, version, l, row, column, l === level || l === depth);
-      if (tile && tile.data) place(tile, side, row, column);
+      if (tile && tile.data) drawTile(tile, side, row, column);
     }
   }
   context.restore();
@@ -116,7 +116,7 @@ function paintCursor({ s, left, bottom, height }) {
     context.strokeRect(x - grow - 0.5, y - grow - 0.5, side + 2 * grow + 1, side + 2 * grow + 1);
   }
 }
-function whole() {
+function zoomToFit() {
   view.scale = Math.min(canvas.clientWidth / now.columns, canvas.clientHeight / now.rows) || 1;
   view.x = now.columns / 2; view.y = now.rows / 2;
   draw();

@@ -93,11 +93,11 @@ function showCounts() {
   if ($("counts").textContent === text) return;
   $("counts").textContent = text;
   clearTimeout(speaking);
-  speaking = setTimeout(() => say(text), 700);
+  speaking = setTimeout(() => announce(text), 700);
 }
 function sorted() {
   const sign = descending ? -1 : 1;
-  const value = (hit) => sortKey === "place" ? hit.pixel : Number.isNaN(hit[sortKey]) ? -Infinity : hit[sortKey];
+  const value = (hit) => sortKey === "position" ? hit.pixel : Number.isNaN(hit[sortKey]) ? -Infinity : hit[sortKey];
   for (const hit of now.hits) hit.key = value(hit);
   return [...now.hits].sort((a, b) => a.key === b.key ? a.pixel - b.pixel : sign * (a.key < b.key ? -1 : 1));
 }
@@ -106,15 +106,15 @@ function showList() {
   now.order = hits;
   for (const hit of hits.slice(0, rowsShown)) {
     const row = document.createElement("tr");
-    const place = document.createElement("td"), button = document.createElement("button");
+    const position = document.createElement("td"), button = document.createElement("button");
     const y = Math.floor(hit.pixel / now.columns), x = hit.pixel - y * now.columns;
     button.type = "button";
     button.textContent = `${x + 1}, ${y + 1}`;
     button.addEventListener("click", () => goTo(hit));
-    place.append(button);
+    position.append(button);
     const cells = [hit.size, Number.isNaN(hit.snr) ? "" : hit.snr.toFixed(1), Number.isNaN(hit.probability) ? "" : hit.probability.toFixed(3)];
     if (hit.hand) cells[2] = cells[2] ? `${cells[2]} (hand)` : "by hand";
-    row.append(place, ...cells.map((text) => { const cell = document.createElement("td"); cell.textContent = text; return cell; }));
+    row.append(position, ...cells.map((text) => { const cell = document.createElement("td"); cell.textContent = text; return cell; }));
     if (hit === now.chosen || hit.pixels.includes(now.chosenPixel)) row.setAttribute("aria-current", "true");
     rows.append(row);
   }
@@ -138,7 +138,7 @@ function goTo(hit) {
   draw();
 }
 function nextHit(step) {
-  if (!now.order.length) { say("There are no hits"); return; }
+  if (!now.order.length) { announce("There are no hits"); return; }
   const at = now.order.findIndex((hit) => hit.pixels.includes(now.chosenPixel));
   goTo(now.order[at < 0 ? 0 : (at + step + now.order.length) % now.order.length]);
 }

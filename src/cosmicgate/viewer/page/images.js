@@ -6,19 +6,19 @@ const view = { x: 0, y: 0, scale: 1 }; // centre, image pixels; CSS pixels of th
 const cursor = { x: 0, y: 0 };
 let shown = "image", tool = "pan", label = HIT, sortKey = "snr", descending = true, rowsShown = ROWS_SHOWN;
 
-function say(text) { $("say").textContent = ""; setTimeout(() => { $("say").textContent = text; }, 30); }
-function tell(text) { $("state").textContent = text; }
-function fail(error) { tell(`Error: ${error.message || error}`); }
+function announce(text) { $("announcement").textContent = ""; setTimeout(() => { $("announcement").textContent = text; }, 30); }
+function setStatus(text) { $("state").textContent = text; }
+function showError(error) { setStatus(`Error: ${error.message || error}`); }
 const waiting = new Set();
-function later(work) { // once for each picture that is drawn
+function schedule(work) { // once for each picture that is drawn
   if (waiting.has(work)) return;
   waiting.add(work);
-  requestAnimationFrame(() => atOnce(work));
+  requestAnimationFrame(() => flush(work));
 }
-function atOnce(work) { if (waiting.delete(work)) work(); } // unless it was done
+function flush(work) { if (waiting.delete(work)) work(); } // unless it was done
 
 async function open(which) {
-  tell(`Reading ${about.images[which].file}.`);
+  setStatus(`Reading ${about.images[which].file}.`);
   if (!images.has(which)) {
     const doc = await source.describe(which), [rows, columns] = doc.shape;
     const one = {
@@ -48,14 +48,14 @@ async function open(which) {
   }
   const before = now;
   now = images.get(which); number = which; shown = "image";
-  if (!before || before.rows !== now.rows || before.columns !== now.columns) whole();
+  if (!before || before.rows !== now.rows || before.columns !== now.columns) zoomToFit();
   cursor.x = clamp(cursor.x || now.columns >> 1, 0, now.columns - 1);
   cursor.y = clamp(cursor.y || now.rows >> 1, 0, now.rows - 1);
   fillControls();
   setLimits();
   remask();
-  tell([`${about.images[which].file}, ${now.columns} x ${now.rows} px.`, ...now.doc.notes].join(" "));
-  if (now.doc.file_mask?.probability && !now.candidates) find().catch(fail);
+  setStatus([`${about.images[which].file}, ${now.columns} x ${now.rows} px.`, ...now.doc.notes].join(" "));
+  if (now.doc.file_mask?.probability && !now.candidates) find().catch(showError);
 }
 function readCandidates(one, given) {
   one.candidates = { index: uints(given.index), probability: floats(given.probability), excess: floats(given.excess), floor: given.floor };

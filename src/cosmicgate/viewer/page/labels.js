@@ -5,7 +5,7 @@ async function valueAt(x, y) {
   let image = number;
   if (shown.startsWith("exposure ")) {
     image = otherShown();
-    [x, y] = onto(now.overlays[image].matrix, x, y).map(Math.round);
+    [x, y] = applyAffine(now.overlays[image].matrix, x, y).map(Math.round);
     const [rows, columns] = about.images[image].shape;
     if (x < 0 || y < 0 || x >= columns || y >= rows) return NaN;
   }
@@ -27,7 +27,7 @@ async function readOut(aloud = false, before = "") {
   else if (flag & BASE) parts.push("hit");
   else if (flag & BASE_UNKNOWN) parts.push("not known");
   $("readout").textContent = parts.join(", ");
-  if (aloud) say([before, ...parts].filter(Boolean).join(". "));
+  if (aloud) announce([before, ...parts].filter(Boolean).join(". "));
 }
 
 
@@ -51,7 +51,7 @@ function set(pixels, codeOf) {
   now.unsaved = true;
   now.editions++;
   $("saved").textContent = "not saved";
-  later(recount);
+  schedule(recount);
   buttons();
 }
 let stroke = null; // the edits of one movement of the brush, undone together
@@ -67,14 +67,14 @@ function undo() {
   now.redo.push(step);
   const pixels = [...step.pixels].reverse(), old = [...step.old].reverse(); // a pixel may occur twice
   set(pixels, (k) => old[k]);
-  say("Undone");
+  announce("Undone");
 }
 function redo() {
   const step = now.redo.pop();
   if (!step) return;
   now.undo.push(step);
   set(step.pixels, () => step.code);
-  say("Redone");
+  announce("Redone");
 }
 function buttons() {
   $("undo").disabled = !now.undo.length;
@@ -96,10 +96,10 @@ async function flood(x, y) { // the hit under the cursor, or the bright pixels a
   const hit = one.list[firstAtLeast(one.list, pixel)] === pixel ? one.hits.find((each) => each.pixels.includes(pixel)) : null;
   const pixels = hit ? hit.pixels : await brightAround(x, y);
   if (one !== now) return;
-  if (!pixels.length) { say("This pixel is no brighter than its surroundings: nothing was labelled"); tell("The pixel is no brighter than its surroundings."); return; }
-  if (pixels.length > 5000) { tell("More than 5000 pixels are connected here: use the brush."); say("Too many pixels"); return; }
+  if (!pixels.length) { announce("This pixel is no brighter than its surroundings: nothing was labelled"); setStatus("The pixel is no brighter than its surroundings."); return; }
+  if (pixels.length > 5000) { setStatus("More than 5000 pixels are connected here: use the brush."); announce("Too many pixels"); return; }
   edit(pixels, label);
-  say(`${pixels.length} pixels: ${EDIT_NAMES[label]}`);
+  announce(`${pixels.length} pixels: ${EDIT_NAMES[label]}`);
 }
 async function brightAround(x, y, sigmas = 3, reach = 48) {
   const x0 = Math.max(x - reach, 0), x1 = Math.min(x + reach + 1, now.columns), y0 = Math.max(y - reach, 0), y1 = Math.min(y + reach + 1, now.rows);
@@ -111,7 +111,7 @@ async function brightAround(x, y, sigmas = 3, reach = 48) {
   await Promise.all(jobs);
   const median = (list) => list.sort((a, b) => a - b)[list.length >> 1];
   const good = [...values.values()].filter(Number.isFinite), sky = median([...good]);
-  const noise = 1.4826 * median(good.map((value) => Math.abs(value - sky))) || now.doc.noise;
+  const noise = MAD_TO_SIGMA * median(good.map((value) => Math.abs(value - sky))) || now.doc.noise;
   const bright = (pixel) => values.get(pixel) > sky + sigmas * noise;
   const start = y * now.columns + x, found = new Set(), open_ = bright(start) ? [start] : [];
   while (open_.length) {
@@ -127,14 +127,14 @@ async function brightAround(x, y, sigmas = 3, reach = 48) {
 }
 function apply() { // the tool at the cursor
   if (CONTENT) return;
-  if (tool === "brush") say(`${brushAt(cursor.x, cursor.y)} pixels: ${EDIT_NAMES[label]}`);
-  else if (tool === "flood") flood(cursor.x, cursor.y).catch(fail);
+  if (tool === "brush") announce(`${brushAt(cursor.x, cursor.y)} pixels: ${EDIT_NAMES[label]}`);
+  else if (tool === "flood") flood(cursor.x, cursor.y).catch(showError);
   else readOut(true);
 }
 async function save() {
   if ($("save").disabled) return; // it is being saved
-  atOnce(remask);
-  atOnce(recount);
+  flush(remask);
+  flush(recount);
   const one = now, which = number, unknown = [], { editions } = one;
   for (let pixel = 0; one.hasBad && pixel < one.flags.length; pixel++) {
     if ((one.flags[pixel] & BASE_UNKNOWN) && !(one.flags[pixel] & (EDIT | BASE))) unknown.push(pixel);
@@ -155,10 +155,10 @@ async function save() {
     const since = one.unsaved ? ". What was labelled since is not saved." : "";
     const text = `Saved: ${done.hits} pixels are hits, ${done.touched} were labelled by hand. ${done.path}${since}`;
     if (one === now) $("saved").textContent = text;
-    say(text);
+    announce(text);
   } catch (error) {
     $("saved").textContent = `Not saved: ${error.message}`;
-    say(`Not saved: ${error.message}`);
+    announce(`Not saved: ${error.message}`);
   } finally {
     $("save").disabled = false;
   }

@@ -5,17 +5,17 @@ async function find() {
   $("find").disabled = true;
   $("cancel").hidden = $("progress").hidden = false;
   $("progress").value = 0;
-  say("Searching for hits");
+  announce("Searching for hits");
   try {
     let state = await json(`api/${which}/search`, undefined, "POST");
     while (state.state === "running") {
       $("progress").value = state.fraction;
-      tell(`Searching ${about.images[which].file}: ${Math.round(100 * state.fraction)} %.`);
+      setStatus(`Searching ${about.images[which].file}: ${Math.round(100 * state.fraction)} %.`);
       await new Promise((resolve) => setTimeout(resolve, 300));
       state = await json(`api/${which}/search`);
     }
     if (state.state === "failed") throw new Error(`${about.images[which].file}: ${state.message}`);
-    tell(state.state === "cancelled" ? "The search was stopped." : `Searched ${about.images[which].file}. ${state.message}`);
+    setStatus(state.state === "cancelled" ? "The search was stopped." : `Searched ${about.images[which].file}. ${state.message}`);
     if (state.candidates) {
       readCandidates(one, state.candidates);
       if (one.doc.file_mask?.probability && one.source === "file_mask") one.grow = one.doc.file_mask.grow || 0; // the mask stays as it is
@@ -23,7 +23,7 @@ async function find() {
       if (one === now) { fillControls(); remask(); }
     }
   } catch (error) {
-    fail(error);
+    showError(error);
   } finally {
     $("find").disabled = false;
     $("cancel").hidden = $("progress").hidden = true;
@@ -39,7 +39,7 @@ async function clean() {
     one.cleaned = await source.clean(which, textOf(runsOfPixels(one.list, () => 1)));
     one.cleanedOf = version;
   } catch (error) {
-    fail(error);
+    showError(error);
     one.cleanedOf = version;
   } finally {
     one.cleaning = false;
@@ -53,13 +53,13 @@ async function show(what) {
   if (what.startsWith("exposure ")) {
     const other = Number(what.slice(9)), { file } = about.images[other];
     if (!one.overlays[other]) {
-      tell(`Aligning ${file}.`);
+      setStatus(`Aligning ${file}.`);
       one.overlays[other] = await source.overlay(number, other);
       showAligned(one);
     }
     if (one !== now || turn !== showing) return;
     const { by, reason } = one.overlays[other], how = { wcs: "aligned by its WCS", stars: "aligned by its stars", pixels: "not aligned" }[by];
-    tell(`${file}, ${how}${reason ? `: ${reason}` : ""}${reason.endsWith("?") ? "" : "."}`);
+    setStatus(`${file}, ${how}${reason ? `: ${reason}` : ""}${reason.endsWith("?") ? "" : "."}`);
   }
   shown = what;
   $("layer").value = what;
@@ -71,4 +71,4 @@ function showAligned(one) { // which exposures lie pixel on pixel, and why
   const lost = Object.entries(one.overlays).filter(([, { by }]) => by === "pixels");
   $("aligned").textContent = lost.length ? `Not aligned, shown pixel on pixel: ${lost.map(([k, { reason }]) => `${about.images[k].file} (${reason})`).join("; ")}` : "";
 }
-function swap() { show(shown === "image" ? $("other").value : "image").catch(fail); }
+function swap() { show(shown === "image" ? $("other").value : "image").catch(showError); }

@@ -38,10 +38,10 @@ const inPage = { // the content of the page stands for the server
     const detail = CONTENT.details[image];
     if (number > 0) return blockMean(await this.level(image, layer, number - 1));
     if (layer === "cleaned") {
-      const whole = await this.level(image, "image", 0), data = whole.data.slice();
+      const full = await this.level(image, "image", 0), data = full.data.slice();
       const index = uints(detail.cleaned.index), values = floats(detail.cleaned.values);
       index.forEach((pixel, k) => { data[pixel] = values[k]; });
-      return { rows: whole.rows, columns: whole.columns, data };
+      return { rows: full.rows, columns: full.columns, data };
     }
     const { sky, noise, step } = detail.pixels, [rows, columns] = detail.shape, n = rows * columns;
     const stream = new Blob([bytesOf(detail.pixels.data)]).stream().pipeThrough(new DecompressionStream("deflate"));

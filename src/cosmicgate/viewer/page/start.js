@@ -48,7 +48,7 @@ function pointers() {
     endStroke();
     if (moved || !now || !inside(at.x, at.y)) return;
     cursor.x = at.x; cursor.y = at.y;
-    if (tool === "flood" && !painted && event.type === "pointerup" && !CONTENT) flood(at.x, at.y).catch(fail);
+    if (tool === "flood" && !painted && event.type === "pointerup" && !CONTENT) flood(at.x, at.y).catch(showError);
     readOut();
     draw();
   };
@@ -68,4 +68,4 @@ async function start() {
   await open(0);
   document.body.dataset.ready = "yes"; // for tests
 }
-start().catch(fail);
+start().catch(showError);

@@ -23,14 +23,14 @@ function rateAt(threshold) { // NaN outside of the calibration
   return NaN;
 }
 function setThreshold(value, from) {
-  if (!(value > 0 && value < 1)) { fail(new Error(`threshold ${value}: expected a probability between 0 and 1`)); return; }
+  if (!(value > 0 && value < 1)) { showError(new Error(`threshold ${value}: expected a probability between 0 and 1`)); return; }
   now.threshold = value;
   if (now.candidates && value < now.candidates.floor) {
     now.threshold = now.candidates.floor;
-    tell(`Pixels below a probability of ${short(now.candidates.floor)} are not listed: the threshold is ${short(now.threshold)}.`);
+    setStatus(`Pixels below a probability of ${short(now.candidates.floor)} are not listed: the threshold is ${short(now.threshold)}.`);
   }
   showThreshold(from);
-  later(remask);
+  schedule(remask);
 }
 function showThreshold(from) {
   if (from !== "number") $("threshold").value = Number(now.threshold.toPrecision(5));

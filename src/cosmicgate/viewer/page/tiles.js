@@ -13,7 +13,7 @@ function tileOf(image, kind, version, level, row, column, wanted = true) {
   };
   tile.ready = source.tile(image, kind, version, level, row, column).then(
     (data) => { tile.data = data; draw(); return tile; },
-    (error) => { tiles.delete(key); fail(error); return tile; },
+    (error) => { tiles.delete(key); showError(error); return tile; },
   );
   tiles.set(key, tile);
   if (tiles.size > MAX_TILES) tiles.delete(tiles.keys().next().value);
