@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 ROWS, COLUMNS = 64, 256  # size of the central part that is examined
 MAX_VALUES = 16  # most distinct integers in a plane of flags in which neighbours mostly differ
@@ -15,6 +16,7 @@ MIN_BLOCKS = 256  # number of blocks below which a correlation may be chance
 # Limits of the correlation of residuals. Measured on real frames: an error map and its image 0.87 to 1, two exposures
 # of one field up to 0.5, two fields 0.03. In blocks: an image and its median-filtered copy 0.6 to 1, two fields 0.03.
 SAME_PIXELS, LIKE_PIXELS, LIKE_BLOCKS = 0.75, 0.4, 0.35
+SIGMA_TO_MAD = float(ndtri(0.75))  # median absolute deviation of a Gaussian of unit sigma: half of it lies within
 MIN_RELATIVE_NOISE = 1e-6  # noise relative to the level below which it is only the rounding of float32
 
 Kind = Literal["noise", "flags", "smooth", "constant", "nothing", "unreadable"]
@@ -135,7 +137,7 @@ def _kind(values: NDArray[np.float64]) -> tuple[Kind, float]:
     steps = [np.abs(np.diff(values, axis=axis)) for axis in (0, 1)]
     bends = [np.abs(np.diff(values, 2, axis=axis)) for axis in (0, 1)]
     step, bend = (max(float(np.nanmedian(one)) if one.size else 0.0 for one in both) for both in (steps, bends))
-    noise = bend / 0.6745 / 6**0.5
+    noise = bend / SIGMA_TO_MAD / 6**0.5
     if bend < SMOOTH * step or noise <= MIN_RELATIVE_NOISE * abs(float(np.median(good))):
         return "smooth", noise
     return "noise", noise
@@ -151,5 +153,5 @@ def _in_blocks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _residuals(values: NDArray[np.float64]) -> NDArray[np.float32]:
     """Subtract the mean of left and right neighbours and clip at 3 sigma, lest single hits or stars dominate."""
     left = values[:, 1:-1] - (values[:, :-2] + values[:, 2:]) / 2
-    sigma = float(np.nanmedian(np.abs(left))) / 0.6745 if np.isfinite(left).any() else 0.0
+    sigma = float(np.nanmedian(np.abs(left))) / SIGMA_TO_MAD if np.isfinite(left).any() else 0.0
     return np.clip(left / (sigma or 1.0), -3, 3).astype(np.float32)
