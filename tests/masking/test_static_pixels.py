@@ -7,7 +7,7 @@ import pytest
 from astropy.nddata import CCDData, NDData
 
 from cosmicgate import static_pixels
-from cosmicgate.masking.static_pixels import find_static, measure
+from cosmicgate.masking.static_pixels import Measurement, find_static, measure
 from helpers.night_frames import COLUMN, SHAPE, TOP, simulate_night
 
 STAYS, MOVES = 0.0, 15.0  # px: offsets of the telescope
@@ -127,3 +127,11 @@ def test_the_unit_of_the_frames_does_not_matter():
 def test_frames_that_cannot_be_compared_get_a_message(change, message):
     with pytest.raises(ValueError, match=message):
         static_pixels(change(simulate_night().frames))
+
+
+def test_measurements_are_read_with_the_names_under_which_they_were_saved():
+    measured = measure(simulate_night().frames[0], np.zeros(SHAPE, bool))
+    saved = measured.arrays("0 ")
+    names = ("shape", "index", "excess", "light", "stars", "bad", "noise")
+    assert set(saved) == {f"0 {name}" for name in names}, "files of measurements by earlier versions are read as well"
+    assert Measurement.of(saved, "0 ").arrays("0 ") == saved

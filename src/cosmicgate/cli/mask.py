@@ -261,7 +261,7 @@ class MaskRun:
     json_file: Path | None
     quiet: bool
     ray: str | None = None
-    static: bool = True
+    compare_frames: bool = True
 
     def run(self) -> int:
         """Write all outputs and the summary; return the exit code."""
@@ -283,7 +283,7 @@ class MaskRun:
                 "model": self.masker.card.name,
                 "weights": self.masker.card.sha256,
                 **vars(self.batch.options),
-                "static": self.static,
+                "static": self.compare_frames,
                 "seconds": round(time.perf_counter() - start, 3),
                 "stopped": code == STOPPED,
             }
@@ -320,10 +320,10 @@ class MaskRun:
         from cosmicgate.masking.batch import with_static_pixels
         from cosmicgate.masking.static_pixels import MIN_FRAMES
 
-        if not self.static:
+        if not self.compare_frames:
             return self.batch
         with Reporter(len(self.pairs), self.quiet, "frames compared") as reporter:
             batch = with_static_pixels(self.pairs, self.masker, self.batch, jobs, reporter.advance)
-        if batch.static is not None and len(self.pairs) >= MIN_FRAMES and not self.quiet:
-            typer.echo(batch.static.line, err=True)
+        if batch.static_pixels is not None and len(self.pairs) >= MIN_FRAMES and not self.quiet:
+            typer.echo(batch.static_pixels.line, err=True)
         return batch

@@ -55,7 +55,7 @@ def with_static_pixels(
     """
     local = comparable(pairs)
     if len(local) < MIN_FRAMES:
-        return replace(batch, static=StaticPixels())
+        return replace(batch, static_pixels=StaticPixels())
     kept = {source: found for source, target in local if (found := kept_measurement(source, target, batch.options))}
     for _ in kept:
         progress()
@@ -67,7 +67,7 @@ def with_static_pixels(
             if isinstance(measured, Path):
                 kept[source] = measured
             progress()
-    return replace(batch, static=find_static_pixels(kept))
+    return replace(batch, static_pixels=find_static_pixels(kept))
 
 
 def one_by_one(
@@ -75,7 +75,7 @@ def one_by_one(
 ) -> Generator[FileResult, None, None]:
     """Mask the files in this process and yield their results."""
     for source, target in pairs:
-        yield mask_file(source, target, masker, batch.options, batch.overwrite, progress, batch.static)
+        yield mask_file(source, target, masker, batch.options, batch.overwrite, progress, batch.static_pixels)
 
 
 def in_processes(
@@ -184,7 +184,7 @@ def _one(pair: Pair) -> FileResult:
     if _WORKER.stopped or _WORKER.masker is None or _WORKER.batch is None:
         raise KeyboardInterrupt
     batch = _WORKER.batch
-    return mask_file(*pair, _WORKER.masker, batch.options, batch.overwrite, static=batch.static)
+    return mask_file(*pair, _WORKER.masker, batch.options, batch.overwrite, static_pixels=batch.static_pixels)
 
 
 def _measure(pair: tuple[Path, Path]) -> Path | None:

@@ -39,7 +39,7 @@ class FileJob:
         Form of the output, images to search, pixels to leave out, bit to set in the quality plane.
     overwrite : bool
         Replace any existing output.
-    static : StaticPixels, optional
+    static_pixels : StaticPixels, optional
         Static pixels of the night's detectors, which are not searched; None if the user wants no comparison of frames.
     folder : Path
         Temporary folder for copies of remote files.
@@ -65,7 +65,7 @@ class FileJob:
     masker: CosmicRayMasker
     options: MaskOptions
     overwrite: bool = False
-    static: StaticPixels | None = None
+    static_pixels: StaticPixels | None = None
     folder: Path = Path()
     existing: ExistingOutput = field(default_factory=ExistingOutput)
     key: str = ""
@@ -157,7 +157,7 @@ def _plan_by_content(job: FileJob) -> None:
     """Decide by the checksum of the local input and the masks in it."""
     options = job.options
     job.state, job.sha256 = file_state(job.path), sha256_of(job.path)
-    static = job.static.digest(job.source) if job.static else ""
+    static = job.static_pixels.digest(job.source) if job.static_pixels else ""
     job.key = output_key(job.masker, options, "" if options.in_place else job.sha256, static)
     job.settings_key = output_key(job.masker, options, "") if options.in_place else ""
     if options.in_place or isinstance(job.target, Path):
@@ -195,7 +195,7 @@ def _refuse_to_lose_masks(job: FileJob, static: str) -> None:
             f"{job.source}: {job.target} has masks of other images of the file (HDU {numbers}), which would be lost: "
             "name all images with --ext, or another output; --overwrite replaces it"
         )
-    if job.existing.static is not None and job.static is not None and not static:
+    if job.existing.static is not None and job.static_pixels is not None and not static:
         raise FitsError(
             f"{job.source}: {job.target} names static pixels, which only five frames of the detector or more show: "
             "mask these together, or give --no-static; --overwrite replaces it"

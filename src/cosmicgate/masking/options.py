@@ -68,10 +68,10 @@ class BatchOptions:
         Options for masking a file.
     overwrite : bool
         As in :func:`~cosmicgate.masking.pipeline.mask_file`.
-    static : StaticPixels, optional
+    static_pixels : StaticPixels, optional
         Static pixels of the night's detectors, which are not searched; None if the user wants no comparison of frames.
     """
 
     options: MaskOptions
     overwrite: bool = False
-    static: StaticPixels | None = None
+    static_pixels: StaticPixels | None = None

@@ -92,15 +92,15 @@ def mask_file(
     options: MaskOptions,
     overwrite: bool = False,
     progress: ProgressCallback = lambda _: None,
-    static: StaticPixels | None = None,
+    static_pixels: StaticPixels | None = None,
 ) -> FileResult:
     """Mask one file and write the output; errors do not raise but are reported in the result, in one sentence.
 
     Input and output may each be a local path or a URL. :func:`~cosmicgate.masking.file_job.plan` says which existing
-    outputs are left as they are ("finished"), regenerated or never replaced. Pixels in ``static`` are not searched, and
-    named in a plane of their own.
+    outputs are left as they are ("finished"), regenerated or never replaced. Pixels in ``static_pixels`` are not
+    searched, and named in a plane of their own.
     """
-    job = FileJob(source, target, masker, options, overwrite, static)
+    job = FileJob(source, target, masker, options, overwrite, static_pixels)
     result = FileResult(str(source), str(target))
     start = time.perf_counter()
     try:
@@ -188,7 +188,7 @@ def _detect_in_image(job: FileJob, image: FitsImage, hdus: IO[bytes], result: Fi
     """Search an image, write its mask to ``hdus``, update ``result`` and return the patches of the image's file."""
     masker, options, label = job.masker, job.options, f"{image.extension.label}: "
     result.warnings += [*image.file_notes, *(label + note for note in image.notes)]
-    static = job.static.maps_for_file(job.source).get(image.extension.number) if job.static else None
+    static = job.static_pixels.maps_for_file(job.source).get(image.extension.number) if job.static_pixels else None
     if static is not None:
         if static.shape != image.bad.shape:
             raise FitsError(f"{job.source}: it was changed while it was searched; run it again")

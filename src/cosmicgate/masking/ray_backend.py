@@ -44,7 +44,9 @@ class Worker:
 
     def mask(self, pair: Pair) -> FileResult:
         """Mask one file; errors are reported in the result."""
-        return mask_file(*pair, self.masker, self.batch.options, self.batch.overwrite, static=self.batch.static)
+        return mask_file(
+            *pair, self.masker, self.batch.options, self.batch.overwrite, static_pixels=self.batch.static_pixels
+        )
 
 
 @dataclass

@@ -31,22 +31,25 @@ if TYPE_CHECKING:
     from astropy.nddata import NDData
 
 MIN_FRAMES = 5  # of a detector, and in which a pixel must be good
-SIGMAS = 4.0  # by which a pixel stands above its surroundings
-MIN_TIMES = 3  # frames in which a static pixel stands out
-MIN_FRACTION = 0.1  # of the frames in which it is good
+MIN_EXCESS = 4.0  # sigma, by which a pixel stands above its surroundings
+MIN_DETECTIONS = 3  # number of frames in which a static pixel stands out
+MIN_DETECTION_FRACTION = 0.1  # number of these frames, relative to those in which the pixel is good
 MAX_BY_CHANCE = 0.1  # expected number of pixels of a detector in which hits coincide often enough
-STAR_SIGMAS = 30.0  # brightness of the stars whose sharpness is measured
-MIN_STAR_LIGHT = 0.15  # light of the two neighbours of a peak relative to it, above which it may be a star
-SHARPEST_STAR = 0.15  # light beside the sharpest stars that is assumed if there are few stars
+MIN_STAR_EXCESS = 30.0  # sigma: brightness of the stars whose sharpness is measured
+# A neighbour ratio is the light of the two neighbours of a pixel, in its row or column, relative to its own.
+MIN_STAR_RATIO = 0.15  # neighbour ratio of a peak above which it may be a star
+DEFAULT_STAR_RATIO = 0.15  # neighbour ratio of the sharpest stars that is assumed if there are few stars
 MIN_STARS = 20
-CENTRED = 0.4  # light beside a star that is centred on a pixel, relative to the median of stars: 0.4 or more
+CENTRED_RATIO = 0.4  # neighbour ratio of a star centred on a pixel, relative to the median of stars: 0.4 or more
 MAX_STARS = 500  # of a frame
 MIN_SIGNIFICANCE = 4.0  # sigma, by which a static pixel is sharper than stars in all frames together
 MAX_SCORE = 5.0  # sigma, by which it counts as sharper in one frame
-LIGHT_NOISE = 1.7  # sigma of the light of two neighbours above their surroundings, in sigma of a pixel
-LINE = 33  # pixels of a column or row, of which half must be static for the others to be static too
-SAMPLE = 4096  # differences of neighbouring pixels by which a copy of a frame is recognised
-SAME_FRAME = 0.8  # correlation of these differences above which two frames are the same exposure
+RATIO_NOISE = 1.7  # noise of the light of two neighbours above their surroundings, in sigma of a pixel
+LINE_WINDOW = 33  # pixels of a column or row, of which half must be static for the others to be static too
+FINGERPRINT_SIZE = 4096  # differences of neighbouring pixels by which a copy of a frame is recognised
+MIN_COPY_CORRELATION = 0.8  # correlation of these differences above which two frames are the same exposure
+# Names of arrays in the files of measurements, where they are not the present names of the attributes.
+SAVED_NAMES = {"neighbour_ratio": "light", "fingerprint": "noise"}
 NEIGHBOURHOOD = ((-2, -2), (-2, 0), (-2, 2), (0, -2), (0, 2), (2, -2), (2, 0), (2, 2))
 
 
@@ -62,32 +65,32 @@ class Measurement:
         Pixels that stand out, as indices into the flattened frame, in ascending order.
     excess : ndarray (N,), float32
         Excess over their surroundings, in sigma.
-    light : ndarray (2, N), float32
+    neighbour_ratio : ndarray (2, N), float32
         Excess of their two neighbours in the row, and in the column, relative to their own; infinite if one is bad.
     stars : ndarray (S,), float32
         Lesser one of these two numbers, for bright peaks that may be stars.
     bad : ndarray, uint8
         Bad pixels of the flattened frame, as packed bits.
-    noise : ndarray (M,), float32
+    fingerprint : ndarray (M,), float32
         Differences of neighbouring pixels, scaled to a mean square of one, by which a copy of the frame is recognised.
     """
 
     shape: NDArray[np.int64]
     index: NDArray[np.uint32]
     excess: NDArray[np.float32]
-    light: NDArray[np.float32]
+    neighbour_ratio: NDArray[np.float32]
     stars: NDArray[np.float32]
     bad: NDArray[np.uint8]
-    noise: NDArray[np.float32]
+    fingerprint: NDArray[np.float32]
 
     def arrays(self, prefix: str = "") -> dict[str, NDArray[Any]]:
         """Collect the arrays by name, to save them."""
-        return {prefix + one.name: getattr(self, one.name) for one in fields(self)}
+        return {prefix + SAVED_NAMES.get(one.name, one.name): getattr(self, one.name) for one in fields(self)}
 
     @classmethod
     def of(cls, arrays: Mapping[str, NDArray[Any]], prefix: str = "") -> Measurement:
         """Make a measurement from arrays that :meth:`arrays` named."""
-        return cls(*(arrays[prefix + one.name] for one in fields(cls)))
+        return cls(*(arrays[prefix + SAVED_NAMES.get(one.name, one.name)] for one in fields(cls)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,15 +225,15 @@ def measure(image: NDArray[np.float32], bad: NDArray[np.bool_], mosaic: bool = F
     parts = [
         _measure_rows(padded[top : top + BLOCK + 4 * step], top, step) for top in range(0, image.shape[0], BLOCK)
     ]  # by strips of rows, to save memory
-    index, excess, light, stars = (np.concatenate(one, axis=-1) for one in zip(*parts, strict=True))
+    index, excess, neighbour_ratio, stars = (np.concatenate(one, axis=-1) for one in zip(*parts, strict=True))
     return Measurement(
         shape=np.array(image.shape),
         index=index.astype(np.uint32),
         excess=excess.astype(np.float32),
-        light=light.astype(np.float32),
+        neighbour_ratio=neighbour_ratio.astype(np.float32),
         stars=stars[:: -(-len(stars) // MAX_STARS) or 1].astype(np.float32),
         bad=np.packbits(bad),
-        noise=_fingerprint(image[::step, ::step]),
+        fingerprint=_fingerprint(image[::step, ::step]),
     )
 
 
@@ -239,7 +242,7 @@ def _measure_rows(padded: NDArray[np.float32], top: int, step: int) -> tuple[NDA
 
     Returns
     -------
-    index, excess, light, stars : ndarray
+    index, excess, neighbour_ratio, stars : ndarray
         As in :class:`Measurement`.
     """
     edge = 2 * step
@@ -250,33 +253,33 @@ def _measure_rows(padded: NDArray[np.float32], top: int, step: int) -> tuple[NDA
         rows, columns = edge + down * step, edge + across * step
         return padded[rows : rows + height, columns : columns + width]
 
-    def light_beside(where: Any, level: NDArray[np.float32]) -> NDArray[np.float32]:
+    def ratio_at(where: Any, level: NDArray[np.float32]) -> NDArray[np.float32]:
         """Measure the excess (2, N) of both neighbours in row and column, relative to the pixel; infinite if bad."""
         pairs = [((0, -1), (0, 1)), ((-1, 0), (1, 0))]
         own = shifted(0, 0)[where] - level
-        light = np.array([(shifted(*one)[where] + shifted(*other)[where] - 2 * level) / own for one, other in pairs])
-        return np.where(np.isfinite(light) & (own > 0), light, np.float32(np.inf))
+        ratio = np.array([(shifted(*one)[where] + shifted(*other)[where] - 2 * level) / own for one, other in pairs])
+        return np.where(np.isfinite(ratio) & (own > 0), ratio, np.float32(np.inf))
 
     image = shifted(0, 0)
     level, noise = _level_and_noise(image, edge)
-    bright = np.nonzero(image > level + STAR_SIGMAS * noise)
+    bright = np.nonzero(image > level + MIN_STAR_EXCESS * noise)
     near = [(down, across) for down in (-1, 0, 1) for across in (-1, 0, 1) if down or across]
     is_peak = np.all([~(shifted(*one)[bright] > image[bright]) for one in near], axis=0)
     peaks = tuple(one[is_peak] for one in bright)
-    star_light = light_beside(peaks, _around(shifted, peaks)[4])
-    stars = star_light[:, np.isfinite(star_light).all(axis=0)].min(axis=0, initial=np.inf)
+    star_ratio = ratio_at(peaks, _around(shifted, peaks)[4])
+    stars = star_ratio[:, np.isfinite(star_ratio).all(axis=0)].min(axis=0, initial=np.inf)
 
     below = np.zeros(image.shape, np.uint8)
     for offset in NEIGHBOURHOOD:
-        below += shifted(*offset) < image - SIGMAS * noise
+        below += shifted(*offset) < image - MIN_EXCESS * noise
     where = np.nonzero(below > len(NEIGHBOURHOOD) // 2)  # far above the median of the eight
     around = _around(shifted, where)
     scatter = (around[4] - around[1]) / np.float32(0.99)  # the expected difference of these two is 0.99 sigma
     excess = (image[where] - around[4]) / np.maximum(noise[where], scatter)
-    out = excess > SIGMAS
+    out = excess > MIN_EXCESS
     where = tuple(one[out] for one in where)
-    light = light_beside(where, around[4][out])
-    return (where[0] + top) * width + where[1], excess[out], light, stars[stars > MIN_STAR_LIGHT]
+    neighbour_ratio = ratio_at(where, around[4][out])
+    return (where[0] + top) * width + where[1], excess[out], neighbour_ratio, stars[stars > MIN_STAR_RATIO]
 
 
 def _around(shifted: Callable[[int, int], NDArray[np.float32]], where: Any) -> NDArray[np.float32]:
@@ -304,7 +307,7 @@ def _level_and_noise(image: NDArray[np.float32], apart: int) -> tuple[NDArray[np
 def _fingerprint(image: NDArray[np.float32]) -> NDArray[np.float32]:
     """Sample the differences of neighbouring pixels, in sigma, clipped to three; they identify the noise of a frame."""
     pairs = image[:, : 2 * (image.shape[1] // 2)].reshape(-1, 2)
-    steps = np.diff(pairs[:: max(1, len(pairs) // SAMPLE)], axis=1)[:SAMPLE, 0]
+    steps = np.diff(pairs[:: max(1, len(pairs) // FINGERPRINT_SIZE)], axis=1)[:FINGERPRINT_SIZE, 0]
     good = np.isfinite(steps)
     if good.any():
         steps = np.where(good, steps - np.median(steps[good]), 0)
@@ -332,63 +335,65 @@ def find_static(measured: Sequence[Measurement]) -> StaticMap | None:
     StaticMap or None
         None if there are fewer than five different frames.
     """
-    different, stars = _different(measured)
-    if len(different) < MIN_FRAMES:
+    independent, stars = _independent_frames(measured)
+    if len(independent) < MIN_FRAMES:
         return None
-    first = measured[different[0]].shape
-    shape, sharpest = (int(first[0]), int(first[1])), _sharpest_star(stars)
+    first = measured[independent[0]].shape
+    shape, sharpest_ratio = (int(first[0]), int(first[1])), _sharpest_star_ratio(stars)
     good = np.zeros(shape[0] * shape[1], np.uint16)
-    times, scores = np.zeros(good.size, np.uint16), np.zeros((2, good.size), np.float32)
+    detections, scores = np.zeros(good.size, np.uint16), np.zeros((2, good.size), np.float32)
     outstanding = np.zeros(good.size, np.uint16)
-    for one in (measured[number] for number in different):
+    for one in (measured[number] for number in independent):
         good += 1 - np.unpackbits(one.bad, count=good.size)
-        score = np.clip((sharpest - one.light) * one.excess / LIGHT_NOISE, -MAX_SCORE, MAX_SCORE)
+        score = np.clip((sharpest_ratio - one.neighbour_ratio) * one.excess / RATIO_NOISE, -MAX_SCORE, MAX_SCORE)
         scores[:, one.index] += score
         outstanding[one.index] += 1
-        times[one.index[one.light.min(axis=0, initial=np.inf) < sharpest]] += 1
-    least = _times_beyond_chance(times, len(different))
-    enough = (times >= least) & (times >= MIN_FRACTION * good) & (good >= MIN_FRAMES)
+        detections[one.index[one.neighbour_ratio.min(axis=0, initial=np.inf) < sharpest_ratio]] += 1
+    min_detections = _detections_beyond_chance(detections, len(independent))
+    enough = (detections >= min_detections) & (detections >= MIN_DETECTION_FRACTION * good) & (good >= MIN_FRAMES)
     significance = scores.max(axis=0) / np.sqrt(np.maximum(outstanding, 1))
     static = (enough & (significance > MIN_SIGNIFICANCE)).reshape(shape)
     for axis, side in enumerate(shape):
-        if side >= LINE:
-            static |= uniform_filter1d(static.astype(np.float32), LINE, axis=axis) >= 0.5
-    return StaticMap(shape, np.flatnonzero(static).astype(np.uint32), len(different))
+        if side >= LINE_WINDOW:
+            static |= uniform_filter1d(static.astype(np.float32), LINE_WINDOW, axis=axis) >= 0.5
+    return StaticMap(shape, np.flatnonzero(static).astype(np.uint32), len(independent))
 
 
-def _different(measured: Sequence[Measurement]) -> tuple[list[int], NDArray[np.float32]]:
-    """List the numbers of the frames that are different exposures, and collect what was measured of their stars.
+def _independent_frames(measured: Sequence[Measurement]) -> tuple[list[int], NDArray[np.float32]]:
+    """List the numbers of the frames that are different exposures, and collect the neighbour ratios of their stars.
 
     Of copies of one exposure, raw and reduced say, only the first counts. Frames without noise are left out.
     """
     numbers: list[int] = []
     stars: list[NDArray[np.float32]] = []
-    noises = np.empty((len(measured), 0), np.float32)
+    fingerprints = np.empty((len(measured), 0), np.float32)
     for number, one in enumerate(measured):
         if not numbers:
-            noises = np.empty((len(measured), len(one.noise)), np.float32)
-        if one.noise.any() and not (noises[: len(numbers)] @ one.noise > SAME_FRAME * one.noise.size).any():
-            noises[len(numbers)] = one.noise
+            fingerprints = np.empty((len(measured), len(one.fingerprint)), np.float32)
+        own = one.fingerprint
+        if own.any() and not (fingerprints[: len(numbers)] @ own > MIN_COPY_CORRELATION * own.size).any():
+            fingerprints[len(numbers)] = own
             numbers.append(number)
             stars.append(one.stars)
     return numbers, np.concatenate([np.empty(0, np.float32), *stars])
 
 
-def _sharpest_star(stars: NDArray[np.float32]) -> float:
-    """Estimate the light of the two neighbours, relative to the peak, of the sharpest stars.
+def _sharpest_star_ratio(stars: NDArray[np.float32]) -> float:
+    """Estimate the neighbour ratio of the sharpest stars.
 
     It is derived from the median, as there is least light beside a star's brightest pixel if the star is centred on it.
     Hits among the peaks only make the number smaller.
     """
-    return CENTRED * float(np.median(stars)) if stars.size >= MIN_STARS else SHARPEST_STAR
+    return CENTRED_RATIO * float(np.median(stars)) if stars.size >= MIN_STARS else DEFAULT_STAR_RATIO
 
 
-def _times_beyond_chance(times: NDArray[np.uint16], frames: int) -> int:
-    """Find the number of frames in which hits fall on the same pixel of a detector hardly ever.
+def _detections_beyond_chance(detections: NDArray[np.uint16], frames: int) -> int:
+    """Find the number of detections that hits on one pixel of a detector hardly ever reach by chance.
 
     The rate of hits is taken from pixels that stand out once or twice.
     """
-    counts = np.bincount(times, minlength=3)
-    rate = (counts[1] + 2 * counts[2]) / (times.size * frames)
-    expected = times.size * binom.sf(np.arange(frames + 1) - 1, frames, rate)
-    return max(MIN_TIMES, int(np.argmax(expected < MAX_BY_CHANCE)) if (expected < MAX_BY_CHANCE).any() else frames + 1)
+    counts = np.bincount(detections, minlength=3)
+    rate = (counts[1] + 2 * counts[2]) / (detections.size * frames)
+    expected = detections.size * binom.sf(np.arange(frames + 1) - 1, frames, rate)
+    rare = expected < MAX_BY_CHANCE
+    return max(MIN_DETECTIONS, int(np.argmax(rare)) if rare.any() else frames + 1)
