@@ -84,7 +84,7 @@ def main() -> None:
     attention = load_released_detector(network, options.weights, file, model, "DECam, real", variant="released")
     rows: dict[str, dict[str, NDArray[np.float64]]] = {}
     for caption, frame in frames_of(options.folder).items():
-        scrappy = AstroScrappy(objlim=OBJLIM[frame.telescope], grow=False, threshold=5.0, sweep=())
+        scrappy = AstroScrappy(objlim=OBJLIM[frame.telescope], dilate_masks=False, threshold=5.0, sweep=())
         masks = {DetectorRecord.of(d).name: mask_at(d.detect(frame), d.threshold) for d in (scrappy, attention)}
         for name, mask in masks.items():
             print(f"{caption}: {name} marks {int(mask.sum())} of {mask.size} px")

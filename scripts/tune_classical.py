@@ -114,7 +114,7 @@ def config(name: str, best: Mapping[str, Point], notes: Mapping[str, str]) -> st
   sigfrac: {values["sigfrac"]}
   threshold: {values["threshold"]} # sigclip of F1, IoU and FDR
   sweep: {SWEEPS[name]}
-  grow: true # by 3x3, where the truth is dilated
+  dilate_masks: true # by 3x3, where the truth is dilated
   niter: 4
 """
 

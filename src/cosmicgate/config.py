@@ -108,6 +108,13 @@ KNOWN_AS = {
     "detector=packaged_fast": "detector=pretrained_cascade",
     "detector=packaged_four": "detector=pretrained_paper",
     "beside=packaged": "beside=[pretrained]",
+    **{
+        f"detector.{name}.grow": f"detector.{name}.dilate_masks"
+        for name in (
+            *("astroscrappy", "astroscrappy_default", "astroscrappy_published", "cosmic_conn_lco", "deepcr_decam"),
+            *("lacosmic", "lacosmic_published"),
+        )
+    },
     "data=sealed": "data=held_out",
     "data=lco_zenodo": "data=lco",
     "data/size=none": "~data/size",

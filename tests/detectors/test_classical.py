@@ -106,17 +106,18 @@ def test_an_invalid_setting_is_refused_with_its_value(settings, message):
         AstroScrappy(**settings)
 
 
-def test_the_identity_holds_all_settings_and_the_version_but_no_names():
+def test_the_cache_key_holds_all_settings_and_the_version_but_no_names():
     plain = AstroScrappy()
-    others = [dict(objlim=2.0), dict(sigfrac=0.3), dict(sweep=(3.0,)), dict(grow=False), dict(niter=1)]
+    others = [dict(objlim=2.0), dict(sigfrac=0.3), dict(sweep=(3.0,)), dict(dilate_masks=False), dict(niter=1)]
     assert all(replace(plain, **other).cache_key != plain.cache_key for other in others)
     assert replace(plain, model="another", variant="fair", trained_on="x").cache_key == plain.cache_key
     assert metadata.version("astroscrappy") in plain.cache_key
+    assert plain.cache_key[2]["grow"] is True, "results that earlier versions have cached are found"
 
 
 @pytest.mark.parametrize("name", CLASSICAL)
 def test_each_mask_of_a_sweep_is_that_of_the_package(name):
-    found = replace(detector_of_config(name), sweep=(3.0, 6.0), sigfrac=0.1, objlim=1.0, grow=False)
+    found = replace(detector_of_config(name), sweep=(3.0, 6.0), sigfrac=0.1, objlim=1.0, dilate_masks=False)
     frame = make_frame()
     masks = found.detect(frame).masks
     for sigclip in (3.0, 6.0):
@@ -161,7 +162,7 @@ def test_lacosmic_spares_saturated_stars_and_finds_a_saturated_hit():
     assert stars[55:66, 85:96].all()
     assert not stars[70, 20]
     mask = (
-        replace(detector_of_config("lacosmic"), sweep=(), threshold=3.0, grow=False)
+        replace(detector_of_config("lacosmic"), sweep=(), threshold=3.0, dilate_masks=False)
         .detect(make_frame(image))
         .masks[3.0]
     )

@@ -60,16 +60,16 @@ def test_of_the_published_networks_only_cosmic_conn_is_dilated(name, is_grown):
 
 def test_masks_of_a_network_are_dilated_only_if_it_was_trained_without_a_ring():
     nodes = [yaml.safe_load((ROOT / "conf" / "detector" / f"{n}.yaml").read_text()) for n in ("checkpoint", "released")]
-    assert not any("grow" in node for group in nodes for node in group.values())
+    assert not any("dilate_masks" in node for group in nodes for node in group.values())
     above = torch.nn.Conv2d(1, 1, 1)  # logits that are positive where the image is above 105
     above.weight.data.fill_(1)
     above.bias.data.fill_(-105)
     image = np.full((9, 9), 100, np.float32)
     image[4, 4] = 110
-    thin, frame = NetworkDetector(Predictor(above), "thin", None, None, grow=True), make_frame(image)
+    thin, frame = NetworkDetector(Predictor(above), "thin", None, None, dilate_masks=True), make_frame(image)
     assert (detect_for_truth(thin, frame, dilated=True).logits > 0).sum() == 9
     assert (detect_for_truth(thin, frame, dilated=False).logits > 0).sum() == 1
-    assert (detect_for_truth(replace(thin, grow=False), frame, dilated=True).logits > 0).sum() == 1
+    assert (detect_for_truth(replace(thin, dilate_masks=False), frame, dilated=True).logits > 0).sum() == 1
 
 
 def test_dilated_logits_give_the_dilated_mask_at_every_threshold():
@@ -159,7 +159,7 @@ def detectors():
     network = UNet(channels=8).eval()
     ours = NetworkDetector(Predictor(network, tile=64), "ours", None, "ours")
     procedure = partial(package_logits, tile=64, sky="median")
-    theirs = NetworkDetector(Predictor(network, procedure=procedure), "theirs", None, "theirs", grow=True)
+    theirs = NetworkDetector(Predictor(network, procedure=procedure), "theirs", None, "theirs", dilate_masks=True)
     return [AstroScrappy(sweep=()), ours, theirs]
 
 

@@ -77,7 +77,7 @@ def real_frame(request, real):
 def test_cosmic_conn_probabilities_equal_those_of_its_package(real_frame):
     theirs = import_original("cosmic_conn.inference_cr").init_model("ground_imaging")
     expected = theirs.detect_cr(real_frame.image.copy())
-    found = probabilities(replace(detector_of_config("cosmic_conn_lco"), grow=False), real_frame)
+    found = probabilities(replace(detector_of_config("cosmic_conn_lco"), dilate_masks=False), real_frame)
     computed = np.zeros(expected.shape, bool)  # the package omits the last rows and columns
     computed[tuple(slice(0, n - n % 1024 % 16) for n in expected.shape)] = True
     assert not expected[~computed].any()
@@ -110,7 +110,9 @@ EXPECTED = {
 @pytest.mark.parametrize("name", PUBLISHED_PACKAGES)
 def test_probabilities_equal_the_recorded_ones_of_the_package(name):
     pixels, expected = EXPECTED[name]
-    found = probabilities(replace(detector_of_config(name), grow=False), make_frame())[tuple(np.transpose(pixels))]
+    found = probabilities(replace(detector_of_config(name), dilate_masks=False), make_frame())[
+        tuple(np.transpose(pixels))
+    ]
     assert found == pytest.approx(expected, rel=1e-3, abs=1e-7)
 
 

@@ -128,7 +128,7 @@ def test_curves_of_a_threshold_sweep_are_interpolated_but_not_extrapolated(make_
 
 def test_core_masks_are_dilated_only_if_the_truth_is(make_test_set, tmp_path):
     test_set = make_test_set()
-    detector = TrueCores(grow=True, folders=test_set.folders)
+    detector = TrueCores(dilate_masks=True, folders=test_set.folders)
     (row,) = evaluate([detector], [test_set], tmp_path / "grown")
     assert row["dilated"]["f1"] > 0.99
     for folder in test_set.folders:

@@ -39,7 +39,7 @@ class BrightnessLogits:
     blur: float = 2.0
     trained_on: str | None = "decam, simulated"
     threshold: float = 0.5
-    grow: bool = False
+    dilate_masks: bool = False
     fail: dict[int, BaseException] = field(default_factory=dict)
     seen: list[str] = field(default_factory=list)
     variant: str = ""
@@ -65,7 +65,7 @@ class BrightnessMasks:
     trained_on: str | None = None
     threshold: float = 120.0
     cache_key: Any = "swept"
-    grow: bool = False
+    dilate_masks: bool = False
 
     def detect(self, frame: Frame) -> Detection:
         return Detection(masks={at: frame.image >= at for at in (105.0, 108.0, 112.0, 116.0, 120.0, 150.0)})

@@ -53,6 +53,7 @@ def test_common_overrides_work(words):
         ("experiment=paper_tables", "evaluation=paper_tables"),
         ("data=sealed", "data=held_out"),
         ("detector=[checkpoint, packaged_four]", "detector=pretrained_paper"),
+        ("detector.lacosmic.grow=false", "detector.lacosmic.dilate_masks"),
         ("data=lco_zenodo", "data=lco"),
         ("data/size=none", "~data/size"),
         ("data/size@data.parts.decam=none", "~data/size"),
@@ -109,6 +110,9 @@ def test_every_suggested_name_exists():
             assert here in config_choices(group)  # composed in test_config
         elif value:
             composed_config(here)
+        elif here.startswith("detector."):
+            cfg = composed_config(f"detector={here.split('.')[1]}", name="evaluate")
+            assert isinstance(OmegaConf.select(cfg, here), bool), here
         elif here == "data.part":
             assert "part" in composed_config("data=lco").data
         else:

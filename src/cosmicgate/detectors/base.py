@@ -61,7 +61,7 @@ class Detector(Protocol):
         Training data set and its data origin; None for a detector that is not trained.
     threshold : float or mapping of telescope to float
         Setting at which F1, IoU, FDR and hits are computed: a probability, or a key of ``masks``.
-    grow : bool
+    dilate_masks : bool
         Whether its masks are as thin as the hits, so that they are dilated where the truth is
         (:func:`detect_for_truth`).
     cache_key : object
@@ -81,7 +81,7 @@ class Detector(Protocol):
         """Setting at which its mask is taken."""
 
     @property
-    def grow(self) -> bool:
+    def dilate_masks(self) -> bool:
         """Whether its masks are dilated where the truth is."""
 
     @property
@@ -109,6 +109,6 @@ def for_telescope(setting: Setting, telescope: str, name: str) -> float:
 
 
 def detect_for_truth(detector: Detector, frame: Frame, dilated: bool) -> Detection:
-    """Run a detector on a frame; if the truth is ``dilated`` and the detector grows, dilate the result by a pixel."""
+    """Run a detector on a frame; if the truth is ``dilated`` and the detector's masks are thin, dilate by a pixel."""
     detection = detector.detect(frame)
-    return detection.dilated(frame.bad) if dilated and detector.grow else detection
+    return detection.dilated(frame.bad) if dilated and detector.dilate_masks else detection

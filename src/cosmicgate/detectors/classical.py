@@ -50,7 +50,7 @@ class LACosmicFamily(ABC):
         Sigclip at which F1, IoU and FDR are computed.
     sweep : sequence of float
         Values of sigclip that trace its curves.
-    grow : bool
+    dilate_masks : bool
         Whether its masks are dilated by 3x3 where the truth is.
     niter : int
         Maximum number of iterations.
@@ -63,7 +63,7 @@ class LACosmicFamily(ABC):
     sigfrac: Setting = 0.1
     threshold: Setting = field(default_factory=lambda: dict(SIGCLIP))
     sweep: Sequence[float] = SIGCLIPS
-    grow: bool = True
+    dilate_masks: bool = True
     niter: int = 4
     gain: float | None = None
     read_noise: float | None = None
@@ -85,8 +85,9 @@ class LACosmicFamily(ABC):
 
     @property
     def cache_key(self) -> Any:
-        """Settings of the detector and version of the package."""
-        settings = {key: value for key, value in asdict(self).items() if key not in ("model", "variant", "trained_on")}
+        """Settings of the detector and version of the package, with the keys of the first results that were cached."""
+        names = {"dilate_masks": "grow"} | dict.fromkeys(("model", "variant", "trained_on"))
+        settings = {name: value for key, value in asdict(self).items() if (name := names.get(key, key))}
         return [self.package, installed_version(self.package, self.model), settings]
 
     def detect(self, frame: Frame) -> Detection:

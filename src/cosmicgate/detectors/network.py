@@ -39,7 +39,7 @@ class NetworkDetector:
         Plain values that determine its results, such as the hash of its weights.
     threshold : float
         Probability from which a pixel is classified as a hit.
-    grow : bool
+    dilate_masks : bool
         Whether the truth of its training had no ring, so that its masks are dilated where the truth is.
     facts : mapping
         Metadata of its training (:func:`cosmicgate.provenance.run_metadata`); empty for weights of other origin.
@@ -54,7 +54,7 @@ class NetworkDetector:
     trained_on: str | None
     cache_key: Any
     threshold: float = 0.5
-    grow: bool = False
+    dilate_masks: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
     variant: str = ""
     seed: int | None = None
@@ -122,7 +122,7 @@ def load_checkpoint_detector(
         trained_on=config["trained_on"],
         cache_key=["checkpoint", tree_hash(file), tile, halo, *version],
         threshold=config["threshold"] if threshold is None else threshold,
-        grow=not has_ring(config.get("data", {})),
+        dilate_masks=not has_ring(config.get("data", {})),
         facts=run_metadata(config),
         variant=config.get("variant", "") if variant is None else variant,
         seed=config["seed"],
@@ -153,7 +153,7 @@ def load_pretrained_detector(
         trained_on=card.trained_on,
         cache_key=cache_key + [_as_cached(card.cascade or {})] * cascade,
         threshold=card.threshold if threshold is None else threshold,
-        grow=not card.ring,
+        dilate_masks=not card.ring,
         variant="cascade" if cascade else "pretrained",
         seed=card.seed,
     )

@@ -72,7 +72,7 @@ def load_published_detector(
     tile: int = 1024,
     multiple: int = 1,
     sky: Sky = "kept",
-    grow: bool = False,
+    dilate_masks: bool = False,
     variant: str = "",
 ) -> NetworkDetector:
     """Load the published weights that are part of an installed package into a network.
@@ -107,9 +107,9 @@ def load_published_detector(
         predictor=Predictor(ready, procedure=partial(package_logits, tile=tile, multiple=multiple, sky=sky)),
         model=model,
         trained_on=f"{trained_on} ({package} {installed_version(package, model)})",
-        cache_key=["published", tree_hash(path), tile, multiple, sky, grow, INTERPOLATED],
+        cache_key=["published", tree_hash(path), tile, multiple, sky, dilate_masks, INTERPOLATED],
         threshold=threshold,
-        grow=grow,
+        dilate_masks=dilate_masks,
         variant=variant,
     )
 

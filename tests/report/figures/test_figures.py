@@ -46,7 +46,7 @@ def test_a_frame_of_each_band_is_drawn(make_test_set, tmp_path, drawn):
 
 
 def test_figures_say_which_masks_are_dilated_and_whether_the_truth_is(make_test_set, tmp_path, drawn):
-    test_set, detectors = make_test_set(1), [BrightnessLogits(), BrightnessMasks(grow=True)]
+    test_set, detectors = make_test_set(1), [BrightnessLogits(), BrightnessMasks(dilate_masks=True)]
     draw(detectors, [test_set], tmp_path)
     assert list(drawn[0][0]) == ["deepCR", "LACosmic, dilated 3x3"]
     facts = test_set.folders[0] / "facts.json"

@@ -68,7 +68,9 @@ def masks_of(detectors: Mapping[str, Detector], test_set: TestSet, cache: Path) 
         if (labelled.truth == IGNORED).all():
             continue
         masks = {
-            label + ", dilated 3x3" * (detector.grow and truth_is_dilated(labelled)): _mask(detector, frame, cache)
+            label + ", dilated 3x3" * (detector.dilate_masks and truth_is_dilated(labelled)): _mask(
+                detector, frame, cache
+            )
             for label, detector in detectors.items()
         }
         title = f"{labelled.facts['name']}, {band or 'no'} band, {_about(test_set, labelled)}"
