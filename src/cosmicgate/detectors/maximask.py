@@ -37,9 +37,9 @@ MIN_SIDE = 600
 
 # Levels 0 to 4 have pixels of 1, 2, 4, 8 and 16 px. Channels into and out of the levels of the decoder:
 WIDE, NARROW = (32, 64, 128, 256, 256), (14, 32, 64, 128, 256)
-# From level CUT to level 0, the decoder computes only the part of the window that is kept, and HALO px around it: 1 for
-# the head, and 1 x 1, 1 x 2 and 2 x 4 for the convolutions of levels 0, 1 and 2.
-CUT = 3
+# From level CROP_LEVEL to level 0, the decoder computes only the part of the window that is kept, and HALO px around:
+# 1 for the head, and 1 x 1, 1 x 2 and 2 x 4 for the convolutions of levels 0, 1 and 2.
+CROP_LEVEL = 3
 HALO = 12
 
 
@@ -62,6 +62,7 @@ class MaxiMaskNet(nn.Module):
         self.middle = convolutions(256, 256)
         inner = [(WIDE[k], *([WIDE[k]] if k >= 2 else []), NARROW[k]) for k in range(5)]
         self.decoder = nn.ModuleList(convolutions(*inner[k]) for k in (4, 3, 2, 1, 0))
+        # Convolutions that upsample the deeper levels of the decoder to full size; their name is in files of weights.
         self.rise = nn.ModuleList(
             convolutions(WIDE[k], NARROW[k]) for start in (4, 3, 2, 1) for k in reversed(range(start))
         )
@@ -72,44 +73,44 @@ class MaxiMaskNet(nn.Module):
 
         The logits are those of the whole window, but the fine levels of the decoder compute only the part needed.
         """
-        cut = _outwards(rows), _outwards(columns)
+        crop = _extend_to_grid(rows), _extend_to_grid(columns)
         x = image.asinh()
         skips, origins = [], []
         for level, block in enumerate(self.encoder):
             skip = block(x)
-            x, places = F.max_pool2d(skip, 2, ceil_mode=True, return_indices=True)
-            origin = F.max_unpool2d(torch.ones_like(x), places, [2, 2], output_size=skip.shape[-2:])
-            skips.append(_cut(skip, level, cut) if level < CUT else skip)
-            origins.append(_cut(origin, level, cut) if level < CUT else origin)
+            x, indices = F.max_pool2d(skip, 2, ceil_mode=True, return_indices=True)
+            origin = F.max_unpool2d(torch.ones_like(x), indices, [2, 2], output_size=skip.shape[-2:])
+            skips.append(_crop(skip, level, crop) if level < CROP_LEVEL else skip)
+            origins.append(_crop(origin, level, crop) if level < CROP_LEVEL else origin)
         x = self.middle(x)
         decoded = []
         for level, block in zip((4, 3, 2, 1, 0), self.decoder, strict=True):
-            x = block(_unpooled(x, origins[level]) + skips[level])
-            x = _cut(x, level, cut) if level == CUT else x
+            x = block(_unpool(x, origins[level]) + skips[level])
+            x = _crop(x, level, crop) if level == CROP_LEVEL else x
             decoded.append(x)
         full_size, steps = [decoded.pop()], iter(self.rise)
         for start, x in zip((4, 3, 2, 1), decoded, strict=True):
             for level in reversed(range(start)):
-                x = next(steps)(_unpooled(x, origins[level]))
-                x = _cut(x, level, cut) if level == CUT else x
+                x = next(steps)(_unpool(x, origins[level]))
+                x = _crop(x, level, crop) if level == CROP_LEVEL else x
             full_size.append(x)
         logits: Tensor = self.head(torch.cat(full_size, dim=1))
-        top, left = (part.start - outer.start for part, outer in zip((rows, columns), cut, strict=True))
+        top, left = (part.start - outer.start for part, outer in zip((rows, columns), crop, strict=True))
         return logits[..., top : top + rows.stop - rows.start, left : left + columns.stop - columns.start]
 
 
-def _outwards(part: slice) -> slice:
-    """Extend ``part`` by the halo to whole pixels of level :data:`CUT`, within the window."""
-    grid = 2**CUT
+def _extend_to_grid(part: slice) -> slice:
+    """Extend ``part`` by the halo to whole pixels of level :data:`CROP_LEVEL`, within the window."""
+    grid = 2**CROP_LEVEL
     return slice(max(0, (part.start - HALO) // grid * grid), min(WINDOW, -(-(part.stop + HALO) // grid) * grid))
 
 
-def _cut(x: Tensor, level: int, cut: tuple[slice, slice]) -> Tensor:
-    rows, columns = (slice(part.start >> level, part.stop >> level) for part in cut)
+def _crop(x: Tensor, level: int, crop: tuple[slice, slice]) -> Tensor:
+    rows, columns = (slice(part.start >> level, part.stop >> level) for part in crop)
     return x[..., rows, columns]
 
 
-def _unpooled(x: Tensor, origin: Tensor) -> Tensor:
+def _unpool(x: Tensor, origin: Tensor) -> Tensor:
     """Unpool: put each value at the position of its maximum (``origin`` is 1 there), and 0 elsewhere."""
     height, width = origin.shape[-2:]
     return F.interpolate(x, scale_factor=2)[..., :height, :width] * origin
@@ -125,7 +126,9 @@ def normalize(image: NDArray[np.float32]) -> NDArray[np.float32]:
     offsets = [size % MESH // 2 for size in image.shape]
     meshes = [range(offset, size - MESH + 1, MESH) for offset, size in zip(offsets, image.shape, strict=True)]
     values = [[sky_and_sigma(clipped[y : y + MESH, x : x + MESH]) for x in meshes[1]] for y in meshes[0]]
-    sky, sigma = (_map(grid, image.shape, offsets) for grid in np.moveaxis(np.array(values, np.float64), -1, 0))
+    sky, sigma = (
+        _interpolate_meshes(grid, image.shape, offsets) for grid in np.moveaxis(np.array(values, np.float64), -1, 0)
+    )
     return np.where(sigma != 0, (clipped - sky) / np.where(sigma != 0, sigma, 1), 0)
 
 
@@ -146,7 +149,7 @@ def sky_and_sigma(mesh: NDArray[np.float32]) -> tuple[float, float]:
     return float(2.5 * median - 1.5 * values.mean()), float(sigma)
 
 
-def _map(grid: NDArray[np.float64], shape: tuple[int, ...], offsets: list[int]) -> NDArray[np.float32]:
+def _interpolate_meshes(grid: NDArray[np.float64], shape: tuple[int, ...], offsets: list[int]) -> NDArray[np.float32]:
     """Interpolate the values of the meshes over the image by a spline, after replacing outliers."""
     outlying = np.zeros(grid.shape, bool)
     for _ in range(5):
