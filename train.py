@@ -12,7 +12,7 @@ with extra("train", __name__):
 
     from cosmicgate.config import Train, modules_named, validate
     from cosmicgate.detectors.network import load
-    from cosmicgate.evaluation.build_detectors import beside_training
+    from cosmicgate.evaluation.build_detectors import build_baselines
     from cosmicgate.evaluation.run import score_frames_distributed, score_training
     from cosmicgate.report.finish_training import finish_training
     from cosmicgate.training.fit import fit
@@ -36,13 +36,13 @@ def main(cfg: DictConfig) -> float:
     if cfg.resume and is_finished(run, config):
         keep(kept, config, run)
         return objective(best)
-    beside, unavailable = beside_training(cfg.beside, cfg.title, cfg.variant)
+    baselines, unavailable = build_baselines(cfg.baselines, cfg.title, cfg.variant)
     trainer, data = fit(cfg, config, run)
     network, test_sets = load(best, trust=trust), data.test_sets()
     score_frames_distributed(network, test_sets, run / "frames", trainer)
     if trainer.is_global_zero:
-        content = score_training(network, beside, unavailable, test_sets, run / "frames")
-        finish_training(content, [network, *beside], test_sets, run, trainer, trust)
+        content = score_training(network, baselines, unavailable, test_sets, run / "frames")
+        finish_training(content, [network, *baselines], test_sets, run, trainer, trust)
         keep(kept, config, run)
     return objective(best)
 

@@ -107,7 +107,8 @@ KNOWN_AS = {
     "detector=packaged": "detector=pretrained",
     "detector=packaged_fast": "detector=pretrained_cascade",
     "detector=packaged_four": "detector=pretrained_paper",
-    "beside=packaged": "beside=[pretrained]",
+    "beside=packaged": "baselines=[pretrained]",
+    "beside": "baselines",
     "data=sealed": "data=held_out",
     "data=lco_zenodo": "data=lco",
     "data/size=none": "~data/size",
@@ -152,7 +153,7 @@ class Train:
     start: str | None = None
     keep_results: str | None = None
     threshold: float = 0.5
-    beside: list[str] = field(default_factory=list)
+    baselines: list[str] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
 
 
@@ -409,7 +410,7 @@ def detector_nodes(names: Sequence[str]) -> dict[str, Any]:
         node = compose("evaluate", [f"detector=[{','.join(names)}]"])["detector"]
     except HydraException as error:
         known = "names of files in conf/detector, without .yaml"
-        raise ConfigError(f"beside: got {list(names)}, expected {known} ({str(error).splitlines()[0]})") from error
+        raise ConfigError(f"baselines: got {list(names)}, expected {known} ({str(error).splitlines()[0]})") from error
     return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
 
 

@@ -260,7 +260,7 @@ def test_a_multirun_has_a_folder_and_a_wandb_run_for_each_job(command, tmp_path)
 def test_every_experiment_trains_one_batch(command, choice, real, tmp_path):
     one = "{train:1,validation:1,test:1}"
     small = ["trainer.max_epochs=1", "trainer.limit_train_batches=1", "trainer.limit_val_batches=1", "logger=csv"]
-    small += ["data.batch_size=2", "beside=[]", f"hydra.run.dir={tmp_path}/run"]
+    small += ["data.batch_size=2", "baselines=[]", f"hydra.run.dir={tmp_path}/run"]
 
     def simulated(data: str) -> list[str]:
         sizes = ("shape=[256,256]", f"frames={one}")

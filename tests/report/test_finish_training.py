@@ -17,7 +17,7 @@ from cosmicgate.report.finish_training import log_scores
 from helpers.fake_detectors import BrightnessLogits, BrightnessMasks
 from helpers.train_command import TINY
 
-FAST = ("trainer=smoke", *TINY, "model=deepcr", "model.channels=4", "beside=[astroscrappy]", "logger=csv")
+FAST = ("trainer=smoke", *TINY, "model=deepcr", "model.channels=4", "baselines=[astroscrappy]", "logger=csv")
 # Code of sitecustomize.py that hides a package from a program.
 HIDDEN = """
 import importlib.metadata, sys
@@ -130,9 +130,9 @@ def test_the_jobs_of_a_sweep_score_no_other_detectors(command, tmp_path):
 
 def test_an_unknown_detector_name_stops_before_data_are_simulated(command, tmp_path):
     where = (f"data.root={tmp_path}/data", f"hydra.run.dir={tmp_path}/run")
-    done = command("train.py", *FAST, "beside=[nobody]", *where)
+    done = command("train.py", *FAST, "baselines=[nobody]", *where)
     assert done.returncode == 1
-    assert "beside: got ['nobody'], expected names of files in conf/detector" in done.stderr
+    assert "baselines: got ['nobody'], expected names of files in conf/detector" in done.stderr
     assert not (tmp_path / "data").exists()
 
 

@@ -95,8 +95,9 @@ def _new_false_objects(truth: NDArray[np.uint8], bins: NDArray[np.int32]) -> Cou
         return new
     node = np.full(bins.shape, -1)
     node.flat[places] = np.arange(places.size)
-    beside = ndimage.maximum_filter(np.where(free, -1, bins), footprint=KERNEL_3X3, mode="constant", cval=-1)
-    edges = [(np.arange(places.size), np.full(places.size, places.size), np.minimum(beside, bins).flat[places])]
+    # highest bin among the neighbours at hits and at ignored pixels; -1 without such neighbours
+    near_truth = ndimage.maximum_filter(np.where(free, -1, bins), footprint=KERNEL_3X3, mode="constant", cval=-1)
+    edges = [(np.arange(places.size), np.full(places.size, places.size), np.minimum(near_truth, bins).flat[places])]
     for one, other in NEIGHBOURS:
         joined = (node[one] >= 0) & (node[other] >= 0)
         edges.append((node[one][joined], node[other][joined], np.minimum(bins[one], bins[other])[joined]))

@@ -56,18 +56,18 @@ def _names(detectors: Sequence[Detector]) -> list[tuple[DetectorRecord, str]]:
 
 def score_training(
     network: Detector,
-    beside: Sequence[Detector],
+    baselines: Sequence[Detector],
     unavailable: Sequence[Mapping[str, str]],
     test_sets: Sequence[TestSet],
     cache: Path,
 ) -> dict[str, Any]:
-    """Score a newly trained network and the detectors beside it; return the content of ``results.json``.
+    """Score a newly trained network and the baselines; return the content of ``results.json``.
 
-    The detectors beside it may fail, as in :func:`compare`, or be unavailable, as in
+    Baselines may fail, as in :func:`compare`, or be unavailable, as in
     :func:`~cosmicgate.evaluation.build_detectors.build_detectors`; an error of the network itself is raised.
     """
     rows = evaluate([network], test_sets, cache)
-    content = compare(beside, test_sets, cache)
+    content = compare(baselines, test_sets, cache)
     return content | {"rows": rows + content["rows"], "unavailable": list(unavailable)}
 
 
