@@ -104,6 +104,7 @@ KNOWN_AS = {
     "trainer.logger": "logger=csv, tensorboard or wandb",
     "trainer.callbacks": "+callbacks.NAME={_target_: ...}",
     "data.split": "data.part",
+    "data.also": "data.extra_test_sets",
     "detector=packaged": "detector=pretrained",
     "detector=packaged_fast": "detector=pretrained_cascade",
     "detector=packaged_four": "detector=pretrained_paper",

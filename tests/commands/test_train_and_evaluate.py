@@ -283,12 +283,21 @@ def test_every_experiment_trains_one_batch(command, choice, real, tmp_path):
         small += ["data.leave_out=[lco0m4,arcsat]"]  # make pretrained SIZE=demo, a part of CI, trains on them
     elif choice == "experiment=decam_semireal":
         cutout = real("decam/cutouts/141029_043225_N26_101x101_V4.8.2a.fits")
-        also = (f"frames.files={cutout}", "frames.ignored=null", f"root={command.data}/cutouts")
-        small += [*semireal("data"), *(f"data.also.cutouts.{one}" for one in also)]
+        settings = (f"frames.files={cutout}", "frames.ignored=null", f"root={command.data}/cutouts")
+        small += [*semireal("data"), *(f"data.extra_test_sets.cutouts.{one}" for one in settings)]
     elif choice == "experiment=gates":  # whose real frames test_truth_rings.py makes
-        also = ("archive.sequences={0m4:1}", "archive.shape=[256,256]", "archive.rate=60", f"root={command.data}/lco")
-        small += [*decam("data"), *(f"data.also.lco.{one}" for one in also), "trainer.check_val_every_n_epoch=1"]
-        small += [f"~data.also.{name}" for name in ("real_sky", "lco0m4", "arcsat")]
+        settings = (
+            "archive.sequences={0m4:1}",
+            "archive.shape=[256,256]",
+            "archive.rate=60",
+            f"root={command.data}/lco",
+        )
+        small += [
+            *decam("data"),
+            *(f"data.extra_test_sets.lco.{one}" for one in settings),
+            "trainer.check_val_every_n_epoch=1",
+        ]
+        small += [f"~data.extra_test_sets.{name}" for name in ("real_sky", "lco0m4", "arcsat")]
     else:
         small += decam("data")
     done = command("train.py", choice, *small)

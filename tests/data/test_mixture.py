@@ -51,8 +51,8 @@ def test_a_mixture_without_parts_and_further_test_sets_without_names_are_refused
     parts = {"a": data_part(tmp_path, "a", 0), "b": data_part(tmp_path, "b", 1)}
     with pytest.raises(ValueError, match=r"data\.leave_out names every part"):
         Mixture(parts, {"a": 0.5, "b": 0.5}, count=4, leave_out=["a", "b"])
-    with pytest.raises(ValueError, match="also: expected names of data sets and the data sets, got a list"):
-        DecamData(*(None,) * 3, str(tmp_path), None, also=[parts["a"]])
+    with pytest.raises(ValueError, match="extra_test_sets: expected names of data sets and the data sets, got a list"):
+        DecamData(*(None,) * 3, str(tmp_path), None, extra_test_sets=[parts["a"]])
 
 
 def part_of(mixture: Mixture, image: torch.Tensor) -> str:

@@ -31,6 +31,14 @@ def test_results_are_recognised_on_a_machine_with_other_folders(finished, tmp_pa
         are_kept(kept, config | {"trainer": {"max_epochs": 9}})
 
 
+def test_results_with_renamed_keys_are_recognised(finished, tmp_path):
+    run, config = finished
+    target = {"_target_": "cosmicgate.data.datamodule.DecamData"}
+    kept = tmp_path / "kept.json"
+    keep(kept, config | {"data": target | {"also": {"lco": 1}}}, run)
+    assert are_kept(kept, config | {"data": target | {"extra_test_sets": {"lco": 1}}})
+
+
 def test_without_a_file_nothing_is_kept(finished):
     run, config = finished
     before = sorted(run.iterdir())

@@ -41,7 +41,7 @@ RENAMED = {
 }
 # Present class -> its renamed keys.
 RENAMED_KEYS = {
-    "cosmicgate.data.datamodule.DecamData": {"workers": "num_workers"},
+    "cosmicgate.data.datamodule.DecamData": {"workers": "num_workers", "also": "extra_test_sets"},
     "cosmicgate.data.mixture.Mixture": {"workers": "num_workers"},
     "cosmicgate.training.module.Segmentation": {"squares": "block_size"},
 }

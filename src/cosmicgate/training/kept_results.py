@@ -11,6 +11,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from cosmicgate.config import ConfigError
 from cosmicgate.evaluation.training_configs import determining
 from cosmicgate.io.atomic import write_json
+from cosmicgate.pretrained.renamed_targets import with_current_targets
 from cosmicgate.training.sweeps import refuse_another
 
 TRAINING = 2  # increment when a training of the same configuration gives other weights, and so other results
@@ -31,7 +32,7 @@ def are_kept(path: Path | None, config: Mapping[str, Any]) -> bool:
     if path is None or not path.is_file():
         return False
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))["config"]
+        before = with_current_targets(json.loads(path.read_text(encoding="utf-8"))["config"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: expected the results of a training as keep_results writes them") from error
     advice = "choose another keep_results, or remove it"
