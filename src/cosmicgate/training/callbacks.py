@@ -140,7 +140,7 @@ class SaveConfigInCheckpoint(Callback):
                 state |= {key: _moved(value, str(before), str(here)) for key, value in state.items()}
 
 
-class WholeCheckpoints(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Write checkpoints atomically: to a temporary file in the same folder, which is then renamed.
 
     Lightning writes to the system's temporary folder; if that is another file system the checkpoint is copied, and a
@@ -168,7 +168,7 @@ class ExactResume(Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Make checkpoint writing atomic."""
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # keep a plugin that the user chose
-            trainer.strategy.checkpoint_io = WholeCheckpoints()
+            trainer.strategy.checkpoint_io = AtomicCheckpointIO()
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
