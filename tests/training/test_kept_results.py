@@ -33,10 +33,13 @@ def test_results_are_recognised_on_a_machine_with_other_folders(finished, tmp_pa
 
 def test_results_with_renamed_keys_are_recognised(finished, tmp_path):
     run, config = finished
-    target = {"_target_": "cosmicgate.data.datamodule.DecamData"}
+    data = {"_target_": "cosmicgate.data.datamodule.DecamData"}
+    freeze = {"_target_": "cosmicgate.training.batch_norm_freeze.BatchNormFreeze"}
     kept = tmp_path / "kept.json"
-    store_results(kept, config | {"data": target | {"also": {"lco": 1}}}, run)
-    assert results_are_kept(kept, config | {"data": target | {"extra_test_sets": {"lco": 1}}})
+    before = {"data": data | {"also": {"lco": 1}}, "callbacks": {"freeze": freeze | {"hold": True}}}
+    store_results(kept, config | before, run)
+    now = {"data": data | {"extra_test_sets": {"lco": 1}}, "callbacks": {"freeze": freeze | {"constant_lr": True}}}
+    assert results_are_kept(kept, config | now)
 
 
 def test_without_a_file_nothing_is_kept(finished):
