@@ -47,7 +47,7 @@ WORDS = {
 SEVERAL_TYPES: dict[str, Any] = {
     "checkpoint": str | list[str] | None,
     "timing": tuple[int, int] | None,
-    "features": bool | list[str],
+    "draw_feature_maps": bool | list[str],
 }
 # Keys and choices by the names that other programs, or earlier versions, give them -> the name here, or what to type.
 KNOWN_AS = {
@@ -115,6 +115,9 @@ KNOWN_AS = {
     "detector=packaged_four": "detector=pretrained_paper",
     "beside=packaged": "baselines=[pretrained]",
     "beside": "baselines",
+    "picture": "draw_masks",
+    "mistakes": "draw_errors",
+    "features": "draw_feature_maps",
     "data=sealed": "data=held_out",
     "data=lco_zenodo": "data=lco",
     "data/size=none": "~data/size",
@@ -177,9 +180,9 @@ class Evaluate:
     networks: Any = field(default_factory=dict)  # name -> node of conf/model
     timing: Any = None  # rows and columns of the frame on which detectors are timed
     compare: list[list[str]] = field(default_factory=list)
-    picture: bool = True
-    mistakes: bool = False
-    features: Any = False
+    draw_masks: bool = True
+    draw_errors: bool = False
+    draw_feature_maps: Any = False
     logger: Any = None
     group: str | None = None
     tags: list[str] = field(default_factory=list)

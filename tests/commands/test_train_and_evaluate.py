@@ -220,7 +220,7 @@ def test_evaluate_refuses_frames_of_the_training_in_other_data(command, run, tmp
 
 def test_evaluate_compares_a_network_with_astroscrappy_on_the_same_pixels(command, run, tmp_path):
     arguments = (f"checkpoint={run}/checkpoints/best.ckpt", "detector=[checkpoint,astroscrappy]")
-    done = command("evaluate.py", *arguments, f"hydra.run.dir={tmp_path}/both", "picture=false", "logger=wandb")
+    done = command("evaluate.py", *arguments, f"hydra.run.dir={tmp_path}/both", "draw_masks=false", "logger=wandb")
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "both" / "results.json").read_text())["rows"]
     assert [row["detector"]["model"] for row in rows] == ["Att Cosmic-CoNN", "Astro-SCRAPPY"]

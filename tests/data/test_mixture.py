@@ -188,7 +188,7 @@ def test_held_out_frames_have_seeds_of_their_own_and_are_scored_in_one_evaluatio
     overrides += [f"data.parts.{data_part}.root={tmp_path}/held_out" for data_part in held_out.parts] + [
         "data.parts.decam.science.bands=[g]"
     ]
-    overrides += ["detector=pretrained", "picture=false", f"hydra.run.dir={tmp_path}/run"]
+    overrides += ["detector=pretrained", "draw_masks=false", f"hydra.run.dir={tmp_path}/run"]
     done = command("evaluate.py", "data=held_out", *overrides)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "run" / "results.json").read_text())["rows"]

@@ -79,7 +79,7 @@ def test_the_csv_logger_does_not_use_wandb(run):
 @pytest.mark.slow
 def test_the_rows_equal_those_of_an_evaluation_of_the_same_detectors(command, run, tmp_path):
     folder, _ = run
-    both = (f"checkpoint={folder}", "detector=[checkpoint,astroscrappy]", "picture=false")
+    both = (f"checkpoint={folder}", "detector=[checkpoint,astroscrappy]", "draw_masks=false")
     done = command("evaluate.py", *both, f"hydra.run.dir={tmp_path}/both")
     assert done.returncode == 0, done.stderr
     assert result_rows(tmp_path / "both") == result_rows(folder)
