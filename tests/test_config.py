@@ -9,7 +9,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from cosmicgate.config import ConfigError, Evaluate, Train, build, matches_type, readable, validate
+from cosmicgate.config import ConfigError, Evaluate, Train, build, describe_type, matches_type, validate
 from cosmicgate.data.background import AstroScrappyCleaner
 from cosmicgate.data.datamodule import training_data
 from cosmicgate.data.splits import Split
@@ -234,7 +234,7 @@ def test_compare_takes_pairs():
     ids=str,
 )
 def test_type_hints_are_described_in_plain_words(hint, words):
-    assert readable(hint) == words
+    assert describe_type(hint) == words
 
 
 @pytest.mark.parametrize(
