@@ -33,7 +33,7 @@ with extra("train", __name__):
     from cosmicgate.data.cache import digest, load_labelled
     from cosmicgate.data.labelled_exposures import LabelledExposures
     from cosmicgate.data.mixture import Mixture
-    from cosmicgate.data.pixel_labels import CORE, SKY
+    from cosmicgate.data.pixel_labels import CORE, KERNEL_3X3, SKY
     from cosmicgate.detectors.network import weights_sha256_of
     from cosmicgate.evaluation.operating_points import best_threshold, objects_by_logit
     from cosmicgate.evaluation.records import CASCADE_VARIANT, with_records
@@ -151,7 +151,7 @@ def cascade_losses(network: UNet, card: ModelCard, cascade: Cascade, frames: Seq
     for image, bad, logits, truth in predict_frames(network, frames, "losses of the cascade"):
         found = predictor.prepared_logits(image, bad).numpy()
         searched.append(float((found > NO_HIT_LOGIT)[~bad].mean()))
-        numbers, _ = label(truth == CORE, np.ones((3, 3)))
+        numbers, _ = label(truth == CORE, KERNEL_3X3)
         for number, box in enumerate(find_objects(numbers), start=1):
             core = numbers[box] == number
             if (logits[box][core] >= threshold).mean() >= 0.5:
