@@ -19,7 +19,7 @@ class FocalLoss(nn.Module):
     gamma : float
         Focusing exponent: 0 is binary cross-entropy; the larger, the less well-classified pixels count.
     alpha : float
-        Weight of a hit pixel; a sky pixel weighs ``1 - alpha``. Both are doubled, so that 0.5 weights nothing.
+        Weight of a hit pixel; a sky pixel weighs ``1 - alpha``. Both are doubled: 0.5 weights all pixels by 1.
 
     References
     ----------
