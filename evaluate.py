@@ -52,7 +52,7 @@ def main(cfg: DictConfig) -> None:
     results = results | {"failed": failed, "unavailable": unavailable} | costs
     write_results(run / "results.json", results)
     made = write_report(results, run / "report") if results["rows"] else []
-    made += draw(detectors, test_sets, run, failed, cfg.picture, cfg.mistakes, cfg.features)
+    made += draw(detectors, test_sets, run, failed, cfg.draw_masks, cfg.draw_errors, cfg.draw_feature_maps)
     log_evaluation(config["logger"], results["rows"], detectors, test_sets, run)
     log_seconds(detectors, test_sets, run)
     log_scores(results["rows"], test_sets, made)

@@ -12,11 +12,11 @@ with extra("train", __name__):
 
     from cosmicgate.config import Train, modules_named, validate
     from cosmicgate.detectors.network import load_checkpoint_detector
-    from cosmicgate.evaluation.build_detectors import beside_training
+    from cosmicgate.evaluation.build_detectors import build_baselines
     from cosmicgate.evaluation.run import score_frames_distributed, score_training
     from cosmicgate.report.finish_training import finish_training
     from cosmicgate.training.fit import fit
-    from cosmicgate.training.kept_results import are_kept, keep
+    from cosmicgate.training.kept_results import results_are_kept, store_results
     from cosmicgate.training.stopping import explain_arguments, in_run_folder
     from cosmicgate.training.sweeps import BEST, is_finished, objective
 
@@ -31,19 +31,19 @@ def main(cfg: DictConfig) -> float:
     run = Path(HydraConfig.get().runtime.output_dir)
     best, trust = run / BEST, modules_named(config["model"])
     kept = Path(cfg.keep_results) if cfg.keep_results else None
-    if cfg.resume and are_kept(kept, config):
+    if cfg.resume and results_are_kept(kept, config):
         return float("nan")
     if cfg.resume and is_finished(run, config):
-        keep(kept, config, run)
+        store_results(kept, config, run)
         return objective(best)
-    beside, unavailable = beside_training(cfg.beside, cfg.title, cfg.variant)
+    baselines, unavailable = build_baselines(cfg.baselines, cfg.title, cfg.variant)
     trainer, data = fit(cfg, config, run)
     network, test_sets = load_checkpoint_detector(best, trust=trust), data.test_sets()
     score_frames_distributed(network, test_sets, run / "frames", trainer)
     if trainer.is_global_zero:
-        content = score_training(network, beside, unavailable, test_sets, run / "frames")
-        finish_training(content, [network, *beside], test_sets, run, trainer, trust)
-        keep(kept, config, run)
+        content = score_training(network, baselines, unavailable, test_sets, run / "frames")
+        finish_training(content, [network, *baselines], test_sets, run, trainer, trust)
+        store_results(kept, config, run)
     return objective(best)
 
 

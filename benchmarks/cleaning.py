@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, find_objects, label
 
+from cosmicgate.data.pixel_labels import KERNEL_3X3
 from cosmicgate.extras import extra
 
 with extra("simulate", __name__):
@@ -34,7 +35,8 @@ SKY, READ_NOISE = 200.0, 7.0  # electrons per pixel
 NOISE = (SKY + READ_NOISE**2) ** 0.5
 OVERSAMPLING = 5
 METHODS: tuple[Method, ...] = get_args(Method)
-SQUARE = np.ones((3, 3))
+MOFFAT_BETA = 3.0  # exponent of the stars' profile
+HALF_LIGHT = 1.678  # half-light radius of an exponential disc, in scale lengths
 Shapes = list[NDArray[np.bool_]]
 
 
@@ -72,15 +74,15 @@ CASES = [
 def hit_shapes(ccd: CCD, rng: np.random.Generator) -> Shapes:
     """Simulate hits of a CCD and cut out their masks."""
     charge = cosmic_rays(replace(ccd, shape=(2048, 2048)), 300.0, rng)
-    labels, _ = label(charge > NOISE / 2, SQUARE)
+    labels, _ = label(charge > NOISE / 2, KERNEL_3X3)
     boxes = enumerate(find_objects(labels), start=1)
     shapes = [(labels[box] == number)[:MAX_LENGTH, :MAX_LENGTH] for number, box in boxes]
     return [shape for shape in shapes if shape.any()]
 
 
 @lru_cache(maxsize=64)
-def light(source: str, fwhm: float, row: int, column: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Compute the image of a source of flux 1, and each pixel's distance from its centre, both (SIDE, SIDE).
+def draw_source(source: str, fwhm: float, row: int, column: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Draw a source of flux 1; return its image and each pixel's distance from its centre, both (SIDE, SIDE).
 
     ``row`` and ``column`` shift the centre by fifths of a pixel.
     """
@@ -88,9 +90,9 @@ def light(source: str, fwhm: float, row: int, column: int) -> tuple[NDArray[np.f
     fine = (np.arange(SIDE * OVERSAMPLING) + 0.5) / OVERSAMPLING - 0.5
     distance = np.hypot(fine[:, None] - middle[0], fine - middle[1])
     if source == "galaxy":
-        values = np.exp(-1.678 * np.hypot(distance, 1.0) / (fwhm / 2))  # softened by 1 px, as by seeing
+        values = np.exp(-HALF_LIGHT * np.hypot(distance, 1.0) / (fwhm / 2))  # softened by 1 px, as by seeing
     else:
-        values = (1 + (2 * distance / fwhm) ** 2 * (2 ** (1 / 3) - 1)) ** -3.0
+        values = (1 + (2 * distance / fwhm) ** 2 * (2 ** (1 / MOFFAT_BETA) - 1)) ** -MOFFAT_BETA
     pixels = values.reshape(SIDE, OVERSAMPLING, SIDE, OVERSAMPLING).sum(axis=(1, 3))
     coarse = np.arange(SIDE)
     return pixels / pixels.sum(), np.hypot(coarse[:, None] - middle[0], coarse - middle[1])
@@ -118,7 +120,7 @@ def flux_errors(case: Case, shapes: Shapes, scenes: int, rng: np.random.Generato
     """Measure the flux error (scenes,) of each method, in per cent of the flux or, for sky, in units of the noise."""
     images, masks, apertures, units = [], [], [], []
     while len(images) < scenes:
-        source, distance = light(case.source, case.fwhm, *rng.integers(-2, 3, 2).tolist())
+        source, distance = draw_source(case.source, case.fwhm, *rng.integers(-2, 3, 2).tolist())
         mask = place_hit(shapes[rng.integers(len(shapes))], case, distance, rng)
         if not mask.any():
             continue
@@ -146,15 +148,15 @@ def ratio(found: dict[Method, NDArray[np.float64]], rounds: int, rng: np.random.
     """Format the ratio of the errors of maskfill to those of the median, with its 95 % interval by bootstrap."""
     pair = np.stack([found["maskfill"], found["median"]])
     scenes = pair.shape[1]
-    drawn = [np.divide(*spread(pair[:, rng.integers(scenes, size=scenes)])) for _ in range(rounds)]
-    low, high = np.quantile(drawn, (0.025, 0.975))
+    ratios = [np.divide(*spread(pair[:, rng.integers(scenes, size=scenes)])) for _ in range(rounds)]
+    low, high = np.quantile(ratios, (0.025, 0.975))
     return f"{np.divide(*spread(pair)):.2f} ({low:.2f}-{high:.2f})"
 
 
 def seconds(method: Method, rng: np.random.Generator) -> float:
     """Time a method on a frame of 2048 x 2048 px with 8000 hits of 3x3 px."""
     image = rng.normal(SKY, NOISE, (2048, 2048)).astype(np.float32)
-    mask = binary_dilation(rng.random(image.shape) < 0.002, SQUARE)
+    mask = binary_dilation(rng.random(image.shape) < 0.002, KERNEL_3X3)
     start = time.perf_counter()
     clean(image, mask, method)
     return time.perf_counter() - start
@@ -164,12 +166,12 @@ def main() -> None:
     """Measure and print the errors of each method, the ratio of maskfill to the median, and the time."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=2000, help="number of scenes for each case, CCD and mask width")
-    parser.add_argument("--rounds", type=int, default=500, help="number of bootstrap draws")
+    parser.add_argument("--rounds", type=int, default=500, help="number of bootstrap samples")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)
     thin = {"thick": hit_shapes(DECAM, rng), "thin": hit_shapes(SINISTRO, rng)}
-    wide = {ccd: [binary_dilation(np.pad(one, 1), SQUARE) for one in shapes] for ccd, shapes in thin.items()}
+    wide = {ccd: [binary_dilation(np.pad(one, 1), KERNEL_3X3) for one in shapes] for ccd, shapes in thin.items()}
     kinds = {f"{ccd}, grow {grow}": shapes[ccd] for ccd in thin for grow, shapes in enumerate((thin, wide))}
     errors = {(kind, case): flux_errors(case, kinds[kind], options.scenes, rng) for kind in kinds for case in CASES}
     head = "| CCD, mask | source, hit | FWHM (px) | S/N |"

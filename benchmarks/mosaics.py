@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from cosmicgate.data.pixel_labels import KERNEL_3X3
+from cosmicgate.data.random_streams import log_uniform
 from cosmicgate.extras import extra
 
 with extra("simulate", __name__):
@@ -26,7 +28,6 @@ with extra("simulate", __name__):
 
 FULL_WELL = 5e4
 Frame = tuple[NDArray[np.float32], NDArray[np.float32], float]  # counts, charge of hits in electrons, sky sigma
-EIGHT = np.ones((3, 3))  # 8-connectivity
 
 
 def main() -> None:
@@ -77,10 +78,10 @@ def frame(seed: int, side: int, scatter: float, colours: bool) -> Frame:
         shape=(side, side), pixel=rng.uniform(3, 7), thickness=rng.uniform(5, 20), diffusion_min=1.0, diffusion_max=2.0,
         gain=1.0, read_noise=read_noise, saturation=FULL_WELL, pixel_scale=1.0, substrate=0.0, dark_current=0.001,
     )  # fmt: skip
-    sky = np.exp(rng.uniform(np.log(100), np.log(3000))) * np.array([rng.uniform(0.5, 0.9), 1, rng.uniform(0.3, 0.7)])
-    width = np.exp(rng.uniform(np.log(2.2), np.log(5)))  # px
+    sky = log_uniform((100, 3000), rng) * np.array([rng.uniform(0.5, 0.9), 1, rng.uniform(0.3, 0.7)])
+    width = log_uniform((2.2, 5), rng)  # px
     planes = np.full((3, side, side), sky[:, None, None])
-    for _ in range(int(np.exp(rng.uniform(np.log(30), np.log(600))))):
+    for _ in range(int(log_uniform((30, 600), rng))):
         flux = 10 ** rng.uniform(2.5, 6.2) * 10 ** (0.4 * rng.normal((0, 0, -0.4), (scatter, 0, scatter)))
         _add_star(planes, *rng.uniform(0, side, 2), flux * (0.7, 1, 0.6), width)
     expected = planes[1].copy()
@@ -106,11 +107,11 @@ def _add_star(planes: NDArray[np.float64], y: float, x: float, flux: NDArray[np.
 
 def score(mask: NDArray[np.bool_], hits: NDArray[np.float32], sigma: float) -> dict[str, int]:
     """Count hits, pixels and false objects of a mask (H, W), given the charge of the hits (H, W), electrons."""
-    objects, number = ndimage.label(hits > 0, EIGHT)
+    objects, number = ndimage.label(hits > 0, KERNEL_3X3)
     peaks = ndimage.maximum(hits, objects, range(1, number + 1))
     bright = [i + 1 for i, peak in enumerate(peaks) if peak > 8 * sigma]
-    parts, made = ndimage.label(mask, EIGHT)
-    touched = set(np.unique(parts[ndimage.binary_dilation(hits > 0, EIGHT)])) - {0}
+    parts, made = ndimage.label(mask, KERNEL_3X3)
+    touched = set(np.unique(parts[ndimage.binary_dilation(hits > 0, KERNEL_3X3)])) - {0}
     significant = hits > 5 * sigma
     return {
         "hits": len(bright),

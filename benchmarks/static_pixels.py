@@ -16,14 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cosmicgate.data.pixel_labels import CORE
+from cosmicgate.data.pixel_labels import CORE, KERNEL_3X3
 from cosmicgate.data.sources.truth_planes import plane_path, read_plane
 from cosmicgate.io.fits.hdus import open_fits
 from cosmicgate.masking.output_paths import inputs_of, side_file
 from cosmicgate.masking.read_images import read_images
 from cosmicgate.masking.static_pixels import MIN_FRAMES, find_static, measure
 
-EIGHT = np.ones((3, 3))  # 8-connectivity
 Mask = NDArray[np.bool_]
 
 
@@ -81,7 +80,7 @@ def mask_of(path: Path) -> Mask:
 
 def touching(mask: Mask, other: Mask) -> tuple[int, int]:
     """Count the objects of a mask (H, W), and those of them that have a pixel in another mask (H, W)."""
-    labels, count = ndimage.label(mask, EIGHT)
+    labels, count = ndimage.label(mask, KERNEL_3X3)
     return count, len(set(labels[mask & other].tolist()))
 
 

@@ -15,56 +15,82 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cosmicgate.evaluation.paired_seeds import SeedMean, seed_mean
 from cosmicgate.evaluation.records import DetectorRecord, titles
 from cosmicgate.evaluation.training_configs import first_difference, without_seed
+from cosmicgate.pretrained.renamed_targets import with_current_targets
 from cosmicgate.report.results import TEST_SET
 
 DOCS = Path(__file__).parent
 MARKED = re.compile(
     r"(?P<begin><!-- (?P<kind>scores|real|hits|stars|differences|seeds): (?P<file>\S+) -->\n).*?(?=<!-- end -->)", re.S
 )
-COLUMNS = {  # convention and score: head, factor, decimals, whether the interval is shown
-    ("dilated", "tpr_at_fpr_0.01pct"): ("TPR, dilated (%)", 100, 1, True),
-    ("core", "tpr_at_fpr_0.01pct"): ("TPR, core (%)", 100, 1, True),
-    ("dilated", "f1"): ("F1, dilated", 1, 3, True),
-    ("core", "f1"): ("F1, core", 1, 3, False),
-    ("per_hit", "recall"): ("Hits found (%)", 100, 1, False),
-    ("per_hit", "false_per_megapixel"): ("False hits / Mpx", 1, 1, False),
+
+
+class Column(NamedTuple):
+    """Column of a table: its head, the factor and the decimals of a score, and whether its interval is shown."""
+
+    head: str
+    factor: float
+    decimals: int
+    interval: bool = True
+
+
+COLUMNS = {  # convention and score -> column
+    ("dilated", "tpr_at_fpr_0.01pct"): Column("TPR, dilated (%)", 100, 1),
+    ("core", "tpr_at_fpr_0.01pct"): Column("TPR, core (%)", 100, 1),
+    ("dilated", "f1"): Column("F1, dilated", 1, 3),
+    ("core", "f1"): Column("F1, core", 1, 3, interval=False),
+    ("per_hit", "recall"): Column("Hits found (%)", 100, 1, interval=False),
+    ("per_hit", "false_per_megapixel"): Column("False hits / Mpx", 1, 1, interval=False),
 }
 REAL_COLUMNS = {
-    ("core", "tpr_at_fpr_0.001pct"): ("TPR at FPR 0.001 %, core (%)", 100, 1, False),
-    ("core", "tpr_at_fpr_0.01pct"): ("at 0.01 %", 100, 1, True),
-    ("core", "tpr_at_fpr_0.1pct"): ("at 0.1 %", 100, 1, False),
-    ("dilated", "f1"): ("F1, dilated", 1, 3, False),
-    ("per_hit", "recall"): ("Hits found (%)", 100, 1, True),
-    ("per_hit", "false_per_megapixel"): ("False hits / Mpx", 1, 1, True),
-    ("per_hit", "recall_at_10_false"): ("Found at 10 false / Mpx (%)", 100, 1, False),
-    ("per_hit", "recall_at_1_false"): ("at 1 false / Mpx", 100, 1, True),
-    ("per_hit", "stars_masked_per_1000"): ("Star cores masked per 1000", 1, 1, True),
-    ("per_hit", "hot_pixels_masked_per_megapixel"): ("Hot pixels masked / Mpx", 1, 1, False),
+    ("core", "tpr_at_fpr_0.001pct"): Column("TPR at FPR 0.001 %, core (%)", 100, 1, interval=False),
+    ("core", "tpr_at_fpr_0.01pct"): Column("at 0.01 %", 100, 1),
+    ("core", "tpr_at_fpr_0.1pct"): Column("at 0.1 %", 100, 1, interval=False),
+    ("dilated", "f1"): Column("F1, dilated", 1, 3, interval=False),
+    ("per_hit", "recall"): Column("Hits found (%)", 100, 1),
+    ("per_hit", "false_per_megapixel"): Column("False hits / Mpx", 1, 1),
+    ("per_hit", "recall_at_10_false"): Column("Found at 10 false / Mpx (%)", 100, 1, interval=False),
+    ("per_hit", "recall_at_1_false"): Column("at 1 false / Mpx", 100, 1),
+    ("per_hit", "stars_masked_per_1000"): Column("Star cores masked per 1000", 1, 1),
+    ("per_hit", "hot_pixels_masked_per_megapixel"): Column("Hot pixels masked / Mpx", 1, 1, interval=False),
 }
-TEST_SETS = {
+TEST_SETS = {  # name in the files -> title in the tables
     "adapted_arcsat": "ARCSAT 0.5 m, five exposures held out",
     "adapted_lco0m4": "LCO 0.4 m, two fields held out",
     "arcsat_held_out": "ARCSAT, frames not trained on",
     "arcsat_held_out_added_hits": "ARCSAT, the same with hits added",
     "camera_effects": "effects of real frames",
     "cameras": "randomised cameras",
-    "cameras_sealed": "held-out randomised cameras",
+    "cameras_held_out": "held-out randomised cameras",
+    "cameras_sealed": "held-out randomised cameras",  # name in results kept before
     "cameras_sharp": "undersampled stars",
     "cameras_smeared": "trailed and defocused stars",
-    "decam_sealed": "held-out DECam",
-    "decam_core": "DECam, physical recipe",
+    "cutouts": "DECam cutouts with the pipeline's flags",
+    "decam": "DECam",
+    "decam_core": "DECam, physical recipe, hits without a ring",
+    "decam_held_out": "held-out DECam",
+    "decam_medium": "DECam, both recipes of hits",
     "decam_paper": "DECam, hits by the paper's recipe",
     "decam_paper_background": "DECam, hits three sigma of the background bright",
+    "decam_paper_recipe": "DECam as in the paper",
+    "decam_physical": "DECam, hits by the physical recipe",
+    "decam_sealed": "held-out DECam",  # name in results kept before
     "decam_semireal": "DECam coadd",
-    "decam_trained": "DECam, both recipes of hits",
+    "decam_trained": "DECam, both recipes of hits",  # name in results kept before
     "lco0m4_held_out": "LCO 0.4 m, a field not trained on",
     "lco0m4_held_out_added_hits": "LCO 0.4 m, the same with hits added",
+    "lco_0m4": "LCO data set, 0.4 m",
+    "lco_1m0": "LCO data set, 1.0 m",
+    "lco_2m0": "LCO data set, 2.0 m",
+    "lco_simulated_0m4": "LCO 0.4 m sequences",
+    "lco_simulated_1m0": "LCO 1.0 m sequences",
+    "lco_simulated_2m0": "LCO 2.0 m sequences",
     "real_arcsat": "ARCSAT 0.5 m frames",
+    "real_frames": "frames of your own",
     "real_lco0m4": "LCO 0.4 m frames",
     "real_m13": "M13",
     "real_sky": "DECam exposures",
@@ -74,16 +100,19 @@ TEST_SETS = {
     "spectra": "spectra",
 }
 SEED_COLUMNS = {
-    ("dilated", "tpr_at_fpr_0.01pct"): ("TPR, dilated", 100, 2),
-    ("core", "tpr_at_fpr_0.01pct"): ("TPR, core", 100, 2),
-    ("dilated", "f1"): ("F1, dilated", 1, 4),
-    ("per_hit", "recall"): ("Hits found", 100, 1),
+    ("dilated", "tpr_at_fpr_0.01pct"): Column("TPR, dilated (%)", 100, 2),
+    ("core", "tpr_at_fpr_0.01pct"): Column("TPR, core (%)", 100, 2),
+    ("dilated", "f1"): Column("F1, dilated", 1, 4),
+    ("per_hit", "recall"): Column("Hits found (%)", 100, 1),
 }
+GAINS = (
+    "Gains from gates, {}. Detectable: the smallest true gain that so many seeds would show with a probability of 80 %."
+)
 PAIRS = (("Att deepCR", "deepCR"), ("Att Cosmic-CoNN", "Cosmic-CoNN"))  # each without gates second
 TEXTS = ("Detector", "Trained on", "First minus second", "Test set")
 Line = dict[str, str]
 Scores = dict[tuple[str, str], Line]  # convention and score -> its line
-Columns = Mapping[tuple[str, str], tuple[str, float, int, bool]]
+Columns = Mapping[tuple[str, str], Column]
 SeedRows = dict[str, dict[int, dict[str, dict[str, float]]]]  # model -> seed -> its row of results.json
 
 
@@ -127,10 +156,10 @@ def stars(file: Path) -> str:
     return by_class([line for line in lines_of(file) if line["score"].startswith(prefix)], prefix, "peak S/N {}", 1)
 
 
-def by_class(lines: Sequence[Line], prefix: str, head: str, scale: float) -> str:
+def by_class(lines: Sequence[Line], prefix: str, head: str, factor: float) -> str:
     """Format the scores whose names have a prefix, a column for each class."""
     keys = dict.fromkeys(line["score"] for line in lines if line["score"].startswith(prefix))
-    columns = {("per_hit", key): (head.format(key.removeprefix(prefix)), scale, 1, True) for key in keys}
+    columns = {("per_hit", key): Column(head.format(key.removeprefix(prefix)), factor, 1) for key in keys}
     return by_test_set(lines, columns)
 
 
@@ -143,13 +172,13 @@ def by_test_set(lines: Sequence[Line], columns: Columns) -> str:
     parts = []
     for (name, origin, frames, pixels, hits), rows in groups.items():
         shown = titles(rows)
-        training = {record.trained_on for record in shown}
+        training = {training_data(record) for record in shown}
         caption = f"**{TEST_SETS.get(name, name)}**, {origin}: {frames} frames"
         caption += f", {int(pixels) / 1e6:.1f} megapixels, {hits} hits" if int(pixels) else ""
         caption += f"; trained on {training.pop()}" if len(training) == 1 else ""
-        table = [["Detector", *(head for head, *_ in columns.values()), *(["Trained on"] if training else [])]]
+        table = [["Detector", *(column.head for column in columns.values()), *(["Trained on"] if training else [])]]
         for record, found in rows.items():
-            last = [record.trained_on or "—"] if training else []
+            last = [training_data(record) or "—"] if training else []
             table.append([shown[record], *cells(found, "value", columns), *last])
         parts.append(f"{caption}.\n\n{markdown(table)}")
     return "\n".join(parts)
@@ -165,12 +194,14 @@ def differences(file: Path) -> str:
         pairs = tables.setdefault(line["data_origin"], {})
         pairs.setdefault((pair, line["test_set"]), {})[line["convention"], line["score"]] = line
     columns = {
-        key: (head.replace("(%)", "(points)"), scale, digits + (key[0] != "per_hit" and scale == 100), True)
-        for key, (head, scale, digits, _) in COLUMNS.items()
+        (part, score): Column(
+            points(column), column.factor, column.decimals + (part != "per_hit" and column.factor == 100)
+        )
+        for (part, score), column in COLUMNS.items()
     }
     parts = []
     for origin, pairs in tables.items():
-        table = [["First minus second", "Test set", *(head for head, *_ in columns.values())]]
+        table = [["First minus second", "Test set", *(column.head for column in columns.values())]]
         for (pair, name), found in pairs.items():
             table.append([pair, TEST_SETS.get(name, name), *cells(found, "difference", columns, "+")])
         parts.append(f"Differences, {origin}.\n\n{markdown(table)}")
@@ -189,6 +220,7 @@ def seeds(folder: Path) -> str:
         more than network and seed.
     """
     kept = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+    kept = [one | {"config": with_current_targets(one["config"])} for one in kept]
     origins: dict[str, dict[str, SeedRows]] = {}
     common: dict[str, dict[str, Any]] = {}
     _check_configs(folder, kept)
@@ -202,8 +234,8 @@ def seeds(folder: Path) -> str:
         if seed in of_model:
             raise ValueError(f"{folder}: {name}: {model}, seed {seed}, is there twice")
         of_model[seed] = row
-    heads = [f"{head} (%)" if scale == 100 else head for head, scale, _ in SEED_COLUMNS.values()]
-    gains = [head.replace("(%)", "(points)") for head in heads]
+    heads = [column.head for column in SEED_COLUMNS.values()]
+    gains = [head for column in SEED_COLUMNS.values() for head in (points(column), "detectable")]
     parts = []
     for origin, sets in origins.items():
         means = [["Test set", "Detector", "Seeds", *heads]]
@@ -217,8 +249,8 @@ def seeds(folder: Path) -> str:
                 a, b = models.get(first, {}), models.get(second, {})
                 if both := sorted(a.keys() & b.keys()):
                     gain = {(p, k): [a[seed][p][k] - b[seed][p][k] for seed in both] for p, k in SEED_COLUMNS}
-                    pairs.append([name, f"{first} - {second}", str(len(both)), *_seed_cells(gain, "+")])
-        parts.append(f"Means over seeds, {origin}.\n\n{markdown(means)}\nGains, {origin}.\n\n{markdown(pairs)}")
+                    pairs.append([name, f"{first} - {second}", str(len(both)), *_seed_cells(gain, gains=True)])
+        parts.append(f"Means over seeds, {origin}.\n\n{markdown(means)}\n{GAINS.format(origin)}\n\n{markdown(pairs)}")
     return "\n".join(parts) or "No training has been kept yet.\n"
 
 
@@ -235,14 +267,21 @@ def _check_configs(folder: Path, kept: Sequence[Mapping[str, Any]]) -> None:
                     raise ValueError(f"{folder}: {model}, seed {seed}, is of another training than others: {reason}")
 
 
-def _seed_cells(values: Mapping[tuple[str, str], Sequence[float]], sign: str = "") -> list[str]:
-    """Format means over seeds with their intervals; for differences also the smallest that would be detected."""
+def _seed_cells(values: Mapping[tuple[str, str], Sequence[float]], gains: bool = False) -> list[str]:
+    """Format means over seeds with their intervals; after each mean of gains, the smallest detectable gain."""
     made = []
-    for key, (_, scale, digits) in SEED_COLUMNS.items():
+    for key, column in SEED_COLUMNS.items():
         mean: SeedMean = seed_mean(values[key])
-        text = cell(mean.mean, [mean.low, mean.high] if mean.seeds > 1 else [], scale, digits, sign)
-        made.append(f"{text}, detects {scale * mean.detectable:.{digits}f}" if sign and mean.seeds > 1 else text)
+        several = mean.seeds > 1
+        made.append(cell(mean.mean, [mean.low, mean.high] if several else [], column, "+" if gains else ""))
+        if gains:
+            made.append(cell(mean.detectable if several else None, [], column))
     return made
+
+
+def points(column: Column) -> str:
+    """Make the head of a column of differences: those of percentages are points."""
+    return column.head.replace("(%)", "(points)")
 
 
 def lines_of(file: Path) -> list[Line]:
@@ -261,22 +300,28 @@ def record_of(line: Line, side: str = "") -> DetectorRecord:
     return DetectorRecord(line[f"{side}model"], line[f"{side}variant"], seed, seeds, trained_on, weights)
 
 
+def training_data(record: DetectorRecord) -> str:
+    """Format the training data of a detector, with the title of the data set if it has one."""
+    name, comma, rest = (record.trained_on or "").partition(",")
+    return f"{TEST_SETS.get(name, name)}{comma}{rest}"
+
+
 def cells(found: Scores, name: str, columns: Columns, sign: str = "") -> list[str]:
     """Format the values of a row, in the column ``name`` of the file, with their intervals."""
     made = []
-    for key, (_, scale, digits, with_interval) in columns.items():
+    for key, column in columns.items():
         line = found.get(key, {})
         value = float(line[name]) if line.get(name) else None
-        ends = [float(line[end]) for end in ("low", "high") if with_interval and line.get(end)]
-        made.append(cell(value, ends, scale, digits, sign))
+        ends = [float(line[end]) for end in ("low", "high") if column.interval and line.get(end)]
+        made.append(cell(value, ends, column, sign))
     return made
 
 
-def cell(value: float | None, ends: Sequence[float], scale: float, digits: int, sign: str = "") -> str:
+def cell(value: float | None, ends: Sequence[float], column: Column, sign: str = "") -> str:
     """Format a score and its interval; a dash where it is not defined."""
     if value is None:
         return "—"
-    texts = [f"{scale * number:{sign}.{digits}f}" for number in (value, *ends)]
+    texts = [f"{column.factor * number:{sign}.{column.decimals}f}" for number in (value, *ends)]
     texts = [text if float(text) else text.lstrip("+-") for text in texts]
     return f"{texts[0]} [{', '.join(texts[1:])}]" if ends else texts[0]
 

@@ -11,8 +11,9 @@ import argparse
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from astropy.stats import mad_std
@@ -20,6 +21,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import ndimage, stats
 
+from cosmicgate.data.pixel_labels import KERNEL_3X3
 from cosmicgate.data.simulation.ccd import CCD
 from cosmicgate.data.simulation.cosmic_rays import Rates, cosmic_rays
 from cosmicgate.data.simulation.defects import draw_defects
@@ -33,6 +35,15 @@ from cosmicgate.io.fits.hdus import open_fits
 from cosmicgate.report.figures.mask_figures import save_figure
 
 Image = NDArray[np.float32]
+
+
+class Hit(NamedTuple):
+    """Size, charge (electrons) and cut-out of a hit."""
+
+    pixels: int
+    charge: float
+    cut_out: Image
+
 
 COLUMNS, SIDE = 12, 25  # cut-outs in a row, and the side of each in pixels
 GAIN, NOISE, EXPTIME = 1.37, 12.0, 60.0  # of ARCSAT's darks: electrons per count, electrons after subtraction, seconds
@@ -67,24 +78,24 @@ def arcsat_darks(real: Path) -> tuple[list[Image], Image]:
     return [dark - np.median(dark) for dark in differences], current - np.median(current)
 
 
-def hits(image: Image) -> Iterator[tuple[int, float, Image]]:
-    """Find hits of three pixels or more, away from the edge of an image (electrons): pixels, charge and cut-out."""
-    labels, _ = ndimage.label(image > THRESHOLD * NOISE, np.ones((3, 3), bool))
+def find_hits(image: Image) -> Iterator[Hit]:
+    """Find hits of three pixels or more, away from the edge of an image (electrons)."""
+    labels, _ = ndimage.label(image > THRESHOLD * NOISE, KERNEL_3X3)
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
         inside = labels[box] == number
         middle = [(side.start + side.stop) // 2 for side in box]
         within = all(SIDE <= place < size - SIDE for place, size in zip(middle, image.shape, strict=True))
         if inside.sum() >= MIN_PIXELS and within:
-            yield int(inside.sum()), float(image[box][inside].sum()), cut_out(image, *middle)
+            yield Hit(int(inside.sum()), float(image[box][inside].sum()), cut_out(image, *middle))
 
 
-def simulated_hits(field_free: float, rng: np.random.Generator) -> list[tuple[int, float, Image]]:
+def simulated_hits(field_free: float, rng: np.random.Generator) -> list[Hit]:
     """Simulate darks of the chip with a field-free layer, or with all of its silicon depleted, and find their hits."""
     chip = replace(CHIP, thickness=CHIP.thickness + (0.0 if field_free else FIELD_FREE))
     found = []
     for _ in range(SIMULATED_DARKS):
         charge = cosmic_rays(chip, SIMULATED_EXPTIME, rng, RATES, field_free=field_free)
-        found += hits(charge + NOISE * rng.standard_normal(chip.shape, np.float32))
+        found += find_hits(charge + NOISE * rng.standard_normal(chip.shape, np.float32))
     return found
 
 
@@ -142,31 +153,31 @@ def spectra(real: Path, rng: np.random.Generator) -> dict[str, Image]:
     return pictures
 
 
-def table(samples: dict[str, tuple[list[tuple[int, float, Image]], float]]) -> str:
+def table(samples: dict[str, tuple[list[Hit], float]]) -> str:
     """Format sizes and charges of hits, and their number per cm2 and minute, as a Markdown table."""
     lines = [
         "| | " + " | ".join(f"{p} %" for p in PERCENTILES) + " | KS, p | per cm² and minute |",
         "|---|" + "---:|" * 7,
     ]
-    for place, name in enumerate(("pixels", "charge (e-)")):
-        real = [hit[place] for hit in samples["real"][0]]
+    for field, name in (("pixels", "pixels"), ("charge", "charge (e-)")):
+        real = [getattr(hit, field) for hit in samples["real"][0]]
         for kind, (found, exposure) in samples.items():
-            values = [hit[place] for hit in found]
+            values = [getattr(hit, field) for hit in found]
             cells = " | ".join(f"{value:.0f}" for value in np.percentile(values, PERCENTILES))
             test = stats.ks_2samp(real, values)
             same = "" if kind == "real" else f"{test.statistic:.2f}, {test.pvalue:.1g}"
-            rate = "" if place else f"{len(found) / exposure:.2f} ({len(found)} hits)"
+            rate = f"{len(found) / exposure:.2f} ({len(found)} hits)" if field == "pixels" else ""
             lines.append(f"| {name}, {kind} | {cells} | {same} | {rate} |")
     return "\n".join(lines)
 
 
-def figure_of(rows: dict[str, list[Image]], pictures: dict[str, Image]) -> Figure:
-    """Draw a row of cut-outs for each sample, and the spectra below."""
+def figure_of(rows: list[tuple[str, list[Image]]], pictures: dict[str, Image]) -> Figure:
+    """Draw a row of cut-outs under a label for each sample, and the spectra below."""
     figure = Figure(figsize=(11, 0.85 * len(rows) + 2.4), dpi=85, layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=(0.85 * len(rows), 2.4), squeeze=False)[:, 0]
     look: dict[str, Any] = {"xticks": [], "yticks": []}
     grid = top.subplots(len(rows), COLUMNS, squeeze=False, subplot_kw=look)
-    for line, (name, cuts) in zip(grid, rows.items(), strict=True):
+    for line, (name, cuts) in zip(grid, rows, strict=True):
         for axes, cut in zip(line, cuts, strict=False):
             draw(axes, cut)
         line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
@@ -214,29 +225,28 @@ def main() -> None:
     inside = (CHIP.shape[0] - 2 * SIDE) * (CHIP.shape[1] - 2 * SIDE) * (CHIP.pixel * 1e-4) ** 2 / 60
     simulated = SIMULATED_DARKS * SIMULATED_EXPTIME * inside
     samples = {
-        "real": ([hit for dark in darks for hit in hits(dark)], len(darks) * EXPTIME * inside),
+        "real": ([hit for dark in darks for hit in find_hits(dark)], len(darks) * EXPTIME * inside),
         "field-free": (simulated_hits(FIELD_FREE, rng), simulated),
         "all depleted": (simulated_hits(0.0, rng), simulated),
     }
     print(table(samples))
-    rows = {}
+    rows = []
     labels = {"real": "ARCSAT hits", "field-free": "simulated,\nfield-free", "all depleted": "all depleted"}
     for kind, label in labels.items():
         found = samples[kind][0]
-        rows[label] = [found[i][2] for i in rng.permutation(len(found))[:COLUMNS]]
+        rows.append((label, [found[i].cut_out for i in rng.permutation(len(found))[:COLUMNS]]))
     itl = list(stamps(real / "cr" / "itl_cosmic_rays.fits.gz", MIN_PIXELS, MIN_CHARGE).values())
-    rows["ITL hits"] = fitting(itl, rng)
-    rows["simulated"] = fitting(simulate_hits(6, rng, (1000, 1000)), rng)
-    rows["ARCSAT\nhot pixels"] = hot_pixels(current, rng)
+    rows.append(("ITL hits", fitting(itl, rng)))
+    rows.append(("simulated", fitting(simulate_hits(6, rng, (1000, 1000)), rng)))
+    rows.append(("ARCSAT\nhot pixels", hot_pixels(current, rng)))
     detectors = (draw_defects(CHIP.shape, rng) for _ in range(100))
     defects = next(detector for detector in detectors if detector.pixels.size > 1000)  # one as warm as the real one
     charge = defects.charge(EXPTIME, rng) + NOISE * rng.standard_normal(CHIP.shape, np.float32)
-    rows["simulated "] = hot_pixels(charge, rng)
+    rows.append(("simulated", hot_pixels(charge, rng)))
     frames = [*images(real / "arcsat", "XO1*.fits.fz")[::3], *images(real / "lco0m4", "*.fits.fz")[::3]]
     stars = [star for frame in frames if (star := brightest_star(frame, 60_000.0)) is not None]
-    rows["ARCSAT and\nLCO stars"] = stars[:COLUMNS]
-    drawn = simulated_stars(arguments.seed)
-    rows["simulated  "] = [star for star, _ in zip(drawn, range(COLUMNS), strict=False)]
+    rows.append(("ARCSAT and\nLCO stars", stars[:COLUMNS]))
+    rows.append(("simulated", list(islice(simulated_stars(arguments.seed), COLUMNS))))
     arguments.output.mkdir(parents=True, exist_ok=True)
     save_figure(figure_of(rows, spectra(real, rng)), arguments.output / "effects_realism.png")
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from cosmicgate.config import ConfigError, Evaluate, Train, build, matches_type, readable, validate
+from cosmicgate.config import ConfigError, Evaluate, Train, build, describe_type, matches_type, validate
 from cosmicgate.data.background import AstroScrappyCleaner
 from cosmicgate.data.datamodule import training_data
 from cosmicgate.data.splits import Split
@@ -94,7 +94,10 @@ def test_the_paper_experiment_has_exactly_the_papers_settings(network):
     assert module["optimizer"] == {"_target_": "torch.optim.Adam", "_partial_": True, "lr": 0.005}
     scheduler = module["scheduler"]
     assert [scheduler[key] for key in ("factor", "patience", "threshold", "cooldown")] == [0.1, 4, 0.001, 0]
-    freeze = [cfg["callbacks"]["freeze"][key] for key in ("fraction", "restart", "hold", "validate_on_batch")]
+    freeze = [
+        cfg["callbacks"]["freeze"][key]
+        for key in ("start_fraction", "restart_lr_factor", "constant_lr", "validate_on_batch")
+    ]
     assert freeze == [0.4, None, False, False]
     assert cfg["trainer"]["max_epochs"] == 60
 
@@ -129,7 +132,7 @@ def test_paper_short_differs_from_the_paper_only_as_documented():
     del paper["data"]["windows"]
     paper["model"]["prior"] = paper["module"]["network"]["prior"] = 0.01
     paper["module"]["scheduler"]["patience"] = 0
-    paper["callbacks"]["freeze"] |= {"restart": 0.4, "validate_on_batch": True}
+    paper["callbacks"]["freeze"] |= {"restart_lr_factor": 0.4, "validate_on_batch": True}
     paper["trainer"]["max_epochs"] = 6
     assert short == paper
 
@@ -231,7 +234,7 @@ def test_compare_takes_pairs():
     ids=str,
 )
 def test_type_hints_are_described_in_plain_words(hint, words):
-    assert readable(hint) == words
+    assert describe_type(hint) == words
 
 
 @pytest.mark.parametrize(
@@ -242,7 +245,10 @@ def test_type_hints_are_described_in_plain_words(hint, words):
         ("resume=perhaps", "resume: got 'perhaps', expected true or false"),
         ("model.channels=many", "model.channels: got 'many', expected a whole number"),
         ("model.norm=layer", "model.norm: got 'layer', expected one of batch, group"),
-        ("callbacks.freeze.restart=soon", "callbacks.freeze.restart: got 'soon', expected a number or null"),
+        (
+            "callbacks.freeze.restart_lr_factor=soon",
+            "callbacks.freeze.restart_lr_factor: got 'soon', expected a number or null",
+        ),
         ("data.science.bands=g", "data.science.bands: got 'g', expected a list of strings"),
         ("data.science.frames.train=few", "to whole numbers"),
         ("trainer.limit_train_batches=[1]", "expected a number or null"),

@@ -151,7 +151,7 @@ def test_the_coarse_stage_of_one_network_can_be_tuned_for_another(runs, released
 
 @pytest.mark.slow
 def test_a_card_has_the_scores_of_its_own_weights_only(runs, released, command, tmp_path):
-    arguments = ("data=decam", "data.name=decam_again", f"data.root={command.data}", *TINY, "picture=false")
+    arguments = ("data=decam", "data.name=decam_again", f"data.root={command.data}", *TINY, "draw_masks=false")
     for name, run in (("own", runs[1]), ("other", runs[0])):
         best = run / "checkpoints" / "best.ckpt"
         done = command("evaluate.py", *arguments, f"checkpoint={best}", f"hydra.run.dir={tmp_path}/{name}")

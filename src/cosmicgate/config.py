@@ -47,7 +47,7 @@ WORDS = {
 SEVERAL_TYPES: dict[str, Any] = {
     "checkpoint": str | list[str] | None,
     "timing": tuple[int, int] | None,
-    "features": bool | list[str],
+    "draw_feature_maps": bool | list[str],
 }
 # Keys and choices by the names that other programs, or earlier versions, give them -> the name here, or what to type.
 KNOWN_AS = {
@@ -104,10 +104,20 @@ KNOWN_AS = {
     "trainer.logger": "logger=csv, tensorboard or wandb",
     "trainer.callbacks": "+callbacks.NAME={_target_: ...}",
     "data.split": "data.part",
+    "callbacks.curves.every": "callbacks.curves.every_n_epochs",
+    "callbacks.curves.images": "callbacks.curves.max_images",
+    "callbacks.freeze.fraction": "callbacks.freeze.start_fraction",
+    "callbacks.freeze.restart": "callbacks.freeze.restart_lr_factor",
+    "callbacks.freeze.hold": "callbacks.freeze.constant_lr",
+    "data.also": "data.extra_test_sets",
     "detector=packaged": "detector=pretrained",
     "detector=packaged_fast": "detector=pretrained_cascade",
     "detector=packaged_four": "detector=pretrained_paper",
-    "beside=packaged": "beside=[pretrained]",
+    "beside=packaged": "baselines=[pretrained]",
+    "beside": "baselines",
+    "picture": "draw_masks",
+    "mistakes": "draw_errors",
+    "features": "draw_feature_maps",
     **{
         f"detector.{name}.grow": f"detector.{name}.dilate_masks"
         for name in (
@@ -159,7 +169,7 @@ class Train:
     start: str | None = None
     keep_results: str | None = None
     threshold: float = 0.5
-    beside: list[str] = field(default_factory=list)
+    baselines: list[str] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
 
 
@@ -177,9 +187,9 @@ class Evaluate:
     networks: Any = field(default_factory=dict)  # name -> node of conf/model
     timing: Any = None  # rows and columns of the frame on which detectors are timed
     compare: list[list[str]] = field(default_factory=list)
-    picture: bool = True
-    mistakes: bool = False
-    features: Any = False
+    draw_masks: bool = True
+    draw_errors: bool = False
+    draw_feature_maps: Any = False
     logger: Any = None
     group: str | None = None
     tags: list[str] = field(default_factory=list)
@@ -295,7 +305,7 @@ def validate(cfg: DictConfig, schema: type[Train] | type[Evaluate]) -> DictConfi
         hints, key = get_type_hints(schema), re.split(r"[.\[]", error.full_key or "")[0]
         if key in hints:
             found = OmegaConf.to_container(cfg, resolve=False)
-            raise ConfigError(f"{key}: got {found[key]!r}, expected {readable(hints[key])}") from error  # type: ignore
+            raise ConfigError(f"{key}: got {found[key]!r}, expected {describe_type(hints[key])}") from error  # type: ignore
         reason = str(error).splitlines()[0].removesuffix(".")
         known = ", ".join(schema.__dataclass_fields__)
         hint = name_here(error.full_key or "") or f"known keys: {known}"
@@ -308,7 +318,7 @@ def validate(cfg: DictConfig, schema: type[Train] | type[Evaluate]) -> DictConfi
         raise ConfigError(f"threshold: got {values['threshold']}, expected a probability between 0 and 1")
     for key, hint in SEVERAL_TYPES.items():
         if key in values and not matches_type(values[key], hint):
-            raise ConfigError(f"{key}: got {values[key]!r}, expected {readable(hint)}")
+            raise ConfigError(f"{key}: got {values[key]!r}, expected {describe_type(hint)}")
     for pair in values.get("compare", []):
         if len(pair) != 2:
             raise ConfigError(f"compare: got {pair}, expected pairs of models, as in [[Att deepCR, deepCR]]")
@@ -416,7 +426,7 @@ def detector_nodes(names: Sequence[str]) -> dict[str, Any]:
         node = compose("evaluate", [f"detector=[{','.join(names)}]"])["detector"]
     except HydraException as error:
         known = "names of files in conf/detector, without .yaml"
-        raise ConfigError(f"beside: got {list(names)}, expected {known} ({str(error).splitlines()[0]})") from error
+        raise ConfigError(f"baselines: got {list(names)}, expected {known} ({str(error).splitlines()[0]})") from error
     return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
 
 
@@ -468,7 +478,7 @@ def _check_call(node: Mapping[str, Any], path: str, cfg: DictConfig) -> None:
             written_in = OmegaConf.select(cfg, path)  # None below a key that has a dot in its name
             taken_from = written_in and re.fullmatch(r"\$\{([\w.]+)\}", as_written(written_in, key))
             where = taken_from[1] if taken_from else f"{path}.{key}"
-            raise ConfigError(f"{where}: got {value!r}, expected {readable(hints[key])}")
+            raise ConfigError(f"{where}: got {value!r}, expected {describe_type(hints[key])}")
 
 
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:
@@ -515,18 +525,18 @@ def matches_type(value: Any, hint: Any) -> bool:
     return not issubclass(wanted, Mapping) and all(matches_type(one, of) for one in value)
 
 
-def readable(hint: Any) -> str:
+def describe_type(hint: Any) -> str:
     """Describe a type hint for error messages in terms of YAML: "a number or null", "one of batch, group"."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return readable(parts[0])
+        return describe_type(parts[0])
     if hint in WORDS:
         return WORDS[hint][0]
     if origin is Literal:
         return ("one of " if len(parts) > 1 else "") + ", ".join(_as_yaml(part) for part in parts)
     if origin in (Union, types.UnionType):
         ordered = sorted(parts, key=lambda part: part is type(None))  # null comes last
-        several = list(dict.fromkeys(readable(part) for part in ordered if part is not int or float not in parts))
+        several = list(dict.fromkeys(describe_type(part) for part in ordered if part is not int or float not in parts))
         return " or ".join([", ".join(several[:-1]), several[-1]] if len(several) > 1 else several)
     wanted = origin or hint
     if wanted is collections.abc.Callable:
@@ -536,7 +546,7 @@ def readable(hint: Any) -> str:
     if issubclass(wanted, Mapping):
         return "a mapping" + (f" of {_plural(parts[0])} to {_plural(parts[1])}" if len(parts) == 2 else "")
     if wanted is tuple and parts and parts[-1] is not Ellipsis:
-        return f"a list of {len(parts)}: " + ", ".join(map(readable, parts))
+        return f"a list of {len(parts)}: " + ", ".join(map(describe_type, parts))
     if wanted in (list, tuple, set, frozenset) or wanted.__module__ == "collections.abc":
         return "a list" + (f" of {_plural(parts[0])}" if parts else "")
     return f"a node with the _target_ of a {wanted.__module__}.{wanted.__qualname__}"
@@ -544,7 +554,7 @@ def readable(hint: Any) -> str:
 
 def _plural(hint: Any) -> str:
     """Describe the type hint of a list's values."""
-    return WORDS[hint][1] if hint in WORDS else f"({readable(hint)})"
+    return WORDS[hint][1] if hint in WORDS else f"({describe_type(hint)})"
 
 
 def _as_yaml(value: Any) -> str:

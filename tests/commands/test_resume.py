@@ -19,7 +19,7 @@ from helpers.train_command import TINY
 SHORT = (
     *(word for word in TINY if not word.startswith(("data.patch", "data.num_workers"))),
     *("data.patch=64", "data.batch_size=4", "trainer.max_epochs=3", "trainer.log_every_n_steps=1", "logger=csv"),
-    *("trainer.accelerator=cpu", "model=deepcr", "model.channels=4", "beside=[]"),
+    *("trainer.accelerator=cpu", "model=deepcr", "model.channels=4", "baselines=[]"),
     "+callbacks.kill={_target_: helpers.killed_training.KillAt}",
 )
 

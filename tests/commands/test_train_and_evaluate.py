@@ -220,7 +220,7 @@ def test_evaluate_refuses_frames_of_the_training_in_other_data(command, run, tmp
 
 def test_evaluate_compares_a_network_with_astroscrappy_on_the_same_pixels(command, run, tmp_path):
     arguments = (f"checkpoint={run}/checkpoints/best.ckpt", "detector=[checkpoint,astroscrappy]")
-    done = command("evaluate.py", *arguments, f"hydra.run.dir={tmp_path}/both", "picture=false", "logger=wandb")
+    done = command("evaluate.py", *arguments, f"hydra.run.dir={tmp_path}/both", "draw_masks=false", "logger=wandb")
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "both" / "results.json").read_text())["rows"]
     assert [row["detector"]["model"] for row in rows] == ["Att Cosmic-CoNN", "Astro-SCRAPPY"]
@@ -260,7 +260,7 @@ def test_a_multirun_has_a_folder_and_a_wandb_run_for_each_job(command, tmp_path)
 def test_every_experiment_trains_one_batch(command, choice, real, tmp_path):
     one = "{train:1,validation:1,test:1}"
     small = ["trainer.max_epochs=1", "trainer.limit_train_batches=1", "trainer.limit_val_batches=1", "logger=csv"]
-    small += ["data.batch_size=2", "beside=[]", f"hydra.run.dir={tmp_path}/run"]
+    small += ["data.batch_size=2", "baselines=[]", f"hydra.run.dir={tmp_path}/run"]
 
     def simulated(data: str) -> list[str]:
         sizes = ("shape=[256,256]", f"frames={one}")
@@ -283,12 +283,21 @@ def test_every_experiment_trains_one_batch(command, choice, real, tmp_path):
         small += ["data.leave_out=[lco0m4,arcsat]"]  # make pretrained SIZE=demo, a part of CI, trains on them
     elif choice == "experiment=decam_semireal":
         cutout = real("decam/cutouts/141029_043225_N26_101x101_V4.8.2a.fits")
-        also = (f"frames.files={cutout}", "frames.ignored=null", f"root={command.data}/cutouts")
-        small += [*semireal("data"), *(f"data.also.cutouts.{one}" for one in also)]
+        settings = (f"frames.files={cutout}", "frames.ignored=null", f"root={command.data}/cutouts")
+        small += [*semireal("data"), *(f"data.extra_test_sets.cutouts.{one}" for one in settings)]
     elif choice == "experiment=gates":  # whose real frames test_truth_rings.py makes
-        also = ("archive.sequences={0m4:1}", "archive.shape=[256,256]", "archive.rate=60", f"root={command.data}/lco")
-        small += [*decam("data"), *(f"data.also.lco.{one}" for one in also), "trainer.check_val_every_n_epoch=1"]
-        small += [f"~data.also.{name}" for name in ("real_sky", "lco0m4", "arcsat")]
+        settings = (
+            "archive.sequences={0m4:1}",
+            "archive.shape=[256,256]",
+            "archive.rate=60",
+            f"root={command.data}/lco",
+        )
+        small += [
+            *decam("data"),
+            *(f"data.extra_test_sets.lco.{one}" for one in settings),
+            "trainer.check_val_every_n_epoch=1",
+        ]
+        small += [f"~data.extra_test_sets.{name}" for name in ("real_sky", "lco0m4", "arcsat")]
     else:
         small += decam("data")
     done = command("train.py", choice, *small)

@@ -51,8 +51,8 @@ def test_a_mixture_without_parts_and_further_test_sets_without_names_are_refused
     parts = {"a": data_part(tmp_path, "a", 0), "b": data_part(tmp_path, "b", 1)}
     with pytest.raises(ValueError, match=r"data\.leave_out names every part"):
         Mixture(parts, {"a": 0.5, "b": 0.5}, count=4, leave_out=["a", "b"])
-    with pytest.raises(ValueError, match="also: expected names of data sets and the data sets, got a list"):
-        DecamData(*(None,) * 3, str(tmp_path), None, also=[parts["a"]])
+    with pytest.raises(ValueError, match="extra_test_sets: expected names of data sets and the data sets, got a list"):
+        DecamData(*(None,) * 3, str(tmp_path), None, extra_test_sets=[parts["a"]])
 
 
 def part_of(mixture: Mixture, image: torch.Tensor) -> str:
@@ -188,7 +188,7 @@ def test_held_out_frames_have_seeds_of_their_own_and_are_scored_in_one_evaluatio
     overrides += [f"data.parts.{data_part}.root={tmp_path}/held_out" for data_part in held_out.parts] + [
         "data.parts.decam.science.bands=[g]"
     ]
-    overrides += ["detector=pretrained", "picture=false", f"hydra.run.dir={tmp_path}/run"]
+    overrides += ["detector=pretrained", "draw_masks=false", f"hydra.run.dir={tmp_path}/run"]
     done = command("evaluate.py", "data=held_out", *overrides)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "run" / "results.json").read_text())["rows"]

@@ -210,7 +210,7 @@ def test_evaluate_reports_the_number_of_fields(command, source, tmp_path):
     arguments = [f"data.frames.exposures.files={source.exposures.files}", f"data.frames.hits.file={source.hits.file}"]
     arguments += ["data.frames.exposures.ignored=null", "data.frames.draws=2", "data.frames.density=2000"]
     arguments += ["detector=astroscrappy", "detector.astroscrappy.sweep=[3,5]", f"data.root={tmp_path}/data"]
-    done = command("evaluate.py", "data=real_sky", *arguments, f"hydra.run.dir={tmp_path}/run", "picture=false")
+    done = command("evaluate.py", "data=real_sky", *arguments, f"hydra.run.dir={tmp_path}/run", "draw_masks=false")
     assert done.returncode == 0, done.stderr
     (row,) = json.loads((tmp_path / "run" / "results.json").read_text())["rows"]
     assert (row["test_set"], row["data_origin"], row["frames"], row["fields"]) == ("real_sky", "semi-real", 4, 2)

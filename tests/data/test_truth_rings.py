@@ -44,8 +44,8 @@ TINY = {
     "decam_semireal": (
         *REAL,
         "darks.rate=50",
-        "also.cutouts.frames.ignored=null",
-        "also.cutouts.root={root}",
+        "extra_test_sets.cutouts.frames.ignored=null",
+        "extra_test_sets.cutouts.root={root}",
         "root={root}",
     ),
     "lco": LCO,

@@ -5,11 +5,14 @@ import json
 import re
 
 import pytest
+from omegaconf import OmegaConf
 
+from cosmicgate.data.lco.datamodule import CLASSES
 from cosmicgate.evaluation.records import DetectorRecord, titles
 from cosmicgate.pretrained.card import find, read_card
 from cosmicgate.report.results import TEST_SET
 from cosmicgate.report.tables.export import RECORD, differences_csv, scores_csv
+from helpers.hydra_config import composed_config, config_choices
 from helpers.repository import ROOT
 from helpers.result_rows import SCORES, difference_entry, result_row
 
@@ -31,6 +34,30 @@ def test_the_tables_of_a_page_are_current(page):
 def test_every_results_file_is_shown():
     shown = {found["file"] for page in PAGES for found in tables.MARKED.finditer(page.read_text())}
     assert shown == {path.name for path in (DOCS / "results").iterdir()}
+
+
+def test_every_test_set_of_a_configuration_has_a_title():
+    choices = [choice for choice in config_choices("data", "experiment") if not re.match(r"data=(_|.*/)", choice)]
+    for choice in choices:
+        untitled = names_of_test_sets(OmegaConf.to_container(composed_config(choice).data)) - tables.TEST_SETS.keys()
+        assert not untitled, choice
+
+
+def names_of_test_sets(node) -> set[str]:
+    """Collect the names of the test sets of a data node, and of the data sets in it."""
+    if not isinstance(node, dict):
+        return set()
+    below = {name for value in node.values() for name in names_of_test_sets(value)}
+    match node.get("_target_", "").rpartition(".")[2]:
+        case "DecamData":
+            return below | {node["name"]}
+        case "LabelledExposures":
+            return below | {node["name"], f"{node['name']}_added_hits"}
+        case "LCO":
+            return below | {f"{node['name']}_{telescope}" for telescope in CLASSES}
+        case "RealTest":
+            return below | {node["frames"]["name"]}
+    return below
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/results.md", "docs/training-budget.md"])
@@ -65,7 +92,7 @@ def test_a_new_results_file_replaces_the_table(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "DOCS", tmp_path)
     page = tables.updated("Before\n\n<!-- scores: new.csv -->\nold\n<!-- end -->\n\nAfter\n")
     assert "old" not in page
-    assert "**decam**, real: 2 frames, 3.0 megapixels, 7 hits." in page
+    assert "**DECam**, real: 2 frames, 3.0 megapixels, 7 hits." in page
     assert "| New | 50.0 [25.0, 75.0] | — | — | — | — | — | somewhere |" in page
     assert "| Old | — | — | — | — | 100.0 | — | — |" in page
     assert tables.updated(page) == page
@@ -83,8 +110,8 @@ def test_the_table_of_seeds_pairs_trainings_of_the_same_seed(tmp_path):
     assert "| deepCR | 2 | 92.00 [66.59, 117.41] |" in made
     assert "| Att deepCR | 3 | 94.33 [" in made
     # Differences of 1 and 3 points: standard error 1; with one degree of freedom t(0.975) = 12.71 and t(0.8) = 1.38.
-    assert "| Att deepCR - deepCR | 2 | +2.00 [-10.71, +14.71], detects 14.08 |" in made
-    assert made.count("\n| decam |") == 3
+    assert "| Att deepCR - deepCR | 2 | +2.00 [-10.71, +14.71] | 14.08 |" in made
+    assert made.count("\n| DECam |") == 3
 
 
 @pytest.mark.parametrize(
@@ -127,7 +154,7 @@ def test_simulated_and_real_scores_of_seeds_share_no_table(tmp_path):
     rows = [row | {"detector": {"model": "deepCR", "seed": 0}} for row in rows]
     (tmp_path / "deepCR-0.json").write_text(json.dumps({"config": {}, "rows": rows}))
     simulated, real = tables.seeds(tmp_path).split("Means over seeds, real.")
-    assert "| decam | deepCR | 1 |" in simulated
+    assert "| DECam | deepCR | 1 |" in simulated
     assert "frames" not in simulated
     assert "| frames | deepCR | 1 |" in real
     assert "decam" not in real
@@ -142,7 +169,7 @@ def test_the_csv_files_of_a_report_can_be_shown_as_tables(tmp_path, monkeypatch)
     page = tables.updated("".join(f"<!-- {kind}: {file} -->\n<!-- end -->\n" for kind, file in kinds.items()))
     assert "| Att Cosmic-CoNN | 97.7 [97.0, 98.0] |" in page
     assert "| Detector | 1-2 px (%) | ≥3 px (%) |" in page
-    assert re.search(r"^\| \S.* - \S.* \| decam \| \+", page, re.M)
+    assert re.search(r"^\| \S.* - \S.* \\| DECam \\| \+", page, re.M)
 
 
 def test_a_detector_is_read_as_it_was_written(tmp_path):
@@ -182,9 +209,9 @@ def test_a_test_set_without_truth_shows_its_stars_alone(tmp_path, monkeypatch):
     (tmp_path / "results" / "new.csv").write_text(scores_csv(rows))
     monkeypatch.setattr(tables, "DOCS", tmp_path)
     page = tables.updated("<!-- real: new.csv -->\n<!-- end -->\n<!-- stars: new.csv -->\n<!-- end -->\n")
-    assert "**ARCSAT 0.5 m frames**, real: 8 frames, 2.1 megapixels, 321 hits; trained on decam, simulated." in page
+    assert "**ARCSAT 0.5 m frames**, real: 8 frames, 2.1 megapixels, 321 hits; trained on DECam, simulated." in page
     assert "| Found at 10 false / Mpx (%) | at 1 false / Mpx | Star cores masked per 1000 |" in page
-    assert "**M13**, real: 8 frames; trained on decam, simulated." in page
+    assert "**M13**, real: 8 frames; trained on DECam, simulated." in page
     assert "| Detector | Star cores masked per 1000 | Hot pixels masked / Mpx |" in page
     assert "| Att Cosmic-CoNN | 5.5 | 12.0 |" in page
     assert "| Detector | peak S/N 10-20 |" in page

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cosmicgate.data.pixel_labels import CORE, IGNORED, SKY
-from cosmicgate.evaluation.bootstrap import DRAWS, above_zero, interval, resamples, sums
+from cosmicgate.evaluation.bootstrap import SAMPLES, above_zero, interval, resamples, sums
 from cosmicgate.evaluation.records import write_results
 from cosmicgate.evaluation.run import compare, evaluate
 from cosmicgate.report.write_report import write_report
@@ -30,7 +30,7 @@ def test_the_same_frames_give_the_same_intervals(make_test_set, tmp_path):
     rows = [evaluate([BrightnessLogits()], [test_set], tmp_path / name)[0] for name in "ab"]
     assert rows[0] == rows[1]
     intervals = rows[0]["intervals"]
-    assert intervals["draws"] == DRAWS
+    assert intervals["draws"] == SAMPLES
     for part in ("dilated", "core", "per_hit"):
         assert set(intervals[part]) == set(rows[0][part]) - {"by_length", "by_snr"}
         known = {key: ends for key, ends in intervals[part].items() if rows[0][part][key] is not None}
@@ -38,14 +38,14 @@ def test_the_same_frames_give_the_same_intervals(make_test_set, tmp_path):
             assert low <= rows[0][part][key] <= high
 
 
-def test_bootstrap_draws_are_sums_over_resampled_frames():
+def test_bootstrap_samples_are_sums_over_resampled_frames():
     counts = np.random.default_rng(0).integers(0, 10**9, (5, 3, 40))
     weights = resamples(5)
-    assert weights.shape == (DRAWS, 5)
+    assert weights.shape == (SAMPLES, 5)
     assert (weights.sum(axis=1) == 5).all()
-    drawn = list(sums(weights, counts))
-    for k in (0, 7, DRAWS - 1):
-        assert np.array_equal(drawn[k], sum(int(w) * c for w, c in zip(weights[k], counts, strict=True)))
+    resampled = list(sums(weights, counts))
+    for k in (0, 7, SAMPLES - 1):
+        assert np.array_equal(resampled[k], sum(int(w) * c for w, c in zip(weights[k], counts, strict=True)))
 
 
 def test_frames_of_a_field_are_drawn_together(make_test_set, tmp_path):
@@ -83,10 +83,10 @@ def test_frames_without_hits_or_sky_give_null_scores_without_a_warning(make_test
         write_report(results, tmp_path / "report")
 
 
-def test_a_score_undefined_in_many_draws_has_no_interval():
-    draws = np.arange(100.0)
-    assert interval(np.where(draws < 4, np.nan, draws)) is not None
-    assert interval(np.where(draws < 6, np.nan, draws)) is None
+def test_a_score_undefined_in_many_samples_has_no_interval():
+    samples = np.arange(100.0)
+    assert interval(np.where(samples < 4, np.nan, samples)) is not None
+    assert interval(np.where(samples < 6, np.nan, samples)) is None
     assert above_zero(np.array([-1.0, 0.0, 1.0, 1.0])) == 0.625
 
 

@@ -12,9 +12,9 @@ from cosmicgate.evaluation.hits import match_hits
 from cosmicgate.evaluation.operating_points import (
     MAX_FRACTION,
     best_threshold,
-    between_settings,
     objects_by_logit,
     objects_by_setting,
+    recall_between_settings,
 )
 from cosmicgate.evaluation.run import evaluate
 from cosmicgate.metrics import BINS, bin_index, lower_edge
@@ -131,4 +131,4 @@ def test_a_mask_of_much_of_the_sky_is_no_mask_without_false_objects():
     nearly_all[0], small[31, 31], small[5, 5] = False, True, True
     found = objects_by_setting(truth, {1.0: nearly_all, 6.0: small})
     assert found.tolist() == [[1, (truth == SKY).sum()], [1, 1]]
-    assert np.isnan(between_settings(found, 1, truth.size)["recall_at_1_false"])
+    assert np.isnan(recall_between_settings(found, 1, truth.size)["recall_at_1_false"])

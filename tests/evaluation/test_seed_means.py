@@ -10,7 +10,7 @@ from cosmicgate.evaluation.run import find_differences
 from cosmicgate.evaluation.scores import TestSetScores, difference
 from cosmicgate.evaluation.seed_means import DetectorScores, mean, means
 
-DRAWS = 1000
+SAMPLES = 1000
 
 
 def seed_scores(model, values, trained_on="decam, simulated"):
@@ -20,10 +20,10 @@ def seed_scores(model, values, trained_on="decam, simulated"):
 
 
 def scores_of(value, spread=0.0, seed=0):
-    """Make scores whose F1 is ``value``, with bootstrap draws of a Gaussian ``spread``."""
+    """Make scores whose F1 is ``value``, with bootstrap samples of a Gaussian ``spread``."""
     values = {part: {"f1": value} for part in ("dilated", "core", "per_hit")}
-    drawn = value + spread * np.random.default_rng(seed).standard_normal(DRAWS)
-    content = {"frames": 4, "pixels": 100, "hits": 7, "intervals": {"draws": DRAWS}}
+    drawn = value + spread * np.random.default_rng(seed).standard_normal(SAMPLES)
+    content = {"frames": 4, "pixels": 100, "hits": 7, "intervals": {"draws": SAMPLES}}
     return TestSetScores(content, values, {part: {"f1": drawn} for part in values})
 
 
@@ -74,7 +74,7 @@ def test_the_interval_of_a_mean_stays_between_zero_and_one():
 def test_without_spread_between_seeds_the_interval_is_from_frames_only():
     one = scores_of(0.8, spread=0.01)
     low, high = mean([one, one]).content["intervals"]["dilated"]["f1"]
-    assert (low, high) == pytest.approx(tuple(np.quantile(one.draws["dilated"]["f1"], [0.025, 0.975])))
+    assert (low, high) == pytest.approx(tuple(np.quantile(one.samples["dilated"]["f1"], [0.025, 0.975])))
 
 
 def test_a_score_undefined_for_one_seed_has_no_mean():

@@ -14,7 +14,7 @@ from cosmicgate.config import ConfigError
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.provenance import run_metadata, run_tags
 from cosmicgate.report.log_results import check_logger, log_evaluation, scores
-from cosmicgate.report.wandb_charts import VERDICTS, charts, overlay, roc_chart
+from cosmicgate.report.wandb_charts import PIXEL_CLASSES, charts, overlay, roc_chart
 from cosmicgate.report.wandb_login import logged_in, set_writable_folders
 from cosmicgate.training.loggers import csv_logger, tensorboard_logger, wandb_logger, with_csv_logger
 from helpers.result_rows import SCORES, result_row, write_run
@@ -63,7 +63,7 @@ def test_mask_overlays_encode_found_missed_and_false_pixels():
     assert set(picture._masks) == {"truth", "mask"}
     files = {name: layer._path for name, layer in picture._masks.items()}
     verdict = np.rint(255 * matplotlib.image.imread(files["mask"])).astype(int)
-    assert [VERDICTS.get(code, "sky") for code in verdict.ravel()] == [
+    assert [PIXEL_CLASSES.get(code, "sky") for code in verdict.ravel()] == [
         *("sky", "false", "core, missed", "core, found", "ring, missed", "ring, found", "ignored", "ignored")
     ]
     assert np.rint(255 * matplotlib.image.imread(files["truth"])).astype(int).ravel().tolist() == truth.ravel().tolist()

@@ -17,7 +17,7 @@ from cosmicgate.report.finish_training import log_scores
 from helpers.fake_detectors import BrightnessLogits, BrightnessMasks
 from helpers.train_command import TINY
 
-FAST = ("trainer=smoke", *TINY, "model=deepcr", "model.channels=4", "beside=[astroscrappy]", "logger=csv")
+FAST = ("trainer=smoke", *TINY, "model=deepcr", "model.channels=4", "baselines=[astroscrappy]", "logger=csv")
 # Code of sitecustomize.py that hides a package from a program.
 HIDDEN = """
 import importlib.metadata, sys
@@ -79,7 +79,7 @@ def test_the_csv_logger_does_not_use_wandb(run):
 @pytest.mark.slow
 def test_the_rows_equal_those_of_an_evaluation_of_the_same_detectors(command, run, tmp_path):
     folder, _ = run
-    both = (f"checkpoint={folder}", "detector=[checkpoint,astroscrappy]", "picture=false")
+    both = (f"checkpoint={folder}", "detector=[checkpoint,astroscrappy]", "draw_masks=false")
     done = command("evaluate.py", *both, f"hydra.run.dir={tmp_path}/both")
     assert done.returncode == 0, done.stderr
     assert result_rows(tmp_path / "both") == result_rows(folder)
@@ -130,9 +130,9 @@ def test_the_jobs_of_a_sweep_score_no_other_detectors(command, tmp_path):
 
 def test_an_unknown_detector_name_stops_before_data_are_simulated(command, tmp_path):
     where = (f"data.root={tmp_path}/data", f"hydra.run.dir={tmp_path}/run")
-    done = command("train.py", *FAST, "beside=[nobody]", *where)
+    done = command("train.py", *FAST, "baselines=[nobody]", *where)
     assert done.returncode == 1
-    assert "beside: got ['nobody'], expected names of files in conf/detector" in done.stderr
+    assert "baselines: got ['nobody'], expected names of files in conf/detector" in done.stderr
     assert not (tmp_path / "data").exists()
 
 

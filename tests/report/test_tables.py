@@ -61,7 +61,7 @@ def test_tables_have_the_papers_units_published_values_and_a_dash_for_null():
     assert two.lines[0][2:] == ["0.5", "0.9749", "0.9749", "0.9511", "0.9511", "0.0246", "0.0246"]
     assert two.heads[3:5] == ["F1", "F1, published"]
     assert "not the same frames" in one.caption
-    assert "bootstrap over 8 frames, 1,000 draws; with so few" in one.caption
+    assert "bootstrap over 8 frames, 1,000 samples; with so few" in one.caption
     core = score_tables([result_row(trained_on=None, threshold=None)], "core")[1]
     assert core.lines[0] == ["Att Cosmic-CoNN", "—", "—", "0.5000", "0.9511", "0.0246"]
     assert "ublished" not in core.caption, "the paper has one convention"

@@ -21,7 +21,7 @@ from helpers.wandb_files import offline_records
 
 # Nine validation patches and three test frames, which two processes cannot share equally.
 ODD = ("data.science.frames={train:1,validation:1,test:3}", "data.patch=80", "data.batch_size=4")
-SHORT = (*TINY, *ODD, "trainer.max_epochs=2", "trainer.log_every_n_steps=1", "trainer.accelerator=cpu", "beside=[]")
+SHORT = (*TINY, *ODD, "trainer.max_epochs=2", "trainer.log_every_n_steps=1", "trainer.accelerator=cpu", "baselines=[]")
 TWO = (*SHORT, "trainer.devices=2")
 
 

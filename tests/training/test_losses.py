@@ -24,7 +24,7 @@ def test_focal_loss_weighs_pixels_by_their_error():
     expected = (
         2 * torch.where(TARGET > 0, 0.7, 0.3) * (1 - probability_of_truth) ** 2 * -probability_of_truth.log()
     ).mean()
-    assert FocalLoss(gamma=2, hits=0.7)(LOGITS, TARGET) == pytest.approx(expected.item(), rel=1e-5)
+    assert FocalLoss(gamma=2, alpha=0.7)(LOGITS, TARGET) == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_focal_loss_of_a_confident_correct_logit_has_a_finite_gradient():
@@ -35,13 +35,13 @@ def test_focal_loss_of_a_confident_correct_logit_has_a_finite_gradient():
 
 def test_dice_loss_is_zero_for_a_perfect_and_one_for_a_wrong_mask():
     confident = 50 * (2 * TARGET.repeat(5000) - 1)
-    assert DiceBCELoss(entropy=0)(confident, TARGET.repeat(5000)) == pytest.approx(0, abs=1e-3)
-    assert DiceBCELoss(entropy=0)(-confident, TARGET.repeat(5000)) == pytest.approx(1, abs=1e-3)
+    assert DiceBCELoss(bce_weight=0)(confident, TARGET.repeat(5000)) == pytest.approx(0, abs=1e-3)
+    assert DiceBCELoss(bce_weight=0)(-confident, TARGET.repeat(5000)) == pytest.approx(1, abs=1e-3)
 
 
 def test_dice_loss_without_hits_has_the_gradient_of_its_cross_entropy():
     logits = torch.zeros(100, requires_grad=True)
-    DiceBCELoss(entropy=1.0)(logits, torch.zeros(100)).backward()
+    DiceBCELoss(bce_weight=1.0)(logits, torch.zeros(100)).backward()
     assert (logits.grad > 0).all()
 
 
@@ -49,9 +49,9 @@ def test_dice_loss_without_hits_has_the_gradient_of_its_cross_entropy():
     ("make", "named"),
     [
         (lambda: FocalLoss(gamma=-1), "gamma=-1"),
-        (lambda: FocalLoss(hits=1), "hits=1"),
-        (lambda: DiceBCELoss(entropy=-1), "-1"),
-        (lambda: BackgroundPixelWeight(low=0), "low=0"),
+        (lambda: FocalLoss(alpha=1), "alpha=1"),
+        (lambda: DiceBCELoss(bce_weight=-1), "-1"),
+        (lambda: BackgroundPixelWeight(min_weight=0), "min_weight=0"),
     ],
 )
 def test_invalid_settings_are_refused(make, named):
@@ -67,7 +67,7 @@ def sky_batch(size=64):
 def test_empty_sky_has_a_low_weight_and_a_star_the_full_weight():
     image = sky_batch()
     image[0, 0, 20:40, 20:40] += 1000
-    weights = BackgroundPixelWeight(low=0.1, full=10)(image)
+    weights = BackgroundPixelWeight(min_weight=0.1, full_weight_sigma=10)(image)
     assert weights.shape == image.shape
     assert (weights[0, 0, 25:35, 25:35] == 1).all()
     assert weights[1].mean() == pytest.approx(0.12, abs=0.04)
@@ -125,7 +125,9 @@ def test_the_loss_of_blocks_needs_one_pixel_of_a_hit_and_no_pixel_of_the_sky():
     assert segmentation_module()._loss(one, batch).item() > 2
 
 
-@pytest.mark.parametrize("settings", [{"block_size": 0}, {"block_size": 4, "weigh": BackgroundPixelWeight()}])
+@pytest.mark.parametrize("settings", [{"block_size": 0}, {"block_size": 4, "pixel_weight": BackgroundPixelWeight()}])
 def test_invalid_block_sizes_are_refused(settings):
-    with pytest.raises(ValueError, match=f"block_size from 1 px on, and no weigh .*, got {settings['block_size']}"):
+    with pytest.raises(
+        ValueError, match=rf"block_size={settings['block_size']}: expected 1 px or more, and no pixel_weight"
+    ):
         segmentation_module(**settings)

@@ -29,7 +29,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*exists and is not empty.*"),
 ]
 SIZE, PATCHES = 32, 8
-RELEASED = {"hold": True, "validate_on_batch": True}  # the two phases as in the authors' code
+RELEASED = {"constant_lr": True, "validate_on_batch": True}  # the two phases as in the authors' code
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,7 @@ def test_resume_equals_an_uninterrupted_run(frames, tmp_path, stopped_after, wor
     """Compare weights, batch norm, optimizer, learning rates, best score and the order of the data."""
 
     def freeze():
-        return BatchNormFreeze(0.4, restart=0.4, **released)
+        return BatchNormFreeze(0.4, restart_lr_factor=0.4, **released)
 
     uninterrupted, interrupted, resumed = small_module(), small_module(), small_module()
     trainer, seen = train(uninterrupted, frames, tmp_path / "whole", 5, callbacks=[freeze()])
@@ -329,24 +329,32 @@ def test_phase_two_restarts_the_optimizer_of_the_scheduler(frames, tmp_path):
             steps.append((trainer.current_epoch, int(next(iter(adam.state.values()))["step"])))
             assert trainer.lr_scheduler_configs[0].scheduler.optimizer is adam
 
-    _, seen = train(small_module(), frames, tmp_path, 5, callbacks=[BatchNormFreeze(0.4, restart=0.4), Steps()])
+    _, seen = train(
+        small_module(), frames, tmp_path, 5, callbacks=[BatchNormFreeze(0.4, restart_lr_factor=0.4), Steps()]
+    )
     assert seen.rates[2] == pytest.approx(0.4 * 0.005)
     assert [step for epoch, step in steps if epoch == 2] == [1, 2]
 
 
-def test_with_hold_phase_two_keeps_its_learning_rate(frames, tmp_path):
-    _, falls = train(small_module(), frames, tmp_path / "a", 5, callbacks=[BatchNormFreeze(0.4, restart=0.4)])
-    _, held = train(small_module(), frames, tmp_path / "b", 5, callbacks=[BatchNormFreeze(0.4, restart=0.4, hold=True)])
+def test_with_constant_lr_phase_two_keeps_its_learning_rate(frames, tmp_path):
+    _, falls = train(small_module(), frames, tmp_path / "a", 5, callbacks=[BatchNormFreeze(0.4, restart_lr_factor=0.4)])
+    _, held = train(
+        small_module(),
+        frames,
+        tmp_path / "b",
+        5,
+        callbacks=[BatchNormFreeze(0.4, restart_lr_factor=0.4, constant_lr=True)],
+    )
     assert held.rates[:3] == falls.rates[:3]
     assert falls.rates[4] < 0.002
     assert held.rates[2:] == pytest.approx([0.002] * 3)
 
 
-def test_a_scheduler_that_does_not_support_hold_is_refused_by_name(frames, tmp_path):
+def test_a_scheduler_that_does_not_support_constant_lr_is_refused_by_name(frames, tmp_path):
     module = small_module()
     module.make_scheduler = lambda adam: StepLR(adam, 1)
-    with pytest.raises(ValueError, match=r"hold=true: expected ReduceLROnPlateau, got StepLR"):
-        train(module, frames, tmp_path, 3, callbacks=[BatchNormFreeze(0.4, hold=True)])
+    with pytest.raises(ValueError, match=r"constant_lr=true: expected ReduceLROnPlateau, got StepLR"):
+        train(module, frames, tmp_path, 3, callbacks=[BatchNormFreeze(0.4, constant_lr=True)])
 
 
 def test_phase_one_can_be_validated_with_batch_statistics(frames, tmp_path):
@@ -378,12 +386,14 @@ def test_phase_one_can_be_validated_with_batch_statistics(frames, tmp_path):
 
 @pytest.mark.parametrize("restart", [0.0, -0.4])
 def test_a_restart_learning_rate_that_is_not_positive_is_refused(restart):
-    with pytest.raises(ValueError, match=f"restart={restart}"):
-        BatchNormFreeze(0.4, restart=restart)
+    with pytest.raises(ValueError, match=f"restart_lr_factor={restart}"):
+        BatchNormFreeze(0.4, restart_lr_factor=restart)
 
 
 def test_a_network_without_batch_norm_has_no_phase_two(frames, tmp_path):
-    _, seen = train(small_module(norm="group"), frames, tmp_path, 3, callbacks=[BatchNormFreeze(0.4, restart=0.4)])
+    _, seen = train(
+        small_module(norm="group"), frames, tmp_path, 3, callbacks=[BatchNormFreeze(0.4, restart_lr_factor=0.4)]
+    )
     assert seen.rates[0] == 0.005
     assert 0.4 * 0.005 not in seen.rates
 
@@ -457,7 +467,7 @@ def test_a_batch_of_ignored_pixels_has_zero_loss_and_does_not_count(frames):
 def test_pixel_weights_apply_to_sky_and_hits_have_weight_one(frames):
     module = small_module()
     module.loss = torch.nn.BCEWithLogitsLoss(reduction="none")
-    module.weigh = lambda image: torch.full_like(image, 0.25)
+    module.pixel_weight = lambda image: torch.full_like(image, 0.25)
     batch = next(iter(Data(frames).train_dataloader()))
     logits = torch.randn(batch["truth"].shape, generator=torch.Generator().manual_seed(1))
     kept, hit = batch["truth"] != IGNORED, (batch["truth"] != SKY) & (batch["truth"] != IGNORED)
@@ -548,5 +558,5 @@ def test_an_invalid_checkpoint_is_refused_by_name(tmp_path):
 
 
 def test_a_fraction_outside_zero_and_one_is_refused():
-    with pytest.raises(ValueError, match="fraction=40"):
+    with pytest.raises(ValueError, match="start_fraction=40"):
         BatchNormFreeze(40)

@@ -88,7 +88,7 @@ class DecamData(PatchDataModule):
         Side of the validation patches, pixels.
     pairs_per_frame : int
         Number of darks that each training frame is paired with; each pair makes a frame of its own.
-    also : mapping of str to data set
+    extra_test_sets : mapping of str to data set
         Further data sets that the network is tested on, each with ``prepare_test`` and ``test_sets``.
     batch_size : int
         Patches in a step, over all processes together.
@@ -114,7 +114,7 @@ class DecamData(PatchDataModule):
         transforms: Sequence[Transform] = (),
         patch: int = 256,
         pairs_per_frame: int = 1,
-        also: Mapping[str, Any] | None = None,
+        extra_test_sets: Mapping[str, Any] | None = None,
         batch_size: int = 16,
         num_workers: int = 1,
         seed: int = 0,
@@ -122,12 +122,13 @@ class DecamData(PatchDataModule):
         name: str = "decam",
     ) -> None:
         super().__init__()
-        if also and not isinstance(also, Mapping):
-            raise ValueError(f"also: expected names of data sets and the data sets, got a {type(also).__name__}")
+        if extra_test_sets and not isinstance(extra_test_sets, Mapping):
+            found = type(extra_test_sets).__name__
+            raise ValueError(f"extra_test_sets: expected names of data sets and the data sets, got a {found}")
         self.science, self.darks, self.contamination = science, darks, contamination
         self.root = Path(root).expanduser()
         self.windows, self.transforms, self.patch = windows, list(transforms), patch
-        self.pairs_per_frame, self.also = pairs_per_frame, dict(also or {})
+        self.pairs_per_frame, self.extra_test_sets = pairs_per_frame, dict(extra_test_sets or {})
         self.pairing_seed = pairing_seed
         self.batch_size, self.num_workers, self.seed, self._name = batch_size, num_workers, seed, name
 
@@ -180,7 +181,7 @@ class DecamData(PatchDataModule):
         missing = [(which, p) for which in splits for p in self.pairs(which) if not p.folder.is_dir()]
         for which, pair in with_progress(missing, self.name, "made"):
             self._contaminate(pair, test=which == "test")
-        for data in self.also.values():
+        for data in self.extra_test_sets.values():
             data.prepare_test()
 
     def _contaminate(self, pair: Pair, test: bool) -> None:
@@ -234,7 +235,7 @@ class DecamData(PatchDataModule):
         """List the test sets that are scored after training."""
         fields = tuple(pair.science.field or pair.science.name for pair in self.pairs("test"))
         own = TestSet(self.name, self.data_origin, tuple(self.split("test")), self.benchmark, fields=fields)
-        return distinct([own, *(test_set for data in self.also.values() for test_set in data.test_sets())])
+        return distinct([own, *(test_set for data in self.extra_test_sets.values() for test_set in data.test_sets())])
 
 
 def training_data(node: Any, scaling: str = "none") -> pl.LightningDataModule:

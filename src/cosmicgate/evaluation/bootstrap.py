@@ -12,48 +12,48 @@ from numpy.typing import NDArray
 
 from cosmicgate.data.random_streams import random_stream
 
-DRAWS = 1000
+SAMPLES = 1000  # of the bootstrap
 SEED = 0
-CHUNK = 32  # draws summed at a time: with 3 x 16384 bins each they take 12 MB
+CHUNK = 32  # samples summed at a time: with 3 x 16384 bins each they take 12 MB
 LEVELS = (0.025, 0.975)
-MIN_DEFINED_FRACTION = 0.95  # fraction of the draws in which a score must be defined
+MIN_DEFINED_FRACTION = 0.95  # fraction of the samples in which a score must be defined
 
 
 def resamples(frames: int) -> NDArray[np.float64]:
-    """Draw how often each frame occurs in each bootstrap draw.
+    """Draw how often each frame occurs in each bootstrap sample.
 
-    The draws depend only on the number of frames. Two detectors on the same frames therefore have the same draws, and
-    the difference of their scores in each draw is a paired bootstrap.
+    The samples depend only on the number of frames. Two detectors on the same frames therefore have the same samples,
+    and the difference of their scores in each of them is a paired bootstrap.
 
     Returns
     -------
-    ndarray (DRAWS, frames), float64
+    ndarray (SAMPLES, frames), float64
         Counts; of shape (0, frames) for fewer than two frames, from which no interval can be estimated.
     """
     if frames < 2:
         return np.zeros((0, frames))
-    return random_stream("frames", SEED, frames).multinomial(frames, [1 / frames] * frames, DRAWS).astype(float)
+    return random_stream("frames", SEED, frames).multinomial(frames, [1 / frames] * frames, SAMPLES).astype(float)
 
 
 def sums(weights: NDArray[np.float64], counts: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Yield the sum (...) of counts (frames, ...) over the frames of each draw, exactly."""
+    """Yield the sum (...) of counts (frames, ...) over the frames of each sample, exactly."""
     flat = counts.reshape(len(counts), -1).astype(np.float64)  # for BLAS; integers below 2^53 stay exact
     for start in range(0, len(weights), CHUNK):
         for total in weights[start : start + CHUNK] @ flat:
             yield total.astype(np.int64).reshape(counts.shape[1:])
 
 
-def interval(draws: NDArray[np.float64]) -> list[float] | None:
-    """Compute the 95 % interval (percentiles) of a score's draws; None if over 5 % of them are undefined."""
-    known = draws[np.isfinite(draws)]
-    if not known.size or known.size < MIN_DEFINED_FRACTION * draws.size:
+def interval(samples: NDArray[np.float64]) -> list[float] | None:
+    """Compute the 95 % interval (percentiles) of samples of a score; None if over 5 % of them are undefined."""
+    known = samples[np.isfinite(samples)]
+    if not known.size or known.size < MIN_DEFINED_FRACTION * samples.size:
         return None
     return [float(limit) for limit in np.quantile(known, LEVELS)]
 
 
-def above_zero(draws: NDArray[np.float64]) -> float | None:
-    """Compute the fraction of a difference's draws above zero, zeros counting half; None if over 5 % are undefined."""
-    known = draws[np.isfinite(draws)]
-    if not known.size or known.size < MIN_DEFINED_FRACTION * draws.size:
+def above_zero(samples: NDArray[np.float64]) -> float | None:
+    """Compute the fraction of samples of a difference above zero, zeros as half; None if over 5 % are undefined."""
+    known = samples[np.isfinite(samples)]
+    if not known.size or known.size < MIN_DEFINED_FRACTION * samples.size:
         return None
     return float(np.mean((known > 0) + 0.5 * (known == 0)))

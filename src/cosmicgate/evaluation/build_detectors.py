@@ -64,8 +64,8 @@ def build_detectors(nodes: Mapping[str, Any], checkpoint: Given) -> tuple[list[D
     return detectors, unavailable
 
 
-def beside_training(names: Sequence[str], model: str, variant: str) -> tuple[list[Detector], list[dict[str, str]]]:
-    """Build the detectors of ``conf/detector`` that are tested beside a new training of a model in a variant.
+def build_baselines(names: Sequence[str], model: str, variant: str) -> tuple[list[Detector], list[dict[str, str]]]:
+    """Build the detectors of ``conf/detector`` that are tested on the same frames as a new training.
 
     In a sweep none are built, because each job would score them again on the same frames.
     """

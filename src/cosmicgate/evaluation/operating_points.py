@@ -48,7 +48,7 @@ def objects_by_logit(truth: NDArray[np.uint8], logits: Tensor) -> Counts:
         pixel stands for one, which is more than any requested rate.
     """
     bins = bin_index(logits.float().nan_to_num(-math.inf)).numpy()
-    return np.stack([_found_first(truth, bins), _new_false_objects(truth, bins)])
+    return np.stack([_count_found_by_bin(truth, bins), _count_false_objects_by_bin(truth, bins)])
 
 
 def objects_by_setting(truth: NDArray[np.uint8], masks: Mapping[float, NDArray[np.bool_]]) -> Counts:
@@ -65,7 +65,7 @@ def objects_by_setting(truth: NDArray[np.uint8], masks: Mapping[float, NDArray[n
     return np.array(counts, np.int64).reshape(-1, 2)
 
 
-def _found_first(truth: NDArray[np.uint8], bins: NDArray[np.int32]) -> Counts:
+def _count_found_by_bin(truth: NDArray[np.uint8], bins: NDArray[np.int32]) -> Counts:
     """Count the hits by the highest bin (BINS,) at which enough of their core is predicted."""
     labels, hits = ndimage.label(truth == CORE, KERNEL_3X3)
     y, x = np.nonzero(labels)
@@ -76,7 +76,7 @@ def _found_first(truth: NDArray[np.uint8], bins: NDArray[np.int32]) -> Counts:
     return np.bincount(value[start + needed - 1], minlength=BINS).astype(np.int64)
 
 
-def _new_false_objects(truth: NDArray[np.uint8], bins: NDArray[np.int32]) -> Counts:
+def _count_false_objects_by_bin(truth: NDArray[np.uint8], bins: NDArray[np.int32]) -> Counts:
     """Count the false objects that each bin adds (BINS,).
 
     The pixels predicted at a threshold form as many components as there are pixels, less the edges of a spanning
@@ -95,8 +95,9 @@ def _new_false_objects(truth: NDArray[np.uint8], bins: NDArray[np.int32]) -> Cou
         return new
     node = np.full(bins.shape, -1)
     node.flat[places] = np.arange(places.size)
-    beside = ndimage.maximum_filter(np.where(free, -1, bins), footprint=KERNEL_3X3, mode="constant", cval=-1)
-    edges = [(np.arange(places.size), np.full(places.size, places.size), np.minimum(beside, bins).flat[places])]
+    # highest bin among the neighbours at hits and at ignored pixels; -1 without such neighbours
+    near_truth = ndimage.maximum_filter(np.where(free, -1, bins), footprint=KERNEL_3X3, mode="constant", cval=-1)
+    edges = [(np.arange(places.size), np.full(places.size, places.size), np.minimum(near_truth, bins).flat[places])]
     for one, other in NEIGHBOURS:
         joined = (node[one] >= 0) & (node[other] >= 0)
         edges.append((node[one][joined], node[other][joined], np.minimum(bins[one], bins[other])[joined]))
@@ -110,7 +111,7 @@ def _new_false_objects(truth: NDArray[np.uint8], bins: NDArray[np.int32]) -> Cou
     return new
 
 
-def at_false_rates(objects: Counts, hits: int, pixels: int, bins: NDArray[np.intp]) -> dict[str, float]:
+def recall_at_false_rates(objects: Counts, hits: int, pixels: int, bins: NDArray[np.intp]) -> dict[str, float]:
     """Compute recall per hit, and the threshold, where the frames have few false objects.
 
     The threshold is the lowest one down to which the frames, taken together, never have more than the rate.
@@ -159,7 +160,7 @@ def best_threshold(objects: Counts) -> float:
     return float(expit(good[np.argmin(np.abs(good))]))
 
 
-def between_settings(objects: Counts, hits: int, pixels: int) -> dict[str, float]:
+def recall_between_settings(objects: Counts, hits: int, pixels: int) -> dict[str, float]:
     """Compute the same recall by linear interpolation between settings (P, 2), without extrapolation."""
     scores = {}
     order = np.lexsort((objects[:, 0], objects[:, 1]))

@@ -12,7 +12,7 @@ from cosmicgate.detectors import Detector, Setting, for_telescope
 from cosmicgate.evaluation.frame_results import cached_result, read_result, read_seconds, result_path
 from cosmicgate.evaluation.records import DetectorRecord, titles
 from cosmicgate.evaluation.scores import TestSetScores, difference, score
-from cosmicgate.evaluation.seed_means import DetectorScores, in_common, means
+from cosmicgate.evaluation.seed_means import DetectorScores, means, restrict_to_common_seeds
 from cosmicgate.extras import extra
 from cosmicgate.io.messages import with_progress
 
@@ -56,18 +56,18 @@ def _names(detectors: Sequence[Detector]) -> list[tuple[DetectorRecord, str]]:
 
 def score_training(
     network: Detector,
-    beside: Sequence[Detector],
+    baselines: Sequence[Detector],
     unavailable: Sequence[Mapping[str, str]],
     test_sets: Sequence[TestSet],
     cache: Path,
 ) -> dict[str, Any]:
-    """Score a newly trained network and the detectors beside it; return the content of ``results.json``.
+    """Score a newly trained network and the baselines; return the content of ``results.json``.
 
-    The detectors beside it may fail, as in :func:`compare`, or be unavailable, as in
+    Baselines may fail, as in :func:`compare`, or be unavailable, as in
     :func:`~cosmicgate.evaluation.build_detectors.build_detectors`; an error of the network itself is raised.
     """
     rows = evaluate([network], test_sets, cache)
-    content = compare(beside, test_sets, cache)
+    content = compare(baselines, test_sets, cache)
     return content | {"rows": rows + content["rows"], "unavailable": list(unavailable)}
 
 
@@ -204,11 +204,11 @@ def find_differences(
             for b in partners:
                 pair: tuple[DetectorScores, DetectorScores] | None = (a, b)
                 if a.seeds and b.seeds:
-                    pair = in_common(a, b)
+                    pair = restrict_to_common_seeds(a, b)
                 elif (
                     a.seeds
                     or b.seeds
-                    or not (a.record.seed == b.record.seed or (_alone(a, scored) and _alone(b, scored)))
+                    or not (a.record.seed == b.record.seed or (_has_one_seed(a, scored) and _has_one_seed(b, scored)))
                 ):
                     pair = None
                 if pair:
@@ -216,7 +216,7 @@ def find_differences(
     return found
 
 
-def _alone(one: DetectorScores, scored: Sequence[DetectorScores]) -> bool:
+def _has_one_seed(one: DetectorScores, scored: Sequence[DetectorScores]) -> bool:
     """Check whether no other seed of a network was scored."""
     return not any(other is not one and other.record.recipe == one.record.recipe for other in scored)
 

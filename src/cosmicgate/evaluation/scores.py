@@ -13,7 +13,7 @@ from cosmicgate.data.pixel_labels import CORE, RING, SKY, Convention
 from cosmicgate.evaluation.bootstrap import above_zero, interval, resamples, sums
 from cosmicgate.evaluation.frame_results import Counts, FrameResult
 from cosmicgate.evaluation.hits import LENGTHS, SNRS
-from cosmicgate.evaluation.operating_points import at_false_rates, between_settings
+from cosmicgate.evaluation.operating_points import recall_at_false_rates, recall_between_settings
 from cosmicgate.metrics import Curves
 
 CONVENTIONS: tuple[Convention, ...] = ("dilated", "core")
@@ -43,26 +43,26 @@ class TestSetScores:
         Scores, intervals and curves as plain values, for a row of ``results.json``.
     values : mapping
         The same scores, NaN where undefined.
-    draws : mapping of the same keys to ndarray (draws,)
-        Each score in each bootstrap draw of the frames, or of their fields.
+    samples : mapping of the same keys to ndarray (samples,)
+        Each score in each bootstrap sample of the frames, or of their fields.
     """
 
     __test__ = False  # keeps pytest from collecting this class
 
     content: dict[str, Any]
     values: Values
-    draws: dict[str, dict[str, NDArray[np.float64]]]
+    samples: dict[str, dict[str, NDArray[np.float64]]]
 
 
 def score(results: Sequence[FrameResult], fields: Sequence[str] | None = None) -> TestSetScores:
-    """Compute the scores of the summed counts of all frames, and of those of each bootstrap draw.
+    """Compute the scores of the summed counts of all frames, and of those of each bootstrap sample.
 
     Parameters
     ----------
     results : sequence of FrameResult
         Counts of each frame.
     fields : sequence of str, optional
-        Name of the field of each frame: frames of one field share their sky and are drawn together. None makes each
+        Name of the field of each frame: frames of one field share their sky and are resampled together. None makes each
         frame its own field.
     """
     if len({r.settings.tobytes() for r in results}) != 1:
@@ -81,10 +81,10 @@ def score(results: Sequence[FrameResult], fields: Sequence[str] | None = None) -
 
     values = _values(swept, bins, totals)
     weights = resamples(len(number))
-    drawn = [
+    resampled = [
         _values(swept, bins, Totals(*parts)) for parts in zip(*(sums(weights, part) for part in fields_of), strict=True)
     ]
-    draws = {part: {key: np.array([d[part][key] for d in drawn]) for key in values[part]} for part in values}
+    samples = {part: {key: np.array([d[part][key] for d in resampled]) for key in values[part]} for part in values}
 
     content: dict[str, Any] = {
         "frames": len(results),
@@ -100,10 +100,10 @@ def score(results: Sequence[FrameResult], fields: Sequence[str] | None = None) -
     }
     if totals.stars.any():
         content["per_hit"]["stars_by_snr"] = _classes(fields_of.stars, weights, _spans(SNRS), ("stars", "masked"))
-    content["intervals"] = {part: {key: interval(d) for key, d in draws[part].items()} for part in draws}
+    content["intervals"] = {part: {key: interval(d) for key, d in samples[part].items()} for part in samples}
     content["intervals"]["draws"] = len(weights)
     content["curves"] = {name: _curves(swept, totals.counts, name) for name in CONVENTIONS}
-    return TestSetScores(content, values, draws)
+    return TestSetScores(content, values, samples)
 
 
 def _by_field(parts: Sequence[Counts], place: NDArray[np.intp]) -> Counts:
@@ -119,10 +119,10 @@ def difference(a: TestSetScores, b: TestSetScores) -> dict[str, Any]:
     for part, scores in a.values.items():
         parts[part] = {}
         for key, value in scores.items():
-            drawn = a.draws[part][key] - b.draws[part][key]
+            differences = a.samples[part][key] - b.samples[part][key]
             parts[part][key] = to_json({"difference": value - b.values[part][key]}) | {
-                "interval": interval(drawn),
-                "above_zero": above_zero(drawn),
+                "interval": interval(differences),
+                "above_zero": above_zero(differences),
             }
     return parts
 
@@ -136,12 +136,12 @@ def _values(swept: bool, bins: NDArray[np.intp], totals: Totals) -> Values:
     """Compute every score from summed counts; ``bins`` are the logit bins of the objects of a network."""
     scores: Values = {}
     for name in CONVENTIONS:
-        scores[name] = (_swept if swept else _scored)(totals.counts, name)
+        scores[name] = (_scores_of_settings if swept else _scores_of_logits)(totals.counts, name)
         mask = Curves.from_counts(totals.at_threshold, name).at_threshold(0.5)
         scores[name] |= {"f1": mask.f1, "iou": mask.iou, "fdr": mask.fdr}
     (hits, found), pixels = (int(n) for n in totals.by_length.sum(axis=0)), int(totals.at_threshold.sum())
     (stars, masked), (area, _, hot) = totals.stars.sum(axis=0), totals.hot_pixels
-    rare = between_settings if swept else partial(at_false_rates, bins=bins)
+    rare = recall_between_settings if swept else partial(recall_at_false_rates, bins=bins)
     scores["per_hit"] = {
         "recall": _ratio(found, hits),
         "false_per_megapixel": _ratio(1e6 * totals.false_hits, pixels),
@@ -156,7 +156,7 @@ def _ratio(part: Any, whole: Any) -> float:
     return float(part / whole) if whole else math.nan
 
 
-def _scored(counts: Counts, convention: Convention) -> dict[str, float]:
+def _scores_of_logits(counts: Counts, convention: Convention) -> dict[str, float]:
     """Compute the scores of a detector that gives a logit for every pixel."""
     curves = Curves.from_counts(counts, convention)
     return {
@@ -167,13 +167,13 @@ def _scored(counts: Counts, convention: Convention) -> dict[str, float]:
     }
 
 
-def _swept(counts: Counts, convention: Convention) -> dict[str, float]:
+def _scores_of_settings(counts: Counts, convention: Convention) -> dict[str, float]:
     """Compute the scores of a detector run at several settings, by linear interpolation without extrapolation."""
     fpr, tpr, precision = _points(counts, convention)
     by_tpr = np.lexsort((precision, tpr))
     return {
-        **{name: _between(at, fpr, tpr) for name, at in TPR_AT_FPR.items()},
-        "precision_at_tpr_95pct": _between(0.95, tpr[by_tpr], precision[by_tpr]),
+        **{name: _interpolate(at, fpr, tpr) for name, at in TPR_AT_FPR.items()},
+        "precision_at_tpr_95pct": _interpolate(0.95, tpr[by_tpr], precision[by_tpr]),
         "roc_auc": math.nan,
         "average_precision": math.nan,
     }
@@ -191,7 +191,7 @@ def _points(counts: Counts, convention: Convention) -> tuple[NDArray[np.float64]
     return fpr[order], tpr[order], precision[order]
 
 
-def _between(x: float, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> float:
+def _interpolate(x: float, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> float:
     return float(np.interp(x, xs, ys)) if xs.size and xs[0] <= x <= xs[-1] else math.nan
 
 
@@ -223,9 +223,9 @@ def _classes(
 ) -> list[dict[str, Any]]:
     """Sum hits and hits found (frames, classes, 2) to an entry for each class, with the interval of their ratio."""
     total = counts.sum(axis=0)
-    drawn = np.array([_recall(c) for c in sums(weights, counts)]).reshape(-1, len(total))
+    rates = np.array([_recall(c) for c in sums(weights, counts)]).reshape(-1, len(total))
     return [
-        {"from": start, "to": end} | dict(zip(names, map(int, pair), strict=True)) | {"interval": interval(drawn[:, k])}
+        {"from": start, "to": end} | dict(zip(names, map(int, pair), strict=True)) | {"interval": interval(rates[:, k])}
         for k, ((start, end), pair) in enumerate(zip(spans, total, strict=True))
     ]
 

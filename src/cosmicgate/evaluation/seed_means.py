@@ -51,7 +51,7 @@ def _mean(of: DetectorScores, seeds: Mapping[int, TestSetScores]) -> DetectorSco
     return DetectorScores(record, of.threshold, mean([seeds[number] for number in sorted(seeds)]), seeds)
 
 
-def in_common(a: DetectorScores, b: DetectorScores) -> tuple[DetectorScores, DetectorScores] | None:
+def restrict_to_common_seeds(a: DetectorScores, b: DetectorScores) -> tuple[DetectorScores, DetectorScores] | None:
     """Restrict two means to the seeds that both have; None if these are fewer than two.
 
     A seed also determines the order of the crops, so only trainings with the same seed can be compared in pairs.
@@ -66,9 +66,9 @@ def in_common(a: DetectorScores, b: DetectorScores) -> tuple[DetectorScores, Det
 def mean(seeds: Sequence[TestSetScores]) -> TestSetScores:
     """Average scores over seeds, with intervals that include the scatter of both frames and seeds.
 
-    An error of the mean over seeds, drawn from Student's t distribution, is added to each bootstrap draw of the frames.
-    With two or three seeds the scatter itself is poorly known, and the intervals are accordingly wide. They are clipped
-    to the possible range of a score.
+    An error of the mean over seeds, drawn from Student's t distribution, is added to each bootstrap sample of the
+    frames. With two or three seeds the scatter itself is poorly known, and the intervals are accordingly wide. They are
+    clipped to the possible range of a score.
 
     ``content`` has, besides the means, ``seeds`` (their number) and ``spread``: part -> score -> [lowest, highest].
     """
@@ -79,18 +79,20 @@ def mean(seeds: Sequence[TestSetScores]) -> TestSetScores:
     }
     number = first.content["intervals"]["draws"]
     errors = _student_weights(len(seeds), number)
-    draws = {
+    samples = {
         part: {
-            key: _with_seed_error(np.stack([s.draws[part][key] for s in seeds]), errors) for key in first.draws[part]
+            key: _with_seed_error(np.stack([s.samples[part][key] for s in seeds]), errors)
+            for key in first.samples[part]
         }
-        for part in first.draws
+        for part in first.samples
     }
     content: dict[str, Any] = {
         name: first.content[name] for name in ("frames", "fields", "pixels", "hits") if name in first.content
     }
     content |= {part: to_json(scores) for part, scores in values.items()}
     content["intervals"] = {
-        part: {key: interval(d.clip(0, MAX_SCORE.get(key, 1.0))) for key, d in draws[part].items()} for part in draws
+        part: {key: interval(d.clip(0, MAX_SCORE.get(key, 1.0))) for key, d in samples[part].items()}
+        for part in samples
     }
     content["intervals"]["draws"] = number
     content["curves"] = None
@@ -98,24 +100,24 @@ def mean(seeds: Sequence[TestSetScores]) -> TestSetScores:
     content["spread"] = {
         part: {key: _ends([s.values[part][key] for s in seeds]) for key in values[part]} for part in values
     }
-    return TestSetScores(content, values, draws)
+    return TestSetScores(content, values, samples)
 
 
-def _student_weights(seeds: int, draws: int) -> NDArray[np.float64]:
-    """Draw weights (draws, seeds) that turn scores of seeds into t-distributed errors of their mean.
+def _student_weights(seeds: int, samples: int) -> NDArray[np.float64]:
+    """Draw weights (samples, seeds) that turn scores of seeds into t-distributed errors of their mean.
 
     The weights are the same for every network, so that the difference of two means is paired by seed.
     """
     rng = random_stream("seeds", SEED, seeds)
-    weights = rng.standard_normal((draws, seeds))
+    weights = rng.standard_normal((samples, seeds))
     weights -= weights.mean(axis=1, keepdims=True)
-    evenly = (rng.permutation(draws)[:, None] + 0.5) / draws  # quantiles have less noise in the tails than random draws
+    evenly = (rng.permutation(samples)[:, None] + 0.5) / samples  # less noise in the tails than random numbers
     scale = np.sqrt((seeds - 1) / chi2.ppf(evenly, seeds - 1))
     return np.asarray(scale * weights / np.sqrt(seeds * (seeds - 1)))
 
 
 def _with_seed_error(scores: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Add the error of the seeds' mean to each draw: scores (seeds, draws), weights (draws, seeds) -> (draws,)."""
+    """Add the error of the seeds' mean to samples (seeds, samples), by weights (samples, seeds): (samples,)."""
     mean = scores.mean(axis=0)
     return np.asarray(mean + np.sum(weights.T * (scores - mean), axis=0))
 

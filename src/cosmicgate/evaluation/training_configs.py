@@ -27,7 +27,7 @@ def _difference(before: Any, now: Any, path: str) -> str:
     return next((d for key in keys if (d := _difference(before.get(key), now.get(key), f"{path}.{key}"))), "")
 
 
-def determining(config: Mapping[str, Any]) -> dict[str, Any]:
+def result_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Select the keys that determine the results; those of speed and the folder of the real data are left out."""
     text = json.dumps({key: config.get(key) for key in RESULT_KEYS})
     if real := config.get("real"):
@@ -39,7 +39,7 @@ def determining(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def without_seed(config: Mapping[str, Any]) -> dict[str, Any]:
     """Select the keys that determine the results and are the same for all seeds of a network."""
-    known = determining(config)
+    known = result_config(config)
     return known | {"seed": None, "data": without_in_data(known["data"] or {}, ("seed",))}
 
 

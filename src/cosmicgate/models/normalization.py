@@ -161,8 +161,8 @@ def _without_quantisation(
         """Interpolate the fraction of pixels below ``at`` (N, K), given in steps from ``level``."""
         place = (at + most + 0.5).clamp(0, edges - 1)
         left = place.floor().clamp(max=edges - 2).long()
-        ends, beside = (torch.lerp(t.gather(1, left), t.gather(1, left + 1), place - left) for t in (below, scores))
-        return torch.where(beside.isfinite(), torch.special.ndtr(beside), ends)
+        linear, gaussian = (torch.lerp(t.gather(1, left), t.gather(1, left + 1), place - left) for t in (below, scores))
+        return torch.where(gaussian.isfinite(), torch.special.ndtr(gaussian), linear)
 
     tries = torch.linspace(-1, 1, 2 * GRID_POINTS + 1, dtype=pixels.dtype, device=pixels.device)
     shift = _crossing(fraction_below(tries / 2 + torch.zeros_like(level)[:, None]), 0.5) / 2

@@ -41,9 +41,18 @@ RENAMED = {
 }
 # Present class -> its renamed keys.
 RENAMED_KEYS = {
-    "cosmicgate.data.datamodule.DecamData": {"workers": "num_workers"},
+    "cosmicgate.data.datamodule.DecamData": {"workers": "num_workers", "also": "extra_test_sets"},
     "cosmicgate.data.mixture.Mixture": {"workers": "num_workers"},
-    "cosmicgate.training.module.Segmentation": {"squares": "block_size"},
+    "cosmicgate.training.batch_norm_freeze.BatchNormFreeze": {
+        "fraction": "start_fraction",
+        "restart": "restart_lr_factor",
+        "hold": "constant_lr",
+    },
+    "cosmicgate.training.callbacks.ValidationCurves": {"every": "every_n_epochs", "images": "max_images"},
+    "cosmicgate.training.losses.BackgroundPixelWeight": {"low": "min_weight", "full": "full_weight_sigma"},
+    "cosmicgate.training.losses.DiceBCELoss": {"entropy": "bce_weight"},
+    "cosmicgate.training.losses.FocalLoss": {"hits": "alpha"},
+    "cosmicgate.training.module.Segmentation": {"squares": "block_size", "weigh": "pixel_weight"},
 }
 
 

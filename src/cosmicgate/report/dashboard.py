@@ -36,7 +36,7 @@ CHARTS = {
     "recall_by_length": ("Hits found by length", "bar", {"label": "Length (px)", "value": "Hits found"}),
     "recall_by_snr": ("Hits found by peak SNR", "bar", {"label": "Peak SNR", "value": "Hits found"}),
 }
-TRAINING = {
+TRAINING_CURVES = {
     "Training loss": "train/loss_epoch",
     "Validation loss": "val/loss",
     "Validation: TPR at FPR 0.01 %": "val/tpr_at_fpr_0.01pct",
@@ -114,7 +114,7 @@ def _test_panels(test_set: str) -> dict[str, list[Any]]:
 
 
 def _training_panels() -> list[Any]:
-    plots = [wr.LinePlot(title=title, x="trainer/global_step", y=[key]) for title, key in TRAINING.items()]
+    plots = [wr.LinePlot(title=title, x="trainer/global_step", y=[key]) for title, key in TRAINING_CURVES.items()]
     return [*plots, wr.MediaBrowser(title="Validation patches", media_keys=["val/masks"], num_columns=4)]
 
 

@@ -37,7 +37,7 @@ def finish_training(
 ) -> None:
     """Write the report of a test, send it to the loggers, write ``results.json``, and log a short table.
 
-    Parameters are those of :func:`~cosmicgate.report.log_results.log_training`, with the detectors beside the network,
+    Parameters are those of :func:`~cosmicgate.report.log_results.log_training`, with the baselines after the network,
     the trainer of this training, and the modules, among them the user's own, that define the network.
     """
     made = write_report(content, run / "report")

@@ -19,7 +19,7 @@ from cosmicgate.detectors import Detector
 from cosmicgate.evaluation.frame_results import cached_result, read_mask
 from cosmicgate.extras import extra
 from cosmicgate.report.figures.frames import busiest_frames
-from cosmicgate.report.figures.mask_figures import MASK_COLOURS, busiest, verdicts
+from cosmicgate.report.figures.mask_figures import MASK_COLOURS, busiest, classify_pixels
 from cosmicgate.report.results import Row, set_name
 from cosmicgate.report.stretch import stretch
 from cosmicgate.report.tables.cells import recalls
@@ -29,7 +29,7 @@ with extra("wandb"):
 
 WINDOW = 256  # side of an image, pixels
 TRUTH = {CORE: "core", RING: "ring", IGNORED: "ignored"}
-VERDICTS = {code: kind for code, kind in enumerate(MASK_COLOURS) if kind != "sky"}
+PIXEL_CLASSES = {code: kind for code, kind in enumerate(MASK_COLOURS) if kind != "sky"}
 
 
 def roc_chart(fpr: Sequence[float | None], tpr: Sequence[float | None], title: str) -> Any:
@@ -52,7 +52,7 @@ def overlay(
     """Overlay truth (H, W), and what is right and wrong in a mask (H, W), on an image (H, W) in any unit."""
     masks = {
         "truth": {"mask_data": np.asarray(truth), "class_labels": TRUTH},
-        "mask": {"mask_data": verdicts(truth, mask), "class_labels": VERDICTS},
+        "mask": {"mask_data": classify_pixels(truth, mask), "class_labels": PIXEL_CLASSES},
     }
     return wandb.Image(np.uint8(np.rint(255 * stretch(image))), masks=masks, caption=caption)
 

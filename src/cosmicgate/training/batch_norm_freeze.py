@@ -19,20 +19,20 @@ class BatchNormFreeze(Callback):
         callbacks:
           freeze:
             _target_: cosmicgate.training.batch_norm_freeze.BatchNormFreeze
-            fraction: 0.4
-            restart: 0.4
-            hold: true
+            start_fraction: 0.4
+            restart_lr_factor: 0.4
+            constant_lr: true
             validate_on_batch: true
 
     Parameters
     ----------
-    fraction : float
+    start_fraction : float
         Fraction of ``max_epochs``, rounded up to a whole epoch, after which the second (frozen) phase begins. 1 never
         freezes.
-    restart : float, optional
+    restart_lr_factor : float, optional
         Multiple of the initial learning rate at which the second phase begins, with a fresh optimizer state and
         scheduler (the released code: 1 / 2.5). None keeps optimizer and scheduler as they are.
-    hold : bool
+    constant_lr : bool
         Keep the learning rate constant throughout the second phase, as the released code does: its scheduler still
         refers to the optimizer of the first phase.
     validate_on_batch : bool
@@ -45,17 +45,17 @@ class BatchNormFreeze(Callback):
 
     def __init__(
         self,
-        fraction: float = 0.4,
-        restart: float | None = None,
-        hold: bool = False,
+        start_fraction: float = 0.4,
+        restart_lr_factor: float | None = None,
+        constant_lr: bool = False,
         validate_on_batch: bool = False,
     ) -> None:
-        if not 0 <= fraction <= 1:
-            raise ValueError(f"fraction={fraction}: expected a part of the epochs from 0 to 1")
-        if restart is not None and not restart > 0:
-            raise ValueError(f"restart={restart}: expected a multiple of the learning rate above 0, or null")
-        self.fraction, self.restart = fraction, restart
-        self.hold, self.validate_on_batch = hold, validate_on_batch
+        if not 0 <= start_fraction <= 1:
+            raise ValueError(f"start_fraction={start_fraction}: expected a fraction of the epochs, from 0 to 1")
+        if restart_lr_factor is not None and not restart_lr_factor > 0:
+            raise ValueError(f"restart_lr_factor={restart_lr_factor}: expected a number above 0, or null")
+        self.start_fraction, self.restart_lr_factor = start_fraction, restart_lr_factor
+        self.constant_lr, self.validate_on_batch = constant_lr, validate_on_batch
         self.restarted = False
         self._momenta: list[float | None] = []
 
@@ -81,10 +81,10 @@ class BatchNormFreeze(Callback):
         for layer in layers:
             layer.eval()
         if layers and not self.restarted:
-            if self.restart is not None:
+            if self.restart_lr_factor is not None:
                 self._restart(trainer, pl_module)
-            if self.hold:
-                self._hold(trainer)
+            if self.constant_lr:
+                self._keep_lr(trainer)
             if self.validate_on_batch:
                 _forget_best(trainer)
             self.restarted = True
@@ -106,26 +106,26 @@ class BatchNormFreeze(Callback):
     def _second_phase(self, trainer: pl.Trainer) -> bool:
         if trainer.max_epochs is None or trainer.max_epochs < 0:
             raise ValueError("BatchNormFreeze needs trainer.max_epochs: it freezes at a fraction of them")
-        return trainer.current_epoch >= math.ceil(self.fraction * trainer.max_epochs)
+        return trainer.current_epoch >= math.ceil(self.start_fraction * trainer.max_epochs)
 
     def _restart(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Reset optimizer and scheduler in place, because Lightning keeps references to these objects."""
         for config in trainer.lr_scheduler_configs:
             if not isinstance(config.scheduler, ReduceLROnPlateau):
                 name = type(config.scheduler).__name__
-                raise ValueError(f"restart={self.restart}: expected ReduceLROnPlateau, got {name}")
+                raise ValueError(f"restart_lr_factor={self.restart_lr_factor}: expected ReduceLROnPlateau, got {name}")
         optimizer = trainer.optimizers[0]
         optimizer.state.clear()
         for group in optimizer.param_groups:
-            group["lr"] = optimizer.defaults["lr"] * self.restart
+            group["lr"] = optimizer.defaults["lr"] * self.restart_lr_factor
         for config in trainer.lr_scheduler_configs:
             config.scheduler.load_state_dict(pl_module.make_scheduler(optimizer).state_dict())
 
-    def _hold(self, trainer: pl.Trainer) -> None:
-        """Keep schedulers from lowering the learning rate further, by raising their minimum to the current rate."""
+    def _keep_lr(self, trainer: pl.Trainer) -> None:
+        """Keep schedulers from lowering the learning rate further, by raising their minimum to the current one."""
         for config in trainer.lr_scheduler_configs:
             if not isinstance(config.scheduler, ReduceLROnPlateau):
-                raise ValueError(f"hold=true: expected ReduceLROnPlateau, got {type(config.scheduler).__name__}")
+                raise ValueError(f"constant_lr=true: expected ReduceLROnPlateau, got {type(config.scheduler).__name__}")
             config.scheduler.min_lrs = [group["lr"] for group in trainer.optimizers[0].param_groups]
 
 

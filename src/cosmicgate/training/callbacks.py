@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 
 
 class ValidationCurves(Callback):
-    """Log validation scores each epoch, and ROC and PR curves with a few masks every ``every`` epochs.
+    """Log validation scores each epoch, and ROC and PR curves with a few masks every ``every_n_epochs`` epochs.
 
     Parameters
     ----------
     threshold : float
         Probability at or above which a pixel counts as a hit, for precision, recall and F1.
-    every : int
+    every_n_epochs : int
         Number of epochs between two sets of curves and masks.
-    images : int
-        Number of patches shown: those of the first batch with the most core pixels.
+    max_images : int
+        Largest number of patches shown: those of the first batch with the most core pixels.
     """
 
-    def __init__(self, threshold: float = 0.5, every: int = 5, images: int = 3) -> None:
-        self.threshold, self.every, self.images = threshold, every, images
+    def __init__(self, threshold: float = 0.5, every_n_epochs: int = 5, max_images: int = 3) -> None:
+        self.threshold, self.every_n_epochs, self.max_images = threshold, every_n_epochs, max_images
         self.histogram = LogitHistogram()
         self.kept: tuple[Tensor, Tensor, Tensor] | None = None
 
@@ -60,7 +60,7 @@ class ValidationCurves(Callback):
         """Add the pixels of a batch to the histogram."""
         self.histogram.update(outputs["logits"], batch["truth"])
         if self.kept is None and trainer.is_global_zero:
-            hits = ((batch["truth"] == CORE).sum(dim=(1, 2, 3))).argsort(descending=True)[: self.images]
+            hits = ((batch["truth"] == CORE).sum(dim=(1, 2, 3))).argsort(descending=True)[: self.max_images]
             self.kept = (batch["image"][hits].cpu(), batch["truth"][hits].cpu(), outputs["logits"][hits].float().cpu())
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -78,7 +78,7 @@ class ValidationCurves(Callback):
         # compute() adds up the counts of all processes, so every process has the same scores: the mean changes nothing.
         pl_module.log_dict({key: value for key, value in values.items() if math.isfinite(value)}, sync_dist=True)
         last = trainer.max_epochs is not None and trainer.current_epoch + 1 >= trainer.max_epochs
-        due = last or (self.every > 0 and trainer.current_epoch % self.every == 0)
+        due = last or (self.every_n_epochs > 0 and trainer.current_epoch % self.every_n_epochs == 0)
         if due and not trainer.sanity_checking and trainer.is_global_zero:
             for logger in trainer.loggers:
                 self._draw(logger, curves, trainer.current_epoch)
@@ -140,7 +140,7 @@ class SaveConfigInCheckpoint(Callback):
                 state |= {key: _moved(value, str(before), str(here)) for key, value in state.items()}
 
 
-class WholeCheckpoints(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Write checkpoints atomically: to a temporary file in the same folder, which is then renamed.
 
     Lightning writes to the system's temporary folder; if that is another file system the checkpoint is copied, and a
@@ -168,7 +168,7 @@ class ExactResume(Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Make checkpoint writing atomic."""
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # keep a plugin that the user chose
-            trainer.strategy.checkpoint_io = WholeCheckpoints()
+            trainer.strategy.checkpoint_io = AtomicCheckpointIO()
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

@@ -10,7 +10,7 @@ from cosmicgate.data.datamodule import data_name, training_data
 from cosmicgate.training.callbacks import ExactResume, SaveConfigInCheckpoint
 from cosmicgate.training.distributed import prepare_run
 from cosmicgate.training.loggers import log_run_metadata, with_csv_logger
-from cosmicgate.training.progress import EpochLines
+from cosmicgate.training.progress import EpochLogger
 from cosmicgate.training.sweeps import BEST, LAST, clear_run
 from cosmicgate.training.validation import ExpectValidation, check_validation
 from cosmicgate.training.warm_start import load_initial_weights
@@ -44,7 +44,7 @@ def fit(cfg: Any, config: dict[str, Any], run: Path) -> tuple[pl.Trainer, pl.Lig
     resume_from = last if cfg.resume and last.is_file() else None
     config["trained_on"] = f"{data_name(data, cfg.data)}, {data.data_origin}"  # type: ignore[attr-defined]
     config["started_from"] = load_initial_weights(module.network, cfg.start, resume_from, trust)
-    callbacks = [*build(cfg.callbacks).values(), SaveConfigInCheckpoint(config), ExactResume(), EpochLines()]
+    callbacks = [*build(cfg.callbacks).values(), SaveConfigInCheckpoint(config), ExactResume(), EpochLogger()]
     trainer: pl.Trainer = build(cfg.trainer, callbacks=[*callbacks, ExpectValidation()], logger=False)
     check_validation(trainer)
     if not cfg.resume:

@@ -18,26 +18,26 @@ class FocalLoss(nn.Module):
     ----------
     gamma : float
         Focusing exponent: 0 is binary cross-entropy; the larger, the less well-classified pixels count.
-    hits : float
-        Weight of a hit pixel; a sky pixel weighs ``1 - hits``.
+    alpha : float
+        Weight of a hit pixel; a sky pixel weighs ``1 - alpha``. Both are doubled: 0.5 weights all pixels by 1.
 
     References
     ----------
     Lin et al. 2017, "Focal Loss for Dense Object Detection".
     """
 
-    def __init__(self, gamma: float = 2.0, hits: float = 0.5) -> None:
+    def __init__(self, gamma: float = 2.0, alpha: float = 0.5) -> None:
         super().__init__()
-        if gamma < 0 or not 0 < hits < 1:
-            raise ValueError(f"expected gamma >= 0 and hits between 0 and 1, got gamma={gamma}, hits={hits}")
+        if gamma < 0 or not 0 < alpha < 1:
+            raise ValueError(f"expected gamma >= 0 and alpha between 0 and 1, got gamma={gamma}, alpha={alpha}")
         self.gamma = gamma
-        self.hits = hits
+        self.alpha = alpha
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Compute the mean loss over the pixels."""
         entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
         wrong = -torch.expm1(-entropy)  # 1 - p
-        weight = torch.where(target > 0.5, self.hits, 1 - self.hits)
+        weight = torch.where(target > 0.5, self.alpha, 1 - self.alpha)
         return (2 * weight * wrong**self.gamma * entropy).mean()
 
 
@@ -46,7 +46,7 @@ class DiceBCELoss(nn.Module):
 
     Parameters
     ----------
-    entropy : float
+    bce_weight : float
         Weight of the cross-entropy, without which a batch without hits would teach the network nothing.
 
     References
@@ -54,17 +54,17 @@ class DiceBCELoss(nn.Module):
     Milletari et al. 2016, "V-Net".
     """
 
-    def __init__(self, entropy: float = 1.0) -> None:
+    def __init__(self, bce_weight: float = 1.0) -> None:
         super().__init__()
-        if entropy < 0:
-            raise ValueError(f"expected a weight of the cross-entropy, zero or more, got {entropy}")
-        self.entropy = entropy
+        if bce_weight < 0:
+            raise ValueError(f"expected bce_weight >= 0, got {bce_weight}")
+        self.bce_weight = bce_weight
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Compute the loss of a batch, a scalar."""
         p = logits.sigmoid()
         dice = (2 * (p * target).sum() + 1) / ((p**2).sum() + target.sum() + 1)
-        return 1 - dice + self.entropy * F.binary_cross_entropy_with_logits(logits, target)
+        return 1 - dice + self.bce_weight * F.binary_cross_entropy_with_logits(logits, target)
 
 
 class BackgroundPixelWeight(nn.Module):
@@ -75,9 +75,9 @@ class BackgroundPixelWeight(nn.Module):
 
     Parameters
     ----------
-    low : float
+    min_weight : float
         Weight of empty sky.
-    full : float
+    full_weight_sigma : float
         Brightness, in sigma of the sky noise above the sky level, from which the weight is 1.
 
     References
@@ -85,17 +85,20 @@ class BackgroundPixelWeight(nn.Module):
     Xu et al. 2023 (Cosmic-CoNN), the median-weighted loss.
     """
 
-    def __init__(self, low: float = 0.1, full: float = 10.0) -> None:
+    def __init__(self, min_weight: float = 0.1, full_weight_sigma: float = 10.0) -> None:
         super().__init__()
-        if not (0 < low <= 1 and full > 0):
-            raise ValueError(f"expected 0 < low <= 1 and full > 0, got low={low}, full={full}")
-        self.low = low
-        self.full = full
+        if not (0 < min_weight <= 1 and full_weight_sigma > 0):
+            raise ValueError(
+                "expected 0 < min_weight <= 1 and full_weight_sigma > 0, "
+                f"got min_weight={min_weight}, full_weight_sigma={full_weight_sigma}"
+            )
+        self.min_weight = min_weight
+        self.full_weight_sigma = full_weight_sigma
 
     def forward(self, image: Tensor) -> Tensor:
-        """Compute weights (N, 1, H, W) in [low, 1] of images (N, 1, H, W)."""
+        """Compute weights (N, 1, H, W) in [min_weight, 1] of images (N, 1, H, W)."""
         around = F.pad(3 * torch.sinh(asinh_normalize(image)), (2, 2, 2, 2), mode="replicate")  # sigma above the median
         height, width = image.shape[-2:]
         windows = F.unfold(around, 5).view(len(image), 25, height, width)
         light = windows.median(dim=1, keepdim=True).values
-        return self.low + (1 - self.low) * (light / self.full).clamp(0, 1)
+        return self.min_weight + (1 - self.min_weight) * (light / self.full_weight_sigma).clamp(0, 1)

@@ -30,7 +30,7 @@ class Segmentation(pl.LightningModule):
     scheduler : callable
         Function of the optimizer that makes the learning-rate scheduler. It steps once an epoch; a
         ``ReduceLROnPlateau`` after each validation, on ``val/loss``.
-    weigh : Module, optional
+    pixel_weight : Module, optional
         Function of images (N, 1, H, W) that gives the weights of their sky pixels, of the same shape; a hit pixel
         weighs 1. ``loss`` must then have no reduction.
     block_size : int
@@ -49,15 +49,15 @@ class Segmentation(pl.LightningModule):
         loss: nn.Module,
         optimizer: Callable[[Any], Optimizer],
         scheduler: Callable[[Optimizer], LRScheduler],
-        weigh: nn.Module | None = None,
+        pixel_weight: nn.Module | None = None,
         block_size: int = 1,
     ) -> None:
         super().__init__()
-        if block_size < 1 or (block_size > 1 and weigh is not None):
-            raise ValueError(f"expected block_size from 1 px on, and no weigh beside larger blocks, got {block_size}")
+        if block_size < 1 or (block_size > 1 and pixel_weight is not None):
+            raise ValueError(f"block_size={block_size}: expected 1 px or more, and no pixel_weight for more than 1")
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.loss = loss
-        self.weigh = weigh
+        self.pixel_weight = pixel_weight
         self.block_size = block_size
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
@@ -82,9 +82,9 @@ class Segmentation(pl.LightningModule):
             return logits.sum() * 0
         hit = truth[kept] != SKY
         value: Tensor = self.loss(logits[kept].float(), hit.float())
-        if self.weigh is None:
+        if self.pixel_weight is None:
             return value
-        weights = torch.where(hit, 1.0, self.weigh(batch["image"])[kept])
+        weights = torch.where(hit, 1.0, self.pixel_weight(batch["image"])[kept])
         return (weights * value).sum() / weights.sum()
 
     def training_step(self, batch: dict[str, Tensor]) -> Tensor:

@@ -19,8 +19,8 @@ SCORES = {
 }
 
 
-class EpochLines(Callback):
-    """Write a line for each epoch: losses, TPR, duration, and time left.
+class EpochLogger(Callback):
+    """Log a line for each epoch: losses, TPR, duration, and time left.
 
     The line appears above Lightning's progress bar, or in place of it where none is drawn. The log file always has it.
     """

@@ -203,7 +203,7 @@ def test_evaluate_writes_tables_for_each_telescope_class(command, lco_archive, t
         f"data.root={tmp_path}/data",
         "detector=astroscrappy_published",
     ]
-    arguments += ["detector.astroscrappy_published.sweep=[3,6]", "picture=false", f"hydra.run.dir={tmp_path}/run"]
+    arguments += ["detector.astroscrappy_published.sweep=[3,6]", "draw_masks=false", f"hydra.run.dir={tmp_path}/run"]
     done = command("evaluate.py", *arguments)
     assert done.returncode == 0, done.stderr
     rows = read_results(tmp_path / "run" / "results.json")["rows"]
@@ -267,7 +267,7 @@ def test_a_network_is_trained_on_the_data_set_and_tested_by_telescope_class(comm
     where = (f"data.folder={whole_set}", f"data.root={tmp_path}/root", f"hydra.run.dir={tmp_path}/run")
     done = command("train.py", "data=lco", *small, *where)
     assert done.returncode == 0, done.stderr
-    again = command("evaluate.py", f"checkpoint={tmp_path}/run", "picture=false", f"hydra.run.dir={tmp_path}/again")
+    again = command("evaluate.py", f"checkpoint={tmp_path}/run", "draw_masks=false", f"hydra.run.dir={tmp_path}/again")
     assert again.returncode == 0, again.stderr
     rows = [json.loads((tmp_path / name / "results.json").read_text())["rows"] for name in ("run", "again")]
     assert rows[0] == rows[1]

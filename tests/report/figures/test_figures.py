@@ -61,7 +61,7 @@ def test_feature_maps_are_drawn_for_the_named_networks(make_test_set, tmp_path, 
     other = replace(network, model="Other")
     made = draw([network, other], [make_test_set(1)], tmp_path, [], masks=False, maps=["deepCR", "Missing"])
     assert [path.name for path in made] == ["features_decam_deepCR.png"]
-    assert "features: no network here is called 'Missing'; there are deepCR, Other" in caplog.text
+    assert "draw_feature_maps: no network here is called 'Missing'; there are deepCR, Other" in caplog.text
 
 
 @pytest.mark.parametrize(("tile", "halo"), [(64, 0), (64, 24), (None, 0)])

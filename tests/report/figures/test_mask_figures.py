@@ -20,7 +20,7 @@ def test_every_pixel_has_the_colour_of_its_outcome(tmp_path):
     mask = np.zeros(truth.shape, bool)
     mask[40:45, 50:55] = mask[10, 10:13] = mask[0, 0] = True
     kinds = list(mask_figures.MASK_COLOURS)
-    codes = np.bincount(mask_figures.verdicts(truth, mask).ravel())
+    codes = np.bincount(mask_figures.classify_pixels(truth, mask).ravel())
     assert dict(zip(kinds[1:], codes[1:], strict=True)) == {
         "core, found": 3 * 4,
         "ring, found": 5 * 5 - 3 * 4,

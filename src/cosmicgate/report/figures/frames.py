@@ -15,9 +15,9 @@ from cosmicgate.data.pixel_labels import CORE, IGNORED
 from cosmicgate.detectors import Detector
 from cosmicgate.evaluation.frame_results import cached_result, frame_of, read_mask, truth_is_dilated
 from cosmicgate.evaluation.records import DetectorRecord, labels
+from cosmicgate.report.figures.errors import errors_figure
 from cosmicgate.report.figures.feature_maps import attention_figure, feature_maps, features_figure, has_features
 from cosmicgate.report.figures.mask_figures import busiest, file_name, masks_figure, save_figure
-from cosmicgate.report.figures.mistakes import mistakes_figure
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def draw(
     run: Path,
     failed: Sequence[Mapping[str, Any]] = (),
     masks: bool = True,
-    mistakes: bool = False,
+    errors: bool = False,
     maps: bool | Sequence[str] = False,
 ) -> list[Path]:
     """Draw the figures of each test set into the report of a run, and return their paths.
@@ -43,14 +43,16 @@ def draw(
     networks = [record.name for record, detector in records.items() if has_features(detector)]
     names = networks if maps is True else maps or ()
     if wrong := [name for name in names if name not in networks]:
-        log.warning("features: no network here is called %r; there are %s", wrong[0], ", ".join(networks) or "none")
+        log.warning(
+            "draw_feature_maps: no network here is called %r; there are %s", wrong[0], ", ".join(networks) or "none"
+        )
     shown = labels(records)
     made = []
     for test_set in test_sets:
         without = [entry["detector"] for entry in failed if entry["test_set"] == test_set.name]
         with_mask = {shown[record]: detector for record, detector in records.items() if record not in without}
         drawn = [masks_of(with_mask, test_set, run / "frames")] if masks else []
-        drawn += [mistakes_of(with_mask, test_set, run / "frames")] if mistakes else []
+        drawn += [errors_of(with_mask, test_set, run / "frames")] if errors else []
         drawn += [features_of(d, shown[r], test_set) for r, d in records.items() if r.name in names]
         made += [save_figure(figure, run / "report" / f"{name}.png") for figures in drawn for name, figure in figures]
     return made
@@ -78,11 +80,11 @@ def masks_of(detectors: Mapping[str, Detector], test_set: TestSet, cache: Path) 
         yield file_name("masks", test_set.name, *[band] * (len(chosen) > 1)), figure
 
 
-def mistakes_of(detectors: Mapping[str, Detector], test_set: TestSet, cache: Path) -> Drawn:
+def errors_of(detectors: Mapping[str, Detector], test_set: TestSet, cache: Path) -> Drawn:
     """Draw what each detector misses and falsely marks; parameters are those of :func:`masks_of`."""
     for label, detector in detectors.items():
         frames = ((load_labelled(frame), _mask(detector, frame, cache)) for frame in test_set.folders)
-        figure = mistakes_figure(frames, f"{label} on {test_set.name} ({test_set.data_origin})")
+        figure = errors_figure(frames, f"{label} on {test_set.name} ({test_set.data_origin})")
         yield file_name("mistakes", test_set.name, label), figure
 
 

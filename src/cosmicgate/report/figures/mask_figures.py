@@ -62,7 +62,7 @@ def masks_figure(
 ) -> Figure:
     """Draw an image (H, W), its truth and the mask of each detector, in rows of at most five panels.
 
-    Of an image larger than ``window`` pixels the part with the most hits and mistakes is shown (:func:`busiest`),
+    Of an image larger than ``window`` pixels the part with the most hits and errors is shown (:func:`busiest`),
     inverted: bright is dark. The title should name the frame and its data origin.
 
     Raise ValueError if truth or a mask differs in shape from the image.
@@ -70,7 +70,7 @@ def masks_figure(
     for name, array in {"truth": truth, **masks}.items():
         if array.shape != image.shape:
             raise ValueError(f"{name} has the shape {array.shape}, expected the image's {image.shape}")
-    wrong = [np.isin(verdicts(truth, mask), (MISSED, FALSE)) for mask in masks.values()]
+    wrong = [np.isin(classify_pixels(truth, mask), (MISSED, FALSE)) for mask in masks.values()]
     cut = busiest([truth == CORE, *wrong], window)
     marks = truth[cut]
     shown = {"truth": np.isin(marks, (CORE, RING))} | {name: mask[cut] for name, mask in masks.items()}
@@ -83,7 +83,9 @@ def masks_figure(
         show_panel(first, stretch(image[cut]), "image")
         colours = ListedColormap(list(MASK_COLOURS.values()))
         for panel, (name, mask) in zip(others, shown.items(), strict=False):
-            show_panel(panel, verdicts(marks, mask), textwrap.fill(name, 28), cmap=colours, vmin=0, vmax=colours.N - 1)
+            show_panel(
+                panel, classify_pixels(marks, mask), textwrap.fill(name, 28), cmap=colours, vmin=0, vmax=colours.N - 1
+            )
         for empty in others[len(shown) :]:
             empty.set_visible(False)
         figure.suptitle(textwrap.fill(title, 28 * columns))
@@ -109,7 +111,7 @@ def labels_figure(
         colours = ListedColormap(list(MASK_COLOURS.values()))
         for number, (image, mark, column) in enumerate(zip(images, marks, panels.T, strict=True), 1):
             show_panel(column[0], stretch(image[cut]), f"exposure {number}")
-            codes = verdicts(mark, np.isin(mark, (CORE, RING)))
+            codes = classify_pixels(mark, np.isin(mark, (CORE, RING)))
             show_panel(column[1], codes, f"labels of exposure {number}", cmap=colours, vmin=0, vmax=colours.N - 1)
         figure.suptitle(textwrap.fill(title, 90))
         kinds = {"core": "core, found", "ring": "ring, found", "ignored": "ignored"}
@@ -130,7 +132,7 @@ def busiest(marks: Sequence[NDArray[np.bool_]], window: int) -> tuple[slice, sli
 
     Of several such windows it is one in their middle, so that a single hit is not at the edge.
     The components of each mask are weighted by the inverse of their number, so that a detector with thousands of
-    mistakes has no more influence than one with few.
+    errors has no more influence than one with few.
     """
     shape = marks[0].shape
     height, width = (min(window, side) for side in shape)
@@ -158,8 +160,8 @@ def _middle(best: NDArray[np.bool_], first: int, window: int) -> int:
     return min(max((low + high) // 2, first), last)
 
 
-def verdicts(truth: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Compare a mask (H, W) with the truth (H, W): the code of a kind of MASK_COLOURS for each pixel."""
+def classify_pixels(truth: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Compare a mask (H, W) with the truth (H, W); give the code of a kind of MASK_COLOURS for each pixel."""
     core, ring = truth == CORE, truth == RING
     cases = [core & mask, ring & mask, core & ~mask, ring & ~mask, mask & (truth == SKY), truth == IGNORED]
     return np.select(cases, range(1, 7), 0).astype(np.uint8)

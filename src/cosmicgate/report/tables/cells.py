@@ -81,7 +81,7 @@ def cell(row: Row, part: str, key: str) -> str:
 
 
 def difference_cell(entry: Mapping[str, Any], key: str) -> str:
-    """Format a difference, its interval and the share of draws above zero: +0.0120 [+0.0021, +0.0219] (99 %)."""
+    """Format a difference, its interval and the fraction of samples above zero: +0.0120 [+0.0021, +0.0219] (99 %)."""
     form, factor = UNITS[key]
     above = "" if entry["above_zero"] is None else f"({100 * entry['above_zero']:.0f} %)"
     return _joined(entry["difference"], entry["interval"], (f"+{form}", factor), above)

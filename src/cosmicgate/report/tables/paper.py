@@ -121,7 +121,7 @@ def difference_tables(entries: Sequence[Mapping[str, Any]]) -> list[Table]:
         caption = (
             f"Truth: {meaning}. First minus second on the same {entries[0]['frames']} frames, its 95 % interval by "
             "paired bootstrap over frames or their fields (for means, over seeds as well), and in round brackets the "
-            "fraction of the draws above zero."
+            "fraction of the bootstrap samples above zero."
         )
         title = f"Differences, {convention} truth: {set_name(entries[0])}"
         tables.append(Table(title, caption, heads, lines, texts=1))
@@ -131,14 +131,14 @@ def difference_tables(entries: Sequence[Mapping[str, Any]]) -> list[Table]:
 def _about_intervals(members: Sequence[Row]) -> str:
     """Describe what the intervals of a table are, for its caption."""
     frames: int = members[0].get("fields") or members[0]["frames"]  # number of units that are resampled
-    draws = max(row.get("intervals", {}).get("draws", 0) for row in members)
-    if not draws:
+    samples = max(row.get("intervals", {}).get("draws", 0) for row in members)
+    if not samples:
         return "No intervals: they need several frames."
     what = "fields (the frames of one share their sky)" if "fields" in members[0] else "frames"
     few = "; with so few they are rough" if frames < 10 else ""
     mean = any("spread" in row for row in members)
     seeds = " Those of a mean include the scatter of the seeds (Student's t)." if mean else ""
-    return f"In brackets 95 % intervals, by bootstrap over {frames} {what}, {draws:,} draws{few}.{seeds}"
+    return f"In brackets 95 % intervals, by bootstrap over {frames} {what}, {samples:,} samples{few}.{seeds}"
 
 
 def parameter_tables(counted: Sequence[Mapping[str, Any]]) -> list[Table]:

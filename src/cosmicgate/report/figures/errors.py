@@ -13,38 +13,38 @@ from cosmicgate.data.background import snr_map
 from cosmicgate.data.cache import LabelledFrame
 from cosmicgate.data.pixel_labels import CORE, IGNORED, KERNEL_3X3, SKY
 from cosmicgate.evaluation.hits import FOUND_FRACTION, false_objects
-from cosmicgate.report.figures.mask_figures import IMAGES, MASK_COLOURS, WIDTH, show_panel, verdicts
+from cosmicgate.report.figures.mask_figures import IMAGES, MASK_COLOURS, WIDTH, classify_pixels, show_panel
 from cosmicgate.report.stretch import stretch
 
 SIDE = 25  # side of a cut-out, pixels
-COLUMNS, LINES = 14, 2  # cut-outs beside each other; lines of each kind
-KINDS = {"missed": "hits missed", "false": "false objects", "stars": "star cores masked"}
+COLUMNS, ROWS = 14, 2  # of cut-outs of each kind
+ERRORS = {"missed": "hits missed", "false": "false objects", "stars": "star cores masked"}
 CutOut = NDArray[np.float64]  # RGB (2 SIDE + 4, SIDE + 1, 3): image, its mask below, white margins
 
 
-def mistakes_figure(frames: Iterable[tuple[LabelledFrame, NDArray[np.bool_]]], title: str) -> Figure:
+def errors_figure(frames: Iterable[tuple[LabelledFrame, NDArray[np.bool_]]], title: str) -> Figure:
     """Draw the brightest missed hits, false objects and masked stars of a detector, and say how many there are.
 
     ``frames`` yields each frame with the mask (H, W) of the detector; only one is in memory at a time.
     """
-    found: dict[str, list[tuple[float, CutOut]]] = {kind: [] for kind in KINDS}  # signal-to-noise ratio, cut-out
-    number, known = dict.fromkeys(KINDS, 0), {"missed": 0, "stars": 0}
+    found: dict[str, list[tuple[float, CutOut]]] = {kind: [] for kind in ERRORS}  # signal-to-noise ratio, cut-out
+    number, known = dict.fromkeys(ERRORS, 0), {"missed": 0, "stars": 0}
     for labelled, mask in frames:
         image, truth, facts = np.array(labelled.image), np.array(labelled.truth), labelled.facts
         snr = snr_map(image, facts["gain"], facts["read_noise"])
         for kind, places in _places(truth, mask, snr, facts.get("stars"), known).items():
             number[kind] += len(places)
             shown = np.where(truth == IGNORED, np.uint8(SKY), truth) if kind == "stars" else truth
-            brightest = sorted(places, key=lambda place: -snr[place])[: COLUMNS * LINES]
+            brightest = sorted(places, key=lambda place: -snr[place])[: COLUMNS * ROWS]
             found[kind] += [(float(snr[place]), _cut_out(image, shown, mask, place)) for place in brightest]
-            found[kind] = sorted(found[kind], key=lambda one: -one[0])[: COLUMNS * LINES]
+            found[kind] = sorted(found[kind], key=lambda one: -one[0])[: COLUMNS * ROWS]
     with style.context(IMAGES):
-        sheets = [_sheet([cut_out for _, cut_out in found[kind]]) for kind in KINDS]
+        sheets = [_sheet([cut_out for _, cut_out in found[kind]]) for kind in ERRORS]
         heights = [sheet.shape[0] for sheet in sheets]
         scale = WIDTH / sheets[0].shape[1]
-        figure = Figure(figsize=(WIDTH, scale * sum(heights) + 0.3 * len(KINDS) + 0.4), layout="constrained")
-        panels = figure.subplots(len(KINDS), 1, height_ratios=heights)
-        for axes, sheet, (kind, text) in zip(panels, sheets, KINDS.items(), strict=True):
+        figure = Figure(figsize=(WIDTH, scale * sum(heights) + 0.3 * len(ERRORS) + 0.4), layout="constrained")
+        panels = figure.subplots(len(ERRORS), 1, height_ratios=heights)
+        for axes, sheet, (kind, text) in zip(panels, sheets, ERRORS.items(), strict=True):
             show_panel(axes, sheet, f"{number[kind]}{f' of {known[kind]}' if kind in known else ''} {text}")
             axes.spines[:].set_visible(False)
         figure.suptitle(title)
@@ -58,7 +58,7 @@ def _places(
     stars: Mapping[str, Sequence[int]] | None,
     known: dict[str, int],
 ) -> dict[str, list[tuple[int, ...]]]:
-    """List row and column of the brightest pixel of each mistake in a frame, and count its hits and stars in known."""
+    """List row and column of the brightest pixel of each error in a frame, and count its hits and stars in known."""
     labels, hits = ndimage.label(truth == CORE, KERNEL_3X3)
     index = np.arange(1, hits + 1)
     share = ndimage.mean(mask, labels, index) if hits else np.zeros(0)
@@ -85,13 +85,13 @@ def _cut_out(
     pixels = np.pad(image[around], pad, constant_values=np.nan)
     marks = np.pad(truth[around], pad, constant_values=IGNORED)
     colours = np.array([to_rgb(colour) for colour in MASK_COLOURS.values()])
-    verdict = colours[verdicts(marks, np.pad(mask[around], pad))]
+    classes = colours[classify_pixels(marks, np.pad(mask[around], pad))]
     above, below = (((0, margin), (0, 1), (0, 0)) for margin in (1, 3))
-    return np.vstack([np.pad(stretch(pixels), above, constant_values=1), np.pad(verdict, below, constant_values=1)])
+    return np.vstack([np.pad(stretch(pixels), above, constant_values=1), np.pad(classes, below, constant_values=1)])
 
 
 def _sheet(cut_outs: Sequence[CutOut]) -> NDArray[np.float64]:
-    """Arrange cut-outs in lines: RGB (H, W, 3)."""
+    """Arrange cut-outs in rows: RGB (H, W, 3)."""
     if not cut_outs:
         return np.ones((1, COLUMNS * (SIDE + 1), 3))
     blank = np.ones_like(cut_outs[0])
