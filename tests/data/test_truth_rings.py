@@ -53,7 +53,7 @@ TINY = {
     "mixture": (
         *part_overrides(
             {
-                **dict.fromkeys(("cameras", "smeared", "sharp", "effects", "small", "spectra"), SMALL),
+                **dict.fromkeys(("cameras", "trailed_defocused", "undersampled", "effects", "small", "spectra"), SMALL),
                 **dict.fromkeys(("decam", "paper"), (*SMALL, "science.bands=[g]")),
                 "semireal": (*REAL, "darks.rate=50"),
             }

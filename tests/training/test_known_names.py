@@ -45,6 +45,8 @@ def test_common_overrides_work(words):
         ("sweep=search", "python scripts/search.py"),
         ("logger.wandb.project=mine", "use logger.project"),
         ("data.workers=4", "data.num_workers"),
+        ("data.science.smeared=0.5", "data.science.trailed_or_defocused"),
+        ("data.parts.sharp.seed=1", "data.parts.undersampled.seed"),
         ("debug=fdr", "debug=default"),
         ("experiment=sharp", "pretrained=general"),
         ("experiment=decam,narrow", "experiment=ablations/width_8"),
@@ -69,7 +71,8 @@ def test_valid_names_are_accepted(word):
 
 
 def test_every_suggested_name_exists():
-    train, evaluate = composed_config(), composed_config(name="evaluate")
+    configs = [composed_config(), composed_config(name="evaluate")]
+    configs += [composed_config(f"data={data}") for data in ("lco", "camera_effects", "mixture")]
     for here in set(KNOWN_AS.values()):
         if " " in here or here.startswith(("~", "hydra.", "debug=")):
             continue
@@ -78,10 +81,8 @@ def test_every_suggested_name_exists():
             assert here in config_choices(group)  # composed in test_config
         elif value:
             composed_config(here)
-        elif here == "data.part":
-            assert "part" in composed_config("data=lco").data
         else:
-            assert OmegaConf.select(train, here, default=evaluate) is not evaluate, here
+            assert any(OmegaConf.select(config, here, default=configs) is not configs for config in configs), here
 
 
 @pytest.mark.parametrize(

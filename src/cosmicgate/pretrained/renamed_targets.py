@@ -43,6 +43,7 @@ RENAMED = {
 RENAMED_KEYS = {
     "cosmicgate.data.datamodule.DecamData": {"workers": "num_workers"},
     "cosmicgate.data.mixture.Mixture": {"workers": "num_workers"},
+    "cosmicgate.data.sources.random_cameras.RandomScience": {"smeared": "trailed_or_defocused"},
     "cosmicgate.training.module.Segmentation": {"squares": "block_size"},
 }
 

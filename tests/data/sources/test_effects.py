@@ -43,7 +43,7 @@ def test_each_effect_changes_the_frame_and_its_cache_key(name):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("value", [-0.1, 1.5])
 def test_a_fraction_that_is_none_is_refused(name, value):
-    with pytest.raises(ValueError, match=f"{name} = {value}: expected a fraction of the frames"):
+    with pytest.raises(ValueError, match=f"{name} = {value}: expected a fraction between 0 and 1"):
         Effects(**{name: value})
 
 

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from cosmicgate.data.sources import random_cameras
-from cosmicgate.data.sources.random_cameras import RandomDarks, RandomScience, draw_camera, draw_smear, draw_telescope
+from cosmicgate.data.sources.random_cameras import (
+    RandomDarks,
+    RandomScience,
+    draw_camera,
+    draw_telescope,
+    draw_trail_or_defocus,
+)
 
 COUNTS = {"train": 3, "validation": 1, "test": 1}
 SHAPE = (64, 96)
@@ -48,8 +54,8 @@ def test_the_sky_of_a_telescope_lies_within_its_range_of_electrons():
         assert band.stars == random_cameras.STARS
 
 
-def test_a_smeared_telescope_trails_or_is_out_of_focus_within_the_ranges():
-    drawn = [draw_smear(0.5, np.random.default_rng(seed)) for seed in range(300)]
+def test_a_blurred_telescope_trails_or_is_out_of_focus_within_the_ranges():
+    drawn = [draw_trail_or_defocus(0.5, np.random.default_rng(seed)) for seed in range(300)]
     some = [one for one in drawn if one is not None]
     assert 120 < len(some) < 180
     trails = [one for one in some if one.trail]
@@ -61,7 +67,7 @@ def test_a_smeared_telescope_trails_or_is_out_of_focus_within_the_ranges():
         else:
             assert random_cameras.DEFOCUS[0] * 0.999 <= one.defocus <= random_cameras.DEFOCUS[1] * 1.001
             assert random_cameras.HOLE[0] <= one.hole <= random_cameras.HOLE[1]
-    assert not any(draw_smear(0, np.random.default_rng(seed)) for seed in range(20))
+    assert not any(draw_trail_or_defocus(0, np.random.default_rng(seed)) for seed in range(20))
 
 
 @pytest.mark.parametrize("source", [RandomScience, RandomDarks])

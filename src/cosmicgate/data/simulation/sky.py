@@ -37,9 +37,10 @@ class Band:
         Side of the pixel for which ``sky`` is given, arcseconds; DECam's by default.
     stars : tuple of float
         Minimum and maximum density of stars, in units of that towards the Galactic pole; drawn log-uniformly.
-    smear : callable, optional
-        What the telescope does to all light beside the seeing: :class:`~cosmicgate.data.simulation.smear.Smear` or one
-        of :mod:`cosmicgate.data.simulation.optics`.
+    blur : callable, optional
+        Blur of all light from the sky in addition to the seeing:
+        :class:`~cosmicgate.data.simulation.trail_defocus.TrailDefocus` or one of
+        :mod:`cosmicgate.data.simulation.optics`.
     spikes : bool
         Whether stars have the faint diffraction spikes of DECam's spider.
     """
@@ -51,7 +52,7 @@ class Band:
     scatter: float = 0.15
     sky_scale: float = DECAM.pixel_scale
     stars: tuple[float, float] = (0.7, 7.0)
-    smear: Blur | None = None
+    blur: Blur | None = None
     spikes: bool = True
 
 
@@ -145,8 +146,8 @@ def draw(
         painter.galaxy(source)
     for source in stars(ccd, band, rng):
         painter.star(source)
-    if band.smear is not None:
-        expected = background + band.smear(expected - background)
+    if band.blur is not None:
+        expected = background + band.blur(expected - background)
     for trail in trails:
         expected += trail.light(ccd.shape)
     if defects is not None:

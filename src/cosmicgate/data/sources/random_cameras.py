@@ -18,7 +18,7 @@ from cosmicgate.data.simulation.ccd import CCD
 from cosmicgate.data.simulation.cosmic_rays import Rates, cosmic_rays
 from cosmicgate.data.simulation.readout import dark, read_out
 from cosmicgate.data.simulation.sky import Band, draw
-from cosmicgate.data.simulation.smear import Smear
+from cosmicgate.data.simulation.trail_defocus import TrailDefocus
 from cosmicgate.data.sources.effects import Effects
 from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.data.splits import SPLITS, Split, check_splits
@@ -66,7 +66,7 @@ class RandomScience:
         Number of frames.
     shape : sequence of int
         Rows and columns.
-    smeared : float
+    trailed_or_defocused : float
         Fraction of the frames whose stars are trailed (two thirds of them) or defocused (one third).
     seeing : sequence of float
         Minimum and maximum width of a star, pixels, as :data:`SEEING`.
@@ -77,7 +77,7 @@ class RandomScience:
     frames: Mapping[str, int]
     shape: Sequence[int] = (512, 512)
     seed: int = 0
-    smeared: float = 0.0
+    trailed_or_defocused: float = 0.0
     seeing: Sequence[float] = SEEING
     effects: Effects | None = None
     data_origin: DataOrigin = "simulated"
@@ -85,8 +85,8 @@ class RandomScience:
     def recipes(self, split: Split) -> list[Recipe]:
         """List the recipes of a split."""
         check_splits(self.frames)
-        if not 0 <= self.smeared <= 1:
-            raise ValueError(f"smeared = {self.smeared}: expected a part of the telescopes, 0 to 1")
+        if not 0 <= self.trailed_or_defocused <= 1:
+            raise ValueError(f"trailed_or_defocused = {self.trailed_or_defocused}: expected a fraction between 0 and 1")
         if len(self.seeing) != 2 or not 1 <= self.seeing[0] <= self.seeing[1]:
             raise ValueError(f"seeing = {list(self.seeing)}: expected the least and the largest, from 1 pixel on")
         return [self._recipe(split, number) for number in range(self.frames.get(split, 0))]
@@ -100,15 +100,17 @@ class RandomScience:
             rng = np.random.default_rng(seed)
             ccd, exptime = draw_camera(self.shape, rng), log_uniform(EXPTIME, rng)
             band = draw_telescope(ccd, exptime, rng, seeing)
-            band = replace(band, smear=draw_smear(self.smeared, np.random.default_rng([*seed, 1])))
+            band = replace(
+                band, blur=draw_trail_or_defocus(self.trailed_or_defocused, np.random.default_rng([*seed, 1]))
+            )
             frame = self._draw(ccd, band, exptime, rng, name, [*seed])
             # Bad columns are labelled sky, because not every user has a mask of them.
             return replace(frame, bad=np.zeros_like(frame.bad))
 
-        smears = [[self.smeared, TRAIL, DEFOCUS, HOLE]] if self.smeared else []
+        trails = [[self.trailed_or_defocused, TRAIL, DEFOCUS, HOLE]] if self.trailed_or_defocused else []
         widths = [["seeing", seeing]] if seeing != SEEING else []
         effects = [self.effects.ingredients()] if self.effects else []
-        return Recipe(name, ["random cameras", list(self.shape), _ranges(), seed, *smears, *widths, *effects], make)
+        return Recipe(name, ["random cameras", list(self.shape), _ranges(), seed, *trails, *widths, *effects], make)
 
     def _draw(
         self, ccd: CCD, band: Band, exptime: float, rng: np.random.Generator, name: str, seed: Sequence[int]
@@ -152,7 +154,7 @@ class RandomDarks:
         check_splits(self.frames)
         for key in ("field_free", "alphas"):
             if not 0 <= (value := getattr(self, key)) <= 1:
-                raise ValueError(f"{key} = {value}: expected a fraction of the darks, from 0 to 1")
+                raise ValueError(f"{key} = {value}: expected a fraction between 0 and 1")
         return [self._recipe(split, number) for number in range(self.frames.get(split, 0))]
 
     def _recipe(self, split: Split, number: int) -> Recipe:
@@ -220,13 +222,13 @@ def draw_telescope(ccd: CCD, exptime: float, rng: np.random.Generator, seeing: R
     )
 
 
-def draw_smear(chance: float, rng: np.random.Generator) -> Smear | None:
+def draw_trail_or_defocus(chance: float, rng: np.random.Generator) -> TrailDefocus | None:
     """Draw a trail or a defocus with probability ``chance``; None otherwise."""
     if rng.random() >= chance:
         return None
     if rng.random() < 2 / 3:
-        return Smear(trail=log_uniform(TRAIL, rng), angle=rng.uniform(0, np.pi))
-    return Smear(defocus=log_uniform(DEFOCUS, rng), hole=rng.uniform(*HOLE))
+        return TrailDefocus(trail=log_uniform(TRAIL, rng), angle=rng.uniform(0, np.pi))
+    return TrailDefocus(defocus=log_uniform(DEFOCUS, rng), hole=rng.uniform(*HOLE))
 
 
 def _ranges() -> list[Range | float]:
