@@ -36,7 +36,7 @@ def split(items: Sequence[T], fractions: Mapping[str, float], rng: np.random.Gen
     """
     check_splits(fractions)
     if min(fractions.values(), default=0) < 0 or abs(sum(fractions.values()) - 1) > 1e-6:
-        raise ValueError(f"expected parts of a split that are not negative and add up to 1, got {dict(fractions)}")
+        raise ValueError(f"expected fractions that are not negative and add up to 1, got {dict(fractions)}")
     wanted = [name for name in SPLITS if fractions.get(name, 0) > 0]
     if len(items) < len(wanted):
         raise ValueError(f"cannot split {len(items)} item(s) into {', '.join(wanted)}: each split needs at least one")
