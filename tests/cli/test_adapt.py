@@ -134,7 +134,7 @@ def test_the_call_on_the_page_adapt_md_is_one_of_the_function():
     )
     words = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
     bound = inspect.signature(cosmicgate.adapt).bind(*map(ast.literal_eval, call.args), **words)
-    assert set(bound.arguments["known"]) == {"gain", "read_noise"}
+    assert {"gain", "read_noise"} <= set(bound.arguments)
 
 
 def test_a_held_out_field_is_not_trained_on(adapted):

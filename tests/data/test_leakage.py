@@ -259,8 +259,8 @@ def test_an_invalid_shape_is_refused(shape):
 
 
 def test_a_misspelt_header_key_is_refused_by_name(frames_on_disk):
-    with pytest.raises(ValueError, match="header: unknown key 'gian', expected some of gain, read_noise"):
-        Files(str(frames_on_disk / "*" / "*.fits"), header={"gian": 4.0}).recipes("train")
+    with pytest.raises(ValueError, match="header_overrides: unknown key 'gian', expected some of gain, read_noise"):
+        Files(str(frames_on_disk / "*" / "*.fits"), header_overrides={"gian": 4.0}).recipes("train")
 
 
 def test_a_missing_file_or_a_pattern_without_matches_is_refused(tmp_path, coadd, footprints):

@@ -117,12 +117,12 @@ def _static_pixels(plan: Plan, folder: Path) -> StaticPixels:
     labelled = all((folder / f"{one.name}.json").is_file() for one in plan.usable)
     if labelled or not plan.request.static or len(exposures) < MIN_FRAMES:
         return StaticPixels()
-    known: dict[str, Any] = dict(plan.request.known)
+    header_overrides: dict[str, Any] = dict(plan.request.header_overrides)
     measured = {}
     for number, one in enumerate(with_progress(exposures, "static pixels", "measured", "exposure")):
         path, kept = Path(one.path), folder / STATIC_FOLDER / f"{number}.npz"
         if not kept.is_file():
-            exposure = read_exposure(path, plan.request.ext, **known)
+            exposure = read_exposure(path, plan.request.ext, **header_overrides)
             measure_exposure(exposure.frame, detector_of([exposure.header], path, exposure.frame.shape), kept)
         measured[path] = kept
     found = find_static_pixels(measured)
@@ -132,8 +132,10 @@ def _static_pixels(plan: Plan, folder: Path) -> StaticPixels:
 
 def _compared(plan: Plan, one: Field, file: Path, static: StaticPixels) -> dict[str, Any]:
     """Compare the exposures of a field, write their labels, and describe them."""
-    known: dict[str, Any] = dict(plan.request.known)
-    exposures = with_names([read_exposure(Path(each.path), plan.request.ext, **known) for each in one.exposures])
+    header_overrides: dict[str, Any] = dict(plan.request.header_overrides)
+    exposures = with_names(
+        [read_exposure(Path(each.path), plan.request.ext, **header_overrides) for each in one.exposures]
+    )
     without, level = _without_darks(plan, one, exposures)
     comparison = Comparison(align=plan.request.align)
     try:
@@ -165,7 +167,7 @@ def _without_darks(plan: Plan, field: Field, exposures: list[Exposure]) -> tuple
     if not plan.darks or not raw:
         return exposures, None
     if darks := plan.matching_darks(first.exptime):
-        dark = median_dark(darks, first, plan.request.ext, **plan.request.known)
+        dark = median_dark(darks, first, plan.request.ext, **plan.request.header_overrides)
         without = [replace(e, frame=holes_marked(subtract_dark(e.frame, dark))) for e in exposures]
         return without, float(np.nanmedian(dark))
     constant = np.full(first.shape, level, np.float32)

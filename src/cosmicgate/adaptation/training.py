@@ -187,7 +187,7 @@ def compose_config(
             "skies": skies,
             "ring": card.ring,
             "darks": [str(path) for path in input_files(request.darks, "darks")],
-            "header": dict(request.known),
+            "header_overrides": dict(request.header_overrides),
             "ext": request.ext,
             "thickness": request.thickness,
             "pixel_size": request.pixel_size,

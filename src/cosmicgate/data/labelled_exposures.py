@@ -89,7 +89,7 @@ class LabelledExposures(PatchDataModule):
         as the hits. Test frames always have a ring.
     darks : sequence of str
         Files of darks, whose hits are added.
-    header : mapping
+    header_overrides : mapping
         Values that override the headers of the darks: gain, read_noise, saturation, exptime.
     ext : str
         Image of each file of a dark, by EXTNAME, number or ``NAME,VERSION``; empty if there is only one.
@@ -117,7 +117,7 @@ class LabelledExposures(PatchDataModule):
     contamination: AddHits = field(default_factory=lambda: AddHits(n_sigma=2.5, ignore_sigma=0.3))
     ring: bool = False
     darks: Sequence[str] = ()
-    header: Mapping[str, float] = field(default_factory=dict)
+    header_overrides: Mapping[str, float] = field(default_factory=dict)
     ext: str = ""
     thickness: float | None = None
     pixel_size: float | None = None
@@ -236,9 +236,9 @@ class LabelledExposures(PatchDataModule):
         """Read the table of the hits of a split; make it first if it is missing."""
         fields = self._splits.get(which, {})
         files = [(self._ingredients(one), list(numbers)) for one, numbers in fields.items()]
-        darks, header = self._darks
+        darks, header_overrides = self._darks
         dark_files = [file_fingerprint(p) for p in darks]
-        how = ["hits", which, files, dark_files, header, self.thickness, self.pixel_size, self.seed]
+        how = ["hits", which, files, dark_files, header_overrides, self.thickness, self.pixel_size, self.seed]
         how += [self.ext] * bool(self.ext)
         how += [self.footprints.table_ingredients()] if self.footprints is not None else []
         path = self._home / "hits" / f"{which}-{digest(how)}.fits"
@@ -260,13 +260,15 @@ class LabelledExposures(PatchDataModule):
 
     @cached_property
     def _all_dark_hits(self) -> list[Stamp]:
-        paths, known = self._darks
+        paths, header_overrides = self._darks
         ext = self.ext or None
         recipes = [
             Recipe(
-                stem(p), ["dark", *file_fingerprint(p), known, *[ext] * bool(ext)], partial(read_frame, p, ext, **known)
+                stem(path),
+                ["dark", *file_fingerprint(path), header_overrides, *[ext] * bool(ext)],
+                partial(read_frame, path, ext, **header_overrides),
             )
-            for p in paths
+            for path in paths
         ]
         darks = (recipe.make() for recipe in compared(recipes, self.name)) if paths else ()
         return [stamp for dark in darks for stamp in cut_stamps(dark, dark_mask(dark), ~dark.bad)]
@@ -327,8 +329,8 @@ class LabelledExposures(PatchDataModule):
     def _darks(self) -> tuple[list[Path], dict[str, Any]]:
         """Files of the darks, and the values that override their headers."""
         if self.frames is not None and self.frames.darks:
-            return matching(self.frames.darks), dict(self.frames.header)
-        return [existing(path) for path in self.darks], dict(self.header)
+            return matching(self.frames.darks), dict(self.frames.header_overrides)
+        return [existing(path) for path in self.darks], dict(self.header_overrides)
 
     def _ingredients(self, one: str) -> list[Any]:
         """List what determines the exposures and labels of a field."""

@@ -41,6 +41,13 @@ RENAMED = {
 }
 # Present class -> its renamed keys.
 RENAMED_KEYS = {
+    "cosmicgate.data.labelled_exposures.LabelledExposures": {"header": "header_overrides"},
+    "cosmicgate.data.sources.Exposures": {"header": "header_overrides"},
+    "cosmicgate.data.sources.Files": {"header": "header_overrides"},
+    "cosmicgate.data.sources.FramesWithTruth": {"header": "header_overrides"},
+    "cosmicgate.data.sources.noirlab.Noirlab": {"header": "header_overrides"},
+    "cosmicgate.data.sources.raw_darks.Darks": {"header": "header_overrides"},
+    "cosmicgate.data.sources.raw_darks.RawDarks": {"header": "header_overrides"},
     "cosmicgate.data.datamodule.DecamData": {"workers": "num_workers"},
     "cosmicgate.data.mixture.Mixture": {"workers": "num_workers"},
     "cosmicgate.data.sources.random_cameras.RandomScience": {"smeared": "trailed_or_defocused"},

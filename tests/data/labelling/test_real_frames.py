@@ -36,7 +36,7 @@ def frames(tmp_path_factory):
 
 
 def test_planes_are_the_labels_with_a_ring_and_are_made_once(frames, capsys, monkeypatch):
-    monkeypatch.setitem(SETS, "lco0m4", replace(SETS["lco0m4"], header={}))  # the simulated headers are right
+    monkeypatch.setitem(SETS, "lco0m4", replace(SETS["lco0m4"], header_overrides={}))  # the simulated headers are right
     root = frames[0].parents[1]
     main([str(root), "--only", "lco0m4"])
     assert capsys.readouterr().out.startswith("truth of lco0m4: 1 of 1, ")

@@ -116,5 +116,5 @@ def test_some_darks_have_field_free_silicon_and_some_alpha_particles():
         RandomDarks({"train": 1}, (64, 64), field_free=part).recipes("train")[0] for part in (0.0, 1.0)
     )
     assert plain.key == RandomDarks({"train": 1}, (64, 64)).recipes("train")[0].key != with_layers.key
-    with pytest.raises(ValueError, match=r"alphas = 2\.0: expected a fraction of the darks"):
+    with pytest.raises(ValueError, match=r"alphas = 2\.0: expected a fraction between 0 and 1"):
         RandomDarks({"train": 1}, (64, 64), alphas=2.0).recipes("train")

@@ -193,7 +193,7 @@ def test_a_frame_matched_by_two_patterns_is_one_frame(night):
 
 def test_a_misspelt_value_of_the_header_is_named(night):
     with pytest.raises(ValueError, match="gian"):
-        frames_with_truth(night, header={"gian": 2.0}).labelled_recipes()
+        frames_with_truth(night, header_overrides={"gian": 2.0}).labelled_recipes()
 
 
 def test_truth_saved_for_another_version_of_its_frame_is_refused(night):

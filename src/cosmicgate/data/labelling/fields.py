@@ -101,7 +101,7 @@ class ExposureSummary:
 
 def summarize(
     path: Path,
-    known: Mapping[str, float],
+    header_overrides: Mapping[str, float],
     group: Sequence[str] = (),
     dark_level: Callable[[float], float] | None = None,
     ext: str = "",
@@ -112,7 +112,7 @@ def summarize(
     ----------
     path : Path
         FITS file with one image, or with several if ``ext`` is given.
-    known : mapping
+    header_overrides : mapping
         Values that override the header: gain, read_noise, saturation, exptime.
     group : sequence of str
         ``folder``, or header keywords, whose values name the field.
@@ -132,7 +132,7 @@ def summarize(
                 f"{path}: its {card} is {kind}: expected exposures of the sky; give each dark, or their folder, "
                 "with --darks"
             )
-    exposure = read_exposure(path, ext, **known)
+    exposure = read_exposure(path, ext, **header_overrides)
     frame, header = exposure.frame, exposure.header
     level = SkySubtracted.of(frame)
     image = frame.image[~frame.bad]

@@ -238,12 +238,12 @@ def _agreement(align: Alignment) -> str:
     return f"aligned by {by}: {worst}"
 
 
-def read_exposure(path: Path, ext: str = "", **known: Any) -> Exposure:
-    """Read a frame and the header of its image; ``known`` fields (``gain=4.0``) override the header.
+def read_exposure(path: Path, ext: str = "", **header_overrides: Any) -> Exposure:
+    """Read a frame and the header of its image; ``header_overrides`` such as ``gain=4.0`` replace its values.
 
     ``ext`` selects the image by EXTNAME, number or ``NAME,VERSION``; empty if the file has only one.
     """
-    frame = read_frame(path, ext or None, name=stem(path), **known)
+    frame = read_frame(path, ext or None, name=stem(path), **header_overrides)
     with opened(path) as hdus:
         header, primary = (part.copy() for part in select_image(path, hdus, ext or None).headers)
     if not is_binned([header, primary]) and (card := mosaic_of([header, primary])):
@@ -271,11 +271,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for key in KEYWORDS:
         parser.add_argument(f"--{key.replace('_', '-')}", type=float, help="where the headers lack it")
     given = parser.parse_args(arguments)
-    known = {key: value for key in KEYWORDS if (value := getattr(given, key)) is not None}
+    header_overrides = {key: value for key in KEYWORDS if (value := getattr(given, key)) is not None}
     comparison = Comparison(**{field.name: getattr(given, field.name) for field in fields(Comparison)})
     if given.truth and given.output:
         raise ValueError("-o and --truth: expected one of them")
-    masked = comparison([read_exposure(path, **known) for path in given.frames])
+    masked = comparison([read_exposure(path, **header_overrides) for path in given.frames])
     for note in masked.notes:
         print(note)  # noqa: T201 (a command line)
     first, n = given.frames[0], len(given.frames)

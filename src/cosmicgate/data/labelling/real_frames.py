@@ -40,7 +40,7 @@ class RealSet:
         Glob pattern of the frames, in the order of time.
     together : int
         Number of consecutive frames that are compared with each other.
-    header : mapping
+    header_overrides : mapping
         Values that override the headers, as in ``conf/data/real_*.yaml``.
     darks : str, optional
         Glob pattern of darks whose median is subtracted.
@@ -48,7 +48,7 @@ class RealSet:
 
     frames: str
     together: int
-    header: Mapping[str, float]
+    header_overrides: Mapping[str, float]
     darks: str | None = None
 
     def groups(self, folder: Path) -> list[list[Path]]:
@@ -62,7 +62,7 @@ class RealSet:
 
     def read(self, path: Path) -> Exposure:
         """Read a frame, and subtract the darks."""
-        exposure = read_exposure(path, **dict[str, Any](self.header))
+        exposure = read_exposure(path, **dict[str, Any](self.header_overrides))
         if self.darks is None:
             return exposure
         frame = subtract_darks(exposure.frame, matching(str(path.parent / self.darks)))

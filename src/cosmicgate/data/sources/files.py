@@ -38,9 +38,9 @@ class Masked:
     mask: str
     facts: tuple[str | int, ...] = ()
 
-    def __call__(self, path: Path, ext: Ext | None = None, **known: Any) -> Frame:
+    def __call__(self, path: Path, ext: Ext | None = None, **header_overrides: Any) -> Frame:
         """Read the frame, and add the mask's bad pixels to its own."""
-        frame = self.read(path, ext=ext, **known)
+        frame = self.read(path, ext=ext, **header_overrides)
         with opened(path) as hdus:
             place = select_image(path, hdus, ext, raw=True)
         return replace(frame, bad=frame.bad | read_mask(existing(self.mask), place, frame.shape, frame.telescope))
@@ -58,7 +58,7 @@ class Files:
         One or several glob patterns.
     fractions : mapping of split to float
         Fractions of the files, or of their folders, in each split.
-    header : mapping
+    header_overrides : mapping
         Values to use in place of the headers': gain, read_noise, saturation, exptime.
     exts : sequence of str or int
         EXTNAMEs or numbers of the images to use in each file; if empty, its only image.
@@ -73,7 +73,7 @@ class Files:
 
     files: str | Sequence[str]
     fractions: Mapping[str, float] = field(default_factory=lambda: dict(FRACTIONS))
-    header: Mapping[str, float] = field(default_factory=dict)
+    header_overrides: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
     data_origin: DataOrigin = "real"
     exts: Sequence[str | int] = ()
@@ -106,18 +106,19 @@ class Files:
 
     def recipes_of(self, path: Path) -> list[Recipe]:
         """List a recipe for each image of a file that is used."""
-        check_keys(self.header)
+        check_keys(self.header_overrides)
         return [self._recipe(path, ext) for ext in self.exts or (None,)]
 
     def _recipe(self, path: Path, ext: str | int | None) -> Recipe:
-        name, known = stem(path) + (f"-{ext}" if ext is not None else ""), dict(self.header)
+        name, header_overrides = stem(path) + (f"-{ext}" if ext is not None else ""), dict(self.header_overrides)
         read = self._reader(path, ext)
         settings: list[Any] = [self.read] if is_dataclass(self.read) else []
         if own_mask := getattr(self.read, "mask", None):
             settings += file_fingerprint(existing(own_mask))
         settings += [read.mask, *read.facts] if isinstance(read, Masked) else []
-        ingredients = ["FITS file", *file_fingerprint(path), known, *([ext] if ext is not None else []), *settings]
-        return Recipe(name, ingredients, lambda: read(path, ext=ext, **known, name=name))
+        settings = [header_overrides, *([ext] if ext is not None else []), *settings]
+        ingredients = ["FITS file", *file_fingerprint(path), *settings]
+        return Recipe(name, ingredients, lambda: read(path, ext=ext, **header_overrides, name=name))
 
     def _reader(self, path: Path, ext: str | int | None) -> Callable[..., Frame]:
         """Choose the reader of an image; it adds the camera's mask if there is one."""

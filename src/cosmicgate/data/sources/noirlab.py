@@ -45,7 +45,7 @@ class Noirlab:
         As in :class:`cosmicgate.data.download.Query`.
     fractions : mapping of split to float
         Fractions of the fields, or darks, in each split.
-    header : mapping
+    header_overrides : mapping
         Values to use in place of the headers': gain, read_noise, saturation.
     connections : int
         Number of simultaneous downloads.
@@ -62,7 +62,7 @@ class Noirlab:
     limit: int | None = None
     hdus: Sequence[int] = ()
     fractions: Mapping[str, float] = field(default_factory=lambda: dict(FRACTIONS))
-    header: Mapping[str, float] = field(default_factory=dict)
+    header_overrides: Mapping[str, float] = field(default_factory=dict)
     connections: int = 4
     base: str = NOIRLAB
     seed: int = 0
@@ -80,7 +80,7 @@ class Noirlab:
 
     def recipes(self, which: Split) -> list[Recipe]:
         """List a recipe for each CCD image of a split, after downloading missing files."""
-        check_keys(self.header)
+        check_keys(self.header_overrides)
         query = Query(self.kind, self.bands, self.exptime, self.dates, self.limit, self.hdus)
         files = self._fetched(query)
         if self.kind == "darks":
@@ -98,7 +98,9 @@ class Noirlab:
     def _darks(self, files: Sequence[Remote]) -> RawDarks:
         root = Path(self.root).expanduser()
         paths = [str(root / file.path) for file in files]
-        return RawDarks(paths, str(root / "raw_darks.json"), self.ccds, self.fractions, self.header, seed=self.seed)
+        return RawDarks(
+            paths, str(root / "raw_darks.json"), self.ccds, self.fractions, self.header_overrides, seed=self.seed
+        )
 
     def _fetched(self, query: Query) -> Sequence[Remote]:
         policy = replace(DEFAULT_RETRY, connections=self.connections)
@@ -106,17 +108,19 @@ class Noirlab:
 
     def _recipe(self, file: Remote, mask: Remote | None, ccd: str) -> Recipe:
         name = f"{exposure(file.facts)}-{ccd}"
-        known = dict(self.header)
+        header_overrides = dict(self.header_overrides)
         root = Path(self.root).expanduser()
 
         def make() -> Frame:
-            return read_frame(root / file.path, ext=ccd, mask=root / mask.path if mask else None, **known, name=name)
+            return read_frame(
+                root / file.path, ext=ccd, mask=root / mask.path if mask else None, **header_overrides, name=name
+            )
 
-        return Recipe(name, ["noirlab", self.kind, file.md5, mask.md5 if mask else None, ccd, known], make)
+        return Recipe(name, ["noirlab", self.kind, file.md5, mask.md5 if mask else None, ccd, header_overrides], make)
 
 
 def by_field(files: Iterable[Remote]) -> list[list[Remote]]:
-    """Group exposures that may share sky; group by night if not all pointings are known."""
+    """Group exposures that may share sky; group by night if not all pointings are header_overrides."""
     ordered = sorted(files, key=lambda file: file.path)
     places = [(file.facts.get("ra_center"), file.facts.get("dec_center")) for file in ordered]
     if all(ra is not None and dec is not None for ra, dec in places):

@@ -64,7 +64,7 @@ class Reduction:
     limits: Limits | None = field(default_factory=Limits)
     mask: str | None = None
 
-    def __call__(self, path: Path, ext: Ext | None = None, **known: Any) -> Frame:
+    def __call__(self, path: Path, ext: Ext | None = None, **header_overrides: Any) -> Frame:
         """Read and reduce a dark; for parameters, result and errors see :func:`read_dark`."""
         with opened(path) as hdus:
             place = select_image(path, hdus, ext, raw=True)
@@ -73,17 +73,17 @@ class Reduction:
         kind = str(first_header_value(place.headers, "OBSTYPE") or "").strip()
         if self.limits and kind.lower() != "dark":
             raise NotDark(f"{path}: expected OBSTYPE 'dark', got {kind!r}")
-        amplifiers = amplifiers_of(path, place, known)
+        amplifiers = amplifiers_of(path, place, header_overrides)
         image, saturation = assembled(path, raw, amplifiers)
         fields: dict[str, Any] = {
             "gain": float(np.mean([amplifier.gain for amplifier in amplifiers])),
             "read_noise": float(np.mean([amplifier.read_noise for amplifier in amplifiers])),
             "saturation": saturation,
-            "exptime": None if "exptime" in known else header_number(path, place.headers, "exptime"),
+            "exptime": None if "exptime" in header_overrides else header_number(path, place.headers, "exptime"),
             "name": f"{stem(path)}-{place.label}",
             "telescope": "decam",
         }
-        fields |= known
+        fields |= header_overrides
         if fields["exptime"] is None:
             raise FitsError(f"{path}: the header lacks EXPTIME; give exptime, in seconds")
         bad = read_mask(Path(self.mask), place, image.shape, "decam") if self.mask else np.zeros(image.shape, bool)
@@ -99,7 +99,7 @@ class Reduction:
         return frame
 
 
-def read_dark(path: Path, ext: Ext | None = None, **known: Any) -> Frame:
+def read_dark(path: Path, ext: Ext | None = None, **header_overrides: Any) -> Frame:
     """Read a raw DECam dark, reduced and checked with the default settings of :class:`Reduction`.
 
     Parameters
@@ -108,7 +108,7 @@ def read_dark(path: Path, ext: Ext | None = None, **known: Any) -> Frame:
         A raw exposure, with all or some of its CCDs.
     ext : str, int or (str, int), optional
         CCD to read, for example ``"N4"``; not needed if there is only one.
-    **known
+    **header_overrides
         Fields of the frame that override the header; a ``gain`` or ``read_noise`` then applies to all amplifiers.
 
     Returns
@@ -124,10 +124,10 @@ def read_dark(path: Path, ext: Ext | None = None, **known: Any) -> Frame:
     NotDark
         If it is another kind of exposure, or light has reached it.
     """
-    return Reduction()(path, ext, **known)
+    return Reduction()(path, ext, **header_overrides)
 
 
-def amplifiers_of(path: Path, place: ImageExtension, known: dict[str, Any]) -> list[Amplifier]:
+def amplifiers_of(path: Path, place: ImageExtension, header_overrides: dict[str, Any]) -> list[Amplifier]:
     """List the amplifiers of a raw image from the cards DATASECA, BIASSECA, GAINA and so on.
 
     Raises
@@ -139,10 +139,12 @@ def amplifiers_of(path: Path, place: ImageExtension, known: dict[str, Any]) -> l
     letters = [letter for letter in "ABCD" if header.get(f"DATASEC{letter}") is not None]
     if not letters:
         raise FitsError(f"{path}: {place.label} is no raw CCD of DECam: it lacks DATASECA and BIASSECA")
-    return [_amplifier(path, place, header, letter, known) for letter in letters]
+    return [_amplifier(path, place, header, letter, header_overrides) for letter in letters]
 
 
-def _amplifier(path: Path, place: ImageExtension, header: fits.Header, letter: str, known: dict[str, Any]) -> Amplifier:
+def _amplifier(
+    path: Path, place: ImageExtension, header: fits.Header, letter: str, header_overrides: dict[str, Any]
+) -> Amplifier:
     parts = {}
     for word in ("DATASEC", "BIASSEC"):
         text = header.get(word + letter)
@@ -150,7 +152,7 @@ def _amplifier(path: Path, place: ImageExtension, header: fits.Header, letter: s
         if part is None or part[0].stop > place.shape[0] or part[1].stop > place.shape[1]:
             raise FitsError(f"{path}: expected {word}{letter} to be a part of an image of {place.shape}, got {text!r}")
         parts[word] = part
-    values: dict[str, Any] = {key: known.get(key) for key in CARDS}
+    values: dict[str, Any] = {key: header_overrides.get(key) for key in CARDS}
     values |= {"saturation": None, "exptime": 1.0}  # a known saturation is that of the frame
     for key, word in CARDS.items():
         if values[key] is None and header.get(word + letter) is not None:

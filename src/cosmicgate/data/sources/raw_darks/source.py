@@ -40,7 +40,7 @@ class RawDarks:
         affect several CCDs.
     fractions : mapping of split to float
         Fractions of the exposures in each split.
-    header : mapping
+    header_overrides : mapping
         Values to use in place of the headers', as in :class:`~cosmicgate.data.sources.Files`.
     frames : mapping of split to int, optional
         Maximum number of frames in each split; None for all.
@@ -54,7 +54,7 @@ class RawDarks:
     record: str
     ccds: Sequence[str] = ("N4",)
     fractions: Mapping[str, float] = field(default_factory=lambda: dict(FRACTIONS))
-    header: Mapping[str, float] = field(default_factory=dict)
+    header_overrides: Mapping[str, float] = field(default_factory=dict)
     frames: Mapping[str, int] | None = None
     shape: Sequence[int] | None = None
     reduction: Reduction = field(default_factory=Reduction)
@@ -66,7 +66,9 @@ class RawDarks:
         if not self.ccds:
             raise ValueError("ccds: expected the EXTNAME of at least one CCD, for example N4")
         check_splits(self.frames or {})
-        source = Files(self.files, self.fractions, self.header, self.seed, exts=self.ccds, read=self.reduction)
+        source = Files(
+            self.files, self.fractions, self.header_overrides, self.seed, exts=self.ccds, read=self.reduction
+        )
         candidates = {path: source.recipes_of(path) for path in source.paths()}
         darks = {path: [recipe for recipe in found if self._is_dark(recipe)] for path, found in candidates.items()}
         number, left = (sum(map(len, recipes.values())) for recipes in (candidates, darks))
