@@ -103,6 +103,8 @@ KNOWN_AS = {
     "logger.tensorboard": "logger",
     "data.split": "data.part",
     "data.darks.header": "data.darks.header_overrides",
+    "data.draws": "data.injections_per_exposure, a key of labelled exposures",
+    "data.frames.draws": "data.frames.injections_per_exposure",
     "data.frames.header": "data.frames.header_overrides",
     "data.science.header": "data.science.header_overrides",
     "data.parts.sharp": "data.parts.undersampled",

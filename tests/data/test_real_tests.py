@@ -138,7 +138,11 @@ def test_the_seed_determines_the_injected_hits(source):
     assert len({image.tobytes() for image in first.values()}) == 10
     other = images(InjectedHits(source.exposures, source.hits, source.contamination, "sky", density=2000.0, seed=1))
     assert not any(np.array_equal(first[name], other[name]) for name in first)
-    fewer = images(InjectedHits(source.exposures, source.hits, source.contamination, "sky", draws=1, density=2000.0))
+    fewer = images(
+        InjectedHits(
+            source.exposures, source.hits, source.contamination, "sky", injections_per_exposure=1, density=2000.0
+        )
+    )
     assert all(np.array_equal(first[name], image) for name, image in fewer.items())
 
 
@@ -208,7 +212,11 @@ def test_intervals_resample_fields_instead_of_frames():
 @pytest.mark.slow
 def test_evaluate_reports_the_number_of_fields(command, source, tmp_path):
     arguments = [f"data.frames.exposures.files={source.exposures.files}", f"data.frames.hits.file={source.hits.file}"]
-    arguments += ["data.frames.exposures.ignored=null", "data.frames.draws=2", "data.frames.density=2000"]
+    arguments += [
+        "data.frames.exposures.ignored=null",
+        "data.frames.injections_per_exposure=2",
+        "data.frames.density=2000",
+    ]
     arguments += ["detector=astroscrappy", "detector.astroscrappy.sweep=[3,5]", f"data.root={tmp_path}/data"]
     done = command("evaluate.py", "data=real_sky", *arguments, f"hydra.run.dir={tmp_path}/run", "picture=false")
     assert done.returncode == 0, done.stderr

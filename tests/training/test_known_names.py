@@ -72,7 +72,9 @@ def test_valid_names_are_accepted(word):
 
 def test_every_suggested_name_exists():
     configs = [composed_config(), composed_config(name="evaluate")]
-    configs += [composed_config(f"data={data}") for data in ("lco", "camera_effects", "mixture", "real_frames")]
+    configs += [
+        composed_config(f"data={data}") for data in ("lco", "camera_effects", "mixture", "real_frames", "real_sky")
+    ]
     configs += [composed_config("~data/size", "data/science=files", "data/darks=files")]
     for here in set(KNOWN_AS.values()):
         if " " in here or here.startswith(("~", "hydra.", "debug=")):

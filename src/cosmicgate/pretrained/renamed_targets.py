@@ -41,10 +41,14 @@ RENAMED = {
 }
 # Present class -> its renamed keys.
 RENAMED_KEYS = {
-    "cosmicgate.data.labelled_exposures.LabelledExposures": {"header": "header_overrides"},
+    "cosmicgate.data.labelled_exposures.LabelledExposures": {
+        "draws": "injections_per_exposure",
+        "header": "header_overrides",
+    },
     "cosmicgate.data.sources.Exposures": {"header": "header_overrides"},
     "cosmicgate.data.sources.Files": {"header": "header_overrides"},
     "cosmicgate.data.sources.FramesWithTruth": {"header": "header_overrides"},
+    "cosmicgate.data.sources.InjectedHits": {"draws": "injections_per_exposure"},
     "cosmicgate.data.sources.noirlab.Noirlab": {"header": "header_overrides"},
     "cosmicgate.data.sources.raw_darks.Darks": {"header": "header_overrides"},
     "cosmicgate.data.sources.raw_darks.RawDarks": {"header": "header_overrides"},

@@ -65,7 +65,7 @@ class AddHits:
 
 @dataclass(frozen=True)
 class InjectedHits:
-    """Test set that repeats every exposure ``draws`` times, each time with other hits at other positions.
+    """Test set that repeats each exposure ``injections_per_exposure`` times, with other hits at other positions.
 
     A frame's fact ``field`` names its exposure: draws of one exposure share its sky, so the bootstrap for confidence
     intervals resamples exposures, not frames.
@@ -81,7 +81,7 @@ class InjectedHits:
         Recipe that adds the hits to a frame.
     name : str
         Name of the test set in tables.
-    draws : int
+    injections_per_exposure : int
         Number of frames made from each exposure.
     density : float
         Mean number of hits per megapixel. Most false positives lie next to a hit: the more hits there are, the lower
@@ -97,20 +97,21 @@ class InjectedHits:
     hits: Footprints
     contamination: AddHits
     name: str
-    draws: int = 5
+    injections_per_exposure: int = 5
     density: float = 50.0
     split: Split = "test"
     seed: int = 0
     data_origin: DataOrigin = "semi-real"
 
     def __post_init__(self) -> None:
-        if self.draws < 1 or not self.density > 0:
-            raise ValueError(f"expected one draw or more and some hits, got draws {self.draws}, density {self.density}")
+        if self.injections_per_exposure < 1 or not self.density > 0:
+            given = f"injections_per_exposure={self.injections_per_exposure}, density={self.density:g}"
+            raise ValueError(f"{given}: expected one injection or more, and a density above 0")
 
     def labelled_recipes(self) -> list[LabelledRecipe]:
         """List a recipe for every draw of every exposure."""
         paths = self.exposures.paths()
-        return [self._recipe(path, draw) for draw in range(self.draws) for path in paths]
+        return [self._recipe(path, draw) for draw in range(self.injections_per_exposure) for path in paths]
 
     def _recipe(self, path: Path, draw: int) -> LabelledRecipe:
         table = self._table()
