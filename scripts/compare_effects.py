@@ -123,8 +123,8 @@ def simulated_stars(seed: int) -> Iterator[Image]:
     """Simulate frames of randomised cameras with aberrations and guiding jumps, and cut out a star of each."""
     chosen = {"aberrations": 0.6, "guiding_jumps": 0.6}
     source = RandomScience({"train": 60}, (192, 192), seed, seeing=(1.5, 4.0), effects=Effects(**chosen))
-    for number, recipe in enumerate(source.recipes("train")):
-        frame = read_out(recipe.make(), np.random.default_rng(number))
+    for number, lazy in enumerate(source.lazy_frames("train")):
+        frame = read_out(lazy.build(), np.random.default_rng(number))
         star = brightest_star(frame.image, 0.9 * frame.saturation)
         if star is not None and np.median(star, axis=0).max() < 0.3 * star.max():  # else a bad column crosses it
             yield star

@@ -39,9 +39,9 @@ TRIPLES = {
 @pytest.mark.parametrize("name", SOURCES)
 def test_the_frames_of_a_default_source_stay_what_they_are(name):
     key, mean, pixels, charge = FRAMES[name]
-    recipe = SOURCES[name].recipes("train")[1]
-    frame = recipe.make()
-    assert recipe.key == key
+    lazy = SOURCES[name].lazy_frames("train")[1]
+    frame = lazy.build()
+    assert lazy.key == key
     assert frame.image.mean(dtype=float) == pytest.approx(mean, rel=1e-6)
     assert [frame.image[place] for place in ((7, 11), (100, 50), (-1, -1))] == pytest.approx(pixels, rel=1e-6)
     assert (0 if frame.hits is None else frame.hits.sum(dtype=float)) == charge
@@ -58,7 +58,7 @@ def test_the_simulated_lco_sequences_stay_what_they_are(telescope):
 
 
 def test_the_truth_of_a_contaminated_frame_stays_what_it_is():
-    science, dark = (SOURCES[name].recipes("train")[0].make() for name in ("cameras", "camera darks"))
+    science, dark = (SOURCES[name].lazy_frames("train")[0].build() for name in ("cameras", "camera darks"))
     image, truth = PhysicalRecipe(2.5, 0.3, None, False)(science, dark, np.random.default_rng(5))
     assert np.unique(truth, return_counts=True)[1].tolist() == [30414, 246, 60]
     assert image.image.mean(dtype=float) == pytest.approx(31.459082, rel=1e-6)

@@ -68,8 +68,8 @@ def test_the_charge_of_injected_hits_is_added_in_adu_and_nothing_else_changes(so
     known = stamps(Path(source.hits.file), 3, 400.0)
     before = {stem(path): source.exposures.read(path)[0] for path in source.exposures.paths()}
     alone = 0
-    for recipe in source.labelled_recipes():
-        frame, truth, facts = recipe.make()
+    for lazy in source.lazy_labelled_frames():
+        frame, truth, facts = lazy.build()
         science = before[facts["field"]]
         added = (frame.image.astype(float) - science.image) * GAIN
         assert np.array_equal(frame.bad, science.bad)  # detectors know the bad pixels, not the ignored ones
@@ -108,8 +108,8 @@ def test_the_sky_of_a_crowded_frame_is_not_taken_for_subtracted():
 
 
 def test_flagged_pixels_are_ignored_under_injected_hits_too(source):
-    for recipe in source.labelled_recipes():
-        truth = recipe.make()[1]
+    for lazy in source.lazy_labelled_frames():
+        truth = lazy.build()[1]
         assert np.all(truth[[5, 10, 15]] == IGNORED)
         assert np.all(truth[19:22, 24:27] == IGNORED)  # the flagged hit and its ring
 
@@ -122,15 +122,15 @@ def test_saturated_hits_are_ignored():
 
 
 def test_every_core_has_its_ring(source):
-    for recipe in source.labelled_recipes():
-        truth = recipe.make()[1]
+    for lazy in source.lazy_labelled_frames():
+        truth = lazy.build()[1]
         assert not np.any(dilate(truth == CORE) & (truth == SKY))
         assert np.all(dilate(truth == CORE)[truth == RING])
 
 
 def test_the_seed_determines_the_injected_hits(source):
     def images(one):
-        return {recipe.name: recipe.make()[0].image for recipe in one.labelled_recipes()}
+        return {lazy.name: lazy.build()[0].image for lazy in one.lazy_labelled_frames()}
 
     first, again = images(source), images(source)
     assert sorted(first) == sorted(f"field-{field}-draw{draw}" for field in range(2) for draw in range(5))
@@ -148,7 +148,7 @@ def test_the_seed_determines_the_injected_hits(source):
 
 def test_only_hits_of_the_test_split_are_injected(source):
     held_out = set(source.hits.hits("test"))
-    used = {hit for recipe in source.labelled_recipes() for hit in recipe.make()[2]["hits"]}
+    used = {hit for lazy in source.lazy_labelled_frames() for hit in lazy.build()[2]["hits"]}
     assert used
     assert used <= held_out
     assert not used & {*source.hits.hits("train"), *source.hits.hits("validation")}
@@ -160,10 +160,10 @@ def test_missing_files_are_named_with_their_origin(tmp_path, source):
     with pytest.raises(
         FileNotFoundError, match=r"none-.*; needed: exposures of somewhere. real=DIR names their folder"
     ):
-        one.labelled_recipes()
+        one.lazy_labelled_frames()
     without = InjectedHits(source.exposures, Footprints(str(tmp_path / "no.fits")), source.contamination, "sky")
     with pytest.raises(FileNotFoundError, match="needed: a table of real hits"):
-        without.labelled_recipes()
+        without.lazy_labelled_frames()
 
 
 def test_frames_are_cached_with_the_name_of_their_field(source, tmp_path):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cosmicgate.config import ConfigError, build
 from cosmicgate.data.background import dilate
-from cosmicgate.data.cache import Recipe, cached_frame, digest, save_labelled
+from cosmicgate.data.cache import LazyFrame, cached_frame, digest, save_labelled
 from cosmicgate.data.contamination import Contamination, PaperRecipe, with_ring
 from cosmicgate.data.patches import GridSampler, PatchDataModule, PatchDataset, PatchSampler
 from cosmicgate.data.pixel_labels import CORE, SKY
@@ -59,8 +59,8 @@ def distinct(test_sets: Sequence[TestSet]) -> list[TestSet]:
 class Pair:
     """A science frame, the dark whose hits are added, how they are added, and the folder of the result."""
 
-    science: Recipe
-    dark: Recipe
+    science: LazyFrame
+    dark: LazyFrame
     contamination: Contamination
     seed: list[int]
     folder: Path
@@ -150,7 +150,7 @@ class DecamData(PatchDataModule):
 
     def pairs(self, which: Split) -> list[Pair]:
         """Pair each science frame of a split with darks of the same split."""
-        science, darks = self.science.recipes(which), self.darks.recipes(which)
+        science, darks = self.science.lazy_frames(which), self.darks.lazy_frames(which)
         if science and not darks:
             raise ValueError(f"{len(science)} science frame(s) but no dark in the {which!r} split")
         times = self.pairs_per_frame if which == "train" else 1
@@ -161,8 +161,8 @@ class DecamData(PatchDataModule):
         recipe = with_ring(self.contamination) if which == "test" else self.contamination
         return [self._pair(science[i % len(science)], darks[order[i]], recipe, seed) for i, seed in enumerate(seeds)]
 
-    def _pair(self, science: Recipe, dark: Recipe, recipe: Contamination, seed: list[int]) -> Pair:
-        key = digest([science.ingredients, dark.ingredients, recipe, seed])
+    def _pair(self, science: LazyFrame, dark: LazyFrame, recipe: Contamination, seed: list[int]) -> Pair:
+        key = digest([science.cache_key_parts, dark.cache_key_parts, recipe, seed])
         return Pair(science, dark, recipe, seed, self.root / "contaminated" / f"{science.name}-{key}")
 
     def prepare_data(self) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cosmicgate.data.background import background, dark_mask, dilate, subtracted_sky
-from cosmicgate.data.cache import Recipe, digest, save_labelled
+from cosmicgate.data.cache import LazyFrame, digest, save_labelled
 from cosmicgate.data.datamodule import TestSet
 from cosmicgate.data.lco.io import (
     ENDING,
@@ -242,7 +242,7 @@ class LabelledExposures(PatchDataModule):
         dark_files = [file_fingerprint(p) for p in darks]
         parts = ["hits", which, files, dark_files, header_overrides, self.thickness, self.pixel_size, self.seed]
         parts += [self.ext] * bool(self.ext)
-        parts += [self.footprints.table_ingredients()] if self.footprints is not None else []
+        parts += [self.footprints.table_cache_key_parts()] if self.footprints is not None else []
         path = self._folder / "hits" / f"{which}-{digest(parts)}.fits"
         if not path.is_file():
             hits = [*self._labelled_hits(which), *self._dark_hits(which), *self._simulated_hits(which)]
@@ -264,15 +264,15 @@ class LabelledExposures(PatchDataModule):
     def _all_dark_hits(self) -> list[Stamp]:
         paths, header_overrides = self._darks
         ext = self.ext or None
-        recipes = [
-            Recipe(
+        lazy_frames = [
+            LazyFrame(
                 stem(path),
                 ["dark", *file_fingerprint(path), header_overrides, *[ext] * bool(ext)],
                 partial(read_frame, path, ext, **header_overrides),
             )
             for path in paths
         ]
-        darks = (recipe.make() for recipe in compared(recipes, self.name)) if paths else ()
+        darks = (lazy.build() for lazy in compared(lazy_frames, self.name)) if paths else ()
         return [stamp for dark in darks for stamp in cut_stamps(dark, dark_mask(dark), ~dark.bad)]
 
     def _simulated_hits(self, which: Split) -> Iterator[Stamp]:
@@ -339,7 +339,7 @@ class LabelledExposures(PatchDataModule):
         if self.frames is None:
             return [*file_fingerprint(self._file(field_name))]
         others = [file_fingerprint(path) for path in self.frames.paths()]  # with which hot pixels are found
-        return [*(self.frames.ingredients(path) for path in self._paths[field_name]), others]
+        return [*(self.frames.cache_key_parts(path) for path in self._paths[field_name]), others]
 
     def _sequence(self, field_name: str) -> MaskedSequence:
         """Read the exposures of a field with their masks."""

@@ -58,7 +58,9 @@ def test_the_given_fraction_of_telescopes_trails_or_is_defocused_within_the_rang
 
 def test_a_blurred_scene_has_the_sky_of_the_sharp_one_and_lower_peaks():
     sharp, blurred = (
-        next(r.make().image for r in RandomScience({"train": 1}, SHAPE, trailed_or_defocused=part).recipes("train"))
+        next(
+            r.build().image for r in RandomScience({"train": 1}, SHAPE, trailed_or_defocused=part).lazy_frames("train")
+        )
         for part in (0.0, 1.0)
     )
     assert np.median(blurred) == pytest.approx(np.median(sharp), rel=0.1)
@@ -67,7 +69,7 @@ def test_a_blurred_scene_has_the_sky_of_the_sharp_one_and_lower_peaks():
 
 def test_scenes_without_trails_and_defocus_keep_their_cache_keys():
     plain, other, blurred = (
-        RandomScience({"train": 1}, SHAPE, **settings).recipes("train")[0].key
+        RandomScience({"train": 1}, SHAPE, **settings).lazy_frames("train")[0].key
         for settings in ({}, {"trailed_or_defocused": 0.0}, {"trailed_or_defocused": 0.3})
     )
     assert plain == other != blurred
@@ -75,4 +77,4 @@ def test_scenes_without_trails_and_defocus_keep_their_cache_keys():
 
 def test_an_invalid_fraction_of_trailed_or_defocused_scenes_is_refused():
     with pytest.raises(ValueError, match=r"trailed_or_defocused = 1\.5"):
-        RandomScience({"train": 1}, SHAPE, trailed_or_defocused=1.5).recipes("train")
+        RandomScience({"train": 1}, SHAPE, trailed_or_defocused=1.5).lazy_frames("train")

@@ -27,7 +27,7 @@ def science(replay, tmp_path):
 
 
 def test_all_ccds_and_all_exposures_of_a_field_are_in_one_split(science, replay):
-    splits = {which: [recipe.name for recipe in science.recipes(which)] for which in SPLITS}
+    splits = {which: [lazy.name for lazy in science.lazy_frames(which)] for which in SPLITS}
     names = [name for own in splits.values() for name in own]
     assert len(names) == len(set(names)) == 20
     assert all(splits.values())
@@ -39,7 +39,7 @@ def test_all_ccds_and_all_exposures_of_a_field_are_in_one_split(science, replay)
     for number in (3, 4):  # observed in both nights
         assert split_of[f"c4d_121110_0{number}1500-N4"] == split_of[f"c4d_121220_0{number}1500-N4"]
     replay.requests.clear()
-    assert [r.key for r in science.recipes("train")] == [r.key for r in science.recipes("train")]
+    assert [r.key for r in science.lazy_frames("train")] == [r.key for r in science.lazy_frames("train")]
     assert replay.requests == []
 
 
@@ -55,8 +55,8 @@ def test_without_coordinates_each_night_is_one_group():
 
 
 def test_a_recipe_reads_its_ccd_and_its_quality_mask(science):
-    recipe = next(r for which in SPLITS for r in science.recipes(which) if r.name == "c4d_121110_001500-N4")
-    frame = recipe.make()
+    lazy = next(r for which in SPLITS for r in science.lazy_frames(which) if r.name == "c4d_121110_001500-N4")
+    frame = lazy.build()
     assert (frame.gain, frame.read_noise, frame.saturation, frame.exptime) == (4.0, 6.5, 45000.0, 90.0)
     assert (frame.band, frame.telescope, frame.name, frame.shape) == ("g", "decam", "c4d_121110_001500-N4", (64, 64))
     assert np.argwhere(frame.bad).tolist() == [
@@ -68,7 +68,7 @@ def test_a_recipe_reads_its_ccd_and_its_quality_mask(science):
 def test_a_missing_ccd_is_named(science, replay):
     science = Noirlab("science", science.root, ["N31"], bands=("g",), limit=20, base=replay.base)
     with pytest.raises(ValueError, match=r"ooi_g_d2\.fits\.fz: .*'?N31'?.* S29.* N4.* S4"):
-        science.recipes("train")[0].make()
+        science.lazy_frames("train")[0].build()
 
 
 def test_the_noirlab_configs_are_valid_for_training():
@@ -83,9 +83,9 @@ def test_the_noirlab_configs_download_and_split_frames(replay, tmp_path, kind):
     node = OmegaConf.load(ROOT / "conf" / "data" / kind / "noirlab.yaml")
     source = instantiate(node, _convert_="all", root=str(tmp_path), base=replay.base)
     assert source.data_origin == "real"
-    recipes = [recipe for which in SPLITS for recipe in source.recipes(which)]
-    assert len(recipes) == 2 * {"science": 12, "darks": 3}[kind]
-    assert recipes[0].make().exptime == pytest.approx({"science": 90, "darks": 300}[kind])
+    lazy_frames = [lazy for which in SPLITS for lazy in source.lazy_frames(which)]
+    assert len(lazy_frames) == 2 * {"science": 12, "darks": 3}[kind]
+    assert lazy_frames[0].build().exptime == pytest.approx({"science": 90, "darks": 300}[kind])
 
 
 def test_a_training_set_is_made_of_downloaded_frames(replay, tmp_path):

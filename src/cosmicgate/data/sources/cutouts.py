@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosmicgate.data.background import dilate
-from cosmicgate.data.cache import LabelledRecipe
+from cosmicgate.data.cache import LazyLabelledFrame
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.data.sources.files import file_fingerprint, matching
 from cosmicgate.data.sources.ignored_objects import IgnoreList
@@ -48,8 +48,8 @@ class FlaggedCutouts:
     data_origin: DataOrigin = "real"
     ignored: str | None = None
 
-    def labelled_recipes(self) -> list[LabelledRecipe]:
-        """List the recipe of frame and truth for each file that is used."""
+    def lazy_labelled_frames(self) -> list[LazyLabelledFrame]:
+        """List the lazy frame of frame and truth for each file that is used."""
         try:
             paths = matching(self.files)
         except FileNotFoundError as error:
@@ -60,7 +60,7 @@ class FlaggedCutouts:
             listed.check_files(paths)
         return [self._labelled(path, listed) for path in newest(paths)]
 
-    def _labelled(self, path: Path, listed: IgnoreList | None) -> LabelledRecipe:
+    def _labelled(self, path: Path, listed: IgnoreList | None) -> LazyLabelledFrame:
         with opened(path) as hdus:
             names, headers = [hdu.name for hdu in hdus], [hdu.header for hdu in hdus]
             flags = np.asarray(hdus["DQ"].data) if "DQ" in names else None
@@ -72,12 +72,12 @@ class FlaggedCutouts:
         truth = np.select([left_out, core, dilate(core)], [IGNORED, CORE, RING], SKY).astype(np.uint8)
         name = stem(path)
 
-        def make() -> tuple[Frame, NDArray[np.uint8], dict[str, str]]:
+        def build() -> tuple[Frame, NDArray[np.uint8], dict[str, str]]:
             frame = read_frame(path, mask="none", name=name)
             without_hits = replace(frame, bad=frame.bad | bad)  # not the flagged hits: they are the truth
             return without_hits, truth, {"name": name}
 
-        return LabelledRecipe(name, ["flagged cutout", *file_fingerprint(path), *objects], make)
+        return LazyLabelledFrame(name, ["flagged cutout", *file_fingerprint(path), *objects], build)
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ class Effects:
             if not 0 <= value <= 1:
                 raise ValueError(f"effects: {each.name} = {value}: expected a fraction between 0 and 1")
 
-    def ingredients(self) -> list[object]:
+    def cache_key_parts(self) -> list[object]:
         """List everything that determines the effects, for a cache key."""
         names = ("HOT_SHARE", "HOT_RATES", "HOT_SLOPE", "DEFERRED", "FLICKERING", "MAX_COLUMNS", "COLUMN_CHARGE")
         ranges = [getattr(defects_module, name) for name in (*names, "COLUMN_DUTY", "COLUMN_RUN")]

@@ -66,7 +66,7 @@ class Exposures:
             IgnoreList.read(self.ignored).check_files(paths)
         return newest(paths)
 
-    def ingredients(self, path: Path) -> list[Any]:
+    def cache_key_parts(self, path: Path) -> list[Any]:
         """List everything that determines what :meth:`read` returns, for a cache key."""
         objects = IgnoreList.read(self.ignored).of(path.name) if self.ignored else []
         return ["exposure", *file_fingerprint(path), self.flags, objects, dict(self.header_overrides)]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cosmicgate.data.cache import Recipe
+from cosmicgate.data.cache import LazyFrame
 from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.data.splits import Split, split
 from cosmicgate.io.fits.frames import Frame, read_frame, read_mask
@@ -87,13 +87,13 @@ class Files:
         ext = next(iter(self.exts), None)
         return "+".join(sorted({detector(path, ext, *file_fingerprint(path))[0] for path in self.paths()}))
 
-    def recipes(self, which: Split) -> list[Recipe]:
-        """List the recipes of a split."""
+    def lazy_frames(self, which: Split) -> list[LazyFrame]:
+        """List the lazy frames of a split."""
         groups: dict[Path, list[Path]] = {}
         for path in self.paths():
             groups.setdefault(path.parent if self.by_folder else path, []).append(path)
         dealt = split(list(groups.values()), self.fractions, np.random.default_rng(self.seed))[which]
-        return [recipe for group in dealt for path in group for recipe in self.recipes_of(path)]
+        return [lazy for group in dealt for path in group for lazy in self.lazy_frames_of(path)]
 
     def paths(self) -> list[Path]:
         """List the files, sorted; raise ValueError if two have the same name."""
@@ -104,12 +104,12 @@ class Files:
             raise ValueError(f"{self.files}: expected a name for each file, found more than one {twins[0]!r}")
         return paths
 
-    def recipes_of(self, path: Path) -> list[Recipe]:
-        """List a recipe for each image of a file that is used."""
+    def lazy_frames_of(self, path: Path) -> list[LazyFrame]:
+        """List a lazy frame for each image of a file that is used."""
         check_keys(self.header_overrides)
-        return [self._recipe(path, ext) for ext in self.exts or (None,)]
+        return [self._lazy_frame(path, ext) for ext in self.exts or (None,)]
 
-    def _recipe(self, path: Path, ext: str | int | None) -> Recipe:
+    def _lazy_frame(self, path: Path, ext: str | int | None) -> LazyFrame:
         name, header_overrides = stem(path) + (f"-{ext}" if ext is not None else ""), dict(self.header_overrides)
         read = self._reader(path, ext)
         settings: list[Any] = [self.read] if is_dataclass(self.read) else []
@@ -117,8 +117,8 @@ class Files:
             settings += file_fingerprint(existing(own_mask))
         settings += [read.mask, *read.facts] if isinstance(read, Masked) else []
         settings = [header_overrides, *([ext] if ext is not None else []), *settings]
-        ingredients = ["FITS file", *file_fingerprint(path), *settings]
-        return Recipe(name, ingredients, lambda: read(path, ext=ext, **header_overrides, name=name))
+        parts = ["FITS file", *file_fingerprint(path), *settings]
+        return LazyFrame(name, parts, lambda: read(path, ext=ext, **header_overrides, name=name))
 
     def _reader(self, path: Path, ext: str | int | None) -> Callable[..., Frame]:
         """Choose the reader of an image; it adds the camera's mask if there is one."""

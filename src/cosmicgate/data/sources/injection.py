@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosmicgate.data.background import dilate
-from cosmicgate.data.cache import LabelledRecipe
+from cosmicgate.data.cache import LazyLabelledFrame
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.data.random_streams import random_stream
 from cosmicgate.data.simulation.readout import read_out
@@ -108,19 +108,19 @@ class InjectedHits:
             given = f"injections_per_exposure={self.injections_per_exposure}, density={self.density:g}"
             raise ValueError(f"{given}: expected one injection or more, and a density above 0")
 
-    def labelled_recipes(self) -> list[LabelledRecipe]:
-        """List a recipe for every draw of every exposure."""
+    def lazy_labelled_frames(self) -> list[LazyLabelledFrame]:
+        """List a lazy frame for every draw of every exposure."""
         paths = self.exposures.paths()
-        return [self._recipe(path, draw) for draw in range(self.injections_per_exposure) for path in paths]
+        return [self._lazy_frame(path, draw) for draw in range(self.injections_per_exposure) for path in paths]
 
-    def _recipe(self, path: Path, draw: int) -> LabelledRecipe:
+    def _lazy_frame(self, path: Path, draw: int) -> LazyLabelledFrame:
         table = self._table()
         stream = (f"hits in {stem(path)}", self.seed, draw)  # by name, so that other files do not change it
-        hits = self.hits.table_ingredients()
-        ingredients = ["injected", self.exposures.ingredients(path), hits, asdict(self.contamination)]
+        hits = self.hits.table_cache_key_parts()
+        parts = ["injected", self.exposures.cache_key_parts(path), hits, asdict(self.contamination)]
         name = f"{stem(path)}-draw{draw}"
 
-        def make() -> tuple[Frame, NDArray[np.uint8], Facts]:
+        def build() -> tuple[Frame, NDArray[np.uint8], Facts]:
             rng = random_stream(*stream)
             frame, ignored = self.exposures.read(path)
             numbers = self._numbers(frame, rng)
@@ -129,7 +129,7 @@ class InjectedHits:
             facts = {"name": name, "field": stem(path), "draw": draw, "hits": numbers, "dilated": True}
             return replace(exposed, name=name), truth, facts
 
-        return LabelledRecipe(name, [*ingredients, self.density, self.split, stream], make)
+        return LazyLabelledFrame(name, [*parts, self.density, self.split, stream], build)
 
     def _table(self) -> Path:
         try:

@@ -10,7 +10,7 @@ from astropy import units
 from astropy.coordinates import SkyCoord
 from scipy.sparse.csgraph import connected_components
 
-from cosmicgate.data.cache import Recipe
+from cosmicgate.data.cache import LazyFrame
 from cosmicgate.data.download.client import DEFAULT_RETRY
 from cosmicgate.data.download.manifest import Remote
 from cosmicgate.data.download.noirlab import NOIRLAB, Query, fetch_decam
@@ -78,13 +78,13 @@ class Noirlab:
         """Published data set to which the frames belong; other sources have none."""
         return "decam"
 
-    def recipes(self, which: Split) -> list[Recipe]:
-        """List a recipe for each CCD image of a split, after downloading missing files."""
+    def lazy_frames(self, which: Split) -> list[LazyFrame]:
+        """List a lazy frame for each CCD image of a split, after downloading missing files."""
         check_keys(self.header_overrides)
         query = Query(self.kind, self.bands, self.exptime, self.dates, self.limit, self.hdus)
         files = self._fetched(query)
         if self.kind == "darks":
-            return self._darks(files).recipes(which)
+            return self._darks(files).lazy_frames(which)
         masks = self._fetched(replace(query, kind="dqmask"))
         mask_of = {mask.facts["science"]: mask for mask in masks}
         groups = by_field(files)
@@ -93,7 +93,7 @@ class Noirlab:
         except ValueError as error:
             what = f"{len(files)} exposure(s) in {len(groups)} group(s) that share no sky"
             raise ValueError(f"{self.root}: {what}: {error}") from error
-        return [self._recipe(f, mask_of.get(f.path), ccd) for group in dealt for f in group for ccd in self.ccds]
+        return [self._lazy_frame(f, mask_of.get(f.path), ccd) for group in dealt for f in group for ccd in self.ccds]
 
     def _darks(self, files: Sequence[Remote]) -> RawDarks:
         root = Path(self.root).expanduser()
@@ -106,17 +106,19 @@ class Noirlab:
         policy = replace(DEFAULT_RETRY, connections=self.connections)
         return fetch_decam(self.root, query, self.base, policy).files
 
-    def _recipe(self, file: Remote, mask: Remote | None, ccd: str) -> Recipe:
+    def _lazy_frame(self, file: Remote, mask: Remote | None, ccd: str) -> LazyFrame:
         name = f"{exposure(file.facts)}-{ccd}"
         header_overrides = dict(self.header_overrides)
         root = Path(self.root).expanduser()
 
-        def make() -> Frame:
+        def build() -> Frame:
             return read_frame(
                 root / file.path, ext=ccd, mask=root / mask.path if mask else None, **header_overrides, name=name
             )
 
-        return Recipe(name, ["noirlab", self.kind, file.md5, mask.md5 if mask else None, ccd, header_overrides], make)
+        return LazyFrame(
+            name, ["noirlab", self.kind, file.md5, mask.md5 if mask else None, ccd, header_overrides], build
+        )
 
 
 def by_field(files: Iterable[Remote]) -> list[list[Remote]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cosmicgate.data.cache import Recipe
+from cosmicgate.data.cache import LazyFrame
 from cosmicgate.data.random_streams import log_uniform, random_stream
 from cosmicgate.data.simulation.ccd import CCD
 from cosmicgate.data.simulation.cosmic_rays import Rates, cosmic_rays
@@ -82,21 +82,21 @@ class RandomScience:
     effects: Effects | None = None
     data_origin: DataOrigin = "simulated"
 
-    def recipes(self, split: Split) -> list[Recipe]:
-        """List the recipes of a split."""
+    def lazy_frames(self, split: Split) -> list[LazyFrame]:
+        """List the lazy frames of a split."""
         check_splits(self.frames)
         if not 0 <= self.trailed_or_defocused <= 1:
             raise ValueError(f"trailed_or_defocused = {self.trailed_or_defocused}: expected a fraction between 0 and 1")
         if len(self.seeing) != 2 or not 1 <= self.seeing[0] <= self.seeing[1]:
             raise ValueError(f"seeing = {list(self.seeing)}: expected the least and the largest, from 1 pixel on")
-        return [self._recipe(split, number) for number in range(self.frames.get(split, 0))]
+        return [self._lazy_frame(split, number) for number in range(self.frames.get(split, 0))]
 
-    def _recipe(self, split: Split, number: int) -> Recipe:
+    def _lazy_frame(self, split: Split, number: int) -> LazyFrame:
         name = f"{split}-camera-{number:04d}"
         seed = [self.seed, 3, SPLITS.index(split), number]
         seeing = (float(self.seeing[0]), float(self.seeing[1]))
 
-        def make() -> Frame:
+        def build() -> Frame:
             rng = np.random.default_rng(seed)
             ccd, exptime = draw_camera(self.shape, rng), log_uniform(EXPTIME, rng)
             band = draw_telescope(ccd, exptime, rng, seeing)
@@ -109,8 +109,8 @@ class RandomScience:
 
         trails = [[self.trailed_or_defocused, TRAIL, DEFOCUS, HOLE]] if self.trailed_or_defocused else []
         widths = [["seeing", seeing]] if seeing != SEEING else []
-        effects = [self.effects.ingredients()] if self.effects else []
-        return Recipe(name, ["random cameras", list(self.shape), _ranges(), seed, *trails, *widths, *effects], make)
+        effects = [self.effects.cache_key_parts()] if self.effects else []
+        return LazyFrame(name, ["random cameras", list(self.shape), _ranges(), seed, *trails, *widths, *effects], build)
 
     def _draw(
         self, ccd: CCD, band: Band, exptime: float, rng: np.random.Generator, name: str, seed: Sequence[int]
@@ -149,19 +149,19 @@ class RandomDarks:
     alphas: float = 0.0
     data_origin: DataOrigin = "simulated"
 
-    def recipes(self, split: Split) -> list[Recipe]:
-        """List the recipes of a split."""
+    def lazy_frames(self, split: Split) -> list[LazyFrame]:
+        """List the lazy frames of a split."""
         check_splits(self.frames)
         for key in ("field_free", "alphas"):
             if not 0 <= (value := getattr(self, key)) <= 1:
                 raise ValueError(f"{key} = {value}: expected a fraction between 0 and 1")
-        return [self._recipe(split, number) for number in range(self.frames.get(split, 0))]
+        return [self._lazy_frame(split, number) for number in range(self.frames.get(split, 0))]
 
-    def _recipe(self, split: Split, number: int) -> Recipe:
+    def _lazy_frame(self, split: Split, number: int) -> LazyFrame:
         name = f"{split}-camera-dark-{number:04d}"
         seed = [self.seed, 4, SPLITS.index(split), number]
 
-        def make() -> Frame:
+        def build() -> Frame:
             rng = np.random.default_rng(seed)
             ccd, exptime = draw_camera(self.shape, rng), log_uniform(DARK_EXPTIME, rng)
             ccd, field_free, rates = self._silicon(ccd, seed)
@@ -170,7 +170,7 @@ class RandomDarks:
 
         ranges = [DEPLETED, FIELD_FREE, COMPTON, SPOTS, ALPHAS]
         silicon = [["silicon", self.field_free, self.alphas, *ranges]] if self.field_free or self.alphas else []
-        return Recipe(name, ["random darks", list(self.shape), _ranges(), seed, *silicon], make)
+        return LazyFrame(name, ["random darks", list(self.shape), _ranges(), seed, *silicon], build)
 
     def _silicon(self, ccd: CCD, seed: Sequence[int]) -> tuple[CCD, float, Rates]:
         """Draw the depth of field-free silicon (um) and the particle rates; the depleted depth changes with it."""
@@ -232,6 +232,6 @@ def draw_trail_or_defocus(chance: float, rng: np.random.Generator) -> TrailDefoc
 
 
 def _ranges() -> list[Range | float]:
-    """List the ranges that a recipe of this module depends on, for its cache key."""
+    """List the ranges that a lazy frame of this module depends on, for its cache key."""
     ranges = [THICKNESS, PIXEL, DIFFUSION, GAIN, READ_NOISE, FULL_WELL, PIXEL_SCALE, SEEING, SKY, EXPTIME]
     return [*ranges, ZERO_POINT, STARS, DARK_EXPTIME, DIFFUSION_DEEP, SUBSTRATE, CONVERTER]

@@ -11,7 +11,7 @@ import numpy as np
 from astropy.stats import mad_std
 from numpy.typing import NDArray
 
-from cosmicgate.data.cache import LabelledRecipe
+from cosmicgate.data.cache import LazyLabelledFrame
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY, TRUTH_UNKNOWN
 from cosmicgate.data.sources.files import detector, file_fingerprint, matching
 from cosmicgate.data.sources.known_objects import KnownObjects
@@ -68,8 +68,8 @@ class FramesWithTruth:
     field_keywords: Sequence[str] = ()
     data_origin: DataOrigin = "real"
 
-    def labelled_recipes(self) -> list[LabelledRecipe]:
-        """List a recipe of frame and truth for each file.
+    def lazy_labelled_frames(self) -> list[LazyLabelledFrame]:
+        """List a lazy frame of frame and truth for each file.
 
         Raises
         ------
@@ -80,7 +80,7 @@ class FramesWithTruth:
         frames, darks, biases = self.paths(), *self._darks
         planes = [plane for path in frames if (plane := self._plane_of(path))]
         others = [file_fingerprint(path) for path in (*frames, *darks, *biases, *planes)]
-        return [self._recipe(path, others) for path in frames]
+        return [self._lazy_frame(path, others) for path in frames]
 
     @cached_property
     def known_objects(self) -> KnownObjects:
@@ -116,7 +116,7 @@ class FramesWithTruth:
             found.setdefault(self._field_of(path), []).append(path)
         return found
 
-    def ingredients(self, path: Path) -> list[Any]:
+    def cache_key_parts(self, path: Path) -> list[Any]:
         """List everything that determines what :meth:`read` and :meth:`read_truth` return, for a cache key."""
         plane, calibration = self._plane_of(path), [file_fingerprint(one) for paths in self._darks for one in paths]
         truth_file = file_fingerprint(plane) if plane else NO_TRUTH
@@ -158,10 +158,10 @@ class FramesWithTruth:
             return None
         return path if self.truth is None else plane_path(path, Path(self.truth).expanduser())
 
-    def _recipe(self, path: Path, others: Sequence[Any]) -> LabelledRecipe:
+    def _lazy_frame(self, path: Path, others: Sequence[Any]) -> LazyLabelledFrame:
         name, plane = stem(path), self._plane_of(path)
 
-        def make() -> tuple[Frame, NDArray[np.uint8], dict[str, Any]]:
+        def build() -> tuple[Frame, NDArray[np.uint8], dict[str, Any]]:
             frame = self.read(path)
             truth = self.read_truth(path, frame)
             facts = {"name": name, "field": self._field_of(path), "dilated": self._has_rings}
@@ -169,7 +169,9 @@ class FramesWithTruth:
 
         settings = [dict(self.header_overrides), list(self.field_keywords)]
         truth_file = file_fingerprint(plane) if plane else NO_TRUTH
-        return LabelledRecipe(name, ["frame with truth", file_fingerprint(path), truth_file, others, *settings], make)
+        return LazyLabelledFrame(
+            name, ["frame with truth", file_fingerprint(path), truth_file, others, *settings], build
+        )
 
     def _field_of(self, path: Path) -> str:
         """Name the field that a frame shows."""

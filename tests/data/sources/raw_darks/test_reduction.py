@@ -158,7 +158,7 @@ def test_a_changed_bad_pixel_mask_changes_the_cache_key_of_a_dark(tmp_path):
             mask, overwrite=True
         )
         files = Files(str(path), read=Reduction(mask=str(mask)))
-        keys.append(files.recipes_of(path)[0].key)
+        keys.append(files.lazy_frames_of(path)[0].key)
     assert keys[0] != keys[1]
 
 

@@ -11,7 +11,7 @@ from scipy.ndimage import binary_dilation, label
 from scipy.stats import binom
 
 from cosmicgate.data.background import background, dark_mask
-from cosmicgate.data.cache import Recipe
+from cosmicgate.data.cache import LazyFrame
 from cosmicgate.data.pixel_labels import KERNEL_3X3
 from cosmicgate.extras import extra
 from cosmicgate.io.fits.frames import Frame
@@ -50,39 +50,39 @@ class Repeating:
     charge: NDArray[np.float32]
 
 
-def compared(recipes: Sequence[Recipe], camera: str) -> list[Recipe]:
-    """Extend the recipes of one detector's darks: subtract the smooth level, and mark repeating pixels as bad.
+def compared(lazy_frames: Sequence[LazyFrame], camera: str) -> list[LazyFrame]:
+    """Extend the lazy frames of one detector's darks: subtract the smooth level, and mark repeating pixels as bad.
 
     Parameters
     ----------
-    recipes : sequence of Recipe
+    lazy_frames : sequence of LazyFrame
         Darks of the detector in all splits, because a defect is the same in each.
     camera : str
         Name of the camera, for the log.
 
     Returns
     -------
-    list of Recipe
-        One recipe for each dark, in the same order; the darks are compared when the first of them is made.
+    list of LazyFrame
+        One lazy frame for each dark, in the same order; the darks are compared when the first of them is made.
     """
-    keys = tuple(recipe.key for recipe in recipes)
+    keys = tuple(lazy.key for lazy in lazy_frames)
 
     @cache
     def defects() -> Repeating:
-        return _find_and_log(recipes, camera)
+        return _find_and_log(lazy_frames, camera)
 
-    def one(recipe: Recipe) -> Recipe:
-        return Recipe(recipe.name, ["compared darks", recipe.key, *sorted(keys)], lambda: _reduced(recipe, defects()))
+    def one(lazy: LazyFrame) -> LazyFrame:
+        return LazyFrame(lazy.name, ["compared darks", lazy.key, *sorted(keys)], lambda: _reduced(lazy, defects()))
 
-    return [one(recipe) for recipe in recipes]
-
-
-_known: dict[tuple[str, ...], list[Recipe]] = {}
+    return [one(lazy) for lazy in lazy_frames]
 
 
-def compared_once(camera: str, recipes: list[Recipe]) -> list[Recipe]:
+_known: dict[tuple[str, ...], list[LazyFrame]] = {}
+
+
+def compared_once(camera: str, lazy_frames: list[LazyFrame]) -> list[LazyFrame]:
     """Call :func:`compared`, or return its earlier result for the same darks: they are compared once per run."""
-    return _known.setdefault(tuple(recipe.key for recipe in recipes), compared(recipes, camera))
+    return _known.setdefault(tuple(lazy.key for lazy in lazy_frames), compared(lazy_frames, camera))
 
 
 def subtract_smooth_level(dark: Frame) -> Frame:
@@ -158,9 +158,9 @@ def _too_often(bright: NDArray[np.int64], number: int) -> int:
     return int(counts[np.argmax(enough)]) if enough.any() else number + 1
 
 
-def _reduced(recipe: Recipe, defects: Repeating) -> Frame:
+def _reduced(lazy: LazyFrame, defects: Repeating) -> Frame:
     """Make a dark without its smooth level; defects are bad, except those covered by a hit that extends beside them."""
-    dark = subtract_smooth_level(recipe.make())
+    dark = subtract_smooth_level(lazy.build())
     steady = defects.charge * np.float32(dark.exptime)
     noise = np.float32(background(dark)[1])
     hit = (dark.image > HIT_SIGMAS * noise) & ~defects.pixels & ~dark.bad
@@ -170,17 +170,17 @@ def _reduced(recipe: Recipe, defects: Repeating) -> Frame:
     return replace(dark, image=image.astype(np.float32), bad=dark.bad | (defects.pixels & ~covered))
 
 
-def _find_and_log(recipes: Sequence[Recipe], camera: str) -> Repeating:
+def _find_and_log(lazy_frames: Sequence[LazyFrame], camera: str) -> Repeating:
     """Compare darks, and log the number of defects and hits; warn if the hits are probably hot pixels."""
-    number = len(recipes)
+    number = len(lazy_frames)
     if number > 1:
-        defects = repeating([recipe.make for recipe in recipes])
+        defects = repeating([lazy.build for lazy in lazy_frames])
     else:
-        shape = recipes[0].make().shape
+        shape = lazy_frames[0].build().shape
         defects = Repeating(np.zeros(shape, bool), np.zeros(shape, np.float32))
     sizes: list[int] = []
-    for recipe in recipes:
-        labels, _ = label(dark_mask(_reduced(recipe, defects)), KERNEL_3X3)
+    for lazy in lazy_frames:
+        labels, _ = label(dark_mask(_reduced(lazy, defects)), KERNEL_3X3)
         sizes += np.bincount(labels.ravel())[1:].tolist()
     count = f"{number} dark{'s' * (number > 1)} of camera {camera}"
     if number > 1:
