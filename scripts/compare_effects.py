@@ -39,7 +39,7 @@ GAIN, NOISE, EXPTIME = 1.37, 12.0, 60.0  # of ARCSAT's darks: electrons per coun
 THRESHOLD = 5.0  # sigma: a pixel of a hit
 CHIP = CCD((1024, 1024), 13.0, 6.0, 1.0, 2.0, GAIN, NOISE, 65_000.0, pixel_scale=1.0)
 FIELD_FREE = 14.0  # um, behind 6 um that are depleted; by hand, among nine pairs of depths
-RATES = Rates(compton=4.0, spots=0.1)  # by hand, too
+RATES = Rates(compton=4.0, x_rays=0.1)  # by hand, too
 SIMULATED_DARKS, SIMULATED_EXPTIME = 24, 300.0  # number and seconds; for enough hits, of many pointings
 PERCENTILES = (10, 25, 50, 75, 90)
 

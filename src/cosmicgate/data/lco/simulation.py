@@ -216,8 +216,13 @@ def _expose(
         for source in _shifted(part, shift):
             draw(source)
     gain, read_noise, saturation = field.electronics
-    known = Rates()
-    rates = replace(known, muons=rate * known.muons, compton=rate * known.compton, spots=rate * known.spots)
+    natural = Rates()
+    rates = replace(
+        natural,
+        charged=rate * natural.charged,
+        compton=rate * natural.compton,
+        x_rays=rate * natural.x_rays,
+    )
     charge = cosmic_rays(field.ccd, field.exptime, rng, rates)
     scene = Frame(
         image=(rng.poisson(np.maximum(expected, 0)) / gain).astype(np.float32),

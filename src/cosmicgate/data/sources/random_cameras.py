@@ -50,7 +50,7 @@ DARK_EXPTIME: Range = (1200.0, 7200.0)  # seconds; long, because crops are taken
 DEPLETED: Range = (3.0, 15.0)  # um
 FIELD_FREE: Range = (3.0, 30.0)  # um
 COMPTON: Range = (0.8, 8.0)  # per cm^2 and minute, as in Rates: up to three times as many as in the ITL laboratory
-SPOTS: Range = (0.03, 0.3)  # per cm^2 and minute
+X_RAYS: Range = (0.03, 0.3)  # per cm^2 and minute
 # Per cm^2 and minute: 6 to 60 times as many as leave a "low-alpha" material (0.1 per cm^2 and hour), so that training
 # sees some.
 ALPHAS: Range = (0.01, 0.1)
@@ -168,7 +168,7 @@ class RandomDarks:
             hits = cosmic_rays(ccd, exptime, rng, rates, field_free=field_free)
             return replace(read_out(dark(ccd, exptime, rng, name), rng, hits), hits=hits)
 
-        ranges = [DEPLETED, FIELD_FREE, COMPTON, SPOTS, ALPHAS]
+        ranges = [DEPLETED, FIELD_FREE, COMPTON, X_RAYS, ALPHAS]
         silicon = [["silicon", self.field_free, self.alphas, *ranges]] if self.field_free or self.alphas else []
         return LazyFrame(name, ["random darks", list(self.shape), _ranges(), seed, *silicon], build)
 
@@ -177,7 +177,7 @@ class RandomDarks:
         rates, field_free = Rates(), 0.0
         if (rng := random_stream("field-free silicon", *seed)).random() < self.field_free:
             field_free = log_uniform(FIELD_FREE, rng)
-            rates = replace(rates, compton=log_uniform(COMPTON, rng), spots=log_uniform(SPOTS, rng))
+            rates = replace(rates, compton=log_uniform(COMPTON, rng), x_rays=log_uniform(X_RAYS, rng))
             substrate = rng.uniform(0, SUBSTRATE) if rng.random() < 0.5 else 0.0  # front- or back-illuminated
             ccd = replace(ccd, thickness=log_uniform(DEPLETED, rng), substrate=substrate)
         if (rng := random_stream("alpha particles", *seed)).random() < self.alphas:
