@@ -94,7 +94,7 @@ def cut_out(image: Image, row: int, column: int) -> Image:
     return image[row - half : row + half + 1, column - half : column + half + 1]
 
 
-def hot_pixels(image: Image, rng: np.random.Generator) -> list[Image]:
+def hot_pixel_cutouts(image: Image, rng: np.random.Generator) -> list[Image]:
     """Cut out places around hot pixels between 10 and 1000 sigma, drawn at random."""
     inner = image[SIDE:-SIDE, SIDE:-SIDE]
     rows, columns = np.nonzero((inner > 10 * NOISE) & (inner < 1000 * NOISE))
@@ -227,11 +227,11 @@ def main() -> None:
     itl = list(stamps(real / "cr" / "itl_cosmic_rays.fits.gz", MIN_PIXELS, MIN_CHARGE).values())
     rows["ITL hits"] = fitting(itl, rng)
     rows["simulated"] = fitting(simulate_hits(6, rng, (1000, 1000)), rng)
-    rows["ARCSAT\nhot pixels"] = hot_pixels(current, rng)
+    rows["ARCSAT\nhot pixels"] = hot_pixel_cutouts(current, rng)
     detectors = (draw_defects(CHIP.shape, rng) for _ in range(100))
     defects = next(detector for detector in detectors if detector.pixels.size > 1000)  # one as warm as the real one
     charge = defects.charge(EXPTIME, rng) + NOISE * rng.standard_normal(CHIP.shape, np.float32)
-    rows["simulated "] = hot_pixels(charge, rng)
+    rows["simulated "] = hot_pixel_cutouts(charge, rng)
     frames = [*images(real / "arcsat", "XO1*.fits.fz")[::3], *images(real / "lco0m4", "*.fits.fz")[::3]]
     stars = [star for frame in frames if (star := brightest_star(frame, 60_000.0)) is not None]
     rows["ARCSAT and\nLCO stars"] = stars[:COLUMNS]

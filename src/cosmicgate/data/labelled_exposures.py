@@ -36,7 +36,7 @@ from cosmicgate.data.simulation.cosmic_rays import cosmic_rays
 from cosmicgate.data.sources.files import FRACTIONS, existing, file_fingerprint, matching
 from cosmicgate.data.sources.footprints import Footprints, scatter, stamps, write_stamps
 from cosmicgate.data.sources.injection import AddHits
-from cosmicgate.data.sources.raw_darks.repeats import compared
+from cosmicgate.data.sources.raw_darks.repeats import compare_darks
 from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.data.sources.truth_planes import FramesWithTruth
 from cosmicgate.data.splits import SPLITS, Split, check_splits, split, split_exposures
@@ -272,7 +272,7 @@ class LabelledExposures(PatchDataModule):
             )
             for path in paths
         ]
-        darks = (lazy.build() for lazy in compared(lazy_frames, self.name)) if paths else ()
+        darks = (lazy.build() for lazy in compare_darks(lazy_frames, self.name)) if paths else ()
         return [stamp for dark in darks for stamp in cut_stamps(dark, dark_mask(dark), ~dark.bad)]
 
     def _simulated_hits(self, which: Split) -> Iterator[Stamp]:

@@ -13,7 +13,7 @@ from cosmicgate.data.datamodule import DecamData
 from cosmicgate.data.patches import GridSampler
 from cosmicgate.data.pixel_labels import CORE, SKY
 from cosmicgate.data.sources.raw_darks import RawDarks
-from cosmicgate.data.sources.raw_darks.quality import Limits
+from cosmicgate.data.sources.raw_darks.quality import LightLimits
 from cosmicgate.data.sources.raw_darks.reduction import Reduction
 from cosmicgate.data.sources.simulated import SimulatedScience
 from cosmicgate.data.splits import SPLITS
@@ -65,7 +65,7 @@ def test_a_frame_is_checked_once_for_each_choice_of_limits(exposures, tmp_path, 
     assert len(read) == 12
     assert [lazy.key for which in SPLITS for lazy in source.lazy_frames(which)] == first
     assert len(read) == 12
-    generous = raw_darks(exposures, tmp_path / "record.json", reduction=Reduction(limits=Limits(base=1000)))
+    generous = raw_darks(exposures, tmp_path / "record.json", reduction=Reduction(limits=LightLimits(base=1000)))
     assert sum(len(generous.lazy_frames(which)) for which in SPLITS) == 10
     assert len(read) == 24
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from cosmicgate.data.cache import LazyFrame
 from cosmicgate.data.sources.files import Files, detector, file_fingerprint
-from cosmicgate.data.sources.raw_darks.repeats import compared_once
+from cosmicgate.data.sources.raw_darks.repeats import compare_darks_once
 from cosmicgate.data.splits import Split
 
 
@@ -35,6 +35,6 @@ class Darks(Files):
                 detectors.setdefault(detector(path, ext, *file_fingerprint(path)), []).append(lazy)
         new: dict[str, LazyFrame] = {}
         for key, lazy_frames in detectors.items():
-            pairs = zip(lazy_frames, compared_once(key[0], lazy_frames), strict=True)
+            pairs = zip(lazy_frames, compare_darks_once(key[0], lazy_frames), strict=True)
             new |= {old.key: lazy for old, lazy in pairs}
         return [new[lazy.key] for lazy in dealt]

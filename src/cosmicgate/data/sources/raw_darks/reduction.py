@@ -8,8 +8,8 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from cosmicgate.data.sources.raw_darks.defects import Defects
-from cosmicgate.data.sources.raw_darks.quality import Limits, NotDark
+from cosmicgate.data.sources.raw_darks.defects import DefectFinder
+from cosmicgate.data.sources.raw_darks.quality import LightLimits, NotADarkError
 from cosmicgate.io.fits.file_defects import defects_logged
 from cosmicgate.io.fits.frames import Frame, read_mask
 from cosmicgate.io.fits.hdus import FitsError, first_header_value, opened, pixels, section, stem
@@ -52,16 +52,16 @@ class Reduction:
 
     Attributes
     ----------
-    defects : Defects
+    defects : DefectFinder
         Finder of bad pixels.
-    limits : Limits or None
+    limits : LightLimits or None
         Quality limits; None to accept any exposure.
     mask : str or None
         File of known bad pixels of the trimmed CCD: an image with the CCD's EXTNAME, or a single image.
     """
 
-    defects: Defects = field(default_factory=Defects)
-    limits: Limits | None = field(default_factory=Limits)
+    defects: DefectFinder = field(default_factory=DefectFinder)
+    limits: LightLimits | None = field(default_factory=LightLimits)
     mask: str | None = None
 
     def __call__(self, path: Path, ext: Ext | None = None, **header_overrides: Any) -> Frame:
@@ -72,9 +72,9 @@ class Reduction:
                 raw = pixels(hdus[place.number])
         kind = str(first_header_value(place.headers, "OBSTYPE") or "").strip()
         if self.limits and kind.lower() != "dark":
-            raise NotDark(f"{path}: expected OBSTYPE 'dark', got {kind!r}")
+            raise NotADarkError(f"{path}: expected OBSTYPE 'dark', got {kind!r}")
         amplifiers = amplifiers_of(path, place, header_overrides)
-        image, saturation = assembled(path, raw, amplifiers)
+        image, saturation = assemble_ccd(path, raw, amplifiers)
         fields: dict[str, Any] = {
             "gain": float(np.mean([amplifier.gain for amplifier in amplifiers])),
             "read_noise": float(np.mean([amplifier.read_noise for amplifier in amplifiers])),
@@ -121,7 +121,7 @@ def read_dark(path: Path, ext: Ext | None = None, **header_overrides: Any) -> Fr
     FileNotFoundError, FitsError
         As in :func:`cosmicgate.io.fits.frames.read_frame`; also if the amplifiers' sections are missing or do not form
         a complete CCD.
-    NotDark
+    NotADarkError
         If it is another kind of exposure, or light has reached it.
     """
     return Reduction()(path, ext, **header_overrides)
@@ -161,7 +161,9 @@ def _amplifier(
     return Amplifier(parts["DATASEC"], parts["BIASSEC"], **{key: values[key] for key in CARDS})
 
 
-def assembled(path: Path, raw: NDArray[np.float32], amplifiers: list[Amplifier]) -> tuple[NDArray[np.float32], float]:
+def assemble_ccd(
+    path: Path, raw: NDArray[np.float32], amplifiers: list[Amplifier]
+) -> tuple[NDArray[np.float32], float]:
     """Assemble a CCD from the amplifiers of a raw image (H, W), ADU.
 
     Returns
@@ -184,11 +186,11 @@ def assembled(path: Path, raw: NDArray[np.float32], amplifiers: list[Amplifier])
     image = np.full(raw.shape, np.nan, np.float32)
     saturations = []
     for amplifier in amplifiers:
-        own, over = amplifier.data[0], amplifier.bias[0]
-        if over.start > own.start or over.stop < own.stop:
-            lines = f"{own.start + 1} to {own.stop}, got {over.start + 1} to {over.stop}"
+        data, overscan = amplifier.data[0], amplifier.bias[0]
+        if overscan.start > data.start or overscan.stop < data.stop:
+            lines = f"{data.start + 1} to {data.stop}, got {overscan.start + 1} to {overscan.stop}"
             raise FitsError(f"{path}: expected overscan beside the rows {lines}")
-        level = np.median(raw[own, amplifier.bias[1]], axis=1)
+        level = np.median(raw[data, amplifier.bias[1]], axis=1)
         scale = amplifier.gain / gain
         image[amplifier.data] = (raw[amplifier.data] - level[:, None]) * np.float32(scale)
         saturations.append((amplifier.saturation - float(np.median(level))) * scale)

@@ -10,9 +10,9 @@ import numpy as np
 
 from cosmicgate.data.cache import LazyFrame
 from cosmicgate.data.sources.files import FRACTIONS, Files
-from cosmicgate.data.sources.raw_darks.quality import NotDark
+from cosmicgate.data.sources.raw_darks.quality import NotADarkError
 from cosmicgate.data.sources.raw_darks.reduction import Reduction
-from cosmicgate.data.sources.raw_darks.repeats import compared_once
+from cosmicgate.data.sources.raw_darks.repeats import compare_darks_once
 from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.data.splits import Split, check_splits, split
 from cosmicgate.io.atomic import atomic_write
@@ -90,7 +90,7 @@ class RawDarks:
         new: dict[str, LazyFrame] = {}
         for ccd, lazy_frames in ccds.items():
             if len(lazy_frames) > 1:
-                pairs = zip(lazy_frames, compared_once(f"decam, {ccd}", lazy_frames), strict=True)
+                pairs = zip(lazy_frames, compare_darks_once(f"decam, {ccd}", lazy_frames), strict=True)
                 new |= {old.key: lazy for old, lazy in pairs}
         return {path: [new.get(lazy.key, lazy) for lazy in lazy_frames] for path, lazy_frames in darks.items()}
 
@@ -102,7 +102,7 @@ class RawDarks:
             try:
                 lazy.build()
                 verdicts[lazy.key] = ""
-            except NotDark as error:
+            except NotADarkError as error:
                 verdicts[lazy.key] = str(error)
             atomic_write(path, json.dumps(verdicts, indent=1))
         if verdicts[lazy.key]:
