@@ -231,7 +231,9 @@ def test_frames_with_truth_planes_are_trained_on_field_by_field_and_their_unknow
         for one in (natural, *added):
             assert (one.truth[:10] == IGNORED).sum() >= 10 * SHAPE[1] - 30
             assert (RING in one.truth) == (which == "test")
-    peaks = {which: {round(s.max() / 4000) for s in stamps(data._hit_table_path(which), 1, 0).values()} for which in SPLITS}
+    peaks = {
+        which: {round(s.max() / 4000) for s in stamps(data._hit_table_path(which), 1, 0).values()} for which in SPLITS
+    }
     assert not peaks["train"] & peaks["test"]
 
 
@@ -239,7 +241,10 @@ def test_the_hits_of_a_table_are_added_in_their_own_split_alone(real_frames, tmp
     write_stamps([np.full((2, 2), 1e5 + 1e3 * number, np.float32) for number in range(10)], tmp_path / "table.fits")
     table = Footprints(str(tmp_path / "table.fits"))
     data = LabelledExposures(str(tmp_path / "cache"), frames=real_frames, footprints=table)
-    found = {which: {s.max() for s in stamps(data._hit_table_path(which), 1, 0).values() if s.max() >= 1e5} for which in SPLITS}
+    found = {
+        which: {s.max() for s in stamps(data._hit_table_path(which), 1, 0).values() if s.max() >= 1e5}
+        for which in SPLITS
+    }
     assert [len(found[which]) for which in SPLITS] == [6, 1, 3]
     assert not found["train"] & found["test"]
 

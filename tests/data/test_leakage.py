@@ -15,7 +15,7 @@ from cosmicgate.data.patches import GridSampler
 from cosmicgate.data.simulation.ccd import ITL
 from cosmicgate.data.simulation.sky import BANDS
 from cosmicgate.data.sources import Coadd, Files, Footprints
-from cosmicgate.data.sources.simulated import SimulatedDarks, SimulatedScience, chosen_ccd
+from cosmicgate.data.sources.simulated import SimulatedDarks, SimulatedScience, resolve_ccd
 from cosmicgate.data.splits import SPLITS
 from helpers.repository import ROOT
 
@@ -255,7 +255,7 @@ def test_a_ccd_can_be_described_instead_of_named():
 @pytest.mark.parametrize("shape", [(512,), (0, 512), (1, 2, 3)])
 def test_an_invalid_shape_is_refused(shape):
     with pytest.raises(ValueError, match="expected a shape of rows and columns, got"):
-        chosen_ccd("decam", shape)
+        resolve_ccd("decam", shape)
 
 
 def test_a_misspelt_header_key_is_refused_by_name(frames_on_disk):

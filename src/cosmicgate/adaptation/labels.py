@@ -16,11 +16,11 @@ from cosmicgate.adaptation.plan import Plan
 from cosmicgate.data.labelled_exposures import PEDESTAL
 from cosmicgate.data.labelling.fields import Field, has_pedestal, skies_of
 from cosmicgate.data.labelling.multi_exposure import Comparison, read_exposure
-from cosmicgate.data.labelling.same_camera import with_names
+from cosmicgate.data.labelling.same_camera import make_names_unique
 from cosmicgate.data.lco.io import ENDING, IGNORE_HOT, IGNORE_STATIC, Exposure, MaskedSequence, write_sequence
 from cosmicgate.data.pixel_labels import KERNEL_3X3
 from cosmicgate.data.random_streams import random_stream
-from cosmicgate.data.sources.truth_planes import holes_marked, median_dark, subtract_dark
+from cosmicgate.data.sources.truth_planes import mark_negative_pixels, median_dark, subtract_dark
 from cosmicgate.data.splits import SPLITS, Split, split_exposures
 from cosmicgate.io.atomic import remove_stale_temp_files, write_json
 from cosmicgate.io.fits.instruments import detector_of
@@ -133,7 +133,7 @@ def _static_pixels(plan: Plan, folder: Path) -> StaticPixels:
 def _compared(plan: Plan, one: Field, file: Path, static: StaticPixels) -> dict[str, Any]:
     """Compare the exposures of a field, write their labels, and describe them."""
     header_overrides: dict[str, Any] = dict(plan.request.header_overrides)
-    exposures = with_names(
+    exposures = make_names_unique(
         [read_exposure(Path(each.path), plan.request.ext, **header_overrides) for each in one.exposures]
     )
     without, level = _without_darks(plan, one, exposures)
@@ -168,7 +168,7 @@ def _without_darks(plan: Plan, field: Field, exposures: list[Exposure]) -> tuple
         return exposures, None
     if darks := plan.matching_darks(first.exptime):
         dark = median_dark(darks, first, plan.request.ext, **plan.request.header_overrides)
-        without = [replace(e, frame=holes_marked(subtract_dark(e.frame, dark))) for e in exposures]
+        without = [replace(e, frame=mark_negative_pixels(subtract_dark(e.frame, dark))) for e in exposures]
         return without, float(np.nanmedian(dark))
     constant = np.full(first.shape, level, np.float32)
     return [replace(e, frame=subtract_dark(e.frame, constant)) for e in exposures], level

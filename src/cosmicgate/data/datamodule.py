@@ -47,11 +47,11 @@ class TestSet:
     cameras: tuple[str, ...] = ()  # of real frames with truth planes, by their headers; empty for others
 
 
-def distinct(test_sets: Sequence[TestSet]) -> list[TestSet]:
-    """Check that no two test sets have the same name, because their table rows and figures would look the same."""
-    twice = [name for name, number in Counter(test_set.name for test_set in test_sets).items() if number > 1]
-    if twice:
-        raise ValueError(f"two test sets are called {twice[0]!r}: give one part of the data another name")
+def check_unique_names(test_sets: Sequence[TestSet]) -> list[TestSet]:
+    """Raise ValueError if two test sets have the same name: their table rows and figures would look the same."""
+    repeated = [name for name, number in Counter(test_set.name for test_set in test_sets).items() if number > 1]
+    if repeated:
+        raise ValueError(f"two test sets are called {repeated[0]!r}: give one part of the data another name")
     return list(test_sets)
 
 
@@ -231,7 +231,7 @@ class DecamData(PatchDataModule):
     def test_sets(self) -> list[TestSet]:
         """List the test sets that are scored after training."""
         own = TestSet(self.name, self.data_origin, tuple(self.split("test")), self.benchmark)
-        return distinct([own, *(test_set for data in self.also.values() for test_set in data.test_sets())])
+        return check_unique_names([own, *(test_set for data in self.also.values() for test_set in data.test_sets())])
 
 
 def training_data(node: Any, scaling: str = "none") -> pl.LightningDataModule:

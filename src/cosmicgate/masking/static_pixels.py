@@ -46,7 +46,7 @@ MAX_SCORE = 5.0  # sigma, by which it counts as sharper in one frame
 LIGHT_NOISE = 1.7  # sigma of the light of two neighbours above their surroundings, in sigma of a pixel
 LINE = 33  # pixels of a column or row, of which half must be static for the others to be static too
 SAMPLE = 4096  # differences of neighbouring pixels by which a copy of a frame is recognised
-SAME_FRAME = 0.8  # correlation of these differences above which two frames are the same exposure
+SAME_FRAME_CORRELATION = 0.8  # correlation of these differences above which two frames are the same exposure
 NEIGHBOURHOOD = ((-2, -2), (-2, 0), (-2, 2), (0, -2), (0, 2), (2, -2), (2, 0), (2, 2))
 
 
@@ -230,7 +230,7 @@ def measure(image: NDArray[np.float32], bad: NDArray[np.bool_], mosaic: bool = F
         light=light.astype(np.float32),
         stars=stars[:: -(-len(stars) // MAX_STARS) or 1].astype(np.float32),
         bad=np.packbits(bad),
-        noise=_fingerprint(image[::step, ::step]),
+        noise=_noise_sample(image[::step, ::step]),
     )
 
 
@@ -301,7 +301,7 @@ def _level_and_noise(image: NDArray[np.float32], apart: int) -> tuple[NDArray[np
     return level, noise
 
 
-def _fingerprint(image: NDArray[np.float32]) -> NDArray[np.float32]:
+def _noise_sample(image: NDArray[np.float32]) -> NDArray[np.float32]:
     """Sample the differences of neighbouring pixels, in sigma, clipped to three; they identify the noise of a frame."""
     pairs = image[:, : 2 * (image.shape[1] // 2)].reshape(-1, 2)
     steps = np.diff(pairs[:: max(1, len(pairs) // SAMPLE)], axis=1)[:SAMPLE, 0]
@@ -367,7 +367,7 @@ def _different(measured: Sequence[Measurement]) -> tuple[list[int], NDArray[np.f
     for number, one in enumerate(measured):
         if not numbers:
             noises = np.empty((len(measured), len(one.noise)), np.float32)
-        if one.noise.any() and not (noises[: len(numbers)] @ one.noise > SAME_FRAME * one.noise.size).any():
+        if one.noise.any() and not (noises[: len(numbers)] @ one.noise > SAME_FRAME_CORRELATION * one.noise.size).any():
             noises[len(numbers)] = one.noise
             numbers.append(number)
             stars.append(one.stars)

@@ -8,6 +8,7 @@ RENAMED = {
     "cosmicgate.data.cameras.RandomDarks": "cosmicgate.data.sources.random_cameras.RandomDarks",
     "cosmicgate.data.cameras.RandomScience": "cosmicgate.data.sources.random_cameras.RandomScience",
     "cosmicgate.data.clean.Clean": "cosmicgate.data.background.AstroScrappyCleaner",
+    "cosmicgate.data.collection.fetched_or_simulated": "cosmicgate.data.collection.choose_lco_data",
     "cosmicgate.data.contaminate.Either": "cosmicgate.data.contamination.RandomRecipe",
     "cosmicgate.data.contaminate.Paper": "cosmicgate.data.contamination.PaperRecipe",
     "cosmicgate.data.contaminate.Physical": "cosmicgate.data.contamination.PhysicalRecipe",

@@ -8,7 +8,7 @@ from cosmicgate.data.cache import load_labelled
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.data.real_tests import RealTest
 from cosmicgate.data.sources import FramesWithTruth
-from cosmicgate.data.sources.truth_planes import holes_marked
+from cosmicgate.data.sources.truth_planes import mark_negative_pixels
 from cosmicgate.io.atomic import sha256_of
 from cosmicgate.io.fits.frames import Frame
 
@@ -178,7 +178,7 @@ def test_without_truth_no_pixel_is_scored_and_the_folder_is_not_read(night):
 def test_pixels_deep_below_the_sky_of_a_dark_subtracted_frame_are_bad():
     image = np.random.default_rng(0).normal(0, 5, (64, 64)).astype(np.float32)
     image[3, 4], image[9, 9] = -200, 200
-    bad = holes_marked(Frame(image=image, gain=1.0, read_noise=5.0, saturation=1e5, exptime=60.0, name="a")).bad
+    bad = mark_negative_pixels(Frame(image=image, gain=1.0, read_noise=5.0, saturation=1e5, exptime=60.0, name="a")).bad
     assert bad[3, 4]
     assert not bad[9, 9]
     assert bad.sum() == 1

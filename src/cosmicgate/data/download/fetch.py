@@ -110,7 +110,7 @@ def _existing(file: Remote, root: Path) -> Remote | None:
 def _record(manifest: Manifest, file: Remote, root: Path, path: Path) -> Manifest:
     """Unpack or prepare the file, record it in the manifest, and only then delete what is no longer needed."""
     file = replace(file, unpacked=products(file, root))
-    manifest = manifest.having(file)
+    manifest = manifest.with_file(file)
     manifest.write(path)
     _drop(file, root)
     return manifest

@@ -102,7 +102,7 @@ class Manifest:
         """Write the manifest atomically."""
         atomic_write(path, json.dumps(asdict(self), indent=1) + "\n")
 
-    def having(self, file: Remote) -> "Manifest":
+    def with_file(self, file: Remote) -> "Manifest":
         """Copy the manifest with a new state of one file."""
         return replace(self, files=tuple(file if f.path == file.path else f for f in self.files))
 

@@ -24,7 +24,7 @@ with extra("label", __name__):
     from cosmicgate.config import report_user_errors
     from cosmicgate.data.labelling.alignment import Alignment, How
     from cosmicgate.data.labelling.reference_frame import SkySubtracted, expectation, find_sources, flux_ratio
-    from cosmicgate.data.labelling.same_camera import check_same_camera, with_names
+    from cosmicgate.data.labelling.same_camera import check_same_camera, make_names_unique
     from cosmicgate.data.labelling.trails import StarShape, broad_objects, trails
     from cosmicgate.data.labelling.truth_planes import write_planes
     from cosmicgate.data.lco.io import (
@@ -126,7 +126,7 @@ class Comparison:
             If there are fewer than three exposures, they differ too much, or they cannot be aligned; the message names
             the exposure.
         """
-        check_same_camera(exposures := with_names(exposures))
+        check_same_camera(exposures := make_names_unique(exposures))
         frames = [exposure.frame for exposure in exposures]
         levels = [SkySubtracted.of(frame) for frame in frames]
         signals, names = [level.signal for level in levels], [frame.name for frame in frames]

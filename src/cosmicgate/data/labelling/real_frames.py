@@ -25,7 +25,7 @@ with extra("label", __name__):
     from cosmicgate.data.lco.io import Exposure
     from cosmicgate.data.pixel_labels import CORE, KERNEL_3X3, RING, SKY, TRUTH_UNKNOWN
     from cosmicgate.data.sources.files import matching
-    from cosmicgate.data.sources.truth_planes import holes_marked, is_of, plane_path, read_plane, subtract_darks
+    from cosmicgate.data.sources.truth_planes import is_of, mark_negative_pixels, plane_path, read_plane, subtract_darks
     from cosmicgate.io.atomic import remove_stale_temp_files
     from cosmicgate.io.fits.hdus import stem
 
@@ -66,7 +66,7 @@ class RealSet:
         if self.darks is None:
             return exposure
         frame = subtract_darks(exposure.frame, matching(str(path.parent / self.darks)))
-        return replace(exposure, frame=holes_marked(frame))
+        return replace(exposure, frame=mark_negative_pixels(frame))
 
 
 SETS: dict[str, RealSet] = {

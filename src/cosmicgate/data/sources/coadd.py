@@ -15,7 +15,7 @@ from cosmicgate.data.simulation.ccd import CCD
 from cosmicgate.data.simulation.readout import electronics
 from cosmicgate.data.simulation.sky import BANDS
 from cosmicgate.data.sources.files import existing, file_fingerprint
-from cosmicgate.data.sources.simulated import DataOrigin, check_bands, chosen_ccd, telescope_name
+from cosmicgate.data.sources.simulated import DataOrigin, check_bands, resolve_ccd, telescope_name
 from cosmicgate.data.splits import SPLITS, Split, check_splits
 from cosmicgate.io.fits.frames import Frame, read_frame
 from cosmicgate.io.fits.hdus import opened
@@ -109,7 +109,7 @@ class Coadd:
         of_band = BANDS[band]
         scale = 10 ** (0.4 * (of_band.zero_point + of_band.colour - self.zero_point)) * self.exptime
         sky = rng.uniform(*of_band.sky) * self.exptime
-        gain, read_noise, full = electronics(chosen_ccd(self.ccd), rng)
+        gain, read_noise, full = electronics(resolve_ccd(self.ccd), rng)
         light = np.maximum(image[:, columns] * scale + sky, 0)
         # The coadd has a plateau where stars are saturated: from its rim inwards, raise the light until it bleeds.
         depth = distance_transform_edt(bad[:, columns])

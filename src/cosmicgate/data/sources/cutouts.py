@@ -99,11 +99,11 @@ def newest(paths: Sequence[Path]) -> list[Path]:
 
     Two files are compared only where they overlap, by CRPIX. A file that lacks one of these cards is kept.
     """
-    places = {path: place for path in paths if (place := _place(path)) is not None}
+    regions = {path: region for path in paths if (region := _read_region(path)) is not None}
     kept = []
     for path in paths:
-        own = places.get(path)
-        newer = [other for other, place in places.items() if own is not None and place.replaces(own)]
+        own = regions.get(path)
+        newer = [other for other, region in regions.items() if own is not None and region.replaces(own)]
         if newer:
             text = f"{path} is left out: a newer pipeline reduced the same pixels, {newer[0].name}"
             log_once(log, logging.INFO, text)
@@ -112,7 +112,8 @@ def newest(paths: Sequence[Path]) -> list[Path]:
     return kept
 
 
-def _place(path: Path) -> CutoutRegion | None:
+def _read_region(path: Path) -> CutoutRegion | None:
+    """Read the region of a cutout from its headers; None if they lack one of the cards."""
     with opened(path) as hdus:
         image = next((hdu for hdu in hdus if hdu.name == "SCI"), hdus[0])
         headers = [image.header, hdus[0].header]
@@ -120,7 +121,7 @@ def _place(path: Path) -> CutoutRegion | None:
         shape = image.shape
     if None in found or len(shape) != 2:
         return None
-    start, ccd, version, *reference = found
-    sides = tuple((-float(pixel), size - float(pixel)) for pixel, size in zip(reference, shape, strict=True))
-    steps = [(int(digits), letter) for digits, letter in re.findall(r"(\d+)([a-z]?)", str(version).lower())]
-    return CutoutRegion((start, ccd), sides, steps)
+    start, ccd, version, *reference_pixel = found
+    sides = tuple((-float(pixel), size - float(pixel)) for pixel, size in zip(reference_pixel, shape, strict=True))
+    numbers = [(int(digits), letter) for digits, letter in re.findall(r"(\d+)([a-z]?)", str(version).lower())]
+    return CutoutRegion((start, ccd), sides, numbers)

@@ -14,7 +14,7 @@ from cosmicgate.data.cache import LazyFrame
 from cosmicgate.data.simulation.ccd import CCD
 from cosmicgate.data.simulation.readout import dark, read_out
 from cosmicgate.data.sources.files import FRACTIONS, existing, file_fingerprint
-from cosmicgate.data.sources.simulated import DARK_EXPTIMES, DataOrigin, chosen_ccd
+from cosmicgate.data.sources.simulated import DARK_EXPTIMES, DataOrigin, resolve_ccd
 from cosmicgate.data.splits import SPLITS, Split, check_splits, split
 from cosmicgate.io.atomic import atomic_path
 from cosmicgate.io.fits.frames import Frame
@@ -101,13 +101,13 @@ class Footprints:
             rng = np.random.default_rng(seed)
             known = stamps(path, self.min_pixels, self.min_charge)
             hits = scatter(self._draw(which, exptime, rng), known, (rows, columns), rng)
-            ccd = chosen_ccd(self.ccd, self.shape)
+            ccd = resolve_ccd(self.ccd, self.shape)
             return replace(read_out(dark(ccd, exptime, rng, name), rng, hits), hits=hits)
 
         return LazyFrame(name, [*parts, self.min_pixels, self.min_charge, self.ccd, seed], build)
 
     def _draw(self, which: Split, exptime: float, rng: np.random.Generator) -> list[int]:
-        whole, part = chosen_ccd(self.ccd), chosen_ccd(self.ccd, self.shape)
+        whole, part = resolve_ccd(self.ccd), resolve_ccd(self.ccd, self.shape)
         number = rng.poisson(self.rate * exptime * part.area / whole.area)
         hits = self.hits(which)
         if not hits:

@@ -33,7 +33,7 @@ class FrameSource(Protocol):
         """List a lazy frame for each frame of ``split``; their names are unique over all splits."""
 
 
-def chosen_ccd(ccd: str | CCD, shape: Sequence[int] | None = None) -> CCD:
+def resolve_ccd(ccd: str | CCD, shape: Sequence[int] | None = None) -> CCD:
     """Look up a CCD if it is given by name, and set its ``shape`` (rows, columns) if that is given."""
     if isinstance(ccd, str):
         if ccd not in CCDS:
@@ -92,7 +92,7 @@ class SimulatedScience:
         """List the lazy frames of a split, band after band."""
         check_splits(self.frames)
         check_bands(self.bands)
-        ccd = chosen_ccd(self.ccd, self.shape)
+        ccd = resolve_ccd(self.ccd, self.shape)
         numbers = range(self.frames.get(split, 0))
         return [self._lazy_frame(ccd, split, band, number) for band in self.bands for number in numbers]
 
@@ -136,7 +136,7 @@ class SimulatedDarks:
     def lazy_frames(self, split: Split) -> list[LazyFrame]:
         """List the lazy frames of a split."""
         check_splits(self.frames)
-        ccd = chosen_ccd(self.ccd, self.shape)
+        ccd = resolve_ccd(self.ccd, self.shape)
         return [self._lazy_frame(ccd, split, number) for number in range(self.frames.get(split, 0))]
 
     def _lazy_frame(self, ccd: CCD, split: Split, number: int) -> LazyFrame:

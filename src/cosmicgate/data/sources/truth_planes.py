@@ -279,14 +279,14 @@ def subtract_dark(frame: Frame, dark: NDArray[np.float32]) -> Frame:
     return replace(frame, image=image, bad=frame.bad | unknown, saturation=frame.saturation - float(level))
 
 
-def holes_marked(frame: Frame) -> Frame:
-    """Mark the holes of a dark-subtracted frame as bad: hot pixels that were brighter in the darks.
+def mark_negative_pixels(frame: Frame) -> Frame:
+    """Mark pixels far below the sky of a dark-subtracted frame as bad: hot pixels that were brighter in the darks.
 
-    A hole is no sky: beside it, other pixels would look like hits when exposures are compared.
+    They are no sky: beside them, other pixels would look like hits when exposures are compared.
     """
     sigma = mad_std(frame.image[~frame.bad])
-    holes = frame.image < np.median(frame.image[~frame.bad]) - MAX_DEPTH * sigma
-    return replace(frame, bad=frame.bad | holes)
+    negative = frame.image < np.median(frame.image[~frame.bad]) - MAX_DEPTH * sigma
+    return replace(frame, bad=frame.bad | negative)
 
 
 def _median(
