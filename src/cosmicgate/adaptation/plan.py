@@ -12,7 +12,7 @@ import numpy as np
 
 from cosmicgate.adaptation.corrections import find_corrections
 from cosmicgate.data.labelled_exposures import check_detector
-from cosmicgate.data.labelling.alignment import How
+from cosmicgate.data.labelling.alignment import AlignmentMethod
 from cosmicgate.data.labelling.fields import (
     NOISE_RATIO,
     ExposureSummary,
@@ -79,7 +79,7 @@ class Request:
     header_overrides: Mapping[str, float] = field(default_factory=dict)
     thickness: float | None = None
     pixel_size: float | None = None
-    align: How = "auto"
+    align: AlignmentMethod = "auto"
     seed: int = 0
     settings: Sequence[str] = ()
     ext: str = ""
@@ -89,8 +89,8 @@ class Request:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ValueError(f"seed={self.seed}: expected a whole number from 0 on")
-        if self.align not in get_args(How):
-            raise ValueError(f"align={self.align!r}: expected one of {', '.join(get_args(How))}")
+        if self.align not in get_args(AlignmentMethod):
+            raise ValueError(f"align={self.align!r}: expected one of {', '.join(get_args(AlignmentMethod))}")
         check_detector(self.thickness, self.pixel_size)
 
 

@@ -14,7 +14,7 @@ from cosmicgate.adaptation.labels import label
 from cosmicgate.adaptation.plan import Request, card_file, check_output, make_plan, read_or_make_plan
 from cosmicgate.adaptation.result import Adaptation
 from cosmicgate.adaptation.training import check_settings, train
-from cosmicgate.data.labelling.alignment import How
+from cosmicgate.data.labelling.alignment import AlignmentMethod
 from cosmicgate.pretrained.card import names
 from cosmicgate.training.loggers import silence_lightning
 from cosmicgate.training.run_lock import lock_run_folder
@@ -31,7 +31,7 @@ def adapt(
     group: Sequence[str] = (),
     thickness: float | None = None,
     pixel_size: float | None = None,
-    align: How = "auto",
+    align: AlignmentMethod = "auto",
     seed: int = 0,
     settings: Sequence[str] = (),
     ext: str = "",

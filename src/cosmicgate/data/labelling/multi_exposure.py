@@ -22,7 +22,7 @@ from cosmicgate.extras import extra
 
 with extra("label", __name__):
     from cosmicgate.config import report_user_errors
-    from cosmicgate.data.labelling.alignment import Alignment, How
+    from cosmicgate.data.labelling.alignment import Alignment, AlignmentMethod
     from cosmicgate.data.labelling.reference_frame import SkySubtracted, expectation, find_sources, flux_ratio
     from cosmicgate.data.labelling.same_camera import check_same_camera, make_names_unique
     from cosmicgate.data.labelling.trails import StarShape, broad_objects, trails
@@ -106,7 +106,7 @@ class Comparison:
     source_margin: int = 2
     edge: int = 10
     seeing_tolerance: float = 0.2
-    align: How = "auto"
+    align: AlignmentMethod = "auto"
 
     def __post_init__(self) -> None:
         if not self.threshold >= self.low_threshold > 0:
@@ -231,10 +231,12 @@ def _median_of_known(stack: Sequence[NDArray[np.float32]]) -> NDArray[np.float32
 
 def _agreement(align: Alignment) -> str:
     """Describe the quality of the alignment, for the notes."""
-    by = {"wcs": "their WCS", "stars": "their stars"}[align.how]
-    if align.check is None:
+    by = {"wcs": "their WCS", "stars": "their stars"}[align.method]
+    if align.worst_match is None:
         return f"aligned by {by}; too few stars to check it by"
-    worst = f"at worst {align.check.pairs} stars in two exposures, {align.check.residual:.2f} px apart (median)"
+    worst = (
+        f"at worst {align.worst_match.pairs} stars in two exposures, {align.worst_match.residual:.2f} px apart (median)"
+    )
     return f"aligned by {by}: {worst}"
 
 
@@ -265,7 +267,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("-o", "--output", type=Path, metavar=f"OUT{ENDING}", help="default: beside the first frame")
     parser.add_argument("--truth", type=Path, metavar="FOLDER", help="write NAME_truth.fits.fz of each frame instead")
     for field in fields(Comparison):
-        of_type: dict[str, Any] = {"choices": get_args(How)} if field.name == "align" else {"type": type(field.default)}
+        of_type: dict[str, Any] = (
+            {"choices": get_args(AlignmentMethod)} if field.name == "align" else {"type": type(field.default)}
+        )
         option = f"--{field.name.replace('_', '-')}"
         parser.add_argument(option, default=field.default, help=f"default: {field.default}", **of_type)
     for key in KEYWORDS:
