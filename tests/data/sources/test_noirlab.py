@@ -6,7 +6,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from cosmicgate.config import Train, build, validate
-from cosmicgate.data.download.manifest import Remote
+from cosmicgate.data.download.manifest import RemoteFile
 from cosmicgate.data.download.search import FILTERS
 from cosmicgate.data.sources.noirlab import Noirlab, by_field
 from cosmicgate.data.splits import SPLITS
@@ -45,12 +45,12 @@ def test_all_ccds_and_all_exposures_of_a_field_are_in_one_split(science, replay)
 
 def test_overlapping_fields_are_one_group():
     places = {"a": (10.0, -30.0), "b": (10.0, -28.5), "c": (10.0, -32.3)}  # 1.5 and 2.3 degrees from the first
-    files = [Remote(n, "", 0, "", facts={"ra_center": ra, "dec_center": dec}) for n, (ra, dec) in places.items()]
+    files = [RemoteFile(n, "", 0, "", facts={"ra_center": ra, "dec_center": dec}) for n, (ra, dec) in places.items()]
     assert [[f.path for f in group] for group in by_field(files)] == [["a", "b"], ["c"]]
 
 
 def test_without_coordinates_each_night_is_one_group():
-    files = [Remote(f"{n}", "", 0, "", facts={"caldat": f"2012-11-{n % 3}", "ra_center": n}) for n in range(9)]
+    files = [RemoteFile(f"{n}", "", 0, "", facts={"caldat": f"2012-11-{n % 3}", "ra_center": n}) for n in range(9)]
     assert [[f.path for f in group] for group in by_field(files)] == [["0", "3", "6"], ["1", "4", "7"], ["2", "5", "8"]]
 
 

@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 
 from cosmicgate.data.cache import LazyFrame
 from cosmicgate.data.download.client import DEFAULT_RETRY
-from cosmicgate.data.download.manifest import Remote
+from cosmicgate.data.download.manifest import RemoteFile
 from cosmicgate.data.download.noirlab import NOIRLAB, Query, fetch_decam
 from cosmicgate.data.download.search import exposure
 from cosmicgate.data.sources.raw_darks import RawDarks
@@ -95,18 +95,18 @@ class Noirlab:
             raise ValueError(f"{self.root}: {what}: {error}") from error
         return [self._lazy_frame(f, mask_of.get(f.path), ccd) for group in dealt for f in group for ccd in self.ccds]
 
-    def _darks(self, files: Sequence[Remote]) -> RawDarks:
+    def _darks(self, files: Sequence[RemoteFile]) -> RawDarks:
         root = Path(self.root).expanduser()
         paths = [str(root / file.path) for file in files]
         return RawDarks(
             paths, str(root / "raw_darks.json"), self.ccds, self.fractions, self.header_overrides, seed=self.seed
         )
 
-    def _fetched(self, query: Query) -> Sequence[Remote]:
+    def _fetched(self, query: Query) -> Sequence[RemoteFile]:
         policy = replace(DEFAULT_RETRY, connections=self.connections)
         return fetch_decam(self.root, query, self.base, policy).files
 
-    def _lazy_frame(self, file: Remote, mask: Remote | None, ccd: str) -> LazyFrame:
+    def _lazy_frame(self, file: RemoteFile, mask: RemoteFile | None, ccd: str) -> LazyFrame:
         name = f"{exposure(file.facts)}-{ccd}"
         header_overrides = dict(self.header_overrides)
         root = Path(self.root).expanduser()
@@ -121,7 +121,7 @@ class Noirlab:
         )
 
 
-def by_field(files: Iterable[Remote]) -> list[list[Remote]]:
+def by_field(files: Iterable[RemoteFile]) -> list[list[RemoteFile]]:
     """Group exposures that may share sky; group by night if not all pointings are header_overrides."""
     ordered = sorted(files, key=lambda file: file.path)
     places = [(file.facts.get("ra_center"), file.facts.get("dec_center")) for file in ordered]
