@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from cosmicgate.adaptation.labels import _as_taken
+from cosmicgate.adaptation.labels import _mark_bad_pixels
 from cosmicgate.data.cache import load_labelled
 from cosmicgate.data.labelled_exposures import (
     PEDESTAL,
@@ -118,7 +118,7 @@ def test_hits_are_added_in_their_own_split_alone(labelled):
         assert all(0.9 * expected < peak < 1.1 * expected for peak in peaks)
 
 
-def test_hits_of_darks_and_simulated_ones_are_dealt_to_the_splits(labelled, tmp_path):
+def test_hits_of_darks_and_simulated_ones_are_split(labelled, tmp_path):
     from cosmicgate.io.fits.frames import write_frame
     from helpers.simulated_frames import dark_frame, tracks
 
@@ -137,8 +137,8 @@ def test_hits_of_darks_and_simulated_ones_are_dealt_to_the_splits(labelled, tmp_
 
 def test_a_level_of_darks_in_the_header_is_ours_or_none():
     exposure = Exposure(sky_frame(20.0, SHAPE), fits.Header({PEDESTAL: -100.0, "PEDESTAL": -100.0}))
-    assert PEDESTAL not in _as_taken(exposure, None).header
-    assert _as_taken(exposure, 1000.0).header[PEDESTAL] == 1000.0
+    assert PEDESTAL not in _mark_bad_pixels(exposure, None).header
+    assert _mark_bad_pixels(exposure, 1000.0).header[PEDESTAL] == 1000.0
     assert PEDESTAL != "PEDESTAL", "a card of other programs"
 
 

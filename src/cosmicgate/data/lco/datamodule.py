@@ -140,8 +140,8 @@ class LCO(PatchDataModule):
                 f"data: {missing}, nothing is left to train on; train on another data set, for example data=decam"
             )
         fractions = {"train": 1 - self.validation_fraction, "validation": self.validation_fraction}
-        dealt = split(self._files("train")[0], fractions, random_stream("LCO validation", 0))
-        return [folder for stored in dealt[which] for folder in stored.folders]
+        splits = split(self._files("train")[0], fractions, random_stream("LCO validation", 0))
+        return [folder for stored in splits[which] for folder in stored.folders]
 
     @property
     def _trainable(self) -> bool:

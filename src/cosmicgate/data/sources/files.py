@@ -92,8 +92,8 @@ class Files:
         groups: dict[Path, list[Path]] = {}
         for path in self.paths():
             groups.setdefault(path.parent if self.by_folder else path, []).append(path)
-        dealt = split(list(groups.values()), self.fractions, np.random.default_rng(self.seed))[which]
-        return [lazy for group in dealt for path in group for lazy in self.lazy_frames_of(path)]
+        selected = split(list(groups.values()), self.fractions, np.random.default_rng(self.seed))[which]
+        return [lazy for group in selected for path in group for lazy in self.lazy_frames_of(path)]
 
     def paths(self) -> list[Path]:
         """List the files, sorted; raise ValueError if two have the same name."""

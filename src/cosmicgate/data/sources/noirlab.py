@@ -89,11 +89,11 @@ class Noirlab:
         mask_of = {mask.facts["science"]: mask for mask in masks}
         groups = by_field(files)
         try:
-            dealt = split(groups, self.fractions, np.random.default_rng(self.seed))[which]
+            selected = split(groups, self.fractions, np.random.default_rng(self.seed))[which]
         except ValueError as error:
             what = f"{len(files)} exposure(s) in {len(groups)} group(s) that share no sky"
             raise ValueError(f"{self.root}: {what}: {error}") from error
-        return [self._lazy_frame(f, mask_of.get(f.path), ccd) for group in dealt for f in group for ccd in self.ccds]
+        return [self._lazy_frame(f, mask_of.get(f.path), ccd) for group in selected for f in group for ccd in self.ccds]
 
     def _darks(self, files: Sequence[RemoteFile]) -> RawDarks:
         root = Path(self.root).expanduser()

@@ -26,9 +26,9 @@ class Darks(Files):
 
     def lazy_frames(self, which: Split) -> list[LazyFrame]:
         """List the lazy frames of a split."""
-        dealt = super().lazy_frames(which)
+        selected = super().lazy_frames(which)
         if not self.compare:
-            return dealt
+            return selected
         detectors: dict[tuple[str, ...], list[LazyFrame]] = {}
         for path in self.paths():
             for ext, lazy in zip(self.exts or (None,), self.lazy_frames_of(path), strict=True):
@@ -37,4 +37,4 @@ class Darks(Files):
         for key, lazy_frames in detectors.items():
             pairs = zip(lazy_frames, compare_darks_once(key[0], lazy_frames), strict=True)
             new |= {old.key: lazy for old, lazy in pairs}
-        return [new[lazy.key] for lazy in dealt]
+        return [new[lazy.key] for lazy in selected]

@@ -77,8 +77,8 @@ class RawDarks:
             log_once(log, logging.WARNING, f"{of}: {number - left} of {number} raw darks are left out")
         darks = self._compared(darks)
         exposures = [path for path, lazy_frames in darks.items() if lazy_frames]
-        dealt = split(exposures, self.fractions, np.random.default_rng(self.seed))[which]
-        lazy_frames = [self._part(lazy) for path in dealt for lazy in darks[path]]
+        selected = split(exposures, self.fractions, np.random.default_rng(self.seed))[which]
+        lazy_frames = [self._part(lazy) for path in selected for lazy in darks[path]]
         return lazy_frames if self.frames is None else lazy_frames[: self.frames.get(which, 0)]
 
     def _compared(self, darks: Mapping[Path, list[LazyFrame]]) -> dict[Path, list[LazyFrame]]:
