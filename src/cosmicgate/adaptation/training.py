@@ -160,7 +160,7 @@ def compose_config(
     Parameters
     ----------
     request, folder
-        As of :func:`train`.
+        As in :func:`train`.
     exposures : mapping of split to mapping
         For each split: name of a field -> numbers of its exposures.
     skies : mapping of str to str

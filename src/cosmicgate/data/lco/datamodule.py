@@ -73,7 +73,7 @@ class LCO(PatchDataModule):
     validation_fraction : float
         Fraction of the sequences of ``train_set`` that are validated on instead of trained on.
     windows, transforms, patch, batch_size, num_workers, seed
-        As of :class:`~cosmicgate.data.datamodule.DecamData`; for training alone.
+        As in :class:`~cosmicgate.data.datamodule.DecamData`; for training alone.
     """
 
     root: str

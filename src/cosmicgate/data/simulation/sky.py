@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from cosmicgate.data.random_streams import log_uniform
 from cosmicgate.data.simulation.ccd import CCD, DECAM
 from cosmicgate.data.simulation.optics import Blur
 from cosmicgate.data.simulation.readout import add_bad_columns, add_hot_pixels, electronics
@@ -186,7 +187,7 @@ def stars(ccd: CCD, band: Band, rng: np.random.Generator) -> NDArray[np.void]:
     """
     magnitudes = np.arange(STAR_MAGNITUDES[0], STAR_MAGNITUDES[-1], 0.02)
     counts = np.exp(np.interp(magnitudes, STAR_MAGNITUDES, np.log(STAR_COUNTS)))
-    density = np.exp(rng.uniform(*np.log(band.stars)))
+    density = log_uniform(band.stars, rng)
     number = rng.poisson(density * counts.sum() * 0.02 * _area(ccd) / 3600)
     catalogue = _scatter(ccd, number, ["magnitude"], rng)
     drawn = rng.choice(magnitudes, number, p=counts / counts.sum()) + rng.uniform(0, 0.02, number)

@@ -63,7 +63,7 @@ class RandomSpectra:
             defects = None if self.effects is None else self.effects.defect_charge(ccd, EXPTIME, seed)
             return draw_spectrum(ccd, kind, EXPTIME, rng, name, defects)
 
-        others = ("CCD", "KINDS")
+        others = ("CCD", "KINDS", "FWHM_PER_SIGMA", "GAUSSIAN_AREA")  # no ranges; more of them would change the keys
         numbers = {name: value for name, value in vars(spectra).items() if name.isupper() and name not in others}
         effects = [] if self.effects is None else [self.effects.cache_key_parts()]
         return LazyFrame(name, ["random spectra", list(self.shape), kind, EXPTIME, numbers, seed, *effects], build)

@@ -6,6 +6,7 @@ The limits are calibrated on simulated darks alone (docs/data.md), because no re
 from dataclasses import dataclass
 
 import numpy as np
+from astropy.stats import gaussian_sigma_to_fwhm
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects, label, median_filter
 
@@ -72,7 +73,7 @@ class LightLimits:
         widths = star_widths(dark, self.width, self.misfit)
         alike = int(np.sum(np.abs(widths - np.median(widths)) < 0.25 * np.median(widths))) if widths.size else 0
         if alike >= self.stars:
-            what = f"{alike} sources like stars, {2.355 * np.median(widths):.1f} px wide"
+            what = f"{alike} sources like stars, {gaussian_sigma_to_fwhm * np.median(widths):.1f} px wide"
             raise NotADarkError(f"{dark.name}: {what}, expected fewer than {self.stars}: the shutter was open")
 
 
