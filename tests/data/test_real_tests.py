@@ -12,7 +12,7 @@ from cosmicgate.data.background import dilate
 from cosmicgate.data.cache import load_labelled
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.data.real_tests import RealTest
-from cosmicgate.data.sources import AddHits, Exposures, Footprints, InjectedHits
+from cosmicgate.data.sources import Exposures, Footprints, HitInjector, InjectedHits
 from cosmicgate.data.sources.footprints import stamps
 from cosmicgate.evaluation.frame_results import FrameResult
 from cosmicgate.evaluation.scores import score
@@ -49,7 +49,7 @@ def source(tmp_path):
     return InjectedHits(
         Exposures(str(tmp_path / "field-*.fits"), origin="exposures of somewhere"),
         Footprints(str(tmp_path / "hits.fits")),
-        AddHits(),
+        HitInjector(),
         name="sky",
         density=2000.0,
     )
@@ -88,13 +88,13 @@ def test_a_hit_on_empty_sky_keeps_its_charge():
     frame = Frame(np.full((20, 20), 100, np.float32), gain=2.0, read_noise=5.0, saturation=1e4, exptime=1.0)
     charge = np.zeros((20, 20), np.float32)
     charge[8:11, 8] = [900, 30, 1]  # 900 is above 3 sigma (of 15), 30 between 1 and 3, 1 below
-    exposed, truth = AddHits()(frame, charge, np.zeros((20, 20), bool))
+    exposed, truth = HitInjector()(frame, charge, np.zeros((20, 20), bool))
     assert (exposed.image - frame.image).sum() * frame.gain == pytest.approx(931, rel=1e-4)
     assert truth[8, 8] == CORE
     assert np.argwhere(truth == CORE).tolist() == [[8, 8]]
     assert np.array_equal(truth == RING, dilate(truth == CORE) & (truth != CORE))
     charge[9, 8], charge[10, 8] = 0, 30
-    truth = AddHits()(frame, charge, np.zeros((20, 20), bool))[1]
+    truth = HitInjector()(frame, charge, np.zeros((20, 20), bool))[1]
     assert truth[10, 8] == IGNORED
     assert truth[11, 8] == SKY
 
@@ -104,7 +104,7 @@ def test_the_sky_of_a_crowded_frame_is_not_taken_for_subtracted():
     frame = Frame(image, gain=4.0, read_noise=6.0, saturation=4e4, exptime=1.0)
     charge = np.zeros((50, 50), np.float32)
     charge[25, 25] = 1000.0
-    assert AddHits()(frame, charge, np.zeros((50, 50), bool))[1][25, 25] == CORE
+    assert HitInjector()(frame, charge, np.zeros((50, 50), bool))[1][25, 25] == CORE
 
 
 def test_flagged_pixels_are_ignored_under_injected_hits_too(source):
@@ -118,7 +118,7 @@ def test_saturated_hits_are_ignored():
     frame = Frame(np.full((20, 20), 100, np.float32), gain=1.0, read_noise=5.0, saturation=1000.0, exptime=1.0)
     charge = np.zeros((20, 20), np.float32)
     charge[5, 5] = 5000.0
-    assert AddHits()(frame, charge, np.zeros((20, 20), bool))[1][5, 5] == IGNORED
+    assert HitInjector()(frame, charge, np.zeros((20, 20), bool))[1][5, 5] == IGNORED
 
 
 def test_every_core_has_its_ring(source):

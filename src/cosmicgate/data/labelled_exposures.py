@@ -35,7 +35,7 @@ from cosmicgate.data.simulation.ccd import CCD, DECAM
 from cosmicgate.data.simulation.cosmic_rays import cosmic_rays
 from cosmicgate.data.sources.files import FRACTIONS, existing, file_fingerprint, matching
 from cosmicgate.data.sources.footprints import Footprints, scatter, stamps, write_stamps
-from cosmicgate.data.sources.injection import AddHits
+from cosmicgate.data.sources.injection import HitInjector
 from cosmicgate.data.sources.raw_darks.repeats import compare_darks
 from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.data.sources.truth_planes import FramesWithTruth
@@ -82,7 +82,7 @@ class LabelledExposures(PatchDataModule):
         Number of training frames with added hits made from each exposure.
     density : float
         Mean number of hits added per megapixel.
-    contamination : AddHits
+    contamination : HitInjector
         Recipe that adds hits to a frame.
     ring : bool
         Whether the ring around a hit is positive in training. If False it is ignored: the network learns masks as thin
@@ -114,7 +114,7 @@ class LabelledExposures(PatchDataModule):
     name: str = "labelled_exposures"
     injections_per_exposure: int = 2
     density: float = 100.0
-    contamination: AddHits = field(default_factory=lambda: AddHits(n_sigma=2.5, ignore_sigma=0.3))
+    contamination: HitInjector = field(default_factory=lambda: HitInjector(n_sigma=2.5, ignore_sigma=0.3))
     ring: bool = False
     darks: Sequence[str] = ()
     header_overrides: Mapping[str, float] = field(default_factory=dict)

@@ -23,7 +23,7 @@ RENAMED = {
     "cosmicgate.data.lco.simulated.simulated_archive": "cosmicgate.data.lco.simulated_archive.simulated_archive",
     "cosmicgate.data.patches.Crops": "cosmicgate.data.patches.CropSampler",
     "cosmicgate.data.patches.Grid": "cosmicgate.data.patches.GridSampler",
-    "cosmicgate.data.real.AddHits": "cosmicgate.data.sources.AddHits",
+    "cosmicgate.data.real.AddHits": "cosmicgate.data.sources.HitInjector",
     "cosmicgate.data.real.Coadd": "cosmicgate.data.sources.Coadd",
     "cosmicgate.data.real.Exposures": "cosmicgate.data.sources.Exposures",
     "cosmicgate.data.real.Files": "cosmicgate.data.sources.Files",
@@ -31,8 +31,10 @@ RENAMED = {
     "cosmicgate.data.real.Footprints": "cosmicgate.data.sources.Footprints",
     "cosmicgate.data.real.InjectedHits": "cosmicgate.data.sources.InjectedHits",
     "cosmicgate.data.remote.Noirlab": "cosmicgate.data.sources.noirlab.Noirlab",
+    "cosmicgate.data.sources.AddHits": "cosmicgate.data.sources.HitInjector",
     "cosmicgate.data.sources.SimulatedDarks": "cosmicgate.data.sources.simulated.SimulatedDarks",
     "cosmicgate.data.sources.SimulatedScience": "cosmicgate.data.sources.simulated.SimulatedScience",
+    "cosmicgate.data.sources.injection.AddHits": "cosmicgate.data.sources.injection.HitInjector",
     "cosmicgate.data.sources.raw_darks.Defects": "cosmicgate.data.sources.raw_darks.DefectFinder",
     "cosmicgate.data.sources.raw_darks.Limits": "cosmicgate.data.sources.raw_darks.LightLimits",
     "cosmicgate.losses.Dice": "cosmicgate.training.losses.DiceBCELoss",
@@ -44,20 +46,20 @@ RENAMED = {
 }
 # Present class -> its renamed keys.
 RENAMED_KEYS = {
+    "cosmicgate.data.datamodule.DecamData": {"workers": "num_workers"},
     "cosmicgate.data.labelled_exposures.LabelledExposures": {
         "draws": "injections_per_exposure",
         "header": "header_overrides",
     },
+    "cosmicgate.data.mixture.Mixture": {"workers": "num_workers"},
     "cosmicgate.data.sources.Exposures": {"header": "header_overrides"},
     "cosmicgate.data.sources.Files": {"header": "header_overrides"},
     "cosmicgate.data.sources.FramesWithTruth": {"header": "header_overrides"},
     "cosmicgate.data.sources.InjectedHits": {"draws": "injections_per_exposure"},
     "cosmicgate.data.sources.noirlab.Noirlab": {"header": "header_overrides"},
+    "cosmicgate.data.sources.random_cameras.RandomScience": {"smeared": "trailed_or_defocused"},
     "cosmicgate.data.sources.raw_darks.Darks": {"header": "header_overrides"},
     "cosmicgate.data.sources.raw_darks.RawDarks": {"header": "header_overrides"},
-    "cosmicgate.data.datamodule.DecamData": {"workers": "num_workers"},
-    "cosmicgate.data.mixture.Mixture": {"workers": "num_workers"},
-    "cosmicgate.data.sources.random_cameras.RandomScience": {"smeared": "trailed_or_defocused"},
     "cosmicgate.training.module.Segmentation": {"squares": "block_size"},
 }
 

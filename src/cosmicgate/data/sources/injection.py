@@ -24,7 +24,7 @@ Facts = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class AddHits:
+class HitInjector:
     """Add charge to a frame that is read out, and label the pixels in which it is visible, with a 3x3 ring.
 
     As in :class:`~cosmicgate.data.contamination.PhysicalRecipe`, a hit is visible if it exceeds the noise of its pixel
@@ -77,7 +77,7 @@ class InjectedHits:
     hits : Footprints
         Table of real hits, placed at random positions in eight random orientations. Its ``frames`` and ``rate`` are not
         used.
-    contamination : AddHits
+    contamination : HitInjector
         Recipe that adds the hits to a frame.
     name : str
         Name of the test set in tables.
@@ -95,7 +95,7 @@ class InjectedHits:
 
     exposures: Exposures
     hits: Footprints
-    contamination: AddHits
+    contamination: HitInjector
     name: str
     injections_per_exposure: int = 5
     density: float = 50.0
