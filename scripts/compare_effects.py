@@ -50,7 +50,7 @@ GAIN, NOISE, EXPTIME = 1.37, 12.0, 60.0  # of ARCSAT's darks: electrons per coun
 THRESHOLD = 5.0  # sigma: a pixel of a hit
 CHIP = CCD((1024, 1024), 13.0, 6.0, 1.0, 2.0, GAIN, NOISE, 65_000.0, pixel_scale=1.0)
 FIELD_FREE = 14.0  # um, behind 6 um that are depleted; by hand, among nine pairs of depths
-RATES = Rates(compton=4.0, spots=0.1)  # by hand, too
+RATES = Rates(compton=4.0, x_rays=0.1)  # by hand, too
 SIMULATED_DARKS, SIMULATED_EXPTIME = 24, 300.0  # number and seconds; for enough hits, of many pointings
 PERCENTILES = (10, 25, 50, 75, 90)
 
@@ -105,7 +105,7 @@ def cut_out(image: Image, row: int, column: int) -> Image:
     return image[row - half : row + half + 1, column - half : column + half + 1]
 
 
-def hot_pixels(image: Image, rng: np.random.Generator) -> list[Image]:
+def hot_pixel_cutouts(image: Image, rng: np.random.Generator) -> list[Image]:
     """Cut out places around hot pixels between 10 and 1000 sigma, drawn at random."""
     inner = image[SIDE:-SIDE, SIDE:-SIDE]
     rows, columns = np.nonzero((inner > 10 * NOISE) & (inner < 1000 * NOISE))
@@ -134,8 +134,8 @@ def simulated_stars(seed: int) -> Iterator[Image]:
     """Simulate frames of randomised cameras with aberrations and guiding jumps, and cut out a star of each."""
     chosen = {"aberrations": 0.6, "guiding_jumps": 0.6}
     source = RandomScience({"train": 60}, (192, 192), seed, seeing=(1.5, 4.0), effects=Effects(**chosen))
-    for number, recipe in enumerate(source.recipes("train")):
-        frame = read_out(recipe.make(), np.random.default_rng(number))
+    for number, lazy in enumerate(source.lazy_frames("train")):
+        frame = read_out(lazy.build(), np.random.default_rng(number))
         star = brightest_star(frame.image, 0.9 * frame.saturation)
         if star is not None and np.median(star, axis=0).max() < 0.3 * star.max():  # else a bad column crosses it
             yield star
@@ -238,11 +238,11 @@ def main() -> None:
     itl = list(stamps(real / "cr" / "itl_cosmic_rays.fits.gz", MIN_PIXELS, MIN_CHARGE).values())
     rows.append(("ITL hits", fitting(itl, rng)))
     rows.append(("simulated", fitting(simulate_hits(6, rng, (1000, 1000)), rng)))
-    rows.append(("ARCSAT\nhot pixels", hot_pixels(current, rng)))
+    rows.append(("ARCSAT\nhot pixels", hot_pixel_cutouts(current, rng)))
     detectors = (draw_defects(CHIP.shape, rng) for _ in range(100))
     defects = next(detector for detector in detectors if detector.pixels.size > 1000)  # one as warm as the real one
     charge = defects.charge(EXPTIME, rng) + NOISE * rng.standard_normal(CHIP.shape, np.float32)
-    rows.append(("simulated", hot_pixels(charge, rng)))
+    rows.append(("simulated", hot_pixel_cutouts(charge, rng)))
     frames = [*images(real / "arcsat", "XO1*.fits.fz")[::3], *images(real / "lco0m4", "*.fits.fz")[::3]]
     stars = [star for frame in frames if (star := brightest_star(frame, 60_000.0)) is not None]
     rows.append(("ARCSAT and\nLCO stars", stars[:COLUMNS]))

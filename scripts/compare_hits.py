@@ -113,7 +113,7 @@ def main() -> None:
             f"Real: LSST ITL dark frames, 1500 s, {len(real)} hits with at least {MIN_PIXELS} px and {MIN_CHARGE:.0f} "
             f"e-. Simulated: {arguments.frames} dark frames of {ITL_EXPTIME:.0f} s of the same sensor, seed "
             f"{arguments.seed}: {len(telescope)} hits with default settings, and {len(laboratory)} in laboratory "
-            f"conditions ({LABORATORY['zenith_angle']:.0f} degrees of tilt, {LABORATORY['rates'].muons} particles "
+            f"conditions ({LABORATORY['zenith_angle']:.0f} degrees of tilt, {LABORATORY['rates'].charged} particles "
             f"from the sky and {LABORATORY['rates'].compton} Compton recoils per cm2 and minute, fitted to the real "
             "hits). "
             "Elongation: length over width of the footprint, from its moments. KS: two-sample Kolmogorov-Smirnov "

@@ -32,8 +32,8 @@ def main() -> None:
     options = parser.parse_args()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("evaluate", ["data=real_arcsat", options.real])
-    recipes = build(cfg.data.frames).labelled_recipes()
-    frame = next(recipe for recipe in recipes if recipe.name == FRAME).make()[0]
+    lazy_frames = build(cfg.data.frames).lazy_labelled_frames()
+    frame = next(lazy for lazy in lazy_frames if lazy.name == FRAME).build()[0]
     hits = cosmicgate.load().mask(frame.image, bad=frame.bad)
     cleaned = cosmicgate.clean(frame.image, hits, bad=frame.bad)
 

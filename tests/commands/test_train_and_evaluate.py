@@ -276,7 +276,7 @@ def test_every_experiment_trains_one_batch(command, choice, real, tmp_path):
         return [f"real={real('.')}", f"{data}.root={command.data}/semireal", *sky]
 
     if choice.startswith("pretrained="):
-        cameras = ("cameras", "smeared", "sharp", "effects", "small", "spectra")
+        cameras = ("cameras", "trailed_defocused", "undersampled", "effects", "small", "spectra")
         small += ["pretrained/size=demo", *decam("data.parts.decam"), *decam("data.parts.paper")]
         small += [word for part in cameras for word in simulated(f"data.parts.{part}")]
         small += semireal("data.parts.semireal")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from cosmicgate.data.cache import Recipe, cached_frame, load_labelled, save_labelled
+from cosmicgate.data.cache import LazyFrame, cached_frame, load_labelled, save_labelled
 from cosmicgate.data.contamination import PhysicalRecipe
 from cosmicgate.data.datamodule import DecamData
 from cosmicgate.data.patches import GridSampler
@@ -32,34 +32,34 @@ def make_truth():
     return truth
 
 
-class CountedRecipes:
-    """Make recipes that record their calls; the call number ``fails`` is interrupted."""
+class CountedFrames:
+    """Make lazy frames that record their calls; the call number ``fails`` is interrupted."""
 
     def __init__(self, fails=None, level=100.0):
         self.made, self.fails, self.level = [], fails, level
 
-    def recipe(self, name, level=None):
+    def lazy(self, name, level=None):
         level = self.level if level is None else level
 
-        def make():
+        def build():
             self.made.append(name)
             if len(self.made) == self.fails:
                 raise KeyboardInterrupt
             return make_frame(level, name=name, hits=np.zeros((40, 60), np.float32))
 
-        return Recipe(name, ["counted", name, level], make)
+        return LazyFrame(name, ["counted", name, level], build)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Give two recipes for each split."""
+    """Give two lazy frames for each split."""
 
-    counted: CountedRecipes
+    counted: CountedFrames
     kind: str
     data_origin: str = "simulated"
 
-    def recipes(self, which):
-        return [self.counted.recipe(f"{which}-{self.kind}-{number}") for number in range(2)]
+    def lazy_frames(self, which):
+        return [self.counted.lazy(f"{which}-{self.kind}-{number}") for number in range(2)]
 
 
 def decam_data(counted, root):
@@ -75,17 +75,17 @@ def raise_disk_full(*arguments, **options):
 
 
 def test_a_frame_is_computed_once(tmp_path):
-    counted = CountedRecipes()
-    first, again = (cached_frame(counted.recipe("a"), tmp_path) for _ in range(2))
+    counted = CountedFrames()
+    first, again = (cached_frame(counted.lazy("a"), tmp_path) for _ in range(2))
     assert counted.made == ["a"]
     np.testing.assert_array_equal(first.image, again.image)
     np.testing.assert_array_equal(first.image, make_frame().image)
-    cached_frame(counted.recipe("a", level=200.0), tmp_path)  # the same name with other settings
+    cached_frame(counted.lazy("a", level=200.0), tmp_path)  # the same name with other settings
     assert counted.made == ["a", "a"]
 
 
 def test_all_data_are_computed_once(tmp_path, monkeypatch):
-    counted = CountedRecipes()
+    counted = CountedFrames()
     data = decam_data(counted, tmp_path)
     data.prepare_data()
     assert sorted(counted.made) == sorted(
@@ -97,7 +97,7 @@ def test_all_data_are_computed_once(tmp_path, monkeypatch):
 
 
 def test_an_evaluation_computes_frames_of_the_test_split_only(tmp_path):
-    counted = CountedRecipes()
+    counted = CountedFrames()
     data = decam_data(counted, tmp_path)
     data.prepare_test()
     assert sorted(counted.made) == ["test-dark-0", "test-dark-1", "test-science-0", "test-science-1"]
@@ -105,12 +105,12 @@ def test_an_evaluation_computes_frames_of_the_test_split_only(tmp_path):
 
 
 def test_an_interrupted_preparation_resumes(tmp_path):
-    counted = CountedRecipes(fails=6)
+    counted = CountedFrames(fails=6)
     with pytest.raises(KeyboardInterrupt):
         decam_data(counted, tmp_path).prepare_data()
     decam_data(counted, tmp_path).prepare_data()
     assert len(counted.made) == 12 + 1  # only the interrupted frame is computed again
-    other = decam_data(CountedRecipes(), tmp_path / "uninterrupted")
+    other = decam_data(CountedFrames(), tmp_path / "uninterrupted")
     other.prepare_data()
     for first, second in zip(decam_data(counted, tmp_path).folders(), other.folders(), strict=True):
         np.testing.assert_array_equal(load_labelled(first).image, load_labelled(second).image)
@@ -178,7 +178,7 @@ def test_a_killed_process_leaves_no_folder_of_that_name(tmp_path):
 
 
 def test_the_next_run_removes_leftovers_of_killed_processes_only(tmp_path):
-    data, folder = decam_data(CountedRecipes(), tmp_path), tmp_path / "contaminated"
+    data, folder = decam_data(CountedFrames(), tmp_path), tmp_path / "contaminated"
     subprocess.run([sys.executable, "-c", KILLED, str(folder / "one")], env=os.environ | {"OMP_NUM_THREADS": "1"})
     (tmp_path / "frames").mkdir()
     dead = next(folder.glob(".partial-*")).name.removeprefix(".partial-")
@@ -213,13 +213,13 @@ def test_two_processes_can_write_the_same_folder_at_once(tmp_path, monkeypatch):
 
 
 def test_two_processes_can_write_the_same_frame_at_once(tmp_path):
-    recipe = CountedRecipes().recipe("a")
+    lazy = CountedFrames().lazy("a")
 
     def with_concurrent_writer():
-        write_frame(recipe.make(), tmp_path / f"a-{recipe.key}.fits")
-        return recipe.make()
+        write_frame(lazy.build(), tmp_path / f"a-{lazy.key}.fits")
+        return lazy.build()
 
-    frame = cached_frame(replace(recipe, make=with_concurrent_writer), tmp_path)
+    frame = cached_frame(replace(lazy, build=with_concurrent_writer), tmp_path)
     np.testing.assert_array_equal(frame.image, make_frame().image)
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -258,12 +258,12 @@ def test_a_damaged_folder_is_named(tmp_path, what):
 
 
 def test_a_damaged_frame_is_named(tmp_path):
-    recipe = CountedRecipes().recipe("a")
-    cached_frame(recipe, tmp_path)
+    lazy = CountedFrames().lazy("a")
+    cached_frame(lazy, tmp_path)
     path = next(tmp_path.glob("a-*.fits"))
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(ValueError, match=r"not a complete FITS file .*: delete it and run again") as caught:
-        cached_frame(recipe, tmp_path)
+        cached_frame(lazy, tmp_path)
     assert str(path) in str(caught.value)
 
 
@@ -277,7 +277,7 @@ def test_a_truth_of_another_shape_is_refused(tmp_path):
 
 
 def test_the_metadata_of_a_labelled_frame_record_its_origin(tmp_path):
-    data = decam_data(CountedRecipes(), tmp_path)
+    data = decam_data(CountedFrames(), tmp_path)
     data.prepare_data()
     facts = json.loads((data.folders()[0] / "facts.json").read_text())
     pair = data.pairs("train")[0]
@@ -295,7 +295,7 @@ def test_the_metadata_of_a_labelled_frame_record_its_origin(tmp_path):
     [(0.0, SkyAugmentation(), True), (100.0, SkyAugmentation(), False), (0.0, Flips(), False)],
 )
 def test_sky_augmentation_warns_of_frames_without_sky(tmp_path, caplog, level, transform, warned):
-    data = decam_data(CountedRecipes(level=level), tmp_path)
+    data = decam_data(CountedFrames(level=level), tmp_path)
     data.transforms = [transform]
     data.prepare_data()
     data.setup("fit")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from cosmicgate.adaptation.labels import _as_taken
+from cosmicgate.adaptation.labels import _mark_bad_pixels
 from cosmicgate.data.cache import load_labelled
 from cosmicgate.data.labelled_exposures import (
     PEDESTAL,
@@ -112,13 +112,13 @@ def test_hits_are_added_by_the_seed_whenever_the_labels_were_written(labelled):
 def test_hits_are_added_in_their_own_split_alone(labelled):
     data = data_of(labelled)
     for number, which in enumerate(("train", "validation", "test")):
-        peaks = [stamp.max() for stamp in stamps(data._table(which), 1, 0).values()]
+        peaks = [stamp.max() for stamp in stamps(data._hit_table_path(which), 1, 0).values()]
         assert peaks
         expected = 4.0 * 1000 * (number + 1)  # electrons
         assert all(0.9 * expected < peak < 1.1 * expected for peak in peaks)
 
 
-def test_hits_of_darks_and_simulated_ones_are_dealt_to_the_splits(labelled, tmp_path):
+def test_hits_of_darks_and_simulated_ones_are_split(labelled, tmp_path):
     from cosmicgate.io.fits.frames import write_frame
     from helpers.simulated_frames import dark_frame, tracks
 
@@ -130,15 +130,15 @@ def test_hits_of_darks_and_simulated_ones_are_dealt_to_the_splits(labelled, tmp_
         )
         write_frame(dark, tmp_path / f"dark-{number}.fits")
     plain, more = data_of(labelled), data_of(labelled, darks=darks, thickness=20.0, pixel_size=15.0)
-    numbers = {which: len(stamps(more._table(which), 1, 0)) for which in ("train", "validation", "test")}
-    assert all(numbers[which] > 20 + len(stamps(plain._table(which), 1, 0)) for which in numbers)
+    numbers = {which: len(stamps(more._hit_table_path(which), 1, 0)) for which in ("train", "validation", "test")}
+    assert all(numbers[which] > 20 + len(stamps(plain._hit_table_path(which), 1, 0)) for which in numbers)
     assert numbers["train"] > 2 * numbers["test"]
 
 
 def test_a_level_of_darks_in_the_header_is_ours_or_none():
     exposure = Exposure(sky_frame(20.0, SHAPE), fits.Header({PEDESTAL: -100.0, "PEDESTAL": -100.0}))
-    assert PEDESTAL not in _as_taken(exposure, None).header
-    assert _as_taken(exposure, 1000.0).header[PEDESTAL] == 1000.0
+    assert PEDESTAL not in _mark_bad_pixels(exposure, None).header
+    assert _mark_bad_pixels(exposure, 1000.0).header[PEDESTAL] == 1000.0
     assert PEDESTAL != "PEDESTAL", "a card of other programs"
 
 
@@ -231,7 +231,9 @@ def test_frames_with_truth_planes_are_trained_on_field_by_field_and_their_unknow
         for one in (natural, *added):
             assert (one.truth[:10] == IGNORED).sum() >= 10 * SHAPE[1] - 30
             assert (RING in one.truth) == (which == "test")
-    peaks = {which: {round(s.max() / 4000) for s in stamps(data._table(which), 1, 0).values()} for which in SPLITS}
+    peaks = {
+        which: {round(s.max() / 4000) for s in stamps(data._hit_table_path(which), 1, 0).values()} for which in SPLITS
+    }
     assert not peaks["train"] & peaks["test"]
 
 
@@ -239,7 +241,10 @@ def test_the_hits_of_a_table_are_added_in_their_own_split_alone(real_frames, tmp
     write_stamps([np.full((2, 2), 1e5 + 1e3 * number, np.float32) for number in range(10)], tmp_path / "table.fits")
     table = Footprints(str(tmp_path / "table.fits"))
     data = LabelledExposures(str(tmp_path / "cache"), frames=real_frames, footprints=table)
-    found = {which: {s.max() for s in stamps(data._table(which), 1, 0).values() if s.max() >= 1e5} for which in SPLITS}
+    found = {
+        which: {s.max() for s in stamps(data._hit_table_path(which), 1, 0).values() if s.max() >= 1e5}
+        for which in SPLITS
+    }
     assert [len(found[which]) for which in SPLITS] == [6, 1, 3]
     assert not found["train"] & found["test"]
 

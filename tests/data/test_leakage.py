@@ -15,7 +15,7 @@ from cosmicgate.data.patches import GridSampler
 from cosmicgate.data.simulation.ccd import ITL
 from cosmicgate.data.simulation.sky import BANDS
 from cosmicgate.data.sources import Coadd, Files, Footprints
-from cosmicgate.data.sources.simulated import SimulatedDarks, SimulatedScience, chosen_ccd
+from cosmicgate.data.sources.simulated import SimulatedDarks, SimulatedScience, resolve_ccd
 from cosmicgate.data.splits import SPLITS
 from helpers.repository import ROOT
 
@@ -68,11 +68,11 @@ def footprints(tmp_path):
 
 def test_splits_share_no_simulated_frame_by_name_key_seed_or_pixels():
     sources = [SimulatedScience(FRAMES, shape=(256, 256), bands=("g", "z")), SimulatedDarks(FRAMES, (256, 256))]
-    recipes = {which: [r for source in sources for r in source.recipes(which)] for which in SPLITS}
-    check_disjoint(lambda which: [r.name for r in recipes[which]])
-    check_disjoint(lambda which: [r.key for r in recipes[which]])
-    check_disjoint(lambda which: [tuple(r.ingredients[-1]) for r in recipes[which]])  # the seeds
-    frames = {which: [r.make() for r in recipes[which]] for which in SPLITS}
+    lazy_frames = {which: [r for source in sources for r in source.lazy_frames(which)] for which in SPLITS}
+    check_disjoint(lambda which: [r.name for r in lazy_frames[which]])
+    check_disjoint(lambda which: [r.key for r in lazy_frames[which]])
+    check_disjoint(lambda which: [tuple(r.cache_key_parts[-1]) for r in lazy_frames[which]])  # the seeds
+    frames = {which: [r.build() for r in lazy_frames[which]] for which in SPLITS}
     check_disjoint(lambda which: [f.image.tobytes() for f in frames[which]])
     check_disjoint(lambda which: [f.hits.tobytes() for f in frames[which] if f.hits.any()])
     assert all(f.hits.any() for which in SPLITS for f in frames[which] if f.exptime > 90)
@@ -80,8 +80,8 @@ def test_splits_share_no_simulated_frame_by_name_key_seed_or_pixels():
 
 def test_splits_share_no_file(frames_on_disk):
     source = Files(str(frames_on_disk / "night-*" / "*.fits"))
-    splits = check_disjoint(lambda which: [r.name for r in source.recipes(which)])
-    pixels = check_disjoint(lambda which: [float(r.make().image[0, 0]) for r in source.recipes(which)])
+    splits = check_disjoint(lambda which: [r.name for r in source.lazy_frames(which)])
+    pixels = check_disjoint(lambda which: [float(r.build().image[0, 0]) for r in source.lazy_frames(which)])
     assert sorted(n for numbers in pixels.values() for n in numbers) == list(range(20))
     assert [len(splits[which]) for which in SPLITS] == [12, 2, 6]
 
@@ -91,13 +91,13 @@ def test_two_files_of_the_same_name_are_refused(frames_on_disk):
     twin = frames_on_disk / "night-0" / "frame-01.fits.fz"
     twin.write_bytes((frames_on_disk / "night-1" / "frame-01.fits").read_bytes())
     with pytest.raises(ValueError, match="expected a name for each file, found more than one 'frame-01'"):
-        Files(str(frames_on_disk / "night-*" / "*")).recipes("train")
+        Files(str(frames_on_disk / "night-*" / "*")).lazy_frames("train")
 
 
 def test_splits_share_no_column_of_a_coadd_and_keep_a_gap(coadd):
     def columns(which):
         scale = 10 ** (0.4 * (BANDS["g"].zero_point - coadd.zero_point)) * coadd.exptime
-        frames = [r.make() for r in coadd.recipes(which) if "-g-" in r.name]
+        frames = [r.build() for r in coadd.lazy_frames(which) if "-g-" in r.name]
         skies = [np.mean(BANDS["g"].sky) * coadd.exptime for _ in frames]
         found = [(np.median(f.image, axis=0) - sky) / scale / 200 for f, sky in zip(frames, skies, strict=True)]
         assert all((np.rint(f) == np.rint(found[0])).all() for f in found)
@@ -110,8 +110,8 @@ def test_splits_share_no_column_of_a_coadd_and_keep_a_gap(coadd):
 
 
 def test_exposures_of_a_coadd_have_different_noise(coadd):
-    check_disjoint(lambda which: [tuple(r.ingredients[-1]) for r in coadd.recipes(which)])
-    first, second = (r.make() for r in coadd.recipes("train")[:2])
+    check_disjoint(lambda which: [tuple(r.cache_key_parts[-1]) for r in coadd.lazy_frames(which)])
+    first, second = (r.build() for r in coadd.lazy_frames("train")[:2])
     assert (first.image != second.image).mean() > 0.9
 
 
@@ -120,14 +120,14 @@ def test_splits_share_no_hit_of_a_table(footprints):
     assert [len(listed[which]) for which in SPLITS] == [30, 5, 15]
 
     def placed_hits(which):
-        frames = [r.make() for r in footprints.recipes(which)]
+        frames = [r.build() for r in footprints.lazy_frames(which)]
         charges = np.concatenate([f.hits[f.hits > 0] for f in frames])
         return {int(c) - 10_000 for c in charges if c < 20_000}  # a larger charge is of two overlapping hits
 
     for which in SPLITS:
         assert placed_hits(which) <= set(listed[which])
         assert len(placed_hits(which)) > len(listed[which]) / 2
-    check_disjoint(lambda which: [tuple(r.ingredients[-1]) for r in footprints.recipes(which)])
+    check_disjoint(lambda which: [tuple(r.cache_key_parts[-1]) for r in footprints.lazy_frames(which)])
 
 
 # ------------------------------------------------------------------------------------------ pairs of science and dark
@@ -154,7 +154,7 @@ def test_each_pair_has_a_folder_and_each_frame_its_number_of_pairs(data):
     check_disjoint(lambda which: [pair.folder for pair in data.pairs(which)])
     for which, times in (("train", 2), ("validation", 1), ("test", 1)):
         science = [pair.science.name for pair in data.pairs(which)]
-        assert sorted(science) == sorted([r.name for r in data.science.recipes(which)] * times)
+        assert sorted(science) == sorted([r.name for r in data.science.lazy_frames(which)] * times)
         darks = Counter(pair.dark.name for pair in data.pairs(which))
         assert max(darks.values()) - min(darks.values()) <= 1  # all darks are used equally often
 
@@ -204,7 +204,7 @@ def test_at_the_papers_size_a_tenth_of_the_training_patches_validates():
     for which, frames in (("train", 36), ("validation", 4), ("test", 16)):
         bands = Counter(pair.science.name.split("-")[1] for pair in data.pairs(which))
         assert bands == dict.fromkeys("griz", frames)
-    assert sum(len(data.darks.recipes(which)) for which in SPLITS) == 42
+    assert sum(len(data.darks.lazy_frames(which)) for which in SPLITS) == 42
 
 
 # ------------------------------------------------------------------------------------------------- invalid settings
@@ -223,7 +223,7 @@ def test_at_the_papers_size_a_tenth_of_the_training_patches_validates():
 )
 def test_overlapping_or_invalid_strips_are_refused(coadd, strips, expected):
     with pytest.raises(ValueError, match=expected):
-        replace(coadd, strips=strips).recipes("train")
+        replace(coadd, strips=strips).lazy_frames("train")
 
 
 @pytest.mark.parametrize("source", ["science", "darks", "coadd", "footprints"])
@@ -232,55 +232,55 @@ def test_an_unknown_split_is_refused_by_name(request, source):
     made = {"science": lambda: SimulatedScience(wrong), "darks": lambda: SimulatedDarks(wrong)}
     known = made[source]() if source in made else replace(request.getfixturevalue(source), frames=wrong)
     with pytest.raises(ValueError, match="unknown split 'tset': expected train, validation, test"):
-        known.recipes("train")
+        known.lazy_frames("train")
 
 
 def test_an_unknown_band_is_refused_by_name(coadd):
     for source in (SimulatedScience(FRAMES, bands=("g", "y")), replace(coadd, bands=("g", "y"))):
         with pytest.raises(ValueError, match="unknown band 'y': expected some of g, r, i, z"):
-            source.recipes("train")
+            source.lazy_frames("train")
 
 
 def test_an_unknown_ccd_is_refused_by_name():
     for source in (SimulatedScience(FRAMES, ccd="decma"), SimulatedDarks(FRAMES, ccd="decma")):
         with pytest.raises(ValueError, match="unknown CCD 'decma': expected one of decam, itl"):
-            source.recipes("train")
+            source.lazy_frames("train")
 
 
 def test_a_ccd_can_be_described_instead_of_named():
     own = replace(ITL, shape=[32, 48], gain=1.3)  # a list, as a configuration gives it
     for source in (SimulatedScience(FRAMES, ccd=own), SimulatedDarks(FRAMES, ccd=own)):
-        frame = source.recipes("train")[0].make()
+        frame = source.lazy_frames("train")[0].build()
         assert frame.shape == (32, 48)
         assert frame.gain == pytest.approx(1.3, rel=0.3)
         assert frame.telescope == ""
-    named, described = (SimulatedDarks(FRAMES, ccd=ccd).recipes("train")[0].key for ccd in ("itl", ITL))
+    named, described = (SimulatedDarks(FRAMES, ccd=ccd).lazy_frames("train")[0].key for ccd in ("itl", ITL))
     assert named == described
 
 
 @pytest.mark.parametrize("shape", [(512,), (0, 512), (1, 2, 3)])
 def test_an_invalid_shape_is_refused(shape):
     with pytest.raises(ValueError, match="expected a shape of rows and columns, got"):
-        chosen_ccd("decam", shape)
+        resolve_ccd("decam", shape)
 
 
 def test_a_misspelt_header_key_is_refused_by_name(frames_on_disk):
-    with pytest.raises(ValueError, match="header: unknown key 'gian', expected some of gain, read_noise"):
-        Files(str(frames_on_disk / "*" / "*.fits"), header={"gian": 4.0}).recipes("train")
+    with pytest.raises(ValueError, match="header_overrides: unknown key 'gian', expected some of gain, read_noise"):
+        Files(str(frames_on_disk / "*" / "*.fits"), header_overrides={"gian": 4.0}).lazy_frames("train")
 
 
 def test_a_missing_file_or_a_pattern_without_matches_is_refused(tmp_path, coadd, footprints):
     with pytest.raises(FileNotFoundError, match=r"no file matches '.*/\*\.fz'"):
-        Files(str(tmp_path / "*.fz")).recipes("train")
+        Files(str(tmp_path / "*.fz")).lazy_frames("train")
     for source in (coadd, footprints):
         with pytest.raises(FileNotFoundError, match=r"no such file: '.*absent\.fits'"):
-            replace(source, file=str(tmp_path / "absent.fits")).recipes("train")
+            replace(source, file=str(tmp_path / "absent.fits")).lazy_frames("train")
 
 
 def test_a_split_without_hits_is_refused(footprints):
     without = replace(footprints, fractions={"train": 0.5, "test": 0.5})
     with pytest.raises(ValueError, match=r"hits\.fits: the 'validation' split has no hits; raise its fraction"):
-        without.recipes("validation")[0].make()
+        without.lazy_frames("validation")[0].build()
 
 
 def test_a_table_with_other_columns_is_refused_by_name(tmp_path, footprints):

@@ -12,7 +12,7 @@ from cosmicgate.data.background import dilate
 from cosmicgate.data.cache import load_labelled
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.data.real_tests import RealTest
-from cosmicgate.data.sources import AddHits, Exposures, Footprints, InjectedHits
+from cosmicgate.data.sources import Exposures, Footprints, HitInjector, InjectedHits
 from cosmicgate.data.sources.footprints import stamps
 from cosmicgate.evaluation.frame_results import FrameResult
 from cosmicgate.evaluation.scores import score
@@ -49,7 +49,7 @@ def source(tmp_path):
     return InjectedHits(
         Exposures(str(tmp_path / "field-*.fits"), origin="exposures of somewhere"),
         Footprints(str(tmp_path / "hits.fits")),
-        AddHits(),
+        HitInjector(),
         name="sky",
         density=2000.0,
     )
@@ -68,8 +68,8 @@ def test_the_charge_of_injected_hits_is_added_in_adu_and_nothing_else_changes(so
     known = stamps(Path(source.hits.file), 3, 400.0)
     before = {stem(path): source.exposures.read(path)[0] for path in source.exposures.paths()}
     alone = 0
-    for recipe in source.labelled_recipes():
-        frame, truth, facts = recipe.make()
+    for lazy in source.lazy_labelled_frames():
+        frame, truth, facts = lazy.build()
         science = before[facts["field"]]
         added = (frame.image.astype(float) - science.image) * GAIN
         assert np.array_equal(frame.bad, science.bad)  # detectors know the bad pixels, not the ignored ones
@@ -88,13 +88,13 @@ def test_a_hit_on_empty_sky_keeps_its_charge():
     frame = Frame(np.full((20, 20), 100, np.float32), gain=2.0, read_noise=5.0, saturation=1e4, exptime=1.0)
     charge = np.zeros((20, 20), np.float32)
     charge[8:11, 8] = [900, 30, 1]  # 900 is above 3 sigma (of 15), 30 between 1 and 3, 1 below
-    exposed, truth = AddHits()(frame, charge, np.zeros((20, 20), bool))
+    exposed, truth = HitInjector()(frame, charge, np.zeros((20, 20), bool))
     assert (exposed.image - frame.image).sum() * frame.gain == pytest.approx(931, rel=1e-4)
     assert truth[8, 8] == CORE
     assert np.argwhere(truth == CORE).tolist() == [[8, 8]]
     assert np.array_equal(truth == RING, dilate(truth == CORE) & (truth != CORE))
     charge[9, 8], charge[10, 8] = 0, 30
-    truth = AddHits()(frame, charge, np.zeros((20, 20), bool))[1]
+    truth = HitInjector()(frame, charge, np.zeros((20, 20), bool))[1]
     assert truth[10, 8] == IGNORED
     assert truth[11, 8] == SKY
 
@@ -104,12 +104,12 @@ def test_the_sky_of_a_crowded_frame_is_not_taken_for_subtracted():
     frame = Frame(image, gain=4.0, read_noise=6.0, saturation=4e4, exptime=1.0)
     charge = np.zeros((50, 50), np.float32)
     charge[25, 25] = 1000.0
-    assert AddHits()(frame, charge, np.zeros((50, 50), bool))[1][25, 25] == CORE
+    assert HitInjector()(frame, charge, np.zeros((50, 50), bool))[1][25, 25] == CORE
 
 
 def test_flagged_pixels_are_ignored_under_injected_hits_too(source):
-    for recipe in source.labelled_recipes():
-        truth = recipe.make()[1]
+    for lazy in source.lazy_labelled_frames():
+        truth = lazy.build()[1]
         assert np.all(truth[[5, 10, 15]] == IGNORED)
         assert np.all(truth[19:22, 24:27] == IGNORED)  # the flagged hit and its ring
 
@@ -118,19 +118,19 @@ def test_saturated_hits_are_ignored():
     frame = Frame(np.full((20, 20), 100, np.float32), gain=1.0, read_noise=5.0, saturation=1000.0, exptime=1.0)
     charge = np.zeros((20, 20), np.float32)
     charge[5, 5] = 5000.0
-    assert AddHits()(frame, charge, np.zeros((20, 20), bool))[1][5, 5] == IGNORED
+    assert HitInjector()(frame, charge, np.zeros((20, 20), bool))[1][5, 5] == IGNORED
 
 
 def test_every_core_has_its_ring(source):
-    for recipe in source.labelled_recipes():
-        truth = recipe.make()[1]
+    for lazy in source.lazy_labelled_frames():
+        truth = lazy.build()[1]
         assert not np.any(dilate(truth == CORE) & (truth == SKY))
         assert np.all(dilate(truth == CORE)[truth == RING])
 
 
 def test_the_seed_determines_the_injected_hits(source):
     def images(one):
-        return {recipe.name: recipe.make()[0].image for recipe in one.labelled_recipes()}
+        return {lazy.name: lazy.build()[0].image for lazy in one.lazy_labelled_frames()}
 
     first, again = images(source), images(source)
     assert sorted(first) == sorted(f"field-{field}-draw{draw}" for field in range(2) for draw in range(5))
@@ -138,13 +138,17 @@ def test_the_seed_determines_the_injected_hits(source):
     assert len({image.tobytes() for image in first.values()}) == 10
     other = images(InjectedHits(source.exposures, source.hits, source.contamination, "sky", density=2000.0, seed=1))
     assert not any(np.array_equal(first[name], other[name]) for name in first)
-    fewer = images(InjectedHits(source.exposures, source.hits, source.contamination, "sky", draws=1, density=2000.0))
+    fewer = images(
+        InjectedHits(
+            source.exposures, source.hits, source.contamination, "sky", injections_per_exposure=1, density=2000.0
+        )
+    )
     assert all(np.array_equal(first[name], image) for name, image in fewer.items())
 
 
 def test_only_hits_of_the_test_split_are_injected(source):
     held_out = set(source.hits.hits("test"))
-    used = {hit for recipe in source.labelled_recipes() for hit in recipe.make()[2]["hits"]}
+    used = {hit for lazy in source.lazy_labelled_frames() for hit in lazy.build()[2]["hits"]}
     assert used
     assert used <= held_out
     assert not used & {*source.hits.hits("train"), *source.hits.hits("validation")}
@@ -156,10 +160,10 @@ def test_missing_files_are_named_with_their_origin(tmp_path, source):
     with pytest.raises(
         FileNotFoundError, match=r"none-.*; needed: exposures of somewhere. real=DIR names their folder"
     ):
-        one.labelled_recipes()
+        one.lazy_labelled_frames()
     without = InjectedHits(source.exposures, Footprints(str(tmp_path / "no.fits")), source.contamination, "sky")
     with pytest.raises(FileNotFoundError, match="needed: a table of real hits"):
-        without.labelled_recipes()
+        without.lazy_labelled_frames()
 
 
 def test_frames_are_cached_with_the_name_of_their_field(source, tmp_path):
@@ -208,7 +212,11 @@ def test_intervals_resample_fields_instead_of_frames():
 @pytest.mark.slow
 def test_evaluate_reports_the_number_of_fields(command, source, tmp_path):
     arguments = [f"data.frames.exposures.files={source.exposures.files}", f"data.frames.hits.file={source.hits.file}"]
-    arguments += ["data.frames.exposures.ignored=null", "data.frames.draws=2", "data.frames.density=2000"]
+    arguments += [
+        "data.frames.exposures.ignored=null",
+        "data.frames.injections_per_exposure=2",
+        "data.frames.density=2000",
+    ]
     arguments += ["detector=astroscrappy", "detector.astroscrappy.sweep=[3,5]", f"data.root={tmp_path}/data"]
     done = command("evaluate.py", "data=real_sky", *arguments, f"hydra.run.dir={tmp_path}/run", "draw_masks=false")
     assert done.returncode == 0, done.stderr

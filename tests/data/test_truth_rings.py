@@ -53,7 +53,7 @@ TINY = {
     "mixture": (
         *part_overrides(
             {
-                **dict.fromkeys(("cameras", "smeared", "sharp", "effects", "small", "spectra"), SMALL),
+                **dict.fromkeys(("cameras", "trailed_defocused", "undersampled", "effects", "small", "spectra"), SMALL),
                 **dict.fromkeys(("decam", "paper"), (*SMALL, "science.bands=[g]")),
                 "semireal": (*REAL, "darks.rate=50"),
             }
@@ -68,9 +68,18 @@ TINY = {
     **dict.fromkeys(("real_arcsat", "real_frames", "real_lco0m4", "real_m13"), (*PLANES, "root={root}")),
     "real_sets": part_overrides(dict.fromkeys(("arcsat", "lco0m4", "m13"), PLANES)),
     "real_cutouts": ("frames.ignored=null", "root={root}"),
-    "real_sky": ("frames.exposures.ignored=null", "frames.draws=1", "frames.density=2000", "root={root}"),
+    "real_sky": (
+        "frames.exposures.ignored=null",
+        "frames.injections_per_exposure=1",
+        "frames.density=2000",
+        "root={root}",
+    ),
     "real_sky_lco": (
-        *("frames.exposures.files=${real}/decam/cutouts/*.fits", "frames.exposures.ignored=null", "frames.draws=1"),
+        *(
+            "frames.exposures.files=${real}/decam/cutouts/*.fits",
+            "frames.exposures.ignored=null",
+            "frames.injections_per_exposure=1",
+        ),
         *("frames.density=2000", "root={root}"),
     ),
     "held_out": part_overrides({"cameras": SMALL, "decam": (*SMALL, "science.bands=[g]")}),

@@ -1,5 +1,6 @@
 """Test that checkpoints and caches with old names of classes can be opened."""
 
+import inspect
 from dataclasses import dataclass
 
 import pytest
@@ -11,7 +12,7 @@ from cosmicgate.data.cache import digest
 from cosmicgate.data.contamination import PaperRecipe, PhysicalRecipe, RandomRecipe
 from cosmicgate.models import UNet
 from cosmicgate.pretrained.checkpoint import data_config, read_checkpoint
-from cosmicgate.pretrained.renamed_targets import RENAMED
+from cosmicgate.pretrained.renamed_targets import RENAMED, RENAMED_KEYS
 
 
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())
@@ -19,6 +20,13 @@ def test_every_old_name_is_mapped_to_an_existing_class(old, new):
     assert callable(get_object(new))
     with pytest.raises(Exception, match=r"Error (loading|locating)"):
         get_object(old)
+
+
+@pytest.mark.parametrize(("target", "keys"), RENAMED_KEYS.items())
+def test_every_renamed_key_is_a_key_of_its_class(target, keys):
+    parameters = set(inspect.signature(get_object(target)).parameters)
+    assert set(keys.values()) <= parameters
+    assert not set(keys) & parameters
 
 
 def test_a_checkpoint_with_old_names_is_read_with_the_present_ones(tmp_path):

@@ -1,4 +1,4 @@
-"""Label the exposures of a plan by comparison, and deal them to training, validation and test."""
+"""Label the exposures of a plan by comparison, and split them into training, validation and test."""
 
 import json
 import logging
@@ -16,11 +16,11 @@ from cosmicgate.adaptation.plan import Plan
 from cosmicgate.data.labelled_exposures import PEDESTAL
 from cosmicgate.data.labelling.fields import Field, has_pedestal, skies_of
 from cosmicgate.data.labelling.multi_exposure import Comparison, read_exposure
-from cosmicgate.data.labelling.same_camera import with_names
+from cosmicgate.data.labelling.same_camera import make_names_unique
 from cosmicgate.data.lco.io import ENDING, IGNORE_HOT, IGNORE_STATIC, Exposure, MaskedSequence, write_sequence
 from cosmicgate.data.pixel_labels import KERNEL_3X3
 from cosmicgate.data.random_streams import random_stream
-from cosmicgate.data.sources.truth_planes import holes_marked, median_dark, subtract_dark
+from cosmicgate.data.sources.truth_planes import mark_negative_pixels, median_dark, subtract_dark
 from cosmicgate.data.splits import SPLITS, Split, split_exposures
 from cosmicgate.io.atomic import remove_stale_temp_files, write_json
 from cosmicgate.io.fits.instruments import detector_of
@@ -68,17 +68,19 @@ class Labels:
     @property
     def lines(self) -> list[str]:
         """Describe the hits found, what is left out, and the exposures of each split, a line each."""
-        known = {name: one for name, one in self.records.items() if "failed" not in one}
         lines = []
-        for name, one in known.items():
-            hits = ", ".join(str(each["hits"]) for each in one["exposures"])
-            ignored = float(np.mean([each["ignored"] for each in one["exposures"]]))
-            static = f"{one['static']} static pixels, " if "static" in one else ""
+        for name, record in self.records.items():
+            if "failed" in record:
+                continue
+            hits = ", ".join(str(exposure["hits"]) for exposure in record["exposures"])
+            ignored = float(np.mean([exposure["ignored"] for exposure in record["exposures"]]))
+            static = f"{record['static']} static pixels, " if "static" in record else ""
             lines += [
                 f"labelled {name}: {hits} hits, {static}{ignored:.1%} of the pixels are sources, edges or not known",
-                *(f"  {note}" for note in one["notes"]),
+                *(f"  {note}" for note in record["notes"]),
             ]
-        lines += [f"left out: {name}: {one['failed']}" for name, one in self.records.items() if "failed" in one]
+        failed = {name: record["failed"] for name, record in self.records.items() if "failed" in record}
+        lines += [f"left out: {name}: {reason}" for name, reason in failed.items()]
         trained, tested = ({self.skies[field] for field in self.exposures[which]} for which in ("train", "test"))
         for which, names in self.held_out.items():
             lines.append(f"held out for {which}: {len(names)} exposure(s): {', '.join(names)}")
@@ -88,7 +90,7 @@ class Labels:
 
 
 def label(plan: Plan, folder: Path) -> Labels:
-    """Label the exposures of each field that is not labelled yet, and deal them to the splits.
+    """Label the exposures of each field that is not labelled yet, and split them.
 
     Raises
     ------
@@ -98,31 +100,31 @@ def label(plan: Plan, folder: Path) -> Labels:
     remove_stale_temp_files(folder, folder / STATIC_FOLDER)
     records = {}
     static = _static_pixels(plan, folder)
-    for one in with_progress(plan.usable, "labels", "labelled", "field"):
-        file = folder / f"{one.name}.json"  # written last: marks a labelled field
+    for field in with_progress(plan.usable, "labels", "labelled", "field"):
+        file = folder / f"{field.name}.json"  # written last: marks a labelled field
         if not file.is_file():
-            write_json(file, _compared(plan, one, folder / f"{one.name}{ENDING}", static))
-        records[one.name] = json.loads(file.read_text())
-    known = {name: len(one["exposures"]) for name, one in records.items() if "failed" not in one}
-    if not known:
-        reasons = "; ".join(f"{name}: {one['failed']}" for name, one in records.items())
+            write_json(file, _label_field(plan, field, folder / f"{field.name}{ENDING}", static))
+        records[field.name] = json.loads(file.read_text())
+    labelled = {name: len(record["exposures"]) for name, record in records.items() if "failed" not in record}
+    if not labelled:
+        reasons = "; ".join(f"{name}: {record['failed']}" for name, record in records.items())
         raise ValueError(f"no field could be compared: {reasons}")
     skies, rng = skies_of(plan.usable), random_stream("splits of exposures", plan.request.seed)
-    return Labels(records, split_exposures(known, FRACTIONS, rng, skies), skies)
+    return Labels(records, split_exposures(labelled, FRACTIONS, rng, skies), skies)
 
 
 def _static_pixels(plan: Plan, folder: Path) -> StaticPixels:
     """Compare all exposures of the plan, unless every field is labelled; what was measured of an exposure is kept."""
-    exposures = [each for one in plan.fields for each in one.exposures]
-    labelled = all((folder / f"{one.name}.json").is_file() for one in plan.usable)
+    exposures = [exposure for field in plan.fields for exposure in field.exposures]
+    labelled = all((folder / f"{field.name}.json").is_file() for field in plan.usable)
     if labelled or not plan.request.static or len(exposures) < MIN_FRAMES:
         return StaticPixels()
-    known: dict[str, Any] = dict(plan.request.known)
+    header_overrides: dict[str, Any] = dict(plan.request.header_overrides)
     measured = {}
-    for number, one in enumerate(with_progress(exposures, "static pixels", "measured", "exposure")):
-        path, kept = Path(one.path), folder / STATIC_FOLDER / f"{number}.npz"
+    for number, summary in enumerate(with_progress(exposures, "static pixels", "measured", "exposure")):
+        path, kept = Path(summary.path), folder / STATIC_FOLDER / f"{number}.npz"
         if not kept.is_file():
-            exposure = read_exposure(path, plan.request.ext, **known)
+            exposure = read_exposure(path, plan.request.ext, **header_overrides)
             measure_exposure(exposure.frame, detector_of([exposure.header], path, exposure.frame.shape), kept)
         measured[path] = kept
     found = find_static_pixels(measured)
@@ -130,31 +132,33 @@ def _static_pixels(plan: Plan, folder: Path) -> StaticPixels:
     return found
 
 
-def _compared(plan: Plan, one: Field, file: Path, static: StaticPixels) -> dict[str, Any]:
+def _label_field(plan: Plan, field: Field, file: Path, static: StaticPixels) -> dict[str, Any]:
     """Compare the exposures of a field, write their labels, and describe them."""
-    known: dict[str, Any] = dict(plan.request.known)
-    exposures = with_names([read_exposure(Path(each.path), plan.request.ext, **known) for each in one.exposures])
-    without, level = _without_darks(plan, one, exposures)
+    header_overrides: dict[str, Any] = dict(plan.request.header_overrides)
+    exposures = make_names_unique(
+        [read_exposure(Path(each.path), plan.request.ext, **header_overrides) for each in field.exposures]
+    )
+    subtracted, level = _subtract_darks(plan, field, exposures)
     comparison = Comparison(align=plan.request.align)
     try:
-        found = comparison(without)
+        found = comparison(subtracted)
     except ValueError as error:
         return {"failed": str(error)}
     none = np.zeros(exposures[0].frame.shape, bool)  # for a detector with too few exposures to be compared
-    maps = [next((m.mask for m in static.maps_for_file(Path(each.path)).values()), none) for each in one.exposures]
-    if compared := any(one is not none for one in maps):
+    maps = [next((m.mask for m in static.maps_for_file(Path(each.path)).values()), none) for each in field.exposures]
+    if compared := any(mask is not none for mask in maps):
         found = without_static(found, maps, comparison.min_size)
-    paths = {one["frame"]: Path(one["path"]) for one in plan.corrections}
+    paths = {correction["frame"]: Path(correction["path"]) for correction in plan.corrections}
     ext = plan.request.ext
-    touched = [read_touched(Path(e.path), paths[e.path], ext) if e.path in paths else None for e in one.exposures]
+    touched = [read_touched(Path(e.path), paths[e.path], ext) if e.path in paths else None for e in field.exposures]
     found = correct(found, touched)  # last: manual labels also replace those of static pixels
-    labelled = replace(found, exposures=tuple(_as_taken(exposure, level) for exposure in exposures))
+    labelled = replace(found, exposures=tuple(_mark_bad_pixels(exposure, level) for exposure in exposures))
     write_sequence(labelled, file, {"ORIGIN": ("CosmicGate", "labels by comparison")})
-    counts = {"static": max(int(one.sum()) for one in maps)} if compared else {}
+    counts = {"static": max(int(mask.sum()) for mask in maps)} if compared else {}
     return {"exposures": _counts(labelled), "notes": list(found.notes)} | counts
 
 
-def _without_darks(plan: Plan, field: Field, exposures: list[Exposure]) -> tuple[list[Exposure], float | None]:
+def _subtract_darks(plan: Plan, field: Field, exposures: list[Exposure]) -> tuple[list[Exposure], float | None]:
     """Subtract the darks from raw exposures, or their level alone if none has the exposure time; give this level too.
 
     It is no light. It is None if nothing is subtracted: the exposures are reduced, or there are no darks.
@@ -165,9 +169,9 @@ def _without_darks(plan: Plan, field: Field, exposures: list[Exposure]) -> tuple
     if not plan.darks or not raw:
         return exposures, None
     if darks := plan.matching_darks(first.exptime):
-        dark = median_dark(darks, first, plan.request.ext, **plan.request.known)
-        without = [replace(e, frame=holes_marked(subtract_dark(e.frame, dark))) for e in exposures]
-        return without, float(np.nanmedian(dark))
+        dark = median_dark(darks, first, plan.request.ext, **plan.request.header_overrides)
+        subtracted = [replace(e, frame=mark_negative_pixels(subtract_dark(e.frame, dark))) for e in exposures]
+        return subtracted, float(np.nanmedian(dark))
     constant = np.full(first.shape, level, np.float32)
     return [replace(e, frame=subtract_dark(e.frame, constant)) for e in exposures], level
 
@@ -190,8 +194,8 @@ def without_static(labelled: MaskedSequence, maps: Sequence[NDArray[np.bool_]], 
     return replace(labelled, hits=tuple(hits), ignore=tuple(ignore))
 
 
-def _as_taken(exposure: Exposure, pedestal: float | None) -> Exposure:
-    """Mark the bad pixels of an exposure by NaN, and note the level of its darks in its header."""
+def _mark_bad_pixels(exposure: Exposure, pedestal: float | None) -> Exposure:
+    """Mark the bad pixels of an exposure by NaN, and write the level of its darks into its header."""
     header, frame = exposure.header.copy(), exposure.frame
     header.remove(PEDESTAL, ignore_missing=True, remove_all=True)
     if pedestal is not None:

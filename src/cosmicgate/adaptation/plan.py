@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 
 from cosmicgate.adaptation.corrections import find_corrections
 from cosmicgate.data.labelled_exposures import check_detector
-from cosmicgate.data.labelling.alignment import How
+from cosmicgate.data.labelling.alignment import AlignmentMethod
 from cosmicgate.data.labelling.fields import (
     NOISE_RATIO,
     ExposureSummary,
@@ -28,9 +28,8 @@ from cosmicgate.data.labelling.fields import (
 from cosmicgate.data.labelling.multi_exposure import read_exposure
 from cosmicgate.data.labelling.same_camera import Fingerprint, check_distinct
 from cosmicgate.data.sources.files import file_fingerprint
-from cosmicgate.data.sources.truth_planes import dark_fields
+from cosmicgate.data.sources.truth_planes import dark_overrides
 from cosmicgate.io.atomic import sha256_of, write_json
-from cosmicgate.io.fits.instruments import KEYWORDS
 from cosmicgate.io.messages import with_progress
 from cosmicgate.masking.output_paths import inputs_of
 from cosmicgate.pretrained.card import CARD, names
@@ -55,7 +54,7 @@ class Request:
         Network to start from.
     group : sequence of str
         Header keywords, or "folder", whose values name the field of an exposure; empty: fields are found.
-    known : mapping
+    header_overrides : mapping
         Values that override the headers: gain, read_noise, saturation, exptime.
     thickness, pixel_size : float, optional
         Of the detector, micrometres; if given, simulated hits are added as well.
@@ -77,10 +76,10 @@ class Request:
     darks: Sequence[str] = ()
     start: str = "general"
     group: Sequence[str] = ()
-    known: Mapping[str, float] = field(default_factory=dict)
+    header_overrides: Mapping[str, float] = field(default_factory=dict)
     thickness: float | None = None
     pixel_size: float | None = None
-    align: How = "auto"
+    align: AlignmentMethod = "auto"
     seed: int = 0
     settings: Sequence[str] = ()
     ext: str = ""
@@ -88,12 +87,10 @@ class Request:
     truth: str | None = None
 
     def __post_init__(self) -> None:
-        if wrong := sorted(set(self.known) - set(KEYWORDS)):
-            raise TypeError(f"unexpected argument {wrong[0]!r}: expected some of {', '.join(KEYWORDS)}")
         if self.seed < 0:
             raise ValueError(f"seed={self.seed}: expected a whole number from 0 on")
-        if self.align not in get_args(How):
-            raise ValueError(f"align={self.align!r}: expected one of {', '.join(get_args(How))}")
+        if self.align not in get_args(AlignmentMethod):
+            raise ValueError(f"align={self.align!r}: expected one of {', '.join(get_args(AlignmentMethod))}")
         check_detector(self.thickness, self.pixel_size)
 
 
@@ -122,7 +119,7 @@ class Plan:
         values = {"gain": "electrons per count", "read_noise": "electrons", "saturation": "counts"}
         lines += [
             f"{key.replace('_', ' ')}: {_range([getattr(one, key) for one in exposures])} {unit}, "
-            f"{'as given' if key in self.request.known else 'from the headers'}"
+            f"{'as given' if key in self.request.header_overrides else 'from the headers'}"
             for key, unit in values.items()
         ]
         lines += [f"manual labels: {len(self.corrections)} exposure(s)"] if self.corrections else []
@@ -174,14 +171,16 @@ def make_plan(request: Request) -> Plan:
     fingerprints: list[Fingerprint] = []
     read = []
     for path in darks:
-        about, fingerprint = _dark(path, request.known, request.ext)
+        about, fingerprint = _dark(path, request.header_overrides, request.ext)
         read.append(about)
         fingerprints.append(fingerprint)
     found: list[ExposureSummary] = []
     wrong: list[str] = []
     for path in with_progress(frames, "plan", "measured", "exposure"):
         try:
-            one, fingerprint = summarize(path, request.known, request.group, partial(_level, read), request.ext)
+            one, fingerprint = summarize(
+                path, request.header_overrides, request.group, partial(_level, read), request.ext
+            )
         except ValueError as error:
             wrong.append(str(error))
         else:
@@ -212,7 +211,7 @@ def read_or_make_plan(request: Request, folder: Path) -> Plan:
     ValueError
         If the folder has a plan of other files, settings or weights, or other files than those of an adaptation.
     """
-    asked, file = json.loads(json.dumps(asdict(request))), folder / PLAN
+    asked, file = _as_plain_values(request), folder / PLAN
     started_from = sha256_of(model_file(request.start))
     if not file.is_file():
         if folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
@@ -239,6 +238,12 @@ def read_or_make_plan(request: Request, folder: Path) -> Plan:
     if find_corrections([one.path for one in exposures], request.truth, request.ext) != plan.corrections:
         raise ValueError(f"manual labels were saved or changed after {folder} was started: {advice}")
     return plan
+
+
+def _as_plain_values(request: Request) -> dict[str, Any]:
+    """Convert a request to the values of the plan's file, where the overrides are called ``known``."""
+    values = {"known" if key == "header_overrides" else key: value for key, value in asdict(request).items()}
+    return cast(dict[str, Any], json.loads(json.dumps(values)))
 
 
 def check_output(folder: Path) -> None:
@@ -284,12 +289,12 @@ def input_files(given: Sequence[str], what: str) -> list[Path]:
     return found
 
 
-def _dark(path: Path, known: Mapping[str, float], ext: str) -> tuple[dict[str, Any], Fingerprint]:
+def _dark(path: Path, header_overrides: Mapping[str, float], ext: str) -> tuple[dict[str, Any], Fingerprint]:
     """Describe a dark, and take its fingerprint; the noise is left out, as darks share hot pixels."""
     for card, kind in kinds_of(path).items():
         if kind and not any(word in kind for word in DARK_KINDS):
             raise ValueError(f"{path}: its {card} is {kind}: expected a dark, which --darks takes alone")
-    dark = read_exposure(path, ext, **dark_fields(path, ext, known))
+    dark = read_exposure(path, ext, **dark_overrides(path, ext, header_overrides))
     frame = dark.frame
     level = float(np.median(frame.image[~frame.bad]))
     about = {"shape": list(frame.shape), "exptime": frame.exptime, "level": level}

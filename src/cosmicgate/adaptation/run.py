@@ -14,7 +14,7 @@ from cosmicgate.adaptation.labels import label
 from cosmicgate.adaptation.plan import Request, card_file, check_output, make_plan, read_or_make_plan
 from cosmicgate.adaptation.result import Adaptation
 from cosmicgate.adaptation.training import check_settings, train
-from cosmicgate.data.labelling.alignment import How
+from cosmicgate.data.labelling.alignment import AlignmentMethod
 from cosmicgate.pretrained.card import names
 from cosmicgate.training.loggers import silence_lightning
 from cosmicgate.training.run_lock import lock_run_folder
@@ -31,7 +31,7 @@ def adapt(
     group: Sequence[str] = (),
     thickness: float | None = None,
     pixel_size: float | None = None,
-    align: How = "auto",
+    align: AlignmentMethod = "auto",
     seed: int = 0,
     settings: Sequence[str] = (),
     ext: str = "",
@@ -39,7 +39,10 @@ def adapt(
     truth: str | Path | None = None,
     dry_run: bool = False,
     labels_only: bool = False,
-    **known: float,
+    gain: float | None = None,
+    read_noise: float | None = None,
+    saturation: float | None = None,
+    exptime: float | None = None,
 ) -> Adaptation:
     """Adapt a network to a camera, from its own exposures; the same call with the same folder resumes.
 
@@ -82,9 +85,8 @@ def adapt(
         Only log what was found and what is missing.
     labels_only : bool
         Stop when the exposures are labelled; the same call without it continues.
-    **known : float
-        Values that override the headers: gain (electrons per count), read_noise (electrons), saturation (counts),
-        exptime (seconds).
+    gain, read_noise, saturation, exptime : float, optional
+        Values that override the headers: electrons per count, electrons, counts, seconds.
 
     Returns
     -------
@@ -98,12 +100,13 @@ def adapt(
         If the exposures cannot be used; the message says why.
     """
     folder = Path(output).expanduser()
+    overrides = {"gain": gain, "read_noise": read_noise, "saturation": saturation, "exptime": exptime}
     request = Request(
         frames=_absolute(frames),
         darks=_absolute(darks),
         start=_absolute([start])[0] if str(start) not in names() and Path(start).expanduser().exists() else str(start),
         group=tuple(group),
-        known={key: float(value) for key, value in known.items()},
+        header_overrides={key: float(value) for key, value in overrides.items() if value is not None},
         thickness=thickness,
         pixel_size=pixel_size,
         align=align,
@@ -169,7 +172,7 @@ def command_of(request: Request, folder: Path) -> str:
     words = ["cosmicgate", "adapt", *request.frames, "-o", str(folder)]
     for option, values in {"--darks": request.darks, "--group": request.group, "--set": request.settings}.items():
         words += [word for value in values for word in (option, str(value))]
-    options = {"start": request.start, **request.known, "thickness": request.thickness}
+    options = {"start": request.start, **request.header_overrides, "thickness": request.thickness}
     options |= {"pixel-size": request.pixel_size, "align": request.align, "seed": request.seed, "truth": request.truth}
     options |= {"ext": request.ext or None}
     for name, value in options.items():

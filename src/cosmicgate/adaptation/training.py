@@ -161,7 +161,7 @@ def compose_config(
     Parameters
     ----------
     request, folder
-        As of :func:`train`.
+        As in :func:`train`.
     exposures : mapping of split to mapping
         For each split: name of a field -> numbers of its exposures.
     skies : mapping of str to str
@@ -188,7 +188,7 @@ def compose_config(
             "skies": skies,
             "ring": card.ring,
             "darks": [str(path) for path in input_files(request.darks, "darks")],
-            "header": dict(request.known),
+            "header_overrides": dict(request.header_overrides),
             "ext": request.ext,
             "thickness": request.thickness,
             "pixel_size": request.pixel_size,

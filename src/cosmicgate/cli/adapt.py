@@ -116,8 +116,8 @@ def adapt(
     options: dict[str, Any] = {"darks": darks or (), "start": start, "group": group or (), "dry_run": dry_run}
     options |= {"thickness": thickness, "pixel_size": pixel_size, "align": align, "seed": seed, "truth": truth}
     options |= {"ext": ext, "static": not no_static, "labels_only": labels_only}
-    known = {"gain": gain, "read_noise": read_noise, "saturation": saturation, "exptime": exptime}
-    options |= {"settings": settings or ()} | {key: value for key, value in known.items() if value is not None}
+    options |= {"gain": gain, "read_noise": read_noise, "saturation": saturation, "exptime": exptime}
+    options |= {"settings": settings or ()}
     command = shlex.join(["cosmicgate", *sys.argv[1:]])
     with _shown_messages(), report_user_errors(), stoppable(lambda: command):
         adapt_network(frames, out, **options)

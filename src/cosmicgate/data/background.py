@@ -60,8 +60,8 @@ def subtracted_sky(frame: Frame) -> float:
     A sky is taken to have been subtracted if the background's variance is more than twice what the remaining sky and
     the read noise explain.
     """
-    level, deviation = background(frame)
-    variance = (deviation * frame.gain) ** 2  # electrons squared
+    level, sigma = background(frame)
+    variance = (sigma * frame.gain) ** 2  # electrons squared
     electrons = variance - frame.read_noise**2  # sky whose Poisson noise gives this variance
     explained = max(level * frame.gain, 0) + frame.read_noise**2
     return electrons / frame.gain - level if variance > MIN_VARIANCE_RATIO * explained else 0.0
@@ -82,8 +82,8 @@ def background(frame: Frame) -> tuple[float, float]:
     good = frame.image[::step, ::step][~frame.bad[::step, ::step]]
     if not good.size:
         raise ValueError(f"{frame.name}: every pixel is marked bad, there is no background to measure")
-    _, level, deviation = sigma_clipped_stats(good, sigma=3.0, maxiters=10)
-    return float(level), float(deviation)
+    _, level, sigma = sigma_clipped_stats(good, sigma=3.0, maxiters=10)
+    return float(level), float(sigma)
 
 
 def snr_map(image: NDArray[np.float32], gain: float, read_noise: float) -> NDArray[np.float32]:
@@ -113,8 +113,8 @@ def snr_map(image: NDArray[np.float32], gain: float, read_noise: float) -> NDArr
     rows, columns = (side // SKY_TILE for side in padded.shape)
     tiles = padded.reshape(rows, SKY_TILE, columns, SKY_TILE).swapaxes(1, 2).reshape(rows, columns, -1)
     level = np.median(tiles, axis=-1)
-    deviation = np.maximum(np.sqrt(np.maximum(level, 0) * gain + read_noise**2), 1) / gain
-    sky, noise = (a.repeat(SKY_TILE, 0).repeat(SKY_TILE, 1)[:height, :width] for a in (level, deviation))
+    sigma = np.maximum(np.sqrt(np.maximum(level, 0) * gain + read_noise**2), 1) / gain
+    sky, noise = (a.repeat(SKY_TILE, 0).repeat(SKY_TILE, 1)[:height, :width] for a in (level, sigma))
     return np.asarray((image - sky) / noise, np.float32)
 
 
@@ -152,7 +152,7 @@ def dark_mask(
     """
     if sigma not in get_args(Sigma):
         raise ValueError(f"sigma = {sigma!r}: expected one of {', '.join(get_args(Sigma))}")
-    level, deviation = background(dark)
+    level, noise = background(dark)
     good = ~dark.bad
     if edge:
         inside = np.zeros(dark.shape, bool)
@@ -160,8 +160,8 @@ def dark_mask(
         good &= inside
     if not good.any():
         raise ValueError(f"{dark.name}: no pixel is left {edge} px from the edge of a dark of {dark.shape}")
-    spread = float(dark.image[good].std(dtype=np.float64)) if sigma == "all" else deviation
-    return good & (dark.image > level + max(n_sigma * spread, floor * deviation))
+    spread = float(dark.image[good].std(dtype=np.float64)) if sigma == "all" else noise
+    return good & (dark.image > level + max(n_sigma * spread, floor * noise))
 
 
 def dilate(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -15,43 +15,43 @@ from cosmicgate.data.pixel_labels import IGNORED
 from cosmicgate.io.atomic import file_named_in_errors, temporary_owner
 from cosmicgate.io.fits.frames import Frame, read_frame, write_frame
 
-FORMAT = 6  # raise when the simulation or a recipe changes its output: old files are then no longer used
+FORMAT = 6  # raise when the simulation or a contamination recipe changes its output: old files are then no longer used
 FACTS = ("band", "telescope", "gain", "read_noise", "saturation", "exptime")  # frame fields stored with the image
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Recipe of a frame: its name, the values that determine every pixel, and the function that makes it.
+class LazyFrame:
+    """Frame that is built when it is needed: its name, the values that determine every pixel, and the function.
 
     Frames of one ``field`` share their sky (dithers, CCDs of an exposure); if it is empty, the frame has its own.
     """
 
     name: str
-    ingredients: Any
-    make: Callable[[], Frame]
+    cache_key_parts: Any
+    build: Callable[[], Frame]
     field: str = ""
 
     @property
     def key(self) -> str:
-        """Hash of the ingredients: equal keys, equal pixels."""
-        return digest(self.ingredients)
+        """Hash of the values: equal keys, equal pixels."""
+        return digest(self.cache_key_parts)
 
 
 @dataclass(frozen=True)
-class LabelledRecipe:
-    """Recipe of a labelled frame: its name, the values that determine it, and the function that makes it.
+class LazyLabelledFrame:
+    """Labelled frame that is built when it is needed: its name, the values that determine it, and the function.
 
     The function returns the frame, its truth (H, W) and its facts.
     """
 
     name: str
-    ingredients: Any
-    make: Callable[[], tuple[Frame, NDArray[np.uint8], dict[str, Any]]]
+    cache_key_parts: Any
+    build: Callable[[], tuple[Frame, NDArray[np.uint8], dict[str, Any]]]
 
     @property
     def key(self) -> str:
-        """Hash of the ingredients: equal keys, equal frames."""
-        return digest(self.ingredients)
+        """Hash of the values: equal keys, equal frames."""
+        return digest(self.cache_key_parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +81,9 @@ class LabelledFrame:
     blank: NDArray[np.bool_] | None = None
 
 
-def digest(ingredients: Any) -> str:
+def digest(values: Any) -> str:
     """Hash plain values, dataclasses, and lists and dicts of them into 16 hexadecimal digits."""
-    text = json.dumps([FORMAT, ingredients], default=_plain, sort_keys=True)
+    text = json.dumps([FORMAT, values], default=_plain, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -97,17 +97,17 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{value!r} cannot be part of a cache key")
 
 
-def cached_frame(recipe: Recipe, folder: Path) -> Frame:
-    """Read a recipe's frame from ``folder``; make and save it first if it is not there.
+def cached_frame(lazy: LazyFrame, folder: Path) -> Frame:
+    """Read a frame from ``folder``; build and save it first if it is not there.
 
     Raises
     ------
     ValueError
         If the cached file is damaged.
     """
-    path = folder / f"{recipe.name}-{recipe.key}.fits"
+    path = folder / f"{lazy.name}-{lazy.key}.fits"
     if not path.exists():
-        write_frame(recipe.make(), path)
+        write_frame(lazy.build(), path)
     try:
         return read_frame(path)
     except ValueError as error:

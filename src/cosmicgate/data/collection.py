@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cosmicgate.data.datamodule import TestSet, distinct
+from cosmicgate.data.datamodule import TestSet, check_unique_names
 from cosmicgate.data.download.zenodo import lco_is_fetched
 from cosmicgate.data.lco.datamodule import LCO
 
@@ -35,10 +35,10 @@ class Collection:
 
     def test_sets(self) -> list[TestSet]:
         """List the test sets of all parts, in order."""
-        return distinct([test_set for part in self.parts.values() for test_set in part.test_sets()])
+        return check_unique_names([test_set for part in self.parts.values() for test_set in part.test_sets()])
 
 
-def fetched_or_simulated(fetched: LCO | None, simulated: LCO) -> LCO:
+def choose_lco_data(fetched: LCO | None, simulated: LCO) -> LCO:
     """Choose the real LCO data set if it is on disk; otherwise the simulated one, with a warning.
 
     Parameters

@@ -126,7 +126,7 @@ class RandomRecipe:
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
-            raise ValueError(f"share = {self.share}: expected a part of the frames, from 0 to 1")
+            raise ValueError(f"share = {self.share}: expected a fraction between 0 and 1")
         rings = {getattr(recipe, "ring", True) for recipe in (self.first, self.second)}
         if len(rings) > 1:
             raise ValueError("one recipe has a ring, the other has none: a truth is dilated or it is not")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cosmicgate.config import ConfigError, build
 from cosmicgate.data.background import dilate
-from cosmicgate.data.cache import Recipe, cached_frame, digest, save_labelled
+from cosmicgate.data.cache import LazyFrame, cached_frame, digest, save_labelled
 from cosmicgate.data.contamination import Contamination, PaperRecipe, with_ring
 from cosmicgate.data.patches import GridSampler, PatchDataModule, PatchDataset, PatchSampler
 from cosmicgate.data.pixel_labels import CORE, SKY
@@ -49,11 +49,11 @@ class TestSet:
     fields: tuple[str, ...] = ()  # name of the field of each frame; empty if the facts of the frames have them
 
 
-def distinct(test_sets: Sequence[TestSet]) -> list[TestSet]:
-    """Check that no two test sets have the same name, because their table rows and figures would look the same."""
-    twice = [name for name, number in Counter(test_set.name for test_set in test_sets).items() if number > 1]
-    if twice:
-        raise ValueError(f"two test sets are called {twice[0]!r}: give one part of the data another name")
+def check_unique_names(test_sets: Sequence[TestSet]) -> list[TestSet]:
+    """Raise ValueError if two test sets have the same name: their table rows and figures would look the same."""
+    repeated = [name for name, number in Counter(test_set.name for test_set in test_sets).items() if number > 1]
+    if repeated:
+        raise ValueError(f"two test sets are called {repeated[0]!r}: give one part of the data another name")
     return list(test_sets)
 
 
@@ -61,8 +61,8 @@ def distinct(test_sets: Sequence[TestSet]) -> list[TestSet]:
 class Pair:
     """A science frame, the dark whose hits are added, how they are added, and the folder of the result."""
 
-    science: Recipe
-    dark: Recipe
+    science: LazyFrame
+    dark: LazyFrame
     contamination: Contamination
     seed: list[int]
     folder: Path
@@ -153,7 +153,7 @@ class DecamData(PatchDataModule):
 
     def pairs(self, which: Split) -> list[Pair]:
         """Pair each science frame of a split with darks of the same split."""
-        science, darks = self.science.recipes(which), self.darks.recipes(which)
+        science, darks = self.science.lazy_frames(which), self.darks.lazy_frames(which)
         if science and not darks:
             raise ValueError(f"{len(science)} science frame(s) but no dark in the {which!r} split")
         times = self.pairs_per_frame if which == "train" else 1
@@ -164,8 +164,8 @@ class DecamData(PatchDataModule):
         recipe = with_ring(self.contamination) if which == "test" else self.contamination
         return [self._pair(science[i % len(science)], darks[order[i]], recipe, seed) for i, seed in enumerate(seeds)]
 
-    def _pair(self, science: Recipe, dark: Recipe, recipe: Contamination, seed: list[int]) -> Pair:
-        key = digest([science.ingredients, dark.ingredients, recipe, seed])
+    def _pair(self, science: LazyFrame, dark: LazyFrame, recipe: Contamination, seed: list[int]) -> Pair:
+        key = digest([science.cache_key_parts, dark.cache_key_parts, recipe, seed])
         return Pair(science, dark, recipe, seed, self.root / "contaminated" / f"{science.name}-{key}")
 
     def prepare_data(self) -> None:
@@ -235,7 +235,9 @@ class DecamData(PatchDataModule):
         """List the test sets that are scored after training."""
         fields = tuple(pair.science.field or pair.science.name for pair in self.pairs("test"))
         own = TestSet(self.name, self.data_origin, tuple(self.split("test")), self.benchmark, fields=fields)
-        return distinct([own, *(test_set for data in self.extra_test_sets.values() for test_set in data.test_sets())])
+        return check_unique_names(
+            [own, *(test_set for data in self.extra_test_sets.values() for test_set in data.test_sets())]
+        )
 
 
 def training_data(node: Any, scaling: str = "none") -> pl.LightningDataModule:

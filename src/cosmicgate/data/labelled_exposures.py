@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cosmicgate.data.background import background, dark_mask, dilate, subtracted_sky
-from cosmicgate.data.cache import Recipe, digest, save_labelled
+from cosmicgate.data.cache import LazyFrame, digest, save_labelled
 from cosmicgate.data.datamodule import TestSet
 from cosmicgate.data.lco.io import (
     ENDING,
@@ -35,8 +35,8 @@ from cosmicgate.data.simulation.ccd import CCD, DECAM
 from cosmicgate.data.simulation.cosmic_rays import cosmic_rays
 from cosmicgate.data.sources.files import FRACTIONS, existing, file_fingerprint, matching
 from cosmicgate.data.sources.footprints import Footprints, scatter, stamps, write_stamps
-from cosmicgate.data.sources.injection import AddHits
-from cosmicgate.data.sources.raw_darks.repeats import compared
+from cosmicgate.data.sources.injection import HitInjector
+from cosmicgate.data.sources.raw_darks.repeats import compare_darks
 from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.data.sources.truth_planes import FramesWithTruth
 from cosmicgate.data.splits import SPLITS, Split, check_splits, split, split_exposures
@@ -62,10 +62,10 @@ Kind = Literal["natural", "added"]
 class LabelledExposures(PatchDataModule):
     """Exposures that :mod:`cosmicgate.data.labelling` has labelled, or frames with truth planes, split by field.
 
-    Each exposure is used as it is, and ``draws`` times with hits added at random positions: hits of other exposures of
-    the same split, hits of darks, hits from a table, and simulated ones. A hit is used in one split only. Pixels of
-    stars and static pixels are sky, unless they are brighter than in the other exposures; all others that IGNORE marks
-    are ignored.
+    Each exposure is used as it is, and ``injections_per_exposure`` times with hits added at random positions: hits of
+    other exposures of the same split, hits of darks, hits from a table, and simulated ones. A hit is used in one split
+    only. Pixels of stars and static pixels are sky, unless they are brighter than in the other exposures; all others
+    that IGNORE marks are ignored.
 
     Attributes
     ----------
@@ -78,18 +78,18 @@ class LabelledExposures(PatchDataModule):
         Name of the sky of a field that others show as well, in other filters for example.
     name : str
         Name of the test set of the held-out exposures. That with added hits is called NAME_added_hits.
-    draws : int
+    injections_per_exposure : int
         Number of training frames with added hits made from each exposure.
     density : float
         Mean number of hits added per megapixel.
-    contamination : AddHits
+    contamination : HitInjector
         Recipe that adds hits to a frame.
     ring : bool
         Whether the ring around a hit is positive in training. If False it is ignored: the network learns masks as thin
         as the hits. Test frames always have a ring.
     darks : sequence of str
         Files of darks, whose hits are added.
-    header : mapping
+    header_overrides : mapping
         Values that override the headers of the darks: gain, read_noise, saturation, exptime.
     ext : str
         Image of each file of a dark, by EXTNAME, number or ``NAME,VERSION``; empty if there is only one.
@@ -105,19 +105,19 @@ class LabelledExposures(PatchDataModule):
     windows, validation_windows : PatchSampler
         Samplers of the training patches, and of the validation patches, which are the same in each epoch.
     transforms, batch_size, num_workers, seed
-        As of :class:`~cosmicgate.data.datamodule.DecamData`.
+        As in :class:`~cosmicgate.data.datamodule.DecamData`.
     """
 
     root: str
     exposures: Mapping[str, Mapping[str, Sequence[int]]] | None = None
     skies: Mapping[str, str] = field(default_factory=dict)
     name: str = "labelled_exposures"
-    draws: int = 2
+    injections_per_exposure: int = 2
     density: float = 100.0
-    contamination: AddHits = field(default_factory=lambda: AddHits(n_sigma=2.5, ignore_sigma=0.3))
+    contamination: HitInjector = field(default_factory=lambda: HitInjector(n_sigma=2.5, ignore_sigma=0.3))
     ring: bool = False
     darks: Sequence[str] = ()
-    header: Mapping[str, float] = field(default_factory=dict)
+    header_overrides: Mapping[str, float] = field(default_factory=dict)
     ext: str = ""
     thickness: float | None = None
     pixel_size: float | None = None
@@ -136,8 +136,9 @@ class LabelledExposures(PatchDataModule):
         if (self.exposures is None) == (self.frames is None):
             raise ValueError(f"{self.name}: expected either exposures, labelled in root, or frames with truth planes")
         check_loading(self.batch_size, self.num_workers)
-        if self.draws < 0 or self.density < 0:
-            raise ValueError(f"draws={self.draws}, density={self.density:g}: expected numbers from 0 on")
+        if self.injections_per_exposure < 0 or self.density < 0:
+            given = f"injections_per_exposure={self.injections_per_exposure}, density={self.density:g}"
+            raise ValueError(f"{given}: expected numbers from 0 on")
         check_splits(self.exposures or {})
         check_detector(self.thickness, self.pixel_size)
 
@@ -147,7 +148,7 @@ class LabelledExposures(PatchDataModule):
         if self.frames is not None:
             return self.frames.data_origin
         simulated = False
-        for path in {self._file(one) for fields in self._splits.values() for one in fields}:
+        for path in {self._file(name) for fields in self._splits.values() for name in fields}:
             with open_fits(path) as hdus:
                 simulated |= bool(hdus[0].header.get(SIMULATED, False))
         return "simulated" if simulated else "real"
@@ -160,7 +161,7 @@ class LabelledExposures(PatchDataModule):
     def prepare_data(self) -> None:
         """Make the tables of hits and the frames that are missing on disk."""
         for which in SPLITS[:2]:
-            if not stamps(self._table(which), 1, 0):
+            if not stamps(self._hit_table_path(which), 1, 0):
                 raise ValueError(
                     f"{self.name}: no hit was found in the exposures of the split {which!r}, so there is nothing to "
                     "learn from or to compare by: give more or longer exposures, darks, or the thickness and pixel "
@@ -173,83 +174,84 @@ class LabelledExposures(PatchDataModule):
         self._prepare(("test",))
 
     def _prepare(self, splits: Sequence[Split]) -> None:
-        remove_stale_temp_files(self._home / "frames", self._home / "hits")
+        remove_stale_temp_files(self._folder / "frames", self._folder / "hits")
         missing: dict[str, list[tuple[Path, Split, int, int | None]]] = {}
         for which in splits:
-            for path, one, number, draw in self._frames(which):
+            for path, field_name, number, draw in self._frames(which):
                 if not path.is_dir():
-                    missing.setdefault(one, []).append((path, which, number, draw))
-        for one in with_progress(list(missing), f"{self.name}: frames", "made", "field"):
-            sequence = self._sequence(one)
-            for path, which, number, draw in missing[one]:
-                self._make(sequence, path, which, one, number, draw)
+                    missing.setdefault(field_name, []).append((path, which, number, draw))
+        for field_name in with_progress(list(missing), f"{self.name}: frames", "made", "field"):
+            sequence = self._sequence(field_name)
+            for path, which, number, draw in missing[field_name]:
+                self._make_frame(sequence, path, which, field_name, number, draw)
 
-    def _make(
-        self, sequence: MaskedSequence, path: Path, which: Split, one: str, number: int, draw: int | None
+    def _make_frame(
+        self, sequence: MaskedSequence, path: Path, which: Split, field_name: str, number: int, draw: int | None
     ) -> None:
-        """Make a frame of the field ``one``; its facts name the sky that it shares with others."""
+        """Make a frame of a field; its facts name the sky that it shares with others."""
         exposure = sequence.exposures[number]
-        frame, own = exposure.frame, truth_of(sequence.hits[number], sequence.ignore[number])
+        frame, truth = exposure.frame, truth_of(sequence.hits[number], sequence.ignore[number])
         if draw is not None:
-            name = one if len(self._splits[which]) > 1 else f"{one}-{number}"
-            rng = random_stream(f"hits added to {name}", self.seed, draw, number)  # not of file times, as path.name is
-            frame, own = self._with_hits(exposure, own, which, rng)
+            # By field, not by path.name, which depends on the times of files.
+            name = field_name if len(self._splits[which]) > 1 else f"{field_name}-{number}"
+            rng = random_stream(f"hits added to {name}", self.seed, draw, number)
+            frame, truth = self._add_hits(exposure, truth, which, rng)
         if which != "test" and not self.ring:
-            own[own == RING] = IGNORED
-        skies = [self.skies.get(field, field) for field in self._splits[which]]
-        sky = self.skies.get(one, one) if len(set(skies)) > 1 else f"{one}-{number}"
+            truth[truth == RING] = IGNORED
+        skies = {self.skies.get(name, name) for name in self._splits[which]}
+        sky = self.skies.get(field_name, field_name) if len(skies) > 1 else f"{field_name}-{number}"
         facts = {"name": frame.name, "field": sky, "draw": draw, "dilated": which == "test" or self.ring}
-        save_labelled(frame, own, facts, path)
+        save_labelled(frame, truth, facts, path)
 
-    def _with_hits(
-        self, exposure: Exposure, own: NDArray[np.uint8], which: Split, rng: np.random.Generator
+    def _add_hits(
+        self, exposure: Exposure, truth: NDArray[np.uint8], which: Split, rng: np.random.Generator
     ) -> tuple[Frame, NDArray[np.uint8]]:
-        """Add hits to a frame, and their labels to its ``own`` truth (H, W)."""
-        frame, known = exposure.frame, stamps(self._table(which), 1, 0)
+        """Add hits to a frame, and their labels to its truth (H, W)."""
+        frame, table = exposure.frame, stamps(self._hit_table_path(which), 1, 0)
         number = rng.poisson(self.density * frame.image.size / 1e6)
-        charge = scatter(list(rng.choice(sorted(known), max(number, 1))), known, frame.shape, rng)
+        charge = scatter(list(rng.choice(sorted(table), max(number, 1))), table, frame.shape, rng)
         pedestal = header_value(exposure.header, PEDESTAL)
         sky = np.float32(subtracted_sky(frame) if pedestal is None else -float(pedestal))
         light = replace(frame, image=frame.image + sky, saturation=frame.saturation + float(sky))
-        exposed, truth = self.contamination(light, charge, own == IGNORED)
-        kept = (own == CORE) | ((own == RING) & (truth == SKY))
+        exposed, added = self.contamination(light, charge, truth == IGNORED)
+        kept = (truth == CORE) | ((truth == RING) & (added == SKY))
         image = np.where(charge > 0, exposed.image - sky, frame.image).astype(np.float32)
-        return replace(frame, image=image), np.where(kept, own, truth).astype(np.uint8)
+        return replace(frame, image=image), np.where(kept, truth, added).astype(np.uint8)
 
     def _frames(self, which: Split, kinds: Sequence[Kind] = ("natural", "added")) -> Iterator[Any]:
         """Yield folder, field, number of the exposure and draw (None: as it is) of the frames of a split."""
-        added = "added" in kinds and bool(stamps(self._table(which), 1, 0))
+        added = "added" in kinds and bool(stamps(self._hit_table_path(which), 1, 0))
         draws: list[int | None] = [None] if "natural" in kinds else []
-        draws += list(range(self.draws if which == "train" else 1)) if added else []
-        for one, numbers in self._splits.get(which, {}).items():
-            facts, name = self._ingredients(one), re.sub(r"[^\w.+-]+", "-", one)
+        draws += list(range(self.injections_per_exposure if which == "train" else 1)) if added else []
+        for field_name, numbers in self._splits.get(which, {}).items():
+            files, name = self._cache_key_parts(field_name), re.sub(r"[^\w.+-]+", "-", field_name)
             for number in numbers:
                 for draw in draws:
-                    how: list[Any] = ["labelled exposure", *facts, number, which == "test" or self.ring]
+                    parts: list[Any] = ["labelled exposure", *files, number, which == "test" or self.ring]
                     if draw is not None:
-                        recipe = [self.density, asdict(self.contamination), self.seed, self._table(which).name]
-                        how += [draw, *recipe]
-                    path = self._home / "frames" / f"{name}-{number}-{digest(how)}"
-                    yield path, one, number, draw
+                        table = self._hit_table_path(which).name
+                        parts += [draw, self.density, asdict(self.contamination), self.seed, table]
+                    path = self._folder / "frames" / f"{name}-{number}-{digest(parts)}"
+                    yield path, field_name, number, draw
 
-    def _table(self, which: Split) -> Path:
-        """Read the table of the hits of a split; make it first if it is missing."""
+    def _hit_table_path(self, which: Split) -> Path:
+        """Locate the table of the hits of a split; make it first if it is missing."""
         fields = self._splits.get(which, {})
-        files = [(self._ingredients(one), list(numbers)) for one, numbers in fields.items()]
-        darks, header = self._darks
+        files = [(self._cache_key_parts(name), list(numbers)) for name, numbers in fields.items()]
+        darks, header_overrides = self._darks
         dark_files = [file_fingerprint(p) for p in darks]
-        how = ["hits", which, files, dark_files, header, self.thickness, self.pixel_size, self.seed]
-        how += [self.ext] * bool(self.ext)
-        how += [self.footprints.table_ingredients()] if self.footprints is not None else []
-        path = self._home / "hits" / f"{which}-{digest(how)}.fits"
+        parts = ["hits", which, files, dark_files, header_overrides, self.thickness, self.pixel_size, self.seed]
+        parts += [self.ext] * bool(self.ext)
+        parts += [self.footprints.table_cache_key_parts()] if self.footprints is not None else []
+        path = self._folder / "hits" / f"{which}-{digest(parts)}.fits"
         if not path.is_file():
-            own = [*self._labelled_hits(which), *self._dark_hits(which), *self._simulated_hits(which)]
-            write_stamps(own + (self.footprints.stamps_of(which) if self.footprints is not None else []), path)
+            hits = [*self._labelled_hits(which), *self._dark_hits(which), *self._simulated_hits(which)]
+            write_stamps(hits + (self.footprints.stamps_of(which) if self.footprints is not None else []), path)
         return path
 
     def _labelled_hits(self, which: Split) -> Iterator[Stamp]:
-        for one, numbers in self._splits.get(which, {}).items():
-            sequence = self._sequence(one)
+        for field_name, numbers in self._splits.get(which, {}).items():
+            sequence = self._sequence(field_name)
             for number in numbers:
                 hits, free = sequence.hits[number], sequence.ignore[number] == 0
                 yield from cut_stamps(sequence.exposures[number].frame, hits, free)
@@ -260,15 +262,17 @@ class LabelledExposures(PatchDataModule):
 
     @cached_property
     def _all_dark_hits(self) -> list[Stamp]:
-        paths, known = self._darks
+        paths, header_overrides = self._darks
         ext = self.ext or None
-        recipes = [
-            Recipe(
-                stem(p), ["dark", *file_fingerprint(p), known, *[ext] * bool(ext)], partial(read_frame, p, ext, **known)
+        lazy_frames = [
+            LazyFrame(
+                stem(path),
+                ["dark", *file_fingerprint(path), header_overrides, *[ext] * bool(ext)],
+                partial(read_frame, path, ext, **header_overrides),
             )
-            for p in paths
+            for path in paths
         ]
-        darks = (recipe.make() for recipe in compared(recipes, self.name)) if paths else ()
+        darks = (lazy.build() for lazy in compare_darks(lazy_frames, self.name)) if paths else ()
         return [stamp for dark in darks for stamp in cut_stamps(dark, dark_mask(dark), ~dark.bad)]
 
     def _simulated_hits(self, which: Split) -> Iterator[Stamp]:
@@ -304,10 +308,10 @@ class LabelledExposures(PatchDataModule):
         natural, added = (tuple(self.split("test", kind)) for kind in ("natural", "added"))
         semireal: DataOrigin = "semi-real" if self.data_origin == "real" else "simulated"
         sets = [TestSet(self.name, self.data_origin, natural), TestSet(f"{self.name}_added_hits", semireal, added)]
-        return [one for one in sets if one.folders]
+        return [test_set for test_set in sets if test_set.folders]
 
     @property
-    def _home(self) -> Path:
+    def _folder(self) -> Path:
         return Path(self.root).expanduser()
 
     @cached_property
@@ -327,22 +331,22 @@ class LabelledExposures(PatchDataModule):
     def _darks(self) -> tuple[list[Path], dict[str, Any]]:
         """Files of the darks, and the values that override their headers."""
         if self.frames is not None and self.frames.darks:
-            return matching(self.frames.darks), dict(self.frames.header)
-        return [existing(path) for path in self.darks], dict(self.header)
+            return matching(self.frames.darks), dict(self.frames.header_overrides)
+        return [existing(path) for path in self.darks], dict(self.header_overrides)
 
-    def _ingredients(self, one: str) -> list[Any]:
+    def _cache_key_parts(self, field_name: str) -> list[Any]:
         """List what determines the exposures and labels of a field."""
         if self.frames is None:
-            return [*file_fingerprint(self._file(one))]
+            return [*file_fingerprint(self._file(field_name))]
         others = [file_fingerprint(path) for path in self.frames.paths()]  # with which hot pixels are found
-        return [*(self.frames.ingredients(path) for path in self._paths[one]), others]
+        return [*(self.frames.cache_key_parts(path) for path in self._paths[field_name]), others]
 
-    def _sequence(self, one: str) -> MaskedSequence:
+    def _sequence(self, field_name: str) -> MaskedSequence:
         """Read the exposures of a field with their masks."""
         if self.frames is None:
-            return read_sequence(self._file(one))
+            return read_sequence(self._file(field_name))
         exposures, hits, ignored = [], [], []
-        for path in self._paths[one]:
+        for path in self._paths[field_name]:
             frame = self.frames.read(path)
             truth = self.frames.read_truth(path, frame)
             ignore = np.where(_unknown(truth), IGNORE_NO_DATA, 0).astype(np.uint8)
@@ -353,8 +357,8 @@ class LabelledExposures(PatchDataModule):
             ignored.append(ignore)
         return MaskedSequence(tuple(exposures), tuple(hits), tuple(ignored))
 
-    def _file(self, one: str) -> Path:
-        return self._home / "labels" / f"{one}{ENDING}"
+    def _file(self, field_name: str) -> Path:
+        return self._folder / "labels" / f"{field_name}{ENDING}"
 
 
 def _unknown(truth: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -397,10 +401,10 @@ def cut_stamps(frame: Frame, hits: NDArray[np.bool_], free: NDArray[np.bool_]) -
         around = free[wide] & ~grown[wide]
         if not around.any():
             continue
-        own = labels[wide] == number
+        hit = labels[wide] == number
         excess = frame.image[wide] - np.median(frame.image[wide][around])
-        ring = dilate(own) & ~hits[wide] & (excess > sigma)
-        charge = np.where(own | ring, np.maximum(excess, 0) * frame.gain, 0).astype(np.float32)
+        ring = dilate(hit) & ~hits[wide] & (excess > sigma)
+        charge = np.where(hit | ring, np.maximum(excess, 0) * frame.gain, 0).astype(np.float32)
         rows, columns = (np.flatnonzero((charge > 0).any(axis=axis)) for axis in (1, 0))
         if rows.size:
             yield charge[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset
 
-from cosmicgate.data.datamodule import DecamData, TestSet, distinct
+from cosmicgate.data.datamodule import DecamData, TestSet, check_unique_names
 from cosmicgate.data.labelled_exposures import LabelledExposures
 from cosmicgate.data.patches import PatchDataModule, PatchDataset
 from cosmicgate.data.random_streams import random_stream
@@ -122,7 +122,7 @@ class Mixture(PatchDataModule):
 
     def test_sets(self) -> list[TestSet]:
         """List the test sets of all parts, which are scored after training."""
-        return distinct([test_set for part in self.parts.values() for test_set in part.test_sets()])
+        return check_unique_names([test_set for part in self.parts.values() for test_set in part.test_sets()])
 
 
 @contextmanager

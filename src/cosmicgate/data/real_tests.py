@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosmicgate.data.cache import LabelledRecipe, save_labelled
+from cosmicgate.data.cache import LazyLabelledFrame, save_labelled
 from cosmicgate.data.datamodule import TestSet
 from cosmicgate.data.sources import FlaggedCutouts, FramesWithTruth, InjectedHits
 from cosmicgate.io.atomic import remove_stale_temp_files
@@ -30,11 +30,11 @@ class RealTest:
 
     def prepare_data(self) -> None:
         """Make the frames that are missing on disk."""
-        remove_stale_temp_files(self._home)
-        missing = [recipe for recipe in self.frames.labelled_recipes() if not self._folder(recipe).is_dir()]
-        for recipe in with_progress(missing, self.frames.name, "made"):
-            frame, truth, facts = recipe.make()
-            save_labelled(frame, truth, facts, self._folder(recipe))
+        remove_stale_temp_files(self._folder)
+        missing = [lazy for lazy in self.frames.lazy_labelled_frames() if not self._folder_of(lazy).is_dir()]
+        for lazy in with_progress(missing, self.frames.name, "made"):
+            frame, truth, facts = lazy.build()
+            save_labelled(frame, truth, facts, self._folder_of(lazy))
 
     def prepare_test(self) -> None:
         """Make the frames that are missing on disk: all are test frames."""
@@ -42,13 +42,13 @@ class RealTest:
 
     def test_sets(self) -> list[TestSet]:
         """List the one test set that is scored."""
-        folders = tuple(self._folder(recipe) for recipe in self.frames.labelled_recipes())
+        folders = tuple(self._folder_of(lazy) for lazy in self.frames.lazy_labelled_frames())
         cameras = self.frames.cameras if isinstance(self.frames, FramesWithTruth) else ()
         return [TestSet(self.frames.name, self.frames.data_origin, folders, cameras=cameras)]
 
     @property
-    def _home(self) -> Path:
+    def _folder(self) -> Path:
         return Path(self.root).expanduser() / self.frames.name
 
-    def _folder(self, recipe: LabelledRecipe) -> Path:
-        return self._home / f"{recipe.name}-{recipe.key}"
+    def _folder_of(self, lazy: LazyLabelledFrame) -> Path:
+        return self._folder / f"{lazy.name}-{lazy.key}"

@@ -36,7 +36,7 @@ def split(items: Sequence[T], fractions: Mapping[str, float], rng: np.random.Gen
     """
     check_splits(fractions)
     if min(fractions.values(), default=0) < 0 or abs(sum(fractions.values()) - 1) > 1e-6:
-        raise ValueError(f"expected parts of a split that are not negative and add up to 1, got {dict(fractions)}")
+        raise ValueError(f"expected fractions that are not negative and add up to 1, got {dict(fractions)}")
     wanted = [name for name in SPLITS if fractions.get(name, 0) > 0]
     if len(items) < len(wanted):
         raise ValueError(f"cannot split {len(items)} item(s) into {', '.join(wanted)}: each split needs at least one")
@@ -44,10 +44,10 @@ def split(items: Sequence[T], fractions: Mapping[str, float], rng: np.random.Gen
     largest = max(wanted, key=lambda name: fractions[name])
     counts[largest] += len(items) - sum(counts.values())
     order = [items[i] for i in rng.permutation(len(items))]
-    dealt: dict[Split, list[T]] = {name: [] for name in SPLITS}
+    result: dict[Split, list[T]] = {name: [] for name in SPLITS}
     for name in wanted:
-        dealt[name], order = order[: counts[name]], order[counts[name] :]
-    return dealt
+        result[name], order = order[: counts[name]], order[counts[name] :]
+    return result
 
 
 def split_exposures(
@@ -79,12 +79,12 @@ def split_exposures(
     exposures = [[item] for members in by_field.values() for item in members]
     choices = ([*by_sky.values()], [*by_field.values()], exposures)
     groups = next((one for one in choices if len(one) >= len(SPLITS)), exposures)
-    dealt: dict[Split, dict[str, list[int]]] = {}
+    result: dict[Split, dict[str, list[int]]] = {}
     for which, chosen in split(groups, fractions, rng).items():
-        dealt[which] = {}
+        result[which] = {}
         for name, number in sorted(item for members in chosen for item in members):
-            dealt[which].setdefault(name, []).append(number)
-    return dealt
+            result[which].setdefault(name, []).append(number)
+    return result
 
 
 def check_splits(mapping: Mapping[str, object]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-Places = NDArray[np.float64]
+Positions = NDArray[np.float64]
 RADIUS = 1.5  # pixels, maximum distance of two matching stars
 MAX_RESIDUAL = 0.75  # pixels, maximum median distance; if it is larger, the flanks of stars look like hits
 MIN_SHARE = 0.5  # matched fraction of the exposure with fewer stars, from which no other shift is tried
@@ -26,17 +26,17 @@ class Match:
         Number of stars with a counterpart; number of stars in the area that both exposures cover.
     residual : float
         Median distance of matching stars, pixels; 0 if there are none.
-    wrong : str
+    problem : str
         Reason why the exposures do not match; empty if they do, or if there are too few stars for a check.
     """
 
     pairs: int
     inside: int
     residual: float = 0.0
-    wrong: str = ""
+    problem: str = ""
 
 
-def match(moved: Places, stars: Places, shape: tuple[int, ...]) -> Match:
+def match(moved: Positions, stars: Positions, shape: tuple[int, ...]) -> Match:
     """Match the stars of two exposures, both given in the pixels of the second.
 
     Parameters
@@ -55,24 +55,24 @@ def match(moved: Places, stars: Places, shape: tuple[int, ...]) -> Match:
     pairs, poorer = len(distances), min(len(here), len(stars))
     residual = float(np.median(distances)) if pairs else 0.0
     chance = len(here) * len(stars) * np.pi * RADIUS**2 / (shape[0] * shape[1])
-    sure = pairs >= MIN_PAIRS and pairs > chance + CHANCE * np.sqrt(chance)
-    if not (sure and pairs >= MIN_SHARE * poorer):
+    significant = pairs >= MIN_PAIRS and pairs > chance + CHANCE * np.sqrt(chance)
+    if not (significant and pairs >= MIN_SHARE * poorer):
         shift, better = best_shift(here, stars)
         far = float(np.hypot(*shift))
         least = max(MIN_PAIRS + 1, poorer / 4, 1.5 * pairs, chance + CHANCE * np.sqrt(chance))
         if far > MAX_RESIDUAL and (better >= least or (better == poorer and better > max(1, pairs))):
-            wrong = f"{better} of {poorer} bright stars lie {far:.1f} px from where they should be ({pairs} do not)"
-            return Match(pairs, len(here), residual, wrong)
-        if not sure and poorer >= MIN_STARS:
-            wrong = f"{pairs} of {poorer} bright stars lie where they should be"
-            return Match(pairs, len(here), residual, wrong)
-    if sure and residual > MAX_RESIDUAL:
-        wrong = f"the median star lies {residual:.2f} px from where it should be, expected {MAX_RESIDUAL} at most"
-        return Match(pairs, len(here), residual, wrong)
-    return Match(pairs if sure else 0, len(here), residual)
+            problem = f"{better} of {poorer} bright stars lie {far:.1f} px from where they should be ({pairs} do not)"
+            return Match(pairs, len(here), residual, problem)
+        if not significant and poorer >= MIN_STARS:
+            problem = f"{pairs} of {poorer} bright stars lie where they should be"
+            return Match(pairs, len(here), residual, problem)
+    if significant and residual > MAX_RESIDUAL:
+        problem = f"the median star lies {residual:.2f} px from where it should be, expected {MAX_RESIDUAL} at most"
+        return Match(pairs, len(here), residual, problem)
+    return Match(pairs if significant else 0, len(here), residual)
 
 
-def best_shift(here: Places, there: Places) -> tuple[Places, int]:
+def best_shift(here: Positions, there: Positions) -> tuple[Positions, int]:
     """Find the shift (x, y) that matches most positions of ``here`` (N, 2) with ``there`` (M, 2), and their number."""
     steps = (there[None] - here[:, None]).reshape(-1, 2)
     steps = steps[np.hypot(*steps.T) < MAX_SHIFT]
@@ -84,7 +84,7 @@ def best_shift(here: Places, there: Places) -> tuple[Places, int]:
     return shift, len(_distances(here + shift, there, RADIUS))
 
 
-def _distances(here: Places, there: Places, radius: float) -> Places:
+def _distances(here: Positions, there: Positions, radius: float) -> Positions:
     """Compute the distances of matching positions; each of ``there`` is matched at most once, with the nearest."""
     distances, nearest = KDTree(there).query(here)
     order = np.argsort(distances)

@@ -47,7 +47,7 @@ MAX_SCORE = 5.0  # sigma, by which it counts as sharper in one frame
 RATIO_NOISE = 1.7  # noise of the light of two neighbours above their surroundings, in sigma of a pixel
 LINE_WINDOW = 33  # pixels of a column or row, of which half must be static for the others to be static too
 FINGERPRINT_SIZE = 4096  # differences of neighbouring pixels by which a copy of a frame is recognised
-MIN_COPY_CORRELATION = 0.8  # correlation of these differences above which two frames are the same exposure
+SAME_FRAME_CORRELATION = 0.8  # correlation of these differences above which two frames are the same exposure
 # Names of arrays in the files of measurements, where they are not the present names of the attributes.
 SAVED_NAMES = {"neighbour_ratio": "light", "fingerprint": "noise"}
 NEIGHBOURHOOD = ((-2, -2), (-2, 0), (-2, 2), (0, -2), (0, 2), (2, -2), (2, 0), (2, 2))
@@ -233,7 +233,7 @@ def measure(image: NDArray[np.float32], bad: NDArray[np.bool_], mosaic: bool = F
         neighbour_ratio=neighbour_ratio.astype(np.float32),
         stars=stars[:: -(-len(stars) // MAX_STARS) or 1].astype(np.float32),
         bad=np.packbits(bad),
-        fingerprint=_fingerprint(image[::step, ::step]),
+        fingerprint=_noise_sample(image[::step, ::step]),
     )
 
 
@@ -304,7 +304,7 @@ def _level_and_noise(image: NDArray[np.float32], apart: int) -> tuple[NDArray[np
     return level, noise
 
 
-def _fingerprint(image: NDArray[np.float32]) -> NDArray[np.float32]:
+def _noise_sample(image: NDArray[np.float32]) -> NDArray[np.float32]:
     """Sample the differences of neighbouring pixels, in sigma, clipped to three; they identify the noise of a frame."""
     pairs = image[:, : 2 * (image.shape[1] // 2)].reshape(-1, 2)
     steps = np.diff(pairs[:: max(1, len(pairs) // FINGERPRINT_SIZE)], axis=1)[:FINGERPRINT_SIZE, 0]
@@ -371,7 +371,7 @@ def _independent_frames(measured: Sequence[Measurement]) -> tuple[list[int], NDA
         if not numbers:
             fingerprints = np.empty((len(measured), len(one.fingerprint)), np.float32)
         own = one.fingerprint
-        if own.any() and not (fingerprints[: len(numbers)] @ own > MIN_COPY_CORRELATION * own.size).any():
+        if own.any() and not (fingerprints[: len(numbers)] @ own > SAME_FRAME_CORRELATION * own.size).any():
             fingerprints[len(numbers)] = own
             numbers.append(number)
             stars.append(one.stars)

@@ -89,12 +89,12 @@ def overlays(below: AlignmentStars, above: AlignmentStars) -> tuple[Overlay, Ove
     blank = [np.broadcast_to(np.float32(0), one.shape) for one in both]  # no exposure is resampled
     names, stars = [one.name for one in both], [one.stars for one in both]
     try:
-        found = Alignment(blank, [1.0, 1.0], [one.header for one in both], names, stars_of=stars)
-        matrices = [_matrix(found.places(*way), both[way[0]].shape) for way in ((0, 1), (1, 0))]
+        found = Alignment(blank, [1.0, 1.0], [one.header for one in both], names, star_positions=stars)
+        matrices = [_matrix(found.transform(*pair), both[pair[0]].shape) for pair in ((0, 1), (1, 0))]
     except ValueError as error:
         return Overlay(reason=str(error)), Overlay(reason=str(error))
-    reason = "" if found.check else "too few stars to check it by"
-    first, second = (Overlay(matrix, found.how, reason) for matrix in matrices)
+    reason = "" if found.worst_match else "too few stars to check it by"
+    first, second = (Overlay(matrix, found.method, reason) for matrix in matrices)
     return first, second
 
 

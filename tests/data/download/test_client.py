@@ -13,8 +13,8 @@ import pytest
 
 from cosmicgate.data.download.client import DEFAULT_RETRY, FetchError, RetryPolicy, Session
 from cosmicgate.data.download.client import server_message as server_message
-from cosmicgate.data.download.fetch import complete
-from cosmicgate.data.download.manifest import BY_MD5, Manifest, Remote, read_manifest
+from cosmicgate.data.download.fetch import download_missing
+from cosmicgate.data.download.manifest import BY_MD5, Manifest, RemoteFile, read_manifest
 from helpers.archive_files import BODY, FAST_RETRY, wait_until
 from helpers.replay_server import Fault, md5
 
@@ -23,13 +23,13 @@ def manifest_of(replay, *names, content=BODY):
     """Put files of ``content`` on the server; return their manifest."""
     for name in names:
         replay.files[f"/{name}"] = content
-    files = tuple(Remote(name, f"{replay.base}/{name}", len(content), md5(content)) for name in names)
+    files = tuple(RemoteFile(name, f"{replay.base}/{name}", len(content), md5(content)) for name in names)
     return Manifest("here", "nobody", "none", {}, "2026-01-01", files)
 
 
 def download(root, manifest, retry=FAST_RETRY, **more):
     """Download the files of a manifest; return the completed manifest."""
-    return complete(manifest, root, "test", retry, **more)
+    return download_missing(manifest, root, "test", retry, **more)
 
 
 # ------------------------------------------------------------------------------------------------------- the transport
@@ -83,7 +83,7 @@ def test_a_429_waits_for_its_retry_after(replay, tmp_path, after):
 
 def test_a_retry_after_of_an_hour_is_an_error(replay, tmp_path):
     replay.faults["/a"] = [Fault(429, {"Retry-After": "3600"})]
-    with pytest.raises(FetchError, match=r"a \(.*HTTP 429 \(come back later\), asks to come back in 3600 s"):
+    with pytest.raises(FetchError, match=r"a \(.*HTTP 429 \(come back later\), asks to wait 3600 s"):
         download(tmp_path, manifest_of(replay, "a"))
 
 

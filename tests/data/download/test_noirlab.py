@@ -167,12 +167,12 @@ def test_the_decam_command_prints_the_size_then_downloads_all_kinds(replay, tmp_
     lines = capsys.readouterr().out.splitlines()
     size = sum(r["filesize"] for r in replay.rows if r.get("prod_type") == "image" and r["proc_type"] == "instcal")
     assert [line.split("-")[0] for line in lines] == ["science", "dqmask", "darks"]
-    assert lines[0].endswith(f": 4 file(s), {size / 1000:.0f}kB; 4 to fetch, {size / 1000:.0f}kB of disk")
+    assert lines[0].endswith(f": 4 file(s), {size / 1000:.0f}kB; 4 to download, {size / 1000:.0f}kB of disk space")
     assert not (tmp_path / "noirlab").exists()
     assert replay.downloads() == []
     assert main(arguments, FAST_RETRY) == 0
     shown = capsys.readouterr()
-    assert shown.out.splitlines() == [*lines, f"all there: {tmp_path / 'noirlab'}"]
+    assert shown.out.splitlines() == [*lines, f"complete: {tmp_path / 'noirlab'}"]
     assert "4 of 4 file(s): 100%" in shown.err
     assert len(replay.downloads()) == 9
     replay.requests.clear()

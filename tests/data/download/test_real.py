@@ -159,7 +159,7 @@ def test_a_dry_run_says_how_much_comes_and_writes_nothing(replay, tmp_path, list
     listed()
     assert fetch(replay, tmp_path / "real", "--dry-run") == 0
     assert ": 5 file(s), about " in (said := capsys.readouterr().out)
-    assert "; 5 to fetch, " in said
+    assert "; 5 to download, " in said
     assert not (tmp_path / "real").exists()
     assert replay.requests == []
 
@@ -335,4 +335,4 @@ def test_make_data_real_fetches_to_where_the_configuration_reads(tmp_path, monke
     run = ["make", "-o", "setup", "data-real", f"BIN={Path(sys.executable).parent}", f"ARGS={tmp_path / 'x'} --dry-run"]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run(run, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert ": 67 file(s), about 185MB; 67 to fetch, " in done.stdout, done.stderr
+    assert ": 67 file(s), about 185MB; 67 to download, " in done.stdout, done.stderr

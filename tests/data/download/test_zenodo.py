@@ -139,7 +139,7 @@ def test_a_stopped_download_resumes_where_it_stopped(replay, tmp_path, lco, end)
     second = start_download("lco", "--root", tmp_path / "lco", "--base", replay.base)
     out, err = second.communicate(timeout=120)
     assert second.returncode == 0, err
-    assert out.endswith(f"all there: {tmp_path / 'lco' / 'LCO_CR_dataset'}\n")
+    assert out.endswith(f"complete: {tmp_path / 'lco' / 'LCO_CR_dataset'}\n")
     again = [r for r in replay.requests if r.path == path][-1]
     assert (again.start, again.sent) == (kept, len(lco["test_set.zip"]) - kept)
 

@@ -446,9 +446,9 @@ def test_an_asteroid_is_not_a_hit_however_fast_it_moves(large_field, step):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"seed": 2.0}, "seed=2.0, grow=2.5: expected seed >= grow > 0"),
+        ({"threshold": 2.0}, "threshold=2.0, low_threshold=2.5: expected threshold >= low_threshold > 0"),
         ({"min_size": 0}, "min_size=0: expected 1 or more"),
-        ({"allowance": float("nan")}, "allowance=nan: expected 0 or more"),
+        ({"seeing_tolerance": float("nan")}, "seeing_tolerance=nan: expected 0 or more"),
     ],
 )
 def test_invalid_settings_are_refused(settings, sentence):

@@ -36,7 +36,7 @@ def frames(tmp_path_factory):
 
 
 def test_planes_are_the_labels_with_a_ring_and_are_made_once(frames, capsys, monkeypatch):
-    monkeypatch.setitem(SETS, "lco0m4", replace(SETS["lco0m4"], header={}))  # the simulated headers are right
+    monkeypatch.setitem(SETS, "lco0m4", replace(SETS["lco0m4"], header_overrides={}))  # the simulated headers are right
     root = frames[0].parents[1]
     main([str(root), "--only", "lco0m4"])
     assert capsys.readouterr().out.startswith("truth of lco0m4: 1 of 1, ")
@@ -54,7 +54,9 @@ def test_planes_are_the_labels_with_a_ring_and_are_made_once(frames, capsys, mon
     with fits.open(planes[1], mode="update") as hdus:
         hdus["TRUTH"].header["CRINPUT"] = "of other pixels"
     assert len(list(make_planes(root, ["lco0m4"]))) == 1, "planes of other versions of the frames are made again"
-    said = re.fullmatch(r"lco0m4, 3 frames: of (\d+) given hits (\d+) found, 0 missed, .*\n", capsys.readouterr().out)
+    said = re.fullmatch(
+        r"lco0m4, 3 frames: (\d+) hits in the reference: (\d+) found, 0 missed, .*\n", capsys.readouterr().out
+    )
     assert int(said[1]) == int(said[2]) > 10
 
 
@@ -93,15 +95,25 @@ def test_missing_frames_are_named(frames, tmp_path):
 
 
 def test_agreement_counts_each_kind_of_hit():
-    given, ours = np.zeros((40, 40), np.uint8), np.zeros((40, 40), np.uint8)
-    given[5, 5:8] = ours[5, 6:9] = 1  # both have it, shifted by a pixel
-    given[5, 8] = 2
-    given[15, 5] = 1  # missed
-    given[25, 5], ours[24:27, 4:7] = 1, 3  # not known here
-    ours[15, 25] = 1  # on the given sky
-    ours[25, 25], given[24:27, 24:27] = 1, 3  # not known there
+    reference, plane = np.zeros((40, 40), np.uint8), np.zeros((40, 40), np.uint8)
+    reference[5, 5:8] = plane[5, 6:9] = 1  # both have it, shifted by a pixel
+    reference[5, 8] = 2
+    reference[15, 5] = 1  # missed
+    reference[25, 5], plane[24:27, 4:7] = 1, 3  # not known here
+    plane[15, 25] = 1  # on the reference sky
+    plane[25, 25], reference[24:27, 24:27] = 1, 3  # not known there
     found = PlaneAgreement(
-        given=3, found=1, unknown=1, ours=3, confirmed=1, unjudged=1, both=2, only_ours=1, only_given=2
+        reference_hits=3,
+        found=1,
+        unknown=1,
+        hits=3,
+        confirmed=1,
+        unknown_in_reference=1,
+        core_in_both=2,
+        core_in_plane=1,
+        core_in_reference=2,
     )
-    assert compare_planes(ours, given) == found
-    assert str(found).startswith("of 3 given hits 1 found, 1 missed, 1 not known here; of our 3 hits 1 confirmed, 1 on")
+    assert compare_planes(plane, reference) == found
+    assert str(found).startswith(
+        "3 hits in the reference: 1 found, 1 missed, 1 in unknown pixels; 3 hits here: 1 confirmed, 1 on"
+    )

@@ -157,7 +157,7 @@ def test_thin_ccds_show_mostly_one_and_two_pixel_hits():
 
 def test_rates_and_charge_scatter_only_if_configured():
     still = {"rate_scatter": 0.0, "charge_scatter": 0.0, "diffusion_scatter": 0.0}
-    none = Rates(muons=0, compton=0, spots=0)
+    none = Rates(charged=0, compton=0, x_rays=0)
     assert not cosmic_rays(SMALL, 600.0, np.random.default_rng(0), none, **still).any()
     gammas = replace(none, compton=300.0)
     spread = {}
@@ -185,8 +185,8 @@ def test_an_invalid_scatter_is_refused_by_name(name):
 def test_an_invalid_zenith_angle_or_rate_is_refused():
     with pytest.raises(ValueError, match="zenith_angle = 120"):
         cosmic_rays(SMALL, 90.0, np.random.default_rng(0), zenith_angle=120)
-    with pytest.raises(ValueError, match="muons = -1"):
-        Rates(muons=-1)
+    with pytest.raises(ValueError, match="charged = -1"):
+        Rates(charged=-1)
     with pytest.raises(ValueError, match="electron_fraction = 2"):
         Rates(electron_fraction=2)
 
@@ -252,7 +252,7 @@ def test_an_alpha_leaves_all_its_energy_in_a_round_spot_of_the_size_of_its_plasm
 
 def test_hits_of_field_free_silicon_are_rounder_and_no_hit_is_lost_without_it():
     layer = replace(THIN, shape=(512, 512), thickness=6.0, substrate=0.0)
-    rates = Rates(muons=0, compton=60.0, spots=5.0)
+    rates = Rates(charged=0, compton=60.0, x_rays=5.0)
     sizes = [
         np.median(hit_sizes(cosmic_rays(layer, 600.0, np.random.default_rng(3), rates, field_free=depth), 60))
         for depth in (0.0, 20.0)
@@ -264,7 +264,7 @@ def test_hits_of_field_free_silicon_are_rounder_and_no_hit_is_lost_without_it():
 
 def test_alphas_are_drawn_at_their_rate_and_only_if_asked():
     small = replace(THIN, shape=(256, 256), substrate=0.0)
-    none = Rates(muons=0, compton=0, spots=0)
+    none = Rates(charged=0, compton=0, x_rays=0)
     assert not cosmic_rays(small, 600.0, np.random.default_rng(0), none).any()
     image = cosmic_rays(small, 600.0, np.random.default_rng(0), replace(none, alphas=2.0))
     _, number = ndimage.label(image > 1000, np.ones((3, 3), bool))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cosmicgate.data.simulation.optics import Aberration, Blurs, GuidingJumps, Spikes
+from cosmicgate.data.simulation.optics import Aberration, CombinedBlur, GuidingJumps, Spikes
 
 KERNELS = {
     "donut": Aberration(defocus=8.0, hole=0.4),
@@ -99,7 +99,7 @@ def test_blurs_follow_each_other():
     light = np.zeros((61, 61), np.float32)
     light[30, 30] = 100
     first, second = KERNELS["double"], KERNELS["coma"]
-    np.testing.assert_allclose(Blurs([first, second])(light), second(first(light)), atol=1e-4)
+    np.testing.assert_allclose(CombinedBlur([first, second])(light), second(first(light)), atol=1e-4)
 
 
 @pytest.mark.parametrize("stays", [[0.5], [0.8, 0.4], [-0.1, 0.5]])

@@ -74,7 +74,7 @@ def test_an_unknown_kind_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="kind = 'prism': expected one of slit, arc, echelle, fibres"):
         draw_spectrum(CCD, "prism", 60.0, np.random.default_rng(0))
     with pytest.raises(ValueError, match="expected some of slit, arc, echelle, fibres"):
-        RandomSpectra({"train": 1}, kinds=["prism"]).recipes("train")
+        RandomSpectra({"train": 1}, kinds=["prism"]).lazy_frames("train")
 
 
 def test_hits_on_a_bright_line_stay_in_the_truth_and_the_line_is_none():
@@ -93,7 +93,7 @@ def test_hits_on_a_bright_line_stay_in_the_truth_and_the_line_is_none():
 
 def test_spectra_of_a_source_differ_by_split_and_number_and_may_have_warm_pixels():
     source = RandomSpectra({"train": 3, "test": 1}, (64, 64), kinds=["slit"])
-    recipes = [*source.recipes("train"), *source.recipes("test")]
-    assert len({recipe.key for recipe in recipes}) == len({recipe.name for recipe in recipes}) == 4
-    images = [recipe.make().image for recipe in recipes]
+    lazy_frames = [*source.lazy_frames("train"), *source.lazy_frames("test")]
+    assert len({lazy.key for lazy in lazy_frames}) == len({lazy.name for lazy in lazy_frames}) == 4
+    images = [lazy.build().image for lazy in lazy_frames]
     assert not any(np.array_equal(images[0], image) for image in images[1:])

@@ -20,7 +20,7 @@ NAMES = ("defects", "aberrations", "guiding_jumps", "spikes", "satellites", "row
 def scene(**effects) -> Frame:
     """Make the first scene of a source, with effects."""
     chosen = Effects(**effects) if effects else None
-    return RandomScience({"train": 1}, SHAPE, 7, effects=chosen).recipes("train")[0].make()
+    return RandomScience({"train": 1}, SHAPE, 7, effects=chosen).lazy_frames("train")[0].build()
 
 
 def test_effects_that_are_off_leave_the_pixels_as_they_are():
@@ -32,8 +32,8 @@ def test_effects_that_are_off_leave_the_pixels_as_they_are():
 @pytest.mark.parametrize("name", NAMES)
 def test_each_effect_changes_the_frame_and_its_cache_key(name):
     on, off = (RandomScience({"train": 1}, SHAPE, 7, effects=Effects(**{name: part})) for part in (1.0, 0.0))
-    assert on.recipes("train")[0].key != off.recipes("train")[0].key
-    with_effect, without = on.recipes("train")[0].make(), off.recipes("train")[0].make()
+    assert on.lazy_frames("train")[0].key != off.lazy_frames("train")[0].key
+    with_effect, without = on.lazy_frames("train")[0].build(), off.lazy_frames("train")[0].build()
     if name == "row_bleeding":
         assert (with_effect.bleeds_along, without.bleeds_along) == ("rows", "columns")
     else:
@@ -43,7 +43,7 @@ def test_each_effect_changes_the_frame_and_its_cache_key(name):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("value", [-0.1, 1.5])
 def test_a_fraction_that_is_none_is_refused(name, value):
-    with pytest.raises(ValueError, match=f"{name} = {value}: expected a fraction of the frames"):
+    with pytest.raises(ValueError, match=f"{name} = {value}: expected a fraction between 0 and 1"):
         Effects(**{name: value})
 
 
@@ -113,8 +113,8 @@ def test_some_darks_have_field_free_silicon_and_some_alpha_particles():
     for silicon, depth, _ in drawn:
         assert silicon == ccd if not depth else DEPLETED[0] * 0.999 <= silicon.thickness <= DEPLETED[1] * 1.001
     plain, with_layers = (
-        RandomDarks({"train": 1}, (64, 64), field_free=part).recipes("train")[0] for part in (0.0, 1.0)
+        RandomDarks({"train": 1}, (64, 64), field_free=part).lazy_frames("train")[0] for part in (0.0, 1.0)
     )
-    assert plain.key == RandomDarks({"train": 1}, (64, 64)).recipes("train")[0].key != with_layers.key
-    with pytest.raises(ValueError, match=r"alphas = 2\.0: expected a fraction of the darks"):
-        RandomDarks({"train": 1}, (64, 64), alphas=2.0).recipes("train")
+    assert plain.key == RandomDarks({"train": 1}, (64, 64)).lazy_frames("train")[0].key != with_layers.key
+    with pytest.raises(ValueError, match=r"alphas = 2\.0: expected a fraction between 0 and 1"):
+        RandomDarks({"train": 1}, (64, 64), alphas=2.0).lazy_frames("train")

@@ -35,7 +35,7 @@ def files(tmp_path):
 
 def truths(cutouts):
     """Make the truth (H, W) of each cutout, by its name."""
-    return {recipe.name: recipe.make()[1] for recipe in cutouts.labelled_recipes()}
+    return {lazy.name: lazy.build()[1] for lazy in cutouts.lazy_labelled_frames()}
 
 
 def test_only_the_listed_pixels_are_ignored(files, tmp_path):
@@ -56,9 +56,9 @@ def test_only_the_listed_pixels_are_ignored(files, tmp_path):
 
 def test_a_list_changes_the_cache_keys_of_its_frames_only(files, tmp_path):
     row = "a.fits,3,5,3,5,2,one sharp pixel"
-    plain = {recipe.name: recipe.key for recipe in FlaggedCutouts(files).labelled_recipes()}
-    with_list = FlaggedCutouts(files, ignored=write_list(tmp_path / "list.csv", row)).labelled_recipes()
-    assert {recipe.name for recipe in with_list if recipe.key != plain[recipe.name]} == {"a"}
+    plain = {lazy.name: lazy.key for lazy in FlaggedCutouts(files).lazy_labelled_frames()}
+    with_list = FlaggedCutouts(files, ignored=write_list(tmp_path / "list.csv", row)).lazy_labelled_frames()
+    assert {lazy.name for lazy in with_list if lazy.key != plain[lazy.name]} == {"a"}
 
 
 @pytest.mark.parametrize(
@@ -74,15 +74,15 @@ def test_a_list_changes_the_cache_keys_of_its_frames_only(files, tmp_path):
 )
 def test_a_row_that_matches_no_file_or_pixel_is_an_error(files, tmp_path, row, message):
     with pytest.raises(ValueError, match=message):
-        FlaggedCutouts(files, ignored=write_list(tmp_path / "list.csv", row)).labelled_recipes()
+        FlaggedCutouts(files, ignored=write_list(tmp_path / "list.csv", row)).lazy_labelled_frames()
 
 
 def test_a_missing_list_or_one_with_other_columns_is_refused(files, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no such list of ignored objects: 'mine.csv'"):
-        FlaggedCutouts(files, ignored="mine.csv").labelled_recipes()
+        FlaggedCutouts(files, ignored="mine.csv").lazy_labelled_frames()
     (tmp_path / "other.csv").write_text("file,x,y\n")
     with pytest.raises(ValueError, match="expected the columns file, x0, y0, x1, y1, radius, reason, got"):
-        FlaggedCutouts(files, ignored=str(tmp_path / "other.csv")).labelled_recipes()
+        FlaggedCutouts(files, ignored=str(tmp_path / "other.csv")).lazy_labelled_frames()
 
 
 @pytest.mark.parametrize("path", sorted(LISTS.glob("*.csv")), ids=lambda path: path.name)

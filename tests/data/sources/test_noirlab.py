@@ -6,7 +6,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from cosmicgate.config import Train, build, validate
-from cosmicgate.data.download.manifest import Remote
+from cosmicgate.data.download.manifest import RemoteFile
 from cosmicgate.data.download.search import FILTERS
 from cosmicgate.data.sources.noirlab import Noirlab, by_field
 from cosmicgate.data.splits import SPLITS
@@ -27,7 +27,7 @@ def science(replay, tmp_path):
 
 
 def test_all_ccds_and_all_exposures_of_a_field_are_in_one_split(science, replay):
-    splits = {which: [recipe.name for recipe in science.recipes(which)] for which in SPLITS}
+    splits = {which: [lazy.name for lazy in science.lazy_frames(which)] for which in SPLITS}
     names = [name for own in splits.values() for name in own]
     assert len(names) == len(set(names)) == 20
     assert all(splits.values())
@@ -42,24 +42,24 @@ def test_all_ccds_and_all_exposures_of_a_field_are_in_one_split(science, replay)
     assert len(set(field_of.values())) == 8
     assert len({field_of[f"c4d_{night}_031500-{ccd}"] for night in ("121110", "121220") for ccd in ("N4", "S4")}) == 1
     replay.requests.clear()
-    assert [r.key for r in science.recipes("train")] == [r.key for r in science.recipes("train")]
+    assert [r.key for r in science.lazy_frames("train")] == [r.key for r in science.lazy_frames("train")]
     assert replay.requests == []
 
 
 def test_overlapping_fields_are_one_group():
     places = {"a": (10.0, -30.0), "b": (10.0, -28.5), "c": (10.0, -32.3)}  # 1.5 and 2.3 degrees from the first
-    files = [Remote(n, "", 0, "", facts={"ra_center": ra, "dec_center": dec}) for n, (ra, dec) in places.items()]
+    files = [RemoteFile(n, "", 0, "", facts={"ra_center": ra, "dec_center": dec}) for n, (ra, dec) in places.items()]
     assert [[f.path for f in group] for group in by_field(files)] == [["a", "b"], ["c"]]
 
 
 def test_without_coordinates_each_night_is_one_group():
-    files = [Remote(f"{n}", "", 0, "", facts={"caldat": f"2012-11-{n % 3}", "ra_center": n}) for n in range(9)]
+    files = [RemoteFile(f"{n}", "", 0, "", facts={"caldat": f"2012-11-{n % 3}", "ra_center": n}) for n in range(9)]
     assert [[f.path for f in group] for group in by_field(files)] == [["0", "3", "6"], ["1", "4", "7"], ["2", "5", "8"]]
 
 
 def test_a_recipe_reads_its_ccd_and_its_quality_mask(science):
-    recipe = next(r for which in SPLITS for r in science.recipes(which) if r.name == "c4d_121110_001500-N4")
-    frame = recipe.make()
+    lazy = next(r for which in SPLITS for r in science.lazy_frames(which) if r.name == "c4d_121110_001500-N4")
+    frame = lazy.build()
     assert (frame.gain, frame.read_noise, frame.saturation, frame.exptime) == (4.0, 6.5, 45000.0, 90.0)
     assert (frame.band, frame.telescope, frame.name, frame.shape) == ("g", "decam", "c4d_121110_001500-N4", (64, 64))
     assert np.argwhere(frame.bad).tolist() == [
@@ -71,7 +71,7 @@ def test_a_recipe_reads_its_ccd_and_its_quality_mask(science):
 def test_a_missing_ccd_is_named(science, replay):
     science = Noirlab("science", science.root, ["N31"], bands=("g",), limit=20, base=replay.base)
     with pytest.raises(ValueError, match=r"ooi_g_d2\.fits\.fz: .*'?N31'?.* S29.* N4.* S4"):
-        science.recipes("train")[0].make()
+        science.lazy_frames("train")[0].build()
 
 
 def test_the_noirlab_configs_are_valid_for_training():
@@ -86,9 +86,9 @@ def test_the_noirlab_configs_download_and_split_frames(replay, tmp_path, kind):
     node = OmegaConf.load(ROOT / "conf" / "data" / kind / "noirlab.yaml")
     source = instantiate(node, _convert_="all", root=str(tmp_path), base=replay.base)
     assert source.data_origin == "real"
-    recipes = [recipe for which in SPLITS for recipe in source.recipes(which)]
-    assert len(recipes) == 2 * {"science": 12, "darks": 3}[kind]
-    assert recipes[0].make().exptime == pytest.approx({"science": 90, "darks": 300}[kind])
+    lazy_frames = [lazy for which in SPLITS for lazy in source.lazy_frames(which)]
+    assert len(lazy_frames) == 2 * {"science": 12, "darks": 3}[kind]
+    assert lazy_frames[0].build().exptime == pytest.approx({"science": 90, "darks": 300}[kind])
 
 
 def test_a_training_set_is_made_of_downloaded_frames(replay, tmp_path):

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from cosmicgate.data.sources import random_cameras
-from cosmicgate.data.sources.random_cameras import RandomDarks, RandomScience, draw_camera, draw_smear, draw_telescope
+from cosmicgate.data.sources.random_cameras import (
+    RandomDarks,
+    RandomScience,
+    draw_camera,
+    draw_telescope,
+    draw_trail_or_defocus,
+)
 
 COUNTS = {"train": 3, "validation": 1, "test": 1}
 SHAPE = (64, 96)
@@ -48,8 +54,8 @@ def test_the_sky_of_a_telescope_lies_within_its_range_of_electrons():
         assert band.stars == random_cameras.STARS
 
 
-def test_a_smeared_telescope_trails_or_is_out_of_focus_within_the_ranges():
-    drawn = [draw_smear(0.5, np.random.default_rng(seed)) for seed in range(300)]
+def test_a_blurred_telescope_trails_or_is_out_of_focus_within_the_ranges():
+    drawn = [draw_trail_or_defocus(0.5, np.random.default_rng(seed)) for seed in range(300)]
     some = [one for one in drawn if one is not None]
     assert 120 < len(some) < 180
     trails = [one for one in some if one.trail]
@@ -61,40 +67,41 @@ def test_a_smeared_telescope_trails_or_is_out_of_focus_within_the_ranges():
         else:
             assert random_cameras.DEFOCUS[0] * 0.999 <= one.defocus <= random_cameras.DEFOCUS[1] * 1.001
             assert random_cameras.HOLE[0] <= one.hole <= random_cameras.HOLE[1]
-    assert not any(draw_smear(0, np.random.default_rng(seed)) for seed in range(20))
+    assert not any(draw_trail_or_defocus(0, np.random.default_rng(seed)) for seed in range(20))
 
 
 @pytest.mark.parametrize("source", [RandomScience, RandomDarks])
 def test_every_frame_is_of_another_camera_and_in_one_split(source):
-    recipes = [r for split in COUNTS for r in source(COUNTS, SHAPE).recipes(split)]
-    assert len({r.name for r in recipes}) == len({r.key for r in recipes}) == 5
-    gains = {r.make().gain for r in recipes}
+    lazy_frames = [r for split in COUNTS for r in source(COUNTS, SHAPE).lazy_frames(split)]
+    assert len({r.name for r in lazy_frames}) == len({r.key for r in lazy_frames}) == 5
+    gains = {r.build().gain for r in lazy_frames}
     assert len(gains) == 5
 
 
 @pytest.mark.parametrize("source", [RandomScience, RandomDarks])
 def test_the_same_recipe_gives_the_same_pixels(source):
-    first, again = (source(COUNTS, SHAPE).recipes("train")[1].make() for _ in range(2))
+    first, again = (source(COUNTS, SHAPE).lazy_frames("train")[1].build() for _ in range(2))
     np.testing.assert_array_equal(first.image, again.image)
     assert first.shape == SHAPE
 
 
 def test_a_dark_records_its_hits_and_a_scene_has_no_bad_pixels():
-    dark = RandomDarks({"train": 1}, (256, 256)).recipes("train")[0].make()
+    dark = RandomDarks({"train": 1}, (256, 256)).lazy_frames("train")[0].build()
     assert (dark.hits > 0).any()
-    scenes = [r.make() for r in RandomScience({"train": 4}, SHAPE).recipes("train")]
+    scenes = [r.build() for r in RandomScience({"train": 4}, SHAPE).lazy_frames("train")]
     assert not any(scene.bad.any() for scene in scenes)
     assert not any(scene.read_out for scene in scenes)
 
 
 def test_the_range_of_seeing_changes_no_other_random_value():
     wide, narrow = (
-        RandomScience({"train": 1}, (256, 256), **settings).recipes("train")[0]
+        RandomScience({"train": 1}, (256, 256), **settings).lazy_frames("train")[0]
         for settings in ({}, {"seeing": (1.2, 1.3)})
     )
     assert wide.key != narrow.key, "another range of seeing is another cache key"
     assert (
-        wide.key == RandomScience({"train": 1}, (256, 256), seeing=list(random_cameras.SEEING)).recipes("train")[0].key
+        wide.key
+        == RandomScience({"train": 1}, (256, 256), seeing=list(random_cameras.SEEING)).lazy_frames("train")[0].key
     )
     for seed in range(50):
         ccd = draw_camera(SHAPE, np.random.default_rng(seed))
@@ -102,14 +109,14 @@ def test_the_range_of_seeing_changes_no_other_random_value():
         band = draw_telescope(ccd, 100.0, np.random.default_rng(seed), (1.2, 1.8))
         assert 1.2 * 0.999 <= band.seeing / ccd.pixel_scale <= 1.8 * 1.001
         assert (band.sky, band.zero_point) == (usual.sky, usual.zero_point)
-    a, b = wide.make(), narrow.make()
+    a, b = wide.build(), narrow.build()
     assert (a.gain, a.read_noise, a.exptime) == (b.gain, b.read_noise, b.exptime)
 
 
 @pytest.mark.parametrize("seeing", [(0.5, 2.0), (3.0, 2.0), (2.0,)])
 def test_an_invalid_range_of_seeing_is_refused(seeing):
     with pytest.raises(ValueError, match="from 1 pixel on"):
-        RandomScience({"train": 1}, SHAPE, seeing=seeing).recipes("train")
+        RandomScience({"train": 1}, SHAPE, seeing=seeing).lazy_frames("train")
 
 
 def test_an_invalid_shape_is_refused():

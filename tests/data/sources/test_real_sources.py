@@ -45,7 +45,7 @@ def cutouts(real):
 def test_an_exposure_from_a_coadd_has_the_sky_and_noise_of_its_band(real, monkeypatch, band):
     monkeypatch.setitem(BANDS, band, replace(BANDS[band], sky=(5.0, 5.0)))
     source = Coadd(str(real("decam/des_coadd_g.fits.fz")), frames={"validation": 1}, bands=(band,))
-    scene = source.recipes("validation")[0].make()
+    scene = source.lazy_frames("validation")[0].build()
     level, deviation = background(read_out(scene, np.random.default_rng(0)))
     assert level == pytest.approx(5.0 * 90, rel=0.02)
     photons = level * scene.gain + scene.read_noise**2
@@ -57,7 +57,7 @@ def test_an_exposure_from_a_coadd_has_the_sky_and_noise_of_its_band(real, monkey
 def test_an_exposure_from_a_coadd_keeps_the_flux_of_stars(real):
     path = real("decam/des_coadd_g.fits.fz")
     source = Coadd(str(path), frames={"validation": 1}, bands=("g",))
-    scene = source.recipes("validation")[0].make()
+    scene = source.lazy_frames("validation")[0].build()
     coadd = read_frame(path, gain=1.0, read_noise=0.0, exptime=1.0).image
     start = round(0.6 * coadd.shape[1]) + source.gap // 2
     part = coadd[:, start : start + scene.shape[1]]
@@ -88,7 +88,7 @@ def test_small_hits_are_dropped(footprints, table):
 
 def test_a_hit_keeps_its_charge_at_any_position(footprints, table):
     # Each connected patch of charge that touches no other hit and no edge has the charge of a hit of the table.
-    hits = np.concatenate([recipe.make().hits for recipe in footprints.recipes("test")], axis=1)
+    hits = np.concatenate([lazy.build().hits for lazy in footprints.lazy_frames("test")], axis=1)
     known = sorted(table[n].sum() for n in footprints.hits("test"))
     labels, number = ndimage.label(hits != 0, np.ones((3, 3)))
     charges = ndimage.sum(hits, labels, range(1, number + 1))
@@ -118,8 +118,8 @@ def test_scatter_keeps_the_charge_of_hits_that_lie_inside_and_cuts_the_others():
 
 
 def test_a_dark_of_footprints_has_the_configured_rate(footprints):
-    recipes = replace(footprints, frames={"train": 4}, rate=20.0).recipes("train")
-    counted = [ndimage.label(r.make().hits > 0, np.ones((3, 3)))[1] for r in recipes]
+    lazy_frames = replace(footprints, frames={"train": 4}, rate=20.0).lazy_frames("train")
+    counted = [ndimage.label(r.build().hits > 0, np.ones((3, 3)))[1] for r in lazy_frames]
     expected = [20.0 * exptime * 256 * 256 / (4096 * 2048) for exptime in (1200, 800, 720, 600)]
     assert 0.7 < sum(counted) / sum(expected) < 1.1  # overlapping hits count as one
 
@@ -133,7 +133,7 @@ def test_with_by_folder_the_files_of_a_folder_are_in_one_split(tmp_path):
         path.parent.mkdir(exist_ok=True)
         path.touch()
     source = Files(str(tmp_path / "*" / "*.fits"), by_folder=True)
-    splits = {which: [int(recipe.name) for recipe in source.recipes(which)] for which in SPLITS}
+    splits = {which: [int(lazy.name) for lazy in source.lazy_frames(which)] for which in SPLITS}
     assert sorted(number for own in splits.values() for number in own) == list(range(24))
     fields = [{number % 4 for number in own} for own in splits.values()]
     assert all(fields)
@@ -146,17 +146,17 @@ def test_with_by_folder_the_files_of_a_folder_are_in_one_split(tmp_path):
 
 
 def test_the_real_cutouts_have_five_flagged_hits(cutouts):
-    recipes = cutouts.labelled_recipes()
-    assert len({recipe.name for recipe in recipes}) == len(recipes) == 31
-    assert len({recipe.name[: len("150110_053718")] for recipe in recipes}) == 29
-    labelled = [recipe.make() for recipe in recipes]
+    lazy_frames = cutouts.lazy_labelled_frames()
+    assert len({lazy.name for lazy in lazy_frames}) == len(lazy_frames) == 31
+    assert len({lazy.name[: len("150110_053718")] for lazy in lazy_frames}) == 29
+    labelled = [lazy.build() for lazy in lazy_frames]
     cores = [truth == CORE for _, truth, _ in labelled]
     assert sum(int(core.sum()) for core in cores) == 449
     assert sum(core.any() for core in cores) == 4
     assert sum(ndimage.label(core, np.ones((3, 3)))[1] for core in cores) == 5
-    for recipe, (frame, truth, facts) in zip(recipes, labelled, strict=True):
+    for lazy, (frame, truth, facts) in zip(lazy_frames, labelled, strict=True):
         assert frame.shape == truth.shape
-        assert frame.name == facts["name"] == recipe.name
+        assert frame.name == facts["name"] == lazy.name
         assert 3 < frame.gain < 5
         assert 4 < frame.read_noise < 12
         assert 45 <= frame.exptime <= 209
@@ -164,8 +164,8 @@ def test_the_real_cutouts_have_five_flagged_hits(cutouts):
 
 
 def test_flagged_hits_are_brighter_than_their_ring(cutouts):
-    for recipe in cutouts.labelled_recipes():
-        frame, truth, _ = recipe.make()
+    for lazy in cutouts.lazy_labelled_frames():
+        frame, truth, _ = lazy.build()
         if (truth == CORE).any():
             image = frame.image
             assert np.median(image[truth == CORE]) > np.median(image[truth == RING])
@@ -173,7 +173,7 @@ def test_flagged_hits_are_brighter_than_their_ring(cutouts):
 
 def test_flags_are_read_as_codes_or_as_bits(real):
     older = FlaggedCutouts(str(real("decam/cutouts") / "*_V3.5.3.fits"))
-    truths = {recipe.name: recipe.make()[1] for recipe in older.labelled_recipes()}
+    truths = {lazy.name: lazy.build()[1] for lazy in older.lazy_labelled_frames()}
     bits = "150110_053718_S4_100x101_V3.5.3"  # 2: saturated, 64: bleeding
     with fits.open(real(f"decam/cutouts/{bits}.fits")) as hdus:
         assert set(np.unique(hdus["DQ"].data)) == {0, 2, 64}
@@ -198,7 +198,7 @@ def test_flags_become_truth(tmp_path, flags, expected, cards):
     quality = np.zeros((9, 9 * len(flags)), np.int32)
     quality[4, 4::9] = flags
     write_cutout(tmp_path / "a.fits", quality, **cards)
-    truth = FlaggedCutouts(str(tmp_path / "*.fits")).labelled_recipes()[0].make()[1]
+    truth = FlaggedCutouts(str(tmp_path / "*.fits")).lazy_labelled_frames()[0].build()[1]
     assert truth[4, 4::9].tolist() == expected
     around = truth[3, 4::9]
     assert around.tolist() == [RING if code == CORE else SKY for code in expected]
@@ -226,19 +226,19 @@ def test_of_duplicate_reductions_the_newest_is_used(tmp_path, caplog, cards, kep
         own = {word: value for word, value in own.items() if value is not None}
         write_cutout(tmp_path / f"{name}.fits", np.zeros((9, 9), np.int32), **own)
     with caplog.at_level(logging.INFO):
-        assert [recipe.name for recipe in FlaggedCutouts(str(tmp_path / "*.fits")).labelled_recipes()] == kept
+        assert [lazy.name for lazy in FlaggedCutouts(str(tmp_path / "*.fits")).lazy_labelled_frames()] == kept
     messages = [record.getMessage() for record in caplog.records]
     left = {"a", "b"} - set(kept)
     path = f"{tmp_path}/{{}}.fits is left out: a newer pipeline reduced the same pixels, {kept[0]}.fits"
     assert messages == [path.format(name) for name in left]
-    assert [recipe.name for recipe in FlaggedCutouts(str(tmp_path / "*.fits")).labelled_recipes()] == kept
+    assert [lazy.name for lazy in FlaggedCutouts(str(tmp_path / "*.fits")).lazy_labelled_frames()] == kept
     assert len(caplog.records) == len(messages), "logged once"
 
 
 def test_a_cutout_without_flags_is_refused_by_name(tmp_path):
     write_cutout(tmp_path / "a.fits", np.zeros((9, 9), np.int32), name="OTHER")
     with pytest.raises(ValueError, match=r"a\.fits: no HDU named DQ among PRIMARY, SCI, OTHER"):
-        FlaggedCutouts(str(tmp_path / "*.fits")).labelled_recipes()
+        FlaggedCutouts(str(tmp_path / "*.fits")).lazy_labelled_frames()
 
 
 def test_the_masked_core_of_a_star_in_a_coadd_is_saturated_and_not_bad(tmp_path):
@@ -248,8 +248,8 @@ def test_the_masked_core_of_a_star_in_a_coadd_is_saturated_and_not_bad(tmp_path)
     fits.HDUList(hdus).writeto(tmp_path / "coadd.fits")
     scene = (
         Coadd(str(tmp_path / "coadd.fits"), {"train": (0, 1)}, frames={"train": 1}, bands=("z",))
-        .recipes("train")[0]
-        .make()
+        .lazy_frames("train")[0]
+        .build()
     )
     assert not scene.bad.any()
     assert scene.image[30, 30] > scene.saturation > scene.image[30, 20] > 1.2 * scene.image[30, 19]

@@ -8,7 +8,7 @@ from cosmicgate.data.cache import load_labelled
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.data.real_tests import RealTest
 from cosmicgate.data.sources import FramesWithTruth
-from cosmicgate.data.sources.truth_planes import holes_marked
+from cosmicgate.data.sources.truth_planes import mark_negative_pixels
 from cosmicgate.io.atomic import sha256_of
 from cosmicgate.io.fits.frames import Frame
 
@@ -49,7 +49,7 @@ def test_frames_of_one_name_with_one_truth_plane_are_refused(night):
     write_image(night / "other" / "b.fits", np.ones(SHAPE, np.float32))
     files = [str(night / "*.fits"), str(night / "other" / "*.fits")]
     with pytest.raises(ValueError, match="expected a name for each frame, found more than one 'b'"):
-        FramesWithTruth(files, "night", truth=str(night / "truth")).labelled_recipes()
+        FramesWithTruth(files, "night", truth=str(night / "truth")).lazy_labelled_frames()
     assert len(FramesWithTruth(files, "night", truth="none").paths()) == 4
 
 
@@ -77,13 +77,13 @@ def test_the_median_dark_is_subtracted(night):
         dark = pattern.copy()
         dark[number, 5] = 9000  # a hit in each dark at another pixel
         write_image(night / f"dark{number}.fit", dark)
-    plain = frames_with_truth(night).labelled_recipes()[0].make()[0]
-    recipe = frames_with_truth(night, darks=str(night / "dark*.fit")).labelled_recipes()[0]
-    frame = recipe.make()[0]
+    plain = frames_with_truth(night).lazy_labelled_frames()[0].build()[0]
+    lazy = frames_with_truth(night, darks=str(night / "dark*.fit")).lazy_labelled_frames()[0]
+    frame = lazy.build()[0]
     good = ~frame.bad
     np.testing.assert_allclose(frame.image[good], (plain.image - pattern)[good], rtol=1e-4)
     assert frame.saturation == pytest.approx(5e4 - np.median(pattern))
-    assert recipe.key != frames_with_truth(night).labelled_recipes()[0].key
+    assert lazy.key != frames_with_truth(night).lazy_labelled_frames()[0].key
 
 
 def test_bad_pixels_of_a_dark_are_left_out_of_the_median_and_bad_where_all_are(night):
@@ -92,8 +92,8 @@ def test_bad_pixels_of_a_dark_are_left_out_of_the_median_and_bad_where_all_are(n
         dark[5, 5] = 9000 if number == 0 else np.nan  # good in one dark only
         dark[:, 7] = np.nan
         write_image(night / f"dark{number}.fit", dark)
-    plain = frames_with_truth(night).labelled_recipes()[0].make()[0]
-    frame = frames_with_truth(night, darks=str(night / "dark*.fit")).labelled_recipes()[0].make()[0]
+    plain = frames_with_truth(night).lazy_labelled_frames()[0].build()[0]
+    frame = frames_with_truth(night, darks=str(night / "dark*.fit")).lazy_labelled_frames()[0].build()[0]
     assert frame.bad[:, 7].all()
     assert not frame.bad[5, 5]
     assert plain.image[5, 5] - frame.image[5, 5] == pytest.approx(9000)
@@ -115,7 +115,7 @@ def test_a_file_may_hold_frame_and_truth(tmp_path):
     truth[3, 4] = 1
     image = fits.ImageHDU(np.full(SHAPE, 300, np.float32), fits.Header(HEADER), name="SCI")
     fits.HDUList([fits.PrimaryHDU(), image, fits.ImageHDU(truth, name="TRUTH")]).writeto(tmp_path / "a.fits")
-    frame, labels, facts = FramesWithTruth(str(tmp_path / "a.fits"), "own").labelled_recipes()[0].make()
+    frame, labels, facts = FramesWithTruth(str(tmp_path / "a.fits"), "own").lazy_labelled_frames()[0].build()
     assert np.argwhere(labels == CORE).tolist() == [[3, 4]]
     assert facts == {"name": "a", "field": "a", "dilated": False}  # without a ring, only the core is scored
     assert not frame.bad.any()
@@ -123,16 +123,16 @@ def test_a_file_may_hold_frame_and_truth(tmp_path):
 
 def test_missing_files_and_cards_are_named(night):
     with pytest.raises(FileNotFoundError, match=r"no file matches .*none"):
-        FramesWithTruth(str(night / "none*.fits"), "night").labelled_recipes()
+        FramesWithTruth(str(night / "none*.fits"), "night").lazy_labelled_frames()
     write_image(night / "d.fits", np.full(SHAPE, 300, np.float32))
     with pytest.raises(FileNotFoundError, match=r"d\.fits: no truth plane d_truth\.fits"):
-        frames_with_truth(night).labelled_recipes()
+        frames_with_truth(night).lazy_labelled_frames()
     write_image(night / "dark.fit", np.full(SHAPE, 300, np.float32), EXPTIME=30.0)
     (night / "d.fits").unlink()
     with pytest.raises(ValueError, match=r"dark\.fit: expected a dark like a, .* and 60 s; got .* and 30 s"):
-        frames_with_truth(night, darks=str(night / "dark.fit")).labelled_recipes()[0].make()
+        frames_with_truth(night, darks=str(night / "dark.fit")).lazy_labelled_frames()[0].build()
     with pytest.raises(ValueError, match=r"expected MOON in the header"):
-        frames_with_truth(night, field_keywords=["FILTER", "MOON"]).labelled_recipes()[0].make()
+        frames_with_truth(night, field_keywords=["FILTER", "MOON"]).lazy_labelled_frames()[0].build()
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_an_invalid_truth_plane_is_refused(night, plane, name, message):
     path.unlink()
     fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(plane, name=name)]).writeto(path)
     with pytest.raises(ValueError, match=message):
-        frames_with_truth(night).labelled_recipes()[0].make()
+        frames_with_truth(night).lazy_labelled_frames()[0].build()
 
 
 def test_darks_of_another_exposure_time_are_scaled_with_biases(night):
@@ -156,29 +156,29 @@ def test_darks_of_another_exposure_time_are_scaled_with_biases(night):
     bias, current = (rng.uniform(low, high, SHAPE).astype(np.float32) for low, high in [(100, 110), (0, 90)])
     write_image(night / "bias.fit", bias, EXPTIME=0.0)
     write_image(night / "dark.fit", bias + current, EXPTIME=120.0)
-    plain = frames_with_truth(night).labelled_recipes()[0].make()[0]
+    plain = frames_with_truth(night).lazy_labelled_frames()[0].build()[0]
     darks = {"darks": str(night / "dark.fit"), "biases": str(night / "bias.fit")}
-    frame = frames_with_truth(night, **darks).labelled_recipes()[0].make()[0]
+    frame = frames_with_truth(night, **darks).lazy_labelled_frames()[0].build()[0]
     good = ~frame.bad
     np.testing.assert_allclose(frame.image[good], (plain.image - bias - current / 2)[good], rtol=1e-4)
     with pytest.raises(ValueError, match="biases without darks"):
-        frames_with_truth(night, biases=darks["biases"]).labelled_recipes()
+        frames_with_truth(night, biases=darks["biases"]).lazy_labelled_frames()
     with pytest.raises(ValueError, match=r"bias\.fit: expected a dark of more than 0 s"):
-        frames_with_truth(night, darks=darks["biases"], biases=darks["biases"]).labelled_recipes()[0].make()
+        frames_with_truth(night, darks=darks["biases"], biases=darks["biases"]).lazy_labelled_frames()[0].build()
 
 
 def test_without_truth_no_pixel_is_scored_and_the_folder_is_not_read(night):
     frames = FramesWithTruth(str(night / "*.fits"), "night", truth="none")
-    _, labels, facts = frames.labelled_recipes()[0].make()
+    _, labels, facts = frames.lazy_labelled_frames()[0].build()
     assert (labels == IGNORED).all()
     assert facts["hot_pixels"] == {"row": [], "column": []}  # three frames tell that there are none
-    assert frames.labelled_recipes()[0].key != frames_with_truth(night).labelled_recipes()[0].key
+    assert frames.lazy_labelled_frames()[0].key != frames_with_truth(night).lazy_labelled_frames()[0].key
 
 
 def test_pixels_deep_below_the_sky_of_a_dark_subtracted_frame_are_bad():
     image = np.random.default_rng(0).normal(0, 5, (64, 64)).astype(np.float32)
     image[3, 4], image[9, 9] = -200, 200
-    bad = holes_marked(Frame(image=image, gain=1.0, read_noise=5.0, saturation=1e5, exptime=60.0, name="a")).bad
+    bad = mark_negative_pixels(Frame(image=image, gain=1.0, read_noise=5.0, saturation=1e5, exptime=60.0, name="a")).bad
     assert bad[3, 4]
     assert not bad[9, 9]
     assert bad.sum() == 1
@@ -193,7 +193,7 @@ def test_a_frame_matched_by_two_patterns_is_one_frame(night):
 
 def test_a_misspelt_value_of_the_header_is_named(night):
     with pytest.raises(ValueError, match="gian"):
-        frames_with_truth(night, header={"gian": 2.0}).labelled_recipes()
+        frames_with_truth(night, header_overrides={"gian": 2.0}).lazy_labelled_frames()
 
 
 def test_truth_saved_for_another_version_of_its_frame_is_refused(night):
@@ -212,7 +212,7 @@ def test_two_truth_planes_of_a_frame_are_refused(night):
     plane = night / "truth" / "b_truth.fits.fz"
     plane.with_name("b_truth.fits").write_bytes(plane.read_bytes())
     with pytest.raises(ValueError, match=r"b\.fits: two truth planes, b_truth\.fits and b_truth\.fits\.fz in"):
-        frames_with_truth(night).labelled_recipes()
+        frames_with_truth(night).lazy_labelled_frames()
 
 
 @pytest.mark.parametrize("rings", [True, False])

@@ -194,14 +194,14 @@ def test_all_images_of_a_file_are_in_one_split(exposure):
         shutil.copy(exposure, exposure.with_name(f"{number}.fits.fz"))
     exposure.unlink()
     source = Files(str(exposure.parent / "*.fz"), exts=("N4", "s31"))
-    recipes = {which: source.recipes(which) for which in SPLITS}
-    splits = [{recipe.name.split("-")[0] for recipe in recipes[which]} for which in SPLITS]
-    assert [2 * len(files) for files in splits] == [len(recipes[which]) for which in SPLITS]
+    lazy_frames = {which: source.lazy_frames(which) for which in SPLITS}
+    splits = [{lazy.name.split("-")[0] for lazy in lazy_frames[which]} for which in SPLITS]
+    assert [2 * len(files) for files in splits] == [len(lazy_frames[which]) for which in SPLITS]
     assert sorted(name for files in splits for name in files) == ["0", "1", "2", "3"]
-    frames = [recipe.make() for recipe in recipes["test"]]
+    frames = [lazy.build() for lazy in lazy_frames["test"]]
     assert [round(float(frame.image.mean()), -2) for frame in frames] == [300, 200] * len(splits[2])
-    assert [frame.name for frame in frames] == [recipe.name for recipe in recipes["test"]]
-    assert len({recipe.key for which in SPLITS for recipe in recipes[which]}) == 8
+    assert [frame.name for frame in frames] == [lazy.name for lazy in lazy_frames["test"]]
+    assert len({lazy.key for which in SPLITS for lazy in lazy_frames[which]}) == 8
 
 
 # ------------------------------------------------------------------------------------------------------- bad pixels

@@ -10,8 +10,8 @@ from cosmicgate.extras import extra
 
 with extra("train", __name__):
     from cosmicgate.data.download.client import DEFAULT_RETRY, FetchError, RetryPolicy
-    from cosmicgate.data.download.fetch import check_space, complete, readable, space
-    from cosmicgate.data.download.manifest import Manifest, missing
+    from cosmicgate.data.download.fetch import check_space, download_missing, format_size, required_space
+    from cosmicgate.data.download.manifest import Manifest, missing_files
     from cosmicgate.data.download.noirlab import NOIRLAB, PRODUCTS, Query, list_decam
     from cosmicgate.data.download.real import GITHUB, list_real, real_name
     from cosmicgate.data.download.search import FILTERS
@@ -23,33 +23,46 @@ LABELS = "cosmicgate.data.labelling.real_frames"  # the command that makes truth
 def parser() -> ArgumentParser:
     """Make the parser of the command line."""
     common = ArgumentParser(add_help=False)
-    common.add_argument("--dry-run", action="store_true", help="say how many files and bytes, write nothing")
     common.add_argument(
-        "--verify", action="store_true", help="compute the md5 of what is there; fetch again what is bad"
+        "--dry-run", action="store_true", help="print the number and size of the files; download nothing"
     )
-    common.add_argument("--connections", type=int, default=DEFAULT_RETRY.connections, help="files at a time")
-    top = ArgumentParser(prog="python -m cosmicgate.data.download", description="Fetch real data; resumes, checks.")
+    common.add_argument(
+        "--verify", action="store_true", help="check the MD5 of existing files, and download damaged ones again"
+    )
+    common.add_argument(
+        "--connections", type=int, default=DEFAULT_RETRY.connections, help="number of simultaneous downloads"
+    )
+    top = ArgumentParser(
+        prog="python -m cosmicgate.data.download",
+        description="Download real data, with checksums; the same command resumes.",
+    )
     archives = top.add_subparsers(dest="archive", required=True)
 
-    lco = archives.add_parser("lco", parents=[common], help="the LCO cosmic-ray data set, from Zenodo")
-    lco.add_argument("--root", type=Path, default=Path("data/lco"), help="where it goes")
-    lco.add_argument("--base", default=ZENODO, help="the server")
+    lco = archives.add_parser("lco", parents=[common], help="LCO cosmic-ray data set, from Zenodo")
+    lco.add_argument("--root", type=Path, default=Path("data/lco"), help="folder of the data")
+    lco.add_argument("--base", default=ZENODO, help="URL of the server")
 
-    real = archives.add_parser("real", parents=[common], help="the small real data, from their public origins")
-    real.add_argument("root", nargs="?", type=Path, default=Path("data/real"), help="where they go")
-    real.add_argument("--base", default=GITHUB, help="the server")
-    real.add_argument("--no-labels", dest="labels", action="store_false", help="make no truth planes")
+    real = archives.add_parser("real", parents=[common], help="small real data, from their public sources")
+    real.add_argument("root", nargs="?", type=Path, default=Path("data/real"), help="folder of the data")
+    real.add_argument("--base", default=GITHUB, help="URL of the server")
+    real.add_argument("--no-labels", dest="labels", action="store_false", help="do not make truth planes")
 
     decam = archives.add_parser("decam", parents=[common], help="DECam frames, from the NOIRLab archive")
-    decam.add_argument("--root", type=Path, default=Path("data/noirlab"), help="where they go")
-    decam.add_argument("--base", default=NOIRLAB, help="the server")
+    decam.add_argument("--root", type=Path, default=Path("data/noirlab"), help="folder of the data")
+    decam.add_argument("--base", default=NOIRLAB, help="URL of the server")
     decam.add_argument("--kind", nargs="+", choices=list(PRODUCTS), default=list(PRODUCTS))
-    decam.add_argument("--bands", nargs="+", default=["g", "r", "i", "z"], help=f"some of {' '.join(FILTERS)}")
-    decam.add_argument("--exptime", nargs=2, type=float, metavar=("SHORTEST", "LONGEST"), help="seconds")
-    decam.add_argument("--dates", nargs=2, metavar=("FIRST", "LAST"), help="nights: 2012-11-01 2013-02-28")
-    decam.add_argument("--limit", type=int, help="exposures, of science frames in each band")
+    decam.add_argument("--bands", nargs="+", default=["g", "r", "i", "z"], help=f"filters, some of {' '.join(FILTERS)}")
+    decam.add_argument("--exptime", nargs=2, type=float, metavar=("MIN", "MAX"), help="exposure time, seconds")
     decam.add_argument(
-        "--hdus", nargs="+", type=int, default=[], help="HDUs to cut out: 0 35; whole files if not given"
+        "--dates", nargs=2, metavar=("FIRST", "LAST"), help="first and last night, such as 2012-11-01 2013-02-28"
+    )
+    decam.add_argument("--limit", type=int, help="maximum number of exposures; for science frames, in each band")
+    decam.add_argument(
+        "--hdus",
+        nargs="+",
+        type=int,
+        default=[],
+        help="numbers of the HDUs to download, such as 0 35; default: whole files",
     )
     return top
 
@@ -86,7 +99,7 @@ def run(options: Namespace, policy: RetryPolicy) -> None:
     failed = []
     for name, manifest in manifests.items():
         try:
-            complete(manifest, root, name, policy, options.verify)
+            download_missing(manifest, root, name, policy, options.verify)
         except FetchError as error:
             failed.append(str(error))
     if failed:
@@ -94,7 +107,7 @@ def run(options: Namespace, policy: RetryPolicy) -> None:
     if options.archive == "real" and options.labels:
         make_labels(root)
     where = fetch_lco(root, options.base, policy) if options.archive == "lco" else root
-    print(f"all there: {where}")
+    print(f"complete: {where}")
 
 
 def make_labels(root: Path) -> None:
@@ -107,13 +120,13 @@ def make_labels(root: Path) -> None:
 
 def print_summary(name: str, manifest: Manifest, root: Path) -> int:
     """Print a summary of the files to download; return the disk space that they need, bytes."""
-    wanted = missing(manifest, root)
-    total, needed = sum(file.size for file in manifest.files), space(wanted, root)
+    wanted = missing_files(manifest, root)
+    total, needed = sum(file.size for file in manifest.files), required_space(wanted, root)
     about = "about " if any(not file.md5 for file in manifest.files) else ""
     left = "".join(f"; {number} left out, {reason}" for reason, number in manifest.left_out.items())
     print(
-        f"{name}: {len(manifest.files)} file(s), {about}{readable(total)}; {len(wanted)} to fetch, "
-        f"{readable(needed)} of disk{left}",
+        f"{name}: {len(manifest.files)} file(s), {about}{format_size(total)}; {len(wanted)} to download, "
+        f"{format_size(needed)} of disk space{left}",
         flush=True,
     )
     return needed

@@ -46,8 +46,8 @@ class RetryPolicy:
         Number of consecutive attempts without progress after which a file is given up.
     delay, max_delay : float
         Seconds before the second attempt, doubled with each further one up to ``max_delay``; a random time of up to
-        ``delay`` is added. A server's Retry-After is respected, unless it exceeds ``patience``.
-    patience, timeout : float
+        ``delay`` is added. A server's Retry-After is respected, unless it exceeds ``max_retry_after``.
+    max_retry_after, timeout : float
         Maximum Retry-After, and maximum time without data from the server, seconds.
     """
 
@@ -55,7 +55,7 @@ class RetryPolicy:
     attempts: int = 6
     delay: float = 1.0
     max_delay: float = 60.0
-    patience: float = 600.0
+    max_retry_after: float = 600.0
     timeout: float = 60.0
 
     def __post_init__(self) -> None:
@@ -89,7 +89,7 @@ class Session:
 
     def __init__(self, policy: RetryPolicy = DEFAULT_RETRY) -> None:
         self.policy, self.stop = policy, Event()
-        self.answers: dict[str, Any] = {}
+        self.cached_responses: dict[str, Any] = {}
         self.http = httpx.Client(
             timeout=policy.timeout,
             limits=httpx.Limits(max_connections=policy.connections),
@@ -103,7 +103,7 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self.http.close()
 
-    def ask(self, method: str, url: str, **body: Any) -> Any:
+    def request_json(self, method: str, url: str, **body: Any) -> Any:
         """Request a URL and decode its JSON response; responses to requests without a body are cached.
 
         Raises
@@ -111,8 +111,8 @@ class Session:
         FetchError
             If the request fails, or the response is not JSON.
         """
-        if not body and url in self.answers:
-            return self.answers[url]
+        if not body and url in self.cached_responses:
+            return self.cached_responses[url]
 
         def once() -> httpx.Response:
             with self.translated_errors(url):
@@ -122,12 +122,12 @@ class Session:
 
         response = self.retrying()(once)
         try:
-            answer = response.json()
+            content = response.json()
         except ValueError as error:
             raise FetchError(f"{url}: expected JSON, got {response.text[:60]!r}") from error
         if not body:
-            self.answers[url] = answer
-        return answer
+            self.cached_responses[url] = content
+        return content
 
     def retrying(self) -> Retrying:
         """Make a retrying caller with exponential back-off, which also respects the server's Retry-After."""
@@ -165,8 +165,8 @@ class Session:
         if response.status_code not in RETRYABLE:
             raise FetchError(reason)
         wait = _retry_after(response.headers.get("Retry-After", ""))
-        if wait > self.policy.patience:
-            raise FetchError(f"{reason}, asks to come back in {wait:.0f} s: try again then")
+        if wait > self.policy.max_retry_after:
+            raise FetchError(f"{reason}, asks to wait {wait:.0f} s: try again then")
         raise RetryableError(reason, wait)
 
 

@@ -10,9 +10,16 @@ from threading import Lock
 from filelock import FileLock
 
 from cosmicgate.data.download.client import DEFAULT_RETRY, FetchError, RetryPolicy, Session
-from cosmicgate.data.download.manifest import Manifest, Remote, SpoiledError, missing, read_manifest, verified
-from cosmicgate.data.download.prepare import products
-from cosmicgate.data.download.resume import download, length, partial_of
+from cosmicgate.data.download.manifest import (
+    CorruptDownloadError,
+    Manifest,
+    RemoteFile,
+    missing_files,
+    read_manifest,
+    verify_download,
+)
+from cosmicgate.data.download.prepare import make_products
+from cosmicgate.data.download.resume import download, file_size, partial_of
 from cosmicgate.data.download.unpack import is_archive
 from cosmicgate.extras import extra
 
@@ -25,7 +32,7 @@ def manifest_path(root: Path, name: str) -> Path:
     return root / f"manifest-{name}.json"
 
 
-def complete(
+def download_missing(
     manifest: Manifest, root: Path, name: str, policy: RetryPolicy = DEFAULT_RETRY, verify: bool = False
 ) -> Manifest:
     """Download all missing files of a manifest; if there are none, nothing is requested or written.
@@ -57,7 +64,7 @@ def complete(
         resumes.
     """
     path = manifest_path(root, name)
-    if path.is_file() and not verify and not missing(manifest, root):
+    if path.is_file() and not verify and not missing_files(manifest, root):
         for file in manifest.files:
             _drop(file, root)
         return manifest
@@ -66,23 +73,23 @@ def complete(
         manifest = read_manifest(path) or manifest
         manifest.write(path)
         wanted = []
-        for file in missing(manifest, root, verify):
+        for file in missing_files(manifest, root, verify):
             there = _existing(file, root)
             if there is None:
                 wanted.append(file)
             else:
                 manifest = _record(manifest, there, root, path)
-        check_space(root, space(wanted, root))
+        check_space(root, required_space(wanted, root))
         return _fetch(manifest, wanted, root, path, policy) if wanted else manifest
 
 
-def space(files: Iterable[Remote], root: Path) -> int:
+def required_space(files: Iterable[RemoteFile], root: Path) -> int:
     """Compute the disk space, in bytes, that downloading these files needs.
 
     An archive counts twice, because it is deleted only after its files are unpacked. These are about as large as the
     archive, because FITS files are compressed already.
     """
-    return sum(max(0, f.size - length(partial_of(f, root))) + f.size * is_archive(f.path) for f in files)
+    return sum(max(0, f.size - file_size(partial_of(f, root))) + f.size * is_archive(f.path) for f in files)
 
 
 def check_space(root: Path, needed: int) -> None:
@@ -90,40 +97,40 @@ def check_space(root: Path, needed: int) -> None:
     folder = next(p for p in (root.absolute(), *root.absolute().parents) if p.exists())
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise OSError(f"{root}: {readable(needed)} are needed, {readable(free)} are free on this disk")
+        raise OSError(f"{root}: {format_size(needed)} are needed, {format_size(free)} are free on this disk")
 
 
-def readable(size: int) -> str:
+def format_size(size: int) -> str:
     """Format a number of bytes with a decimal unit."""
     return f"{tqdm.format_sizeof(size, divisor=1000)}B"
 
 
-def _existing(file: Remote, root: Path) -> Remote | None:
+def _existing(file: RemoteFile, root: Path) -> RemoteFile | None:
     """Check whether a valid file is already in place (copied there, or from another query); return it, or None."""
     try:
-        there = verified(replace(file, unpacked=()), root / file.path)
-    except (FileNotFoundError, SpoiledError):
+        there = verify_download(replace(file, unpacked=()), root / file.path)
+    except (FileNotFoundError, CorruptDownloadError):
         return None
     return None if file.checked and there.md5 != file.md5 else there
 
 
-def _record(manifest: Manifest, file: Remote, root: Path, path: Path) -> Manifest:
+def _record(manifest: Manifest, file: RemoteFile, root: Path, path: Path) -> Manifest:
     """Unpack or prepare the file, record it in the manifest, and only then delete what is no longer needed."""
-    file = replace(file, unpacked=products(file, root))
-    manifest = manifest.having(file)
+    file = replace(file, unpacked=make_products(file, root))
+    manifest = manifest.with_file(file)
     manifest.write(path)
     _drop(file, root)
     return manifest
 
 
-def _drop(file: Remote, root: Path) -> None:
+def _drop(file: RemoteFile, root: Path) -> None:
     """Delete a file that has been unpacked or prepared."""
     archive = root / file.path
     if file.unpacked and archive.is_file():  # check first: unlink would fail on a read-only disk
         archive.unlink()
 
 
-def _fetch(manifest: Manifest, wanted: list[Remote], root: Path, path: Path, policy: RetryPolicy) -> Manifest:
+def _fetch(manifest: Manifest, wanted: list[RemoteFile], root: Path, path: Path, policy: RetryPolicy) -> Manifest:
     """Download several files at a time; one that fails does not stop the others."""
     failed: dict[str, Exception] = {}
     total = sum(file.size for file in wanted)
@@ -152,7 +159,7 @@ def _fetch(manifest: Manifest, wanted: list[Remote], root: Path, path: Path, pol
     return manifest
 
 
-def _count(number: int, wanted: list[Remote]) -> str:
+def _count(number: int, wanted: list[RemoteFile]) -> str:
     return f"{number} of {len(wanted)} file(s)"
 
 

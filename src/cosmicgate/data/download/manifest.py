@@ -18,8 +18,8 @@ BY_PIXELS = "sha256 of the pixel values: that of the file is not known"
 BY_STRUCTURE = "FITS structure only: the service cut this part out of a file whose md5 says nothing about it"
 
 
-class SpoiledError(OSError):
-    """Raised for a file that differs from what the archive listed."""
+class CorruptDownloadError(OSError):
+    """Raised for a downloaded file that is damaged, or differs from what the archive lists."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Remote:
+class RemoteFile:
     """A file to download.
 
     Attributes
@@ -81,7 +81,7 @@ class Manifest:
         The query, in the archive's terms.
     date : str
         Date of the query (ISO 8601, UTC).
-    files : tuple of Remote
+    files : tuple of RemoteFile
         The files.
     left_out : mapping of str to int
         Number of files that were left out, by reason.
@@ -94,7 +94,7 @@ class Manifest:
     licence: str
     query: Mapping[str, Any]
     date: str
-    files: tuple[Remote, ...]
+    files: tuple[RemoteFile, ...]
     left_out: Mapping[str, int] = field(default_factory=dict)
     provenance: str = "real"
 
@@ -102,7 +102,7 @@ class Manifest:
         """Write the manifest atomically."""
         atomic_write(path, json.dumps(asdict(self), indent=1) + "\n")
 
-    def having(self, file: Remote) -> "Manifest":
+    def with_file(self, file: RemoteFile) -> "Manifest":
         """Copy the manifest with a new state of one file."""
         return replace(self, files=tuple(file if f.path == file.path else f for f in self.files))
 
@@ -120,7 +120,7 @@ def read_manifest(path: Path) -> Manifest | None:
     try:
         content = json.loads(path.read_text())
         files = [
-            Remote(**(f | {"path": safe(f["path"]), "unpacked": tuple(Member(**m) for m in f["unpacked"])}))
+            RemoteFile(**(f | {"path": safe(f["path"]), "unpacked": tuple(Member(**m) for m in f["unpacked"])}))
             for f in content.pop("files")
         ]
         return Manifest(files=tuple(files), **content)
@@ -136,15 +136,15 @@ def safe(name: str) -> str:
     return path.as_posix()
 
 
-def missing(manifest: Manifest, root: Path, verify: bool = False) -> list[Remote]:
+def missing_files(manifest: Manifest, root: Path, verify: bool = False) -> list[RemoteFile]:
     """List the files that are not on disk with the right size or, with ``verify``, the right md5."""
     return [file for file in manifest.files if not _present(file, root, verify)]
 
 
-def _present(file: Remote, root: Path, verify: bool) -> bool:
+def _present(file: RemoteFile, root: Path, verify: bool) -> bool:
     if not file.checked:
         return False
-    parts: Sequence[Member | Remote] = file.unpacked or (file,)
+    parts: Sequence[Member | RemoteFile] = file.unpacked or (file,)
     paths = [root / part.path for part in parts]
     if not all(path.is_file() and path.stat().st_size == part.size for path, part in zip(paths, parts, strict=True)):
         return False
@@ -167,7 +167,7 @@ def pixels_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def verified(file: Remote, path: Path) -> Remote:
+def verify_download(file: RemoteFile, path: Path) -> RemoteFile:
     """Verify the downloaded file at ``path``; return ``file`` with its true size and md5.
 
     The listed checksum must match. None is known beforehand for a part, which must be a complete FITS file with all its
@@ -175,33 +175,33 @@ def verified(file: Remote, path: Path) -> Remote:
 
     Raises
     ------
-    SpoiledError
+    CorruptDownloadError
         If the file is incomplete, or differs from the listed one.
     """
     size, md5 = path.stat().st_size, md5_of(path)
     if file.sha256:
         if (sha256 := sha256_of(path)) != file.sha256:
-            raise SpoiledError(f"downloaded {size} bytes with SHA-256 {sha256}, expected {file.sha256}")
+            raise CorruptDownloadError(f"downloaded {size} bytes with SHA-256 {sha256}, expected {file.sha256}")
         return replace(file, size=size, md5=md5, checked=BY_SHA256)
     if file.pixels_sha256:
         try:
             found = pixels_sha256(path)
         except ValueError as error:
-            raise SpoiledError(f"downloaded {size} bytes: {error}") from error
+            raise CorruptDownloadError(f"downloaded {size} bytes: {error}") from error
         if found != file.pixels_sha256:
-            raise SpoiledError(f"downloaded pixel values with SHA-256 {found}, expected {file.pixels_sha256}")
+            raise CorruptDownloadError(f"downloaded pixel values with SHA-256 {found}, expected {file.pixels_sha256}")
         return replace(file, size=size, md5=md5, checked=BY_PIXELS)
     if not file.part:
         if md5 != file.md5:
             listed = f"{file.size} bytes with MD5 {file.md5}"
-            raise SpoiledError(f"downloaded {size} bytes with MD5 {md5}, but the archive lists {listed}")
+            raise CorruptDownloadError(f"downloaded {size} bytes with MD5 {md5}, but the archive lists {listed}")
         return replace(file, size=size, checked=BY_MD5)
     wanted = len(file.facts["hdus"])
     try:
         with open_fits(path) as hdus:
             count = len(hdus)  # reads every header, and compares the size of the data with that of the file
     except ValueError as error:
-        raise SpoiledError(f"downloaded {size} bytes: {error}") from error
+        raise CorruptDownloadError(f"downloaded {size} bytes: {error}") from error
     if count < wanted:
-        raise SpoiledError(f"downloaded {count} HDUs, expected {wanted}")
+        raise CorruptDownloadError(f"downloaded {count} HDUs, expected {wanted}")
     return replace(file, size=size, md5=md5, checked=BY_STRUCTURE)

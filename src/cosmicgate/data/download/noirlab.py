@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from cosmicgate.data.download.client import DEFAULT_RETRY, FetchError, RetryPolicy, Session
-from cosmicgate.data.download.fetch import complete, manifest_path
-from cosmicgate.data.download.manifest import Manifest, Remote, read_manifest, safe
+from cosmicgate.data.download.fetch import download_missing, manifest_path
+from cosmicgate.data.download.manifest import Manifest, RemoteFile, read_manifest, safe
 from cosmicgate.data.download.search import FILTERS, NEEDED, WANTED, Row, Search, exposure, is_public, mask_of, name_of
 
 NOIRLAB = "https://astroarchive.noirlab.edu"
@@ -102,7 +102,7 @@ def fetch_decam(
 ) -> Manifest:
     """Download all files of a query, and return its manifest; once they are on disk, no network is needed."""
     folder = Path(root).expanduser()
-    return complete(list_decam(folder, query, base, policy), folder, query.name, policy, verify)
+    return download_missing(list_decam(folder, query, base, policy), folder, query.name, policy, verify)
 
 
 def list_decam(root: Path, query: Query, base: str = NOIRLAB, policy: RetryPolicy = DEFAULT_RETRY) -> Manifest:
@@ -132,7 +132,7 @@ def _frames(session: Session, query: Query, base: str) -> tuple[list[Row], dict[
     left_out = {"not yet released": 0, "another version of an exposure": 0}
     for band in query.bands or (None,):
         search = replace(paper, dates=query.dates or (), exptime=query.exptime, band=band, limit=max(ROWS, limit))
-        rows = search.ask(session, base)
+        rows = search.find_rows(session, base)
         public = [row for row in rows if is_public(row)]
         single = {exposure(row): row for row in reversed(public)}
         left_out["not yet released"] += len(rows) - len(public)
@@ -150,25 +150,25 @@ def _masks(session: Session, science: Manifest, base: str) -> tuple[list[Row], d
     frames = {mask_of(file.facts): file for file in science.files}
     found: dict[str, Row] = {}
     for night in sorted({str(file.facts["caldat"]) for file in science.files}):
-        rows = replace(MASKS, dates=(night, night), exptime=None, limit=ROWS_PER_NIGHT).ask(session, base)
+        rows = replace(MASKS, dates=(night, night), exptime=None, limit=ROWS_PER_NIGHT).find_rows(session, base)
         found |= {name: dict(row) | {"science": frames[name].path} for row in rows if (name := name_of(row)) in frames}
     public = [row for row in found.values() if is_public(row)]
     left_out = {"not yet released": len(found) - len(public), "science frames without a mask": len(frames) - len(found)}
     return public, left_out
 
 
-def _remote(row: Row, query: Query, base: str) -> Remote:
+def _remote(row: Row, query: Query, base: str) -> RemoteFile:
     # The archive's own folders (night, telescope, proposal) separate files with the same name.
     path = PurePosixPath(query.kind, *PurePosixPath(row["archive_filename"]).parts[-4:])
     md5, size = str(row["md5sum"]), int(row.get("filesize") or 0)
     facts = {key: row[key] for key in (*NEEDED, *WANTED, "science") if row.get(key) is not None}
     url = f"{base}/api/retrieve/{md5}/"
     if not query.hdus:
-        return Remote(safe(str(path)), url, size, md5, facts=facts)
+        return RemoteFile(safe(str(path)), url, size, md5, facts=facts)
     parted = path.with_name(re.sub(r"(\.fits)?(\.fz)?$", rf".hdus-{_joined(query.hdus, '-')}\g<0>", path.name, count=1))
     guess = size * len(query.hdus) // CCDS
     facts["hdus"] = list(query.hdus)
-    return Remote(safe(str(parted)), f"{url}?hdus={_joined(query.hdus, ',')}", guess, "", part=True, facts=facts)
+    return RemoteFile(safe(str(parted)), f"{url}?hdus={_joined(query.hdus, ',')}", guess, "", part=True, facts=facts)
 
 
 def _joined(numbers: Sequence[int], sign: str) -> str:

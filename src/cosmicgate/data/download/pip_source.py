@@ -9,14 +9,14 @@ from pathlib import Path
 from shutil import rmtree
 
 from cosmicgate.data.download.client import FetchError, Progress, Session
-from cosmicgate.data.download.manifest import Remote
+from cosmicgate.data.download.manifest import RemoteFile
 
 SCHEME = "pip:"  # the URL of such a file is pip:NAME==VERSION
 HIDDEN = ".pip-"
 POLL_S = 0.2
 
 
-def download_by_pip(session: Session, file: Remote, partial: Path, progress: Progress) -> None:
+def download_by_pip(session: Session, file: RemoteFile, partial: Path, progress: Progress) -> None:
     """Download a source package to ``partial``; pip compares its sha256 before it looks into it.
 
     Raises

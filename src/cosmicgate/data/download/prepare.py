@@ -10,7 +10,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from cosmicgate.data.download.manifest import Member, Remote, md5_of
+from cosmicgate.data.download.manifest import Member, RemoteFile, md5_of
 from cosmicgate.data.download.unpack import is_archive, unpack
 from cosmicgate.io.atomic import atomic_path, remove_stale_temp_files
 from cosmicgate.io.fits.hdus import FitsError, open_fits
@@ -25,7 +25,7 @@ FOOTPRINT_CARDS = {"EXPTIME": 1500.0, "NUM_PIX": 16288000, "PIXSIZE": 10.0, "THI
 LICENCE_CARDS = ("SWCREATE", "SWMODIFY", "SWOWNER", "SWSERIAL", "SBSTDVER")  # the camera software and its licensee
 
 
-def products(file: Remote, root: Path) -> tuple[Member, ...]:
+def make_products(file: RemoteFile, root: Path) -> tuple[Member, ...]:
     """Make the files that a downloaded file below ``root`` is needed for; none if it is used as it is.
 
     Raises

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 from cosmicgate.data.download.fetch import manifest_path
-from cosmicgate.data.download.manifest import Manifest, Remote, read_manifest, safe
+from cosmicgate.data.download.manifest import Manifest, RemoteFile, read_manifest, safe
 from cosmicgate.data.download.pip_source import SCHEME
 from cosmicgate.data.download.prepare import STEPS
 from cosmicgate.io.atomic import sha256_of
@@ -45,7 +45,7 @@ def real_name() -> str:
     return f"real-{sha256_of(TABLE)[:8]}"
 
 
-def _remote(row: dict[str, str], base: str) -> Remote:
+def _remote(row: dict[str, str], base: str) -> RemoteFile:
     path, there = PurePosixPath(safe(row["file"])), PurePosixPath(row["path"])
     index, _, name = row["origin"].partition(":")
     if index == "pip":
@@ -61,4 +61,4 @@ def _remote(row: dict[str, str], base: str) -> Remote:
         facts |= {"step": row["step"], "becomes": str(path)}
         path = path.with_name(there.name)
     sha256, of_pixels = row["sha256"], row["pixels_sha256"]
-    return Remote(str(path), url, int(row["size"]), "", facts=facts, sha256=sha256, pixels_sha256=of_pixels)
+    return RemoteFile(str(path), url, int(row["size"]), "", facts=facts, sha256=sha256, pixels_sha256=of_pixels)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cosmicgate.data.download.client import FetchError, Progress, RetryableError, Session
-from cosmicgate.data.download.manifest import Remote, SpoiledError, verified
+from cosmicgate.data.download.manifest import CorruptDownloadError, RemoteFile, verify_download
 from cosmicgate.data.download.pip_source import SCHEME, download_by_pip
 from cosmicgate.extras import extra
 
@@ -12,14 +12,14 @@ with extra("train"):
     import httpx
 
 
-def download(session: Session, file: Remote, root: Path, progress: Progress) -> Remote:
+def download(session: Session, file: RemoteFile, root: Path, progress: Progress) -> RemoteFile:
     """Download one file to its path below ``root``, through a ``.partial`` file, from which a later call resumes.
 
     Parameters
     ----------
     session : Session
         Pool of connections.
-    file : Remote
+    file : RemoteFile
         The file to download.
     root : Path
         Folder of the data.
@@ -28,12 +28,12 @@ def download(session: Session, file: Remote, root: Path, progress: Progress) -> 
 
     Returns
     -------
-    Remote
+    RemoteFile
         The file with its true size and md5.
 
     Raises
     ------
-    SpoiledError
+    CorruptDownloadError
         If the file differed from the listed one in two downloads.
     FetchError
         If the download failed.
@@ -46,9 +46,9 @@ def download(session: Session, file: Remote, root: Path, progress: Progress) -> 
         transfer = download_by_pip if file.url.startswith(SCHEME) else _download_by_http
         transfer(session, file, partial, progress)
         try:
-            whole = verified(file, partial)
+            whole = verify_download(file, partial)
             break
-        except SpoiledError:
+        except CorruptDownloadError:
             partial.unlink()
             if last:
                 raise
@@ -56,32 +56,32 @@ def download(session: Session, file: Remote, root: Path, progress: Progress) -> 
     return whole
 
 
-def partial_of(file: Remote, root: Path) -> Path:
+def partial_of(file: RemoteFile, root: Path) -> Path:
     """Name the file that holds the bytes during a download."""
     return root / f"{file.path}.partial"
 
 
-def length(path: Path) -> int:
+def file_size(path: Path) -> int:
     """Measure the size of a file in bytes, 0 if it does not exist."""
     return path.stat().st_size if path.is_file() else 0
 
 
-def _download_by_http(session: Session, file: Remote, partial: Path, progress: Progress) -> None:
+def _download_by_http(session: Session, file: RemoteFile, partial: Path, progress: Progress) -> None:
     """Retry until the download is complete; give up if a whole series of attempts gained no bytes."""
     while True:
-        before = length(partial)
+        before = file_size(partial)
         try:
             return session.retrying()(_stream, session, file, partial, progress)
         except RetryableError:
-            if length(partial) <= before:
+            if file_size(partial) <= before:
                 raise
 
 
-def _stream(session: Session, file: Remote, partial: Path, progress: Progress) -> None:
+def _stream(session: Session, file: RemoteFile, partial: Path, progress: Progress) -> None:
     if session.stop.is_set():
         raise FetchError(f"{file.url}: stopped")
     # The server cuts out a part anew for each request, and no checksum would reveal a mix of two: never resume it.
-    have = 0 if file.part else length(partial)
+    have = 0 if file.part else file_size(partial)
     headers = {"Range": f"bytes={have}-"} if have else {}
     with session.translated_errors(file.url), session.http.stream("GET", file.url, headers=headers) as response:
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:

@@ -65,7 +65,7 @@ class Search:
             ["caldat", *self.dates],
         ]
 
-    def ask(self, session: Session, base: str) -> list[Row]:
+    def find_rows(self, session: Session, base: str) -> list[Row]:
         """Send the request, and return the matching rows, with keys without prefix.
 
         Fields are first compared with those that the server supports. If it does not support ``ifilter``, the band is
@@ -83,15 +83,15 @@ class Search:
             conditions.append(["ifilter", FILTERS[self.band]])
         outfields = [*NEEDED, *(field for field in WANTED if field in fields)]
         url = f"{base}/api/adv_search/find/?rectype=file&limit={self.limit}&sort=md5sum"
-        answer = session.ask("POST", url, json={"outfields": outfields, "search": conditions})
-        return [row for row in _rows(answer, url) if self.band is None or band_of(row) == self.band]
+        response = session.request_json("POST", url, json={"outfields": outfields, "search": conditions})
+        return [row for row in _rows(response, url) if self.band is None or band_of(row) == self.band]
 
     def _fields(self, session: Session, base: str, needed: set[str]) -> set[str]:
         """List the server's core fields, and also the header fields (slow to search) if a needed one is missing."""
         fields: set[str] = set()
         for path in ("core_file_fields/", f"aux_file_fields/{self.instrument}/{self.proc_type}/"):
-            answer = session.ask("GET", f"{base}/api/adv_search/{path}")
-            names = [item.get("Field", "") for item in answer] if isinstance(answer, list) else list(answer)
+            response = session.request_json("GET", f"{base}/api/adv_search/{path}")
+            names = [item.get("Field", "") for item in response] if isinstance(response, list) else list(response)
             fields |= {name.removeprefix("file:") for name in names}
             if needed <= fields:
                 return fields
@@ -99,12 +99,12 @@ class Search:
         raise FetchError(f"{base}: the archive knows no field {unknown}, only {', '.join(sorted(fields))}")
 
 
-def _rows(answer: Any, url: str) -> list[Row]:
+def _rows(response: Any, url: str) -> list[Row]:
     """Extract the rows of a response: drop items about the search itself, and the prefix ``file:`` of keys."""
-    if not isinstance(answer, list) or not all(isinstance(item, dict) for item in answer):
-        raise FetchError(f"{url}: expected a list of rows, got {str(answer)[:60]!r}")
+    if not isinstance(response, list) or not all(isinstance(item, dict) for item in response):
+        raise FetchError(f"{url}: expected a list of rows, got {str(response)[:60]!r}")
     about = {"META", "PARAMETERS", "HEADER"}
-    rows: list[Row] = [{k.removeprefix("file:"): v for k, v in i.items()} for i in answer if not about & i.keys()]
+    rows: list[Row] = [{k.removeprefix("file:"): v for k, v in i.items()} for i in response if not about & i.keys()]
     for row in rows:
         if not re.fullmatch(r"[0-9a-f]{32}", str(row.get("md5sum"))) or not row.get("archive_filename"):
             raise FetchError(f"{url}: expected md5sum and archive_filename in each row, got {row}")

@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cosmicgate.data.download.client import DEFAULT_RETRY, FetchError, RetryPolicy, Session
-from cosmicgate.data.download.fetch import complete, manifest_path
-from cosmicgate.data.download.manifest import Manifest, Remote, missing, read_manifest, safe
+from cosmicgate.data.download.fetch import download_missing, manifest_path
+from cosmicgate.data.download.manifest import Manifest, RemoteFile, missing_files, read_manifest, safe
 
 ZENODO = "https://zenodo.org"
 LCO_RECORD = 5034763
@@ -29,7 +29,7 @@ def fetch_lco(root: str | Path, base: str = ZENODO, policy: RetryPolicy = DEFAUL
     """
     folder = Path(root).expanduser()
     manifest = list_lco(folder, base, policy)
-    manifest = complete(manifest, folder, str(LCO_RECORD), policy, verify)
+    manifest = download_missing(manifest, folder, str(LCO_RECORD), policy, verify)
     paths = [PurePosixPath(member.path) for file in manifest.files for member in file.unpacked or (file,)]
     above = {path.parts[: path.parts.index(LCO_FOLDER)] for path in paths if LCO_FOLDER in path.parts[:-1]}
     if not above:
@@ -56,7 +56,7 @@ def list_lco(root: Path, base: str = ZENODO, policy: RetryPolicy = DEFAULT_RETRY
         return known
     url = f"{base}/api/records/{LCO_RECORD}"
     with Session(policy) as session:
-        record = session.ask("GET", url)
+        record = session.request_json("GET", url)
     if not isinstance(record, dict) or not record.get("files"):
         raise FetchError(f"{url}: expected a record with a list of files, got {str(record)[:60]!r}")
     licence = (record.get("metadata") or {}).get("license")
@@ -73,10 +73,10 @@ def list_lco(root: Path, base: str = ZENODO, policy: RetryPolicy = DEFAULT_RETRY
 def lco_is_fetched(root: Path) -> bool:
     """Return True if all files of the record are below ``root``, by manifest and sizes; the network is not used."""
     manifest = read_manifest(manifest_path(root, str(LCO_RECORD)))
-    return manifest is not None and not missing(manifest, root)
+    return manifest is not None and not missing_files(manifest, root)
 
 
-def _remote(item: Any, url: str) -> Remote:
+def _remote(item: Any, url: str) -> RemoteFile:
     """Read one file entry of a record, in Zenodo's current or previous format."""
     try:
         links = item["links"]
@@ -87,4 +87,4 @@ def _remote(item: Any, url: str) -> Remote:
         raise FetchError(f"{url}: expected name, size, checksum and link of each file, got {item}") from error
     if md5 is None:
         raise FetchError(f"{url}: expected an md5 sum for {name}, got {item['checksum']!r}")
-    return Remote(safe(name), link, int(size), md5[1])
+    return RemoteFile(safe(name), link, int(size), md5[1])

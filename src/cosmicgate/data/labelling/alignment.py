@@ -24,8 +24,8 @@ with extra("label"):
 log = logging.getLogger(__name__)
 
 Image = NDArray[np.float32]
-Places = NDArray[np.float64]
-How = Literal["auto", "wcs", "stars"]
+Positions = NDArray[np.float64]
+AlignmentMethod = Literal["auto", "wcs", "stars"]
 STAR_SIGMAS, STAR_PIXELS = 3.0, 8  # detection threshold and minimum number of pixels of a star
 STARS_TRIED = (10, 20, 40, 80)  # numbers of stars tried in pattern matching; fainter ones may be in one frame only
 MIN_SMOOTHNESS = 0.5  # minimum fraction of a star's peak left after 3x3 smoothing; for hits it is less than 0.45
@@ -49,17 +49,17 @@ class Alignment:
         Headers of the images, with their WCS.
     names : sequence of str
         Names of the exposures, for messages.
-    how : {"auto", "wcs", "stars"}
+    method : {"auto", "wcs", "stars"}
         Method of alignment. "auto": by WCS if every header has a solved one (LCO sets WCSERR to 0) that agrees with
         the stars, otherwise by stars.
-    stars_of : sequence of ndarray (N, 2), optional
+    star_positions : sequence of ndarray (N, 2), optional
         Positions of the stars of each image (:func:`stars`); None: they are found.
 
     Attributes
     ----------
-    how : {"wcs", "stars"}
+    method : {"wcs", "stars"}
         Method that was used.
-    check : Match or None
+    worst_match : Match or None
         Worst match of any two exposures; None if they have too few stars for a check.
 
     Raises
@@ -75,63 +75,62 @@ class Alignment:
         noises: Sequence[float],
         headers: Sequence[fits.Header],
         names: Sequence[str],
-        how: How = "auto",
-        stars_of: Sequence[Places] | None = None,
+        method: AlignmentMethod = "auto",
+        star_positions: Sequence[Positions] | None = None,
     ) -> None:
-        if how not in get_args(How):
-            raise ValueError(f"align={how!r}: expected one of {', '.join(get_args(How))}")
+        if method not in get_args(AlignmentMethod):
+            raise ValueError(f"align={method!r}: expected one of {', '.join(get_args(AlignmentMethod))}")
         self.signals, self.names = signals, names
-        self.systems = [celestial(header) for header in headers]
-        missing = [name for name, wcs in zip(names, self.systems, strict=True) if wcs is None]
-        if how == "wcs" and missing:
+        self.wcs = [celestial(header) for header in headers]
+        missing = [name for name, wcs in zip(names, self.wcs, strict=True) if wcs is None]
+        if method == "wcs" and missing:
             raise ValueError(f"{missing[0]}: its header has no solved celestial WCS to align it by")
-        self.stars = stars_of or [stars(s, n) for s, n in zip(signals, noises, strict=True)]
-        self.how: Literal["wcs", "stars"] = "stars" if how == "stars" or missing else "wcs"
-        self._by_stars: dict[tuple[int, int], SimilarityTransform] = {}
+        self.stars = star_positions or [stars(s, n) for s, n in zip(signals, noises, strict=True)]
+        self.method: Literal["wcs", "stars"] = "stars" if method == "stars" or missing else "wcs"
+        self._transforms: dict[tuple[int, int], SimilarityTransform] = {}
         reason = f"{missing[0]}: its header has no solved WCS" if missing else ""
-        if self.how == "wcs":
+        if self.method == "wcs":
             try:
-                self.check = self._checked()
+                self.worst_match = self._find_worst_match()
             except ValueError as error:
-                if how == "wcs":
+                if method == "wcs":
                     raise
-                self.how, reason = "stars", f"{error}: the WCS does not fit"
+                self.method, reason = "stars", f"{error}: the WCS does not fit"
                 log.warning("%s; the exposures are aligned by their stars", reason)
-        if self.how == "stars":
+        if self.method == "stars":
             try:
                 self._find_by_stars()
-                self.check = self._checked()
+                self.worst_match = self._find_worst_match()
             except ValueError as error:
                 raise ValueError(f"{reason}, and {error}" if reason else str(error)) from error
 
-    def __call__(self, which: int, to: int) -> Image:
-        """Resample exposure ``which`` to the pixels of exposure ``to``, bilinearly; NaN where there is no data."""
-        signal = self.signals[which]
-        if self.how == "stars":
-            how: dict[str, Any] = {"order": 1, "mode": "constant", "cval": np.nan, "preserve_range": True}
-            moved = warp(signal, self._by_stars[which, to].inverse, **how)  # type: ignore[no-untyped-call]
+    def __call__(self, source: int, target: int) -> Image:
+        """Resample exposure ``source`` to the pixels of exposure ``target``, bilinearly; NaN where there is no data."""
+        signal = self.signals[source]
+        if self.method == "stars":
+            settings: dict[str, Any] = {"order": 1, "mode": "constant", "cval": np.nan, "preserve_range": True}
+            moved = warp(signal, self._transforms[source, target].inverse, **settings)  # type: ignore[no-untyped-call]
             return np.asarray(moved, np.float32)
-        shape = self.signals[to].shape
-        way = (signal, self.systems[which]), self.systems[to]
+        shape = self.signals[target].shape
         options = {"order": "bilinear", "return_footprint": False, "roundtrip_coords": False}
-        array = reproject_interp(*way, shape_out=shape, **options)
+        array = reproject_interp((signal, self.wcs[source]), self.wcs[target], shape_out=shape, **options)
         return np.asarray(array, np.float32)
 
-    def places(self, which: int, to: int) -> Callable[[Places], Places]:
-        """Build the function that maps positions (N, 2), x and y, in exposure ``which`` to those in ``to``."""
-        if self.how == "stars":
-            return self._by_stars[which, to]
-        here, there = self.systems[which], self.systems[to]
+    def transform(self, source: int, target: int) -> Callable[[Positions], Positions]:
+        """Build the function that maps positions (N, 2), x and y, in exposure ``source`` to those in ``target``."""
+        if self.method == "stars":
+            return self._transforms[source, target]
+        source_wcs, target_wcs = self.wcs[source], self.wcs[target]
 
-        def way(places: Places) -> Places:
-            if here is None or there is None or not len(places):
-                return places
-            world = here.all_pix2world(places, 0)
-            return np.asarray(there.all_world2pix(world, 0, quiet=True), np.float64)
+        def map_positions(positions: Positions) -> Positions:
+            if source_wcs is None or target_wcs is None or not len(positions):
+                return positions
+            world = source_wcs.all_pix2world(positions, 0)
+            return np.asarray(target_wcs.all_world2pix(world, 0, quiet=True), np.float64)
 
-        return way
+        return map_positions
 
-    def _checked(self) -> Match | None:
+    def _find_worst_match(self) -> Match | None:
         """Compare the stars of every pair of exposures; return the worst match.
 
         Raises
@@ -140,41 +139,41 @@ class Alignment:
             If the stars of two exposures do not coincide; the message gives the distance.
         """
         found = []
-        for to in range(len(self.signals)):
-            for which in range(to):
-                pair = f"{self.names[which]} and {self.names[to]}"
-                moved = self.places(which, to)(self.stars[which])
-                one = match(moved, self.stars[to], self.signals[to].shape)
-                if not one.inside:
+        for target in range(len(self.signals)):
+            for source in range(target):
+                pair = f"{self.names[source]} and {self.names[target]}"
+                moved = self.transform(source, target)(self.stars[source])
+                result = match(moved, self.stars[target], self.signals[target].shape)
+                if not result.inside:
                     raise ValueError(f"{pair}: they share no sky: expected exposures of one field")
-                if one.wrong:
-                    raise ValueError(f"{pair}: {one.wrong}")
-                found.append(one)
-        known = [one for one in found if one.pairs]
-        if not known:
+                if result.problem:
+                    raise ValueError(f"{pair}: {result.problem}")
+                found.append(result)
+        checked = [result for result in found if result.pairs]
+        if not checked:
             log.warning("%s: too few stars to check the alignment by", ", ".join(self.names))
             return None
-        return max(known, key=lambda one: one.residual)
+        return max(checked, key=lambda result: result.residual)
 
     def _find_by_stars(self) -> None:
         few = [name for name, found in zip(self.names, self.stars, strict=True) if len(found) < 3]
         if few:
             raise ValueError(f"{few[0]}: fewer than three stars are in it to align it by")
-        for to in range(len(self.signals)):
-            for which in range(len(self.signals)):
-                if which != to:
-                    self._by_stars[which, to] = self._similarity(which, to)
+        for target in range(len(self.signals)):
+            for source in range(len(self.signals)):
+                if source != target:
+                    self._transforms[source, target] = self._similarity(source, target)
 
-    def _similarity(self, which: int, to: int) -> SimilarityTransform:
+    def _similarity(self, source: int, target: int) -> SimilarityTransform:
         """Fit the similarity transformation from the stars of one exposure to those of another."""
-        here, there = self.stars[which], self.stars[to]
+        here, there = self.stars[source], self.stars[target]
         guesses = (_pattern(here, there, number) for number in STARS_TRIED)
-        guess = next(filter(None, guesses), None) or _shift(here, there, self.signals[which].shape)
+        guess = next(filter(None, guesses), None) or _shift(here, there, self.signals[source].shape)
         # astroalign fits a random choice of triangles; a fit to all pairs of stars is reproducible.
         distances, nearest = KDTree(there).query(guess(here) if guess else here)
         same = distances < MATCH_RADIUS
         if guess is None or same.sum() < 3:
-            pair = f"{self.names[which]} and {self.names[to]}"
+            pair = f"{self.names[source]} and {self.names[target]}"
             raise ValueError(f"{pair}: expected a pattern of stars that is in both: are they of one field?")
         fitted = SimilarityTransform.from_estimate(here[same], there[nearest[same]])
         if isinstance(fitted, SimilarityTransform) and abs(fitted.scale - 1) < MAX_SCALE_DIFFERENCE:
@@ -182,7 +181,7 @@ class Alignment:
         return guess
 
 
-def _pattern(here: Places, there: Places, number: int) -> SimilarityTransform | None:
+def _pattern(here: Positions, there: Positions, number: int) -> SimilarityTransform | None:
     """Match the ``number`` brightest stars by their pattern; return None if they have none in common."""
     try:
         found = astroalign.find_transform(here, there, max_control_points=number)[0]
@@ -191,7 +190,7 @@ def _pattern(here: Places, there: Places, number: int) -> SimilarityTransform | 
     return found if abs(found.scale - 1) < MAX_SCALE_DIFFERENCE else None
 
 
-def _shift(here: Places, there: Places, shape: tuple[int, ...]) -> SimilarityTransform | None:
+def _shift(here: Positions, there: Positions, shape: tuple[int, ...]) -> SimilarityTransform | None:
     """Find a shift, with or without the half turn of a meridian flip, if the stars are too few for a pattern."""
     middle = (np.array(shape[::-1]) - 1) / 2
     for turn in (0.0, np.pi):
@@ -220,7 +219,7 @@ def celestial(header: fits.Header, solved: bool = True) -> WCS | None:
     return wcs if wcs.naxis == 2 and wcs.has_celestial else None
 
 
-def stars(signal: Image, noise: float) -> Places:
+def stars(signal: Image, noise: float) -> Positions:
     """Detect the brightest stars, and return their positions (N, 2), x and y, brightest first."""
     bad = ~np.isfinite(signal)
     data = np.ascontiguousarray(np.where(bad, 0, signal))

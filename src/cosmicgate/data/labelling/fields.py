@@ -10,7 +10,7 @@ import numpy as np
 from astropy import units
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
-from astropy.stats import mad_std
+from astropy.stats import gaussian_sigma_to_fwhm, mad_std
 from astropy.wcs.utils import proj_plane_pixel_scales
 
 from cosmicgate.data.labelling.alignment import celestial
@@ -28,7 +28,6 @@ with extra("label"):
 MIN_EXPOSURES = 3  # of a field
 STAR_SIGMAS, STAR_PIXELS = 5.0, 5  # detection threshold and minimum number of pixels of a star
 SMOOTH = 0.5  # minimum fraction of a star's peak left after 3x3 smoothing; hot pixels and nearly all hits have less
-SIGMA_TO_FWHM = 2.355
 MIN_STARS = 3  # from which exposures are aligned, and widths are measured
 TRAILED = 2.0  # ratio of length to width from which stars are trailed
 MIN_TRAIL = 3.0  # pixels, minimum FWHM along a trail
@@ -56,7 +55,7 @@ class ExposureSummary:
     filter, target : str
         Filter and object by the header; empty if it has none.
     exptime, gain, read_noise, saturation : float
-        As of :class:`~cosmicgate.io.fits.frames.Frame`.
+        As in :class:`~cosmicgate.io.fits.frames.Frame`.
     pointing : list of float, or None
         Right ascension and declination of the centre, degrees.
     scale : float or None
@@ -101,7 +100,7 @@ class ExposureSummary:
 
 def summarize(
     path: Path,
-    known: Mapping[str, float],
+    header_overrides: Mapping[str, float],
     group: Sequence[str] = (),
     dark_level: Callable[[float], float] | None = None,
     ext: str = "",
@@ -112,7 +111,7 @@ def summarize(
     ----------
     path : Path
         FITS file with one image, or with several if ``ext`` is given.
-    known : mapping
+    header_overrides : mapping
         Values that override the header: gain, read_noise, saturation, exptime.
     group : sequence of str
         ``folder``, or header keywords, whose values name the field.
@@ -132,7 +131,7 @@ def summarize(
                 f"{path}: its {card} is {kind}: expected exposures of the sky; give each dark, or their folder, "
                 "with --darks"
             )
-    exposure = read_exposure(path, ext, **known)
+    exposure = read_exposure(path, ext, **header_overrides)
     frame, header = exposure.frame, exposure.header
     level = SkySubtracted.of(frame)
     image = frame.image[~frame.bad]
@@ -196,7 +195,7 @@ def _stars(level: SkySubtracted) -> tuple[int, float | None, float | None]:
     if len(found) < MIN_STARS:
         return len(found), None, None
     bright = found[np.argsort(found["flux"])[::-1][: max(MIN_STARS, len(found) // 2)]]
-    fwhm = SIGMA_TO_FWHM * np.median(np.sqrt(bright["a"] * bright["b"]))
+    fwhm = gaussian_sigma_to_fwhm * np.median(np.sqrt(bright["a"] * bright["b"]))
     return len(found), float(fwhm), float(np.median(bright["a"] / np.maximum(bright["b"], 0.1)))
 
 

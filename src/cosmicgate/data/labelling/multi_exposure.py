@@ -1,6 +1,6 @@
 """Label your own telescope's data: make masks of hits by comparing three or more exposures of one field.
 
-    python -m cosmicgate.data.labelling.multi_exposure FRAME FRAME FRAME [-o OUT_masks.fits] [--seed 5 --grow 2.5 ...]
+    python -m cosmicgate.data.labelling.multi_exposure FRAME FRAME FRAME [-o OUT_masks.fits] [--threshold 5 ...]
     python -m cosmicgate.data.labelling.multi_exposure FRAME FRAME FRAME --truth FOLDER
 
 Stars are in all exposures, a hit is in one. Each frame keeps its own pixels: the other frames are resampled to them
@@ -22,9 +22,9 @@ from cosmicgate.extras import extra
 
 with extra("label", __name__):
     from cosmicgate.config import report_user_errors
-    from cosmicgate.data.labelling.alignment import Alignment, How
+    from cosmicgate.data.labelling.alignment import Alignment, AlignmentMethod
     from cosmicgate.data.labelling.reference_frame import SkySubtracted, expectation, find_sources, flux_ratio
-    from cosmicgate.data.labelling.same_camera import check_same_camera, with_names
+    from cosmicgate.data.labelling.same_camera import check_same_camera, make_names_unique
     from cosmicgate.data.labelling.trails import StarShape, broad_objects, trails
     from cosmicgate.data.labelling.truth_planes import write_planes
     from cosmicgate.data.lco.io import (
@@ -75,43 +75,47 @@ class Comparison:
 
     Attributes
     ----------
-    seed : float
+    threshold : float
         Detection threshold: a pixel that exceeds the expected image by more than this many sigma is a hit.
-    grow : float
-        Lower threshold, in sigma, for pixels near one above ``seed``.
-    dilation : int
-        Distance within which ``grow`` applies, pixels.
+    low_threshold : float
+        Threshold, in sigma, of the pixels near one above ``threshold`` (hysteresis thresholding, but limited to a
+        distance).
+    neighbour_distance : int
+        Distance from a pixel above ``threshold`` within which ``low_threshold`` applies, pixels.
     min_size : int
         Minimum number of pixels of a hit. Smaller ones cannot be distinguished from flickering hot pixels, and are
         marked in IGNORE.
-    sources : float
-        Threshold of sources in the median of the frames, in sigma of the sky. Pixels of sources are not labelled.
-    margin : int
+    source_threshold : float
+        Detection threshold of sources in the median of the frames, in sigma of the sky. Pixels of sources are not
+        labelled.
+    source_margin : int
         Width of the border around sources that is not labelled either, pixels.
     edge : int
         Width of the image border that is not labelled, pixels; 100 in the LCO data set.
-    allowance : float
+    seeing_tolerance : float
         Fraction of a source's light that may vary with the seeing; it is added to the noise.
     align : {"auto", "wcs", "stars"}
         Method of alignment, as in :class:`~cosmicgate.data.labelling.alignment.Alignment`.
     """
 
-    seed: float = 5.0
-    grow: float = 2.5
-    dilation: int = 1
+    threshold: float = 5.0
+    low_threshold: float = 2.5
+    neighbour_distance: int = 1
     min_size: int = 2
-    sources: float = 2.0
-    margin: int = 2
+    source_threshold: float = 2.0
+    source_margin: int = 2
     edge: int = 10
-    allowance: float = 0.2
-    align: How = "auto"
+    seeing_tolerance: float = 0.2
+    align: AlignmentMethod = "auto"
 
     def __post_init__(self) -> None:
-        if not self.seed >= self.grow > 0:
-            raise ValueError(f"seed={self.seed}, grow={self.grow}: expected seed >= grow > 0")
-        for name, least in {"dilation": 0, "min_size": 1, "sources": 1, "margin": 0, "edge": 0, "allowance": 0}.items():
-            if not getattr(self, name) >= least:
-                raise ValueError(f"{name}={getattr(self, name)}: expected {least} or more")
+        if not self.threshold >= self.low_threshold > 0:
+            found = f"threshold={self.threshold}, low_threshold={self.low_threshold}"
+            raise ValueError(f"{found}: expected threshold >= low_threshold > 0")
+        minima = {"neighbour_distance": 0, "min_size": 1, "source_threshold": 1, "source_margin": 0, "edge": 0}
+        for name, minimum in {**minima, "seeing_tolerance": 0}.items():
+            if not getattr(self, name) >= minimum:
+                raise ValueError(f"{name}={getattr(self, name)}: expected {minimum} or more")
 
     def __call__(self, exposures: Sequence[Exposure]) -> MaskedSequence:
         """Make the masks of the hits of each exposure.
@@ -122,7 +126,7 @@ class Comparison:
             If there are fewer than three exposures, they differ too much, or they cannot be aligned; the message names
             the exposure.
         """
-        check_same_camera(exposures := with_names(exposures))
+        check_same_camera(exposures := make_names_unique(exposures))
         frames = [exposure.frame for exposure in exposures]
         levels = [SkySubtracted.of(frame) for frame in frames]
         signals, names = [level.signal for level in levels], [frame.name for frame in frames]
@@ -150,16 +154,18 @@ class Comparison:
                 variances.append(level.variance * np.float32(ratio**2))
         expected, variance, number_known = expectation(np.stack(stack), np.stack(variances))
         light = np.maximum(expected, 0)
-        seeing = self.allowance * ndimage.maximum_filter(light, 3)
+        seeing = self.seeing_tolerance * ndimage.maximum_filter(light, 3)
         noise = np.sqrt(variance + mine.variance + light + seeing**2)
         unknown = (number_known < 2) | ~np.isfinite(mine.signal)
         excess = np.where(unknown, 0, (mine.signal - expected) / noise)
         above_sky = np.where(np.isfinite(mine.signal), mine.signal / np.sqrt(mine.variance), np.nan)
         middle = _median_of_known([mine.signal, *stack])  # the median removes hits
         of_middle = np.sqrt(mine.variance * (1.5 / (number_known + 1)).astype(np.float32))  # noise of such a median
-        source, catalogue = find_sources(np.where(unknown, 0, middle).astype(np.float32), of_middle, self.sources)
-        if self.margin:
-            source = ndimage.binary_dilation(source, KERNEL_3X3, iterations=self.margin)
+        source, catalogue = find_sources(
+            np.where(unknown, 0, middle).astype(np.float32), of_middle, self.source_threshold
+        )
+        if self.source_margin:
+            source = ndimage.binary_dilation(source, KERNEL_3X3, iterations=self.source_margin)
         star_shape = StarShape.of(np.where(unknown, 0, middle).astype(np.float32), of_middle)
         excess, above_sky = excess.astype(np.float32), above_sky.astype(np.float32)
         return ExposureResidual(mine.signal, excess, above_sky, unknown, source, star_shape, catalogue)
@@ -171,9 +177,9 @@ class Comparison:
         bright as the source that it lies on, do not count, but two others must.
         """
         excess = np.stack([np.where(one.unknown, one.above_sky, one.excess) for one in residuals])
-        bright = excess > self.grow
+        bright = excess > self.low_threshold
         counted = np.isfinite(excess) & (bright | ~np.stack([one.source for one in residuals]))
-        hot = (bright | ~counted).all(axis=0) & (excess > self.seed).any(axis=0) & (counted.sum(axis=0) > 1)
+        hot = (bright | ~counted).all(axis=0) & (excess > self.threshold).any(axis=0) & (counted.sum(axis=0) > 1)
         return np.asarray(hot)
 
     def _masks(self, residual: ExposureResidual, hot: Mask, name: str) -> tuple[Mask, NDArray[np.uint8], list[str]]:
@@ -185,9 +191,10 @@ class Comparison:
         rows, columns = np.ogrid[: free.shape[0], : free.shape[1]]
         for line in lines:
             trail |= line.contains(columns, rows)
-        seeds = (residual.excess > self.seed) & free & ~trail
-        near = ndimage.binary_dilation(seeds, KERNEL_3X3, iterations=self.dilation) if self.dilation else seeds
-        hits = near & (residual.excess > self.grow) & free & ~trail
+        near = (residual.excess > self.threshold) & free & ~trail
+        if self.neighbour_distance:
+            near = ndimage.binary_dilation(near, KERNEL_3X3, iterations=self.neighbour_distance)
+        hits = near & (residual.excess > self.low_threshold) & free & ~trail
         if hits.mean() > MAX_FLAGGED_FRACTION:
             most = f"{MAX_FLAGGED_FRACTION:.0%}"
             found = f"{hits.mean():.1%} of its pixels stand out from the others, expected less than {most}"
@@ -196,8 +203,8 @@ class Comparison:
         hits &= ~broad
         labels, count = ndimage.label(hits, KERNEL_3X3)
         small = hits & (np.bincount(labels.ravel(), minlength=count + 1) < self.min_size)[labels]
-        trail |= ndimage.binary_dilation(broad, KERNEL_3X3, iterations=max(1, self.margin))
-        brighter = residual.source & (residual.excess > self.grow)
+        trail |= ndimage.binary_dilation(broad, KERNEL_3X3, iterations=max(1, self.source_margin))
+        brighter = residual.source & (residual.excess > self.low_threshold)
         bits = {
             IGNORE_NO_DATA: residual.unknown,
             IGNORE_SOURCE: residual.source,
@@ -224,19 +231,21 @@ def _median_of_known(stack: Sequence[NDArray[np.float32]]) -> NDArray[np.float32
 
 def _agreement(align: Alignment) -> str:
     """Describe the quality of the alignment, for the notes."""
-    by = {"wcs": "their WCS", "stars": "their stars"}[align.how]
-    if align.check is None:
+    by = {"wcs": "their WCS", "stars": "their stars"}[align.method]
+    if align.worst_match is None:
         return f"aligned by {by}; too few stars to check it by"
-    worst = f"at worst {align.check.pairs} stars in two exposures, {align.check.residual:.2f} px apart (median)"
+    worst = (
+        f"at worst {align.worst_match.pairs} stars in two exposures, {align.worst_match.residual:.2f} px apart (median)"
+    )
     return f"aligned by {by}: {worst}"
 
 
-def read_exposure(path: Path, ext: str = "", **known: Any) -> Exposure:
-    """Read a frame and the header of its image; ``known`` fields (``gain=4.0``) override the header.
+def read_exposure(path: Path, ext: str = "", **header_overrides: Any) -> Exposure:
+    """Read a frame and the header of its image; ``header_overrides`` such as ``gain=4.0`` replace its values.
 
     ``ext`` selects the image by EXTNAME, number or ``NAME,VERSION``; empty if the file has only one.
     """
-    frame = read_frame(path, ext or None, name=stem(path), **known)
+    frame = read_frame(path, ext or None, name=stem(path), **header_overrides)
     with open_fits(path) as hdus:
         header, primary = (part.copy() for part in select_image(path, hdus, ext or None).headers)
     if not is_binned([header, primary]) and (card := mosaic_of([header, primary])):
@@ -258,17 +267,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("-o", "--output", type=Path, metavar=f"OUT{ENDING}", help="default: beside the first frame")
     parser.add_argument("--truth", type=Path, metavar="FOLDER", help="write NAME_truth.fits.fz of each frame instead")
     for field in fields(Comparison):
-        of_type: dict[str, Any] = {"choices": get_args(How)} if field.name == "align" else {"type": type(field.default)}
+        of_type: dict[str, Any] = (
+            {"choices": get_args(AlignmentMethod)} if field.name == "align" else {"type": type(field.default)}
+        )
         option = f"--{field.name.replace('_', '-')}"
         parser.add_argument(option, default=field.default, help=f"default: {field.default}", **of_type)
     for key in KEYWORDS:
         parser.add_argument(f"--{key.replace('_', '-')}", type=float, help="where the headers lack it")
     given = parser.parse_args(arguments)
-    known = {key: value for key in KEYWORDS if (value := getattr(given, key)) is not None}
+    header_overrides = {key: value for key in KEYWORDS if (value := getattr(given, key)) is not None}
     comparison = Comparison(**{field.name: getattr(given, field.name) for field in fields(Comparison)})
     if given.truth and given.output:
         raise ValueError("-o and --truth: expected one of them")
-    masked = comparison([read_exposure(path, **known) for path in given.frames])
+    masked = comparison([read_exposure(path, **header_overrides) for path in given.frames])
     for note in masked.notes:
         print(note)  # noqa: T201 (a command line)
     first, n = given.frames[0], len(given.frames)

@@ -25,7 +25,7 @@ with extra("label", __name__):
     from cosmicgate.data.lco.io import Exposure
     from cosmicgate.data.pixel_labels import CORE, KERNEL_3X3, RING, SKY, TRUTH_UNKNOWN
     from cosmicgate.data.sources.files import matching
-    from cosmicgate.data.sources.truth_planes import holes_marked, is_of, plane_path, read_plane, subtract_darks
+    from cosmicgate.data.sources.truth_planes import is_of, mark_negative_pixels, plane_path, read_plane, subtract_darks
     from cosmicgate.io.atomic import remove_stale_temp_files
     from cosmicgate.io.fits.hdus import stem
 
@@ -38,35 +38,38 @@ class RealSet:
     ----------
     frames : str
         Glob pattern of the frames, in the order of time.
-    together : int
+    exposures_per_field : int
         Number of consecutive frames that are compared with each other.
-    header : mapping
+    header_overrides : mapping
         Values that override the headers, as in ``conf/data/real_*.yaml``.
     darks : str, optional
         Glob pattern of darks whose median is subtracted.
     """
 
     frames: str
-    together: int
-    header: Mapping[str, float]
+    exposures_per_field: int
+    header_overrides: Mapping[str, float]
     darks: str | None = None
 
     def groups(self, folder: Path) -> list[list[Path]]:
         """List the frames that are compared with each other."""
         frames = matching(str(folder / self.frames))
-        if len(frames) % self.together:
+        if len(frames) % self.exposures_per_field:
             raise ValueError(
-                f"{folder}: expected a multiple of {self.together} frames {self.frames}, found {len(frames)}"
+                f"{folder}: expected a multiple of {self.exposures_per_field} frames {self.frames}, found {len(frames)}"
             )
-        return [frames[start : start + self.together] for start in range(0, len(frames), self.together)]
+        return [
+            frames[start : start + self.exposures_per_field]
+            for start in range(0, len(frames), self.exposures_per_field)
+        ]
 
     def read(self, path: Path) -> Exposure:
         """Read a frame, and subtract the darks."""
-        exposure = read_exposure(path, **dict[str, Any](self.header))
+        exposure = read_exposure(path, **dict[str, Any](self.header_overrides))
         if self.darks is None:
             return exposure
         frame = subtract_darks(exposure.frame, matching(str(path.parent / self.darks)))
-        return replace(exposure, frame=holes_marked(frame))
+        return replace(exposure, frame=mark_negative_pixels(frame))
 
 
 SETS: dict[str, RealSet] = {
@@ -102,59 +105,65 @@ def make_planes(root: Path, names: Sequence[str] = tuple(SETS)) -> Iterator[str]
 
 @dataclass(frozen=True)
 class PlaneAgreement:
-    """Counts of hits and of core pixels in two truth planes; instances of several frames can be added.
+    """Counts of hits and of core pixels in a truth plane and a reference; counts of several frames can be added.
 
     Attributes
     ----------
-    given, found, unknown : int
-        Hits of the given plane: all, those of which our plane has a core pixel, those that it does not know.
-    ours, confirmed, unjudged : int
-        Hits of our plane: all, those that touch a core or ring of the given plane, those that it does not know.
-    both, only_ours, only_given : int
-        Core pixels of both planes, and of one of them where the other one has sky.
+    reference_hits, found, unknown : int
+        Hits of the reference: all, those with a core pixel of the plane, and those in pixels unknown in the plane.
+    hits, confirmed, unknown_in_reference : int
+        Hits of the plane: all, those that touch a core or ring of the reference, and those in pixels unknown there.
+    core_in_both, core_in_plane, core_in_reference : int
+        Core pixels of both, and of one of them where the other one has sky.
     """
 
-    given: int = 0
+    reference_hits: int = 0
     found: int = 0
     unknown: int = 0
-    ours: int = 0
+    hits: int = 0
     confirmed: int = 0
-    unjudged: int = 0
-    both: int = 0
-    only_ours: int = 0
-    only_given: int = 0
+    unknown_in_reference: int = 0
+    core_in_both: int = 0
+    core_in_plane: int = 0
+    core_in_reference: int = 0
 
     def __add__(self, other: "PlaneAgreement") -> "PlaneAgreement":
         return PlaneAgreement(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
     def __str__(self) -> str:
-        missed, false = self.given - self.found - self.unknown, self.ours - self.confirmed - self.unjudged
+        missed = self.reference_hits - self.found - self.unknown
+        false = self.hits - self.confirmed - self.unknown_in_reference
         return (
-            f"of {self.given} given hits {self.found} found, {missed} missed, {self.unknown} not known here; "
-            f"of our {self.ours} hits {self.confirmed} confirmed, {false} on its sky, {self.unjudged} not known there; "
-            f"core pixels: {self.both} of both, {self.only_ours} ours only, {self.only_given} given only"
+            f"{self.reference_hits} hits in the reference: {self.found} found, {missed} missed, {self.unknown} in "
+            f"unknown pixels; {self.hits} hits here: {self.confirmed} confirmed, {false} on sky of the reference, "
+            f"{self.unknown_in_reference} in pixels unknown there; core pixels: {self.core_in_both} in both, "
+            f"{self.core_in_plane} only here, {self.core_in_reference} only in the reference"
         )
 
 
-def compare_planes(ours: Plane, given: Plane) -> PlaneAgreement:
-    """Compare two truth planes (H, W) of a frame."""
-    if ours.shape != given.shape:
-        raise ValueError(f"expected truth planes of one shape, got {ours.shape} and {given.shape}")
-    hits = [_hits(given, ours == CORE, ours == TRUTH_UNKNOWN)]
-    hits.append(_hits(ours, (given == CORE) | (given == RING), given == TRUTH_UNKNOWN))
-    pixels = [(ours == CORE) & (given == CORE), (ours == CORE) & (given == SKY), (ours == SKY) & (given == CORE)]
-    return PlaneAgreement(*hits[0], *hits[1], *(int(part.sum()) for part in pixels))
+def compare_planes(plane: Plane, reference: Plane) -> PlaneAgreement:
+    """Compare a truth plane (H, W) of a frame with another one, the reference."""
+    if plane.shape != reference.shape:
+        raise ValueError(f"expected truth planes of one shape, got {plane.shape} and {reference.shape}")
+    reference_hits = _count_hits(reference, plane == CORE, plane == TRUTH_UNKNOWN)
+    hits = _count_hits(plane, (reference == CORE) | (reference == RING), reference == TRUTH_UNKNOWN)
+    pixels = [
+        (plane == CORE) & (reference == CORE),
+        (plane == CORE) & (reference == SKY),
+        (plane == SKY) & (reference == CORE),
+    ]
+    return PlaneAgreement(*reference_hits, *hits, *(int(part.sum()) for part in pixels))
 
 
-def _hits(plane: Plane, there: NDArray[np.bool_], unknown: NDArray[np.bool_]) -> tuple[int, int, int]:
-    """Count the hits of a plane, those that touch ``there``, and those of the others that are wholly ``unknown``."""
+def _count_hits(plane: Plane, other: NDArray[np.bool_], unknown: NDArray[np.bool_]) -> tuple[int, int, int]:
+    """Count the hits of a plane, those that touch pixels of ``other``, and the remaining ones wholly in ``unknown``."""
     labels, count = ndimage.label(plane == CORE, KERNEL_3X3)
     if not count:
         return 0, 0, 0
     index = np.arange(1, count + 1)
-    touched = np.asarray(ndimage.maximum(there, labels, index), bool)
-    not_known = np.asarray(ndimage.minimum(unknown, labels, index), bool)
-    return int(count), int(touched.sum()), int((~touched & not_known).sum())
+    touched = np.asarray(ndimage.maximum(other, labels, index), bool)
+    not_judged = np.asarray(ndimage.minimum(unknown, labels, index), bool)
+    return int(count), int(touched.sum()), int((~touched & not_judged).sum())
 
 
 def compare_sets(root: Path, other: Path, names: Sequence[str] = tuple(SETS)) -> Iterator[str]:
@@ -174,9 +183,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m cosmicgate.data.labelling.real_frames",
         description="Make the truth planes of the small real data; planes that exist are kept.",
     )
-    parser.add_argument("root", nargs="?", type=Path, default=Path("data/real"), help="their folder")
-    parser.add_argument("--only", nargs="+", choices=list(SETS), default=list(SETS), help="some of the sets")
-    parser.add_argument("--compare", type=Path, metavar="FOLDER", help="compare with the planes below this folder")
+    parser.add_argument("root", nargs="?", type=Path, default=Path("data/real"), help="folder of the data")
+    parser.add_argument(
+        "--only", nargs="+", choices=list(SETS), default=list(SETS), help="make the planes of these sets only"
+    )
+    parser.add_argument(
+        "--compare", type=Path, metavar="FOLDER", help="compare the planes with those below this folder"
+    )
     given = parser.parse_args(arguments)
     root = given.root.expanduser()
     for line in make_planes(root, given.only):

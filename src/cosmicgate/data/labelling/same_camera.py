@@ -17,7 +17,7 @@ from cosmicgate.io.fits.hdus import header_value
 from cosmicgate.io.fits.instruments import detector_of
 
 MAX_EXPTIME_DIFFERENCE = 0.05  # maximum relative difference of exposure times, as in the LCO data set
-ONE_NOISE = 0.8  # correlation of the noise of two frames above which they are the same frame
+SAME_FRAME_CORRELATION = 0.8  # correlation of the noise of two frames above which they are the same frame
 TIMES = ("TIME-OBS", "UTSTART", "UT", "TIME-BEG")  # cards with the time if DATE-OBS has only the date
 
 
@@ -88,7 +88,7 @@ class Fingerprint:
         frame, header = exposure.frame, exposure.header
         pixels = hashlib.sha256(frame.image.tobytes()).digest()
         detector = (*detector_of([header], Path(frame.name), frame.shape), filter_of(header, frame.band))
-        return cls(frame.name, pixels, started(header), frame.exptime, detector, _fine_structure(frame))
+        return cls(frame.name, pixels, started(header), frame.exptime, detector, _noise_sample(frame))
 
 
 def check_distinct(exposures: Sequence[Fingerprint]) -> None:
@@ -103,7 +103,7 @@ def check_distinct(exposures: Sequence[Fingerprint]) -> None:
                 why = "their pixels are the same"
             elif one.detector == other.detector and _began_together(one, other):
                 why = f"both began at {one.started}"
-            elif one.noise.size == other.noise.size and _correlation(other.noise, one.noise) > ONE_NOISE:
+            elif one.noise.size == other.noise.size and _correlation(other.noise, one.noise) > SAME_FRAME_CORRELATION:
                 why = "their noise is the same"
             if why:
                 raise ValueError(
@@ -134,7 +134,7 @@ def _resolution(start: str) -> float:
     return 1.0 if "." not in seconds else 10.0 ** -min(len(seconds.split(".")[1]), 6)
 
 
-def _fine_structure(frame: Frame) -> NDArray[np.float32]:
+def _noise_sample(frame: Frame) -> NDArray[np.float32]:
     """Sample the differences of neighbouring pixels, in sigma, clipped to three; they identify the noise of a frame."""
     rows = frame.image[:: max(1, frame.shape[0] // 128)]
     steps = np.diff(rows[:, : 2 * (frame.shape[1] // 2)], axis=1)[:, ::2].ravel()
@@ -148,7 +148,7 @@ def _correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     return float(one @ other) / norm if norm else 0.0
 
 
-def with_names(exposures: Sequence[Exposure]) -> list[Exposure]:
+def make_names_unique(exposures: Sequence[Exposure]) -> list[Exposure]:
     """Append a number to the names of exposures that share a name, so that messages are unambiguous."""
     counts = Counter(exposure.frame.name for exposure in exposures)
     named = []

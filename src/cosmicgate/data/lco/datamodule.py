@@ -73,7 +73,7 @@ class LCO(PatchDataModule):
     validation_fraction : float
         Fraction of the sequences of ``train_set`` that are validated on instead of trained on.
     windows, transforms, patch, batch_size, num_workers, seed
-        As of :class:`~cosmicgate.data.datamodule.DecamData`; for training alone.
+        As in :class:`~cosmicgate.data.datamodule.DecamData`; for training alone.
     """
 
     root: str
@@ -135,17 +135,17 @@ class LCO(PatchDataModule):
         if which == "test":
             return [folder for stored in self._files(self.part)[0] for folder in stored.folders]
         if not self._trainable:
-            missing = "train_set is scored" if self.part == "train" else f"there is no {self._home / 'train_set'}"
+            missing = "train_set is scored" if self.part == "train" else f"there is no {self._folder / 'train_set'}"
             raise ConfigError(
                 f"data: {missing}, nothing is left to train on; train on another data set, for example data=decam"
             )
         fractions = {"train": 1 - self.validation_fraction, "validation": self.validation_fraction}
-        dealt = split(self._files("train")[0], fractions, random_stream("LCO validation", 0))
-        return [folder for stored in dealt[which] for folder in stored.folders]
+        splits = split(self._files("train")[0], fractions, random_stream("LCO validation", 0))
+        return [folder for stored in splits[which] for folder in stored.folders]
 
     @property
     def _trainable(self) -> bool:
-        return self.part == "test" and (self._home / "train_set").is_dir()
+        return self.part == "test" and (self._folder / "train_set").is_dir()
 
     def folders(self) -> list[Path]:
         """List the folders of the labelled frames of all splits."""
@@ -161,15 +161,15 @@ class LCO(PatchDataModule):
 
     def _test_set(self, name: str, folders: list[Path]) -> TestSet:
         """Make a test set; if it is the published test part, scored with a ring, give it the benchmark's name."""
-        theirs = self.data_origin == "real" and self.part == "test" and self.dilate and self._home_is_data_set
+        theirs = self.data_origin == "real" and self.part == "test" and self.dilate and self._folder_is_data_set
         telescope = name.removeprefix(f"{self.name}_")
         benchmark = f"lco_{telescope}" if theirs and telescope in CLASSES else ""
         return TestSet(name, self.data_origin, tuple(folders), benchmark)
 
     @cached_property
-    def _home_is_data_set(self) -> bool:
+    def _folder_is_data_set(self) -> bool:
         """Whether the folder has the structure of ``LCO_CR_dataset``, unlike a folder of a user's own labels."""
-        return (self._home / "test_set").is_dir()
+        return (self._folder / "test_set").is_dir()
 
     @property
     def data_origin(self) -> DataOrigin:
@@ -188,7 +188,7 @@ class LCO(PatchDataModule):
 
     def _read_files(self, part: Part) -> tuple[list[CachedSequence], list[tuple[Path, str]]]:
         read, skipped = [], []
-        for path in with_progress(masked_files(self._home, part), self.name, "read", "sequence"):
+        for path in with_progress(masked_files(self._folder, part), self.name, "read", "sequence"):
             try:
                 read.append(self._stored(path))
             except ValueError as error:
@@ -201,7 +201,7 @@ class LCO(PatchDataModule):
         return read, skipped
 
     @cached_property
-    def _home(self) -> Path:
+    def _folder(self) -> Path:
         if self.folder is None and self.archive is None:
             raise ValueError("data=lco: give data.folder=DIR: LCO_CR_dataset, or any folder with files *_masks.fits")
         folder = Path(self.folder).expanduser() if self.folder is not None else self.archive() if self.archive else None

@@ -27,7 +27,7 @@ from cosmicgate.data.simulation.ccd import CCD, DECAM
 from cosmicgate.data.simulation.cosmic_rays import Rates, cosmic_rays
 from cosmicgate.data.simulation.readout import add_hot_pixels, electronics, read_out
 from cosmicgate.data.simulation.sky import BANDS, Band, Painter, galaxies, sky, stars
-from cosmicgate.data.sources.simulated import chosen_ccd
+from cosmicgate.data.sources.simulated import resolve_ccd
 from cosmicgate.io.fits.frames import Frame
 
 
@@ -154,7 +154,7 @@ def simulate_triple(
         raise ValueError(f"unknown class of telescopes {telescope!r}: expected one of {', '.join(TELESCOPES)}")
     if frames < 1 or not rate >= 0:
         raise ValueError(f"frames={frames}, rate={rate}: expected at least one frame and a rate of zero or more")
-    field = _field(telescope, chosen_ccd(telescope, shape), np.random.default_rng([*seed, 0]))
+    field = _field(telescope, resolve_ccd(telescope, shape), np.random.default_rng([*seed, 0]))
     names = [f"{TELESCOPES[telescope].camera}-{20190101 + night}-{n:04d}-e91" for n in range(1, frames + 1)]
     drawn = [_expose(field, np.random.default_rng([*seed, n]), rate, name) for n, name in enumerate(names, start=1)]
     exposures, shifts = zip(*drawn, strict=True)
@@ -216,8 +216,13 @@ def _expose(
         for source in _shifted(part, shift):
             draw(source)
     gain, read_noise, saturation = field.electronics
-    known = Rates()
-    rates = replace(known, muons=rate * known.muons, compton=rate * known.compton, spots=rate * known.spots)
+    natural = Rates()
+    rates = replace(
+        natural,
+        charged=rate * natural.charged,
+        compton=rate * natural.compton,
+        x_rays=rate * natural.x_rays,
+    )
     charge = cosmic_rays(field.ccd, field.exptime, rng, rates)
     scene = Frame(
         image=(rng.poisson(np.maximum(expected, 0)) / gain).astype(np.float32),

@@ -56,22 +56,22 @@ class Rates:
 
     Attributes
     ----------
-    muons : float
+    charged : float
         Rate of charged particles from the sky, per square centimetre of the detector and minute, whatever its tilt.
     electron_fraction : float
         Fraction of these that are electrons of air showers, not muons.
     compton : float
         Rate of Compton recoils, per square centimetre and minute in 250 um of silicon.
-    spots : float
+    x_rays : float
         Rate of X-rays, per square centimetre and minute.
     alphas : float
         Rate of alpha particles from radioactive surfaces, per square centimetre and minute.
     """
 
-    muons: float = 1.0
+    charged: float = 1.0
     electron_fraction: float = 0.12
     compton: float = 0.8
-    spots: float = 0.03
+    x_rays: float = 0.03
     alphas: float = 0.0
 
     def __post_init__(self) -> None:
@@ -172,7 +172,7 @@ def _add_sky(
     rng: np.random.Generator,
 ) -> None:
     """Add the charge (electrons) of muons and air-shower electrons in an ``exposure`` (cm^2 min), in place."""
-    count = rng.poisson(exposure * rates.muons)
+    count = rng.poisson(exposure * rates.charged)
     electrons = rng.binomial(count, rates.electron_fraction)
     flights = _from_the_sky(count, zenith, rng)
     entries = _places(image, slab, np.where(flights[:, 2] > 0, 0, slab.thickness + slab.substrate), rng)
@@ -190,9 +190,9 @@ def _add_radioactivity(
     recoils = rng.poisson(exposure * rates.compton * depth / 250)
     origins = _places(image, slab, rng.uniform(0, depth, recoils), rng)
     scatter_photons(image, slab, origins, _isotropic(recoils, rng), _gamma_rays(recoils, rng), rng)
-    spots = rng.poisson(exposure * rates.spots)
-    energies = np.where(rng.random(spots) < COPPER_SHARE, COPPER_X_RAY, rng.uniform(*OTHER_X_RAYS, spots))
-    origins = _places(image, slab, rng.uniform(0, slab.thickness + slab.field_free, spots), rng)
+    x_rays = rng.poisson(exposure * rates.x_rays)
+    energies = np.where(rng.random(x_rays) < COPPER_SHARE, COPPER_X_RAY, rng.uniform(*OTHER_X_RAYS, x_rays))
+    origins = _places(image, slab, rng.uniform(0, slab.thickness + slab.field_free, x_rays), rng)
     for (x, y, z), energy in zip(origins, energies, strict=True):
         collect(image, slab, x, y, z, energy, rng)
     if rates.alphas:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cosmicgate.data.random_streams import log_uniform
+
 HOT_SHARE = (1e-5, 3e-3)  # fraction of the pixels above the lowest rate; the upper end is [2]_
 HOT_RATES = (0.3, 1000.0)  # electrons per second, limits of a power law
 HOT_SLOPE = 0.7  # number above a rate r: r^-0.7, as in [2]_
@@ -68,7 +70,7 @@ class Defects:
 def draw_defects(shape: tuple[int, int], rng: np.random.Generator) -> Defects:
     """Draw the defects of a detector of ``shape`` (rows, columns)."""
     rows, columns = shape
-    share = np.exp(rng.uniform(*np.log(HOT_SHARE)))
+    share = log_uniform(HOT_SHARE, rng)
     number = rng.poisson(share * rows * columns)
     pixels = rng.integers(0, rows * columns, number)
     steepness = (HOT_RATES[1] / HOT_RATES[0]) ** -HOT_SLOPE
@@ -80,7 +82,7 @@ def draw_defects(shape: tuple[int, int], rng: np.random.Generator) -> Defects:
     warm = np.zeros((int(rng.integers(0, MAX_COLUMNS + 1)), 5))
     for line in warm:
         first = rng.integers(0, rows) if rng.random() < 0.5 else 0
-        level, duty = (np.exp(rng.uniform(*np.log(limits))) for limits in (COLUMN_CHARGE, COLUMN_DUTY))
+        level, duty = (log_uniform(limits, rng) for limits in (COLUMN_CHARGE, COLUMN_DUTY))
         line[:] = rng.integers(0, columns), first, rows, level, duty
     return Defects(
         shape=shape,

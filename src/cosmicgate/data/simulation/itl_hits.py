@@ -24,7 +24,7 @@ ITL_NOISE = float(ITL_THRESHOLDS.mean()) / 7  # electrons, with dark current; th
 # rays. The angle and the share of Compton recoils are fitted; the muon rate follows from the total rate. There is no
 # scatter between frames, as all are of one calibrated sensor.
 LABORATORY: dict[str, Any] = {
-    "rates": Rates(muons=0.6, compton=2.5),
+    "rates": Rates(charged=0.6, compton=2.5),
     "zenith_angle": 75.0,
     "rate_scatter": 0.0,
     "charge_scatter": 0.0,

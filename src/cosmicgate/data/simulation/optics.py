@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cosmicgate.data.simulation.smear import FINE, bilinear_image, convolve
+from cosmicgate.data.simulation.trail_defocus import SAMPLES_PER_PIXEL, bilinear_image, convolve
 
 Blur = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # light (H, W) to blurred light (H, W)
 
+FWHM_PER_SIGMA = 2.3548  # of a Gaussian, rounded; more digits would change the pixels of cached frames
 RAYS = 96  # across the pupil
 SPIKE_REACH = 6.0  # half-widths of a spike at which it is cut off
 
@@ -64,14 +65,14 @@ class Aberration:
 
 @dataclass(frozen=True)
 class GuidingJumps:
-    """Guiding that jumps or drifts between positions during the exposure: double, kinked and smeared stars.
+    """Guiding that jumps or drifts between positions during the exposure: double, kinked and trailed stars.
 
     Attributes
     ----------
     x, y : sequence of float
         Positions of a star, pixels, in the order in which it visits them.
     stays : sequence of float
-        Part of the exposure that it stays at each position; what is left of 1 is spent on the way between them.
+        Fraction of the exposure that it stays at each position; the rest of 1 is spent moving between them.
     """
 
     x: Sequence[float]
@@ -96,10 +97,10 @@ class GuidingJumps:
         moving = 1 - weights.sum()
         if moving > 1e-9 and lengths.sum() > 0:
             for i, length in enumerate(lengths):
-                steps = int(np.ceil(length * FINE)) + 1
-                way = (np.arange(steps) + 0.5) / steps
-                x = np.append(x, self.x[i] + way * (self.x[i + 1] - self.x[i]))
-                y = np.append(y, self.y[i] + way * (self.y[i + 1] - self.y[i]))
+                steps = int(np.ceil(length * SAMPLES_PER_PIXEL)) + 1
+                along = (np.arange(steps) + 0.5) / steps
+                x = np.append(x, self.x[i] + along * (self.x[i + 1] - self.x[i]))
+                y = np.append(y, self.y[i] + along * (self.y[i + 1] - self.y[i]))
                 weights = np.append(weights, np.full(steps, moving * length / lengths.sum() / steps))
         total = weights.sum()
         x, y = x - (weights * x).sum() / total, y - (weights * y).sum() / total
@@ -117,7 +118,7 @@ class Spikes:
     angle : float
         Direction of one spike, radians.
     flux : float
-        Part of the light in all spikes, which is the part of the pupil that the vanes cover.
+        Fraction of the light in all spikes, which is the fraction of the pupil that the vanes cover.
     length : float
         Distance from the star at which a spike has half its brightness in the middle, pixels.
     """
@@ -144,7 +145,7 @@ class Spikes:
 
 
 @dataclass(frozen=True)
-class Blurs:
+class CombinedBlur:
     """Several blurs, applied one after the other."""
 
     parts: Sequence[Blur]

@@ -12,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf
 
+from cosmicgate.data.random_streams import log_uniform
+from cosmicgate.data.simulation.optics import FWHM_PER_SIGMA
+
 FLASH_PERIOD = (5.0, 80.0)  # pixels between the flashes of a tumbling satellite; our own choice
 
 
@@ -32,7 +35,7 @@ class SatelliteTrail:
     start, end : float
         Distances from the point between which the trail is seen, pixels: infinite, or where the shutter opened.
     period, depth : float
-        Distance between flashes (pixels), and the part of the light that varies; 0 for a steady trail.
+        Distance between flashes (pixels), and the fraction of the light that varies; 0 for a steady trail.
     """
 
     x: float
@@ -51,7 +54,7 @@ class SatelliteTrail:
         u, v = np.cos(self.angle), np.sin(self.angle)
         along = (columns - self.x) * u + (rows - self.y) * v
         across = (rows - self.y) * u - (columns - self.x) * v
-        sigma = self.width / 2.3548
+        sigma = self.width / FWHM_PER_SIGMA
         scale = 1 / (np.sqrt(2) * sigma)
         profile = 0.5 * (erf((across + 0.5) * scale) - erf((across - 0.5) * scale))  # integrated over a pixel
         ends = 0.25 * (1 + erf((along - self.start) * scale)) * (1 + erf((self.end - along) * scale))
@@ -78,8 +81,8 @@ def draw_trail(
         Source of randomness.
     """
     width = seeing * rng.uniform(1.0, 1.5)
-    middle = erf(0.5 / (np.sqrt(2) * width / 2.3548))  # part of the light in the pixel on the middle line
-    peak = float(np.exp(rng.uniform(*np.log(peaks)))) * noise
+    middle = erf(0.5 / (np.sqrt(2) * width / FWHM_PER_SIGMA))  # fraction of the light in the pixel on the middle line
+    peak = log_uniform(peaks, rng) * noise
     ends = rng.random() < 0.3
     length = rng.uniform(20, 2 * max(shape)) if ends else np.inf
     flashing = rng.random() < 0.3
@@ -91,6 +94,6 @@ def draw_trail(
         width=width,
         start=0.0 if ends else -np.inf,
         end=length,
-        period=float(np.exp(rng.uniform(*np.log(FLASH_PERIOD)))) if flashing else 1.0,
+        period=log_uniform(FLASH_PERIOD, rng) if flashing else 1.0,
         depth=rng.uniform(0.3, 1.0) if flashing else 0.0,
     )

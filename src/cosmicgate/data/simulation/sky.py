@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from cosmicgate.data.random_streams import log_uniform
 from cosmicgate.data.simulation.ccd import CCD, DECAM
 from cosmicgate.data.simulation.optics import Blur
 from cosmicgate.data.simulation.readout import add_bad_columns, add_hot_pixels, electronics
@@ -37,9 +38,10 @@ class Band:
         Side of the pixel for which ``sky`` is given, arcseconds; DECam's by default.
     stars : tuple of float
         Minimum and maximum density of stars, in units of that towards the Galactic pole; drawn log-uniformly.
-    smear : callable, optional
-        What the telescope does to all light beside the seeing: :class:`~cosmicgate.data.simulation.smear.Smear` or one
-        of :mod:`cosmicgate.data.simulation.optics`.
+    blur : callable, optional
+        Blur of all light from the sky in addition to the seeing:
+        :class:`~cosmicgate.data.simulation.trail_defocus.TrailDefocus` or one of
+        :mod:`cosmicgate.data.simulation.optics`.
     spikes : bool
         Whether stars have the faint diffraction spikes of DECam's spider.
     """
@@ -51,7 +53,7 @@ class Band:
     scatter: float = 0.15
     sky_scale: float = DECAM.pixel_scale
     stars: tuple[float, float] = (0.7, 7.0)
-    smear: Blur | None = None
+    blur: Blur | None = None
     spikes: bool = True
 
 
@@ -145,8 +147,8 @@ def draw(
         painter.galaxy(source)
     for source in stars(ccd, band, rng):
         painter.star(source)
-    if band.smear is not None:
-        expected = background + band.smear(expected - background)
+    if band.blur is not None:
+        expected = background + band.blur(expected - background)
     for trail in trails:
         expected += trail.light(ccd.shape)
     if defects is not None:
@@ -185,7 +187,7 @@ def stars(ccd: CCD, band: Band, rng: np.random.Generator) -> NDArray[np.void]:
     """
     magnitudes = np.arange(STAR_MAGNITUDES[0], STAR_MAGNITUDES[-1], 0.02)
     counts = np.exp(np.interp(magnitudes, STAR_MAGNITUDES, np.log(STAR_COUNTS)))
-    density = np.exp(rng.uniform(*np.log(band.stars)))
+    density = log_uniform(band.stars, rng)
     number = rng.poisson(density * counts.sum() * 0.02 * _area(ccd) / 3600)
     catalogue = _scatter(ccd, number, ["magnitude"], rng)
     drawn = rng.choice(magnitudes, number, p=counts / counts.sum()) + rng.uniform(0, 0.02, number)

@@ -19,6 +19,7 @@ from scipy.special import erf
 
 from cosmicgate.data.random_streams import log_uniform
 from cosmicgate.data.simulation.ccd import CCD
+from cosmicgate.data.simulation.optics import FWHM_PER_SIGMA
 from cosmicgate.data.simulation.readout import add_hot_pixels, electronics
 from cosmicgate.io.fits.frames import Frame
 
@@ -42,6 +43,7 @@ ORDER_PITCH: Range = (1.2, 2.5)  # distance of two orders in units of that
 ORDER_BOW: Range = (0.0, 0.06)  # rise of an order between its middle and its ends, part of its length
 CONTINUUM: Range = (0.5, 500.0)  # electrons in a pixel, sky in an exposure
 LINE_REACH = 5.0  # sigma at which a line ends
+GAUSSIAN_AREA = 1.064  # flux of a Gaussian with a peak of 1 and a FWHM of 1: sqrt(pi / (4 ln 2)), rounded
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ def add_line(
     first : int
         First of the rows.
     """
-    sigma = width / 2.3548
+    sigma = width / FWHM_PER_SIGMA
     reach = int(np.ceil(LINE_REACH * sigma)) + 1
     rows = np.arange(first, first + len(centres))
     columns = np.rint(centres).astype(int)[:, None] + np.arange(-reach, reach + 1)
@@ -315,11 +317,11 @@ def _object_spectrum(number: int, rng: np.random.Generator) -> NDArray[np.float6
         if rng.random() < 0.5:
             spectrum = spectrum * 0.05  # a nebula or a galaxy, of which little but the lines is seen
         for _ in range(int(rng.integers(1, 9))):
-            width, height = rng.uniform(0.6, 3.0), np.exp(rng.uniform(np.log(0.2), np.log(20)))
+            width, height = rng.uniform(0.6, 3.0), log_uniform((0.2, 20), rng)
             spectrum = spectrum + height * np.exp(-0.5 * ((x - rng.uniform(0, number)) / width) ** 2)
     return spectrum
 
 
 def _peak_flux(noise: float, width: float, peaks: Range, rng: np.random.Generator) -> float:
     """Draw the flux (electrons in a row) of a line whose peak, if it were well sampled, is a multiple of ``noise``."""
-    return log_uniform(peaks, rng) * noise * max(width * 1.064, 1.0)
+    return log_uniform(peaks, rng) * noise * max(width * GAUSSIAN_AREA, 1.0)

@@ -5,7 +5,16 @@ from cosmicgate.data.sources.cutouts import FlaggedCutouts
 from cosmicgate.data.sources.exposures import Exposures
 from cosmicgate.data.sources.files import Files
 from cosmicgate.data.sources.footprints import Footprints
-from cosmicgate.data.sources.injection import AddHits, InjectedHits
+from cosmicgate.data.sources.injection import HitInjector, InjectedHits
 from cosmicgate.data.sources.truth_planes import FramesWithTruth
 
-__all__ = ["AddHits", "Coadd", "Exposures", "Files", "FlaggedCutouts", "Footprints", "FramesWithTruth", "InjectedHits"]
+__all__ = [
+    "Coadd",
+    "Exposures",
+    "Files",
+    "FlaggedCutouts",
+    "Footprints",
+    "FramesWithTruth",
+    "HitInjector",
+    "InjectedHits",
+]

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from cosmicgate.data.cache import Recipe
+from cosmicgate.data.cache import LazyFrame
 from cosmicgate.data.simulation.ccd import CCD
 from cosmicgate.data.simulation.readout import electronics
 from cosmicgate.data.simulation.sky import BANDS
 from cosmicgate.data.sources.files import existing, file_fingerprint
-from cosmicgate.data.sources.simulated import DataOrigin, check_bands, chosen_ccd, telescope_name
+from cosmicgate.data.sources.simulated import DataOrigin, check_bands, resolve_ccd, telescope_name
 from cosmicgate.data.splits import SPLITS, Split, check_splits
 from cosmicgate.io.fits.frames import Frame, read_frame
 from cosmicgate.io.fits.hdus import open_fits
@@ -69,8 +69,8 @@ class Coadd:
         """Name of the camera, for tables."""
         return telescope_name(self.ccd)
 
-    def recipes(self, which: Split) -> list[Recipe]:
-        """List the recipes of a split, band after band."""
+    def lazy_frames(self, which: Split) -> list[LazyFrame]:
+        """List the lazy frames of a split, band after band."""
         check_splits(self.strips)
         check_splits(self.frames)
         check_bands(self.bands)
@@ -82,18 +82,25 @@ class Coadd:
             if start < end:
                 raise ValueError(f"the strips of {left} and {right} share sky: {start} lies before {end}")
         numbers = range(self.frames.get(which, 0)) if which in self.strips else ()
-        return [self._recipe(which, band, number) for band in self.bands for number in numbers]
+        return [self._lazy_frame(which, band, number) for band in self.bands for number in numbers]
 
-    def _recipe(self, which: Split, band: str, number: int) -> Recipe:
+    def _lazy_frame(self, which: Split, band: str, number: int) -> LazyFrame:
         path = existing(self.file)
         seed = [self.seed, 3, SPLITS.index(which), list(BANDS).index(band), number]
         name = f"{which}-coadd-{band}-{number:03d}"
-        ingredients = ["coadd", *file_fingerprint(path), list(self.strips[which]), band, self.exptime, self.zero_point]
+        parts = [
+            "coadd",
+            *file_fingerprint(path),
+            list(self.strips[which]),
+            band,
+            self.exptime,
+            self.zero_point,
+        ]
 
-        def make() -> Frame:
+        def build() -> Frame:
             return self._expose(path, which, band, name, np.random.default_rng(seed))
 
-        return Recipe(name, [*ingredients, self.gap, self.ccd, seed], make, field=which)  # its strip of sky
+        return LazyFrame(name, [*parts, self.gap, self.ccd, seed], build, field=which)  # its strip of sky
 
     def _expose(self, path: Path, which: Split, band: str, name: str, rng: np.random.Generator) -> Frame:
         image, bad, saturation = _coadd(path)
@@ -102,7 +109,7 @@ class Coadd:
         of_band = BANDS[band]
         scale = 10 ** (0.4 * (of_band.zero_point + of_band.colour - self.zero_point)) * self.exptime
         sky = rng.uniform(*of_band.sky) * self.exptime
-        gain, read_noise, full = electronics(chosen_ccd(self.ccd), rng)
+        gain, read_noise, full = electronics(resolve_ccd(self.ccd), rng)
         light = np.maximum(image[:, columns] * scale + sky, 0)
         # The coadd has a plateau where stars are saturated: from its rim inwards, raise the light until it bleeds.
         depth = distance_transform_edt(bad[:, columns])

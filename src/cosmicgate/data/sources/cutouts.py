@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosmicgate.data.background import dilate
-from cosmicgate.data.cache import LabelledRecipe
+from cosmicgate.data.cache import LazyLabelledFrame
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.data.sources.files import file_fingerprint, matching
 from cosmicgate.data.sources.ignored_objects import IgnoreList
@@ -48,8 +48,8 @@ class FlaggedCutouts:
     data_origin: DataOrigin = "real"
     ignored: str | None = None
 
-    def labelled_recipes(self) -> list[LabelledRecipe]:
-        """List the recipe of frame and truth for each file that is used."""
+    def lazy_labelled_frames(self) -> list[LazyLabelledFrame]:
+        """List the lazy frame of frame and truth for each file that is used."""
         try:
             paths = matching(self.files)
         except FileNotFoundError as error:
@@ -60,7 +60,7 @@ class FlaggedCutouts:
             listed.check_files(paths)
         return [self._labelled(path, listed) for path in newest(paths)]
 
-    def _labelled(self, path: Path, listed: IgnoreList | None) -> LabelledRecipe:
+    def _labelled(self, path: Path, listed: IgnoreList | None) -> LazyLabelledFrame:
         with open_fits(path) as hdus:
             names, headers = [hdu.name for hdu in hdus], [hdu.header for hdu in hdus]
             flags = np.asarray(hdus["DQ"].data) if "DQ" in names else None
@@ -72,12 +72,12 @@ class FlaggedCutouts:
         truth = np.select([left_out, core, dilate(core)], [IGNORED, CORE, RING], SKY).astype(np.uint8)
         name = stem(path)
 
-        def make() -> tuple[Frame, NDArray[np.uint8], dict[str, str]]:
+        def build() -> tuple[Frame, NDArray[np.uint8], dict[str, str]]:
             frame = read_frame(path, mask="none", name=name)
             without_hits = replace(frame, bad=frame.bad | bad)  # not the flagged hits: they are the truth
             return without_hits, truth, {"name": name}
 
-        return LabelledRecipe(name, ["flagged cutout", *file_fingerprint(path), *objects], make)
+        return LazyLabelledFrame(name, ["flagged cutout", *file_fingerprint(path), *objects], build)
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,11 @@ def newest(paths: Sequence[Path]) -> list[Path]:
 
     Two files are compared only where they overlap, by CRPIX. A file that lacks one of these cards is kept.
     """
-    places = {path: place for path in paths if (place := _place(path)) is not None}
+    regions = {path: region for path in paths if (region := _read_region(path)) is not None}
     kept = []
     for path in paths:
-        own = places.get(path)
-        newer = [other for other, place in places.items() if own is not None and place.replaces(own)]
+        own = regions.get(path)
+        newer = [other for other, region in regions.items() if own is not None and region.replaces(own)]
         if newer:
             text = f"{path} is left out: a newer pipeline reduced the same pixels, {newer[0].name}"
             log_once(log, logging.INFO, text)
@@ -112,7 +112,8 @@ def newest(paths: Sequence[Path]) -> list[Path]:
     return kept
 
 
-def _place(path: Path) -> CutoutRegion | None:
+def _read_region(path: Path) -> CutoutRegion | None:
+    """Read the region of a cutout from its headers; None if they lack one of the cards."""
     with open_fits(path) as hdus:
         image = next((hdu for hdu in hdus if hdu.name == "SCI"), hdus[0])
         headers = [image.header, hdus[0].header]
@@ -120,7 +121,7 @@ def _place(path: Path) -> CutoutRegion | None:
         shape = image.shape
     if None in found or len(shape) != 2:
         return None
-    start, ccd, version, *reference = found
-    sides = tuple((-float(pixel), size - float(pixel)) for pixel, size in zip(reference, shape, strict=True))
-    steps = [(int(digits), letter) for digits, letter in re.findall(r"(\d+)([a-z]?)", str(version).lower())]
-    return CutoutRegion((start, ccd), sides, steps)
+    start, ccd, version, *reference_pixel = found
+    sides = tuple((-float(pixel), size - float(pixel)) for pixel, size in zip(reference_pixel, shape, strict=True))
+    numbers = [(int(digits), letter) for digits, letter in re.findall(r"(\d+)([a-z]?)", str(version).lower())]
+    return CutoutRegion((start, ccd), sides, numbers)

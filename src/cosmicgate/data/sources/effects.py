@@ -15,7 +15,7 @@ from cosmicgate.data.random_streams import log_uniform, random_stream
 from cosmicgate.data.simulation import defects as defects_module
 from cosmicgate.data.simulation.ccd import CCD
 from cosmicgate.data.simulation.defects import draw_defects
-from cosmicgate.data.simulation.optics import Aberration, Blur, Blurs, GuidingJumps, Spikes
+from cosmicgate.data.simulation.optics import Aberration, Blur, CombinedBlur, GuidingJumps, Spikes
 from cosmicgate.data.simulation.readout import SPREAD
 from cosmicgate.data.simulation.satellites import SatelliteTrail, draw_trail
 from cosmicgate.data.simulation.sky import Band
@@ -23,10 +23,10 @@ from cosmicgate.data.simulation.sky import Band
 Range = tuple[float, float]
 
 ABERRATION: Range = (0.7, 10.0)  # pixels, displacement of the outermost rays by the main aberration
-OTHER_ABERRATIONS = 0.4  # the others are up to this part of it
+OTHER_ABERRATIONS = 0.4  # the others are up to this fraction of it
 HOLE: Range = (0.2, 0.5)  # radius of the secondary mirror's shadow in units of the pupil's
 JUMP: Range = (1.2, 12.0)  # pixels, between two positions of the guiding
-SPIKE_FLUX: Range = (0.003, 0.04)  # part of the light: that of the pupil that the vanes cover
+SPIKE_FLUX: Range = (0.003, 0.04)  # fraction of the light: that of the pupil that the vanes cover
 SPIKE_LENGTH: Range = (3.0, 50.0)  # pixels; a vane of 1 cm makes spikes of 6" at 600 nm (half of wavelength over width)
 TRAIL_PEAKS: Range = (1.0, 1000.0)  # brightness of a satellite trail in sigma of the sky
 MAX_TRAILS = 3
@@ -72,9 +72,9 @@ class Effects:
         for each in fields(self):
             value = getattr(self, each.name)
             if not 0 <= value <= 1:
-                raise ValueError(f"effects: {each.name} = {value}: expected a fraction of the frames, from 0 to 1")
+                raise ValueError(f"effects: {each.name} = {value}: expected a fraction between 0 and 1")
 
-    def ingredients(self) -> list[object]:
+    def cache_key_parts(self) -> list[object]:
         """List everything that determines the effects, for a cache key."""
         names = ("HOT_SHARE", "HOT_RATES", "HOT_SLOPE", "DEFERRED", "FLICKERING", "MAX_COLUMNS", "COLUMN_CHARGE")
         ranges = [getattr(defects_module, name) for name in (*names, "COLUMN_DUTY", "COLUMN_RUN")]
@@ -97,7 +97,7 @@ class Effects:
 
     def telescope(self, band: Band, seed: Sequence[int]) -> Band:
         """Add aberrations, guiding jumps and spikes to the light of some frames."""
-        blurs: list[Blur] = [] if band.smear is None else [band.smear]
+        blurs: list[Blur] = [] if band.blur is None else [band.blur]
         if (rng := random_stream("spikes", *seed)).random() < self.spikes:
             blurs.append(draw_spikes(rng))
             band = replace(band, spikes=False)  # a telescope has one spider
@@ -105,7 +105,7 @@ class Effects:
             blurs.append(draw_aberration(rng))
         if (rng := random_stream("guiding jumps", *seed)).random() < self.guiding_jumps:
             blurs.append(draw_guiding_jumps(rng))
-        return replace(band, smear=Blurs(blurs)) if blurs else band
+        return replace(band, blur=CombinedBlur(blurs)) if blurs else band
 
     def trails(self, ccd: CCD, band: Band, exptime: float, seed: Sequence[int]) -> list[SatelliteTrail]:
         """Draw the satellite trails of a frame: none, or one to three."""

@@ -35,7 +35,7 @@ class Exposures:
         saturated and bleeding ones, and the pipeline's own hits with a ring around them are not scored.
     ignored : str, optional
         List of further objects that are not scored: :class:`~cosmicgate.data.sources.ignored_objects.IgnoreList`.
-    header : mapping
+    header_overrides : mapping
         Values that override the headers: gain, read_noise, saturation, exptime.
     """
 
@@ -43,7 +43,7 @@ class Exposures:
     origin: str
     flags: str | None = "DQ"
     ignored: str | None = None
-    header: Mapping[str, float] = field(default_factory=dict)
+    header_overrides: Mapping[str, float] = field(default_factory=dict)
 
     def paths(self) -> list[Path]:
         """List the files, sorted by pattern and name.
@@ -66,15 +66,15 @@ class Exposures:
             IgnoreList.read(self.ignored).check_files(paths)
         return newest(paths)
 
-    def ingredients(self, path: Path) -> list[Any]:
+    def cache_key_parts(self, path: Path) -> list[Any]:
         """List everything that determines what :meth:`read` returns, for a cache key."""
         objects = IgnoreList.read(self.ignored).of(path.name) if self.ignored else []
-        return ["exposure", *file_fingerprint(path), self.flags, objects, dict(self.header)]
+        return ["exposure", *file_fingerprint(path), self.flags, objects, dict(self.header_overrides)]
 
     def read(self, path: Path) -> tuple[Frame, NDArray[np.bool_]]:
         """Read a frame (ADU) and the mask (H, W) of its pixels that are not scored."""
-        known: dict[str, Any] = dict(self.header)
-        frame = read_frame(path, mask="none", name=stem(path), **known)
+        header_overrides: dict[str, Any] = dict(self.header_overrides)
+        frame = read_frame(path, mask="none", name=stem(path), **header_overrides)
         bad, ignored = frame.bad, frame.image >= 0.99 * frame.saturation
         if self.flags:
             of_mask, flagged = _flagged(path, self.flags)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cosmicgate.data.cache import Recipe
+from cosmicgate.data.cache import LazyFrame
 from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.data.splits import Split, split
 from cosmicgate.io.fits.frames import Frame, read_frame, read_mask
@@ -38,9 +38,9 @@ class Masked:
     mask: str
     facts: tuple[str | int, ...] = ()
 
-    def __call__(self, path: Path, ext: Ext | None = None, **known: Any) -> Frame:
+    def __call__(self, path: Path, ext: Ext | None = None, **header_overrides: Any) -> Frame:
         """Read the frame, and add the mask's bad pixels to its own."""
-        frame = self.read(path, ext=ext, **known)
+        frame = self.read(path, ext=ext, **header_overrides)
         with open_fits(path) as hdus:
             extension = select_image(path, hdus, ext, raw=True)
         return replace(frame, bad=frame.bad | read_mask(existing(self.mask), extension, frame.shape, frame.telescope))
@@ -58,7 +58,7 @@ class Files:
         One or several glob patterns.
     fractions : mapping of split to float
         Fractions of the files, or of their folders, in each split.
-    header : mapping
+    header_overrides : mapping
         Values to use in place of the headers': gain, read_noise, saturation, exptime.
     exts : sequence of str or int
         EXTNAMEs or numbers of the images to use in each file; if empty, its only image.
@@ -73,7 +73,7 @@ class Files:
 
     files: str | Sequence[str]
     fractions: Mapping[str, float] = field(default_factory=lambda: dict(FRACTIONS))
-    header: Mapping[str, float] = field(default_factory=dict)
+    header_overrides: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
     data_origin: DataOrigin = "real"
     exts: Sequence[str | int] = ()
@@ -87,17 +87,17 @@ class Files:
         ext = next(iter(self.exts), None)
         return "+".join(sorted({detector(path, ext, *file_fingerprint(path))[0] for path in self.paths()}))
 
-    def recipes(self, which: Split) -> list[Recipe]:
-        """List the recipes of a split."""
+    def lazy_frames(self, which: Split) -> list[LazyFrame]:
+        """List the lazy frames of a split."""
         groups: dict[Path, list[Path]] = {}
         for path in self.paths():
             groups.setdefault(path.parent if self.by_folder else path, []).append(path)
-        dealt = split(list(groups.values()), self.fractions, np.random.default_rng(self.seed))[which]
+        selected = split(list(groups.values()), self.fractions, np.random.default_rng(self.seed))[which]
         return [
-            replace(recipe, field=str(path.parent if self.by_folder else path))
-            for group in dealt
+            replace(lazy, field=str(path.parent if self.by_folder else path))
+            for group in selected
             for path in group
-            for recipe in self.recipes_of(path)
+            for lazy in self.lazy_frames_of(path)
         ]
 
     def paths(self) -> list[Path]:
@@ -109,20 +109,21 @@ class Files:
             raise ValueError(f"{self.files}: expected a name for each file, found more than one {twins[0]!r}")
         return paths
 
-    def recipes_of(self, path: Path) -> list[Recipe]:
-        """List a recipe for each image of a file that is used."""
-        check_keys(self.header)
-        return [self._recipe(path, ext) for ext in self.exts or (None,)]
+    def lazy_frames_of(self, path: Path) -> list[LazyFrame]:
+        """List a lazy frame for each image of a file that is used."""
+        check_keys(self.header_overrides)
+        return [self._lazy_frame(path, ext) for ext in self.exts or (None,)]
 
-    def _recipe(self, path: Path, ext: str | int | None) -> Recipe:
-        name, known = stem(path) + (f"-{ext}" if ext is not None else ""), dict(self.header)
+    def _lazy_frame(self, path: Path, ext: str | int | None) -> LazyFrame:
+        name, header_overrides = stem(path) + (f"-{ext}" if ext is not None else ""), dict(self.header_overrides)
         read = self._reader(path, ext)
         settings: list[Any] = [self.read] if is_dataclass(self.read) else []
         if own_mask := getattr(self.read, "mask", None):
             settings += file_fingerprint(existing(own_mask))
         settings += [read.mask, *read.facts] if isinstance(read, Masked) else []
-        ingredients = ["FITS file", *file_fingerprint(path), known, *([ext] if ext is not None else []), *settings]
-        return Recipe(name, ingredients, lambda: read(path, ext=ext, **known, name=name))
+        settings = [header_overrides, *([ext] if ext is not None else []), *settings]
+        parts = ["FITS file", *file_fingerprint(path), *settings]
+        return LazyFrame(name, parts, lambda: read(path, ext=ext, **header_overrides, name=name))
 
     def _reader(self, path: Path, ext: str | int | None) -> Callable[..., Frame]:
         """Choose the reader of an image; it adds the camera's mask if there is one."""

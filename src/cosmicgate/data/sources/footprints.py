@@ -10,11 +10,11 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from cosmicgate.data.cache import Recipe
+from cosmicgate.data.cache import LazyFrame
 from cosmicgate.data.simulation.ccd import CCD
 from cosmicgate.data.simulation.readout import dark, read_out
 from cosmicgate.data.sources.files import FRACTIONS, existing, file_fingerprint
-from cosmicgate.data.sources.simulated import DARK_EXPTIMES, DataOrigin, chosen_ccd
+from cosmicgate.data.sources.simulated import DARK_EXPTIMES, DataOrigin, resolve_ccd
 from cosmicgate.data.splits import SPLITS, Split, check_splits, split
 from cosmicgate.io.atomic import atomic_path
 from cosmicgate.io.fits.frames import Frame
@@ -68,38 +68,46 @@ class Footprints:
         known = stamps(existing(self.file), self.min_pixels, self.min_charge)
         return [known[hit] for hit in self.hits(which)]
 
-    def table_ingredients(self) -> list[Any]:
+    def table_cache_key_parts(self) -> list[Any]:
         """List everything that determines the hits of each split, for a cache key."""
         settings = [dict(self.fractions), self.min_pixels, self.min_charge, self.seed]
         return [*file_fingerprint(existing(self.file)), *settings]
 
-    def recipes(self, which: Split) -> list[Recipe]:
-        """List the recipes of a split.
+    def lazy_frames(self, which: Split) -> list[LazyFrame]:
+        """List the lazy frames of a split.
 
         Exposure times cycle through :data:`~cosmicgate.data.sources.simulated.DARK_EXPTIMES`.
         """
         check_splits(self.frames)
-        return [self._recipe(which, number) for number in range(self.frames.get(which, 0))]
+        return [self._lazy_frame(which, number) for number in range(self.frames.get(which, 0))]
 
-    def _recipe(self, which: Split, number: int) -> Recipe:
+    def _lazy_frame(self, which: Split, number: int) -> LazyFrame:
         path = existing(self.file)
         name = f"{which}-footprints-{number:03d}"
         exptime = float(DARK_EXPTIMES[number % len(DARK_EXPTIMES)])
         seed = [self.seed, 4, SPLITS.index(which), number]
         rows, columns = self.shape
-        ingredients = ["footprints", *file_fingerprint(path), rows, columns, dict(self.fractions), self.rate, exptime]
+        parts = [
+            "footprints",
+            *file_fingerprint(path),
+            rows,
+            columns,
+            dict(self.fractions),
+            self.rate,
+            exptime,
+        ]
 
-        def make() -> Frame:
+        def build() -> Frame:
             rng = np.random.default_rng(seed)
             known = stamps(path, self.min_pixels, self.min_charge)
             hits = scatter(self._draw(which, exptime, rng), known, (rows, columns), rng)
-            ccd = chosen_ccd(self.ccd, self.shape)
+            ccd = resolve_ccd(self.ccd, self.shape)
             return replace(read_out(dark(ccd, exptime, rng, name), rng, hits), hits=hits)
 
-        return Recipe(name, [*ingredients, self.min_pixels, self.min_charge, self.ccd, seed], make)
+        return LazyFrame(name, [*parts, self.min_pixels, self.min_charge, self.ccd, seed], build)
 
     def _draw(self, which: Split, exptime: float, rng: np.random.Generator) -> list[int]:
-        whole, part = chosen_ccd(self.ccd), chosen_ccd(self.ccd, self.shape)
+        whole, part = resolve_ccd(self.ccd), resolve_ccd(self.ccd, self.shape)
         number = rng.poisson(self.rate * exptime * part.area / whole.area)
         hits = self.hits(which)
         if not hits:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosmicgate.data.background import dilate
-from cosmicgate.data.cache import LabelledRecipe
+from cosmicgate.data.cache import LazyLabelledFrame
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.data.random_streams import random_stream
 from cosmicgate.data.simulation.readout import read_out
@@ -24,7 +24,7 @@ Facts = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class AddHits:
+class HitInjector:
     """Add charge to a frame that is read out, and label the pixels in which it is visible, with a 3x3 ring.
 
     As in :class:`~cosmicgate.data.contamination.PhysicalRecipe`, a hit is visible if it exceeds the noise of its pixel
@@ -65,7 +65,7 @@ class AddHits:
 
 @dataclass(frozen=True)
 class InjectedHits:
-    """Test set that repeats every exposure ``draws`` times, each time with other hits at other positions.
+    """Test set that repeats each exposure ``injections_per_exposure`` times, with other hits at other positions.
 
     A frame's fact ``field`` names its exposure: draws of one exposure share its sky, so the bootstrap for confidence
     intervals resamples exposures, not frames.
@@ -77,11 +77,11 @@ class InjectedHits:
     hits : Footprints
         Table of real hits, placed at random positions in eight random orientations. Its ``frames`` and ``rate`` are not
         used.
-    contamination : AddHits
+    contamination : HitInjector
         Recipe that adds the hits to a frame.
     name : str
         Name of the test set in tables.
-    draws : int
+    injections_per_exposure : int
         Number of frames made from each exposure.
     density : float
         Mean number of hits per megapixel. Most false positives lie next to a hit: the more hits there are, the lower
@@ -95,31 +95,32 @@ class InjectedHits:
 
     exposures: Exposures
     hits: Footprints
-    contamination: AddHits
+    contamination: HitInjector
     name: str
-    draws: int = 5
+    injections_per_exposure: int = 5
     density: float = 50.0
     split: Split = "test"
     seed: int = 0
     data_origin: DataOrigin = "semi-real"
 
     def __post_init__(self) -> None:
-        if self.draws < 1 or not self.density > 0:
-            raise ValueError(f"expected one draw or more and some hits, got draws {self.draws}, density {self.density}")
+        if self.injections_per_exposure < 1 or not self.density > 0:
+            given = f"injections_per_exposure={self.injections_per_exposure}, density={self.density:g}"
+            raise ValueError(f"{given}: expected one injection or more, and a density above 0")
 
-    def labelled_recipes(self) -> list[LabelledRecipe]:
-        """List a recipe for every draw of every exposure."""
+    def lazy_labelled_frames(self) -> list[LazyLabelledFrame]:
+        """List a lazy frame for every draw of every exposure."""
         paths = self.exposures.paths()
-        return [self._recipe(path, draw) for draw in range(self.draws) for path in paths]
+        return [self._lazy_frame(path, draw) for draw in range(self.injections_per_exposure) for path in paths]
 
-    def _recipe(self, path: Path, draw: int) -> LabelledRecipe:
+    def _lazy_frame(self, path: Path, draw: int) -> LazyLabelledFrame:
         table = self._table()
         stream = (f"hits in {stem(path)}", self.seed, draw)  # by name, so that other files do not change it
-        hits = self.hits.table_ingredients()
-        ingredients = ["injected", self.exposures.ingredients(path), hits, asdict(self.contamination)]
+        hits = self.hits.table_cache_key_parts()
+        parts = ["injected", self.exposures.cache_key_parts(path), hits, asdict(self.contamination)]
         name = f"{stem(path)}-draw{draw}"
 
-        def make() -> tuple[Frame, NDArray[np.uint8], Facts]:
+        def build() -> tuple[Frame, NDArray[np.uint8], Facts]:
             rng = random_stream(*stream)
             frame, ignored = self.exposures.read(path)
             numbers = self._numbers(frame, rng)
@@ -128,7 +129,7 @@ class InjectedHits:
             facts = {"name": name, "field": stem(path), "draw": draw, "hits": numbers, "dilated": True}
             return replace(exposed, name=name), truth, facts
 
-        return LabelledRecipe(name, [*ingredients, self.density, self.split, stream], make)
+        return LazyLabelledFrame(name, [*parts, self.density, self.split, stream], build)
 
     def _table(self) -> Path:
         try:

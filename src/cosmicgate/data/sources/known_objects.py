@@ -89,7 +89,7 @@ class KnownObjects:
     @cached_property
     def _hot_pixels(self) -> dict[tuple[int, ...], Mask]:
         sums = self._measured[1].items()
-        return {shape: hot_pixels(total / np.float32(n)) for shape, (total, n) in sums if n >= MIN_EXPOSURES}
+        return {shape: hot_pixels_in_mean(total / np.float32(n)) for shape, (total, n) in sums if n >= MIN_EXPOSURES}
 
     @cached_property
     def _stars(self) -> dict[Path, Places | None]:
@@ -154,7 +154,7 @@ def confirmed_stars(peaks: Places, others: Sequence[Places]) -> Places | None:
     return peaks[(times >= min(2, compared)) & (peaks[:, 2] >= STAR_SNR), :3]
 
 
-def hot_pixels(mean_snr: Image) -> Mask:
+def hot_pixels_in_mean(mean_snr: Image) -> Mask:
     """Mark the pixels (H, W) that stand out from all their neighbours in the mean S/N of several exposures."""
     around = KERNEL_3X3.copy()
     around[1, 1] = False

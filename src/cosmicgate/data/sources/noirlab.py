@@ -10,9 +10,9 @@ from astropy import units
 from astropy.coordinates import SkyCoord
 from scipy.sparse.csgraph import connected_components
 
-from cosmicgate.data.cache import Recipe
+from cosmicgate.data.cache import LazyFrame
 from cosmicgate.data.download.client import DEFAULT_RETRY
-from cosmicgate.data.download.manifest import Remote
+from cosmicgate.data.download.manifest import RemoteFile
 from cosmicgate.data.download.noirlab import NOIRLAB, Query, fetch_decam
 from cosmicgate.data.download.search import exposure
 from cosmicgate.data.sources.raw_darks import RawDarks
@@ -45,7 +45,7 @@ class Noirlab:
         As in :class:`cosmicgate.data.download.Query`.
     fractions : mapping of split to float
         Fractions of the fields, or darks, in each split.
-    header : mapping
+    header_overrides : mapping
         Values to use in place of the headers': gain, read_noise, saturation.
     connections : int
         Number of simultaneous downloads.
@@ -62,7 +62,7 @@ class Noirlab:
     limit: int | None = None
     hdus: Sequence[int] = ()
     fractions: Mapping[str, float] = field(default_factory=lambda: dict(FRACTIONS))
-    header: Mapping[str, float] = field(default_factory=dict)
+    header_overrides: Mapping[str, float] = field(default_factory=dict)
     connections: int = 4
     base: str = NOIRLAB
     seed: int = 0
@@ -78,50 +78,56 @@ class Noirlab:
         """Published data set to which the frames belong; other sources have none."""
         return "decam"
 
-    def recipes(self, which: Split) -> list[Recipe]:
-        """List a recipe for each CCD image of a split, after downloading missing files."""
-        check_keys(self.header)
+    def lazy_frames(self, which: Split) -> list[LazyFrame]:
+        """List a lazy frame for each CCD image of a split, after downloading missing files."""
+        check_keys(self.header_overrides)
         query = Query(self.kind, self.bands, self.exptime, self.dates, self.limit, self.hdus)
         files = self._fetched(query)
         if self.kind == "darks":
-            return self._darks(files).recipes(which)
+            return self._darks(files).lazy_frames(which)
         masks = self._fetched(replace(query, kind="dqmask"))
         mask_of = {mask.facts["science"]: mask for mask in masks}
         groups = by_field(files)
         try:
-            dealt = split(groups, self.fractions, np.random.default_rng(self.seed))[which]
+            selected = split(groups, self.fractions, np.random.default_rng(self.seed))[which]
         except ValueError as error:
             what = f"{len(files)} exposure(s) in {len(groups)} group(s) that share no sky"
             raise ValueError(f"{self.root}: {what}: {error}") from error
         return [
-            replace(self._recipe(f, mask_of.get(f.path), ccd), field=exposure(group[0].facts))
-            for group in dealt
+            replace(self._lazy_frame(f, mask_of.get(f.path), ccd), field=exposure(group[0].facts))
+            for group in selected
             for f in group
             for ccd in self.ccds
         ]
 
-    def _darks(self, files: Sequence[Remote]) -> RawDarks:
+    def _darks(self, files: Sequence[RemoteFile]) -> RawDarks:
         root = Path(self.root).expanduser()
         paths = [str(root / file.path) for file in files]
-        return RawDarks(paths, str(root / "raw_darks.json"), self.ccds, self.fractions, self.header, seed=self.seed)
+        return RawDarks(
+            paths, str(root / "raw_darks.json"), self.ccds, self.fractions, self.header_overrides, seed=self.seed
+        )
 
-    def _fetched(self, query: Query) -> Sequence[Remote]:
+    def _fetched(self, query: Query) -> Sequence[RemoteFile]:
         policy = replace(DEFAULT_RETRY, connections=self.connections)
         return fetch_decam(self.root, query, self.base, policy).files
 
-    def _recipe(self, file: Remote, mask: Remote | None, ccd: str) -> Recipe:
+    def _lazy_frame(self, file: RemoteFile, mask: RemoteFile | None, ccd: str) -> LazyFrame:
         name = f"{exposure(file.facts)}-{ccd}"
-        known = dict(self.header)
+        header_overrides = dict(self.header_overrides)
         root = Path(self.root).expanduser()
 
-        def make() -> Frame:
-            return read_frame(root / file.path, ext=ccd, mask=root / mask.path if mask else None, **known, name=name)
+        def build() -> Frame:
+            return read_frame(
+                root / file.path, ext=ccd, mask=root / mask.path if mask else None, **header_overrides, name=name
+            )
 
-        return Recipe(name, ["noirlab", self.kind, file.md5, mask.md5 if mask else None, ccd, known], make)
+        return LazyFrame(
+            name, ["noirlab", self.kind, file.md5, mask.md5 if mask else None, ccd, header_overrides], build
+        )
 
 
-def by_field(files: Iterable[Remote]) -> list[list[Remote]]:
-    """Group exposures that may share sky; group by night if not all pointings are known."""
+def by_field(files: Iterable[RemoteFile]) -> list[list[RemoteFile]]:
+    """Group exposures that may share sky; group by night if not all pointings are header_overrides."""
     ordered = sorted(files, key=lambda file: file.path)
     places = [(file.facts.get("ra_center"), file.facts.get("dec_center")) for file in ordered]
     if all(ra is not None and dec is not None for ra, dec in places):

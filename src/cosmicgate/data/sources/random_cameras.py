@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cosmicgate.data.cache import Recipe
+from cosmicgate.data.cache import LazyFrame
 from cosmicgate.data.random_streams import log_uniform, random_stream
 from cosmicgate.data.simulation.ccd import CCD
 from cosmicgate.data.simulation.cosmic_rays import Rates, cosmic_rays
 from cosmicgate.data.simulation.readout import dark, read_out
 from cosmicgate.data.simulation.sky import Band, draw
-from cosmicgate.data.simulation.smear import Smear
+from cosmicgate.data.simulation.trail_defocus import TrailDefocus
 from cosmicgate.data.sources.effects import Effects
 from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.data.splits import SPLITS, Split, check_splits
@@ -50,7 +50,7 @@ DARK_EXPTIME: Range = (1200.0, 7200.0)  # seconds; long, because crops are taken
 DEPLETED: Range = (3.0, 15.0)  # um
 FIELD_FREE: Range = (3.0, 30.0)  # um
 COMPTON: Range = (0.8, 8.0)  # per cm^2 and minute, as in Rates: up to three times as many as in the ITL laboratory
-SPOTS: Range = (0.03, 0.3)  # per cm^2 and minute
+X_RAYS: Range = (0.03, 0.3)  # per cm^2 and minute
 # Per cm^2 and minute: 6 to 60 times as many as leave a "low-alpha" material (0.1 per cm^2 and hour), so that training
 # sees some.
 ALPHAS: Range = (0.01, 0.1)
@@ -66,7 +66,7 @@ class RandomScience:
         Number of frames.
     shape : sequence of int
         Rows and columns.
-    smeared : float
+    trailed_or_defocused : float
         Fraction of the frames whose stars are trailed (two thirds of them) or defocused (one third).
     seeing : sequence of float
         Minimum and maximum width of a star, pixels, as :data:`SEEING`.
@@ -77,38 +77,40 @@ class RandomScience:
     frames: Mapping[str, int]
     shape: Sequence[int] = (512, 512)
     seed: int = 0
-    smeared: float = 0.0
+    trailed_or_defocused: float = 0.0
     seeing: Sequence[float] = SEEING
     effects: Effects | None = None
     data_origin: DataOrigin = "simulated"
 
-    def recipes(self, split: Split) -> list[Recipe]:
-        """List the recipes of a split."""
+    def lazy_frames(self, split: Split) -> list[LazyFrame]:
+        """List the lazy frames of a split."""
         check_splits(self.frames)
-        if not 0 <= self.smeared <= 1:
-            raise ValueError(f"smeared = {self.smeared}: expected a part of the telescopes, 0 to 1")
+        if not 0 <= self.trailed_or_defocused <= 1:
+            raise ValueError(f"trailed_or_defocused = {self.trailed_or_defocused}: expected a fraction between 0 and 1")
         if len(self.seeing) != 2 or not 1 <= self.seeing[0] <= self.seeing[1]:
             raise ValueError(f"seeing = {list(self.seeing)}: expected the least and the largest, from 1 pixel on")
-        return [self._recipe(split, number) for number in range(self.frames.get(split, 0))]
+        return [self._lazy_frame(split, number) for number in range(self.frames.get(split, 0))]
 
-    def _recipe(self, split: Split, number: int) -> Recipe:
+    def _lazy_frame(self, split: Split, number: int) -> LazyFrame:
         name = f"{split}-camera-{number:04d}"
         seed = [self.seed, 3, SPLITS.index(split), number]
         seeing = (float(self.seeing[0]), float(self.seeing[1]))
 
-        def make() -> Frame:
+        def build() -> Frame:
             rng = np.random.default_rng(seed)
             ccd, exptime = draw_camera(self.shape, rng), log_uniform(EXPTIME, rng)
             band = draw_telescope(ccd, exptime, rng, seeing)
-            band = replace(band, smear=draw_smear(self.smeared, np.random.default_rng([*seed, 1])))
+            band = replace(
+                band, blur=draw_trail_or_defocus(self.trailed_or_defocused, np.random.default_rng([*seed, 1]))
+            )
             frame = self._draw(ccd, band, exptime, rng, name, [*seed])
             # Bad columns are labelled sky, because not every user has a mask of them.
             return replace(frame, bad=np.zeros_like(frame.bad))
 
-        smears = [[self.smeared, TRAIL, DEFOCUS, HOLE]] if self.smeared else []
+        trails = [[self.trailed_or_defocused, TRAIL, DEFOCUS, HOLE]] if self.trailed_or_defocused else []
         widths = [["seeing", seeing]] if seeing != SEEING else []
-        effects = [self.effects.ingredients()] if self.effects else []
-        return Recipe(name, ["random cameras", list(self.shape), _ranges(), seed, *smears, *widths, *effects], make)
+        effects = [self.effects.cache_key_parts()] if self.effects else []
+        return LazyFrame(name, ["random cameras", list(self.shape), _ranges(), seed, *trails, *widths, *effects], build)
 
     def _draw(
         self, ccd: CCD, band: Band, exptime: float, rng: np.random.Generator, name: str, seed: Sequence[int]
@@ -147,35 +149,35 @@ class RandomDarks:
     alphas: float = 0.0
     data_origin: DataOrigin = "simulated"
 
-    def recipes(self, split: Split) -> list[Recipe]:
-        """List the recipes of a split."""
+    def lazy_frames(self, split: Split) -> list[LazyFrame]:
+        """List the lazy frames of a split."""
         check_splits(self.frames)
         for key in ("field_free", "alphas"):
             if not 0 <= (value := getattr(self, key)) <= 1:
-                raise ValueError(f"{key} = {value}: expected a fraction of the darks, from 0 to 1")
-        return [self._recipe(split, number) for number in range(self.frames.get(split, 0))]
+                raise ValueError(f"{key} = {value}: expected a fraction between 0 and 1")
+        return [self._lazy_frame(split, number) for number in range(self.frames.get(split, 0))]
 
-    def _recipe(self, split: Split, number: int) -> Recipe:
+    def _lazy_frame(self, split: Split, number: int) -> LazyFrame:
         name = f"{split}-camera-dark-{number:04d}"
         seed = [self.seed, 4, SPLITS.index(split), number]
 
-        def make() -> Frame:
+        def build() -> Frame:
             rng = np.random.default_rng(seed)
             ccd, exptime = draw_camera(self.shape, rng), log_uniform(DARK_EXPTIME, rng)
             ccd, field_free, rates = self._silicon(ccd, seed)
             hits = cosmic_rays(ccd, exptime, rng, rates, field_free=field_free)
             return replace(read_out(dark(ccd, exptime, rng, name), rng, hits), hits=hits)
 
-        ranges = [DEPLETED, FIELD_FREE, COMPTON, SPOTS, ALPHAS]
+        ranges = [DEPLETED, FIELD_FREE, COMPTON, X_RAYS, ALPHAS]
         silicon = [["silicon", self.field_free, self.alphas, *ranges]] if self.field_free or self.alphas else []
-        return Recipe(name, ["random darks", list(self.shape), _ranges(), seed, *silicon], make)
+        return LazyFrame(name, ["random darks", list(self.shape), _ranges(), seed, *silicon], build)
 
     def _silicon(self, ccd: CCD, seed: Sequence[int]) -> tuple[CCD, float, Rates]:
         """Draw the depth of field-free silicon (um) and the particle rates; the depleted depth changes with it."""
         rates, field_free = Rates(), 0.0
         if (rng := random_stream("field-free silicon", *seed)).random() < self.field_free:
             field_free = log_uniform(FIELD_FREE, rng)
-            rates = replace(rates, compton=log_uniform(COMPTON, rng), spots=log_uniform(SPOTS, rng))
+            rates = replace(rates, compton=log_uniform(COMPTON, rng), x_rays=log_uniform(X_RAYS, rng))
             substrate = rng.uniform(0, SUBSTRATE) if rng.random() < 0.5 else 0.0  # front- or back-illuminated
             ccd = replace(ccd, thickness=log_uniform(DEPLETED, rng), substrate=substrate)
         if (rng := random_stream("alpha particles", *seed)).random() < self.alphas:
@@ -220,16 +222,16 @@ def draw_telescope(ccd: CCD, exptime: float, rng: np.random.Generator, seeing: R
     )
 
 
-def draw_smear(chance: float, rng: np.random.Generator) -> Smear | None:
+def draw_trail_or_defocus(chance: float, rng: np.random.Generator) -> TrailDefocus | None:
     """Draw a trail or a defocus with probability ``chance``; None otherwise."""
     if rng.random() >= chance:
         return None
     if rng.random() < 2 / 3:
-        return Smear(trail=log_uniform(TRAIL, rng), angle=rng.uniform(0, np.pi))
-    return Smear(defocus=log_uniform(DEFOCUS, rng), hole=rng.uniform(*HOLE))
+        return TrailDefocus(trail=log_uniform(TRAIL, rng), angle=rng.uniform(0, np.pi))
+    return TrailDefocus(defocus=log_uniform(DEFOCUS, rng), hole=rng.uniform(*HOLE))
 
 
 def _ranges() -> list[Range | float]:
-    """List the ranges that a recipe of this module depends on, for its cache key."""
+    """List the ranges that a lazy frame of this module depends on, for its cache key."""
     ranges = [THICKNESS, PIXEL, DIFFUSION, GAIN, READ_NOISE, FULL_WELL, PIXEL_SCALE, SEEING, SKY, EXPTIME]
     return [*ranges, ZERO_POINT, STARS, DARK_EXPTIME, DIFFUSION_DEEP, SUBSTRATE, CONVERTER]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cosmicgate.data.cache import Recipe
+from cosmicgate.data.cache import LazyFrame
 from cosmicgate.data.random_streams import random_stream
 from cosmicgate.data.simulation import spectra
 from cosmicgate.data.simulation.spectra import KINDS, Kind, draw_spectrum
@@ -39,8 +39,8 @@ class RandomSpectra:
     effects: Effects | None = None
     data_origin: DataOrigin = "simulated"
 
-    def recipes(self, split: Split) -> list[Recipe]:
-        """List the recipes of a split.
+    def lazy_frames(self, split: Split) -> list[LazyFrame]:
+        """List the lazy frames of a split.
 
         Raises
         ------
@@ -51,19 +51,19 @@ class RandomSpectra:
         unknown = [kind for kind in self.kinds if kind not in KINDS]
         if unknown or not self.kinds:
             raise ValueError(f"kinds = {list(self.kinds)}: expected some of {', '.join(KINDS)}")
-        return [self._recipe(split, number) for number in range(self.frames.get(split, 0))]
+        return [self._lazy_frame(split, number) for number in range(self.frames.get(split, 0))]
 
-    def _recipe(self, split: Split, number: int) -> Recipe:
+    def _lazy_frame(self, split: Split, number: int) -> LazyFrame:
         name, kind = f"{split}-spectrum-{number:04d}", self.kinds[number % len(self.kinds)]
         seed = [self.seed, SPLITS.index(split), number]
 
-        def make() -> Frame:
+        def build() -> Frame:
             rng = random_stream("spectrum", *seed)
             ccd = draw_camera(self.shape, rng)
             defects = None if self.effects is None else self.effects.defect_charge(ccd, EXPTIME, seed)
             return draw_spectrum(ccd, kind, EXPTIME, rng, name, defects)
 
-        others = ("CCD", "KINDS")
+        others = ("CCD", "KINDS", "FWHM_PER_SIGMA", "GAUSSIAN_AREA")  # no ranges; more of them would change the keys
         numbers = {name: value for name, value in vars(spectra).items() if name.isupper() and name not in others}
-        effects = [] if self.effects is None else [self.effects.ingredients()]
-        return Recipe(name, ["random spectra", list(self.shape), kind, EXPTIME, numbers, seed, *effects], make)
+        effects = [] if self.effects is None else [self.effects.cache_key_parts()]
+        return LazyFrame(name, ["random spectra", list(self.shape), kind, EXPTIME, numbers, seed, *effects], build)

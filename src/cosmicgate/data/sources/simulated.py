@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from cosmicgate.data.cache import Recipe
+from cosmicgate.data.cache import LazyFrame
 from cosmicgate.data.simulation.ccd import CCD, CCDS
 from cosmicgate.data.simulation.cosmic_rays import cosmic_rays
 from cosmicgate.data.simulation.readout import dark, read_out
@@ -29,11 +29,11 @@ class FrameSource(Protocol):
     def data_origin(self) -> DataOrigin:
         """Data origin of the pixels."""
 
-    def recipes(self, split: Split) -> list[Recipe]:
-        """List a recipe for each frame of ``split``; their names are unique over all splits."""
+    def lazy_frames(self, split: Split) -> list[LazyFrame]:
+        """List a lazy frame for each frame of ``split``; their names are unique over all splits."""
 
 
-def chosen_ccd(ccd: str | CCD, shape: Sequence[int] | None = None) -> CCD:
+def resolve_ccd(ccd: str | CCD, shape: Sequence[int] | None = None) -> CCD:
     """Look up a CCD if it is given by name, and set its ``shape`` (rows, columns) if that is given."""
     if isinstance(ccd, str):
         if ccd not in CCDS:
@@ -88,24 +88,24 @@ class SimulatedScience:
         """Name of the camera, for tables."""
         return telescope_name(self.ccd)
 
-    def recipes(self, split: Split) -> list[Recipe]:
-        """List the recipes of a split, band after band."""
+    def lazy_frames(self, split: Split) -> list[LazyFrame]:
+        """List the lazy frames of a split, band after band."""
         check_splits(self.frames)
         check_bands(self.bands)
-        ccd = chosen_ccd(self.ccd, self.shape)
+        ccd = resolve_ccd(self.ccd, self.shape)
         numbers = range(self.frames.get(split, 0))
-        return [self._recipe(ccd, split, band, number) for band in self.bands for number in numbers]
+        return [self._lazy_frame(ccd, split, band, number) for band in self.bands for number in numbers]
 
-    def _recipe(self, ccd: CCD, split: Split, band: str, number: int) -> Recipe:
+    def _lazy_frame(self, ccd: CCD, split: Split, band: str, number: int) -> LazyFrame:
         name = f"{split}-{band}-{number:03d}"
         seed = [self.seed, 1, SPLITS.index(split), list(BANDS).index(band), number]
 
-        def make() -> Frame:
+        def build() -> Frame:
             rng = np.random.default_rng(seed)
             frame = scene(ccd, band, self.exptime, rng, name)
             return replace(frame, hits=cosmic_rays(ccd, self.exptime, rng), telescope=telescope_name(self.ccd))
 
-        return Recipe(name, ["simulated science", ccd, band, self.exptime, seed], make)
+        return LazyFrame(name, ["simulated science", ccd, band, self.exptime, seed], build)
 
 
 @dataclass(frozen=True)
@@ -133,20 +133,20 @@ class SimulatedDarks:
         """Name of the camera, for tables."""
         return telescope_name(self.ccd)
 
-    def recipes(self, split: Split) -> list[Recipe]:
-        """List the recipes of a split."""
+    def lazy_frames(self, split: Split) -> list[LazyFrame]:
+        """List the lazy frames of a split."""
         check_splits(self.frames)
-        ccd = chosen_ccd(self.ccd, self.shape)
-        return [self._recipe(ccd, split, number) for number in range(self.frames.get(split, 0))]
+        ccd = resolve_ccd(self.ccd, self.shape)
+        return [self._lazy_frame(ccd, split, number) for number in range(self.frames.get(split, 0))]
 
-    def _recipe(self, ccd: CCD, split: Split, number: int) -> Recipe:
+    def _lazy_frame(self, ccd: CCD, split: Split, number: int) -> LazyFrame:
         name = f"{split}-dark-{number:03d}"
         exptime = float(DARK_EXPTIMES[number % len(DARK_EXPTIMES)])
         seed = [self.seed, 2, SPLITS.index(split), number]
 
-        def make() -> Frame:
+        def build() -> Frame:
             rng = np.random.default_rng(seed)
             hits = cosmic_rays(ccd, exptime, rng)
             return replace(read_out(dark(ccd, exptime, rng, name), rng, hits), hits=hits)
 
-        return Recipe(name, ["simulated dark", ccd, exptime, seed], make)
+        return LazyFrame(name, ["simulated dark", ccd, exptime, seed], build)

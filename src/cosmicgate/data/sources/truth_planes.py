@@ -11,7 +11,7 @@ import numpy as np
 from astropy.stats import mad_std
 from numpy.typing import NDArray
 
-from cosmicgate.data.cache import LabelledRecipe
+from cosmicgate.data.cache import LazyLabelledFrame
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY, TRUTH_UNKNOWN
 from cosmicgate.data.sources.files import detector, file_fingerprint, matching
 from cosmicgate.data.sources.known_objects import KnownObjects
@@ -46,7 +46,7 @@ class FramesWithTruth:
         Folder with a file ``NAME_truth.fits`` (or .fits.fz, .fits.gz) for each frame ``NAME.fits``, whose HDU TRUTH is
         the plane. None: the frames themselves have such an HDU. "none": their hits are not known; only their stars
         and hot pixels are scored.
-    header : mapping
+    header_overrides : mapping
         Values that override the headers: gain (electrons per ADU), read_noise (electrons), saturation (ADU), exptime
         (seconds).
     darks : str, optional
@@ -62,25 +62,25 @@ class FramesWithTruth:
     files: str | Sequence[str]
     name: str
     truth: str | None = None
-    header: Mapping[str, float] = field(default_factory=dict)
+    header_overrides: Mapping[str, float] = field(default_factory=dict)
     darks: str | None = None
     biases: str | None = None
     field_keywords: Sequence[str] = ()
     data_origin: DataOrigin = "real"
 
-    def labelled_recipes(self) -> list[LabelledRecipe]:
-        """List a recipe of frame and truth for each file.
+    def lazy_labelled_frames(self) -> list[LazyLabelledFrame]:
+        """List a lazy frame of frame and truth for each file.
 
         Raises
         ------
         FileNotFoundError
             If a pattern matches no file, or a frame has no truth plane.
         """
-        check_keys(self.header)
+        check_keys(self.header_overrides)
         frames, darks, biases = self.paths(), *self._darks
         planes = [plane for path in frames if (plane := self._plane_of(path))]
         others = [file_fingerprint(path) for path in (*frames, *darks, *biases, *planes)]
-        return [self._recipe(path, others) for path in frames]
+        return [self._lazy_frame(path, others) for path in frames]
 
     @cached_property
     def known_objects(self) -> KnownObjects:
@@ -116,16 +116,16 @@ class FramesWithTruth:
             found.setdefault(self._field_of(path), []).append(path)
         return found
 
-    def ingredients(self, path: Path) -> list[Any]:
+    def cache_key_parts(self, path: Path) -> list[Any]:
         """List everything that determines what :meth:`read` and :meth:`read_truth` return, for a cache key."""
         plane, calibration = self._plane_of(path), [file_fingerprint(one) for paths in self._darks for one in paths]
         truth_file = file_fingerprint(plane) if plane else NO_TRUTH
-        return ["frame", file_fingerprint(path), truth_file, calibration, dict(self.header)]
+        return ["frame", file_fingerprint(path), truth_file, calibration, dict(self.header_overrides)]
 
     def read(self, path: Path) -> Frame:
         """Read a frame (ADU), and subtract the darks."""
-        values: dict[str, Any] = dict(self.header)
-        frame = read_frame(path, name=stem(path), **values)
+        header_overrides: dict[str, Any] = dict(self.header_overrides)
+        frame = read_frame(path, name=stem(path), **header_overrides)
         darks, biases = self._darks
         return subtract_darks(frame, darks, biases) if darks else frame
 
@@ -158,18 +158,20 @@ class FramesWithTruth:
             return None
         return path if self.truth is None else plane_path(path, Path(self.truth).expanduser())
 
-    def _recipe(self, path: Path, others: Sequence[Any]) -> LabelledRecipe:
+    def _lazy_frame(self, path: Path, others: Sequence[Any]) -> LazyLabelledFrame:
         name, plane = stem(path), self._plane_of(path)
 
-        def make() -> tuple[Frame, NDArray[np.uint8], dict[str, Any]]:
+        def build() -> tuple[Frame, NDArray[np.uint8], dict[str, Any]]:
             frame = self.read(path)
             truth = self.read_truth(path, frame)
             facts = {"name": name, "field": self._field_of(path), "dilated": self._has_rings}
             return frame, truth, facts | self.known_objects.facts(path, truth)
 
-        settings = [dict(self.header), list(self.field_keywords)]
+        settings = [dict(self.header_overrides), list(self.field_keywords)]
         truth_file = file_fingerprint(plane) if plane else NO_TRUTH
-        return LabelledRecipe(name, ["frame with truth", file_fingerprint(path), truth_file, others, *settings], make)
+        return LazyLabelledFrame(
+            name, ["frame with truth", file_fingerprint(path), truth_file, others, *settings], build
+        )
 
     def _field_of(self, path: Path) -> str:
         """Name the field that a frame shows."""
@@ -252,22 +254,22 @@ def subtract_darks(frame: Frame, darks: Sequence[Path], biases: Sequence[Path] =
     return subtract_dark(frame, dark)
 
 
-def median_dark(paths: Sequence[Path], like: Frame, ext: str = "", **known: float) -> NDArray[np.float32]:
+def median_dark(paths: Sequence[Path], like: Frame, ext: str = "", **header_overrides: float) -> NDArray[np.float32]:
     """Compute the median (H, W), ADU, of darks of the shape and exposure time of a frame; NaN where all are bad.
 
-    ``ext`` selects the image; ``known`` overrides the headers of the darks, apart from an exposure time in them.
+    ``ext`` selects the image; ``header_overrides`` replace values of the darks' headers, except an exposure time there.
     """
-    return _median(paths, like, like.exptime, ext, **known)[0]
+    return _median(paths, like, like.exptime, ext, **header_overrides)[0]
 
 
-def dark_fields(path: Path, ext: str, known: Mapping[str, float]) -> dict[str, Any]:
-    """Select the given fields that hold for a dark: the exposure time only if its header has none.
+def dark_overrides(path: Path, ext: str, header_overrides: Mapping[str, float]) -> dict[str, Any]:
+    """Select the overrides that hold for a dark: the exposure time only if its header has none.
 
     The exposure time that a user gives is that of the exposures, and a dark may have another one.
     """
     with open_fits(path) as hdus:
         own = header_number(path, select_image(path, hdus, ext or None).headers, "exptime")
-    return {key: value for key, value in known.items() if key != "exptime" or own is None}
+    return {key: value for key, value in header_overrides.items() if key != "exptime" or own is None}
 
 
 def subtract_dark(frame: Frame, dark: NDArray[np.float32]) -> Frame:
@@ -277,27 +279,27 @@ def subtract_dark(frame: Frame, dark: NDArray[np.float32]) -> Frame:
     return replace(frame, image=image, bad=frame.bad | unknown, saturation=frame.saturation - float(level))
 
 
-def holes_marked(frame: Frame) -> Frame:
-    """Mark the holes of a dark-subtracted frame as bad: hot pixels that were brighter in the darks.
+def mark_negative_pixels(frame: Frame) -> Frame:
+    """Mark pixels far below the sky of a dark-subtracted frame as bad: hot pixels that were brighter in the darks.
 
-    A hole is no sky: beside it, other pixels would look like hits when exposures are compared.
+    They are no sky: beside them, other pixels would look like hits when exposures are compared.
     """
     sigma = mad_std(frame.image[~frame.bad])
-    holes = frame.image < np.median(frame.image[~frame.bad]) - MAX_DEPTH * sigma
-    return replace(frame, bad=frame.bad | holes)
+    negative = frame.image < np.median(frame.image[~frame.bad]) - MAX_DEPTH * sigma
+    return replace(frame, bad=frame.bad | negative)
 
 
 def _median(
-    paths: Sequence[Path], frame: Frame, exptime: float | None, ext: str = "", /, **given: float
+    paths: Sequence[Path], frame: Frame, exptime: float | None, ext: str = "", /, **header_overrides: float
 ) -> tuple[NDArray[np.float32], float]:
     """Combine darks or biases like a frame, of one exposure time, into their median (H, W), ADU, and that time.
 
     Bad pixels of a dark are left out of the median; it is NaN where all are bad.
     """
-    known = given | {key: getattr(frame, key) for key in ("gain", "read_noise", "saturation")}
+    overrides = header_overrides | {key: getattr(frame, key) for key in ("gain", "read_noise", "saturation")}
     images = []
     for path in paths:
-        one = read_frame(path, ext or None, **dark_fields(path, ext, known))
+        one = read_frame(path, ext or None, **dark_overrides(path, ext, overrides))
         exptime = one.exptime if exptime is None else exptime
         if one.shape != frame.shape or abs(one.exptime - exptime) > 0.01 * exptime:
             got, wanted = f"{one.shape} and {one.exptime:g} s", f"{frame.shape} and {exptime:g} s"

@@ -37,7 +37,7 @@ RESERVED = ("decam", "lco")  # names of data sets with published scores
 def check_keys(header: Collection[str]) -> None:
     """Raise ValueError if values that override a header have other keys than :data:`KEYWORDS`."""
     if unknown := sorted(set(header) - set(KEYWORDS)):
-        raise ValueError(f"header: unknown key {unknown[0]!r}, expected some of {', '.join(KEYWORDS)}")
+        raise ValueError(f"header_overrides: unknown key {unknown[0]!r}, expected some of {', '.join(KEYWORDS)}")
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from astropy.io import fits
 
 from cosmicgate.data.background import dark_mask
 from cosmicgate.data.sources.files import Files
-from cosmicgate.data.sources.raw_darks.defects import Defects
-from cosmicgate.data.sources.raw_darks.quality import NotDark
+from cosmicgate.data.sources.raw_darks.defects import DefectFinder
+from cosmicgate.data.sources.raw_darks.quality import NotADarkError
 from cosmicgate.data.sources.raw_darks.reduction import Reduction, read_dark
 from cosmicgate.io.fits.frames import read_frame
 from cosmicgate.io.fits.hdus import FitsError
@@ -18,7 +18,7 @@ from helpers.raw_decam import GAINS, NOISES, dark_charge, raw_hdu, write_raw
 
 SHAPE = (512, 512)
 GAIN = sum(GAINS) / 2
-BARE = Reduction(Defects(edge=0, column=0, hot=0), limits=None)  # overscan, trimming and gains only
+BARE = Reduction(DefectFinder(edge=0, column=0, hot=0), limits=None)  # overscan, trimming and gains only
 
 
 def write_raw_ccd(path, charge, exptime=300.0, name="S1", seed=0, **cards):
@@ -146,7 +146,7 @@ def test_a_bad_pixel_mask_is_added(tmp_path):
     masks = [fits.ImageHDU(known * number, name=name) for number, name in enumerate(("S4", "S1"))]
     fits.HDUList([fits.PrimaryHDU(), *masks]).writeto(tmp_path / "bpm.fits")
     path = write_raw_ccd(tmp_path / "a.fits.fz", np.zeros((64, 64)))
-    frame = Reduction(Defects(edge=0, column=0, hot=0), None, str(tmp_path / "bpm.fits"))(path)
+    frame = Reduction(DefectFinder(edge=0, column=0, hot=0), None, str(tmp_path / "bpm.fits"))(path)
     np.testing.assert_array_equal(frame.bad, known == 1)
 
 
@@ -158,13 +158,13 @@ def test_a_changed_bad_pixel_mask_changes_the_cache_key_of_a_dark(tmp_path):
             mask, overwrite=True
         )
         files = Files(str(path), read=Reduction(mask=str(mask)))
-        keys.append(files.recipes_of(path)[0].key)
+        keys.append(files.lazy_frames_of(path)[0].key)
     assert keys[0] != keys[1]
 
 
 def test_an_edge_as_wide_as_the_image_is_refused(tmp_path):
     with pytest.raises(FitsError, match=r"expected an edge that leaves something of \(64, 64\), got 32"):
-        Reduction(Defects(edge=32))(write_raw_ccd(tmp_path / "a.fits.fz", np.zeros((64, 64))))
+        Reduction(DefectFinder(edge=32))(write_raw_ccd(tmp_path / "a.fits.fz", np.zeros((64, 64))))
 
 
 # ------------------------------------------------------------------------------------------- checks that it is dark
@@ -188,7 +188,7 @@ def test_a_light_leak_of_one_percent_of_a_dark_sky_is_refused(tmp_path, exptime,
     rows, columns = np.indices(SHAPE) / SHAPE[0]
     share = {"across the columns": columns, "along the columns": rows, "everywhere": 1.0}[where]
     light = np.random.default_rng(0).poisson(1.1 * leak * share * np.ones(SHAPE))
-    with pytest.raises(NotDark, match=r"expected at most \d+\.\d: light leaks in"):
+    with pytest.raises(NotADarkError, match=r"expected at most \d+\.\d: light leaks in"):
         read_dark(write_raw_ccd(tmp_path / "a.fits.fz", charge + light, exptime))
 
 
@@ -203,7 +203,7 @@ def test_ten_stars_are_refused_faint_or_bright(tmp_path, dark_600s, fwhm, peak):
         light += peak * NOISES[0] * (1 + ((rows - row) ** 2 + (columns - column) ** 2) / width**2) ** -3.5
     path = write_raw_ccd(tmp_path / "a.fits.fz", dark_600s[0] + rng.poisson(light), 600.0)
     with pytest.raises(
-        NotDark, match=r"sources like stars, \d\.\d px wide, expected fewer than 4: the shutter was open"
+        NotADarkError, match=r"sources like stars, \d\.\d px wide, expected fewer than 4: the shutter was open"
     ):
         read_dark(path)
     assert Reduction(limits=None)(path).shape == SHAPE
@@ -212,11 +212,11 @@ def test_ten_stars_are_refused_faint_or_bright(tmp_path, dark_600s, fwhm, peak):
 @pytest.mark.parametrize("kind", ["object", "dome flat", "zero", ""])
 def test_an_exposure_of_another_type_is_refused(tmp_path, kind):
     path = write_raw_ccd(tmp_path / "a.fits.fz", np.zeros((64, 64)), kind=kind)
-    with pytest.raises(NotDark, match=f"expected OBSTYPE 'dark', got '{kind}'"):
+    with pytest.raises(NotADarkError, match=f"expected OBSTYPE 'dark', got '{kind}'"):
         read_dark(path)
 
 
 def test_a_dark_of_zero_seconds_is_refused(tmp_path):
     charge, *_ = dark_charge((256, 256), 90.0)
-    with pytest.raises(NotDark, match="the exposure is 0 s"):
+    with pytest.raises(NotADarkError, match="the exposure is 0 s"):
         read_dark(write_raw_ccd(tmp_path / "a.fits.fz", charge, 0.0))

@@ -15,7 +15,7 @@ from cosmicgate.data.sources import Coadd, Files, Footprints
 from cosmicgate.data.sources.noirlab import Noirlab
 from cosmicgate.data.sources.raw_darks import Darks
 from cosmicgate.data.sources.raw_darks import repeats as module
-from cosmicgate.data.sources.raw_darks.repeats import repeating
+from cosmicgate.data.sources.raw_darks.repeats import find_repeating
 from cosmicgate.data.sources.simulated import SimulatedDarks, SimulatedScience
 from cosmicgate.data.splits import SPLITS
 from cosmicgate.io.fits.frames import Frame
@@ -69,7 +69,7 @@ def write_darks(folder, number, camera=None, exptimes=(60.0,), **cards):
 
 def all_frames(source):
     """Read the frames of all splits of a source."""
-    return [recipe.make() for which in SPLITS for recipe in source.recipes(which)]
+    return [lazy.build() for which in SPLITS for lazy in source.lazy_frames(which)]
 
 
 @pytest.mark.parametrize("number", [2, 3, 5])
@@ -114,12 +114,12 @@ def test_a_hit_across_a_hot_pixel_is_kept_completely():
     images[:, 50, 50] += 200
     images[1, 50, 47:54] += 800
     frames = [Frame(i.astype(np.float32), 1.0, 5.0, 6e4, 60.0, name=str(n)) for n, i in enumerate(images)]
-    found = repeating([lambda frame=frame: frame for frame in frames])
+    found = find_repeating([lambda frame=frame: frame for frame in frames])
     assert found.pixels[50, 50]
     assert found.pixels.sum() < 5
     assert found.charge[50, 50] * 60 == pytest.approx(200, abs=20)
-    recipes = [module.Recipe(f.name, f.name, lambda f=f: f) for f in frames]
-    reduced = [recipe.make() for recipe in module.compared(recipes, "x")]
+    lazy_frames = [module.LazyFrame(f.name, f.name, lambda f=f: f) for f in frames]
+    reduced = [lazy.build() for lazy in module.compare_darks(lazy_frames, "x")]
     assert dark_mask(reduced[1])[50, 47:54].all()
     assert reduced[1].image[50, 50] == pytest.approx(800, abs=40)
     assert all(frame.bad[50, 50] for n, frame in enumerate(reduced) if n != 1)

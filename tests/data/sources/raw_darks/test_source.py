@@ -13,7 +13,7 @@ from cosmicgate.data.datamodule import DecamData
 from cosmicgate.data.patches import GridSampler
 from cosmicgate.data.pixel_labels import CORE, SKY
 from cosmicgate.data.sources.raw_darks import RawDarks
-from cosmicgate.data.sources.raw_darks.quality import Limits
+from cosmicgate.data.sources.raw_darks.quality import LightLimits
 from cosmicgate.data.sources.raw_darks.reduction import Reduction
 from cosmicgate.data.sources.simulated import SimulatedScience
 from cosmicgate.data.splits import SPLITS
@@ -44,7 +44,7 @@ def test_all_ccds_of_an_exposure_are_in_one_split_and_exposures_that_are_not_dar
 ):
     source = raw_darks(exposures, tmp_path / "record.json")
     with caplog.at_level(logging.WARNING):
-        names = {which: [recipe.name for recipe in source.recipes(which)] for which in SPLITS}
+        names = {which: [lazy.name for lazy in source.lazy_frames(which)] for which in SPLITS}
     numbers = {which: {name.split("-")[0] for name in found} for which, found in names.items()}
     assert all(len(names[which]) == 2 * len(numbers[which]) for which in SPLITS)
     assert sum(len(found) for found in names.values()) == 8
@@ -61,23 +61,23 @@ def test_a_frame_is_checked_once_for_each_choice_of_limits(exposures, tmp_path, 
     whole = Reduction.__call__
     monkeypatch.setattr(Reduction, "__call__", lambda self, *a, **k: (read.append(a), whole(self, *a, **k))[1])
     source = raw_darks(exposures, tmp_path / "record.json")
-    first = [recipe.key for which in SPLITS for recipe in source.recipes(which)]
+    first = [lazy.key for which in SPLITS for lazy in source.lazy_frames(which)]
     assert len(read) == 12
-    assert [recipe.key for which in SPLITS for recipe in source.recipes(which)] == first
+    assert [lazy.key for which in SPLITS for lazy in source.lazy_frames(which)] == first
     assert len(read) == 12
-    generous = raw_darks(exposures, tmp_path / "record.json", reduction=Reduction(limits=Limits(base=1000)))
-    assert sum(len(generous.recipes(which)) for which in SPLITS) == 10
+    generous = raw_darks(exposures, tmp_path / "record.json", reduction=Reduction(limits=LightLimits(base=1000)))
+    assert sum(len(generous.lazy_frames(which)) for which in SPLITS) == 10
     assert len(read) == 24
 
 
 def test_the_number_and_shape_of_darks_can_be_limited(exposures, tmp_path):
     source = raw_darks(exposures, tmp_path / "record.json", frames={"train": 1}, shape=(128, 100))
-    assert [len(source.recipes(which)) for which in SPLITS] == [1, 0, 0]
-    dark = source.recipes("train")[0].make()
+    assert [len(source.lazy_frames(which)) for which in SPLITS] == [1, 0, 0]
+    dark = source.lazy_frames("train")[0].build()
     assert dark.shape == (128, 100)
     assert dark.bad.mean() < 0.1  # the masked edge is cut off
     with pytest.raises(ValueError, match=r"expected a dark of at least 999 x 9 px, got \(256, 256\)"):
-        raw_darks(exposures, tmp_path / "record.json", shape=(999, 9)).recipes("train")[0].make()
+        raw_darks(exposures, tmp_path / "record.json", shape=(999, 9)).lazy_frames("train")[0].build()
 
 
 def test_raw_darks_give_labelled_frames_by_the_papers_recipe(exposures, tmp_path):

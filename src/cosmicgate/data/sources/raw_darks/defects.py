@@ -14,7 +14,7 @@ NEIGHBOURS = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], bool)
 
 
 @dataclass(frozen=True)
-class Defects:
+class DefectFinder:
     """Find the bad pixels of a dark, in addition to those that it has already.
 
     Attributes
@@ -48,34 +48,34 @@ class Defects:
             inside = np.zeros(dark.shape, bool)
             inside[self.edge : -self.edge, self.edge : -self.edge] = True
             bad |= ~inside
-        level, deviation = background(dark)
-        if deviation > 0:
+        level, sigma = background(dark)
+        if sigma > 0:
             excess = dark.image - np.float32(level)
             if self.column:
-                bad |= bad_columns(excess, deviation, self.column, self.rows)
+                bad |= bad_columns(excess, sigma, self.column, self.rows)
             if self.hot:
-                bad |= hot_pixels(excess, deviation, self.hot)
+                bad |= isolated_hot_pixels(excess, sigma, self.hot)
         return bad
 
 
-def bad_columns(excess: NDArray[np.float32], deviation: float, n_sigma: float, rows: int) -> NDArray[np.bool_]:
+def bad_columns(excess: NDArray[np.float32], sigma: float, n_sigma: float, rows: int) -> NDArray[np.bool_]:
     """Mark sections of columns (H, W) that differ from the columns around them, and the sections next to these.
 
-    ``excess`` is an image without its background, and ``deviation`` its sigma. The mean of a section is taken with the
+    ``excess`` is an image without its background, and ``sigma`` its noise. The mean of a section is taken with the
     values clipped to three sigma: hits hardly change it, and unlike a median it is not quantised to whole ADU.
     """
-    clipped = np.clip(excess, -3 * deviation, 3 * deviation)
+    clipped = np.clip(excess, -3 * sigma, 3 * sigma)
     starts = range(0, len(clipped), rows)
     means = np.array([clipped[start : start + rows].mean(axis=0, dtype=np.float64) for start in starts])
     lengths = np.array([min(rows, len(clipped) - start) for start in starts])
     difference = means - median_filter(means, size=(1, 31), mode="nearest")
     spread = mad_std(difference, axis=1)
-    standing_out = np.abs(difference) > n_sigma * np.maximum(spread, deviation / np.sqrt(lengths))[:, None]
+    standing_out = np.abs(difference) > n_sigma * np.maximum(spread, sigma / np.sqrt(lengths))[:, None]
     standing_out = binary_dilation(standing_out, np.ones((3, 1), bool))
     return np.repeat(standing_out, rows, axis=0)[: len(clipped)]
 
 
-def hot_pixels(excess: NDArray[np.float32], deviation: float, n_sigma: float) -> NDArray[np.bool_]:
+def isolated_hot_pixels(excess: NDArray[np.float32], sigma: float, n_sigma: float) -> NDArray[np.bool_]:
     """Mark the isolated bright pixels (H, W) of an image without its background."""
     brightest = maximum_filter(excess, footprint=NEIGHBOURS)
-    return np.asarray((excess > n_sigma * deviation) & (brightest < np.maximum(4 * deviation, 0.05 * excess)))
+    return np.asarray((excess > n_sigma * sigma) & (brightest < np.maximum(4 * sigma, 0.05 * excess)))

@@ -6,6 +6,7 @@ The limits are calibrated on simulated darks alone (docs/data.md), because no re
 from dataclasses import dataclass
 
 import numpy as np
+from astropy.stats import gaussian_sigma_to_fwhm
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects, label, median_filter
 
@@ -13,17 +14,17 @@ from cosmicgate.data.background import background
 from cosmicgate.io.fits.frames import Frame
 
 BLOCK = 64  # pixels, side of the blocks of the smoothed map
-SEED = 3.0  # sigma above the background: detection threshold of sources
+DETECTION_SIGMAS = 3.0  # sigma above the background: detection threshold of sources
 WIDTHS = np.geomspace(0.6, 6.0, 24)  # pixels, sigma of the profiles that are fitted
-FLAW = 0.05  # allowed departure of a star from a Gaussian, as a fraction of its peak
+MODEL_ERROR = 0.05  # allowed departure of a star from a Gaussian, as a fraction of its peak
 
 
-class NotDark(ValueError):  # noqa: N818 (it is no mistake of the program)
+class NotADarkError(ValueError):
     """Raised for a frame that cannot be used as a dark; the message gives the reason."""
 
 
 @dataclass(frozen=True)
-class Limits:
+class LightLimits:
     """Limits on the light in a dark.
 
     Attributes
@@ -48,30 +49,32 @@ class Limits:
     misfit: float = 2.0
 
     def check(self, dark: Frame) -> None:
-        """Raise NotDark for a frame that light has reached, or without an exposure time.
+        """Raise NotADarkError for a frame that light has reached, or without an exposure time.
 
         Raises
         ------
-        NotDark
+        NotADarkError
             The message gives the value found and the limit.
         """
         if not dark.exptime > 0:
-            raise NotDark(
+            raise NotADarkError(
                 f"{dark.name}: the exposure is {dark.exptime:g} s, expected a dark with a positive exposure time"
             )
-        most = self.base + self.rate * dark.exptime
+        maximum = self.base + self.rate * dark.exptime
         level, difference = (value * dark.gain for value in level_and_range(dark))
-        if level > most:
-            raise NotDark(f"{dark.name}: a level of {level:.1f} e-, expected at most {most:.1f}: light leaks in")
-        if difference > most:
-            raise NotDark(
-                f"{dark.name}: a gradient of {difference:.1f} e-, expected at most {most:.1f}: light leaks in"
+        if level > maximum:
+            raise NotADarkError(
+                f"{dark.name}: a level of {level:.1f} e-, expected at most {maximum:.1f}: light leaks in"
+            )
+        if difference > maximum:
+            raise NotADarkError(
+                f"{dark.name}: a gradient of {difference:.1f} e-, expected at most {maximum:.1f}: light leaks in"
             )
         widths = star_widths(dark, self.width, self.misfit)
         alike = int(np.sum(np.abs(widths - np.median(widths)) < 0.25 * np.median(widths))) if widths.size else 0
         if alike >= self.stars:
-            what = f"{alike} sources like stars, {2.355 * np.median(widths):.1f} px wide"
-            raise NotDark(f"{dark.name}: {what}, expected fewer than {self.stars}: the shutter was open")
+            what = f"{alike} sources like stars, {gaussian_sigma_to_fwhm * np.median(widths):.1f} px wide"
+            raise NotADarkError(f"{dark.name}: {what}, expected fewer than {self.stars}: the shutter was open")
 
 
 def level_and_range(dark: Frame) -> tuple[float, float]:
@@ -80,8 +83,8 @@ def level_and_range(dark: Frame) -> tuple[float, float]:
     The map has the means of blocks, with values clipped to three sigma around the background: hits hardly change these
     means, and unlike medians they are not quantised to whole ADU.
     """
-    level, deviation = background(dark)
-    clipped = np.clip(dark.image, level - 3 * deviation, level + 3 * deviation)
+    level, sigma = background(dark)
+    clipped = np.clip(dark.image, level - 3 * sigma, level + 3 * sigma)
     good = ~dark.bad
     rows, columns = (np.arange(0, max(side - BLOCK // 2, 1), BLOCK) for side in dark.shape)
     sums, numbers = (
@@ -101,11 +104,11 @@ def star_widths(dark: Frame, width: float, misfit: float) -> NDArray[np.float64]
     A star is nearly round, wider than a hit, and its profile is a round Gaussian within noise and wings. Worms (curved
     electron tracks) may be as wide and as round, but they are not as smooth.
     """
-    level, deviation = background(dark)
-    if not deviation > 0:
+    level, sigma = background(dark)
+    if not sigma > 0:
         return np.zeros(0)
-    excess = (dark.image - np.float32(level)) / np.float32(deviation)
-    sources, _ = label((excess > SEED) & ~dark.bad, np.ones((3, 3), bool))
+    excess = (dark.image - np.float32(level)) / np.float32(sigma)
+    sources, _ = label((excess > DETECTION_SIGMAS) & ~dark.bad, np.ones((3, 3), bool))
     sizes = np.bincount(sources.ravel())
     widths = []
     for number, box in enumerate(find_objects(sources), 1):
@@ -120,7 +123,7 @@ def star_widths(dark: Frame, width: float, misfit: float) -> NDArray[np.float64]
 def _fit(
     excess: NDArray[np.float32], bad: NDArray[np.bool_], inside: NDArray[np.bool_], box: tuple[slice, slice]
 ) -> tuple[float, float] | None:
-    """Fit a round Gaussian at the centre of a source; return width and misfit, or None if it is not round."""
+    """Fit a round Gaussian at the centre of a source; return its width and residual, or None if it is not round."""
     light = np.where(inside, excess[box], 0).astype(float)
     y, x = np.indices(light.shape, float)
     row, column = (float((axis * light).sum() / light.sum()) for axis in (y, x))
@@ -137,15 +140,17 @@ def _fit(
         return None
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1].astype(float)
     radii = (y - (box[0].start + row - top)) ** 2 + (x - (box[1].start + column - left)) ** 2
-    fits = [_misfit(values, radii, width) for width in WIDTHS]
+    fits = [_compare_with_gaussian(values, radii, width) for width in WIDTHS]
     best = int(np.argmax([likeness for likeness, _ in fits]))
     return float(WIDTHS[best]), fits[best][1]
 
 
-def _misfit(values: NDArray[np.float64], radii: NDArray[np.float64], width: float) -> tuple[float, float]:
+def _compare_with_gaussian(
+    values: NDArray[np.float64], radii: NDArray[np.float64], width: float
+) -> tuple[float, float]:
     """Compare values (in sigma) with a Gaussian; return their correlation, up to 1, and the normalised residual."""
     near = radii < (3 * width) ** 2
     model, seen = np.exp(-radii[near] / (2 * width**2)), values[near]
     peak = float(seen @ model / (model @ model))
     likeness = float(seen @ model / np.sqrt(max(seen @ seen, 1e-12) * (model @ model)))
-    return likeness, float(np.sqrt(np.mean((seen - peak * model) ** 2) / (1 + (FLAW * peak) ** 2)))
+    return likeness, float(np.sqrt(np.mean((seen - peak * model) ** 2) / (1 + (MODEL_ERROR * peak) ** 2)))

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from cosmicgate.data.cache import Recipe
+from cosmicgate.data.cache import LazyFrame
 from cosmicgate.data.sources.files import Files, detector, file_fingerprint
-from cosmicgate.data.sources.raw_darks.repeats import compared_once
+from cosmicgate.data.sources.raw_darks.repeats import compare_darks_once
 from cosmicgate.data.splits import Split
 
 
@@ -24,17 +24,17 @@ class Darks(Files):
 
     compare: bool = True
 
-    def recipes(self, which: Split) -> list[Recipe]:
-        """List the recipes of a split."""
-        dealt = super().recipes(which)
+    def lazy_frames(self, which: Split) -> list[LazyFrame]:
+        """List the lazy frames of a split."""
+        selected = super().lazy_frames(which)
         if not self.compare:
-            return dealt
-        detectors: dict[tuple[str, ...], list[Recipe]] = {}
+            return selected
+        detectors: dict[tuple[str, ...], list[LazyFrame]] = {}
         for path in self.paths():
-            for ext, recipe in zip(self.exts or (None,), self.recipes_of(path), strict=True):
-                detectors.setdefault(detector(path, ext, *file_fingerprint(path)), []).append(recipe)
-        new: dict[str, Recipe] = {}
-        for key, recipes in detectors.items():
-            pairs = zip(recipes, compared_once(key[0], recipes), strict=True)
-            new |= {old.key: recipe for old, recipe in pairs}
-        return [new[recipe.key] for recipe in dealt]
+            for ext, lazy in zip(self.exts or (None,), self.lazy_frames_of(path), strict=True):
+                detectors.setdefault(detector(path, ext, *file_fingerprint(path)), []).append(lazy)
+        new: dict[str, LazyFrame] = {}
+        for key, lazy_frames in detectors.items():
+            pairs = zip(lazy_frames, compare_darks_once(key[0], lazy_frames), strict=True)
+            new |= {old.key: lazy for old, lazy in pairs}
+        return [new[lazy.key] for lazy in selected]

@@ -8,8 +8,8 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from cosmicgate.data.sources.raw_darks.defects import Defects
-from cosmicgate.data.sources.raw_darks.quality import Limits, NotDark
+from cosmicgate.data.sources.raw_darks.defects import DefectFinder
+from cosmicgate.data.sources.raw_darks.quality import LightLimits, NotADarkError
 from cosmicgate.io.fits.file_defects import defects_logged
 from cosmicgate.io.fits.frames import Frame, read_mask
 from cosmicgate.io.fits.hdus import FitsError, first_header_value, open_fits, pixels, section, stem
@@ -52,19 +52,19 @@ class Reduction:
 
     Attributes
     ----------
-    defects : Defects
+    defects : DefectFinder
         Finder of bad pixels.
-    limits : Limits or None
+    limits : LightLimits or None
         Quality limits; None to accept any exposure.
     mask : str or None
         File of known bad pixels of the trimmed CCD: an image with the CCD's EXTNAME, or a single image.
     """
 
-    defects: Defects = field(default_factory=Defects)
-    limits: Limits | None = field(default_factory=Limits)
+    defects: DefectFinder = field(default_factory=DefectFinder)
+    limits: LightLimits | None = field(default_factory=LightLimits)
     mask: str | None = None
 
-    def __call__(self, path: Path, ext: Ext | None = None, **known: Any) -> Frame:
+    def __call__(self, path: Path, ext: Ext | None = None, **header_overrides: Any) -> Frame:
         """Read and reduce a dark; for parameters, result and errors see :func:`read_dark`."""
         with open_fits(path) as hdus:
             extension = select_image(path, hdus, ext, raw=True)
@@ -72,18 +72,18 @@ class Reduction:
                 raw = pixels(hdus[extension.number])
         kind = str(first_header_value(extension.headers, "OBSTYPE") or "").strip()
         if self.limits and kind.lower() != "dark":
-            raise NotDark(f"{path}: expected OBSTYPE 'dark', got {kind!r}")
-        amplifiers = amplifiers_of(path, extension, known)
-        image, saturation = assembled(path, raw, amplifiers)
+            raise NotADarkError(f"{path}: expected OBSTYPE 'dark', got {kind!r}")
+        amplifiers = amplifiers_of(path, extension, header_overrides)
+        image, saturation = assemble_ccd(path, raw, amplifiers)
         fields: dict[str, Any] = {
             "gain": float(np.mean([amplifier.gain for amplifier in amplifiers])),
             "read_noise": float(np.mean([amplifier.read_noise for amplifier in amplifiers])),
             "saturation": saturation,
-            "exptime": None if "exptime" in known else header_number(path, extension.headers, "exptime"),
+            "exptime": None if "exptime" in header_overrides else header_number(path, extension.headers, "exptime"),
             "name": f"{stem(path)}-{extension.label}",
             "telescope": "decam",
         }
-        fields |= known
+        fields |= header_overrides
         if fields["exptime"] is None:
             raise FitsError(f"{path}: the header lacks EXPTIME; give exptime, in seconds")
         bad = read_mask(Path(self.mask), extension, image.shape, "decam") if self.mask else np.zeros(image.shape, bool)
@@ -99,7 +99,7 @@ class Reduction:
         return frame
 
 
-def read_dark(path: Path, ext: Ext | None = None, **known: Any) -> Frame:
+def read_dark(path: Path, ext: Ext | None = None, **header_overrides: Any) -> Frame:
     """Read a raw DECam dark, reduced and checked with the default settings of :class:`Reduction`.
 
     Parameters
@@ -108,7 +108,7 @@ def read_dark(path: Path, ext: Ext | None = None, **known: Any) -> Frame:
         A raw exposure, with all or some of its CCDs.
     ext : str, int or (str, int), optional
         CCD to read, for example ``"N4"``; not needed if there is only one.
-    **known
+    **header_overrides
         Fields of the frame that override the header; a ``gain`` or ``read_noise`` then applies to all amplifiers.
 
     Returns
@@ -121,13 +121,13 @@ def read_dark(path: Path, ext: Ext | None = None, **known: Any) -> Frame:
     FileNotFoundError, FitsError
         As in :func:`cosmicgate.io.fits.frames.read_frame`; also if the amplifiers' sections are missing or do not form
         a complete CCD.
-    NotDark
+    NotADarkError
         If it is another kind of exposure, or light has reached it.
     """
-    return Reduction()(path, ext, **known)
+    return Reduction()(path, ext, **header_overrides)
 
 
-def amplifiers_of(path: Path, extension: ImageExtension, known: dict[str, Any]) -> list[Amplifier]:
+def amplifiers_of(path: Path, extension: ImageExtension, header_overrides: dict[str, Any]) -> list[Amplifier]:
     """List the amplifiers of a raw image from the cards DATASECA, BIASSECA, GAINA and so on.
 
     Raises
@@ -139,11 +139,11 @@ def amplifiers_of(path: Path, extension: ImageExtension, known: dict[str, Any]) 
     letters = [letter for letter in "ABCD" if header.get(f"DATASEC{letter}") is not None]
     if not letters:
         raise FitsError(f"{path}: {extension.label} is no raw CCD of DECam: it lacks DATASECA and BIASSECA")
-    return [_amplifier(path, extension, header, letter, known) for letter in letters]
+    return [_amplifier(path, extension, header, letter, header_overrides) for letter in letters]
 
 
 def _amplifier(
-    path: Path, extension: ImageExtension, header: fits.Header, letter: str, known: dict[str, Any]
+    path: Path, extension: ImageExtension, header: fits.Header, letter: str, header_overrides: dict[str, Any]
 ) -> Amplifier:
     parts = {}
     for word in ("DATASEC", "BIASSEC"):
@@ -154,7 +154,7 @@ def _amplifier(
                 f"{path}: expected {word}{letter} to be a part of an image of {extension.shape}, got {text!r}"
             )
         parts[word] = part
-    values: dict[str, Any] = {key: known.get(key) for key in CARDS}
+    values: dict[str, Any] = {key: header_overrides.get(key) for key in CARDS}
     values |= {"saturation": None, "exptime": 1.0}  # a known saturation is that of the frame
     for key, word in CARDS.items():
         if values[key] is None and header.get(word + letter) is not None:
@@ -163,7 +163,9 @@ def _amplifier(
     return Amplifier(parts["DATASEC"], parts["BIASSEC"], **{key: values[key] for key in CARDS})
 
 
-def assembled(path: Path, raw: NDArray[np.float32], amplifiers: list[Amplifier]) -> tuple[NDArray[np.float32], float]:
+def assemble_ccd(
+    path: Path, raw: NDArray[np.float32], amplifiers: list[Amplifier]
+) -> tuple[NDArray[np.float32], float]:
     """Assemble a CCD from the amplifiers of a raw image (H, W), ADU.
 
     Returns
@@ -186,11 +188,11 @@ def assembled(path: Path, raw: NDArray[np.float32], amplifiers: list[Amplifier])
     image = np.full(raw.shape, np.nan, np.float32)
     saturations = []
     for amplifier in amplifiers:
-        own, over = amplifier.data[0], amplifier.bias[0]
-        if over.start > own.start or over.stop < own.stop:
-            lines = f"{own.start + 1} to {own.stop}, got {over.start + 1} to {over.stop}"
+        data, overscan = amplifier.data[0], amplifier.bias[0]
+        if overscan.start > data.start or overscan.stop < data.stop:
+            lines = f"{data.start + 1} to {data.stop}, got {overscan.start + 1} to {overscan.stop}"
             raise FitsError(f"{path}: expected overscan beside the rows {lines}")
-        level = np.median(raw[own, amplifier.bias[1]], axis=1)
+        level = np.median(raw[data, amplifier.bias[1]], axis=1)
         scale = amplifier.gain / gain
         image[amplifier.data] = (raw[amplifier.data] - level[:, None]) * np.float32(scale)
         saturations.append((amplifier.saturation - float(np.median(level))) * scale)

@@ -11,7 +11,7 @@ from scipy.ndimage import binary_dilation, label
 from scipy.stats import binom
 
 from cosmicgate.data.background import background, dark_mask
-from cosmicgate.data.cache import Recipe
+from cosmicgate.data.cache import LazyFrame
 from cosmicgate.data.pixel_labels import KERNEL_3X3
 from cosmicgate.extras import extra
 from cosmicgate.io.fits.frames import Frame
@@ -35,7 +35,7 @@ MAX_SMALL_FRACTION, MIN_HITS = 0.9, 20  # warn if more than this fraction of at 
 
 
 @dataclass(frozen=True, eq=False)
-class Repeating:
+class RepeatingDefects:
     """Defects that repeat in the darks of one detector.
 
     Attributes
@@ -50,39 +50,39 @@ class Repeating:
     charge: NDArray[np.float32]
 
 
-def compared(recipes: Sequence[Recipe], camera: str) -> list[Recipe]:
-    """Extend the recipes of one detector's darks: subtract the smooth level, and mark repeating pixels as bad.
+def compare_darks(lazy_frames: Sequence[LazyFrame], camera: str) -> list[LazyFrame]:
+    """Extend the lazy frames of one detector's darks: subtract the smooth level, and mark repeating pixels as bad.
 
     Parameters
     ----------
-    recipes : sequence of Recipe
+    lazy_frames : sequence of LazyFrame
         Darks of the detector in all splits, because a defect is the same in each.
     camera : str
         Name of the camera, for the log.
 
     Returns
     -------
-    list of Recipe
-        One recipe for each dark, in the same order; the darks are compared when the first of them is made.
+    list of LazyFrame
+        One lazy frame for each dark, in the same order; the darks are compared when the first of them is made.
     """
-    keys = tuple(recipe.key for recipe in recipes)
+    keys = tuple(lazy.key for lazy in lazy_frames)
 
     @cache
-    def defects() -> Repeating:
-        return _find_and_log(recipes, camera)
+    def defects() -> RepeatingDefects:
+        return _find_and_log(lazy_frames, camera)
 
-    def one(recipe: Recipe) -> Recipe:
-        return Recipe(recipe.name, ["compared darks", recipe.key, *sorted(keys)], lambda: _reduced(recipe, defects()))
+    def with_defects(lazy: LazyFrame) -> LazyFrame:
+        return LazyFrame(lazy.name, ["compared darks", lazy.key, *sorted(keys)], lambda: _reduced(lazy, defects()))
 
-    return [one(recipe) for recipe in recipes]
-
-
-_known: dict[tuple[str, ...], list[Recipe]] = {}
+    return [with_defects(lazy) for lazy in lazy_frames]
 
 
-def compared_once(camera: str, recipes: list[Recipe]) -> list[Recipe]:
-    """Call :func:`compared`, or return its earlier result for the same darks: they are compared once per run."""
-    return _known.setdefault(tuple(recipe.key for recipe in recipes), compared(recipes, camera))
+_compared: dict[tuple[str, ...], list[LazyFrame]] = {}
+
+
+def compare_darks_once(camera: str, lazy_frames: list[LazyFrame]) -> list[LazyFrame]:
+    """Call :func:`compare_darks`, or return its earlier result for the same darks: they are compared once per run."""
+    return _compared.setdefault(tuple(lazy.key for lazy in lazy_frames), compare_darks(lazy_frames, camera))
 
 
 def subtract_smooth_level(dark: Frame) -> Frame:
@@ -93,7 +93,7 @@ def subtract_smooth_level(dark: Frame) -> Frame:
     return replace(dark, image=image - smooth, saturation=max(dark.saturation - level, 1.0))
 
 
-def repeating(darks: Sequence[Callable[[], Frame]]) -> Repeating:
+def find_repeating(darks: Sequence[Callable[[], Frame]]) -> RepeatingDefects:
     """Find the pixels that repeat in the darks of one detector; each dark is read twice to save memory.
 
     A bright pixel repeats if the median of the other darks has at least half of its charge, or if the difference is
@@ -101,8 +101,8 @@ def repeating(darks: Sequence[Callable[[], Frame]]) -> Repeating:
     unscaled (a column of the bias). A pixel also repeats if it is bright in more darks than hits coincide by chance.
     """
     bright: NDArray[np.int64] | None = None
-    for make in darks:
-        dark = subtract_smooth_level(make())
+    for build in darks:
+        dark = subtract_smooth_level(build())
         over = (_excess(dark) > MIN_SIGMAS) & ~dark.bad
         if bright is not None and over.shape != bright.shape:
             raise ValueError(f"{dark.name}: expected a dark of {bright.shape} as the others, got {over.shape}")
@@ -111,19 +111,19 @@ def repeating(darks: Sequence[Callable[[], Frame]]) -> Repeating:
         raise ValueError("expected one dark at least")
     where = np.nonzero(bright)
     values, times, noises = np.empty((len(darks), len(where[0])), np.float32), [], []
-    for row, make in enumerate(darks):
-        dark = subtract_smooth_level(make())
+    for row, build in enumerate(darks):
+        dark = subtract_smooth_level(build())
         noises.append(background(dark)[1])
         times.append(max(dark.exptime, 1e-3))
         values[row] = np.where(dark.bad[where], 0, dark.image[where])
-    again = _repeats(values, np.array(times, np.float32), np.array(noises, np.float32))
-    again |= bright[where] >= _too_often(bright, len(darks))
+    repeated = _repeats(values, np.array(times, np.float32), np.array(noises, np.float32))
+    repeated |= bright[where] >= _too_often(bright, len(darks))
     pixels = np.zeros(bright.shape, bool)
-    pixels[where] = again
+    pixels[where] = repeated
     charge = np.zeros(bright.shape, np.float32)
     rates = values / np.array(times, np.float32)[:, None]
-    charge[where] = np.where(again, _lower_median(rates), 0)
-    return Repeating(pixels, charge)
+    charge[where] = np.where(repeated, _lower_median(rates), 0)
+    return RepeatingDefects(pixels, charge)
 
 
 def _excess(dark: Frame) -> NDArray[np.float32]:
@@ -133,15 +133,15 @@ def _excess(dark: Frame) -> NDArray[np.float32]:
 
 def _repeats(values: NDArray[np.float32], times: NDArray[np.float32], noises: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Mark the pixels (C,) that are bright in one of the darks ``values`` (N, C) and in the median of the others."""
-    again = np.zeros(values.shape[1], bool)
+    repeated = np.zeros(values.shape[1], bool)
     for row in range(len(values)):
         others = np.arange(len(values)) != row
         for scale in (np.ones(len(values), np.float32), times / times[row]):
             middle = _lower_median(values[others] / scale[others, None])
             noise = float(np.median(noises[others] / scale[others])) / np.sqrt(max(1, others.sum() / 2))
             like = (middle > MIN_CHARGE_FRACTION * values[row]) | (values[row] - middle < HIT_SIGMAS * noises[row])
-            again |= (middle > REPEAT_SIGMAS * noise) & like & (values[row] > MIN_SIGMAS * noises[row])
-    return again
+            repeated |= (middle > REPEAT_SIGMAS * noise) & like & (values[row] > MIN_SIGMAS * noises[row])
+    return repeated
 
 
 def _lower_median(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -158,9 +158,9 @@ def _too_often(bright: NDArray[np.int64], number: int) -> int:
     return int(counts[np.argmax(enough)]) if enough.any() else number + 1
 
 
-def _reduced(recipe: Recipe, defects: Repeating) -> Frame:
+def _reduced(lazy: LazyFrame, defects: RepeatingDefects) -> Frame:
     """Make a dark without its smooth level; defects are bad, except those covered by a hit that extends beside them."""
-    dark = subtract_smooth_level(recipe.make())
+    dark = subtract_smooth_level(lazy.build())
     steady = defects.charge * np.float32(dark.exptime)
     noise = np.float32(background(dark)[1])
     hit = (dark.image > HIT_SIGMAS * noise) & ~defects.pixels & ~dark.bad
@@ -170,28 +170,28 @@ def _reduced(recipe: Recipe, defects: Repeating) -> Frame:
     return replace(dark, image=image.astype(np.float32), bad=dark.bad | (defects.pixels & ~covered))
 
 
-def _find_and_log(recipes: Sequence[Recipe], camera: str) -> Repeating:
+def _find_and_log(lazy_frames: Sequence[LazyFrame], camera: str) -> RepeatingDefects:
     """Compare darks, and log the number of defects and hits; warn if the hits are probably hot pixels."""
-    number = len(recipes)
+    number = len(lazy_frames)
     if number > 1:
-        defects = repeating([recipe.make for recipe in recipes])
+        defects = find_repeating([lazy.build for lazy in lazy_frames])
     else:
-        shape = recipes[0].make().shape
-        defects = Repeating(np.zeros(shape, bool), np.zeros(shape, np.float32))
+        shape = lazy_frames[0].build().shape
+        defects = RepeatingDefects(np.zeros(shape, bool), np.zeros(shape, np.float32))
     sizes: list[int] = []
-    for recipe in recipes:
-        labels, _ = label(dark_mask(_reduced(recipe, defects)), KERNEL_3X3)
+    for lazy in lazy_frames:
+        labels, _ = label(dark_mask(_reduced(lazy, defects)), KERNEL_3X3)
         sizes += np.bincount(labels.ravel())[1:].tolist()
     count = f"{number} dark{'s' * (number > 1)} of camera {camera}"
     if number > 1:
         repeats = int(defects.pixels.sum())
         log.info("%s: %d pixels repeat and are no hits; %d hits", count, repeats, len(sizes))
     else:
-        way = "its hot pixels count as hits; give a second dark, or a mask of bad pixels (data.darks.mask)"
-        log.warning("%s: nothing to compare it with, %s", count, way)
+        advice = "its hot pixels count as hits; give a second dark, or a mask of bad pixels (data.darks.mask)"
+        log.warning("%s: nothing to compare it with, %s", count, advice)
     small = int(np.sum(np.array(sizes) <= SMALL_PIXELS)) if sizes else 0
     if len(sizes) >= MIN_HITS and small > MAX_SMALL_FRACTION * len(sizes):
         found = f"{small} of {len(sizes)} hits are of one or two pixels"
-        way = "give more darks, or a mask of bad pixels (data.darks.mask)"
-        log.warning("%s: %s: they may be hot pixels rather than particles; %s", count, found, way)
+        advice = "give more darks, or a mask of bad pixels (data.darks.mask)"
+        log.warning("%s: %s: they may be hot pixels rather than particles; %s", count, found, advice)
     return defects

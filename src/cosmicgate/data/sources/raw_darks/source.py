@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cosmicgate.data.cache import Recipe
+from cosmicgate.data.cache import LazyFrame
 from cosmicgate.data.sources.files import FRACTIONS, Files
-from cosmicgate.data.sources.raw_darks.quality import NotDark
+from cosmicgate.data.sources.raw_darks.quality import NotADarkError
 from cosmicgate.data.sources.raw_darks.reduction import Reduction
-from cosmicgate.data.sources.raw_darks.repeats import compared_once
+from cosmicgate.data.sources.raw_darks.repeats import compare_darks_once
 from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.data.splits import Split, check_splits, split
 from cosmicgate.io.atomic import atomic_write
@@ -24,9 +24,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RawDarks:
-    """Raw DECam exposures with a closed shutter, reduced; one recipe for each CCD in ``ccds`` of each exposure.
+    """Raw DECam exposures with a closed shutter, reduced; one lazy frame for each CCD in ``ccds`` of each exposure.
 
-    All frames are read on the first call of :meth:`recipes`, to check which are darks. The results are kept in
+    All frames are read on the first call of :meth:`lazy_frames`, to check which are darks. The results are kept in
     ``record``, so that this is done only once. Rejected frames are logged with the reason.
 
     Attributes
@@ -40,7 +40,7 @@ class RawDarks:
         affect several CCDs.
     fractions : mapping of split to float
         Fractions of the exposures in each split.
-    header : mapping
+    header_overrides : mapping
         Values to use in place of the headers', as in :class:`~cosmicgate.data.sources.Files`.
     frames : mapping of split to int, optional
         Maximum number of frames in each split; None for all.
@@ -54,75 +54,77 @@ class RawDarks:
     record: str
     ccds: Sequence[str] = ("N4",)
     fractions: Mapping[str, float] = field(default_factory=lambda: dict(FRACTIONS))
-    header: Mapping[str, float] = field(default_factory=dict)
+    header_overrides: Mapping[str, float] = field(default_factory=dict)
     frames: Mapping[str, int] | None = None
     shape: Sequence[int] | None = None
     reduction: Reduction = field(default_factory=Reduction)
     seed: int = 0
     data_origin: DataOrigin = "real"
 
-    def recipes(self, which: Split) -> list[Recipe]:
-        """List a recipe for each dark of a split; exposures in which no CCD is a dark are left out before the split."""
+    def lazy_frames(self, which: Split) -> list[LazyFrame]:
+        """List a lazy frame for each dark of a split; exposures without a dark are left out before the split."""
         if not self.ccds:
             raise ValueError("ccds: expected the EXTNAME of at least one CCD, for example N4")
         check_splits(self.frames or {})
-        source = Files(self.files, self.fractions, self.header, self.seed, exts=self.ccds, read=self.reduction)
-        candidates = {path: source.recipes_of(path) for path in source.paths()}
-        darks = {path: [recipe for recipe in found if self._is_dark(recipe)] for path, found in candidates.items()}
-        number, left = (sum(map(len, recipes.values())) for recipes in (candidates, darks))
+        source = Files(
+            self.files, self.fractions, self.header_overrides, self.seed, exts=self.ccds, read=self.reduction
+        )
+        candidates = {path: source.lazy_frames_of(path) for path in source.paths()}
+        darks = {path: [lazy for lazy in found if self._is_dark(lazy)] for path, found in candidates.items()}
+        number, left = (sum(map(len, lazy_frames.values())) for lazy_frames in (candidates, darks))
         if left < number:
             of = self.files if isinstance(self.files, str) else f"{len(candidates)} files"
             log_once(log, logging.WARNING, f"{of}: {number - left} of {number} raw darks are left out")
         darks = self._compared(darks)
-        exposures = [path for path, recipes in darks.items() if recipes]
-        dealt = split(exposures, self.fractions, np.random.default_rng(self.seed))[which]
-        recipes = [self._part(recipe) for path in dealt for recipe in darks[path]]
-        return recipes if self.frames is None else recipes[: self.frames.get(which, 0)]
+        exposures = [path for path, lazy_frames in darks.items() if lazy_frames]
+        selected = split(exposures, self.fractions, np.random.default_rng(self.seed))[which]
+        lazy_frames = [self._part(lazy) for path in selected for lazy in darks[path]]
+        return lazy_frames if self.frames is None else lazy_frames[: self.frames.get(which, 0)]
 
-    def _compared(self, darks: Mapping[Path, list[Recipe]]) -> dict[Path, list[Recipe]]:
+    def _compared(self, darks: Mapping[Path, list[LazyFrame]]) -> dict[Path, list[LazyFrame]]:
         """Compare the darks of each CCD, to mark repeating pixels as defects."""
-        ccds: dict[str, list[Recipe]] = {}
-        for recipes in darks.values():
-            for recipe in recipes:
-                ccds.setdefault(next(ccd for ccd in self.ccds if recipe.name.endswith(f"-{ccd}")), []).append(recipe)
-        new: dict[str, Recipe] = {}
-        for ccd, recipes in ccds.items():
-            if len(recipes) > 1:
-                pairs = zip(recipes, compared_once(f"decam, {ccd}", recipes), strict=True)
-                new |= {old.key: recipe for old, recipe in pairs}
-        return {path: [new.get(recipe.key, recipe) for recipe in recipes] for path, recipes in darks.items()}
+        ccds: dict[str, list[LazyFrame]] = {}
+        for lazy_frames in darks.values():
+            for lazy in lazy_frames:
+                ccds.setdefault(next(ccd for ccd in self.ccds if lazy.name.endswith(f"-{ccd}")), []).append(lazy)
+        new: dict[str, LazyFrame] = {}
+        for ccd, lazy_frames in ccds.items():
+            if len(lazy_frames) > 1:
+                pairs = zip(lazy_frames, compare_darks_once(f"decam, {ccd}", lazy_frames), strict=True)
+                new |= {old.key: lazy for old, lazy in pairs}
+        return {path: [new.get(lazy.key, lazy) for lazy in lazy_frames] for path, lazy_frames in darks.items()}
 
-    def _is_dark(self, recipe: Recipe) -> bool:
+    def _is_dark(self, lazy: LazyFrame) -> bool:
         """Check whether a frame is a dark, by the record or else by reading it; log the reason if it is not."""
         path = Path(self.record).expanduser()
         verdicts = json.loads(path.read_text()) if path.is_file() else {}
-        if recipe.key not in verdicts:
+        if lazy.key not in verdicts:
             try:
-                recipe.make()
-                verdicts[recipe.key] = ""
-            except NotDark as error:
-                verdicts[recipe.key] = str(error)
+                lazy.build()
+                verdicts[lazy.key] = ""
+            except NotADarkError as error:
+                verdicts[lazy.key] = str(error)
             atomic_write(path, json.dumps(verdicts, indent=1))
-        if verdicts[recipe.key]:
+        if verdicts[lazy.key]:
             log_once(
                 log,
                 logging.WARNING,
-                f"{recipe.name} is left out: {verdicts[recipe.key].removeprefix(recipe.name + ': ')}",
+                f"{lazy.name} is left out: {verdicts[lazy.key].removeprefix(lazy.name + ': ')}",
             )
-        return not verdicts[recipe.key]
+        return not verdicts[lazy.key]
 
-    def _part(self, recipe: Recipe) -> Recipe:
+    def _part(self, lazy: LazyFrame) -> LazyFrame:
         if self.shape is None:
-            return recipe
+            return lazy
         if len(self.shape) != 2 or min(self.shape) < 1:
             raise ValueError(f"expected a shape of rows and columns, got {list(self.shape)}")
         rows, columns = self.shape
 
-        def make() -> Frame:
-            dark = recipe.make()
+        def build() -> Frame:
+            dark = lazy.build()
             top, left = ((have - want) // 2 for have, want in zip(dark.shape, (rows, columns), strict=True))
             if min(top, left) < 0:
                 raise ValueError(f"{dark.name}: expected a dark of at least {rows} x {columns} px, got {dark.shape}")
             return dark.cut(slice(top, top + rows), slice(left, left + columns), dark.name)
 
-        return Recipe(recipe.name, [recipe.ingredients, rows, columns], make)
+        return LazyFrame(lazy.name, [lazy.cache_key_parts, rows, columns], build)

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import oaconvolve
 
-FINE = 8  # sample points per pixel along each axis of a kernel
+SAMPLES_PER_PIXEL = 8  # sample points per pixel along each axis of a kernel
 
 
 @dataclass(frozen=True)
-class Smear:
+class TrailDefocus:
     """Trail and defocus of all light from the sky, in addition to the seeing.
 
     Attributes
@@ -37,13 +37,13 @@ class Smear:
     def kernel(self) -> NDArray[np.float64]:
         """Compute the image of a point source: (K, K) with odd K and a sum of 1."""
         reach = int(np.ceil(self.trail / 2 + self.defocus)) + 1
-        grid = np.arange(-reach * FINE, reach * FINE + 1) / FINE
+        grid = np.arange(-reach * SAMPLES_PER_PIXEL, reach * SAMPLES_PER_PIXEL + 1) / SAMPLES_PER_PIXEL
         x, y = np.meshgrid(grid, grid)
         radius = np.hypot(x, y)
         disk = (radius <= self.defocus) & (radius >= self.hole * self.defocus)  # a point, if there is no defocus
-        way = np.linspace(-0.5, 0.5, 2 * FINE * (int(self.trail) + 1) + 1) * self.trail
-        columns = (x[disk][:, None] + way * np.cos(self.angle)).ravel()
-        rows = (y[disk][:, None] + way * np.sin(self.angle)).ravel()
+        along = np.linspace(-0.5, 0.5, 2 * SAMPLES_PER_PIXEL * (int(self.trail) + 1) + 1) * self.trail
+        columns = (x[disk][:, None] + along * np.cos(self.angle)).ravel()
+        rows = (y[disk][:, None] + along * np.sin(self.angle)).ravel()
         return bilinear_image(rows + reach, columns + reach, 2 * reach + 1)
 
 
@@ -58,7 +58,7 @@ def bilinear_image(
 ) -> NDArray[np.float64]:
     """Distribute points over an image (side, side) of sum 1, each bilinearly among the four pixels around it.
 
-    ``weights`` (N,) are the points' parts of the light; without them all are equal.
+    ``weights`` (N,) are the points' fractions of the light; without them all are equal.
     """
     image = np.zeros((side + 1, side + 1))
     top, left = np.floor(rows).astype(int), np.floor(columns).astype(int)
