@@ -65,7 +65,10 @@ TINY = {
         *(f"parts.lco.simulated.{one}" for one in (*LCO_SIMULATED, "root={root}")),
         "parts.lco.fetched=null",
     ),
-    **dict.fromkeys(("real_arcsat", "real_frames", "real_lco0m4", "real_m13"), (*PLANES, "root={root}")),
+    **dict.fromkeys(
+        ("adapted_arcsat", "adapted_lco0m4", "real_arcsat", "real_frames", "real_lco0m4", "real_m13"),
+        (*PLANES, "root={root}"),
+    ),
     "real_sets": part_overrides(dict.fromkeys(("arcsat", "lco0m4", "m13"), PLANES)),
     "real_cutouts": ("frames.ignored=null", "root={root}"),
     "real_sky": (
@@ -180,7 +183,7 @@ class Oracle:
     """Give a fixed mask."""
 
     mask: np.ndarray
-    model, trained_on, threshold, grow, cache_key = "oracle", None, 3.0, False, "oracle"
+    model, trained_on, threshold, dilate_masks, cache_key = "oracle", None, 3.0, False, "oracle"
 
     def detect(self, frame):
         return Detection(masks={3.0: self.mask})

@@ -55,7 +55,7 @@ NEVER_IN_TRAINING = {
     "resampling": (
         0.22,  # read-out patterns cause up to 0.17 in real frames
         "noise of neighbouring pixels is correlated ({:.2f}): the image was resampled or smoothed, so noise looks like"
-        " faint hits and hits are smeared; search the frames before resampling",
+        " faint hits, and hits are blurred; search the frames before resampling",
     ),
     "lines": (
         4.0,

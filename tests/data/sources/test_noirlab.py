@@ -38,7 +38,7 @@ def test_all_ccds_and_all_exposures_of_a_field_are_in_one_split(science, replay)
             assert len(both) == 1
     for number in (3, 4):  # observed in both nights
         assert split_of[f"c4d_121110_0{number}1500-N4"] == split_of[f"c4d_121220_0{number}1500-N4"]
-    field_of = {recipe.name: recipe.field for which in SPLITS for recipe in science.recipes(which)}
+    field_of = {lazy.name: lazy.field for which in SPLITS for lazy in science.lazy_frames(which)}
     assert len(set(field_of.values())) == 8
     assert len({field_of[f"c4d_{night}_031500-{ccd}"] for night in ("121110", "121220") for ccd in ("N4", "S4")}) == 1
     replay.requests.clear()

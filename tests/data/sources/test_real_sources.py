@@ -138,7 +138,7 @@ def test_with_by_folder_the_files_of_a_folder_are_in_one_split(tmp_path):
     fields = [{number % 4 for number in own} for own in splits.values()]
     assert all(fields)
     assert sum(len(own) for own in fields) == 4
-    named = {(int(recipe.name) % 4, recipe.field) for which in SPLITS for recipe in source.recipes(which)}
+    named = {(int(lazy.name) % 4, lazy.field) for which in SPLITS for lazy in source.lazy_frames(which)}
     assert len(named) == len({field for _, field in named}) == 4
 
 
