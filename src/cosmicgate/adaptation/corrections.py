@@ -15,7 +15,7 @@ from cosmicgate.io.fits.hdus import open_fits
 from cosmicgate.io.fits.images import select_image
 from cosmicgate.viewer.labels import HIT, MANUAL_UNKNOWN, NO_HIT, check_unshared, labels_path, read_labels
 
-Touched = NDArray[np.uint8]
+ManualLabels = NDArray[np.uint8]
 
 
 def find_corrections(frames: Sequence[str], folder: str | None, ext: str = "") -> list[dict[str, Any]]:
@@ -35,11 +35,11 @@ def find_corrections(frames: Sequence[str], folder: str | None, ext: str = "") -
         raise ValueError(f"{folder}: expected labels of the exposures, such as {path.name}, found none")
     check_unshared([Path(one["frame"]) for one in found], None if folder is None else Path(folder))
     for one in found:
-        read_touched(Path(one["frame"]), Path(one["path"]), ext)  # refuses those of another file
+        read_manual_labels(Path(one["frame"]), Path(one["path"]), ext)  # refuses those of another file
     return found
 
 
-def read_touched(frame: Path, path: Path, ext: str = "") -> Touched | None:
+def read_manual_labels(frame: Path, path: Path, ext: str = "") -> ManualLabels | None:
     """Read the manual labels (H, W) of an exposure, or of its image ``ext``; None if no pixel is labelled by hand.
 
     Raises
@@ -56,7 +56,7 @@ def read_touched(frame: Path, path: Path, ext: str = "") -> Touched | None:
     return labels.manual
 
 
-def correct(masked: MaskedSequence, manual: Sequence[Touched | None]) -> MaskedSequence:
+def correct(masked: MaskedSequence, manual: Sequence[ManualLabels | None]) -> MaskedSequence:
     """Replace the labels of the pixels that were labelled by hand, and note their number.
 
     Parameters

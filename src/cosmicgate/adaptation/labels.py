@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cosmicgate.adaptation.corrections import correct, read_touched
+from cosmicgate.adaptation.corrections import correct, read_manual_labels
 from cosmicgate.adaptation.plan import Plan
 from cosmicgate.data.labelled_exposures import PEDESTAL
 from cosmicgate.data.labelling.fields import Field, has_pedestal, skies_of
@@ -150,8 +150,10 @@ def _label_field(plan: Plan, field: Field, file: Path, static: StaticPixels) -> 
         found = without_static(found, maps, comparison.min_size)
     paths = {correction["frame"]: Path(correction["path"]) for correction in plan.corrections}
     ext = plan.request.ext
-    touched = [read_touched(Path(e.path), paths[e.path], ext) if e.path in paths else None for e in field.exposures]
-    found = correct(found, touched)  # last: manual labels also replace those of static pixels
+    manual = [
+        read_manual_labels(Path(e.path), paths[e.path], ext) if e.path in paths else None for e in field.exposures
+    ]
+    found = correct(found, manual)  # last: manual labels also replace those of static pixels
     labelled = replace(found, exposures=tuple(_mark_bad_pixels(exposure, level) for exposure in exposures))
     write_sequence(labelled, file, {"ORIGIN": ("CosmicGate", "labels by comparison")})
     counts = {"static": max(int(mask.sum()) for mask in maps)} if compared else {}
