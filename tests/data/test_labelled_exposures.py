@@ -1,6 +1,7 @@
 """Labelled exposures as training data: what counts as sky, and which hits are added where."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -160,6 +161,17 @@ def test_the_level_of_the_darks_is_no_light(labelled):
         data.prepare_data()
         faint[name] = sum(int((load_labelled(one).truth == CORE).sum()) for one in data.split("train", "added"))
     assert faint["b"] > faint["a"]
+
+
+def test_fields_of_one_sky_are_resampled_together_but_get_hits_of_their_own(labelled):
+    for name in ("b", "c"):
+        shutil.copy(labelled / "labels" / "a_masks.fits", labelled / "labels" / f"{name}_masks.fits")
+    data = data_of(labelled, skies={"b": "a"})
+    data.exposures = {"train": {"a": [0]}, "validation": {"a": [1]}, "test": {name: [2] for name in "abc"}}
+    data.prepare_data()
+    frames = [load_labelled(folder) for folder in data.split("test", "added")]
+    assert [frame.facts["field"] for frame in frames] == ["a", "a", "c"]
+    assert not np.array_equal(frames[0].truth, frames[1].truth)
 
 
 def test_exposures_without_any_hit_teach_nothing(labelled):
