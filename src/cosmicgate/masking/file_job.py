@@ -95,7 +95,7 @@ class FileJob:
 
     @property
     def up_to_date(self) -> bool:
-        """Whether the output was made before from the same input with the same settings, and is left as it is.
+        """Check whether the output was made before from this input with these settings, and is left as it is.
 
         A file masked in place is also left if only the static pixels differ: its original pixels may be gone.
         """
