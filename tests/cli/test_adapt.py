@@ -653,6 +653,11 @@ def a_colour_mosaic(folder):
     return [], "a-0.fits: a colour mosaic (BAYERPAT = 'RGGB'): expected exposures in one filter"
 
 
+def an_x_trans_mosaic(folder):
+    write_field(folder, "a", 0, BAYERPAT="X-TRANS")
+    return [], "a-0.fits: a colour mosaic (larger than 2x2 pixels): expected exposures in one filter"
+
+
 def no_gain(folder):
     write_field(folder, "a", 0, GAIN=None)
     return [], "the header lacks gain"
@@ -668,7 +673,7 @@ def no_frames(folder):
     [
         *(two_exposures, two_shapes, two_shapes_in_a_group, no_stars, trails, a_frame_given_twice, a_path_given_twice),
         *(a_dark_by_obstype, a_bias_without_a_kind, a_dark_given_twice, a_folder_without_labels),
-        *(a_light_as_dark, a_bias_in_the_level, a_colour_mosaic),
+        *(a_light_as_dark, a_bias_in_the_level, a_colour_mosaic, an_x_trans_mosaic),
         *(a_dark, no_gain, no_frames, another_file(b""), another_file(b"no FITS"), another_file(None)),
         *(another_file(np.zeros(shape, np.float32)) for shape in ((5, 96, 112), (96, 112, 3), (112,))),
     ],

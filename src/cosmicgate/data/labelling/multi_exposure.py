@@ -43,7 +43,7 @@ with extra("label", __name__):
     from cosmicgate.data.pixel_labels import KERNEL_3X3
     from cosmicgate.io.fits.colour_mosaics import is_binned, mosaic_of
     from cosmicgate.io.fits.frames import read_frame
-    from cosmicgate.io.fits.hdus import open_fits, stem
+    from cosmicgate.io.fits.hdus import FitsError, open_fits, stem
     from cosmicgate.io.fits.images import select_image
     from cosmicgate.io.fits.instruments import KEYWORDS
 
@@ -248,7 +248,11 @@ def read_exposure(path: Path, ext: str = "", **header_overrides: Any) -> Exposur
     frame = read_frame(path, ext or None, name=stem(path), **header_overrides)
     with open_fits(path) as hdus:
         header, primary = (part.copy() for part in select_image(path, hdus, ext or None).headers)
-    if not is_binned([header, primary]) and (card := mosaic_of([header, primary])):
+    try:
+        card = "" if is_binned([header, primary]) else mosaic_of([header, primary])
+    except FitsError:  # its message names an option of `cosmicgate mask`
+        card = "larger than 2x2 pixels"
+    if card:
         raise ValueError(f"{path}: a colour mosaic ({card}): expected exposures in one filter; separate its colours")
     for card in primary.cards:  # add cards that the extension's header lacks
         if card.keyword and card.keyword not in header:
