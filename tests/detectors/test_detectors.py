@@ -9,7 +9,7 @@ import torch
 import yaml
 from astropy.io import fits
 
-from cosmicgate.config import Evaluate, validate
+from cosmicgate.config import ConfigError, Evaluate, validate
 from cosmicgate.data.background import dilate
 from cosmicgate.data.bad_pixels import interpolate_bad_pixels, to_native_float32
 from cosmicgate.detectors import NO_HIT_LOGIT, Detection, detect_for_truth
@@ -30,6 +30,7 @@ from helpers.hydra_config import composed_config
 from helpers.repository import ROOT
 
 CONFIGS = sorted(p.stem for p in (ROOT / "conf" / "detector").glob("*.yaml"))
+NEEDED = {"adapted": ["detector.adapted.name=my_camera"]}  # values that only the user knows
 
 
 # ----------------------------------------------------------------------------------------------- configs and dilation
@@ -37,7 +38,12 @@ CONFIGS = sorted(p.stem for p in (ROOT / "conf" / "detector").glob("*.yaml"))
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_detector_config_is_valid(name):
-    validate(composed_config(f"detector={name}", name="evaluate"), Evaluate)
+    validate(composed_config(f"detector={name}", *NEEDED.get(name, []), name="evaluate"), Evaluate)
+
+
+def test_an_adapted_detector_asks_for_the_network():
+    with pytest.raises(ConfigError, match=r"^detector\.adapted\.name: needs a value"):
+        validate(composed_config("detector=adapted", name="evaluate"), Evaluate)
 
 
 @pytest.mark.parametrize("name", ["astroscrappy", "lacosmic", "astroscrappy_published"])
