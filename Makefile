@@ -49,7 +49,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 test: setup ## Run every test
 	$(PYTEST)
 
-test-quick: setup ## Run the tests that take seconds
+test-quick: setup ## Run the tests that take less than a second each
 	$(PYTEST) -m "not slow"
 
 lint: setup ## Check style and types

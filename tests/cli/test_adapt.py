@@ -212,6 +212,7 @@ def test_a_dry_run_in_python_gives_the_plan_and_writes_nothing(night, start, tmp
     assert not (tmp_path / "mine").exists()
 
 
+@pytest.mark.slow
 def test_a_network_that_is_not_better_is_not_kept(night, tmp_path):
     frames = sorted(night.glob("field0-*.fits"))
     start = tiny_model(tmp_path / "start", ring=False)
@@ -252,6 +253,7 @@ def as_second_image(paths, name="CCD2"):
         fits.HDUList([fits.PrimaryHDU(), first, fits.ImageHDU(image, header, name=name)]).writeto(path, overwrite=True)
 
 
+@pytest.mark.slow
 def test_hits_of_a_folder_of_darks_are_added_to_the_exposures(night, start, adapted, tmp_path):
     (tmp_path / "darks").mkdir()
     for number in range(2):
@@ -294,6 +296,7 @@ def test_the_level_of_darks_is_subtracted_where_exposures_have_it(tmp_path, star
     assert pedestal == pytest.approx(1000, abs=1) if in_exposures else pedestal is None
 
 
+@pytest.mark.slow
 def test_one_sky_in_several_filters_counts_as_one_field_held_out(tmp_path, start):
     for number, band in enumerate("gri"):
         write_field(tmp_path / "night", band, number, FILTER=band)
@@ -315,6 +318,7 @@ def test_what_a_hot_pixel_leaks_into_its_neighbours_is_no_hit(tmp_path):
     assert np.array_equal(found.ignore[0] & IGNORE_STATIC > 0, static)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ext", ["ccd2", "2", "CCD2,1"])
 def test_ext_selects_an_image_of_each_file(tmp_path, start, ext, monkeypatch):
     monkeypatch.setattr("cosmicgate.adaptation.run.train", interrupted)
@@ -336,6 +340,7 @@ def test_an_image_that_a_file_lacks_is_named(night, tmp_path):
     assert "there is no HDU 'CCD9'" in done.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("static", [True, False])
 def test_pixels_that_flicker_in_all_fields_are_no_hits(tmp_path, start, static, monkeypatch):
     monkeypatch.setattr("cosmicgate.adaptation.run.train", interrupted)
@@ -365,6 +370,7 @@ def test_pixels_that_flicker_in_all_fields_are_no_hits(tmp_path, start, static, 
     assert named.count(False) == 1 if static else named.count(False) > 1
 
 
+@pytest.mark.slow
 def test_static_pixels_are_no_hits_beside_an_exposure_of_another_detector(tmp_path, start, monkeypatch):
     monkeypatch.setattr("cosmicgate.adaptation.run.train", interrupted)
     paths = [
@@ -733,6 +739,7 @@ def test_different_fields_without_a_wcs_are_refused_by_their_stars(tmp_path):
     assert "no field could be compared: field-r-60s: f0-0: its header has no solved WCS, and " in done.output
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_reported_at_every_stage_and_the_same_command_resumes(night, start, tmp_path, monkeypatch):
     folder = tmp_path / "mine"
     words = ["adapt", *sorted(night.glob("field0-*.fits")), "-o", folder, "--start", start, *options()]

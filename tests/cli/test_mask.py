@@ -508,6 +508,7 @@ def test_a_full_disk_is_reported_and_leaves_no_partial_file(night, model, tmp_pa
     np.testing.assert_array_equal(fits.getdata(night / "0.fits"), sky(SHAPE, 0))
 
 
+@pytest.mark.slow
 def test_help_and_info_do_not_import_torch(tmp_path):
     fits.writeto(tmp_path / "a.fits", sky(SHAPE))
     code = "from cosmicgate.cli import app; app(standalone_mode=False); sys.exit('torch' in sys.modules)"
@@ -517,6 +518,7 @@ def test_help_and_info_do_not_import_torch(tmp_path):
         assert out
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_no_partial_mask_and_resumes(night, model):
     killed = start_process("mask", night, "-m", model, code=SELF_SIGNAL.format(signal="SIGKILL"))
     killed.communicate()
@@ -530,6 +532,7 @@ def test_a_killed_run_leaves_no_partial_mask_and_resumes(night, model):
     np.testing.assert_array_equal(read_mask(night / "1_crmask.fits"), hit(SHAPE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_an_interrupted_run_cleans_up_and_says_how_to_resume(night, model, name, tmp_path):
     stopped = start_process(
@@ -602,6 +605,7 @@ def masking_page(tmp_path, monkeypatch):
     return (ROOT / "docs" / "masking.md").read_text()
 
 
+@pytest.mark.slow
 def test_every_command_of_the_masking_page_runs_and_writes_its_files(masking_page):
     block = re.search(r"## The command\n+```\n(.*?)```", masking_page, re.DOTALL)[1]
     lines = [line.split("#")[0].split()[1:] for line in block.splitlines()]

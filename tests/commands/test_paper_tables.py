@@ -145,6 +145,7 @@ def evaluation_config(*overrides: str) -> dict:
     return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
 
 
+@pytest.mark.slow
 def test_the_lco_data_set_is_simulated_under_another_name_unless_it_was_downloaded(
     replay,
     tmp_path,
@@ -186,6 +187,7 @@ def test_the_shape_of_the_timed_frame_has_rows_and_columns(value):
 # ------------------------------------------------------------------------------------------------- tables 3 and 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["deepcr", "att_deepcr", "cosmic_conn", "att_cosmic_conn"])
 def test_the_switches_listed_in_table_3_give_the_papers_parameter_count(network):
     (ours,) = count_parameters({network: composed_config(f"model={network}").model})

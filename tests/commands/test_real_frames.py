@@ -4,6 +4,7 @@ import csv
 import json
 
 import numpy as np
+import pytest
 from astropy.io import fits
 
 from cosmicgate.data.labelling.multi_exposure import main as label
@@ -11,6 +12,7 @@ from cosmicgate.data.lco.io import SIMULATED, science_header
 from cosmicgate.data.lco.simulation import simulate_triple
 
 
+@pytest.mark.slow
 def test_labelled_triples_are_scored_by_the_command_of_the_real_frames(command, tmp_path):
     night = tmp_path / "night"
     night.mkdir()

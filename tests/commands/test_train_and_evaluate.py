@@ -92,6 +92,7 @@ def test_a_resumed_run_stays_the_same_wandb_run(command, run, tmp_path):
     assert {r.run.run_id for r in offline_records(again) if r.HasField("run")} == {(again / "wandb_id").read_text()}
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_repeated_nor_overwritten(command, run):
     before = {path: path.stat().st_mtime_ns for path in run.glob("checkpoints/*")}
     arguments = ("trainer=smoke", *TINY, f"data.root={command.data}", f"hydra.run.dir={run}")
@@ -104,6 +105,7 @@ def test_a_finished_run_is_not_repeated_nor_overwritten(command, run):
     assert "module.optimizer.lr is 0.001 and was 0.003" in other.stderr
 
 
+@pytest.mark.slow
 def test_a_training_whose_scores_are_kept_is_not_repeated_elsewhere(command, run, tmp_path):
     kept = tmp_path / "kept" / "att_cosmic_conn_seed-0.json"
     arguments = ("trainer=smoke", *TINY, f"data.root={command.data}", f"keep_results={kept}")
@@ -127,6 +129,7 @@ def test_a_training_whose_scores_are_kept_is_not_repeated_elsewhere(command, run
     assert f"{kept} has the results of a training by an earlier version, which gave others" in earlier.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -149,6 +152,7 @@ def test_a_training_without_a_validation_is_refused_before_it_begins(command, tm
     assert not list(tmp_path.glob("run/checkpoints/*"))
 
 
+@pytest.mark.slow
 def test_a_training_ends_with_an_error_that_says_why_there_are_no_best_weights(command, tmp_path):
     words = ("logger=csv", "callbacks.best.filename=other", f"hydra.run.dir={tmp_path}/run")
     done = command("train.py", "trainer=smoke", *TINY, f"data.root={command.data}", *words)
@@ -157,6 +161,7 @@ def test_a_training_ends_with_an_error_that_says_why_there_are_no_best_weights(c
     assert f"the last weights are {tmp_path}/run/checkpoints/last.ckpt" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_training_may_end_with_the_steps_of_its_first_validation(command, tmp_path, caplog):
     (row,) = command.train(tmp_path / "run", "logger=csv", "+trainer.max_steps=2", "~data.name")["rows"]
     assert row["detector"]["trained_on"] == "decam, simulated"
@@ -166,6 +171,7 @@ def test_a_training_may_end_with_the_steps_of_its_first_validation(command, tmp_
     assert "the last 1 epoch(s) are neither validated nor saved" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_new_training_deletes_the_one_before_only_once_it_can_begin(command, run, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
@@ -197,6 +203,7 @@ def test_evaluate_gives_exactly_the_test_scores_of_the_training(new_interpreter,
     assert {"tables.md", "tables.csv", "masks_decam.png", "curves_dilated_decam_simulated.png"} <= drawn
 
 
+@pytest.mark.slow
 def test_an_evaluation_refuses_the_folder_of_a_training(command, run):
     before = (run / "results.json").read_bytes(), (run / "provenance.json").read_bytes()
     done = command("evaluate.py", f"checkpoint={run}/checkpoints/best.ckpt", f"hydra.run.dir={run}")
@@ -205,6 +212,7 @@ def test_an_evaluation_refuses_the_folder_of_a_training(command, run):
     assert before == ((run / "results.json").read_bytes(), (run / "provenance.json").read_bytes())
 
 
+@pytest.mark.slow
 def test_evaluate_refuses_frames_of_the_training_in_other_data(command, run, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(run / "checkpoints", copy / "checkpoints")
@@ -218,6 +226,7 @@ def test_evaluate_refuses_frames_of_the_training_in_other_data(command, run, tmp
     assert not (tmp_path / "out" / "results.json").exists()
 
 
+@pytest.mark.slow
 def test_evaluate_compares_a_network_with_astroscrappy_on_the_same_pixels(command, run, tmp_path):
     arguments = (f"checkpoint={run}/checkpoints/best.ckpt", "detector=[checkpoint,astroscrappy]")
     done = command("evaluate.py", *arguments, f"hydra.run.dir={tmp_path}/both", "draw_masks=false", "logger=wandb")
@@ -307,6 +316,7 @@ def test_every_experiment_trains_one_batch(command, choice, real, tmp_path):
     assert all(row["hits"] > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_train_help_lists_examples_and_only_choices_that_can_be_trained(command):
     done = command("train.py", "--help")
     assert done.returncode == 0
@@ -320,6 +330,7 @@ def test_train_help_lists_examples_and_only_choices_that_can_be_trained(command)
         assert issubclass(get_object(node["_target_"]), LightningDataModule), f"data={name} cannot be trained on"
 
 
+@pytest.mark.slow
 def test_evaluate_help_lists_its_own_choices(command):
     listed = listed_choices(command("evaluate.py", "--help").stdout)
     assert {key for key in listed if "/" not in key} == {"detector", "data", "logger", "evaluation"}
@@ -333,6 +344,7 @@ def listed_choices(text: str) -> dict[str, list[str]]:
     return {group: options.strip().split(", ") for group, _, options in (line.partition(":") for line in lines)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "arguments", "sentence"),
     [

@@ -163,6 +163,7 @@ def test_the_level_of_the_darks_is_no_light(labelled):
     assert faint["b"] > faint["a"]
 
 
+@pytest.mark.slow
 def test_fields_of_one_sky_are_resampled_together_but_get_hits_of_their_own(labelled):
     for name in ("b", "c"):
         shutil.copy(labelled / "labels" / "a_masks.fits", labelled / "labels" / f"{name}_masks.fits")

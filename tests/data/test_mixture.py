@@ -139,6 +139,7 @@ def test_a_part_that_is_left_out_is_not_used_and_the_others_take_its_share(mixtu
         Mixture({**mixture.parts, "c": None}, shares, count=10, leave_out=["d"])
 
 
+@pytest.mark.slow
 def test_the_real_frames_that_are_missing_are_named_and_how_to_leave_them_out(tmp_path):
     data = build(composed_config("pretrained=general", f"real={tmp_path}").data)
     with pytest.raises(FileNotFoundError, match=r"lco0m4/\*\.fits\.fz.*real=DIR.*data\.leave_out=\[lco0m4\]"):
@@ -147,6 +148,7 @@ def test_the_real_frames_that_are_missing_are_named_and_how_to_leave_them_out(tm
     assert without.data_origin == "simulated and semi-real"
 
 
+@pytest.mark.slow
 def test_a_training_names_the_cameras_of_its_real_frames_and_reads_none_of_a_camera_left_out(real):
     folder = real("lco0m4").parent
     real("arcsat")

@@ -123,6 +123,7 @@ def assert_rings(folders) -> None:
         assert load_labelled(folder).facts.get("dilated", True), "the record says that the truth is dilated"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DATA)
 def test_every_data_config_is_tested_on_a_truth_with_a_ring(name, files, lco_archive, tmp_path):
     assert name in TINY, f"conf/data/{name}.yaml is new: add it to TINY"
@@ -145,6 +146,7 @@ def camera_data(contamination, root) -> DecamData:
 THIN = PhysicalRecipe(ring=False, clean=None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", [THIN, PaperRecipe(ring=False, clean=None), RandomRecipe(THIN, THIN)])
 def test_a_recipe_without_a_ring_is_tested_with_one_on_the_same_pixels(recipe, tmp_path):
     thin, wide = camera_data(recipe, tmp_path), camera_data(with_ring(recipe), tmp_path)

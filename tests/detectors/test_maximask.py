@@ -112,6 +112,7 @@ def probabilities(weights: str, image: np.ndarray) -> np.ndarray:
     return load_maximask(weights).detect(frame(image)).logits.double().sigmoid().numpy()
 
 
+@pytest.mark.slow
 def test_probabilities_equal_those_of_the_original(weights):
     found = probabilities(weights, scene(430, 610))
     rows, columns, expected = map(np.array, zip(*PROBABILITIES, strict=True))
@@ -119,6 +120,7 @@ def test_probabilities_equal_those_of_the_original(weights):
     assert (found > 0.43).sum() == pytest.approx(FLAGGED, abs=3), "some probabilities are within 1e-6 of 0.43"
 
 
+@pytest.mark.slow
 def test_a_cutout_gives_most_of_the_hits_of_the_whole_frame(weights):
     image = scene(800, 800) + 3000
     image += np.random.RandomState(2).normal(0, 26, image.shape).astype(np.float32)
@@ -180,6 +182,7 @@ def test_each_pixel_is_taken_from_the_window_that_the_original_writes_last(size)
     np.testing.assert_array_equal(ours, written)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [(0, 300), (100, 300), (100, 103), (111, 400)], ids=str)
 def test_part_of_a_window_has_the_logits_of_the_whole_window(rows):
     torch.manual_seed(1)

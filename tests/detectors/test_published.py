@@ -74,6 +74,7 @@ def real_frame(request, real):
     return frame.cut(slice(300, 603), slice(0, 1101), name="part")
 
 
+@pytest.mark.slow
 def test_cosmic_conn_probabilities_equal_those_of_its_package(real_frame):
     theirs = import_original("cosmic_conn.inference_cr").init_model("ground_imaging")
     expected = theirs.detect_cr(real_frame.image.copy())
@@ -84,6 +85,7 @@ def test_cosmic_conn_probabilities_equal_those_of_its_package(real_frame):
     assert np.abs(found - expected)[computed].max() <= 1e-6
 
 
+@pytest.mark.slow
 def test_deepcr_probabilities_equal_those_of_its_package(real_frame):
     theirs = import_original("deepCR").deepCR(mask="decam")
     fours = tuple(slice(0, n - n % 4) for n in real_frame.shape)  # the package pads other sizes with zeros
@@ -116,6 +118,7 @@ def test_probabilities_equal_the_recorded_ones_of_the_package(name):
     assert found == pytest.approx(expected, rel=1e-3, abs=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED_PACKAGES)
 def test_the_original_package_is_not_imported(name, command):
     code = (

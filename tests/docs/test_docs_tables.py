@@ -36,6 +36,7 @@ def test_every_results_file_is_shown():
     assert shown == {path.name for path in (DOCS / "results").iterdir()}
 
 
+@pytest.mark.slow
 def test_every_test_set_of_a_configuration_has_a_title():
     choices = [choice for choice in config_choices("data", "experiment") if not re.match(r"data=(_|.*/)", choice)]
     for choice in choices:

@@ -25,6 +25,7 @@ def test_intervals_of_95_percent_contain_the_true_value_in_95_percent_of_cases()
     assert 0.90 < covered / len(found) < 0.98  # slightly below 0.95 because there are few frames
 
 
+@pytest.mark.slow
 def test_the_same_frames_give_the_same_intervals(make_test_set, tmp_path):
     test_set = make_test_set(6)
     rows = [evaluate([BrightnessLogits()], [test_set], tmp_path / name)[0] for name in "ab"]
@@ -48,6 +49,7 @@ def test_bootstrap_samples_are_sums_over_resampled_frames():
         assert np.array_equal(resampled[k], sum(int(w) * c for w, c in zip(weights[k], counts, strict=True)))
 
 
+@pytest.mark.slow
 def test_frames_of_a_field_are_drawn_together(make_test_set, tmp_path):
     apart = make_test_set()
     together = replace(apart, fields=("a", "a", "b", "b"))
@@ -68,6 +70,7 @@ def test_a_single_frame_has_scores_and_no_intervals(make_test_set, tmp_path):
     assert {entry["interval"] for entry in row["per_hit"]["by_length"]} == {None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("detector", [BrightnessLogits(), BrightnessMasks()])
 @pytest.mark.parametrize("label", [SKY, CORE, IGNORED])
 def test_frames_without_hits_or_sky_give_null_scores_without_a_warning(make_test_set, tmp_path, detector, label):
@@ -90,6 +93,7 @@ def test_a_score_undefined_in_many_samples_has_no_interval():
     assert above_zero(np.array([-1.0, 0.0, 1.0, 1.0])) == 0.625
 
 
+@pytest.mark.slow
 def test_differences_are_paired_by_frame(make_test_set, tmp_path):
     better, worse = BrightnessLogits("Att deepCR", blur=1.0), BrightnessLogits("deepCR", blur=1.2)
     results = compare([better, worse], [make_test_set(8)], tmp_path / "cache", [["Att deepCR", "deepCR"]])
@@ -113,6 +117,7 @@ def test_differences_are_paired_by_frame(make_test_set, tmp_path):
 PAIRS = [["Att deepCR", "deepCR"], ["Att deepCR (Dice loss)", "Att deepCR"], ["Other", "Nobody"]]
 
 
+@pytest.mark.slow
 def test_pairs_are_matched_by_model_or_name_within_one_training_set(make_test_set, tmp_path, caplog):
     detectors = [BrightnessLogits(model, variant=v) for v in ("", "released") for model in ("deepCR", "Att deepCR")]
     detectors += [BrightnessLogits("Att deepCR", variant="Dice loss"), BrightnessLogits("Other")]

@@ -116,6 +116,7 @@ def test_a_threshold_that_is_no_probability_is_refused(tmp_path, threshold):
         validate(composed_config(f"threshold={threshold}"), Train)
 
 
+@pytest.mark.slow
 def test_the_evaluation_of_the_papers_tables_has_every_detector():
     cfg = validate(composed_config("evaluation=paper_tables", "real=nowhere", name="evaluate"), Evaluate)
     config = OmegaConf.to_container(cfg, resolve=True)

@@ -80,6 +80,7 @@ def test_no_threshold_is_chosen_without_hits():
         best_threshold(np.zeros((2, BINS), np.int64))
 
 
+@pytest.mark.slow
 def test_recall_is_taken_at_the_threshold_where_the_frames_have_few_false_objects(make_test_set, tmp_path):
     test_set, detector = make_test_set(5), BrightnessLogits(blur=2.0)
     (row,) = evaluate([detector], [test_set], tmp_path / "cache")

@@ -17,6 +17,7 @@ def test_the_interval_is_that_of_students_t():
     assert (found.low, found.high) == (pytest.approx(expected.low), pytest.approx(expected.high))
 
 
+@pytest.mark.slow
 def test_the_detectable_mean_is_detected_in_four_of_five_trials():
     trials = np.random.default_rng(0).normal(size=(4000, 8))
     true = np.mean([seed_mean(trial).detectable for trial in trials])

@@ -41,6 +41,7 @@ class TrueCores(BrightnessMasks):
         return Detection(masks={120.0: truth == CORE})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("convention", ["dilated", "core"])
 def test_scores_and_tables_equal_those_of_scikit_learn(make_test_set, tmp_path, convention):
     test_set, detector = make_test_set(), BrightnessLogits()
@@ -74,6 +75,7 @@ def test_scores_and_tables_equal_those_of_scikit_learn(make_test_set, tmp_path, 
     assert float(shown["TPR at FPR 0.1 % (%)"]) == pytest.approx(100 * expected["tpr_at_fpr_0.1pct"], abs=0.2)
 
 
+@pytest.mark.slow
 def test_a_row_says_that_the_network_was_trained_on_the_camera_that_is_scored(make_test_set, tmp_path):
     test_set = replace(make_test_set(), cameras=("kb97",))
     mixed = "general, simulated and real: lco0m4 (kb97), arcsat (dcam-spare)"
@@ -192,6 +194,7 @@ def test_bins_of_length_and_brightness_include_their_lower_edge():
 # ------------------------------------------------------------------------------------ failures, resuming, memory
 
 
+@pytest.mark.slow
 def test_a_failing_detector_does_not_affect_the_others(make_test_set, tmp_path, caplog):
     test_set = make_test_set(3)
     broken = BrightnessLogits("Broken", blur=9.0, fail={2: RuntimeError("no ink\nin line 2")})
@@ -204,6 +207,7 @@ def test_a_failing_detector_does_not_affect_the_others(make_test_set, tmp_path, 
         evaluate([replace(broken, seen=["a frame"])], [test_set], tmp_path / "third")
 
 
+@pytest.mark.slow
 def test_a_resumed_evaluation_equals_an_uninterrupted_one(make_test_set, tmp_path):
     test_set = make_test_set(5)
     stopped = BrightnessLogits(fail={3: KeyboardInterrupt()})
@@ -215,6 +219,7 @@ def test_a_resumed_evaluation_equals_an_uninterrupted_one(make_test_set, tmp_pat
     assert resumed == compare([BrightnessMasks(), BrightnessLogits()], [test_set], tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_cached_results_depend_on_detector_and_pixels(make_test_set, tmp_path):
     test_set = make_test_set(2)
     (first,) = evaluate([BrightnessLogits()], [test_set], tmp_path / "cache")
@@ -227,6 +232,7 @@ def test_cached_results_depend_on_detector_and_pixels(make_test_set, tmp_path):
     assert again["hits"] < first["hits"]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_frames(tmp_path):
     shape = (1024, 1024)
     folders = [save_frame(tmp_path / "data", n, shape) for n in range(8)]
@@ -264,6 +270,7 @@ def test_tiled_equals_whole_image_inference(norm, halo, equal):
 # ------------------------------------------------------------------------------------ command
 
 
+@pytest.mark.slow
 def test_evaluate_writes_all_other_rows_and_names_those_that_fail(command, tmp_path):
     data = ("data=decam", *TINY, f"data.root={command.data}", "data.seed=0")
     missing = "+detector.gone={_target_: cosmicgate.detectors.maximask.load_maximask, weights: nowhere.pt}"

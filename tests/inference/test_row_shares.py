@@ -25,6 +25,7 @@ def threads():
     torch.set_num_threads(usual)
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 @pytest.mark.parametrize("height", [1, 63, 384, 701])
 def test_the_number_of_threads_does_not_change_the_logits(threads, height):

@@ -150,6 +150,7 @@ def test_a_mask_records_its_provenance(exposure, masker):
     assert fits.getheader(output)["CRFILE"] == "a.fits"
 
 
+@pytest.mark.slow
 def test_the_same_input_gives_the_same_bytes(exposure, masker, tmp_path):
     path = exposure(image_hdu(sky(SHAPE), ("RICE_1", "dither", (1, 64))))
     first, second = ({}, {})
@@ -230,6 +231,7 @@ def test_missing_and_invalid_keywords_do_not_matter(tmp_path, masker, word, valu
         np.testing.assert_array_equal(out["CRMASK"].data, hit(SHAPE))
 
 
+@pytest.mark.slow
 def test_every_ccd_of_an_exposure_gets_a_mask_named_after_it(tmp_path, masker):
     names = [f"{side}{number}" for side in "NS" for number in range(1, 32)]
     assert len(names) == 62

@@ -117,6 +117,7 @@ def images(draw):
     return draw(hnp.arrays(dtype, shape, elements=values.map(float), fill=st.just(100.0)))
 
 
+@pytest.mark.slow
 @quick
 @given(image=images(), packed=st.sampled_from(("", "GZIP_2", "RICE_1")))
 def test_any_image_is_cleaned_at_masked_pixels_only(folder, masker, image, packed):

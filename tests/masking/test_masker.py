@@ -69,6 +69,7 @@ def test_images_of_any_size_get_a_mask_of_their_shape(masker, shape):
     assert mask[..., 4, 4].all()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::cosmicgate.pretrained.domain_check.NoNoiseWarning")
 def test_random_small_images_get_valid_probabilities_and_are_cleaned(masker):
     rng = np.random.default_rng(0)

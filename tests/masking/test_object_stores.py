@@ -95,6 +95,7 @@ def test_a_second_run_leaves_finished_masks_in_a_bucket_alone(bucket, tmp_path):
     assert {one.key: one.last_modified for one in bucket.objects.all()} == before
 
 
+@pytest.mark.slow
 def test_a_bad_object_and_a_missing_bucket_are_named_and_the_others_masked(bucket, tmp_path):
     put_image(bucket, "night/0.fits", sky(SHAPE))
     bucket.put_object(Key="night/1.fits", Body=b"no FITS")
@@ -114,6 +115,7 @@ def test_a_bad_object_and_a_missing_bucket_are_named_and_the_others_masked(bucke
     assert "error: s3://sky/night/0.fits: cannot be written: s3://nowhere/masks/0_crmask.fits (The" in unwritten.stderr
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_no_partial_object_and_resumes(bucket, tmp_path, monkeypatch):
     model = tiny_model(tmp_path / "model")
     for number in range(3):

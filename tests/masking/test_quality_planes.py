@@ -200,6 +200,7 @@ def test_the_command_sets_a_bit_in_a_copy_and_refuses_invalid_bits(model, tmp_pa
         assert sentence in output_text(done)
 
 
+@pytest.mark.slow
 def test_hits_are_flagged_in_real_quality_planes(real, masker, tmp_path):
     for path, bit, value in (
         (real("lco0m4/coj0m405-kb97-20170817-0382-e91.fits.fz"), "BANZAI", 8),

@@ -363,6 +363,7 @@ def test_weights_that_are_flags_are_unchanged(masker, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_images_of_real_files_are_found(real):
     for path, number in (
         (real("lco/1m0_elp1m008-fa05-20211007-0042-e00_raw_4amp.fits"), 4),

@@ -354,6 +354,7 @@ def test_an_http_folder_is_read(http_folder, temporary, model, tmp_path):
     assert not list(temporary.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
 def test_a_stopped_or_killed_run_leaves_no_temporary_files_in_the_end(
     name, http_folder, temporary, model, tmp_path, monkeypatch

@@ -27,6 +27,7 @@ def test_static_pixels_are_found_and_stars_are_not_whether_the_telescope_moves_o
     assert missed <= 12, f"{missed} of {night.static.sum()}"
 
 
+@pytest.mark.slow
 def test_bright_stars_that_stay_on_their_pixels_are_not_static_however_many_frames_there_are():
     night = simulate_night(frames=20, fwhm=1.0, stars=300)
     found = static_pixels(night.frames)
@@ -85,6 +86,7 @@ def test_masked_pixels_of_masked_arrays_and_nddata_are_bad(masked):
     assert (found & night.static).any()
 
 
+@pytest.mark.slow
 def test_warm_pixels_that_only_long_exposures_show_are_found():
     night = simulate_night(frames=12, exptimes=(1.0, 1.0, 60.0), dither=MOVES, fwhm=2.5)
     missed, false = missed_and_false(night, static_pixels(night.frames))

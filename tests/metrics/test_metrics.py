@@ -29,6 +29,7 @@ def count(logits, truth):
 # ------------------------------------------------------------------------------------ comparison with scikit-learn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spread", [0.3, 2.0])
 @pytest.mark.parametrize(("n", "positive"), POPULATIONS)
 def test_the_roc_equals_that_of_scikit_learn(n, positive, spread):
@@ -40,6 +41,7 @@ def test_the_roc_equals_that_of_scikit_learn(n, positive, spread):
     assert curves.roc_auc() == pytest.approx(sk.auc(fpr, tpr), abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "positive"), POPULATIONS)
 def test_precision_and_average_precision_equal_those_of_scikit_learn(n, positive):
     logits, truth = simulated_pixels(n, positive)

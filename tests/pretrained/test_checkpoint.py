@@ -281,6 +281,7 @@ def test_classes_of_a_trusted_module_are_built_and_its_functions_are_not(tmp_pat
             cosmicgate.load(other, trust=["hilltop"])
 
 
+@pytest.mark.slow
 def test_training_data_of_every_config_can_be_built_from_a_checkpoint(tmp_path):
     choices = [(), ("data/contamination=both",), ("data/darks=decam_raw", "data.darks.files=x"), ("data=mixture",)]
     choices += [

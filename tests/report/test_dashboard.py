@@ -78,6 +78,7 @@ def no_login(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
+@pytest.mark.slow
 def test_each_row_of_an_evaluation_is_one_wandb_run_also_when_repeated(no_login, tmp_path):
     mean = result_row("deepCR, mean of 2 seeds", curves=None)
     rows = [result_row(), result_row(test_set="cutouts", data_origin="real"), mean]

@@ -128,6 +128,7 @@ def test_the_jobs_of_a_sweep_score_no_other_detectors(command, tmp_path):
     assert [row["detector"]["model"] for row in result_rows(folder)] == ["deepCR"]
 
 
+@pytest.mark.slow
 def test_an_unknown_detector_name_stops_before_data_are_simulated(command, tmp_path):
     where = (f"data.root={tmp_path}/data", f"hydra.run.dir={tmp_path}/run")
     done = command("train.py", *FAST, "baselines=[nobody]", *where)
@@ -136,6 +137,7 @@ def test_an_unknown_detector_name_stops_before_data_are_simulated(command, tmp_p
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.slow
 def test_a_failure_of_another_detector_is_recorded_and_one_of_the_network_raised(make_test_set, tmp_path):
     frames, missing = [make_test_set(2)], [{"detector": "gone", "reason": "no ink"}]
     broken = BrightnessLogits("Broken", blur=1.0, fail={1: RuntimeError("no ink")})
@@ -147,6 +149,7 @@ def test_a_failure_of_another_detector_is_recorded_and_one_of_the_network_raised
         score_training(BrightnessLogits(fail={1: RuntimeError("no ink")}), [], [], frames, tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_the_table_states_the_positives_and_gives_intervals(make_test_set, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     with_ring = make_test_set(3)

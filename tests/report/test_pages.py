@@ -162,6 +162,7 @@ def test_different_rows_of_one_detector_are_distinguished_by_their_runs(tmp_path
     assert names(tmp_path / "sweep", tmp_path / "evaluation") == both, "the rows of the evaluation are the same"
 
 
+@pytest.mark.slow
 def test_an_evaluation_without_rows_is_shown_as_failed(tmp_path):
     write_run(tmp_path / "good", result_row())
     failed = [{"detector": DetectorRecord("LACosmic"), "test_set": "decam", "reason": "no ink"}]

@@ -33,6 +33,7 @@ def legends(monkeypatch):
     return found
 
 
+@pytest.mark.slow
 def test_several_evaluations_are_merged_into_one_report(tmp_path):
     paths = [tmp_path / name for name in "abc"]
     gone = {"detector": "maximask", "reason": "no weights"}
@@ -56,6 +57,7 @@ def test_several_evaluations_are_merged_into_one_report(tmp_path):
         assert f"| Att Cosmic-CoNN ({tmp_path.name}/{name}) |" in text, "different rows are distinguished"
 
 
+@pytest.mark.slow
 def test_a_report_has_tables_and_figures_for_each_test_set_and_convention(tmp_path, legends):
     swept = result_row("LACosmic", points=20)
     rows = [swept, result_row(), result_row("deepCR", curves=None), result_row(test_set="lco/0m4", data_origin="real")]
@@ -77,6 +79,7 @@ def test_a_report_has_tables_and_figures_for_each_test_set_and_convention(tmp_pa
     assert legends == [curves, curves, ["LACosmic", "Att Cosmic-CoNN", "deepCR"], alone, alone, alone]
 
 
+@pytest.mark.slow
 def test_a_test_set_without_known_hits_has_a_table_of_stars_and_no_curves(tmp_path):
     unknown = dict.fromkeys(result_row()["per_hit"]) | {"by_length": [], "by_snr": []}
     per_hit = unknown | {"stars_masked_per_1000": 5.5}
@@ -88,6 +91,7 @@ def test_a_test_set_without_known_hits_has_a_table_of_stars_and_no_curves(tmp_pa
     assert "| Detector | Trained on | Star cores masked per 1000 |" in text
 
 
+@pytest.mark.slow
 def test_the_same_results_give_the_same_bytes(tmp_path):
     once, again = (draw_figures([result_row()], tmp_path / name)[0] for name in "ab")
     assert all(
@@ -95,17 +99,20 @@ def test_the_same_results_give_the_same_bytes(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_another_number_of_frames_gives_figures_of_its_own(tmp_path, legends):
     here, there = draw_figures([result_row(), result_row("deepCR", frames=7)], tmp_path)
     assert not {*here.values()} & {*there.values()}
     assert legends == [["Att Cosmic-CoNN"]] * 3 + [["deepCR"]] * 3
 
 
+@pytest.mark.slow
 def test_legends_name_the_training_data_of_equal_titles(tmp_path, legends):
     draw_figures([result_row(), result_row(trained_on="lco"), result_row("deepCR")], tmp_path)
     assert legends == [["Att Cosmic-CoNN [decam, simulated]", "Att Cosmic-CoNN [lco]", "deepCR"]] * 3
 
 
+@pytest.mark.slow
 def test_detectors_keep_their_colours_on_every_test_set(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(
@@ -151,6 +158,7 @@ def test_an_invalid_results_file_is_refused_by_name(tmp_path, content, complaint
         find_runs([path])
 
 
+@pytest.mark.slow
 def test_a_failure_while_drawing_keeps_the_older_files(tmp_path, monkeypatch):
     def fail(figure, target, **kwargs):
         target.write(b"half a picture")

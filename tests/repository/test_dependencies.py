@@ -107,6 +107,7 @@ def test_a_module_imports_packages_of_an_extra_where_the_error_names_the_extra(p
         assert not unnamed, f"importing {unnamed} needs `with extra(NAME):`, with a name from pyproject.toml"
 
 
+@pytest.mark.slow
 def test_every_module_is_imported_or_names_its_extra_where_no_extra_is_installed():
     hidden = modules("dev") - modules("") - {"jinja2", "fsspec"}  # torch brings these two
     paths = [path.relative_to(PACKAGE.parent).with_suffix("") for path in sorted(PACKAGE.rglob("*.py"))]
@@ -123,6 +124,7 @@ def test_every_module_is_imported_or_names_its_extra_where_no_extra_is_installed
     assert not bare
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("codes_of_user", "allowed"),
     [
@@ -158,6 +160,7 @@ def test_masking_imports_no_package_of_training(codes_of_user, allowed, tmp_path
     assert set(done.stdout.splitlines()[-1].split()) == allowed
 
 
+@pytest.mark.slow
 def test_an_array_is_masked_and_cleaned_without_importing_astropy():
     code = (
         "import sys; import numpy as np; import cosmicgate\n"

@@ -67,6 +67,7 @@ def test_every_page_is_linked_from_the_index():
 # ---------------------------------------------------------------------------------------------------------- commands
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", commands_of_kind(is_hydra, [page for page in PAGES if page.name != "CHANGELOG.md"]))
 def test_every_train_and_evaluate_command_of_the_docs_is_valid(words):
     script = words[1].removesuffix(".py")

@@ -74,6 +74,7 @@ def figures(folder: Path) -> set[str]:
 SMALL = {"SHAPE": (200, 200), "DARK_EXPTIME": 8000.0, "ITL_FRAMES": 1, "ITL_SHAPE": (1200, 1600)}
 
 
+@pytest.mark.slow
 def test_the_data_notebook_compares_with_real_hits_if_present(execute, tmp_path):
     (tmp_path / "real" / "cr").mkdir(parents=True)
     values = np.random.default_rng(0).integers(60, 2000, (40, 4)) * np.arange(1, 41)[:, None]
@@ -89,6 +90,7 @@ def test_the_data_notebook_compares_with_real_hits_if_present(execute, tmp_path)
         assert int(core[1]) > 0
 
 
+@pytest.mark.slow
 def test_the_data_notebook_names_missing_real_hits(execute, tmp_path):
     printed = execute("01_data", REAL="", **SMALL)
     assert "The real hits are missing" in printed
@@ -96,6 +98,7 @@ def test_the_data_notebook_names_missing_real_hits(execute, tmp_path):
     assert "01_hits" in figures(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("convention", ["dilated", "core"])
 def test_the_results_notebook_shows_the_results_files(execute, tmp_path, convention):
     write_run(tmp_path / "runs" / "att", result_row("Att deepCR"), seed=0)
@@ -119,6 +122,7 @@ def test_the_results_notebook_without_runs_names_the_command_for_one(execute, tm
     assert not figures(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_attention_notebook_shows_both_gates_and_masks_by_threshold(execute, tmp_path):
     printed = execute("03_attention", SIDE=128, DARK_EXPTIME=8000.0)
     assert figures(tmp_path) == {"03_attention", "03_masks"}
@@ -137,6 +141,7 @@ SHORT = ["trainer.max_epochs=1", "data.windows.size=32", "data.windows.count=32"
 SHORT += ["data.validation_windows.size=32", "data.validation_windows.count=16"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["own", "real"])
 def test_the_adapt_notebook_says_which_exposures_it_takes(execute, tmp_path, kind):
     for number in range(2):
@@ -160,6 +165,7 @@ def test_the_adapt_notebook_says_which_exposures_it_takes(execute, tmp_path, kin
     assert not (tmp_path / "mine").exists()
 
 
+@pytest.mark.slow
 def test_the_adapt_notebook_leads_from_exposures_to_a_network(execute, tmp_path):
     values = {"CAMERA": "lco0m4", "REAL": str(tmp_path), "SHAPE": (256, 256)}
     printed = execute("04_adapt", OUTPUT=str(tmp_path / "mine"), SETTINGS=SHORT, **values)

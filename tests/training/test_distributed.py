@@ -155,6 +155,7 @@ def test_two_processes_give_the_scores_of_one_in_one_folder(new_interpreter, sin
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+@pytest.mark.slow
 def test_several_processes_in_a_sweep_are_refused(command, tmp_path):
     done = command("train.py", "-m", "trainer=ddp", *TWO, f"data.root={command.data}", f"hydra.sweep.dir={tmp_path}")
     assert done.returncode == 1

@@ -69,6 +69,7 @@ def test_another_name_gets_an_error_with_the_name_used_here(word, here):
     assert "unknown name" in renamed(word)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("word", "here"),
     [
@@ -105,6 +106,7 @@ def test_valid_names_are_accepted(word):
     assert renamed(word) == ""
 
 
+@pytest.mark.slow
 def test_every_suggested_name_exists():
     configs = [composed_config(), composed_config(name="evaluate")]
     configs += [
@@ -142,6 +144,7 @@ def test_an_unknown_key_in_a_config_gets_the_name_used_here(override, schema, me
         validate(composed_config(override, name=schema.__name__.lower()), schema)
 
 
+@pytest.mark.slow
 def test_the_command_gives_an_error_of_one_line(command):
     done = command("train.py", "experiment=sharp")
     assert done.returncode == 1

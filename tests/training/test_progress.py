@@ -51,6 +51,7 @@ def assert_matching(lines: list[str], expected: list[str]) -> None:
         assert re.fullmatch(pattern, line), line
 
 
+@pytest.mark.slow
 def test_a_pipe_gets_plain_lines_and_no_warnings(command, tmp_path):
     before = dict(command.environment)
     del command.environment["PYTHONWARNINGS"]  # the default of users

@@ -29,6 +29,7 @@ def sweep_values(sweep: str) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sweep", SWEEPS)
 def test_every_value_of_every_sweep_is_valid(sweep):
     found = sweep_values(sweep)
@@ -86,6 +87,7 @@ def app(command, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_a_failed_job_leaves_its_traceback_and_does_not_stop_the_others(app, tmp_path):
     done = app("x=1,2,3")
     assert [line for line in done.stdout.splitlines() if line.startswith("ran")] == ["ran 1", "ran 2", "ran 3"]
@@ -106,6 +108,7 @@ def test_a_failed_job_leaves_its_traceback_and_does_not_stop_the_others(app, tmp
     assert again.returncode == 0, "failures of an earlier attempt do not count"
 
 
+@pytest.mark.slow
 def test_jobs_that_would_share_a_folder_are_refused(app):
     done = app("x=3,4", "hydra.sweep.subdir=same")
     assert done.returncode == 1
@@ -113,6 +116,7 @@ def test_jobs_that_would_share_a_folder_are_refused(app):
     assert "ran" not in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["kind=one,two"], ["kind=one,two", "x=3,4"], ["kind/size@size=a,b", "x=3"]])
 def test_the_advised_names_of_folders_work(app, tmp_path, words):
     for file in ("kind/one", "kind/two", "kind/size/a", "kind/size/b"):

@@ -209,6 +209,7 @@ def test_a_checkpoint_within_an_epoch_resumes_with_the_next_batch(frames, tmp_pa
     assert_same_state(trainer, again)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_a_run_resumed_twice_with_reloaded_data_equals_an_uninterrupted_run(frames, tmp_path, workers):
     module = small_module()

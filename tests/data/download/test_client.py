@@ -72,6 +72,7 @@ def test_a_complete_partial_file_is_not_downloaded_again(replay, tmp_path):
     assert sum(r.sent for r in replay.requests) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [lambda: "0.4", lambda: formatdate(time.time() + 2, usegmt=True)])
 def test_a_429_waits_for_its_retry_after(replay, tmp_path, after):
     replay.faults["/a"] = [Fault(429, {"Retry-After": after()})]  # seconds, or a date of whole seconds

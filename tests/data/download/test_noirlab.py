@@ -10,6 +10,7 @@ from helpers.archive_files import FAST_RETRY, add_dark, add_night
 from helpers.replay_server import Fault, exposure_bytes, md5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix", ["", "file:"], ids=["bare keys", "file: keys"])
 def test_science_frames_masks_and_darks_are_downloaded(replay, tmp_path, prefix):
     replay.prefix = prefix
@@ -61,6 +62,7 @@ def test_a_second_run_needs_no_network(replay, tmp_path):
     assert replay.requests == []
 
 
+@pytest.mark.slow
 def test_the_limit_selects_the_same_files_of_each_band_every_time(replay, tmp_path):
     for day in range(10, 15):
         add_night(replay, f"2012-11-{day}", ("g", "r"))
@@ -159,6 +161,7 @@ def decam_arguments(replay, tmp_path, *more):
     return ["decam", "--root", str(tmp_path / "noirlab"), "--base", replay.base, *more]
 
 
+@pytest.mark.slow
 def test_the_decam_command_prints_the_size_then_downloads_all_kinds(replay, tmp_path, capsys):
     add_night(replay, "2012-11-10")
     add_dark(replay, 1, 90.0)

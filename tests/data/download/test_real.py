@@ -130,6 +130,7 @@ def files(root: Path) -> list[str]:
     return [name for name in found if name not in (".lock", f"manifest-{origins.real_name()}.json")]
 
 
+@pytest.mark.slow
 def test_a_fetch_has_the_pixels_of_the_origins_and_leaves_nothing_else(replay, tmp_path, listed, monkeypatch, capsys):
     listed()
     root = tmp_path / "real"
@@ -237,6 +238,7 @@ def test_a_changed_product_is_found_and_made_again(replay, tmp_path, listed):
     assert (tmp_path / "real" / RAW).read_bytes() == content
 
 
+@pytest.mark.slow
 def test_truth_planes_are_the_last_step(replay, tmp_path, listed, capfd):
     listed(LCO)
     assert main(["real", str(tmp_path / "real"), "--base", replay.base], FAST_RETRY) == 1

@@ -119,6 +119,7 @@ def start_download(*arguments):
     return subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT], ids=["killed", "Ctrl-C"])
 def test_a_stopped_download_resumes_where_it_stopped(replay, tmp_path, lco, end):
     replay.add_record(5034763, lco)

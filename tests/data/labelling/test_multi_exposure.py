@@ -153,6 +153,7 @@ def test_hot_pixels_are_no_hits_where_an_exposure_overlaps_no_other():
     assert sum(int(hits.sum()) for hits in labelled.hits) <= 6  # of 3 x 180 hot pixels
 
 
+@pytest.mark.slow
 def test_stars_that_few_exposures_show_are_no_hits_whatever_the_seeing():
     offsets = [(70 * row, 70 * column) for row in (0, -1, 1) for column in (0, -1, 1)]
     seeing = [3.0, 3.6, 2.2, 4.2, 2.4, 4.0, 2.3, 3.8, 2.5]

@@ -35,6 +35,7 @@ def frames(tmp_path_factory):
     return paths
 
 
+@pytest.mark.slow
 def test_planes_are_the_labels_with_a_ring_and_are_made_once(frames, capsys, monkeypatch):
     monkeypatch.setitem(SETS, "lco0m4", replace(SETS["lco0m4"], header_overrides={}))  # the simulated headers are right
     root = frames[0].parents[1]

@@ -55,6 +55,7 @@ def losses(momentum, depth, step, muons, rng):
     return total
 
 
+@pytest.mark.slow
 def test_muons_lose_116_kev_in_300_um_of_silicon_on_average():
     # Particle Data Group: 388 eV/um for a minimum-ionising muon, at 0.35 GeV/c.
     mean = losses(0.35e9, 300.0, 1.5, 50_000, np.random.default_rng(1)).mean() / 1e3
@@ -138,6 +139,7 @@ def test_hits_are_as_dense_at_the_edges_as_inside():
     assert edge.mean() == pytest.approx(hit[4:-4, 4:-4].mean(), rel=0.25)
 
 
+@pytest.mark.slow
 def test_a_dark_of_1200_s_has_as_many_hits_as_a_real_one():
     rng = np.random.default_rng(0)
     counts = []
@@ -155,6 +157,7 @@ def test_thin_ccds_show_mostly_one_and_two_pixel_hits():
     assert 0.5 < np.mean(sizes <= 2) < 0.95
 
 
+@pytest.mark.slow
 def test_rates_and_charge_scatter_only_if_configured():
     still = {"rate_scatter": 0.0, "charge_scatter": 0.0, "diffusion_scatter": 0.0}
     none = Rates(charged=0, compton=0, x_rays=0)

@@ -92,6 +92,7 @@ def test_every_row_of_the_included_lists_has_a_reason(path):
     assert all(row.reason for row in objects)
 
 
+@pytest.mark.slow
 def test_the_list_of_the_real_cutouts_ignores_no_flagged_hit(real):
     files = str(real("decam/cutouts") / "*.fits")
     cutouts = truths(FlaggedCutouts(files, ignored="decam_cutouts.csv"))

@@ -79,6 +79,7 @@ def test_the_noirlab_configs_are_valid_for_training():
     assert (cfg.data.science.kind, cfg.data.darks.kind) == ("science", "darks")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["science", "darks"])
 def test_the_noirlab_configs_download_and_split_frames(replay, tmp_path, kind):
     for number in range(1, 4):
@@ -91,6 +92,7 @@ def test_the_noirlab_configs_download_and_split_frames(replay, tmp_path, kind):
     assert lazy_frames[0].build().exptime == pytest.approx({"science": 90, "darks": 300}[kind])
 
 
+@pytest.mark.slow
 def test_a_training_set_is_made_of_downloaded_frames(replay, tmp_path):
     for number in range(1, 4):
         add_night(replay, f"2012-11-0{number}", ("g",))

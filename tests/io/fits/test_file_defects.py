@@ -219,6 +219,7 @@ def write_with_cards(path, *cards):
     path.write_bytes(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_warnings_of_astropy_are_shown_once_for_each_file_with_its_name(tmp_path, model, jobs):
     for number in range(3):

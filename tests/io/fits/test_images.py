@@ -105,6 +105,7 @@ def test_one_ccd_is_read_even_if_another_is_damaged(exposure):
     assert "not a complete FITS file" in refusal_message(read_frame, exposure, "S30")
 
 
+@pytest.mark.slow
 def test_reading_all_ccds_holds_one_in_memory(tmp_path):
     noise = np.random.default_rng(0).normal(0, 5, (256, 256)).astype(np.float32)
 

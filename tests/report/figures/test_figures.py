@@ -29,6 +29,7 @@ def drawn(monkeypatch) -> list:
     return calls
 
 
+@pytest.mark.slow
 def test_a_frame_of_each_band_is_drawn(make_test_set, tmp_path, drawn):
     test_set, detectors = make_test_set(5, bands="gr"), [BrightnessLogits(), BrightnessMasks()]
     results = compare(detectors, [test_set], tmp_path / "frames")
@@ -56,6 +57,7 @@ def test_figures_say_which_masks_are_dilated_and_whether_the_truth_is(make_test_
     assert "truth not dilated" in drawn[1][1]
 
 
+@pytest.mark.slow
 def test_feature_maps_are_drawn_for_the_named_networks(make_test_set, tmp_path, caplog):
     network = NetworkDetector(Predictor(UNet(channels=4).eval(), tile=64), "deepCR", None, "x")
     other = replace(network, model="Other")
@@ -87,6 +89,7 @@ def test_feature_maps_equal_the_activations_of_the_network(tile, halo):
     assert not any(module._forward_hooks for module in gated.modules())
 
 
+@pytest.mark.slow
 def test_feature_maps_are_drawn_for_networks_only(make_test_set, tmp_path):
     plain = NetworkDetector(Predictor(UNet(channels=4).eval(), tile=64), "deepCR", None, "x")
     gated = NetworkDetector(Predictor(gated_network("batch")), "Att deepCR", None, "y")  # without tiles

@@ -80,6 +80,7 @@ def test_the_number_and_shape_of_darks_can_be_limited(exposures, tmp_path):
         raw_darks(exposures, tmp_path / "record.json", shape=(999, 9)).lazy_frames("train")[0].build()
 
 
+@pytest.mark.slow
 def test_raw_darks_give_labelled_frames_by_the_papers_recipe(exposures, tmp_path):
     science = SimulatedScience({"train": 2, "validation": 1, "test": 1}, bands=("g",), shape=(224, 224))
     data = DecamData(
