@@ -12,12 +12,13 @@ with several test sets makes a table of each. ``seeds`` reads a folder of result
 
 import csv
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cosmicgate.evaluation.paired_seeds import SeedMean, seed_mean
+from cosmicgate.evaluation.paired_seeds import seed_mean
 from cosmicgate.evaluation.records import DetectorRecord, titles
 from cosmicgate.evaluation.training_configs import first_difference, without_seed
 from cosmicgate.pretrained.renamed_targets import with_current_targets
@@ -268,14 +269,19 @@ def _check_configs(folder: Path, kept: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _seed_cells(values: Mapping[tuple[str, str], Sequence[float]], gains: bool = False) -> list[str]:
-    """Format means over seeds with their intervals; after each mean of gains, the smallest detectable gain."""
+    """Format means over seeds with their intervals; after each mean of gains, the smallest detectable gain.
+
+    Intervals of scores end where scores do, at 0 and 1. Without an interval no gain is detectable.
+    """
+    lowest = -1 if gains else 0
     made = []
     for key, column in SEED_COLUMNS.items():
-        mean: SeedMean = seed_mean(values[key])
-        several = mean.seeds > 1
-        made.append(cell(mean.mean, [mean.low, mean.high] if several else [], column, "+" if gains else ""))
+        mean = seed_mean(values[key])
+        known = not math.isnan(mean.detectable)
+        ends = [max(mean.low, lowest), min(mean.high, 1)] if known else []
+        made.append(cell(mean.mean, ends, column, "+" if gains else ""))
         if gains:
-            made.append(cell(mean.detectable if several else None, [], column))
+            made.append(cell(mean.detectable if known else None, [], column))
     return made
 
 

@@ -108,11 +108,24 @@ def test_the_table_of_seeds_pairs_trainings_of_the_same_seed(tmp_path):
         row |= {part: {"tpr_at_fpr_0.01pct": tpr, "f1": tpr, "recall": tpr} for part in ("dilated", "core", "per_hit")}
         (tmp_path / f"{model}-{seed}.json").write_text(json.dumps({"config": {}, "rows": [row]}))
     made = tables.seeds(tmp_path)
-    assert "| deepCR | 2 | 92.00 [66.59, 117.41] |" in made
+    assert "| deepCR | 2 | 92.00 [66.59, 100.00] |" in made
     assert "| Att deepCR | 3 | 94.33 [" in made
     # Differences of 1 and 3 points: standard error 1; with one degree of freedom t(0.975) = 12.71 and t(0.8) = 1.38.
     assert "| Att deepCR - deepCR | 2 | +2.00 [-10.71, +14.71] | 14.08 |" in made
     assert made.count("\n| DECam |") == 3
+
+
+def test_seeds_of_the_same_score_have_no_interval(tmp_path):
+    for model in ("deepCR", "Att deepCR"):
+        for seed in (0, 1):
+            row = result_row(model) | {"detector": {"model": model, "seed": seed}}
+            row |= {
+                part: {"tpr_at_fpr_0.01pct": 1.0, "f1": 1.0, "recall": 1.0} for part in ("dilated", "core", "per_hit")
+            }
+            (tmp_path / f"{model}-{seed}.json").write_text(json.dumps({"config": {}, "rows": [row]}))
+    made = tables.seeds(tmp_path)
+    assert "| deepCR | 2 | 100.00 | 100.00 | 1.0000 | 100.0 |" in made
+    assert "| Att deepCR - deepCR | 2 | 0.00 | — | 0.00 | — | 0.0000 | — | 0.0 | — |" in made
 
 
 @pytest.mark.parametrize(

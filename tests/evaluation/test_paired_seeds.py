@@ -25,8 +25,9 @@ def test_the_detectable_mean_is_detected_in_four_of_five_trials():
     assert detected == pytest.approx(0.8, abs=0.03)
 
 
-def test_one_seed_has_no_interval():
-    found = seed_mean([0.4])
+@pytest.mark.parametrize("values", [[0.4], [0.4, 0.4]])
+def test_seeds_without_scatter_have_no_interval(values):
+    found = seed_mean(values)
     assert found.mean == 0.4
     assert math.isnan(found.low)
     assert math.isnan(found.detectable)

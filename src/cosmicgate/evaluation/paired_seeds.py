@@ -33,12 +33,13 @@ class SeedMean:
 
 
 def seed_mean(values: Sequence[float]) -> SeedMean:
-    """Average the scores of several seeds, or the differences of two networks for each seed; NaN for one seed.
+    """Average the scores of several seeds, or the differences of two networks for each seed.
 
-    The detectable mean is (t(0.975) + t(0.8)) standard errors, the usual approximation.
+    The detectable mean is (t(0.975) + t(0.8)) standard errors, the usual approximation. One seed, or seeds of exactly
+    the same score (all hits found, say), do not tell the scatter of others: the interval is NaN.
     """
     seeds, mean = len(values), float(np.mean(values))
-    if seeds < 2:
+    if len(set(values)) < 2:
         return SeedMean(mean, math.nan, math.nan, math.nan, seeds)
     error = float(np.std(values, ddof=1)) / math.sqrt(seeds)
     wide, power = (float(t.ppf(level, seeds - 1)) for level in ((1 + CONFIDENCE) / 2, POWER))
