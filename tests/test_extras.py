@@ -8,7 +8,7 @@ from cosmicgate.extras import extra
 
 
 def message(name: str) -> str:
-    return re.escape(f"the package nowhere is not installed: pip install 'cosmicgate[{name}]'") + "$"
+    return re.escape(f"the package nowhere is not installed: pip install '.[{name}]' in a clone of cosmicgate") + "$"
 
 
 def test_a_missing_package_gets_an_error_with_the_extra_of_the_outermost_block():

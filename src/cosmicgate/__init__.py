@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.2.0"
+__version__ = "0.3.0.dev0"
 __all__ = ["CosmicRayMasker", "adapt", "clean", "cosmicray_unet", "detect_cosmics", "load", "static_pixels"]
 MODULES = {
     "CosmicRayMasker": "masking.masker",

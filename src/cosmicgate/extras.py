@@ -32,7 +32,7 @@ def extra(name: str, module: str = "") -> Iterator[None]:
         if not error.name or error.name.startswith("cosmicgate"):
             raise
         package = error.name.partition(".")[0]
-        message = f"the package {package} is not installed: pip install 'cosmicgate[{name}]'"
+        message = f"the package {package} is not installed: pip install '.[{name}]' in a clone of cosmicgate"
         if module == "__main__":
             sys.exit(f"error: {message}")
         raise ModuleNotFoundError(message, name=package) from error

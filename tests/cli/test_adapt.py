@@ -823,4 +823,4 @@ def test_a_missing_extra_is_named(night, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "astroalign", None)
     done = run("adapt", night, "-o", tmp_path / "mine")
     assert done.exit_code == 2
-    assert "the package astroalign is not installed: pip install 'cosmicgate[label]'" in done.output
+    assert "the package astroalign is not installed: pip install '.[label]' in a clone of cosmicgate" in done.output

@@ -76,7 +76,7 @@ def test_without_ray_the_command_says_what_to_install(night, tmp_path, monkeypat
     monkeypatch.setitem(sys.modules, "ray", None)
     done = run("mask", night, "-m", tiny_model(tmp_path / "model"), "--ray", "local")
     assert done.exit_code == 1
-    assert "error: --ray needs a package that is missing: pip install 'cosmicgate[ray]'" in done.stderr
+    assert "error: --ray needs a package that is missing: pip install '.[ray]' in a clone of cosmicgate" in done.stderr
 
 
 @pytest.mark.parametrize(("text", "sentence"), [(None, "No such file"), ("# nothing\n", "nothing to mask")])

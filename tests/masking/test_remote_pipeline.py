@@ -302,8 +302,8 @@ def test_files_of_two_urls_with_the_same_size_and_time_are_both_masked(memory, m
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["s3://b/a.fits"], "s3:// needs s3fs: pip install 'cosmicgate[s3]'"),
-        (["memory://night/", "-o", "s3://b/masks"], "s3:// needs s3fs: pip install 'cosmicgate[s3]'"),
+        (["s3://b/a.fits"], "s3:// needs s3fs: pip install '.[s3]' in a clone of cosmicgate"),
+        (["memory://night/", "-o", "s3://b/masks"], "s3:// needs s3fs: pip install '.[s3]' in a clone of cosmicgate"),
         (["foo://b/a.fits"], "foo:// is not a known kind of URL: expected s3, gs, abfs, https or similar"),
         (["http://h/a.fits"], "http:// can only be read: give -o"),
         (["memory://night/", "-o", "ftp://h/masks"], "ftp:// can only be read: give -o with s3, gs"),
@@ -324,7 +324,7 @@ def test_without_fsspec_the_command_says_what_to_install(model, monkeypatch):
     monkeypatch.setitem(sys.modules, "fsspec", None)
     done = run("mask", "s3://b/a.fits", "-m", model)
     assert done.exit_code == 2
-    assert "pip install 'cosmicgate[s3]'" in output_text(done)
+    assert "pip install '.[s3]' in a clone of cosmicgate" in output_text(done)
 
 
 # -------------------------------------------------------------------------------------------------------------- HTTP

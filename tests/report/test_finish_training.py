@@ -115,7 +115,7 @@ def test_a_missing_package_is_reported_and_the_training_succeeds(command, run, t
     finally:
         command.environment = before
     assert done.returncode == 0, done.stderr
-    missing = "astroscrappy is not installed; to install it: pip install 'cosmicgate[train]'"
+    missing = "astroscrappy is not installed; to install it: pip install '.[train]' in a clone of cosmicgate"
     assert f"left out astroscrappy: Astro-SCRAPPY: the package {missing}" in done.stdout
     assert [row["detector"]["model"] for row in result_rows(tmp_path / "run")] == ["deepCR"]
 

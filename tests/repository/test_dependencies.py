@@ -293,7 +293,9 @@ def test_a_command_that_needs_an_extra_names_it(words, extra, fresh, tmp_path):
     done = run(fresh / "cosmicgate", *words, folder=tmp_path)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
-    assert f"pip install 'cosmicgate[{extra}]'" in " ".join(re.sub("[│╭╰─╮╯]", " ", done.stderr).split())
+    assert f"pip install '.[{extra}]' in a clone of cosmicgate" in " ".join(
+        re.sub("[│╭╰─╮╯]", " ", done.stderr).split()
+    )
 
 
 @pytest.mark.slow

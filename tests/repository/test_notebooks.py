@@ -92,9 +92,9 @@ def test_the_data_notebook_compares_with_real_hits_if_present(execute, tmp_path)
 
 @pytest.mark.slow
 def test_the_data_notebook_names_missing_real_hits(execute, tmp_path):
-    printed = execute("01_data", REAL="", **SMALL)
+    printed = execute("01_data", REAL=str(tmp_path), **SMALL)
     assert "The real hits are missing" in printed
-    assert "itl_cosmic_rays.fits.gz" in printed
+    assert f"{tmp_path} has no itl_cosmic_rays.fits.gz" in printed
     assert "01_hits" in figures(tmp_path)
 
 

@@ -74,4 +74,4 @@ def test_a_package_that_is_missing_is_named_and_nothing_is_aligned(tmp_path, mas
     monkeypatch.setitem(sys.modules, "sep", None)
     forth, _ = laid(tmp_path, masker, {"places": STARS}, {"places": STARS})
     assert forth["by"] == "pixels"
-    assert forth["reason"] == "the package sep is not installed: pip install 'cosmicgate[view]'"
+    assert forth["reason"] == "the package sep is not installed: pip install '.[view]' in a clone of cosmicgate"

@@ -32,7 +32,7 @@ def adapt(
     ] = None,
     start: Annotated[
         str,
-        typer.Option(help="Network to start from: a name, the folder of a training run, or a checkpoint file."),
+        typer.Option(help="Network to start from: a name, the folder of a training or adaptation, or a file."),
     ] = "general",
     group: Annotated[
         list[str] | None,

@@ -9,7 +9,7 @@ ModelOption = Annotated[
     typer.Option(
         "-m",
         "--model",
-        help="Network: a name that 'cosmicgate models' lists, the folder of a training run, or a checkpoint file.",
+        help="Network: a name that 'cosmicgate models' lists, the folder of a training or adaptation, or a file.",
     ),
 ]
 TrustOption = Annotated[

@@ -20,7 +20,7 @@ def installed_version(package: str, detector: str) -> str:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError as error:
-        how = "pip install 'cosmicgate[train]'" if package in TRAIN else INSTALL
+        how = "pip install '.[train]' in a clone of cosmicgate" if package in TRAIN else INSTALL
         raise MissingDependency(f"{detector}: the package {package} is not installed; to install it: {how}") from error
 
 

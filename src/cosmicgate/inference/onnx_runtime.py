@@ -132,4 +132,4 @@ def export_onnx(module: nn.Module, step: int, output: str) -> Any:
 
 def missing_package(error: ImportError) -> ImportError:
     """Make an ImportError that says what to install."""
-    return ImportError(f"for ONNX, install {error.name}: pip install 'cosmicgate[onnx]'")
+    return ImportError(f"for ONNX, install {error.name}: pip install '.[onnx]' in a clone of cosmicgate")

@@ -57,7 +57,9 @@ def filesystem(url: Url) -> tuple[Any, str]:
         try:
             files, path = fsspec.core.url_to_fs(url.text)
         except ImportError as error:
-            needed = "s3fs: pip install 'cosmicgate[s3]'" if url.scheme == "s3" else f"a package: {error}"
+            needed = (
+                "s3fs: pip install '.[s3]' in a clone of cosmicgate" if url.scheme == "s3" else f"a package: {error}"
+            )
             raise ImportError(f"{url.scheme}:// needs {needed}") from error
         except ValueError as error:
             if url.scheme in fsspec.available_protocols():

@@ -151,7 +151,9 @@ def _connected(address: str, jobs: int | None) -> Any:
     try:
         import ray
     except ModuleNotFoundError as error:
-        raise ClusterError("--ray needs a package that is missing: pip install 'cosmicgate[ray]'") from error
+        raise ClusterError(
+            "--ray needs a package that is missing: pip install '.[ray]' in a clone of cosmicgate"
+        ) from error
     here: dict[str, Any] = {"num_cpus": jobs, "include_dashboard": False} if address == "local" else {}
     before = signal.getsignal(signal.SIGTERM)
     try:
