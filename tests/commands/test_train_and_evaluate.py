@@ -137,7 +137,6 @@ def test_a_training_whose_scores_are_kept_is_not_repeated_elsewhere(command, run
             ["trainer.max_epochs=1", "trainer.check_val_every_n_epoch=2"],
             "trainer.check_val_every_n_epoch=2: expected at most trainer.max_epochs, 1",
         ),
-        (["trainer.limit_val_batches=0"], "trainer.limit_val_batches: got 0, expected at least one batch"),
         (["~callbacks.best"], "callbacks.best: missing, expected the ModelCheckpoint"),
         (["+trainer.max_steps=1"], "trainer.max_steps=1: expected at least 2, the steps before the first validation"),
         (["+trainer.max_steps=3", "trainer.check_val_every_n_epoch=2"], "expected at least 4, the steps before"),

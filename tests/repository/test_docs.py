@@ -40,8 +40,8 @@ def name(page):
 
 
 def commands_of_kind(kind, pages=PAGES):
-    """List the commands of pages that a function accepts as test parameters, each once for a page."""
-    found = {(name(page), *words): (page, words) for page in pages for words in commands(page) if kind(words)}
+    """List the commands of pages that a function accepts as test parameters, each once, with a page that has it."""
+    found = {tuple(words): (page, words) for page in pages for words in commands(page) if kind(words)}
     return [pytest.param(words, id=f"{name(page)}: {' '.join(words)}") for page, words in found.values()]
 
 
