@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from astropy.io import fits
 from astropy.nddata import CCDData
 from scipy.ndimage import gaussian_filter, shift
 
+from cosmicgate import cosmicray_unet
 from cosmicgate.io.fits.frames import read_frame
 from cosmicgate.io.fits.saturation import check_saturation
 from cosmicgate.masking.options import MaskOptions
@@ -114,6 +116,28 @@ def test_more_hits_than_particles_are_a_warning_in_python_command_and_json(tmp_p
     assert done.exit_code == 0
     assert "more than particles can hit" in done.output
     assert "more than particles can hit" in json.loads(summary.read_text())["files"][0]["warnings"][0]
+
+
+@pytest.mark.parametrize("entry", ["HISTORY", "COMMENT", "", "nested", "lower"])
+def test_the_exposure_time_of_a_ccddata_counts_whatever_else_is_in_its_header(masker, entry):
+    cards = fits.Header({"EXPTIME": 30.0})
+    if entry in ("nested", "lower"):
+        cards = {"exptime" if entry == "lower" else "EXPTIME": 30.0, "steps": {"bias": [1, 2]}}
+    else:
+        cards[entry] = "bias subtracted"
+    ccd = CCDData(image_with_many_hits(0.01), unit="adu", meta=cards)
+    calls = [masker.mask, masker.clean, partial(cosmicray_unet, model=masker)]
+    for call in calls:
+        with pytest.warns(HighHitFractionWarning, match=r"in 30 s \(at most 0.24%\)"):
+            call(ccd)
+
+
+def test_a_requested_false_positive_rate_counts_in_every_function_for_a_ccddata(masker):
+    ccd = CCDData(image_with_many_hits(0.01), unit="adu", meta={"EXPTIME": 30.0})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for call in (masker.mask, masker.clean, partial(cosmicray_unet, model=masker)):
+            call(ccd, fpr=1e-2)
 
 
 def test_a_plausible_number_of_hits_gives_no_warning(tmp_path, masker):

@@ -24,14 +24,28 @@ MAX_NAME_LENGTH = 40  # characters of a network's name in a header
 def exptime_in_header(image: NDData) -> float | None:
     """Look up the exposure time (s) in the header of an NDData; None if there is none."""
     try:
-        return header_number(Path(), [fits.Header(dict(image.meta))], "exptime")
-    except ValueError:  # the header is not valid FITS, or the value is no number
+        return header_number(Path(), [header_of(image)], "exptime")
+    except ValueError:  # the value is no number
         return None
 
 
 def is_mosaic_by_header(image: NDData) -> bool:
     """Check by the header of an NDData (H, W), and by its sky, whether it is a colour mosaic."""
-    return bool(mosaic_of((image.meta,)) and pattern_of((image.meta,), *image_and_bad(image))[0])
+    header = header_of(image)
+    return bool(mosaic_of((header,)) and pattern_of((header,), *image_and_bad(image))[0])
+
+
+def header_of(image: NDData) -> Any:
+    """Look up the header of an NDData: its FITS header, or a dict of any values, whose keys become upper case.
+
+    A dict is not converted to a FITS header, which refuses nested values. As there, a pair is a value and a comment.
+    """
+    if isinstance(image.meta, fits.Header):
+        return image.meta
+    return {
+        str(word).upper(): value[0] if isinstance(value, tuple) and value else value
+        for word, value in image.meta.items()
+    }
 
 
 def copy_without_hits(

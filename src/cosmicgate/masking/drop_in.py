@@ -1,6 +1,7 @@
 """Drop-in replacements for Astro-SCRAPPY and ccdproc: the same arguments in the same order, but a U-Net finds hits."""
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -213,8 +214,9 @@ def cosmicray_unet(
         return cleaned if unit is None else cleaned * (unit * factor.unit if gain_apply else unit), hits
     values, bad = image_and_bad(ccd)
     mosaic = is_mosaic(ccd)
-    hits, cleaned = search(values, bad, _background(inbkg, values.shape, unit), mosaic)
-    done = copy_without_hits(ccd, hits, cleaned, bad, search.masker.card, search.threshold, mosaic)
+    hits, cleaned = search(values, bad, _background(inbkg, values.shape, unit), mosaic, ccd.meta)
+    at = search.masker.threshold(threshold, fpr)
+    done = copy_without_hits(ccd, hits, cleaned, bad, search.masker.card, at, mosaic)
     done.mask = bad | hits
     return _times(done, factor) if gain_apply and gain is not None else done
 
@@ -227,8 +229,8 @@ class _Search:
     ----------
     masker : CosmicRayMasker
         Detector.
-    threshold : float
-        Probability from which a pixel counts as hit.
+    threshold, fpr : float, optional
+        Probability from which a pixel counts as hit, or false-positive rate.
     grow : int
         Number of pixels by which masks are dilated.
     method : str
@@ -242,7 +244,8 @@ class _Search:
     """
 
     masker: CosmicRayMasker
-    threshold: float
+    threshold: float | None
+    fpr: float | None
     grow: int
     method: Method
     saturation: float
@@ -250,9 +253,17 @@ class _Search:
     sky: float
 
     def __call__(
-        self, values: NDArray[Any], bad: NDArray[np.bool_], background: NDArray[Any] | None, mosaic: bool = False
+        self,
+        values: NDArray[Any],
+        bad: NDArray[np.bool_],
+        background: NDArray[Any] | None,
+        mosaic: bool = False,
+        header: Mapping[str, Any] | None = None,
     ) -> tuple[NDArray[np.bool_], NDArray[Any]]:
-        """Find the hits (H, W) and replace them; the image keeps its dtype, or becomes float with a background."""
+        """Find the hits (H, W) and replace them; the image keeps its dtype, or becomes float with a background.
+
+        ``header`` has the exposure time, from which the masker knows how many hits are plausible.
+        """
         if values.ndim != 2:
             raise ValueError(f"expected one image (H, W), got {values.shape}: give them one by one")
         if background is not None:
@@ -261,7 +272,8 @@ class _Search:
         hits = np.zeros(values.shape, bool)
         source = values if background is None else values - background
         if not unknown.all():  # otherwise there is nothing to search, for example on a masked chip
-            hits = self.masker.mask(source, self.threshold, self.grow, bad=unknown, mosaic=mosaic)
+            image = NDData(source, meta=header)
+            hits = self.masker.mask(image, self.threshold, self.grow, self.fpr, bad=unknown, mosaic=mosaic)
         cleaned = clean(source, hits, self.method, bad=unknown, mosaic=mosaic)
         if background is not None:
             cleaned = np.where(hits, cleaned + background, values)
@@ -341,7 +353,8 @@ def _search(
     if isinstance(model, CosmicRayMasker) and fast:
         raise ValueError("fast=True beside a loaded network: give that to cosmicgate.load")
     masker = model if isinstance(model, CosmicRayMasker) else load_cached(model, fast)
-    return _Search(masker, masker.threshold(threshold, fpr), grow, METHODS[cleantype], saturation, separable, sky)
+    masker.threshold(threshold, fpr)  # raises ValueError before anything is searched
+    return _Search(masker, threshold, fpr, grow, METHODS[cleantype], saturation, separable, sky)
 
 
 def _warn_of_ignored(given: dict[str, Any]) -> None:

@@ -236,7 +236,7 @@ class CosmicRayMasker:
             raise ValueError(f"expected one image (H, W) to clean, got {np.shape(ccd.data)}: clean them one by one")
         at = self.threshold(threshold, fpr)
         mosaic = is_mosaic(ccd, mosaic)
-        hits = self.mask(ccd, at, grow, mosaic=mosaic)
+        hits = self.mask(ccd, threshold, grow, fpr, mosaic=mosaic)
         bad = image_and_bad(ccd)[1]
         cleaned = clean(ccd.data, hits, method, bad=bad, mosaic=mosaic)
         return copy_without_hits(ccd, hits, cleaned, bad, self.card, at, mosaic)
