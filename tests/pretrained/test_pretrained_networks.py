@@ -1,7 +1,9 @@
 """Test the pretrained networks: their model cards, their masks of a simulated image, and the cascade."""
 
 import re
+import warnings
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -146,6 +148,17 @@ def test_the_bound_of_the_cascade_names_thresholds_that_were_not_measured():
     assert bound(detector, lower).endswith(expected)
     uncalibrated = replace(detector, card=replace(detector.card, calibration=[]))
     assert "below 0.5, such as 0.4" in bound(uncalibrated, 0.4)
+
+
+def test_a_cascade_in_python_warns_of_thresholds_that_were_not_measured():
+    detector = cosmicgate.load(check=False, fast=True)
+    for call in (detector.mask, partial(cosmicgate.detect_cosmics, model=detector)):
+        with pytest.warns(UserWarning, match=r"fast=True: thresholds below .* were not measured with the coarse stage"):
+            call(sky(), fpr=1e-2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            call(sky())
+            call(sky(), fpr=1e-4)
 
 
 def test_a_folder_named_like_a_pretrained_network_does_not_hide_it(tmp_path, monkeypatch):

@@ -230,20 +230,14 @@ def _prepared(
 
 def bound(masker: "CosmicRayMasker", threshold: float) -> str:
     """Describe how many hits the cascade may miss by the network's card; at lower thresholds this was not measured."""
-    from cosmicgate.pretrained.card import COARSE_TUNING_FPR  # imports torch, which --help must not
-
     card, measured = masker.card, masker.card.cascade or {}
     text = (
         f"--fast: of {measured.get('hits', 0)} hits in test frames that the network alone finds at its threshold of "
         f"{card.threshold:g}, the coarse stage missed {measured.get('missed', 0)}; at most "
         f"{100 * measured.get('bound', 1.0):.2g} % at a confidence of 95 %"
     )
-    rates = [rate for rate, _ in card.calibration]
-    calibrated = rates and rates[0] <= COARSE_TUNING_FPR <= rates[-1]
-    lowest = min(card.threshold, card.threshold_at(COARSE_TUNING_FPR)) if calibrated else card.threshold
-    if threshold < lowest:
-        text += f"; thresholds below {lowest:.3g}, such as {threshold:.3g}, were not measured with the coarse stage"
-    return text
+    note = card.note_below_cascade_tuning(threshold)
+    return text + f"; {note}" * bool(note)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 (a signal handler)

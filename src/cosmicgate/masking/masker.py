@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -156,6 +157,7 @@ class CosmicRayMasker:
         """
         at = self.threshold(threshold, fpr)
         _check_grow(grow)
+        self._warn_if_below_cascade_tuning(at)
         exptime = exptime_of(image)
         mosaic = is_mosaic(image, mosaic)
         values, bad = image_and_bad(image, bad)
@@ -194,6 +196,7 @@ class CosmicRayMasker:
         """
         at = self.threshold(threshold, fpr)
         _check_grow(grow)
+        self._warn_if_below_cascade_tuning(at)
         mosaic = is_mosaic(image, mosaic)
         values, bad = image_and_bad(image, bad)
         # The page is built on files of masks, and so on this module: it is imported when it is first needed.
@@ -210,6 +213,10 @@ class CosmicRayMasker:
         if threshold is not None and not 0 < threshold < 1:
             raise ValueError(f"threshold={threshold}: expected a probability between 0 and 1")
         return self.card.threshold if threshold is None else threshold
+
+    def _warn_if_below_cascade_tuning(self, threshold: float) -> None:
+        if self.predictor.cascade is not None and (note := self.card.note_below_cascade_tuning(threshold)):
+            warnings.warn(f"fast=True: {note}: more hits may be missed", stacklevel=3)
 
     def clean(
         self,

@@ -120,6 +120,18 @@ class ModelCard:
             raise ValueError(f"fpr={fpr}: {self.name} is calibrated from {rates[0]:.1g} to {rates[-1]:.1g}")
         return float(expit(np.interp(np.log(fpr), np.log(rates), logit(thresholds))))
 
+    def note_below_cascade_tuning(self, threshold: float) -> str:
+        """Describe a threshold for which it was not measured what the cascade misses; empty if it was.
+
+        Measured is the card's own threshold, and that for the false-positive rate of the coarse stage's tuning.
+        """
+        rates = [rate for rate, _ in self.calibration]
+        calibrated = rates and rates[0] <= COARSE_TUNING_FPR <= rates[-1]
+        lowest = min(self.threshold, self.threshold_at(COARSE_TUNING_FPR)) if calibrated else self.threshold
+        if threshold >= lowest:
+            return ""
+        return f"thresholds below {lowest:.3g}, such as {threshold:.3g}, were not measured with the coarse stage"
+
 
 def names() -> list[str]:
     """List the names of the pretrained networks."""
