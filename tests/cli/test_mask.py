@@ -45,7 +45,19 @@ def test_inputs_whose_masks_would_have_one_name_are_refused(night, model):
     (night / "0.fits.gz").write_bytes(gzip.compress((night / "0.fits").read_bytes()))
     done = run("mask", night, "-m", model, "-o", night / "masks")
     assert done.exit_code == 2
-    assert "leave one out, or mask them in separate runs" in output_text(done)
+    assert "leave one out, or give each a folder of its own with -o" in output_text(done)
+
+
+def test_the_advice_for_outputs_of_one_name_keeps_all_masks(tmp_path, model):
+    for name in ("night1", "night2"):
+        (tmp_path / name).mkdir()
+        fits.writeto(tmp_path / name / "a.fits", sky(SHAPE))
+    done = run("mask", tmp_path / "night1", tmp_path / "night2", "-m", model, "-o", tmp_path / "masks")
+    assert done.exit_code == 2
+    assert "give each folder one of its own with -o, or mask their common folder with --recursive" in output_text(done)
+    done = run("mask", tmp_path, "--recursive", "-m", model, "-o", tmp_path / "masks")
+    assert done.exit_code == 0
+    assert len(list((tmp_path / "masks").rglob("a_crmask.fits"))) == 2
 
 
 @pytest.mark.parametrize("kind", [[], ["--append"], ["--clean"]])

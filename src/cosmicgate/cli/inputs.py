@@ -58,11 +58,14 @@ def input_output_pairs(
         raise typer.BadParameter(f"no FITS file in {', '.join(str(path) for path in paths)}")
     pairs = [(path, output_of(path, root, out, kind)) for path, root in inputs]
     if (same := first_duplicate([output for _, output in pairs])) is not None:
-        names = ", ".join(str(path) for path, output in pairs if output == same)
-        remedy = "give a folder with -o"
-        if out is None or not is_file(out):
-            remedy = "leave one out, or mask them in separate runs"
-        raise typer.BadParameter(f"{same} would be the output of {names}: {remedy}")
+        alike = [path for path, output in pairs if output == same]
+        remedy = "leave one out, or give each a folder of its own with -o"
+        if out is not None and is_file(out):
+            remedy = "give a folder with -o"
+        elif len({path.parent for path in alike}) > 1:
+            common = "mask their common folder with --recursive, which keeps subfolders"
+            remedy = f"give each folder one of its own with -o, or {common}"
+        raise typer.BadParameter(f"{same} would be the output of {', '.join(map(str, alike))}: {remedy}")
     for path, made in pairs:
         if kind != "in-place" and is_gzipped(made) and (kind == "mask" or not is_gzipped(path)):
             remedy = "its masks are compressed inside, so choose a name without .gz"
