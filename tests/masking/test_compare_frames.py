@@ -133,23 +133,34 @@ def test_a_second_run_measures_nothing_and_a_new_frame_is_the_only_one_measured(
     assert measured_files[6:] == ["6.fits"]
 
 
+def test_static_pixels_are_found_where_measurements_cannot_be_kept(night, model, tmp_path, temporary):
+    run("mask", night, "-m", model, "-o", tmp_path / "masks")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / FOLDER).touch()  # as unusable as a folder of another user
+    done = run("mask", night, "-m", model, "-o", tmp_path / "other")
+    assert done.exit_code == 0, done.output
+    assert "in 6 frames" in done.output
+    assert masks_in(tmp_path / "other") == masks_in(tmp_path / "masks")
+    assert not list(temporary.iterdir())
+
+
 def test_a_measurement_is_replaced_and_never_removed_while_another_run_may_read_it(night, tmp_path, monkeypatch):
     options, present = MaskOptions(), []
-    kept = measure_file(night / "0.fits", night / "0_crmask.fits", options)
+    kept = measure_file(night / "0.fits", night / "0_crmask.fits", options, night)
     write = compare_frames.atomic_write
     monkeypatch.setattr(
         compare_frames, "atomic_write", lambda path, content: (present.append(path.is_file()), write(path, content))
     )
-    assert measure_file(night / "0.fits", night / "0_crmask.fits", options) == kept
+    assert measure_file(night / "0.fits", night / "0_crmask.fits", options, night) == kept
     assert present == [True]
     fits.setval(night / "0.fits", "OBJECT", value="M31")
-    assert measure_file(night / "0.fits", night / "0_crmask.fits", options) != kept
+    assert measure_file(night / "0.fits", night / "0_crmask.fits", options, night) != kept
     assert not kept.exists()
 
 
 def test_a_measurement_that_another_run_removes_is_left_out(night, monkeypatch):
     files = [night / f"{number}.fits" for number in range(6)]
-    measured = {file: measure_file(file, file.with_suffix(".mask"), MaskOptions()) for file in files}
+    measured = {file: measure_file(file, file.with_suffix(".mask"), MaskOptions(), night) for file in files}
     compare = compare_frames.find_static
 
     def removing(members):

@@ -8,8 +8,9 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TypeVar
@@ -19,6 +20,7 @@ from cosmicgate.masking.masker import CosmicRayMasker
 from cosmicgate.masking.options import BatchOptions
 from cosmicgate.masking.pipeline import FileResult, ProgressCallback, mask_file
 from cosmicgate.masking.static_pixels import MIN_FRAMES, StaticPixels
+from cosmicgate.masking.temporary_folder import temporary_folder
 
 AnyPair = TypeVar("AnyPair", Pair, tuple[Path, Path])
 T = TypeVar("T")
@@ -41,8 +43,8 @@ def with_static_pixels(
 ) -> BatchOptions:
     """Measure the frames of a batch, find the static pixels of their detectors, and add these to the options.
 
-    Measurements are kept beside the outputs, so that a stopped run resumes and a repeated one measures nothing. Inputs
-    and outputs that are URLs are left out.
+    Measurements are kept beside the outputs, so that a stopped run resumes and a repeated one measures nothing; those
+    that cannot be written there are used all the same. Inputs and outputs that are URLs are left out.
 
     Parameters
     ----------
@@ -60,14 +62,16 @@ def with_static_pixels(
     for _ in kept:
         progress()
     missing = [pair for pair in local if pair[0] not in kept]
-    in_turn = ((pair, measure_file(*pair, batch.options)) for pair in missing)
-    done = _in_pool(missing, _measure, masker, batch, jobs) if jobs > 1 and missing else in_turn
-    with closing(done):
-        for (source, _), measured in done:
-            if isinstance(measured, Path):
-                kept[source] = measured
-            progress()
-    return replace(batch, static_pixels=find_static_pixels(kept))
+    with temporary_folder() if missing else nullcontext(Path()) as spare:
+        in_turn = ((pair, measure_file(*pair, batch.options, spare)) for pair in missing)
+        in_pool = jobs > 1 and missing
+        done = _in_pool(missing, partial(_measure, spare), masker, batch, jobs) if in_pool else in_turn
+        with closing(done):
+            for (source, _), measured in done:
+                if isinstance(measured, Path):
+                    kept[source] = measured
+                progress()
+        return replace(batch, static_pixels=find_static_pixels(kept))
 
 
 def one_by_one(
@@ -187,7 +191,7 @@ def _one(pair: Pair) -> FileResult:
     return mask_file(*pair, _WORKER.masker, batch.options, batch.overwrite, static_pixels=batch.static_pixels)
 
 
-def _measure(pair: tuple[Path, Path]) -> Path | None:
+def _measure(spare: Path, pair: tuple[Path, Path]) -> Path | None:
     if _WORKER.stopped or _WORKER.batch is None:
         raise KeyboardInterrupt
-    return measure_file(*pair, _WORKER.batch.options)
+    return measure_file(*pair, _WORKER.batch.options, spare)

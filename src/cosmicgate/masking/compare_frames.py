@@ -35,8 +35,10 @@ def comparable(pairs: Iterable[Pair]) -> list[tuple[Path, Path]]:
     return [(one, two) for one, two in pairs if isinstance(one, Path) and isinstance(two, Path)]
 
 
-def measure_file(source: Path, target: Path, options: MaskOptions) -> Path | None:
-    """Measure the images of a file and keep the result beside its output.
+def measure_file(source: Path, target: Path, options: MaskOptions, spare: Path) -> Path | None:
+    """Measure the images of a file and keep the result beside its output or, if that is not possible, in ``spare``.
+
+    It is not possible in a folder of measurements that belongs to another user, for example.
 
     Returns
     -------
@@ -47,10 +49,14 @@ def measure_file(source: Path, target: Path, options: MaskOptions) -> Path | Non
         kept = _path_of(source, target, options)  # before it is read, so that a later change is noticed
         with collect_astropy_warnings([]):
             content = _measured(source, options)
-        for old in _earlier(kept.parent, source, options):
-            if old != kept:  # another run may be reading it
-                old.unlink(missing_ok=True)
-        atomic_write(kept, content)
+        try:
+            for old in _earlier(kept.parent, source, options):
+                if old != kept:  # another run may be reading it
+                    old.unlink(missing_ok=True)
+            atomic_write(kept, content)
+        except OSError:
+            kept = spare / kept.name
+            atomic_write(kept, content)
     except Exception:  # one bad file must not stop the batch
         return None
     return kept
