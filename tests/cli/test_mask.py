@@ -494,6 +494,36 @@ def open_folder(model):
         yield folder
 
 
+def test_an_output_that_cannot_be_written_is_refused_before_the_search(night, model, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    searched = []
+    monkeypatch.setattr("cosmicgate.masking.pipeline.detect", lambda *_: searched.append(1))
+    done = run("mask", night / "0.fits", "-m", model, "-o", tmp_path / "file" / "new" / "masks")
+    assert done.exit_code == 1
+    assert "0.fits: Not a directory" in done.stderr
+    assert searched == []
+    done = run("mask", night, "-m", model, "-o", tmp_path / "file")
+    assert done.exit_code == 2
+    assert "is a file: expected a folder" in output_text(done)
+
+
+def test_the_hits_of_a_mask_that_is_not_written_are_in_no_total(night, model, tmp_path, monkeypatch):
+    def full(job, *_):
+        if job.source.name == "1.fits":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(job.output))
+
+    monkeypatch.setattr("cosmicgate.masking.pipeline.write", full)
+    assert run("mask", night, "-m", model, "--json", tmp_path / "s.json").exit_code == 1
+    summary = json.loads((tmp_path / "s.json").read_text())
+    assert (summary["done"], summary["failed"], summary["hits"]) == (2, 1, 8)
+    assert summary["megapixels"] == pytest.approx(2 * 40 * 56 / 1e6)
+    assert summary["files"][1] | {"seconds": 0} == {
+        "file": str(night / "1.fits"), "output": str(night / "1_crmask.fits"), "status": "failed", "images": 0,
+        "megapixels": 0.0, "hits": 0, "fraction": 0.0, "static": None, "seconds": 0, "warnings": [],
+        "error": f"{night / '1.fits'}: No space left on device ({night / '1_crmask.fits'})",
+    }  # fmt: skip
+
+
 def test_a_folder_without_write_permission_is_reported(open_folder):
     with without_root():
         open_folder.chmod(0o555) if os.geteuid() == open_folder.stat().st_uid else None

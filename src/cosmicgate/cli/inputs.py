@@ -56,6 +56,8 @@ def input_output_pairs(
         raise typer.BadParameter("nothing to mask: give FITS files, folders, or --list")
     if not inputs:
         raise typer.BadParameter(f"no FITS file in {', '.join(str(path) for path in paths)}")
+    if isinstance(out, Path) and not is_file(out) and out.is_file():
+        raise typer.BadParameter(f"-o {out} is a file: expected a folder, or a name that ends in .fits")
     pairs = [(path, output_of(path, root, out, kind)) for path, root in inputs]
     if (same := first_duplicate([output for _, output in pairs])) is not None:
         alike = [path for path, output in pairs if output == same]

@@ -6,7 +6,7 @@ All rules about inputs and outputs that exist already are here.
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cosmicgate.io.atomic import file_state, sha256_of
+from cosmicgate.io.atomic import check_writable, file_state, sha256_of
 from cosmicgate.io.fits.file_defects import collect_astropy_warnings, find_defects
 from cosmicgate.io.fits.hdus import FitsError, missing, open_fits
 from cosmicgate.io.object_stores import fetch, remote_info, version
@@ -112,13 +112,14 @@ def plan(job: FileJob) -> None:
     - an output that is its own input, unless masked in place;
     - a copy or change of a file that has masks already, as it would get them twice;
     - an output path with a file that is no product of this package, even if it was masked in place, unless
-      ``overwrite`` is given.
+      ``overwrite`` is given;
+    - a local output that cannot be written.
 
     The version of a remote input and the first headers of a remote output are compared before anything is fetched.
 
     Raises
     ------
-    FileNotFoundError, FitsError, TransportError
+    OSError, FitsError
         The input is missing or cannot be read, or the job is refused.
     """
     source, target, options = job.source, job.target, job.options
@@ -147,7 +148,7 @@ def _plan_by_version(job: FileJob) -> None:
         job.existing = existing_output(job.target, job.folder)
     if job.up_to_date:
         return
-    _refuse_to_replace(job)
+    _check_target(job)
     if isinstance(job.source, Url):
         job.path.parent.mkdir()
         fetch(job.source, job.path, info.get("size"))
@@ -173,7 +174,7 @@ def _plan_by_content(job: FileJob) -> None:
         raise FitsError(
             f"{job.source}: it has masks by cosmicgate already, made with other settings; give the original file"
         )
-    _refuse_to_replace(job)
+    _check_target(job)
     if job.existing.inputs == {job.sha256} and not (options.in_place or job.overwrite):
         if isinstance(job.target, Url):
             job.existing = existing_output(job.target, job.folder, all_masks=True)
@@ -219,9 +220,11 @@ def _is_same(source: Address, target: Address) -> bool:
     return source == target
 
 
-def _refuse_to_replace(job: FileJob) -> None:
-    """Raise FitsError if the output path has a file that may not be replaced."""
+def _check_target(job: FileJob) -> None:
+    """Raise FitsError if the output path has a file that may not be replaced, OSError if it cannot be written."""
     if job.existing.exists and not (job.existing.is_product or job.options.in_place or job.overwrite):
         raise FitsError(
             f"{job.source}: {job.target} exists and is not a known output of cosmicgate; --overwrite replaces it"
         )
+    if isinstance(job.target, Path):
+        check_writable(job.target)

@@ -107,7 +107,9 @@ def mask_file(
         with temporary_folder() if job.is_remote else nullcontext(Path()) as job.folder:
             _run(job, result, progress)
     except Exception as error:  # one bad file must not stop the batch
-        result.status, result.error = "failed", error_message(job, error)
+        # A new result, without the counts of masks that are not written.
+        warned, why = result.warnings, error_message(job, error)
+        result = FileResult(str(source), str(target), "failed", warnings=warned, error=why)
     result.seconds = round(time.perf_counter() - start, 3)
     return result
 
