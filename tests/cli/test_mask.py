@@ -371,6 +371,19 @@ def test_show_finds_masks_in_an_output_folder_or_names_the_option(night, model, 
     assert named.exit_code == 0, named.output
 
 
+def test_show_finds_the_mask_in_the_current_folder(night, model, tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    assert run("mask", night / "0.fits", "-m", model, "-o", ".").exit_code == 0
+    done = run("show", night / "0.fits", "-o", "a.png")
+    assert done.exit_code == 0, done.output
+    assert "4 of 2240 pixels are hit" in done.stdout
+    (night / "0_crmask.png").mkdir()  # no picture can be written beside the file, as on a read-only disk
+    done = run("show", night / "0.fits")
+    assert done.exit_code == 1
+    assert "0_crmask.png: Is a directory; -o writes it elsewhere" in done.stderr
+
+
 def test_show_finds_the_mask_of_a_file_with_brackets_in_its_name(night, model):
     path = (night / "0.fits").rename(night / "M31 [oiii]*.fits")
     assert run("mask", path, "-m", model, "-o", night / "masks").exit_code == 0

@@ -60,7 +60,10 @@ def show(
         path = out or beside.with_name(beside.name.removesuffix(".fits") + f".{label}" * bool(ext) + ".png")
         if regions is not None:
             write_regions(hits, regions, f"hits of {file.name}, {label}")
-        draw(image, hits, path)
+        try:
+            draw(image, hits, path)
+        except OSError as error:
+            raise ValueError(f"{path}: {error.strerror or error}; -o writes it elsewhere") from error
     except (ValueError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error

@@ -23,9 +23,9 @@ class AmbiguousMasksError(FitsError):
 
 
 def find_masks(file: Path) -> Path:
-    """Find the file of masks of an image: beside it, or in a subfolder of its folder or of the current folder.
+    """Find the file of masks of an image: beside it, in the current folder, or in a subfolder of either.
 
-    In such a subfolder (``cosmicgate mask -o masks``) it counts only if its input had the same checksum as this file.
+    In another folder (``cosmicgate mask -o masks``) it counts only if its input had the same checksum as this file.
 
     Raises
     ------
@@ -37,8 +37,9 @@ def find_masks(file: Path) -> Path:
     beside = side_file(file)
     if beside.is_file():
         return beside
-    name = f"*/{escape(beside.name)}"
-    near = {one.resolve(): one for folder in (Path(), file.parent) for one in sorted(folder.glob(name))}
+    names = (escape(beside.name), f"*/{escape(beside.name)}")
+    places = [(folder, name) for folder in (Path(), file.parent) for name in names]
+    near = {one.resolve(): one for folder, name in places for one in sorted(folder.glob(name))}
     found = [one for one in near.values() if _input_checksum(one) == cached_sha256(file)]
     if len(found) == 1:
         return found[0]
