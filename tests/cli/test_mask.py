@@ -222,6 +222,9 @@ def test_an_empty_folder_is_an_invalid_argument(tmp_path, model):
     done = run("mask", tmp_path, "-m", model)
     assert done.exit_code == 2
     assert "no FITS file in" in done.output
+    fits.writeto(tmp_path / "a.fits", sky(SHAPE))
+    run("mask", tmp_path / "a.fits", "-m", model)
+    assert "only outputs of cosmicgate in" in output_text(run("mask", tmp_path / "a_crmask.fits", "-m", model))
 
 
 def test_a_false_positive_rate_selects_the_threshold_of_the_model_card(night, model):

@@ -617,6 +617,18 @@ def test_a_file_of_masks_is_no_input_whatever_its_name(masker, tmp_path):
     assert [path.name for path in products] == ["hits.fits"]
 
 
+@pytest.mark.parametrize("ending", [".fits", ".fits.gz"])
+def test_a_file_that_another_program_named_like_a_product_is_an_input(masker, tmp_path, ending):
+    fits.PrimaryHDU(sky(SHAPE)).writeto(tmp_path / f"a{ending}")
+    fits.PrimaryHDU(sky(SHAPE)).writeto(tmp_path / f"lacos_crclean{ending}")
+    for kind in ("clean", "append", "mask"):
+        write_product(tmp_path / f"a{ending}", masker, kind)
+    for given in ([tmp_path], list(tmp_path.iterdir())):
+        found, products = inputs_of(given)
+        assert {path.name for path, _ in found} == {f"a{ending}", f"lacos_crclean{ending}"}
+        assert {path.name for path in products} == {f"a_crclean{ending}", f"a_crmasked{ending}", "a_crmask.fits"}
+
+
 def test_provenance_cards_are_not_taken_for_a_wcs(masker, tmp_path):
     from astropy.wcs import WCS
 

@@ -55,7 +55,8 @@ def input_output_pairs(
     if not paths:
         raise typer.BadParameter("nothing to mask: give FITS files, folders, or --list")
     if not inputs:
-        raise typer.BadParameter(f"no FITS file in {', '.join(str(path) for path in paths)}")
+        found = "only outputs of cosmicgate" if products else "no FITS file"
+        raise typer.BadParameter(f"{found} in {', '.join(str(path) for path in paths)}")
     if isinstance(out, Path) and not is_file(out) and out.is_file():
         raise typer.BadParameter(f"-o {out} is a file: expected a folder, or a name that ends in .fits")
     pairs = [(path, output_of(path, root, out, kind)) for path, root in inputs]

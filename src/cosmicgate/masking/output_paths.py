@@ -3,13 +3,15 @@
 import os
 import re
 import time
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import Literal
 
-from cosmicgate.io.fits.cards import CRFILE
-from cosmicgate.io.fits.hdus import stem
+from cosmicgate.io.fits.cards import CRFILE, CRKEY
+from cosmicgate.io.fits.hdus import open_decompressed, stem
 from cosmicgate.io.fits.images import ImageExtension
+from cosmicgate.io.fits.layout import spans_of
 from cosmicgate.io.urls import Address, Url
 
 Kind = Literal["mask", "append", "clean", "in-place"]
@@ -39,11 +41,34 @@ def inputs_of(paths: Iterable[Address], recursive: bool = False) -> tuple[list[t
     for path in paths:
         inside = _list_folder(path, recursive) if isinstance(path, Path) else _list_url(path, recursive)
         for file in [path] if inside is None else inside:
-            if PRODUCT.search(file.name) or (inside is not None and isinstance(file, Path) and is_mask_file(file)):
+            if is_product(file) or (inside is not None and isinstance(file, Path) and is_mask_file(file)):
                 products.append(file)
             else:
                 found.setdefault(file, file.parent if inside is None else path)
     return list(found.items()), products
+
+
+def is_product(file: Address) -> bool:
+    """Check whether a file is an output of this package: by its name and, if it can be read here, by its cards too.
+
+    Other programs, too, may write files with names such as ``a_crclean.fits``.
+    """
+    if PRODUCT.search(file.name) is None:
+        return False
+    try:
+        return not (isinstance(file, Path) and file.is_file()) or _has_our_cards(file)
+    except (OSError, ValueError, EOFError, zlib.error):  # not a complete FITS file
+        return True
+
+
+def _has_our_cards(file: Path) -> bool:
+    with open_decompressed(file) as stream:
+        for span in spans_of(stream):
+            stream.seek(span.start)
+            header = stream.read(span.data - span.start)
+            if any(f"{word:8}=".encode() in header for word in (CRKEY, CRFILE)):
+                return True
+    return False
 
 
 def is_mask_file(file: Path) -> bool:
