@@ -1,13 +1,14 @@
 """``cosmicgate mask`` compares the frames of a night; a stopped run resumes and writes the same masks."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
 from cosmicgate.masking import batch, compare_frames
-from cosmicgate.masking.compare_frames import FOLDER, find_static_pixels, measure_file
+from cosmicgate.masking.compare_frames import FOLDER, find_static_pixels, kept_measurement, measure_file
 from cosmicgate.masking.options import MaskOptions
 from helpers.mask_command import read_mask, run
 from helpers.night_frames import simulate_night
@@ -142,6 +143,21 @@ def test_static_pixels_are_found_where_measurements_cannot_be_kept(night, model,
     assert "in 6 frames" in done.output
     assert masks_in(tmp_path / "other") == masks_in(tmp_path / "masks")
     assert not list(temporary.iterdir())
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_the_measurements_of_another_night_of_the_same_names_sizes_and_times_are_not_used(tmp_path, moved):
+    frames = [write_night(tmp_path / f"night{number}", NIGHT.frames[number : number + 1]) for number in (1, 2)]
+    one, two = (folder / "0.fits" for folder in frames)
+    for path in (one, two):
+        os.utime(path, (0, 0))
+    target = tmp_path / "masks" / "0_crmask.fits"
+    kept = measure_file(one, target, MaskOptions(), tmp_path)
+    if moved:
+        two = two.replace(one)
+    assert kept_measurement(two, target, MaskOptions()) is None
+    assert measure_file(two, target, MaskOptions(), tmp_path) != kept
+    assert kept.exists() != moved, "only a measurement of the same path is replaced"
 
 
 def test_a_measurement_is_replaced_and_never_removed_while_another_run_may_read_it(night, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +27,7 @@ from cosmicgate.masking.read_images import read_images
 from cosmicgate.masking.static_pixels import MIN_FRAMES, Measurement, StaticMap, StaticPixels, find_static, measure
 
 FOLDER = ".cosmicgate-static"  # folder beside the outputs, in which the measurements of their inputs are kept
+ENDS = 2**16  # bytes at the beginning and at the end of a file by which it is told from others of its size and time
 IMAGES = "images"  # name of the list of images in a kept measurement
 Pair = tuple[Address, Address]  # input and output
 
@@ -78,17 +80,32 @@ def kept_measurement(source: Path, target: Path, options: MaskOptions) -> Path |
 
 
 def _path_of(source: Path, target: Path, options: MaskOptions) -> Path:
-    """Build the path of a file's measurement, which depends on the file's size and time of modification."""
-    return target.parent / FOLDER / f"{_prefix(source, options)}{_hash(file_state(source)[1:])}.npz"
+    """Build the path of a file's measurement, which depends on the file's size, time of modification and ends.
+
+    Size and time alone may be those of another frame of this name: frames of a camera have one size, and ``tar`` or
+    ``touch`` give files one time.
+    """
+    return target.parent / FOLDER / f"{_prefix(source, options)}{_hash([*file_state(source)[1:], _ends(source)])}.npz"
+
+
+def _ends(source: Path) -> str:
+    """Hash the first and the last 64 kB of a file; empty for what is no file, as reading a pipe would block."""
+    if not source.is_file():
+        return ""
+    with source.open("rb") as file:
+        begin = file.read(ENDS)
+        file.seek(max(file.seek(0, 2) - ENDS, 0))
+        return hashlib.sha256(begin + file.read()).hexdigest()
 
 
 def _earlier(folder: Path, source: Path, options: MaskOptions) -> list[Path]:
-    """List the measurements of a file, in whatever state it was."""
+    """List the measurements of a file, in whatever state it was, but not those of files of its name elsewhere."""
     return sorted(folder.glob(f"{escape(_prefix(source, options))}*.npz"))
 
 
 def _prefix(source: Path, options: MaskOptions) -> str:
-    return f"{source.name}-{_hash([__version__, options.exts, options.masked, options.mosaic])}-"
+    folder = os.fsencode(source.parent.resolve()).hex()  # JSON has no text for some names
+    return f"{source.name}-{_hash([__version__, options.exts, options.masked, options.mosaic, folder])}-"
 
 
 def _hash(content: Any) -> str:
