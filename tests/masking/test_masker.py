@@ -397,6 +397,17 @@ def test_uncertainties_in_another_unit_grow_as_those_of_the_image(masker):
     assert (str(small.unit), str(large.unit)) == ("mJy", "Jy")
 
 
+@pytest.mark.parametrize("apart", [2, SHAPE[1]])
+def test_an_image_of_which_no_two_adjacent_pixels_are_good_is_cleaned_with_its_uncertainty(masker, apart):
+    hits, bad = np.zeros(SHAPE, bool), np.ones(SHAPE, bool)
+    bad[:, ::apart] = False
+    hits[20, 0] = True
+    image = np.where(bad, np.nan, 100.0 + np.arange(SHAPE[1]))
+    found = clean_uncertainty(np.full(SHAPE, 5.0), "std", image, hits, bad)
+    expected = np.hypot(5, apart) if apart < SHAPE[1] else 5
+    np.testing.assert_allclose(found[hits], expected)
+
+
 def test_masked_pixels_are_not_used_to_replace_hits():
     image, mask = sky(SHAPE), hit(SHAPE)
     extreme, half = image.copy(), np.zeros(SHAPE, bool)

@@ -145,10 +145,21 @@ def clean_uncertainty(
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         variance = np.asarray(array, np.float64) ** (1 / power)
         steps = np.square(np.diff(np.asarray(cleaned, np.float64), axis=1, append=cleaned[:, -2:-1]))
+        if not (np.isfinite(steps) & ~(bad | hits)).any():  # no two good pixels are adjacent, as in interlaced columns
+            steps = _steps_over_gaps(cleaned, ~(bad | hits))
         own = clean(variance, hits, bad=bad | ~np.isfinite(variance))
         guess = own[hits] + clean(steps, hits, bad=bad)[hits]
         array[hits] = np.maximum(variance[hits], guess) ** power
     return array
+
+
+def _steps_over_gaps(image: NDArray[Any], good: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Square the difference (H, W) of each good pixel to the next one in its row; 0 if no row has two of them."""
+    index = np.flatnonzero(good & np.isfinite(image))
+    same_row = np.diff(index // image.shape[1]) == 0
+    steps = np.full(image.shape, np.nan if same_row.any() else 0.0)
+    steps.ravel()[index[:-1][same_row]] = np.square(np.diff(image.ravel()[index].astype(np.float64)))[same_row]
+    return steps
 
 
 def header_name(card: ModelCard) -> str:
