@@ -115,6 +115,17 @@ def test_the_weights_of_the_coarse_stage_are_checked_too(tmp_path):
         cosmicgate.load(weights_file, fast=True)
 
 
+def test_a_card_of_a_later_version_gets_an_error_of_one_line(tmp_path):
+    fits.writeto(tmp_path / "a.fits", sky())
+    later, stage = NETWORK | {"dropout": 0.1}, {"network": NETWORK, "settings": {"threshold": 0.0, "overlap": 2}}
+    for number, (more, words) in enumerate([({"network": later}, []), ({"cascade": stage}, ["--fast"])]):
+        model = tiny_model(tmp_path / str(number), version="9.1", **more)
+        done = run("mask", tmp_path / "a.fits", "-m", model, *words)
+        assert done.exit_code == 2
+        assert "tiny: its card, of version 9.1, describes a network that cosmicgate" in output_text(done)
+        assert ("dropout" if more == {"network": later} else "overlap") in output_text(done)
+
+
 def test_a_cascade_of_version_0_1_can_be_loaded(tmp_path):
     weights = dict(tiny_network().state_dict())
     about = {"network": NETWORK, "settings": {"threshold": 0.0}, "looked": 0.25}

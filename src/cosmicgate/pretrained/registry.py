@@ -1,11 +1,13 @@
 """Load pretrained networks for inference, without Lightning and Hydra, which would take 180 MB of memory."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from cosmicgate import __version__
 from cosmicgate.inference.cascade import Cascade
 from cosmicgate.inference.streaming import CHANNELS_LAST
 from cosmicgate.models import UNet
@@ -27,7 +29,8 @@ def load_pretrained(model: str | Path) -> tuple[UNet, ModelCard, dict[str, Tenso
     weights = find(model)
     card = read_card(weights)
     tensors = read_weights(weights, card.sha256)
-    network = UNet(**card.network)
+    with _explain_other_version(card):
+        network = UNet(**card.network)
     own = {name: value for name, value in tensors.items() if not name.startswith(COARSE)}
     prepare_for_inference(network, own, str(weights))
     return network, card, tensors
@@ -37,7 +40,18 @@ def cascade_of(card: ModelCard, tensors: Mapping[str, Tensor]) -> Cascade:
     """Build the coarse stage of the cascade that comes with a pretrained network."""
     if card.cascade is None:
         raise ValueError(f"{card.name} has no coarse stage, which a cascade needs")
-    network = UNet(**card.cascade["network"])
+    with _explain_other_version(card):
+        cascade = Cascade(UNet(**card.cascade["network"]), **card.cascade["settings"])
     weights = {name.removeprefix(COARSE): value for name, value in tensors.items() if name.startswith(COARSE)}
-    prepare_for_inference(network, weights, f"the coarse stage of {card.name}")
-    return Cascade(network, **card.cascade["settings"])
+    prepare_for_inference(cascade.network, weights, f"the coarse stage of {card.name}")
+    return cascade
+
+
+@contextmanager
+def _explain_other_version(card: ModelCard) -> Iterator[None]:
+    """Raise one ValueError for all that can be wrong with the arguments of a network in a card."""
+    try:
+        yield
+    except (TypeError, ValueError, LookupError) as error:
+        expected = f"that cosmicgate {__version__} cannot build ({error})"
+        raise ValueError(f"{card.name}: its card, of version {card.version}, describes a network {expected}") from error
