@@ -2,7 +2,8 @@
 
 Cosmic rays hit about one pixel in some thousand. The coarse stage, a network of a few thousand weights with a low
 threshold, finds every cell of 8x8 pixels that could hold a hit. The fine stage, the full network, then sees these cells
-only, with enough pixels around them to give the same logits as for the whole image.
+only, and a halo around them. With a halo of 24 px a UNet-3 gives the same logits as for the whole image; with 16 px, as
+in the cascade of the general network, probabilities differed by up to 0.02 on simulated frames, and no mask did.
 """
 
 from collections import defaultdict
