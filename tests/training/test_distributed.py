@@ -70,13 +70,12 @@ def test_a_training_that_began_with_other_frames_is_not_resumed(tmp_path):
         return SimpleNamespace(split=frames.get, folders=list, test_sets=list, prepare_data=list)
 
     prepare_run(trainer, tmp_path / "run", 0, data("a-1", "b-2"), config)
-    prepare_run(trainer, tmp_path / "run", 0, data("c-3"), config)  # there is nothing to resume yet
-    (tmp_path / "run" / "checkpoints").mkdir()
-    (tmp_path / "run" / "checkpoints" / "last.ckpt").touch()
-    prepare_run(trainer, tmp_path / "run", 0, data("c-4"), config)
+    prepare_run(trainer, tmp_path / "run", 0, data("c-3"), config)  # a new training
+    assert "attempts" not in json.loads((tmp_path / "run" / "provenance.json").read_text())
+    prepare_run(trainer, tmp_path / "run", 0, data("c-4"), config, resume=True)
     assert len(json.loads((tmp_path / "run" / "provenance.json").read_text())["attempts"]) == 1
     with pytest.raises(ConfigError, match=r"the train frames are not those .*d is new.*give the same files"):
-        prepare_run(trainer, tmp_path / "run", 0, data("c-3", "d-5"), config)
+        prepare_run(trainer, tmp_path / "run", 0, data("c-3", "d-5"), config, resume=True)
 
 
 # --------------------------------------------------------------------------------------------------------- command

@@ -149,7 +149,6 @@ def run_folder(tmp_path):
     config |= {"callbacks": {"curves": {"every": 5}}, "threshold": 0.5}
     (tmp_path / "results.json").write_text("{}")
     (tmp_path / "provenance.json").write_text(json.dumps({"config": config}))
-    (tmp_path / "wandb_id").write_text("a1b2c3d4")
     return tmp_path, config
 
 

@@ -16,7 +16,6 @@ from cosmicgate.data.splits import SPLITS, frames_by_split, without_hash
 from cosmicgate.io.atomic import short, write_json
 from cosmicgate.provenance import provenance
 from cosmicgate.training.malloc import keep_memory
-from cosmicgate.training.sweeps import LAST
 
 FOLDER = "hydra.run.dir="
 RECORD = "provenance.json"
@@ -25,7 +24,9 @@ log = logging.getLogger(__name__)
 ATTEMPT_KEYS = ("command", "started", "commit", "uncommitted", "python", "packages", "device")
 
 
-def prepare_run(trainer: pl.Trainer, run: Path, seed: int, data: Any, config: Mapping[str, Any]) -> None:
+def prepare_run(
+    trainer: pl.Trainer, run: Path, seed: int, data: Any, config: Mapping[str, Any], resume: bool = False
+) -> None:
     """Prepare the data and write ``provenance.json``, both in the first process only.
 
     Each process also keeps freed memory for the next training step (:func:`keep_memory`).
@@ -34,8 +35,8 @@ def prepare_run(trainer: pl.Trainer, run: Path, seed: int, data: Any, config: Ma
     ------
     ConfigError
         If there are several processes in a sweep, because each would run all jobs; or if torchrun started them
-        without ``hydra.run.dir``, because each would use a folder named by its own start time; or if a training that
-        is resumed began with other frames.
+        without ``hydra.run.dir``, because each would use a folder named by its own start time; or if the training
+        resumes (``resume``) and began with other frames.
     """
     _check(trainer)
     keep_memory()
@@ -47,12 +48,12 @@ def prepare_run(trainer: pl.Trainer, run: Path, seed: int, data: Any, config: Ma
         tested = [folder for test_set in data.test_sets() for folder in test_set.folders]
         record = provenance(seed, list(dict.fromkeys(data.folders() + tested)), config)
         record["splits"] = frames_by_split(data)
-        write_json(run / RECORD, record | _attempts(run, record))
+        write_json(run / RECORD, record | (_attempts(run, record) if resume else {}))
 
 
 def _attempts(run: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     """Collect the records of the earlier attempts of a training that is being resumed, which had the same frames."""
-    if not ((run / LAST).is_file() and (run / RECORD).is_file()):
+    if not (run / RECORD).is_file():
         return {}
     before = json.loads((run / RECORD).read_text())
     for which in SPLITS if "splits" in before else ():

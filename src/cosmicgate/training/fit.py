@@ -1,5 +1,6 @@
 """Train a network as its configuration says, or resume its training."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from cosmicgate.config import ConfigError, build, modules_named
 from cosmicgate.data.datamodule import data_name, training_data
 from cosmicgate.training.callbacks import ExactResume, SaveConfigInCheckpoint
 from cosmicgate.training.distributed import prepare_run
-from cosmicgate.training.loggers import log_run_metadata, with_csv_logger
+from cosmicgate.training.loggers import log_run_metadata, new_wandb_run, with_csv_logger
 from cosmicgate.training.progress import EpochLogger
 from cosmicgate.training.sweeps import BEST, LAST, clear_run
 from cosmicgate.training.validation import ExpectValidation, check_validation
@@ -47,10 +48,12 @@ def fit(cfg: Any, config: dict[str, Any], run: Path) -> tuple[pl.Trainer, pl.Lig
     callbacks = [*build(cfg.callbacks).values(), SaveConfigInCheckpoint(config), ExactResume(), EpochLogger()]
     trainer: pl.Trainer = build(cfg.trainer, callbacks=[*callbacks, ExpectValidation()], logger=False)
     check_validation(trainer)
+    with nullcontext() if cfg.resume else new_wandb_run(run):
+        logger = build(cfg.logger)
+        prepare_run(trainer, run, cfg.seed, data, config, resume=resume_from is not None)
     if not cfg.resume:
         clear_run(run)
-    trainer.loggers = with_csv_logger(build(cfg.logger), run)
-    prepare_run(trainer, run, cfg.seed, data, config)
+    trainer.loggers = with_csv_logger(logger, run)
     log_run_metadata(trainer.loggers, config)
     trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
     if not (run / BEST).is_file():

@@ -5,7 +5,8 @@ import io
 import logging
 import secrets
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from cosmicgate.io.atomic import atomic_write, file_named_in_errors
 from cosmicgate.provenance import run_metadata, run_tags
 
 log = logging.getLogger(__name__)
+WANDB_ID = "wandb_id"  # file of a run folder: id of its W&B run
 TIMEOUT_S = 30.0  # seconds to wait for an answer of W&B's server
 
 
@@ -58,7 +60,7 @@ def wandb_logger(
         raise ImportError(f"logger=wandb: {error}; or give logger=csv") from error
 
     Path(folder).mkdir(parents=True, exist_ok=True)
-    note = Path(folder) / "wandb_id"
+    note = Path(folder) / WANDB_ID
     run = note.read_text().strip() if note.is_file() else secrets.token_hex(4)
     if getattr(rank_zero_only, "rank", 0) == 0:  # only the first process logs to W&B
         atomic_write(note, run)
@@ -82,6 +84,22 @@ def wandb_logger(
         wandb.teardown()
         return _offline(settings)
     return logger
+
+
+@contextmanager
+def new_wandb_run(run: Path) -> Iterator[None]:
+    """Let the W&B logger of a run folder begin a new W&B run; after an error the folder keeps the id of the old one."""
+    note = run / WANDB_ID
+    if getattr(rank_zero_only, "rank", 0) != 0 or not note.is_file():
+        yield
+        return
+    before = note.read_text()
+    note.unlink()
+    try:
+        yield
+    except BaseException:
+        atomic_write(note, before)
+        raise
 
 
 def _offline(settings: Mapping[str, Any]) -> WandbLogger:

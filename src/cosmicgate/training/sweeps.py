@@ -59,7 +59,7 @@ def refuse_another(before: Mapping[str, Any], config: Mapping[str, Any], found: 
 @rank_zero_only
 def clear_run(run: Path) -> None:
     """Remove results, metrics and checkpoints of an earlier training, so that a new one starts from nothing."""
-    for name in ("results.json", "metrics.csv", "wandb_id", LAST, BEST):
+    for name in ("results.json", "metrics.csv", LAST, BEST):
         (run / name).unlink(missing_ok=True)
     for requeued in run.glob("hpc_ckpt_*.ckpt"):  # written by Lightning when SLURM requeues a job
         requeued.unlink(missing_ok=True)
