@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from cosmicgate.data.cache import LazyFrame, cached_frame, load_labelled, save_labelled
+from cosmicgate.data.cache import LazyFrame, cached_frame, load_labelled, pixels_sha256, save_labelled
 from cosmicgate.data.contamination import PhysicalRecipe
 from cosmicgate.data.datamodule import DecamData
 from cosmicgate.data.patches import GridSampler
@@ -130,7 +130,7 @@ def test_a_labelled_frame_is_read_as_it_was_saved(tmp_path):
     assert labelled.truth.dtype == np.uint8
     assert isinstance(labelled.image, np.memmap)
     expected = {"name": "one", "band": "z", "gain": 4.0, "read_noise": 6.5, "saturation": 4e4, "exptime": 90.0}
-    assert labelled.facts == expected | {"telescope": "decam"}
+    assert labelled.facts == expected | {"telescope": "decam", "sky_sha256": pixels_sha256(make_frame().image)}
     np.testing.assert_array_equal(labelled.bad, bad)
 
 
@@ -288,6 +288,7 @@ def test_the_metadata_of_a_labelled_frame_record_its_origin(tmp_path):
     )
     assert facts["settings"] == {"n_sigma": 3.0, "ignore_sigma": 1.0, "clean": None, "ring": True}
     assert facts["dilated"] is True
+    assert facts["sky_sha256"] == pixels_sha256(pair.science.build().image)
 
 
 @pytest.mark.parametrize(

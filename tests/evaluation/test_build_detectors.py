@@ -11,6 +11,7 @@ from cosmicgate.config import ConfigError, Evaluate, Train, validate
 from cosmicgate.detectors import MissingDependency
 from cosmicgate.evaluation import build_detectors
 from cosmicgate.evaluation.records import DetectorRecord
+from cosmicgate.io.atomic import tree_hash
 from cosmicgate.models import UNet
 from helpers.hydra_config import composed_config
 
@@ -173,15 +174,36 @@ def test_other_frames_in_a_further_test_set_are_other_data(tmp_path):
 def test_frames_of_the_training_are_not_tested_when_files_were_added(tmp_path, caplog):
     path = a_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt")
     build_detectors.check_untrained(path, [Path("a-1"), Path("c-3")])
-    splits = {"train": ["a-1", "t-0"], "validation": ["b-2"], "test": ["c-3", "d-4", "t-9"]}
-    (tmp_path / "run" / "provenance.json").write_text(json.dumps({"splits": splits}))
+    splits = {"train": ["a-1", "t-0"], "validation": [f"b-{2:016}"], "test": ["c-3", "d-4", "t-9"]}
+    record = tmp_path / "run" / "provenance.json"
+    record.write_text(json.dumps({"splits": splits, "skies": {"a-1": "sky of a", "t-0": "sky of t"}}))
+    (tmp_path / "a-7").mkdir()
+    (tmp_path / "a-7" / "facts.json").write_text('{"sky_sha256": "sky of a"}')
     build_detectors.check_untrained(path, [Path("c-3"), Path("d-4"), Path("t-9"), Path("other-5")])
     assert not caplog.messages
-    for frame in ("a-7", "b-2"):  # with another hash, if its dark is another one
-        with pytest.raises(ValueError, match=f"was trained on {frame[0]}, which is now a test frame: files were added"):
-            build_detectors.check_untrained(path, [Path("c-3"), Path(frame)])
+    for frame in (tmp_path / "a-7", Path(f"b-{2:016}")):  # with another hash, if its dark is another one
+        wanted = f"was trained on {frame.name[0]}, which is now a test frame: files were added"
+        with pytest.raises(ValueError, match=wanted):
+            build_detectors.check_untrained(path, [Path("c-3"), frame])
     build_detectors.check_untrained(path, [Path("c-8"), Path("d-4"), Path("t-9")], own_data=False)
     build_detectors.check_untrained(f"{tmp_path}/*/none.ckpt", [Path("a-1")])
     assert not caplog.messages
     build_detectors.check_untrained(path, [Path("c-8"), Path("d-4"), Path("t-9")])
     assert "the test frames are not those of this training" in caplog.messages[0]
+
+
+def test_frames_of_another_night_with_the_same_names_can_be_tested(tmp_path, caplog):
+    path = a_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    record, frame = tmp_path / "run" / "provenance.json", tmp_path / f"light_001-{1:016}"
+    frame.mkdir()
+    (frame / "facts.json").write_text('{"sky_sha256": "second night"}')
+    splits = {"train": [f"light_001-{0:016}"], "validation": [], "test": []}
+    record.write_text(json.dumps({"splits": splits, "skies": {f"light_001-{0:016}": "first night"}}))
+    build_detectors.check_untrained(path, [frame])
+    assert not caplog.messages
+    record.write_text(json.dumps({"splits": splits, "inputs": {f"light_001-{0:016}": "other"}}))  # an earlier version
+    build_detectors.check_untrained(path, [frame])
+    assert "was trained on a frame called light_001, as a test frame is; if it is the same, " in caplog.messages[0]
+    record.write_text(json.dumps({"splits": splits, "inputs": {f"light_001-{0:016}": tree_hash(frame)}}))
+    with pytest.raises(ValueError, match="was trained on light_001, which is now a test frame"):
+        build_detectors.check_untrained(path, [frame])

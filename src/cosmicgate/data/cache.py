@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, is_dataclass
@@ -17,6 +18,8 @@ from cosmicgate.io.fits.frames import Frame, read_frame, write_frame
 
 FORMAT = 6  # raise when the simulation or a contamination recipe changes its output: old files are then no longer used
 FACTS = ("band", "telescope", "gain", "read_noise", "saturation", "exptime")  # frame fields stored with the image
+
+CACHE_KEY = re.compile(r"-[0-9a-f]{16}$")  # at the end of a folder's name, a :func:`digest`: equal keys, equal pixels
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,8 @@ def save_labelled(
 ) -> None:
     """Write an image, its truth and its facts into ``folder``, atomically.
 
-    Bad pixels of the frame are labelled ignored in the truth. For ``blank`` see :class:`LabelledFrame`.
+    Bad pixels of the frame are labelled ignored in the truth. For ``blank`` see :class:`LabelledFrame`. The fact
+    ``sky_sha256`` identifies the frame before hits were added; it is that of the image unless ``facts`` has it.
 
     Raises
     ------
@@ -135,7 +139,7 @@ def save_labelled(
     partial = folder.with_name(f".partial-{temporary_owner()}")
     partial.mkdir(parents=True)
     try:
-        known = {k: getattr(frame, k) for k in FACTS}
+        known = {k: getattr(frame, k) for k in FACTS} | {"sky_sha256": pixels_sha256(frame.image)}
         arrays = {"image": frame.image, "bad": frame.bad, "truth": np.where(frame.bad, np.uint8(IGNORED), truth)}
         with file_named_in_errors(folder):
             for name, array in (arrays if blank is None else arrays | {"blank": blank}).items():
@@ -147,6 +151,20 @@ def save_labelled(
             raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def pixels_sha256(image: NDArray[np.float32]) -> str:
+    """Compute the SHA-256 of an image's pixels (H, W)."""
+    return hashlib.sha256(image.tobytes()).hexdigest()
+
+
+def sky_sha256(folder: Path) -> str | None:
+    """Read which frame hits were added to make a labelled frame, by its SHA-256; earlier versions did not write it."""
+    try:
+        found: str | None = json.loads((folder / "facts.json").read_text()).get("sky_sha256")
+    except (OSError, ValueError):  # load_labelled says what is wrong
+        return None
+    return found
 
 
 def load_labelled(folder: Path) -> LabelledFrame:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cosmicgate.config import ConfigError, build
 from cosmicgate.data.background import dilate
-from cosmicgate.data.cache import LazyFrame, cached_frame, digest, save_labelled
+from cosmicgate.data.cache import LazyFrame, cached_frame, digest, pixels_sha256, save_labelled
 from cosmicgate.data.contamination import Contamination, PaperRecipe, with_ring
 from cosmicgate.data.patches import GridSampler, PatchDataModule, PatchDataset, PatchSampler
 from cosmicgate.data.pixel_labels import CORE, SKY
@@ -187,11 +187,13 @@ class DecamData(PatchDataModule):
     def _contaminate(self, pair: Pair, test: bool) -> None:
         frames = self.root / "frames"
         science, dark = cached_frame(pair.science, frames), cached_frame(pair.dark, frames)
+        sky = pixels_sha256(science.image)
         image, truth = pair.contamination(science, dark, random_stream("contamination", *pair.seed))
         if test:
             _expect_ring(truth, pair)
         facts = {
             "name": pair.science.name,
+            "sky_sha256": sky,
             "dark": pair.dark.name,
             "dark_exptime": dark.exptime,
             "contamination": type(pair.contamination).__name__,

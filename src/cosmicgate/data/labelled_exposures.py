@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cosmicgate.data.background import background, dark_mask, dilate, subtracted_sky
-from cosmicgate.data.cache import LazyFrame, digest, save_labelled
+from cosmicgate.data.cache import LazyFrame, digest, pixels_sha256, save_labelled
 from cosmicgate.data.datamodule import TestSet
 from cosmicgate.data.lco.io import (
     ENDING,
@@ -201,6 +201,7 @@ class LabelledExposures(PatchDataModule):
         skies = {self.skies.get(name, name) for name in self._splits[which]}
         sky = self.skies.get(field_name, field_name) if len(skies) > 1 else f"{field_name}-{number}"
         facts = {"name": frame.name, "field": sky, "draw": draw, "dilated": which == "test" or self.ring}
+        facts |= {"sky_sha256": pixels_sha256(exposure.frame.image)}
         save_labelled(frame, truth, facts, path)
 
     def _add_hits(

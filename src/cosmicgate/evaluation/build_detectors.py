@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmicgate.config import ConfigError, build, cause_of, detector_nodes, in_sweep
+from cosmicgate.data.cache import CACHE_KEY, sky_sha256
 from cosmicgate.data.splits import without_hash
 from cosmicgate.detectors import Detector, MissingDependency
 from cosmicgate.evaluation.records import DetectorRecord, with_variant
@@ -168,6 +169,9 @@ def data_of(given: Given, trust: Sequence[str] = ()) -> Any:
 def check_untrained(given: Given, folders: Sequence[Path], own_data: bool = True) -> None:
     """Check that no frame to test on is one of the trainings: other data may have the same files, or other splits.
 
+    Frames of one name are the same if their pixels are, before hits were added. A warning is logged if that is unknown,
+    as of frames that earlier versions made.
+
     Parameters
     ----------
     given : str, sequence of str, or None
@@ -184,19 +188,42 @@ def check_untrained(given: Given, folders: Sequence[Path], own_data: bool = True
     """
     frames = {folder.name for folder in folders}
     for path in _existing(given):
-        record = path.parent.parent / "provenance.json"
-        splits = json.loads(record.read_text()).get("splits") if record.is_file() else None
+        file = path.parent.parent / "provenance.json"
+        record = json.loads(file.read_text()) if file.is_file() else {}
+        splits = record.get("splits")
         if splits is None:  # a checkpoint alone, or of an earlier version
             continue
         seen = without_hash(splits["train"] + splits["validation"]) - without_hash(splits["test"])
-        if known := sorted(without_hash(frames) & seen):
+        alike = [folder for folder in folders if without_hash([folder.name]) & seen]
+        same = {folder: _is_trained_on(folder, record) for folder in alike}
+        for verdict in (True, None):
+            known = sorted(without_hash(folder.name for folder in alike if same[folder] is verdict))
             others = f" (and {len(known) - 1} more)" if len(known) > 1 else ""
-            raise ValueError(
-                f"{path} was trained on {known[0]}, which is now a test frame{others}: files were added or removed "
-                "since the training, or are split otherwise. Give the same files, or other data with data=..."
-            )
+            if known and verdict:
+                raise ValueError(
+                    f"{path} was trained on {known[0]}, which is now a test frame{others}: files were added or removed "
+                    "since the training, or are split otherwise. Give the same files, or other data with data=..."
+                )
+            if known:
+                log.warning(
+                    "%s was trained on a frame called %s, as a test frame is%s; if it is the same, its score is not "
+                    "independent",
+                    *(path, known[0], others),
+                )
         if own_data and set(splits["test"]) - frames:
             log.warning("%s: the test frames are not those of this training: files were changed since", path)
+
+
+def _is_trained_on(folder: Path, record: Mapping[str, Any]) -> bool | None:
+    """Check whether a test frame is the one of its name that a training had; None if it is unknown."""
+    splits = record["splits"]
+    names = [n for n in splits["train"] + splits["validation"] if without_hash([n]) == without_hash([folder.name])]
+    sky, known = sky_sha256(folder), [record.get("skies", {}).get(name) for name in names]
+    if (folder.name in names and CACHE_KEY.search(folder.name)) or (sky and sky in known):
+        return True
+    if sky and all(known):
+        return False
+    return True if tree_hash(folder) in [record.get("inputs", {}).get(name) for name in names] else None
 
 
 def _each(given: Given) -> list[dict[str, str | None]]:

@@ -12,7 +12,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from cosmicgate.config import ConfigError
-from cosmicgate.data.splits import SPLITS, frames_by_split, without_hash
+from cosmicgate.data.cache import CACHE_KEY, sky_sha256
+from cosmicgate.data.splits import SPLITS, Split, frames_by_split, without_hash
 from cosmicgate.io.atomic import short, write_json
 from cosmicgate.provenance import provenance
 from cosmicgate.training.malloc import keep_memory
@@ -48,6 +49,7 @@ def prepare_run(
         tested = [folder for test_set in data.test_sets() for folder in test_set.folders]
         record = provenance(seed, list(dict.fromkeys(data.folders() + tested)), config)
         record["splits"] = frames_by_split(data)
+        record["skies"] = {folder.name: sky for folder in data.folders() if (sky := sky_sha256(folder))}
         write_json(run / RECORD, record | (_attempts(run, record) if resume else {}))
 
 
