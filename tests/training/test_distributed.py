@@ -78,6 +78,41 @@ def test_a_training_that_began_with_other_frames_is_not_resumed(tmp_path):
         prepare_run(trainer, tmp_path / "run", 0, data("c-3", "d-5"), config, resume=True)
 
 
+def test_a_training_is_not_resumed_on_other_pixels_or_labels(tmp_path):
+    trainer = SimpleNamespace(world_size=1, is_global_zero=True, max_epochs=1)
+    config = {"title": "deepCR", "trained_on": "night"}
+
+    def prepare(name: str, labels: str, resume: bool = True, which: str = "train") -> None:
+        frame = tmp_path / labels / name
+        frame.mkdir(parents=True, exist_ok=True)
+        (frame / "truth.npy").write_text(labels)
+        frames = {"train": [], "validation": [], "test": []} | {which: [frame]}
+        data = SimpleNamespace(
+            split=frames.get, folders=lambda: [frame], test_sets=list, prepare_data=list, data_origin="real"
+        )
+        prepare_run(trainer, tmp_path / "run", 0, data, config, resume)
+
+    key, other = "0123456789abcdef", "f" * 16
+    prepare(f"a-{key}", "one", resume=False)
+    prepare(f"a-{other}", "one")  # the files were copied
+    with pytest.raises(ConfigError, match=r"pixels or labels of train frames were changed after .*run began \(a\)"):
+        prepare(f"a-{key}", "two")
+    prepare(f"a-{other}", "two")  # under the same key, rounded as another processor does
+    prepare("0-sequence", "one", resume=False)  # the name has no key
+    prepare("0-sequence", "one")
+    with pytest.raises(ConfigError, match=r"pixels or labels of train frames were changed"):
+        prepare("0-sequence", "two")
+    prepare(f"t-{key}", "one", resume=False, which="test")
+    prepare(f"t-{other}", "two", which="test")
+    record = tmp_path / "run" / "provenance.json"
+    for missing in ("inputs", "splits"):  # of earlier versions
+        prepare(f"a-{key}", "one", resume=False)
+        before = json.loads(record.read_text())
+        before.pop(missing)
+        record.write_text(json.dumps(before))
+        prepare(f"a-{other}", "two")
+
+
 # --------------------------------------------------------------------------------------------------------- command
 
 

@@ -37,7 +37,7 @@ def prepare_run(
     ConfigError
         If there are several processes in a sweep, because each would run all jobs; or if torchrun started them
         without ``hydra.run.dir``, because each would use a folder named by its own start time; or if the training
-        resumes (``resume``) and began with other frames.
+        resumes (``resume``) and began with other frames, pixels or labels.
     """
     _check(trainer)
     keep_memory()
@@ -66,7 +66,23 @@ def _attempts(run: Path, record: Mapping[str, Any]) -> dict[str, Any]:
                 f"data: the {which} frames are not those with which {short(run)} began ({changes:.200}): "
                 "give the same files, or train again with another hydra.run.dir"
             )
+        if which != "test" and "inputs" in before and (changed := _changed(which, before, record)):
+            raise ConfigError(
+                f"data: pixels or labels of {which} frames were changed after {short(run)} began "
+                f"({', '.join(changed):.200}): give the files as they were, or train again with another hydra.run.dir"
+            )
     return {"attempts": [*before.pop("attempts", []), {key: before.get(key) for key in ATTEMPT_KEYS}]}
+
+
+def _changed(which: Split, before: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
+    """List the frames of a split, by their names without a hash, whose files have another content than before."""
+    was, now = set(before["splits"][which]), set(record["splits"][which])
+    same = {name for name in was & now if CACHE_KEY.search(name)}  # equal keys, equal pixels
+    contents = [
+        {(name.rpartition("-")[0], one["inputs"].get(name)) for name in names - same}
+        for one, names in ((before, was), (record, now))
+    ]
+    return sorted({name for name, _ in contents[0] ^ contents[1]})
 
 
 def _check(trainer: pl.Trainer) -> None:
