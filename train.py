@@ -18,7 +18,7 @@ with extra("train", __name__):
     from cosmicgate.training.fit import fit
     from cosmicgate.training.kept_results import results_are_kept, store_results
     from cosmicgate.training.stopping import explain_arguments, in_run_folder
-    from cosmicgate.training.sweeps import BEST, is_finished, objective
+    from cosmicgate.training.sweeps import BEST, is_finished, keep_precision, objective
 
 
 @explain_arguments
@@ -31,6 +31,8 @@ def main(cfg: DictConfig) -> float:
     run = Path(HydraConfig.get().runtime.output_dir)
     best, trust = run / BEST, modules_named(config["model"])
     kept = Path(cfg.keep_results) if cfg.keep_results else None
+    if cfg.resume:
+        keep_precision(cfg, config, run)
     if cfg.resume and results_are_kept(kept, config):
         return float("nan")
     if cfg.resume and is_finished(run, config):

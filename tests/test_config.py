@@ -274,3 +274,30 @@ def test_a_wrong_value_below_a_name_with_a_dot_is_named():
 def test_checkpoint_takes_a_path_or_several(value):
     with pytest.raises(ConfigError, match=r"^checkpoint: got .*, expected a string, a list of strings or null$"):
         validate(composed_config(f"checkpoint={value}", name="evaluate"), Evaluate)
+
+
+@pytest.mark.parametrize(
+    ("capability", "trainer", "chosen", "synchronised"),
+    [
+        (None, "default", "32-true", False),
+        ((7, 0), "default", "16-mixed", True),  # V100
+        ((7, 5), "gpu", "16-mixed", True),  # T4
+        ((8, 0), "default", "bf16-mixed", True),
+        ((9, 0), "cpu", "32-true", False),
+        ((9, 0), "default trainer.accelerator=cpu", "32-true", False),
+    ],
+)
+def test_the_precision_is_chosen_for_the_accelerator_and_bfloat16_only_where_it_is_in_hardware(
+    monkeypatch, capability, trainer, chosen, synchronised
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: capability is not None)
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or capability >= (8, 0)
+    )
+    cfg = composed_config(*f"trainer={trainer}".split())
+    assert cfg.trainer.precision == chosen
+    if trainer.startswith("default"):
+        assert (
+            composed_config(*f"trainer={trainer.replace('default', 'ddp')}".split()).trainer.sync_batchnorm
+            == synchronised
+        )

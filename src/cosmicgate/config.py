@@ -234,16 +234,17 @@ def cause_of(error: BaseException) -> BaseException:
     return error
 
 
-def precision() -> str:
-    """Choose the fastest safe precision of this machine, by Lightning's name."""
-    if not torch.cuda.is_available():
+def precision(accelerator: str = "auto") -> str:
+    """Choose the fastest safe precision of a trainer's accelerator on this machine, by Lightning's name."""
+    if not gpu(accelerator):
         return "32-true"
-    return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    # Cards of compute capability below 8.0 only emulate bfloat16.
+    return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
 
 
-def gpu() -> bool:
-    """Check whether there is a GPU to train on."""
-    return torch.cuda.is_available()
+def gpu(accelerator: str = "auto") -> bool:
+    """Check whether a trainer with this accelerator trains on a GPU of this machine."""
+    return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
 
 
 TITLES = {

@@ -3,9 +3,12 @@
 import json
 
 import pytest
+from omegaconf import OmegaConf
 
-from cosmicgate.config import ConfigError
+from cosmicgate.config import ConfigError, Train, validate
 from cosmicgate.training.kept_results import results_are_kept, store_results
+from helpers.hydra_config import composed_config
+from helpers.repository import ROOT
 
 
 @pytest.fixture
@@ -23,12 +26,29 @@ def test_results_are_recognised_on_a_machine_with_other_folders(finished, tmp_pa
     assert not results_are_kept(kept, config)
     store_results(kept, config, run)
     assert "/mine" not in kept.read_text()
-    elsewhere = {"data": {"files": "/other/a.fits", "root": "b"}, "real": "/other"}
+    elsewhere = {"data": {"files": "/jürgen/a.fits", "root": "b"}, "real": "/jürgen"}
     assert results_are_kept(kept, config | elsewhere | {"trainer": {"max_epochs": 8, "precision": "bf16-mixed"}})
     with pytest.raises(ConfigError, match=r"^seed is 2 and was 1, but .*seed-1.json has the results of another"):
         results_are_kept(kept, config | {"seed": 2})
     with pytest.raises(ConfigError, match=r"^trainer.max_epochs is 9 and was 8"):
         results_are_kept(kept, config | {"trainer": {"max_epochs": 9}})
+
+
+def test_kept_results_tell_the_precision(finished, tmp_path):
+    run, config = finished
+    store_results(tmp_path / "kept.json", config | {"trainer": {"precision": "bf16-mixed"}}, run)
+    assert json.loads((tmp_path / "kept.json").read_text())["precision"] == "bf16-mixed"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "results" / "gates").glob("*.json")), ids=lambda p: p.stem)
+def test_the_committed_results_of_the_gates_are_recognised(path):
+    network, _, seed = path.stem.rpartition("_seed-")
+    cfg = validate(
+        composed_config("sweep=gates", f"model={network}", f"seed={seed}", 'real="/home/jürgen/real"'), Train
+    )
+    assert cfg.keep_results == f"docs/results/gates/{path.name}"
+    assert results_are_kept(path, OmegaConf.to_container(cfg, resolve=True))
 
 
 def test_results_with_renamed_keys_are_recognised(finished, tmp_path):

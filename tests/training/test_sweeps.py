@@ -9,9 +9,10 @@ import pytest
 import torch
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 from cosmicgate.config import ConfigError, Train, validate
-from cosmicgate.training.sweeps import FAILED, clear_run, is_finished, objective
+from cosmicgate.training.sweeps import FAILED, clear_run, is_finished, keep_precision, objective
 from helpers.hydra_config import composed_config
 from helpers.repository import ROOT
 from helpers.train_command import TINY
@@ -182,6 +183,35 @@ def test_a_stopped_training_resumes_only_with_its_own_configuration(run_folder):
     assert not is_finished(run, config | {"tags": ["also"]})
     with pytest.raises(ConfigError, match=r"^module\.lr is 1 and was None, but .* is an unfinished run of another"):
         is_finished(run, config | {"module": {"lr": 1}})
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_run_is_known_on_a_machine_that_would_choose_another_precision(run_folder, finished):
+    run, config = run_folder
+    config |= {"trainer": {"precision": "bf16-mixed"}, "real": "/mine", "data": {"files": "/mine/a.fits"}}
+    (run / "provenance.json").write_text(json.dumps({"config": config}))
+    if not finished:
+        (run / "results.json").unlink()
+        (run / "checkpoints").mkdir()
+        torch.save({"config": config, "state_dict": {}}, run / "checkpoints" / "last.ckpt")
+    here = config | {"real": "/yours", "data": {"files": "/yours/a.fits"}, "trainer": {"precision": "32-true"}}
+    cfg = OmegaConf.create({"trainer": {"precision": "${auto_precision:}"}})
+    keep_precision(cfg, here, run)
+    assert cfg.trainer.precision == here["trainer"]["precision"] == "bf16-mixed"
+    assert is_finished(run, here) == finished
+    named = config | {"trainer": {"precision": "32-true"}}
+    keep_precision(OmegaConf.create({"trainer": {"precision": "32-true"}}), named, run)
+    with pytest.raises(ConfigError, match=r"^trainer\.precision is '32-true' and was 'bf16-mixed'"):
+        is_finished(run, named)
+
+
+def test_a_new_training_has_the_precision_of_its_machine(run_folder):
+    run, config = run_folder
+    (run / "results.json").unlink()
+    (run / "provenance.json").write_text(json.dumps({"config": config | {"trainer": {"precision": "bf16-mixed"}}}))
+    here = config | {"trainer": {"precision": "32-true"}}
+    keep_precision(OmegaConf.create({"trainer": {"precision": "${auto_precision:}"}}), here, run)
+    assert here["trainer"]["precision"] == "32-true"
 
 
 def test_clear_run_removes_everything_from_which_a_run_resumes(run_folder):

@@ -22,7 +22,7 @@ from cosmicgate.pretrained.load import load_network, model_file
 from cosmicgate.release import default_threshold
 from cosmicgate.report.figures.frames import draw
 from cosmicgate.training.fit import fit
-from cosmicgate.training.sweeps import BEST, is_finished
+from cosmicgate.training.sweeps import BEST, is_finished, keep_precision
 from cosmicgate.training.validation import check_validation
 
 CONFIG = Path(__file__).parent / "training.yaml"
@@ -101,6 +101,7 @@ def train(request: Request, folder: Path, labels: Labels) -> Training:
     before = replace(before, variant="before")
     cfg, config = compose_config(request, folder, labels.exposures, labels.skies)
     remove_stale_temp_files(run, (run / BEST).parent, run / "frames", run / "report")
+    keep_precision(cfg, config, run)
     if is_finished(run, config):
         data = build(cfg.data)
     else:

@@ -16,7 +16,7 @@ DISPLAY_KEYS = ("callbacks.curves", "callbacks.rate")  # full paths of callbacks
 
 def first_difference(before: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     """Describe the first key that determines the results and differs: "seed is 1 and was 0"; empty if there is none."""
-    before, now = (json.loads(json.dumps(one)) for one in (before, config))  # the same types of lists and keys
+    before, now = (_plain(one) for one in (before, config))
     return next((d for key in RESULT_KEYS if (d := _difference(before.get(key), now.get(key), key))), "")
 
 
@@ -29,12 +29,24 @@ def _difference(before: Any, now: Any, path: str) -> str:
 
 def result_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Select the keys that determine the results; those of speed and the folder of the real data are left out."""
-    text = json.dumps({key: config.get(key) for key in RESULT_KEYS})
-    if real := config.get("real"):
-        text = text.replace(f'"{real}/', '"${real}/')
-    known: dict[str, Any] = _without(json.loads(text), MACHINE_KEYS)
+    known: dict[str, Any] = _without(_plain(config), MACHINE_KEYS)
     (known["trainer"] or {}).pop("precision", None)  # several machines may share a sweep
     return known
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Select the RESULT_KEYS as JSON has them, with ``${real}`` for the folder of the real data in paths."""
+    values: dict[str, Any] = json.loads(json.dumps({key: config.get(key) for key in RESULT_KEYS}))
+    return _without_folder(values, f"{config['real']}/") if config.get("real") else values
+
+
+def _without_folder(value: Any, folder: str) -> Any:
+    """Replace a folder at the beginning of paths, at any depth, by ``${real}/``."""
+    if isinstance(value, dict):
+        return {key: _without_folder(one, folder) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_without_folder(one, folder) for one in value]
+    return "${real}/" + value.removeprefix(folder) if isinstance(value, str) and value.startswith(folder) else value
 
 
 def without_seed(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -45,9 +45,13 @@ def results_are_kept(path: Path | None, config: Mapping[str, Any]) -> bool:
 
 @rank_zero_only
 def store_results(path: Path | None, config: Mapping[str, Any], run: Path) -> None:
-    """Write the rows of a finished run without their curves, and the configuration that determines them."""
+    """Write the rows of a finished run without their curves, the configuration that determines them, and the precision.
+
+    The precision is not compared: machines that share a sweep may differ in it.
+    """
     if path is None:
         return
     content = json.loads((run / "results.json").read_text(encoding="utf-8"))
     rows = [{key: value for key, value in row.items() if key != "curves"} for row in content["rows"]]
-    write_json(path, {"config": result_config(config) | {"training": TRAINING_VERSION}, "rows": rows})
+    known = {"config": result_config(config) | {"training": TRAINING_VERSION}}
+    write_json(path, known | {"precision": (config.get("trainer") or {}).get("precision"), "rows": rows})

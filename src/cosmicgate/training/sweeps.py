@@ -50,6 +50,30 @@ def is_finished(run: Path, config: Mapping[str, Any]) -> bool:
     return False
 
 
+def keep_precision(cfg: Any, config: dict[str, Any], run: Path) -> None:
+    """Set a precision that was chosen for this machine to that with which the training in a run folder began.
+
+    Another machine may then resume the training, or find that it is finished. A precision that the user names stays.
+
+    Parameters
+    ----------
+    cfg : DictConfig
+        Configuration, with unresolved interpolations.
+    config : dict
+        The same as plain values.
+    run : Path
+        Run folder.
+    """
+    record, here = run / "provenance.json", config["trainer"].get("precision")
+    began = record.is_file() and ((run / "results.json").is_file() or (run / LAST).is_file())
+    if not began or here is None or "auto_precision" not in as_written(cfg.trainer, "precision"):
+        return
+    before = json.loads(record.read_text())["config"].get("trainer", {}).get("precision")
+    if before and before != here:
+        log.info("%s began with trainer.precision=%s, which it keeps", run, before)
+        cfg.trainer.precision = config["trainer"]["precision"] = before
+
+
 def refuse_another(before: Mapping[str, Any], config: Mapping[str, Any], found: str, advice: str) -> None:
     """Raise ConfigError if two configurations differ in a key that determines the results; names the key."""
     if differs := first_difference(before, config):
