@@ -19,6 +19,7 @@ from cosmicgate.io.fits.frames import Frame
 from cosmicgate.models import UNet
 from cosmicgate.training.batch_norm_freeze import BatchNormFreeze
 from cosmicgate.training.callbacks import ExactResume, SaveConfigInCheckpoint, ValidationCurves
+from cosmicgate.training.losses import DiceBCELoss, FocalLoss
 from cosmicgate.training.module import Segmentation
 
 # Lightning 2.6 uses deprecated tree functions of torch 2.13, and recommends more workers than two cores can run.
@@ -475,6 +476,20 @@ def test_pixel_weights_apply_to_sky_and_hits_have_weight_one(frames):
     weights = torch.where(hit, 1.0, 0.25)[kept]
     each = torch.nn.functional.binary_cross_entropy_with_logits(logits, hit.float(), reduction="none")[kept]
     assert module._loss(logits, batch).item() == pytest.approx((weights * each).sum().item() / weights.sum().item())
+
+
+@pytest.mark.parametrize("loss", [torch.nn.BCEWithLogitsLoss(), FocalLoss(), DiceBCELoss()])
+def test_pixel_weights_without_effect_are_refused(loss):
+    module, truth = small_module(), torch.tensor([[[[SKY, CORE, RING, IGNORED]]]], dtype=torch.uint8)
+    batch = {"truth": truth, "image": torch.zeros(truth.shape)}
+    module.loss, module.pixel_weight = loss, torch.nn.Identity()
+    with pytest.raises(
+        ValueError, match=r"module\.loss: .* gives the shape \(\), expected \(3,\): with module\.pixel_weight"
+    ):
+        module._loss(torch.zeros(truth.shape), batch)
+    module.loss, module.pixel_weight = torch.nn.BCEWithLogitsLoss(reduction="none"), None
+    with pytest.raises(ValueError, match=r"gives the shape \(3,\), expected \(\)"):
+        module._loss(torch.zeros(truth.shape), batch)
 
 
 def test_the_target_is_core_and_ring(frames):

@@ -82,6 +82,12 @@ class Segmentation(pl.LightningModule):
             return logits.sum() * 0
         hit = truth[kept] != SKY
         value: Tensor = self.loss(logits[kept].float(), hit.float())
+        expected = torch.Size() if self.pixel_weight is None else hit.shape
+        if value.shape != expected:
+            raise ValueError(
+                f"module.loss: {type(self.loss).__name__} gives the shape {tuple(value.shape)}, expected "
+                f"{tuple(expected)}: with module.pixel_weight, and only with it, the loss must have no reduction"
+            )
         if self.pixel_weight is None:
             return value
         weights = torch.where(hit, 1.0, self.pixel_weight(batch["image"])[kept])
