@@ -7,12 +7,12 @@ import pytest
 
 from cosmicgate.evaluation.records import DetectorRecord
 from cosmicgate.report.results import LISTS
-from cosmicgate.report.runs import Run, merge_runs
+from cosmicgate.report.runs import Run, find_runs, merge_runs
 from cosmicgate.report.tables.cells import markdown, published
 from cosmicgate.report.tables.export import differences_csv, scores_csv
 from cosmicgate.report.tables.paper import difference_tables, hit_table, score_tables
 from cosmicgate.report.write_report import chapters_of, markdown_of
-from helpers.result_rows import SCORES, difference_entry, result_row
+from helpers.result_rows import SCORES, difference_entry, result_row, write_run
 
 COSMIC_CONN = {"a": "Att Cosmic-CoNN", "b": "Cosmic-CoNN"}
 
@@ -152,6 +152,33 @@ def test_differences_are_in_the_chapter_of_their_test_set():
     simulated, real = chapters_of(content)
     assert [section.title for section in real.sections if "Differences" in section.title] == ["Differences"]
     assert "Differences" not in [section.title for section in simulated.sections]
+
+
+def test_differences_on_other_hits_of_one_test_set_are_in_chapters_of_their_own(tmp_path):
+    runs = []
+    for name, hits, gain in (("a", 1065, 0.1), ("b", 1021, -0.05)):
+        entry = difference_entry(pixels=2097152, hits=hits)
+        entry["core"] = {key: one | {"difference": gain} for key, one in entry["core"].items()}
+        records = [result_row(entry[side], hits=hits) for side in "ab"]
+        runs.append(write_run(tmp_path / name, *records, differences=[entry]))
+    chapters = chapters_of(merge_runs(find_runs(runs)))
+    shown = [[s.tables for s in chapter.sections if s.title == "Differences"] for chapter in chapters]
+    assert [any("+0.1000" in str(one) for one in tables) for tables in shown] == [True, False]
+    assert [any("-0.0500" in str(one) for one in tables) for tables in shown] == [False, True]
+
+
+def test_differences_of_rows_that_differ_name_their_runs(tmp_path):
+    runs = [
+        write_run(
+            tmp_path / name,
+            *(result_row(difference_entry()[side], threshold=threshold) for side in "ab"),
+            differences=[difference_entry()],
+        )
+        for name, threshold in (("a", 0.4), ("b", 0.6))
+    ]
+    merged = merge_runs(find_runs(runs))
+    assert [entry["a"].variant for entry in merged["differences"]] == ["a", "b"]
+    assert {entry[side] for entry in merged["differences"] for side in "ab"} == {r["detector"] for r in merged["rows"]}
 
 
 def test_a_mean_of_seeds_shows_the_lowest_and_the_highest():

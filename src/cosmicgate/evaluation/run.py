@@ -223,4 +223,5 @@ def _has_one_seed(one: DetectorScores, scored: Sequence[DetectorScores]) -> bool
 
 def _difference(a: DetectorScores, b: DetectorScores, test_set: TestSet) -> dict[str, Any]:
     about = {"test_set": test_set.name, "data_origin": test_set.data_origin, "frames": len(test_set.folders)}
+    about |= {key: a.scores.content[key] for key in ("pixels", "hits")}
     return about | {"a": a.record, "b": b.record} | difference(a.scores, b.scores)

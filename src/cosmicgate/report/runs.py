@@ -4,14 +4,14 @@ import argparse
 import csv
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from cosmicgate.evaluation.records import with_variant
-from cosmicgate.report.results import LISTS, Row, key_of_row, read_results
+from cosmicgate.evaluation.records import DetectorRecord, with_variant
+from cosmicgate.report.results import LISTS, TEST_SET, Row, key_of_row, read_results
 
 # Scores of a training that are drawn by epoch, and what their axes are called.
 HISTORY = {"val/loss": "Validation loss", "val/tpr_at_fpr_0.01pct": "TPR at FPR 0.01 %, validation"}
@@ -99,7 +99,7 @@ def find_runs(given: Sequence[Path]) -> list[Run]:
 
 
 def merge_runs(runs: Sequence[Run]) -> dict[str, list[dict[str, Any]]]:
-    """Merge the results of runs; different rows of one detector get the name of their run as a variant."""
+    """Merge the results of runs; different rows of one detector, and their differences, get their run as a variant."""
     merged: dict[str, list[dict[str, Any]]] = {name: [] for name in LISTS}
     groups: dict[tuple[Any, ...], list[tuple[str, Row]]] = {}
     for run in runs:
@@ -107,10 +107,28 @@ def merge_runs(runs: Sequence[Run]) -> dict[str, list[dict[str, Any]]]:
             known = groups.setdefault(key_of_row(row), [])
             if all(row != other for _, other in known):
                 known.append((run.name, row))
-        for name in LISTS[1:]:
-            merged[name] += [entry for entry in run.content[name] if entry not in merged[name]]
     for members in groups.values():
-        for name, row in members:
-            record = with_variant(row["detector"], name) if len(members) > 1 else row["detector"]
-            merged["rows"].append(row | {"detector": record})
+        for _, row in members:
+            merged["rows"].append(row | {"detector": _with_run(row, members)})
+    for run in runs:
+        for name in LISTS[1:]:
+            found = run.content[name]
+            if name == "differences":
+                found = [entry | {side: _side(entry, side, run, groups) for side in "ab"} for entry in found]
+            merged[name] += [entry for entry in found if entry not in merged[name]]
     return merged
+
+
+def _with_run(row: Row, members: Sequence[tuple[str, Row]]) -> DetectorRecord:
+    """Make the record of a row of a group: with the name of its run if the rows of the group differ."""
+    name = next(name for name, other in members if other == row)
+    record: DetectorRecord = row["detector"]
+    return with_variant(record, name) if len(members) > 1 else record
+
+
+def _side(entry: Mapping[str, Any], side: str, run: Run, groups: Mapping[Any, Sequence[tuple[str, Row]]]) -> Any:
+    """Make the record of one side of a difference: that of its row, if the run has one."""
+    for row in run.content["rows"]:
+        if row["detector"] == entry[side] and all(entry.get(key, row[key]) == row[key] for key in TEST_SET):
+            return _with_run(row, groups[key_of_row(row)])
+    return entry[side]

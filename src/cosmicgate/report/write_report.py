@@ -8,7 +8,7 @@ from typing import Any
 
 from cosmicgate.io.atomic import atomic_write
 from cosmicgate.report.figures.curves import draw_figures
-from cosmicgate.report.results import CONVENTIONS, LISTS, by_test_set, heading, set_name
+from cosmicgate.report.results import CONVENTIONS, LISTS, TEST_SET, by_test_set, heading, set_name
 from cosmicgate.report.tables.cells import Table, markdown
 from cosmicgate.report.tables.export import differences_csv, scores_csv
 from cosmicgate.report.tables.paper import (
@@ -55,8 +55,10 @@ def chapters_of(content: Mapping[str, Sequence[Any]], folder: Path | None = None
     for members, paths in zip(sets, drawn, strict=True):
         first = members[0]
         figures = {kind: {f"{CAPTIONS[kind]}: {set_name(first)}.": path} for kind, path in paths.items()}
-        keys = ("test_set", "data_origin", "frames")
-        differences = [d for d in content["differences"] if all(d[key] == first[key] for key in keys)]
+        # Differences of earlier versions have no pixels and hits.
+        differences = [
+            d for d in content["differences"] if all(d.get(key, first[key]) == first[key] for key in TEST_SET)
+        ]
         sections = [
             Section(f"{c.capitalize()} truth", score_tables(members, c), figures.get(f"curves_{c}", {}))
             for c in CONVENTIONS

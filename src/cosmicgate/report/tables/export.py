@@ -43,11 +43,11 @@ def _scores(row: Row) -> Iterator[list[Any]]:
 
 def differences_csv(differences: Sequence[Mapping[str, Any]]) -> str:
     """Format every difference as CSV, one per line, at full precision."""
-    about, sides = ("test_set", "data_origin", "frames"), [f"{side}_{field}" for side in "ab" for field in RECORD]
-    heads = [*about, *sides, "convention", "score", "difference", "low", "high", "above_zero"]
+    sides = [f"{side}_{field}" for side in "ab" for field in RECORD]
+    heads = [*TEST_SET, *sides, "convention", "score", "difference", "low", "high", "above_zero"]
     lines = []
     for entry in differences:
-        first = [*(entry[name] for name in about), *asdict(entry["a"]).values(), *asdict(entry["b"]).values()]
+        first = [*(entry.get(name) for name in TEST_SET), *asdict(entry["a"]).values(), *asdict(entry["b"]).values()]
         for part in (*CONVENTIONS, "per_hit"):
             for key, d in entry[part].items():
                 lines.append([*first, part, key, d["difference"], *(d["interval"] or (None, None)), d["above_zero"]])
