@@ -1,5 +1,6 @@
 """Score detectors on test data:  python evaluate.py checkpoint=outputs/demo"""
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -44,12 +45,13 @@ def main(cfg: DictConfig) -> None:
     inputs = [folder for test_set in test_sets for folder in test_set.folders]
     check_untrained(config["checkpoint"], inputs, own_data=config["data"] is None)
     record = provenance(cfg.seed, inputs, config) | {"checkpoints": hashes(config["checkpoint"])}
-    write_json(run / "provenance.json", record)
 
     results = compare(detectors, test_sets, run / "frames", config["compare"])
     costs, not_timed = costs_of(config["networks"], detectors, config["timing"], inputs[0], run / "seconds")
     failed = results["failed"] + not_timed
     results = results | {"failed": failed, "unavailable": unavailable} | costs
+    shutil.rmtree(run / "report", ignore_errors=True)  # of other detectors or data, if this folder was used before
+    write_json(run / "provenance.json", record)
     write_results(run / "results.json", results)
     made = write_report(results, run / "report") if results["rows"] else []
     made += draw(detectors, test_sets, run, failed, cfg.draw_masks, cfg.draw_errors, cfg.draw_feature_maps)

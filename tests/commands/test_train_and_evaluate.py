@@ -228,7 +228,10 @@ def test_evaluate_refuses_frames_of_the_training_in_other_data(command, run, tmp
 @pytest.mark.slow
 def test_evaluate_compares_a_network_with_astroscrappy_on_the_same_pixels(command, run, tmp_path):
     arguments = (f"checkpoint={run}/checkpoints/best.ckpt", "detector=[checkpoint,astroscrappy]")
+    (tmp_path / "both" / "report").mkdir(parents=True)
+    (tmp_path / "both" / "report" / "curves_core_other_simulated.png").touch()  # of an evaluation before
     done = command("evaluate.py", *arguments, f"hydra.run.dir={tmp_path}/both", "draw_masks=false", "logger=wandb")
+    assert not list((tmp_path / "both").glob("report/*other*"))
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "both" / "results.json").read_text())["rows"]
     assert [row["detector"]["model"] for row in rows] == ["Att Cosmic-CoNN", "Astro-SCRAPPY"]

@@ -13,6 +13,7 @@ from cosmicgate.report.__main__ import main
 from cosmicgate.report.figures import mask_figures
 from cosmicgate.report.figures.curves import COLOURS, draw_figures
 from cosmicgate.report.figures.mask_figures import save_figure
+from cosmicgate.report.results import by_test_set
 from cosmicgate.report.runs import find_runs, merge_runs
 from cosmicgate.report.write_report import write_report
 from helpers.mask_scene import labelled_scene
@@ -31,6 +32,14 @@ def legends(monkeypatch):
 
     monkeypatch.setattr(Figure, "savefig", record_legend)
     return found
+
+
+def test_a_report_without_differences_has_none_of_an_earlier_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("cosmicgate.report.write_report.draw_figures", lambda rows, _: [{} for _ in by_test_set(rows)])
+    write_report({"rows": [result_row()], "differences": [difference_entry()]}, tmp_path)
+    assert (tmp_path / "differences.csv").is_file()
+    write_report({"rows": [result_row()]}, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"tables.md", "tables.csv"}
 
 
 @pytest.mark.slow

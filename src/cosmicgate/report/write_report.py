@@ -109,4 +109,6 @@ def write_report(content: Mapping[str, Sequence[Any]], folder: Path) -> list[Pat
         atomic_write(unfinished / "tables.csv", scores_csv(content["rows"]))
         if content["differences"]:
             atomic_write(unfinished / "differences.csv", differences_csv(content["differences"]))
+        else:
+            (folder / "differences.csv").unlink(missing_ok=True)
         return [path.replace(folder / path.name) for path in sorted(unfinished.iterdir())]
