@@ -1,5 +1,6 @@
 """Test training: reproducibility, exact resumption, the two phases of the paper, losses, damaged weights."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -293,6 +294,24 @@ def test_a_moved_run_keeps_its_best_weights_when_resumed(frames, tmp_path):
     best, same_best = (trainer.checkpoint_callback for trainer in (before, after))
     assert same_best.best_model_score == best.best_model_score
     assert same_best.best_model_path == str(moved / "best.ckpt")
+
+
+def test_a_resumed_run_keeps_the_best_scores_of_further_checkpoints(frames, tmp_path):
+    def more(run):
+        return ModelCheckpoint(run / "run2", monitor="val/f1", mode="max", save_top_k=3)
+
+    for before, after in (("run", "run"), ("run", "moved")):
+        first = more(tmp_path / before)
+        train(small_module(), frames, tmp_path / before / "run", 2, callbacks=[first])
+        (tmp_path / before).rename(tmp_path / after)
+        again = more(tmp_path / after)
+        last = tmp_path / after / "run" / "last.ckpt"
+        train(small_module(), frames, last.parent, 2, last, callbacks=[again])
+        assert again.best_model_score == first.best_model_score
+        assert Path(again.best_model_path).is_file()
+        assert again.best_k_models
+        assert all(Path(path).parent == tmp_path / after / "run2" for path in again.best_k_models)
+        shutil.rmtree(tmp_path / after)
 
 
 def test_the_same_seed_gives_the_same_weights_with_any_number_of_workers(frames, tmp_path):

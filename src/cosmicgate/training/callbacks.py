@@ -116,8 +116,8 @@ class SaveConfigInCheckpoint(Callback):
     are not saved: training ends with an error. Place this callback after those that change what is saved, such as
     weight averaging.
 
-    A run folder may be moved and resumed: the paths of the best weights in the checkpoint are changed to the new
-    folder.
+    A run folder may be moved and resumed: the paths of the best weights in the checkpoint are changed to the folders of
+    the trainer's own callbacks.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -133,10 +133,10 @@ class SaveConfigInCheckpoint(Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Change ModelCheckpoint's paths to the current run folder; in a moved one it would forget the best score."""
-        for state in checkpoint["callbacks"].values():
-            if before := state.get("dirpath"):
-                here = getattr(trainer.checkpoint_callback, "dirpath", before)
+        """Change each ModelCheckpoint's paths to its current folder; in a moved one it would forget the best score."""
+        for callback in trainer.checkpoint_callbacks:
+            state, here = checkpoint["callbacks"].get(callback.state_key, {}), getattr(callback, "dirpath", None)
+            if here and (before := state.get("dirpath")):
                 state |= {key: _moved(value, str(before), str(here)) for key, value in state.items()}
 
 
@@ -223,6 +223,6 @@ def _mean_losses(trainer: pl.Trainer) -> dict[str, float]:
 
 def _moved(value: Any, before: str, here: str) -> Any:
     """Replace the folder in a path, or in the paths that are a dict's keys; leave any other value unchanged."""
-    if isinstance(value, str) and value.startswith(before):
+    if isinstance(value, str) and f"{value}/".startswith(f"{before}/"):
         return here + value.removeprefix(before)
     return {_moved(key, before, here): score for key, score in value.items()} if isinstance(value, dict) else value
