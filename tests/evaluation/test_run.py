@@ -5,6 +5,7 @@ import logging
 import tracemalloc
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,9 +19,10 @@ from cosmicgate.data.pixel_labels import CORE, IGNORED, SKY
 from cosmicgate.detectors import Detection
 from cosmicgate.evaluation.hits import LENGTHS, SNRS, match_hits, tally
 from cosmicgate.evaluation.records import DetectorRecord, write_results
-from cosmicgate.evaluation.run import compare, evaluate
+from cosmicgate.evaluation.run import compare, evaluate, score_training
 from cosmicgate.inference.tiling import tiled_logits
 from cosmicgate.io.fits.frames import Frame
+from cosmicgate.report.log_results import log_training
 from cosmicgate.report.results import read_results
 from cosmicgate.report.tables.paper import score_tables
 from helpers.fake_detectors import BrightnessLogits, BrightnessMasks, save_frame, scored_pixels
@@ -89,6 +91,17 @@ def test_a_row_says_that_the_network_was_trained_on_the_camera_that_is_scored(ma
     ]
     shown = score_tables(rows, "core")[0].lines
     assert shown[0][1] == f"{mixed}; not independent: includes the scored camera kb97"
+
+
+def test_a_training_says_like_an_evaluation_that_its_cameras_are_scored(make_test_set, tmp_path):
+    test_set = replace(make_test_set(1), cameras=("kb97",))
+    network = BrightnessLogits(trained_on="general, simulated and real: lco0m4 (kb97)")
+    trained = score_training(network, [], [], [test_set], tmp_path / "cache")["rows"]
+    assert trained == compare([network], [test_set], tmp_path / "cache")["rows"]
+    logger = SimpleNamespace(log_metrics=lambda scores, _: logged.update(scores), save=lambda: None)
+    logged: dict[str, float] = {}
+    log_training([logger], trained, network, [test_set], tmp_path)
+    assert logged["test/decam/f1"] == trained[0]["dilated"]["f1"]
 
 
 @dataclass

@@ -41,7 +41,14 @@ def evaluate(detectors: Sequence[Detector], test_sets: Sequence[TestSet], cache:
     """
     names = _names(detectors)
     return [
-        row(DetectorScores(record, detector.threshold, scored_frames(detector, test_set, cache, name)), test_set)
+        row(
+            DetectorScores(
+                record.with_shared_cameras(test_set.cameras),
+                detector.threshold,
+                scored_frames(detector, test_set, cache, name),
+            ),
+            test_set,
+        )
         for test_set in test_sets
         for detector, (record, name) in zip(detectors, names, strict=True)
     ]

@@ -58,7 +58,7 @@ def log_training(
     Each logger gets the scores of the rows of the network, and W&B charts, masks and, if it is online, the weights of
     ``checkpoints/best.ckpt`` too. ``step`` is the number of optimizer steps of the training.
     """
-    own = [row for row in rows if row["detector"] == DetectorRecord.of(detector)]
+    own = [row for row in rows if row["detector"] in _records([detector], test_sets)]
     for logger in loggers:
         logger.log_metrics(scores(own), step)
         logger.save()
@@ -96,7 +96,7 @@ def log_evaluation(
             logger.log_metrics({"detector": shown[record]} | scores(members), place)
         logger.save()
         return
-    by_record = {DetectorRecord.of(d).with_shared_cameras(t.cameras): d for d in detectors for t in test_sets}
+    by_record = _records(detectors, test_sets)
     for record, members in groups.items():
         folder = run / f"{kind}_rows" / file_name(shown[record], record.trained_on or "nothing")
         if kind == "tensorboard":
@@ -116,6 +116,11 @@ def log_evaluation(
         logger.log_metrics(scores(members))
         logger.experiment.log(media(members, detector, test_sets, run / "frames"))
         logger.experiment.finish()
+
+
+def _records(detectors: Sequence[Detector], test_sets: Sequence[TestSet]) -> dict[DetectorRecord, Detector]:
+    """Map the records that detectors have in the rows of test sets to the detectors."""
+    return {DetectorRecord.of(d).with_shared_cameras(t.cameras): d for d in detectors for t in test_sets}
 
 
 def check_logger(node: Mapping[str, Any] | None) -> str | None:
