@@ -35,6 +35,7 @@ def provenance(seed: int, inputs: Sequence[Path], config: Mapping[str, Any]) -> 
         "seed": seed,
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted": _git("diff", "HEAD"),
+        "untracked": _git("ls-files", "--others", "--exclude-standard", "--full-name", ":/"),
         "python": platform.python_version(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {os.cpu_count()} cores",
@@ -51,11 +52,13 @@ def _version(package: str) -> str | None:
 
 
 def _git(*arguments: str) -> str | None:
+    """Ask git about the repository of this package; None if it has none, or is installed in that of another project."""
     try:
-        here = Path(__file__).parent
-        done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True)
+        for command in (("ls-files", "--error-unmatch", Path(__file__).name), arguments):
+            here = Path(__file__).parent
+            done = subprocess.run(["git", *command], cwd=here, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
-        return None  # an installed package is not in a git repository
+        return None
     return done.stdout.strip()
 
 

@@ -22,7 +22,7 @@ FOLDER = "hydra.run.dir="
 RECORD = "provenance.json"
 log = logging.getLogger(__name__)
 # Keys of provenance.json that may change when a training is resumed; kept for each attempt.
-ATTEMPT_KEYS = ("command", "started", "commit", "uncommitted", "python", "packages", "device")
+ATTEMPT_KEYS = ("command", "started", "commit", "uncommitted", "untracked", "python", "packages", "device")
 
 
 def prepare_run(
