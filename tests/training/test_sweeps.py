@@ -1,6 +1,7 @@
 """Test sweeps: valid jobs with separate folders, failed jobs, finished and unfinished runs."""
 
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -141,6 +142,10 @@ def test_the_objective_of_a_search_is_the_monitored_score(tmp_path):
         config = {"callbacks": {"best": {"monitor": "val/f1", "mode": mode}}}
         torch.save({"state_dict": {}, "config": config, "callbacks": states}, best)
         assert objective(best) == expected
+
+
+def test_a_finished_run_without_its_weights_has_no_objective(tmp_path):
+    assert math.isnan(objective(tmp_path / "checkpoints" / "best.ckpt"))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import re
 import shutil
 import sys
@@ -93,8 +94,11 @@ def clear_run(run: Path) -> None:
 def objective(best: Path) -> float:
     """Read the value that a hyperparameter search minimises: the validation score by which ``best.ckpt`` was chosen.
 
-    A score that ``callbacks.best`` maximises is negated. Scores of the test set are never used.
+    A score that ``callbacks.best`` maximises is negated. Scores of the test set are never used. NaN if the checkpoint
+    was deleted.
     """
+    if not best.is_file():
+        return math.nan
     checkpoint = read_checkpoint(best)
     chosen = checkpoint["config"]["callbacks"]["best"]
     states = checkpoint["callbacks"].values()
