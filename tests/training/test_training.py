@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -435,6 +436,17 @@ def test_a_plateau_waits_for_the_next_validation(frames, tmp_path):
     module = small_module(norm="group", lr=1e-6)
     _, seen = train(module, frames, tmp_path, 5, check_val_every_n_epoch=2)
     assert seen.rates == pytest.approx([1e-6] * 4 + [1e-7])
+
+
+@pytest.mark.parametrize(
+    ("between", "drawn"), [(1, [0, 5, 10, 15]), (2, [1, 5, 11, 15]), (3, [2, 5, 11, 17]), (5, [4, 9, 14, 19])]
+)
+def test_curves_are_drawn_every_fifth_epoch_however_seldom_it_is_validated(between, drawn):
+    trainers = [
+        SimpleNamespace(current_epoch=epoch, check_val_every_n_epoch=between)
+        for epoch in range(between - 1, 20, between)
+    ]
+    assert [trainer.current_epoch for trainer in trainers if ValidationCurves()._due(trainer)] == drawn
 
 
 @pytest.mark.parametrize("every", [1, 2, 3])

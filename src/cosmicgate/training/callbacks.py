@@ -26,14 +26,15 @@ if TYPE_CHECKING:
 
 
 class ValidationCurves(Callback):
-    """Log validation scores each epoch, and ROC and PR curves with a few masks every ``every_n_epochs`` epochs.
+    """Log the scores of each validation, and ROC and PR curves with a few masks every ``every_n_epochs`` epochs.
 
     Parameters
     ----------
     threshold : float
         Probability at or above which a pixel counts as a hit, for precision, recall and F1.
     every_n_epochs : int
-        Number of epochs between two sets of curves and masks.
+        Number of epochs between two sets of curves and masks, or more if an epoch has no validation. The last of
+        ``max_epochs`` has a set too.
     max_images : int
         Largest number of patches shown: those of the first batch with the most core pixels.
     """
@@ -78,10 +79,14 @@ class ValidationCurves(Callback):
         # compute() adds up the counts of all processes, so every process has the same scores: the mean changes nothing.
         pl_module.log_dict({key: value for key, value in values.items() if math.isfinite(value)}, sync_dist=True)
         last = trainer.max_epochs is not None and trainer.current_epoch + 1 >= trainer.max_epochs
-        due = last or (self.every_n_epochs > 0 and trainer.current_epoch % self.every_n_epochs == 0)
-        if due and not trainer.sanity_checking and trainer.is_global_zero:
+        if (last or self._due(trainer)) and not trainer.sanity_checking and trainer.is_global_zero:
             for logger in trainer.loggers:
                 self._draw(logger, curves, trainer.current_epoch)
+
+    def _due(self, trainer: pl.Trainer) -> bool:
+        """Check whether ``every_n_epochs`` begin anew since the validation before; the first one is always due."""
+        now, between = trainer.current_epoch, trainer.check_val_every_n_epoch or 1
+        return self.every_n_epochs > 0 and now // self.every_n_epochs != (now - between) // self.every_n_epochs
 
     def _draw(self, logger: Logger, curves: Curves, epoch: int) -> None:
         if not isinstance(logger, WandbLogger):
