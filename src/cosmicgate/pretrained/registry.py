@@ -53,5 +53,7 @@ def _explain_other_version(card: ModelCard) -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError, LookupError) as error:
-        expected = f"that cosmicgate {__version__} cannot build ({error})"
-        raise ValueError(f"{card.name}: its card, of version {card.version}, describes a network {expected}") from error
+        raise ValueError(
+            f"{card.name}: its card, of version {card.version}, describes a network that cosmicgate {__version__} "
+            f"cannot build ({error})"
+        ) from error
