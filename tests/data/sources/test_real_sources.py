@@ -256,3 +256,17 @@ def test_the_masked_core_of_a_star_in_a_coadd_is_saturated_and_not_bad(tmp_path)
     exposed = read_out(scene, np.random.default_rng(0))
     column = exposed.image[:, 30] > 0.99 * exposed.saturation
     assert column.sum() > (scene.image[:, 30] > scene.saturation).sum(), "charge bleeds along the column"
+
+
+@pytest.mark.parametrize("with_mask", [True, False])
+def test_pixels_of_a_coadd_without_data_are_bad_and_not_saturated(tmp_path, with_mask):
+    image = np.random.default_rng(0).normal(0, 1, (60, 60)).astype(np.float32)
+    image[:20] = np.nan
+    hdus = [fits.PrimaryHDU(image, fits.Header({"SATURATE": 30_000.0}))]
+    hdus += [fits.ImageHDU(np.zeros((60, 60), np.uint8), name="MASK")] * with_mask
+    fits.HDUList(hdus).writeto(tmp_path / "coadd.fits")
+    source = Coadd(str(tmp_path / "coadd.fits"), {"train": (0, 1)}, frames={"train": 1}, bands=("z",))
+    scene = source.lazy_frames("train")[0].build()
+    assert (scene.bad == np.isnan(image)).all()
+    exposed = read_out(scene, np.random.default_rng(0))
+    assert exposed.image.max() < 0.1 * exposed.saturation

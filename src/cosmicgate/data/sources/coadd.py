@@ -34,7 +34,8 @@ class Coadd:
     ----------
     file : str
         FITS file with an image and, optionally, an HDU ``MASK`` of the cores of saturated stars, which are made
-        brighter until they bleed. They are sky in the truth, so that a network learns not to mask them.
+        brighter until they bleed. They are sky in the truth, so that a network learns not to mask them. Other bad
+        pixels (without data, or by another mask) are bad in the exposures.
     strips : mapping of split to (float, float)
         Start and end of each strip, as fractions of the width.
     frames : mapping of split to int
@@ -96,6 +97,8 @@ class Coadd:
             self.exptime,
             self.zero_point,
         ]
+        if _coadd(path)[1].any():
+            parts.append("bad pixels")  # before, they were taken for cores of stars
 
         def build() -> Frame:
             return self._expose(path, which, band, name, np.random.default_rng(seed))
@@ -103,7 +106,7 @@ class Coadd:
         return LazyFrame(name, [*parts, self.gap, self.ccd, seed], build, field=which)  # its strip of sky
 
     def _expose(self, path: Path, which: Split, band: str, name: str, rng: np.random.Generator) -> Frame:
-        image, bad, saturation = _coadd(path)
+        image, bad, cores, saturation = _coadd(path)
         start, end = (round(fraction * image.shape[1]) for fraction in self.strips[which])
         columns = slice(start + self.gap // 2 * (start > 0), end - self.gap // 2 * (end < image.shape[1]))
         of_band = BANDS[band]
@@ -112,7 +115,7 @@ class Coadd:
         gain, read_noise, full = electronics(resolve_ccd(self.ccd), rng)
         light = np.maximum(image[:, columns] * scale + sky, 0)
         # The coadd has a plateau where stars are saturated: from its rim inwards, raise the light until it bleeds.
-        depth = distance_transform_edt(bad[:, columns])
+        depth = distance_transform_edt(cores[:, columns])
         light = np.minimum(light * STEEP**depth, 10 * full)
         electrons = rng.poisson(light * gain)
         return Frame(
@@ -124,16 +127,17 @@ class Coadd:
             band=band,
             telescope=telescope_name(self.ccd),
             name=name,
+            bad=bad[:, columns],
             read_out=False,
         )
 
 
 @cache
-def _coadd(path: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_], float]:
-    """Read image (counts per second at the coadd's zero point), bad pixels and saturation."""
+def _coadd(path: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_], float]:
+    """Read image (counts per second at the coadd's zero point), bad pixels, cores of saturated stars and saturation."""
     frame = read_frame(path, gain=1.0, read_noise=0.0, exptime=1.0)  # a coadd's own values are not used
     with open_fits(path) as hdus:
-        mask = np.asarray(hdus["MASK"].data) != 0 if "MASK" in hdus else frame.bad
-    if mask.shape != frame.shape:
-        raise ValueError(f"{path}: the HDU MASK is {mask.shape}, the image {frame.shape}")
-    return frame.image, frame.bad | mask, frame.saturation
+        cores = np.asarray(hdus["MASK"].data) != 0 if "MASK" in hdus else np.zeros(frame.shape, bool)
+    if cores.shape != frame.shape:
+        raise ValueError(f"{path}: the HDU MASK is {cores.shape}, the image {frame.shape}")
+    return frame.image, frame.bad & ~cores, cores, frame.saturation
