@@ -3,18 +3,21 @@
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pytest
 
 from cosmicgate.data.background import AstroScrappyCleaner
 from cosmicgate.data.cache import digest
-from cosmicgate.data.contamination import PaperRecipe, PhysicalRecipe
+from cosmicgate.data.contamination import PaperRecipe, PhysicalRecipe, RandomRecipe
 from cosmicgate.data.datamodule import DecamData
 from cosmicgate.data.patches import GridSampler
 from cosmicgate.data.simulation.ccd import DECAM
+from cosmicgate.data.sources.files import Files
 from cosmicgate.data.sources.simulated import SimulatedDarks, SimulatedScience
+from cosmicgate.io.fits.frames import read_frame
 
 SCIENCE = SimulatedScience({"train": 2}, shape=(512, 512), bands=("g",))
 DARKS = SimulatedDarks({"train": 2}, shape=(512, 512))
@@ -49,6 +52,42 @@ def test_different_settings_have_different_keys(change):
 def test_the_same_settings_have_the_same_keys():
     assert keys() == keys(PhysicalRecipe(3.0, 1.0, AstroScrappyCleaner()), replace(SCIENCE), replace(DARKS))
     assert len(set(keys())) == 2
+
+
+class OwnRecipe(PhysicalRecipe):
+    pass
+
+
+@dataclass(frozen=True)
+class OwnCleaner(AstroScrappyCleaner):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("ours", "own"),
+    [
+        (PhysicalRecipe(), OwnRecipe()),
+        (PhysicalRecipe(), PhysicalRecipe(clean=OwnCleaner())),
+        (RandomRecipe(OwnRecipe(), PhysicalRecipe()), RandomRecipe(PhysicalRecipe(), OwnRecipe())),
+    ],
+)
+def test_a_class_of_the_users_own_has_another_key_than_the_one_it_is_derived_from(ours, own):
+    assert digest(own) != digest(ours)
+
+
+def one_reader(path, ext=None, **header_overrides):
+    return read_frame(path, ext, **header_overrides)
+
+
+def other_reader(path, ext=None, **header_overrides):
+    return read_frame(path, ext, **header_overrides)
+
+
+def test_every_reader_of_files_has_keys_of_its_own(tmp_path):
+    path = tmp_path / "a.fits"
+    path.touch()
+    readers = (read_frame, one_reader, other_reader, partial(one_reader, mask="a"), partial(one_reader, mask="b"))
+    assert len({Files(str(path), read=read).lazy_frames_of(path)[0].key for read in readers}) == 5
 
 
 HASHED = """

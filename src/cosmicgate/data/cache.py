@@ -4,8 +4,8 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, is_dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -92,12 +92,34 @@ def digest(values: Any) -> str:
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        return [getattr(value, "cache_name", type(value).__name__), asdict(value)]
+        kind = type(value)
+        return [vars(kind).get("cache_name", kind.__name__), asdict(value), *classes_of_others(value)]
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, Path):
         return str(value)
     raise TypeError(f"{value!r} cannot be part of a cache key")
+
+
+def classes_of_others(value: Any) -> list[str]:
+    """List the full names of the class of a dataclass and of those in it; empty if all are of this package.
+
+    :func:`~dataclasses.asdict` drops them, and a user's class may have the name and fields of another.
+    """
+    kinds = list(_classes(value))
+    own = all(kind.__module__.partition(".")[0] == __name__.partition(".")[0] for kind in kinds)
+    return [] if own else [f"{kind.__module__}.{kind.__qualname__}" for kind in kinds]
+
+
+def _classes(value: Any) -> Iterator[type]:
+    """Yield the classes of the dataclasses in a value, which may be a list or dict of them."""
+    if is_dataclass(value) and not isinstance(value, type):
+        yield type(value)
+        value = [getattr(value, each.name) for each in fields(value)]
+    parts = value.values() if isinstance(value, Mapping) else value
+    if isinstance(parts, Iterable) and not isinstance(parts, str | np.ndarray):
+        for part in parts:
+            yield from _classes(part)
 
 
 def cached_frame(lazy: LazyFrame, folder: Path) -> Frame:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cosmicgate.data.background import background, dark_mask, dilate, subtracted_sky
-from cosmicgate.data.cache import LazyFrame, digest, pixels_sha256, save_labelled
+from cosmicgate.data.cache import LazyFrame, classes_of_others, digest, pixels_sha256, save_labelled
 from cosmicgate.data.datamodule import TestSet
 from cosmicgate.data.lco.io import (
     ENDING,
@@ -232,6 +232,7 @@ class LabelledExposures(PatchDataModule):
                     if draw is not None:
                         table = self._hit_table_path(which).name
                         parts += [draw, self.density, asdict(self.contamination), self.seed, table]
+                        parts += classes_of_others(self.contamination)
                     path = self._folder / "frames" / f"{name}-{number}-{digest(parts)}"
                     yield path, field_name, number, draw
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,7 @@ class Files:
     def _lazy_frame(self, path: Path, ext: str | int | None) -> LazyFrame:
         name, header_overrides = stem(path) + (f"-{ext}" if ext is not None else ""), dict(self.header_overrides)
         read = self._reader(path, ext)
-        settings: list[Any] = [self.read] if is_dataclass(self.read) else []
+        settings = _reader_key_parts(self.read)
         if own_mask := getattr(self.read, "mask", None):
             settings += file_fingerprint(existing(own_mask))
         settings += [read.mask, *read.facts] if isinstance(read, Masked) else []
@@ -136,6 +136,18 @@ class Files:
                     f"{path}: expected a mask of camera {camera!r}, got some of {', '.join(self.mask or ())}"
                 )
         return self.read if mask is None else Masked(self.read, mask, tuple(file_fingerprint(existing(mask))))
+
+
+def _reader_key_parts(read: Callable[..., Frame]) -> list[Any]:
+    """List what is known of a reader, for a cache key: its settings, or its name; nothing for our own."""
+    if isinstance(read, partial):
+        return [*_reader_key_parts(read.func), list(read.args), read.keywords]
+    if read is read_frame:
+        return []
+    if is_dataclass(read):
+        return [read]
+    named = read if hasattr(read, "__qualname__") else type(read)
+    return [f"{named.__module__}.{named.__qualname__}"]
 
 
 @cache

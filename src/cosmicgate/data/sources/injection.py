@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosmicgate.data.background import dilate
-from cosmicgate.data.cache import LazyLabelledFrame
+from cosmicgate.data.cache import LazyLabelledFrame, classes_of_others
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.data.random_streams import random_stream
 from cosmicgate.data.simulation.readout import read_out
@@ -118,6 +118,7 @@ class InjectedHits:
         stream = (f"hits in {stem(path)}", self.seed, draw)  # by name, so that other files do not change it
         hits = self.hits.table_cache_key_parts()
         parts = ["injected", self.exposures.cache_key_parts(path), hits, asdict(self.contamination)]
+        parts += classes_of_others(self.contamination)
         name = f"{stem(path)}-draw{draw}"
 
         def build() -> tuple[Frame, NDArray[np.uint8], Facts]:
