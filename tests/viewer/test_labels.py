@@ -111,6 +111,24 @@ def test_images_of_one_file_keep_each_others_labels(tmp_path, labels):
     assert fits.info(path, output=False)[1][1] == "N2_TRUTH"
 
 
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_saving_keeps_the_other_hdus_of_a_file_as_they_are(frame, labels, suffix):
+    path, score = frame.with_name(f"a_truth.fits{suffix}"), np.random.default_rng(1).normal(size=SHAPE)
+    table = fits.BinTableHDU.from_columns([fits.Column("X", "PD()", array=np.array([[1.0], [2.0, 3.0]], object))])
+    empty = fits.ImageHDU(header=fits.Header({"SEEING": 1.2}))
+    planes = [fits.ImageHDU(np.zeros(SHAPE, np.uint8), name="TRUTH"), fits.ImageHDU(score, name="SCORE"), table, empty]
+    fits.HDUList([fits.PrimaryHDU(header=fits.Header({"AUTHOR": "somebody"})), *planes]).writeto(path)
+    found = read_labels(path, place_of(frame), True)
+    write(path, frame, Labels(labels.hits, labels.unknown, labels.manual, save_id=found.save_id))
+    assert np.array_equal(read_labels(path, place_of(frame), True).hits, labels.hits)
+    with fits.open(path) as hdus:
+        assert [hdu.name for hdu in hdus[1:]] == ["SCORE", "", "", "TRUTH", "TOUCHED", "CRMASK"]
+        assert np.array_equal(hdus["SCORE"].data, score)
+        assert [row.tolist() for row in hdus[2].data["X"]] == [[1], [2, 3]]
+        assert hdus[3].header["SEEING"] == 1.2
+        assert (hdus[0].header["AUTHOR"], hdus[0].header["CRFILE"]) == ("somebody", "a.fits")
+
+
 def test_planes_by_comparison_are_read_and_labels_of_another_shape_refused(frame, tmp_path):
     path = tmp_path / "a_truth.fits.fz"
     plane = np.zeros(SHAPE, np.uint8)

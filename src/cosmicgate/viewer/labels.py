@@ -4,13 +4,15 @@ The file ``NAME_truth.fits.fz`` has for each image the HDUs TRUTH, which ``data=
 CRMASK as ``cosmicgate mask`` writes it. The HDUs of a file with several images have the image's name before theirs.
 """
 
+import gzip
 import secrets
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from astropy.io import fits
@@ -21,9 +23,11 @@ from cosmicgate import __version__
 from cosmicgate.data.pixel_labels import CORE, IGNORED, KERNEL_3X3, RING, SKY, TRUTH_UNKNOWN
 from cosmicgate.io.atomic import atomic_path
 from cosmicgate.io.fits.cards import CRBLIND, CRFILE, CRFROM, CRHDU, CRINPUT, CRSAVED, CRVERSN
-from cosmicgate.io.fits.hdus import FitsError, open_fits, stem
+from cosmicgate.io.fits.hdus import FitsError, open_decompressed, open_fits, stem
 from cosmicgate.io.fits.headers import ascii_of
 from cosmicgate.io.fits.images import ImageExtension
+from cosmicgate.io.fits.layout import spans_of
+from cosmicgate.io.fits.raw_hdus import edit_header, header_length
 from cosmicgate.io.fits.truth_files import truth_files, truth_name
 from cosmicgate.masking.output_paths import name_of
 
@@ -143,7 +147,7 @@ def write_labels(
     only_manual: bool = False,
     origin: str = "",
 ) -> str:
-    """Write the labels of an image, atomically; those of the other images in the file are kept.
+    """Write the labels of an image, atomically; all other HDUs of the file stay as they are.
 
     Labels that were saved for an image file with another checksum are copied first, to ``NAME_truth_CHECKSUM.fits.fz``.
 
@@ -153,7 +157,7 @@ def write_labels(
         File of labels, and file of the image.
     sha256 : str
         Checksum of the file of the image.
-    extension, alone
+    extension, single_image
         As in :func:`read_labels`.
     labels : Labels
         Labels of the image; ``save_id`` is that of the labels in the file when they were read.
@@ -200,11 +204,30 @@ def write_labels(
         hdu.header[CRFROM] = (ascii_of("not known" if only_manual else origin, 60), "untouched pixels")
         hdu.header["COMMENT"] = text[what]
         new.append(hdu)
-    primary = fits.PrimaryHDU()
-    primary.header[CRFILE] = ascii_of(source.name, 67)  # by which the file is known as no image
+    primary, *others = _kept(path, extension, {hdu.name for hdu in new}) or [_bytes_of(fits.PrimaryHDU())[0]]
+    length = header_length(primary)
+    about = fits.Card(CRFILE, ascii_of(source.name, 67))  # by which the file is known as no image
+    primary = edit_header(primary[:length], new=[about], without=(CRFILE, "CHECKSUM")) + primary[length:]
+    content = b"".join([primary, *others, *_bytes_of(fits.PrimaryHDU(), *new)[1:]])
     with atomic_path(path) as partial:
-        fits.HDUList([primary, *_kept(path, extension, {hdu.name for hdu in new}), *new]).writeto(partial)
+        partial.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
     return save_id
+
+
+def _bytes_of(*hdus: Any) -> list[bytes]:
+    """Convert HDUs to the bytes of each in a file."""
+    file = BytesIO()
+    fits.HDUList(list(hdus)).writeto(file)
+    return _split(file)
+
+
+def _split(file: IO[bytes]) -> list[bytes]:
+    """Read the bytes of each HDU of a file."""
+    found = []
+    for span in spans_of(file):
+        file.seek(span.start)
+        found.append(file.read(span.end - span.start))
+    return found
 
 
 def _copy(path: Path, ending: str) -> None:
@@ -216,16 +239,15 @@ def _copy(path: Path, ending: str) -> None:
         shutil.copyfile(path, partial)
 
 
-def _kept(path: Path, extension: ImageExtension, names: set[str]) -> list[Any]:
-    """Copy the HDUs of a file of labels that belong to other images."""
+def _kept(path: Path, extension: ImageExtension, names: set[str]) -> list[bytes]:
+    """Read the HDUs of a file of labels that stay as they are, the primary one first; none if there is no file."""
     if not path.is_file():
         return []
-    with open_fits(path) as hdus:
-        return [
-            fits.CompImageHDU(np.asarray(hdu.data), hdu.header, name=hdu.name, compression_type="RICE_1")
-            for hdu in hdus[1:]
-            if not (hdu.name in names and hdu.header.get(CRHDU) in (None, extension.number))
-        ]
+    with open_fits(path) as hdus, open_decompressed(path) as file:
+        kept = [not (hdu.name in names and hdu.header.get(CRHDU) in (None, extension.number)) for hdu in hdus]
+        parts = _split(file)
+    primary = parts[:1] if kept[0] else _bytes_of(fits.PrimaryHDU())
+    return primary + [part for part, stays in zip(parts[1:], kept[1:], strict=True) if stays]
 
 
 def plane_name(extension: ImageExtension, what: str, single_image: bool) -> str:
