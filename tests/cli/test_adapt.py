@@ -245,11 +245,11 @@ def interrupted(*_):
     raise KeyboardInterrupt
 
 
-def as_second_image(paths, name="CCD2"):
+def as_second_image(paths, name="CCD2", first_name="CCD1"):
     """Put the image of each file behind another one, as in the files of a mosaic camera."""
     for path in paths:
         image, header = fits.getdata(path, header=True)
-        first = fits.ImageHDU(np.zeros_like(image) + 7, name="CCD1")
+        first = fits.ImageHDU(np.zeros_like(image) + 7, name=first_name)
         fits.HDUList([fits.PrimaryHDU(), first, fits.ImageHDU(image, header, name=name)]).writeto(path, overwrite=True)
 
 
@@ -471,11 +471,12 @@ def test_labels_of_two_exposures_or_of_another_version_of_one_are_refused(tmp_pa
 def test_labels_of_an_image_of_several_are_read_by_ext(tmp_path, start, alone, monkeypatch):
     monkeypatch.setattr("cosmicgate.adaptation.run.train", interrupted)
     frames = write_field(tmp_path / "night", "a", 0)
-    as_second_image(frames)
+    as_second_image(frames, first_name="WEIGHT" if alone else "CCD1")
     shape, saved = fits.getdata(frames[1], "CCD2").shape, {}
-    for name, rows in (("CCD1", slice(60, 62)), ("CCD2", slice(40, 42))):
+    for number, rows in ((1, slice(60, 62)), (2, slice(40, 42))):
+        name = f"CCD{number}"
         with open_fits(frames[1]) as hdus:
-            place = select_image(frames[1], hdus, name)
+            place = select_image(frames[1], hdus, number)
         touched = np.zeros(shape, np.uint8)
         touched[rows, 50] = HIT
         saved[name] = touched

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from cosmicgate.adaptation.corrections import find_corrections, read_manual_labels
 from cosmicgate.cli.show import image_and_hits
 from cosmicgate.data.cache import load_labelled
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
@@ -96,10 +97,15 @@ def test_labels_that_changed_since_they_were_read_are_not_overwritten(frame, lab
     assert path.read_bytes() != before
 
 
-def test_images_of_one_file_keep_each_others_labels(tmp_path, labels):
+def write_two(folder):
+    """Write a file of two images; return its path."""
     images = [fits.ImageHDU(np.random.default_rng(n).normal(500, 20, SHAPE), name=f"N{n}") for n in (1, 2)]
-    source = tmp_path / "two.fits"
-    fits.HDUList([fits.PrimaryHDU(), *images]).writeto(source)
+    fits.HDUList([fits.PrimaryHDU(), *images]).writeto(folder / "two.fits")
+    return folder / "two.fits"
+
+
+def test_images_of_one_file_keep_each_others_labels(tmp_path, labels):
+    source = write_two(tmp_path)
     path, other = labels_path(source), Labels(labels.unknown, labels.hits, np.zeros(SHAPE, np.uint8), blind=True)
     for number, one in enumerate((labels, other)):
         write_labels(path, source, "", place_of(source, number), False, one)
@@ -109,6 +115,25 @@ def test_images_of_one_file_keep_each_others_labels(tmp_path, labels):
     assert np.array_equal(second.hits, other.hits)
     assert second.blind
     assert fits.info(path, output=False)[1][1] == "N2_TRUTH"
+
+
+def test_labels_of_the_only_image_are_read_and_replaced_when_it_is_in_another_hdu(frame, labels):
+    path, packed = labels_path(frame), frame.with_name("a.fits.fz")
+    write(path, frame, labels)
+    with fits.open(frame) as hdus:
+        fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(hdus[0].data, hdus[0].header)]).writeto(packed)
+    place = place_of(packed)
+    found = read_labels(path, place, True)
+    assert np.array_equal(found.manual, labels.manual)
+    assert (place.number, found.input_sha256) == (1, "0" * 64)
+    write_labels(path, packed, sha256_of(packed), place, True, found)
+    assert path.with_name("a_truth_00000000.fits.fz").is_file()
+    with fits.open(path) as hdus:
+        assert [hdu.name.rpartition("_")[2] for hdu in hdus[1:]] == ["TRUTH", "TOUCHED", "CRMASK"]
+        assert hdus["TRUTH"].header["CRINPUT"] == sha256_of(packed)
+    frame.unlink()
+    frames = FramesWithTruth(str(packed), "night", truth=str(packed.parent))
+    assert frames.lazy_labelled_frames()[0].build()[1][10, 10] == CORE
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
@@ -127,6 +152,19 @@ def test_saving_keeps_the_other_hdus_of_a_file_as_they_are(frame, labels, suffix
         assert [row.tolist() for row in hdus[2].data["X"]] == [[1], [2, 3]]
         assert hdus[3].header["SEEING"] == 1.2
         assert (hdus[0].header["AUTHOR"], hdus[0].header["CRFILE"]) == ("somebody", "a.fits")
+
+
+def test_adapt_reads_the_labels_of_each_image_that_are_of_this_version_of_the_file(tmp_path, labels):
+    source = write_two(tmp_path)
+    path = labels_path(source)
+    write_labels(path, source, sha256_of(source), place_of(source, 0), False, labels)
+    assert find_corrections([str(source)], None, "N2")[0]["other_images"]
+    fits.setval(source, "OBSERVER", value="somebody")
+    write_labels(path, source, sha256_of(source), place_of(source, 1), False, labels)
+    assert "other_images" not in find_corrections([str(source)], None, "N2")[0]
+    assert np.array_equal(read_manual_labels(source, path, "N2"), labels.manual)
+    with pytest.raises(ValueError, match="the labels are of another version of this file"):
+        read_manual_labels(source, path, "N1")
 
 
 def test_planes_by_comparison_are_read_and_labels_of_another_shape_refused(frame, tmp_path):

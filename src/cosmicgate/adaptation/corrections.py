@@ -12,14 +12,16 @@ from cosmicgate.data.lco.io import IGNORE_NO_DATA, MaskedSequence
 from cosmicgate.data.sources.files import file_fingerprint
 from cosmicgate.data.sources.truth_planes import check_version
 from cosmicgate.io.fits.hdus import open_fits
-from cosmicgate.io.fits.images import select_image
-from cosmicgate.viewer.labels import HIT, MANUAL_UNKNOWN, NO_HIT, check_unshared, labels_path, read_labels
+from cosmicgate.io.fits.images import all_images, select_image
+from cosmicgate.viewer.labels import HIT, MANUAL_UNKNOWN, NO_HIT, Labels, check_unshared, labels_path, read_labels
 
 ManualLabels = NDArray[np.uint8]
 
 
 def find_corrections(frames: Sequence[str], folder: str | None, ext: str = "") -> list[dict[str, Any]]:
     """List the files of labels of exposures, beside them or in a folder: path of the exposure, path and identity.
+
+    One whose manual labels are all of other images of the exposure's file has ``other_images``.
 
     Raises
     ------
@@ -35,7 +37,10 @@ def find_corrections(frames: Sequence[str], folder: str | None, ext: str = "") -
         raise ValueError(f"{folder}: expected labels of the exposures, such as {path.name}, found none")
     check_unshared([Path(one["frame"]) for one in found], None if folder is None else Path(folder))
     for one in found:
-        read_manual_labels(Path(one["frame"]), Path(one["path"]), ext)  # refuses those of another file
+        path = Path(one["path"])
+        if _read(Path(one["frame"]), path, ext) is None:
+            with open_fits(path) as hdus:
+                one |= {"other_images": True} if any(hdu.name.endswith("TOUCHED") for hdu in hdus) else {}
     return found
 
 
@@ -47,13 +52,19 @@ def read_manual_labels(frame: Path, path: Path, ext: str = "") -> ManualLabels |
     ValueError
         The labels are not readable, of another shape, or were made for another version of the exposure.
     """
+    labels = _read(frame, path, ext)
+    return labels.manual if labels is not None and labels.manual.any() else None
+
+
+def _read(frame: Path, path: Path, ext: str) -> Labels | None:
+    """Read the labels of an exposure, or of its image ``ext``; None if the file has none of it."""
     with open_fits(frame) as hdus:
         extension = select_image(frame, hdus, ext or None)
-    labels = read_labels(path, extension, single_image=False) or read_labels(path, extension, single_image=True)
-    if labels is None or not labels.manual.any():
-        return None
-    check_version(frame, path)
-    return labels.manual
+        single_image = [one.number for one in all_images(frame, hdus)] == [extension.number]
+    labels = read_labels(path, extension, single_image)
+    if labels is not None and labels.manual.any():
+        check_version(frame, path, labels.input_sha256)
+    return labels
 
 
 def correct(masked: MaskedSequence, manual: Sequence[ManualLabels | None]) -> MaskedSequence:

@@ -101,7 +101,7 @@ class Plan:
     request: Request
     fields: list[Field]
     darks: list[dict[str, Any]]  # path, identity, shape, exptime, level (counts)
-    corrections: list[dict[str, Any]] = field(default_factory=list)  # frame, path, identity
+    corrections: list[dict[str, Any]] = field(default_factory=list)  # frame, path, identity, other_images
 
     @property
     def usable(self) -> list[Field]:
@@ -122,7 +122,10 @@ class Plan:
             f"{'as given' if key in self.request.header_overrides else 'from the headers'}"
             for key, unit in values.items()
         ]
-        lines += [f"manual labels: {len(self.corrections)} exposure(s)"] if self.corrections else []
+        unused = [one["path"] for one in self.corrections if one.get("other_images")]
+        used = len(self.corrections) - len(unused)
+        lines += [f"manual labels: {used} exposure(s)"] if used else []
+        lines += [f"note: the manual labels in {path} are of other images of the file: not used" for path in unused]
         lines += [f"left out: {one.name}: {one.reason}" for one in self.fields if one.reason]
         return lines + self._missing(exposures)
 

@@ -100,8 +100,8 @@ def read_labels(path: Path, extension: ImageExtension, single_image: bool) -> La
     extension : ImageExtension
         HDU of the image in its own file.
     single_image : bool
-        Whether it is the only image of the sky in its file. A plane TRUTH that names no HDU is then of this image:
-        those that come from comparing exposures do not.
+        Whether it is the only image of the sky in its file. A plane TRUTH is then of this image: those that come from
+        comparing exposures name no HDU.
 
     Raises
     ------
@@ -113,8 +113,8 @@ def read_labels(path: Path, extension: ImageExtension, single_image: bool) -> La
         if hdu is None:
             return None
         truth, header = np.asarray(hdu.data), hdu.header
-        name = plane_name(extension, "TOUCHED", single_image)
-        other = next((one for one in hdus if (one.name, one.header.get(CRHDU)) == (name, extension.number)), None)
+        wanted = plane_name(extension, "TOUCHED", single_image), header.get(CRHDU)
+        other = next((one for one in hdus if (one.name, one.header.get(CRHDU)) == wanted), None)
         manual = np.zeros(truth.shape, np.uint8) if other is None else np.asarray(other.data).astype(np.uint8)
     if truth.shape != extension.shape or manual.shape != extension.shape:
         raise FitsError(f"{path}: the labels have the shape {truth.shape}, the image {extension.shape}")
@@ -126,11 +126,14 @@ def read_labels(path: Path, extension: ImageExtension, single_image: bool) -> La
 
 
 def _truth_hdu(hdus: fits.HDUList, extension: ImageExtension, single_image: bool) -> Any:
-    """Find the HDU of the truth of an image; None if there is none."""
-    name = plane_name(extension, "TRUTH", single_image)
+    """Find the HDU of the truth of an image; None if there is none.
+
+    A plane TRUTH is of the only image even if it names another HDU: ``fpack`` moves an image from HDU 0 to 1.
+    """
+    named = [hdu for hdu in hdus if hdu.name == plane_name(extension, "TRUTH", single_image)]
     numbers = (extension.number, None) if single_image else (extension.number,)
-    named = [(hdu, hdu.header.get(CRHDU)) for hdu in hdus if hdu.name == name]
-    return next((hdu for wanted in numbers for hdu, number in named if number == wanted), None)
+    found = next((hdu for wanted in numbers for hdu in named if hdu.header.get(CRHDU) == wanted), None)
+    return named[-1] if found is None and named and single_image else found
 
 
 def _identifier(header: fits.Header) -> str:
@@ -204,7 +207,7 @@ def write_labels(
         hdu.header[CRFROM] = (ascii_of("not known" if only_manual else origin, 60), "untouched pixels")
         hdu.header["COMMENT"] = text[what]
         new.append(hdu)
-    primary, *others = _kept(path, extension, {hdu.name for hdu in new}) or [_bytes_of(fits.PrimaryHDU())[0]]
+    primary, *others = _kept(path, extension, single_image, {hdu.name for hdu in new}) or [_bytes_of(fits.PrimaryHDU())[0]]
     length = header_length(primary)
     about = fits.Card(CRFILE, ascii_of(source.name, 67))  # by which the file is known as no image
     primary = edit_header(primary[:length], new=[about], without=(CRFILE, "CHECKSUM")) + primary[length:]
@@ -239,12 +242,21 @@ def _copy(path: Path, ending: str) -> None:
         shutil.copyfile(path, partial)
 
 
-def _kept(path: Path, extension: ImageExtension, names: set[str]) -> list[bytes]:
-    """Read the HDUs of a file of labels that stay as they are, the primary one first; none if there is no file."""
+def _kept(path: Path, extension: ImageExtension, single_image: bool, names: set[str]) -> list[bytes]:
+    """Read the HDUs of a file of labels that stay as they are, the primary one first; none if there is no file.
+
+    Labels of the image that were saved when it was in another HDU do not stay.
+    """
     if not path.is_file():
         return []
     with open_fits(path) as hdus, open_decompressed(path) as file:
-        kept = [not (hdu.name in names and hdu.header.get(CRHDU) in (None, extension.number)) for hdu in hdus]
+        replaced = [
+            hdu.name in names and (single_image or hdu.header.get(CRHDU) in (None, extension.number)) for hdu in hdus
+        ]
+        ids = {hdu.header.get(CRSAVED) for hdu, gone in zip(hdus, replaced, strict=True) if gone} - {None}
+        kept = [
+            not gone and hdu.header.get(CRSAVED) not in ids for hdu, gone in zip(hdus, replaced, strict=True)
+        ]
         parts = _split(file)
     primary = parts[:1] if kept[0] else _bytes_of(fits.PrimaryHDU())
     return primary + [part for part, stays in zip(parts[1:], kept[1:], strict=True) if stays]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy.io import fits
 from astropy.stats import mad_std
 from numpy.typing import NDArray
 
@@ -135,7 +136,7 @@ class FramesWithTruth:
         if plane is None:
             return np.full(frame.shape, IGNORED, np.uint8)
         if plane != path:
-            check_version(path, plane)
+            check_version(path, plane, _checksum(plane))
         return _read_truth(plane, frame)
 
     @cached_property
@@ -208,24 +209,33 @@ def plane_path(frame: Path, folder: Path) -> Path:
 
 def is_of(frame: Path, plane: Path) -> bool:
     """Check whether a truth plane was made for this version of its frame; one that does not say so is taken to be."""
-    with open_fits(plane) as hdus:
-        return input_checksum(hdus) in ("", cached_sha256(frame))
+    return _checksum(plane) in ("", cached_sha256(frame))
 
 
-def check_version(frame: Path, plane: Path) -> None:
-    """Raise ValueError if a truth plane was made for another version of its frame."""
-    if not is_of(frame, plane):
+def check_version(frame: Path, plane: Path, checksum: str) -> None:
+    """Raise ValueError if the labels in a file have the checksum of another version of their frame."""
+    if checksum not in ("", cached_sha256(frame)):
         reason = "the labels are of another version of this file, or of another file of this name"
         raise ValueError(f"{frame}: {reason} ({plane}): check and save them with cosmicgate view, or make them again")
+
+
+def _checksum(plane: Path) -> str:
+    """Read the checksum of the frame of a truth plane; empty if it has none."""
+    with open_fits(plane) as hdus:
+        return input_checksum([_truth_hdu(plane, hdus)])
 
 
 def read_plane(path: Path) -> NDArray[Any]:
     """Read the HDU TRUTH (H, W) of a file, in its own codes."""
     with open_fits(path) as hdus:
-        names = [hdu.name for hdu in hdus]
-        if "TRUTH" not in names:
-            raise ValueError(f"{path}: expected an HDU named TRUTH, got {', '.join(names)}")
-        return np.asarray(hdus["TRUTH"].data)
+        return np.asarray(_truth_hdu(path, hdus).data)
+
+
+def _truth_hdu(path: Path, hdus: fits.HDUList) -> Any:
+    names = [hdu.name for hdu in hdus]
+    if "TRUTH" not in names:
+        raise ValueError(f"{path}: expected an HDU named TRUTH, got {', '.join(names)}")
+    return hdus["TRUTH"]
 
 
 def _read_truth(path: Path, frame: Frame) -> NDArray[np.uint8]:
