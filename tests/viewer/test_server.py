@@ -222,13 +222,37 @@ def test_labels_that_do_not_fit_on_the_disk_are_reported_and_leave_no_partial_fi
     assert saved(api).status_code == 200, "once there is room"
 
 
-def test_labels_are_not_saved_if_the_file_has_changed_since(images, frame):
+CHANGED = "a.fits was changed since it was read, these labels are of it as it was: start again"
+
+
+def test_labels_of_a_file_that_was_only_touched_are_saved_as_usual(images, frame):
     api = client(images)
     api.get("/secret/api/0")
-    fits.writeto(frame, sky(SHAPE, seed=1), overwrite=True)
+    content = frame.read_bytes()
+    frame.unlink()
+    frame.write_bytes(content)
+    os.utime(frame, ns=(0, 0))
     answer = saved(api)
-    assert answer.status_code == 409
-    assert answer.json()["error"] == "a.fits was changed since it was read: nothing was saved; start again"
+    assert (answer.json()["path"], answer.json()["note"]) == (str(frame.with_name("a_truth.fits.fz")), "")
+
+
+def test_labels_of_a_file_that_has_changed_since_are_saved_beside_those_of_the_new_one(images, frame, masker):
+    api, old = client(images), sha256_of(frame)
+    first = saved(api).json()
+    fits.writeto(frame, sky(SHAPE, seed=1), overwrite=True)
+    new = client(Images([frame], None, masker))
+    identifier = new.get("/secret/api/0").json()["identifier"]
+    assert saved(new, identifier=identifier).status_code == 200
+    path, before = frame.with_name("a_truth.fits.fz"), frame.with_name("a_truth.fits.fz").read_bytes()
+    identifier = first["identifier"]
+    for _ in range(2):
+        answer = saved(api, identifier=identifier).json()
+        identifier = answer["identifier"]
+        assert (answer["path"], answer["note"]) == (str(frame.with_name(f"a_truth_{old[:8]}.fits.fz")), CHANGED)
+        assert fits.getheader(answer["path"], "TRUTH")["CRINPUT"] == old
+    other = saved(api).json()  # from another window
+    assert other["path"] == str(frame.with_name(f"a_truth_{old[:8]}_1.fits.fz"))
+    assert path.read_bytes() == before
 
 
 def test_pixels_that_were_not_searched_are_saved_as_not_known(tmp_path, masker):
@@ -285,7 +309,7 @@ def test_labels_of_a_mask_leave_the_truth_of_the_image_beside_it(tmp_path, maske
     assert api.get("/secret/api/0").json()["saved"] == to_text(to_runs(hit(SHAPE)))
 
 
-def test_labels_of_a_file_that_changed_after_it_was_dropped_from_memory_are_not_saved(tmp_path, masker, monkeypatch):
+def test_labels_of_a_file_that_changed_after_it_was_dropped_from_memory_are_saved_apart(tmp_path, masker, monkeypatch):
     monkeypatch.setattr("cosmicgate.viewer.images.MAX_PIXELS", SHAPE[0] * SHAPE[1])
     paths = [write_sky(tmp_path / f"{name}.fits", sky(SHAPE)) for name in "ab"]
     api = client(Images(paths, None, masker))
@@ -294,7 +318,8 @@ def test_labels_of_a_file_that_changed_after_it_was_dropped_from_memory_are_not_
     paths[0].unlink()
     write_sky(paths[0], sky(SHAPE) + 5)
     answer = saved(api, 0)
-    assert answer.json()["error"] == "a.fits was changed since it was read: nothing was saved; start again"
+    assert answer.json()["note"] == CHANGED
+    assert not (tmp_path / "a_truth.fits.fz").exists()
     assert saved(api, 1).status_code == 200
 
 

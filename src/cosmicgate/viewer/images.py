@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cosmicgate.io.atomic import cached_sha256, file_state
+from cosmicgate.io.atomic import cached_sha256
 from cosmicgate.io.fits.hdus import FitsError, open_fits, pixels
 from cosmicgate.io.fits.images import ImageExtension
 from cosmicgate.masking.colour_mosaic import pattern_of
@@ -20,7 +20,14 @@ from cosmicgate.masking.read_images import FitsImage, read_images
 from cosmicgate.viewer.display import DISPLAY_UNKNOWN, DISPLAY_UNSEARCHED, limits_of, model_json
 from cosmicgate.viewer.file_mask import mask_of_file, probability_of_file
 from cosmicgate.viewer.hdus import ViewableHdu, select_hdus, viewable_hdus
-from cosmicgate.viewer.labels import Labels, check_unshared, labels_path, read_labels, write_labels
+from cosmicgate.viewer.labels import (
+    Labels,
+    check_unshared,
+    labels_of_version,
+    labels_path,
+    read_labels,
+    write_labels,
+)
 from cosmicgate.viewer.overlay import AlignmentStars, Overlay, overlays
 from cosmicgate.viewer.pyramid import Pyramid
 from cosmicgate.viewer.runs import from_runs, runs_from_text, to_runs, to_text
@@ -43,9 +50,8 @@ class ViewedImage:
         Detector; None: no detector's mask is shown.
     saving : Lock
         Lock that is held while labels are written: images of one file share theirs.
-    state : tuple
-        State of the file when the page first read it (:func:`~cosmicgate.io.atomic.file_state`): labels of a file that
-        has changed since are not saved.
+    sha256 : str
+        Checksum of the file when the page first read it: labels of a file that has changed since are saved apart.
     """
 
     def __init__(
@@ -54,10 +60,10 @@ class ViewedImage:
         labels: Path,
         masker: CosmicRayMasker | None,
         saving: Lock,
-        state: tuple[int, int, int],
+        sha256: str,
     ) -> None:
         self.hdu, self.labels_file, self.masker, self.blind = hdu, labels, masker, masker is None
-        self.saving, self.state = saving, state
+        self.saving, self.sha256 = saving, sha256
         self.fits = _read(hdu)
         self.pyramid = Pyramid(self.fits.image)
         self.cleaned: tuple[int, Pyramid] | None = None
@@ -93,10 +99,9 @@ class ViewedImage:
             found["file_mask"] = mask_of_file(self.fits.extension, self.hdu.path, weights, found["notes"])
         return found | {"bad": to_text(to_runs(bad))}
 
-    def _labels(self) -> Labels | None:
-        if not self.labels_file.is_file():
-            return None
-        return read_labels(self.labels_file, self.fits.extension, self.hdu.single_image)
+    def _labels(self, path: Path | None = None) -> Labels | None:
+        path = path or self.labels_file
+        return read_labels(path, self.fits.extension, self.hdu.single_image) if path.is_file() else None
 
     def search(self, search: Search) -> None:
         """Compute the probability of each pixel, or read it; write progress and result into ``search``."""
@@ -124,32 +129,36 @@ class ViewedImage:
     def save(self, given: Any) -> dict[str, Any]:
         """Write the labels that a page sends, as ``hits``, ``unknown`` and ``touched``.
 
+        If the image's file has changed since it was read, they are written beside those of the file as it is now.
+
         Raises
         ------
         ValueError
-            What the page sent is not valid, or a file has changed since it was read.
+            What the page sent is not valid, or the labels have changed since they were read.
         """
         if not isinstance(given, dict):
             raise ValueError(f"expected hits, unknown and touched pixels, got {type(given).__name__}")
-        if file_state(self.hdu.path) != self.state:
-            raise FitsError(f"{self.hdu.path.name} was changed since it was read: nothing was saved; start again")
         shape = self.hdu.shape
         hits, unknown = (from_runs(runs_from_text(given.get(key)), shape, 1) > 0 for key in ("hits", "unknown"))
         manual = from_runs(runs_from_text(given.get("touched")), shape, 3)
         unknown = (unknown | (self.fits.bad & (manual == 0))) & ~hits
-        labels = Labels(hits, unknown, manual, self.blind, str(given.get("identifier", "")))
         only_manual = given.get("only_touched") is True
-        origin = str(given.get("origin", ""))
+        origin, save_id, note = str(given.get("origin", "")), str(given.get("identifier", "")), ""
+        place = self.fits.extension, self.hdu.single_image
         with self.saving:
-            before = self._labels()
+            path = self.labels_file
+            if cached_sha256(self.hdu.path) != self.sha256:
+                path, save_id = labels_of_version(path, self.sha256, *place, save_id)
+                note = (
+                    f"{self.hdu.path.name} was changed since it was read, these labels are of it as it was: start again"
+                )
+            before = self._labels(path)
             if self.blind and before is not None and not before.blind:
-                raise FitsError(f"{self.labels_file.name} has labels that were not made blind: {OTHER_FOLDER}")
-            save_id = write_labels(
-                *(self.labels_file, self.hdu.path, cached_sha256(self.hdu.path), self.fits.extension),
-                *(self.hdu.single_image, labels, only_manual, origin),
-            )
+                raise FitsError(f"{path.name} has labels that were not made blind: {OTHER_FOLDER}")
+            labels = Labels(hits, unknown, manual, self.blind, save_id)
+            save_id = write_labels(path, self.hdu.path, self.sha256, *place, labels, only_manual, origin)
         counts = {"hits": int(hits.sum()), "touched": int((manual > 0).sum())}
-        return {"path": str(self.labels_file), "identifier": save_id} | counts
+        return {"path": str(path), "identifier": save_id, "note": note} | counts
 
 
 def _read(viewed: ViewableHdu) -> FitsImage:
@@ -191,7 +200,7 @@ class Images:
         self.hdus = [hdu for path in paths for hdu in select_hdus(path, viewable_hdus(path), exts)]
         self.folder, self.masker, self.blind = folder, masker, masker is None
         self._images: OrderedDict[int, ViewedImage] = OrderedDict()
-        self._states: dict[int, tuple[int, int, int]] = {}
+        self._checksums: dict[int, str] = {}
         self._searches: dict[int, Search] = {}
         self._skies: dict[int, AlignmentStars] = {}
         self._overlays: dict[tuple[int, int], Overlay] = {}
@@ -204,9 +213,9 @@ class Images:
         with self._lock:
             if number not in self._images:
                 hdu = self.hdus[number]
-                state = self._states.setdefault(number, file_state(hdu.path))
+                sha256 = self._checksums.setdefault(number, cached_sha256(hdu.path))
                 labels = labels_path(hdu.path, self.folder)
-                self._images[number] = ViewedImage(hdu, labels, self.masker, self._saving, state)
+                self._images[number] = ViewedImage(hdu, labels, self.masker, self._saving, sha256)
             self._images.move_to_end(number)
             while len(self._images) > 1 and sum(one.image.size for one in self._images.values()) > MAX_PIXELS:
                 self._images.popitem(last=False)

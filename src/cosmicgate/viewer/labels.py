@@ -7,7 +7,7 @@ CRMASK as ``cosmicgate mask`` writes it. The HDUs of a file with several images 
 import gzip
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import count
@@ -179,15 +179,11 @@ def write_labels(
     FitsError
         The labels in the file have changed since, by another window for example.
     """
-    now = before = ""
-    if path.is_file():
-        with open_fits(path) as hdus:
-            hdu = _truth_hdu(hdus, extension, single_image)
-            now, before = ("", "") if hdu is None else (_identifier(hdu.header), str(hdu.header.get(CRINPUT, "")))
+    now, before = _saved(path, extension, single_image)
     if now != labels.save_id:
         raise FitsError(f"{path.name} was changed since its labels were read: nothing was saved; open the image again")
     if before not in ("", sha256):
-        _copy(path, before[:8])
+        _copy(path, before)
     save_id = secrets.token_hex(8)
     planes = {"TRUTH": labels.truth(only_manual), "TOUCHED": labels.manual, "CRMASK": labels.hits.astype(np.uint8)}
     text = {
@@ -207,7 +203,9 @@ def write_labels(
         hdu.header[CRFROM] = (ascii_of("not known" if only_manual else origin, 60), "untouched pixels")
         hdu.header["COMMENT"] = text[what]
         new.append(hdu)
-    primary, *others = _kept(path, extension, single_image, {hdu.name for hdu in new}) or [_bytes_of(fits.PrimaryHDU())[0]]
+    primary, *others = _kept(path, extension, single_image, {hdu.name for hdu in new}) or [
+        _bytes_of(fits.PrimaryHDU())[0]
+    ]
     length = header_length(primary)
     about = fits.Card(CRFILE, ascii_of(source.name, 67))  # by which the file is known as no image
     primary = edit_header(primary[:length], new=[about], without=(CRFILE, "CHECKSUM")) + primary[length:]
@@ -233,12 +231,41 @@ def _split(file: IO[bytes]) -> list[bytes]:
     return found
 
 
-def _copy(path: Path, ending: str) -> None:
-    """Copy a file beside itself; the copy has an ending to its name, and a number if there is such a file."""
-    name = f"{stem(path)}_{ending}"
-    names = (f"{name}_{number}" if number else name for number in count())
-    copies = (path.with_name(path.name.replace(stem(path), one, 1)) for one in names)
-    with atomic_path(next(one for one in copies if not one.exists())) as partial:
+def _saved(path: Path, extension: ImageExtension, single_image: bool) -> tuple[str, str]:
+    """Read the identifier of the saving of an image's labels and the checksum of its file then; empty without them."""
+    if not path.is_file():
+        return "", ""
+    with open_fits(path) as hdus:
+        hdu = _truth_hdu(hdus, extension, single_image)
+        return ("", "") if hdu is None else (_identifier(hdu.header), str(hdu.header.get(CRINPUT, "")))
+
+
+def labels_of_version(
+    path: Path, sha256: str, extension: ImageExtension, single_image: bool, save_id: str
+) -> tuple[Path, str]:
+    """Locate the labels of an earlier version of an image's file, ``NAME_truth_CHECKSUM.fits.fz``, numbered if taken.
+
+    Returns
+    -------
+    path : Path
+        First such file that has no labels of the image, or those that were saved as ``save_id``.
+    save_id : str
+        Identifier of the labels in it, or an empty one.
+    """
+    found = ((one, _saved(one, extension, single_image)[0]) for one in _versions(path, sha256))
+    return next((one, now) for one, now in found if now in ("", save_id))
+
+
+def _versions(path: Path, sha256: str) -> Iterator[Path]:
+    """Yield the names of a file for labels of an image file with this checksum, without and with a number."""
+    for number in count():
+        ending = f"_{sha256[:8]}" + f"_{number}" * (number > 0)
+        yield path.with_name(path.name.replace(stem(path), stem(path) + ending, 1))
+
+
+def _copy(path: Path, sha256: str) -> None:
+    """Copy a file of labels of an image file with this checksum beside itself."""
+    with atomic_path(next(one for one in _versions(path, sha256) if not one.exists())) as partial:
         shutil.copyfile(path, partial)
 
 
@@ -254,9 +281,7 @@ def _kept(path: Path, extension: ImageExtension, single_image: bool, names: set[
             hdu.name in names and (single_image or hdu.header.get(CRHDU) in (None, extension.number)) for hdu in hdus
         ]
         ids = {hdu.header.get(CRSAVED) for hdu, gone in zip(hdus, replaced, strict=True) if gone} - {None}
-        kept = [
-            not gone and hdu.header.get(CRSAVED) not in ids for hdu, gone in zip(hdus, replaced, strict=True)
-        ]
+        kept = [not gone and hdu.header.get(CRSAVED) not in ids for hdu, gone in zip(hdus, replaced, strict=True)]
         parts = _split(file)
     primary = parts[:1] if kept[0] else _bytes_of(fits.PrimaryHDU())
     return primary + [part for part, stays in zip(parts[1:], kept[1:], strict=True) if stays]

@@ -153,7 +153,7 @@ async function save() {
     one.identifier = done.identifier;
     one.unsaved = one.editions !== editions;
     const since = one.unsaved ? ". What was labelled since is not saved." : "";
-    const text = `Saved: ${done.hits} pixels are hits, ${done.touched} were labelled by hand. ${done.path}${since}`;
+    const text = `Saved: ${done.hits} pixels are hits, ${done.touched} were labelled by hand. ${done.path}${done.note && `. Note: ${done.note}`}${since}`;
     if (one === now) $("saved").textContent = text;
     announce(text);
   } catch (error) {
