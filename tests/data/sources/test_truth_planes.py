@@ -101,6 +101,18 @@ def test_bad_pixels_of_a_dark_are_left_out_of_the_median_and_bad_where_all_are(n
     assert frame.saturation == pytest.approx(5e4 - 101)
 
 
+def test_biases_may_have_the_shortest_exposure_time_of_a_camera(tmp_path):
+    write_image(tmp_path / "a.fits", np.full(SHAPE, 1500, np.float32))
+    write_image(tmp_path / "dark.fit", np.full(SHAPE, 400, np.float32), EXPTIME=30.0)
+    write_image(tmp_path / "bias.fit", np.full(SHAPE, 300, np.float32), EXPTIME=3.2e-5)
+    files = {"darks": str(tmp_path / "dark.fit"), "biases": str(tmp_path / "bias.fit")}
+    test = FramesWithTruth(str(tmp_path / "a.fits"), "night", truth="none", **files)
+    assert test.read(tmp_path / "a.fits").image == pytest.approx(1500 - 300 - 2 * 100)
+    fits.setval(tmp_path / "bias.fit", "EXPTIME", value=2.0, ext=1)
+    with pytest.raises(ValueError, match=r"bias\.fit: expected a bias like a, \(40, 30\) and at most 0\.3 s; got"):
+        test.read(tmp_path / "a.fits")
+
+
 @pytest.mark.parametrize(("frames", "darks"), [("adu", "electron"), ("electron", "adu")])
 def test_darks_in_another_unit_than_the_frames_are_refused(tmp_path, frames, darks):
     write_image(tmp_path / "a.fits", np.full(SHAPE, 1500, np.float32), BUNIT=frames)

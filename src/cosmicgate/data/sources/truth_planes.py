@@ -28,6 +28,7 @@ from cosmicgate.io.fits.truth_files import truth_files, truth_name
 NO_TRUTH = "none"  # in place of a folder of truth planes
 CODES = {SKY: SKY, CORE: CORE, RING: RING, TRUTH_UNKNOWN: IGNORED, IGNORED: IGNORED}
 MAX_DEPTH = 5.0  # sigma of the image below its median; a deeper pixel of a dark-subtracted frame is bad
+MAX_BIAS_SHARE, MAX_BIAS_EXPTIME = 0.01, 1.0  # of the darks' exposure time, and seconds: longest exposure of a bias
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class FramesWithTruth:
     darks : str, optional
         Glob pattern of darks of the frames' exposure time; their median, which includes the bias, is subtracted.
     biases : str, optional
-        Glob pattern of biases. With them, darks may have another exposure time: their excess over the median bias is
-        scaled to the exposure time of the frame.
+        Glob pattern of biases, of the camera's shortest exposure time. With them, darks may have another exposure
+        time: their excess over the median bias is scaled to the exposure time of the frame.
     field_keywords : sequence of str
         Header keywords. Frames with the same values show the same field, and the bootstrap for confidence intervals
         resamples fields. Empty: it resamples frames.
@@ -257,9 +258,9 @@ def subtract_darks(frame: Frame, darks: Sequence[Path], biases: Sequence[Path] =
     """Subtract the median dark, scaled to the exposure time if there are biases; the saturation level falls with it."""
     dark, exptime = _median(darks, frame, None if biases else frame.exptime)
     if biases:
-        bias, _ = _median(biases, frame, 0.0)
         if not exptime > 0:
             raise ValueError(f"{darks[0]}: expected a dark of more than 0 s, which can be scaled")
+        bias, _ = _median(biases, frame, min(MAX_BIAS_SHARE * exptime, MAX_BIAS_EXPTIME), "", True)
         dark = bias + (dark - bias) * np.float32(frame.exptime / exptime)
     return subtract_dark(frame, dark)
 
@@ -300,20 +301,29 @@ def mark_negative_pixels(frame: Frame) -> Frame:
 
 
 def _median(
-    paths: Sequence[Path], frame: Frame, exptime: float | None, ext: str = "", /, **header_overrides: float
+    paths: Sequence[Path],
+    frame: Frame,
+    exptime: float | None,
+    ext: str = "",
+    bias: bool = False,
+    /,
+    **header_overrides: float,
 ) -> tuple[NDArray[np.float32], float]:
     """Combine darks or biases like a frame, of one exposure time, into their median (H, W), ADU, and that time.
 
-    Bad pixels of a dark are left out of the median; it is NaN where all are bad.
+    Bad pixels of a dark are left out of the median; it is NaN where all are bad. ``exptime`` is the exposure time of
+    darks (None: that of the first), and the highest of biases.
     """
     overrides = header_overrides | {key: getattr(frame, key) for key in ("gain", "read_noise", "saturation")}
     images = []
     for path in paths:
         one = read_frame(path, ext or None, **dark_overrides(path, ext, overrides))
         exptime = one.exptime if exptime is None else exptime
-        if one.shape != frame.shape or abs(one.exptime - exptime) > 0.01 * exptime:
-            got, wanted = f"{one.shape} and {one.exptime:g} s", f"{frame.shape} and {exptime:g} s"
-            raise ValueError(f"{path}: expected a dark like {frame.name}, {wanted}; got {got}")
+        differs = one.exptime > exptime if bias else abs(one.exptime - exptime) > 0.01 * exptime
+        if one.shape != frame.shape or differs:
+            kind, most = ("bias", "at most ") if bias else ("dark", "")
+            got, wanted = f"{one.shape} and {one.exptime:g} s", f"{frame.shape} and {most}{exptime:g} s"
+            raise ValueError(f"{path}: expected a {kind} like {frame.name}, {wanted}; got {got}")
         if one.in_electrons != frame.in_electrons:
             unit, other = ("electrons" if each.in_electrons else "counts" for each in (one, frame))
             raise ValueError(f"{path} is in {unit}, {frame.name} in {other} (BUNIT): expected one unit")
