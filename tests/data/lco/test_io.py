@@ -54,6 +54,20 @@ def test_files_with_any_number_of_frames_are_read(tmp_path, n):
     assert np.array_equal(read.ignore, written.ignore)
 
 
+@pytest.mark.parametrize(
+    "card",
+    ["TEL.POS = 12.0", "FOO bar = 3", "A^B     = 12", "CCD-TEMP= nan", "lower   = 1", "DATE-OBS= 2019-01-01T00:00:00"],
+)
+def test_an_exposure_with_a_card_that_violates_the_standard_is_written(tmp_path, card):
+    exposure = simulate_triple("1m0", [0], (20, 24), frames=1).exposures[0].exposure
+    exposure.header.append(fits.Card.fromstring(card))
+    none = np.zeros((20, 24), np.uint8)
+    write_sequence(MaskedSequence((exposure,), (none > 0,), (none,)), tmp_path / "a_masks.fits")
+    header = read_sequence(tmp_path / "a_masks.fits").exposures[0].header
+    assert header["EXPTIME"] == exposure.frame.exptime
+    assert ("LOWER" in header) == (card.startswith("lower"))
+
+
 def test_a_header_without_saturation_gets_that_of_the_telescope_class(lco_files, tmp_path):
     path = write_changed_copy(lco_files[0], tmp_path, lambda hdus: hdus[2].header.remove("SATURATE"))
     frames = [e.frame for e in read_sequence(path).exposures]

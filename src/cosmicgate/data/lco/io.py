@@ -8,6 +8,8 @@ In the data set, the frames of a file are resampled to the pixels of the middle 
 here are not resampled: each frame keeps its own pixels and its own WCS, and ALIGNED is false.
 """
 
+import contextlib
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
+from astropy.io.fits.verify import VerifyWarning
 from numpy.typing import NDArray
 
 from cosmicgate.data.simulation.ccd import CCDS
@@ -244,11 +247,18 @@ def write_sequence(sequence: MaskedSequence, path: Path, cards: Mapping[str, Any
 
 
 def science_header(exposure: Exposure) -> fits.Header:
-    """Copy the header of an exposure, add the fields of its frame, and drop cards that describe the original file."""
+    """Copy the header of an exposure, add the fields of its frame, and drop cards that describe the original file.
+
+    Cards that violate the standard and cannot be repaired, as by a keyword with a point, are dropped too.
+    """
     header, frame = fits.Header(), exposure.frame
-    for card in exposure.header.cards:
-        if card.keyword and not card.keyword.startswith(STRUCTURE):
-            header.append(card)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VerifyWarning)
+        for card in exposure.header.cards:
+            if card.keyword and not card.keyword.startswith(STRUCTURE):
+                with contextlib.suppress(fits.VerifyError):
+                    card.verify("silentfix")
+                    header.append(fits.Card.fromstring(str(card)))  # as repaired
     header["BUNIT"] = "adu"  # the frame may have been read from a rate
     header["GAIN"] = (frame.gain, "electrons per ADU")
     header["RDNOISE"] = (frame.read_noise, "electrons")
