@@ -13,6 +13,7 @@ from cosmicgate.data.sources import FramesWithTruth
 from cosmicgate.io.atomic import sha256_of
 from cosmicgate.io.fits.hdus import FitsError, open_fits
 from cosmicgate.io.fits.images import science
+from cosmicgate.io.fits.truth_files import is_mask_file
 from cosmicgate.masking.output_paths import inputs_of
 from cosmicgate.viewer.labels import HIT, MANUAL_UNKNOWN, NO_HIT, Labels, labels_path, read_labels, write_labels
 from helpers.viewer import write_sky
@@ -142,7 +143,9 @@ def test_saving_keeps_the_other_hdus_of_a_file_as_they_are(frame, labels, suffix
     table = fits.BinTableHDU.from_columns([fits.Column("X", "PD()", array=np.array([[1.0], [2.0, 3.0]], object))])
     empty = fits.ImageHDU(header=fits.Header({"SEEING": 1.2}))
     planes = [fits.ImageHDU(np.zeros(SHAPE, np.uint8), name="TRUTH"), fits.ImageHDU(score, name="SCORE"), table, empty]
-    fits.HDUList([fits.PrimaryHDU(header=fits.Header({"AUTHOR": "somebody"})), *planes]).writeto(path)
+    fits.HDUList(
+        [fits.PrimaryHDU(header=fits.Header({"AUTHOR": "somebody"} | {f"KEY{n}": n for n in range(40)})), *planes]
+    ).writeto(path)
     found = read_labels(path, place_of(frame), True)
     write(path, frame, Labels(labels.hits, labels.unknown, labels.manual, save_id=found.save_id))
     assert np.array_equal(read_labels(path, place_of(frame), True).hits, labels.hits)
@@ -152,6 +155,7 @@ def test_saving_keeps_the_other_hdus_of_a_file_as_they_are(frame, labels, suffix
         assert [row.tolist() for row in hdus[2].data["X"]] == [[1], [2, 3]]
         assert hdus[3].header["SEEING"] == 1.2
         assert (hdus[0].header["AUTHOR"], hdus[0].header["CRFILE"]) == ("somebody", "a.fits")
+    assert is_mask_file(path) == (suffix == "")
 
 
 def test_adapt_reads_the_labels_of_each_image_that_are_of_this_version_of_the_file(tmp_path, labels):

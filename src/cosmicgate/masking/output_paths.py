@@ -12,14 +12,13 @@ from cosmicgate.io.fits.cards import CRFILE, CRKEY
 from cosmicgate.io.fits.hdus import open_decompressed, stem
 from cosmicgate.io.fits.images import ImageExtension
 from cosmicgate.io.fits.layout import spans_of
+from cosmicgate.io.fits.truth_files import is_mask_file
 from cosmicgate.io.urls import Address, Url
 
 Kind = Literal["mask", "append", "clean", "in-place"]
 ENDINGS = {"mask": "_crmask", "append": "_crmasked", "clean": "_crclean"}
 FITS = re.compile(r"\.(fits|fit|fts)(\.fz)?(\.gz)?$", re.IGNORECASE)
 PRODUCT = re.compile(rf"({'|'.join(sorted(ENDINGS.values(), key=len, reverse=True))})(?i:{FITS.pattern})")
-OLD_TRUTH = "3 not known; by comparing exposures"  # in a comment of truth planes; earlier versions wrote no CRFILE
-BEGIN = 3 * 2880  # bytes at the beginning of a file (FITS blocks) that are searched for CRFILE and OLD_TRUTH
 STALE_AFTER_S = 60.0  # seconds since the last write after which a hidden temporary file counts as abandoned
 
 
@@ -69,18 +68,6 @@ def _has_our_cards(file: Path) -> bool:
             if any(f"{word:8}=".encode() in header for word in (CRKEY, CRFILE)):
                 return True
     return False
-
-
-def is_mask_file(file: Path) -> bool:
-    """Check whether a file holds masks or truth planes of this package, by a card and whatever its name."""
-    try:
-        if not file.is_file():  # reading a pipe would block
-            return False
-        with file.open("rb") as stream:
-            begin = stream.read(BEGIN)
-            return f"{CRFILE}  =".encode() in begin[:2880] or OLD_TRUTH.encode() in begin
-    except OSError:  # reported later, when the file is read
-        return False
 
 
 def _list_folder(path: Path, recursive: bool) -> list[Path] | None:

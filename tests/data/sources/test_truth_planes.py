@@ -5,9 +5,10 @@ import pytest
 from astropy.io import fits
 
 from cosmicgate.data.cache import load_labelled
+from cosmicgate.data.labelling.truth_planes import write_plane
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.data.real_tests import RealTest
-from cosmicgate.data.sources import FramesWithTruth
+from cosmicgate.data.sources import Files, FramesWithTruth
 from cosmicgate.data.sources.truth_planes import mark_negative_pixels
 from cosmicgate.io.atomic import sha256_of
 from cosmicgate.io.fits.frames import Frame
@@ -51,6 +52,15 @@ def test_frames_of_one_name_with_one_truth_plane_are_refused(night):
     with pytest.raises(ValueError, match="expected a name for each frame, found more than one 'b'"):
         FramesWithTruth(files, "night", truth=str(night / "truth")).lazy_labelled_frames()
     assert len(FramesWithTruth(files, "night", truth="none").paths()) == 4
+
+
+def test_a_pattern_of_frames_leaves_out_the_labels_beside_them(night):
+    frame, truth = night / "a.fits", np.zeros(SHAPE, np.uint8)
+    for name in ("a_truth.fits.fz", "a_truth_01234567.fits.fz"):
+        write_plane(night / name, truth, frame)
+    frames = FramesWithTruth(str(night / "a*.fits*"), "night", truth=str(night))
+    assert frames.paths() == Files(str(night / "a*.fits*")).paths() == [frame]
+    assert frames.lazy_labelled_frames()[0].name == "a"
 
 
 def test_truth_planes_become_labels_and_bad_pixels_are_ignored(night):

@@ -1,5 +1,6 @@
 """FITS files as sources of frames, and file helpers for the other sources."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass, replace
@@ -16,6 +17,10 @@ from cosmicgate.io.fits.frames import Frame, read_frame, read_mask
 from cosmicgate.io.fits.hdus import open_fits, stem
 from cosmicgate.io.fits.images import Ext, select_image
 from cosmicgate.io.fits.instruments import check_keys, detector_of
+from cosmicgate.io.fits.truth_files import is_mask_file
+from cosmicgate.io.messages import log_once
+
+log = logging.getLogger(__name__)
 
 FRACTIONS = {"train": 0.6, "validation": 0.1, "test": 0.3}
 
@@ -162,10 +167,16 @@ def detector(path: Path, ext: Ext | None, *facts: str | int) -> tuple[str, ...]:
 
 
 def matching(pattern: str) -> list[Path]:
-    """List the files that match a glob pattern, sorted; raise FileNotFoundError if there are none."""
+    """List the files that match a glob pattern, sorted; raise FileNotFoundError if there are none.
+
+    Masks and truth planes of this package, which lie beside the frames, are left out.
+    """
     path = Path(pattern).expanduser()
     fixed = next((p for p in path.parents if not any(c in str(p) for c in "*?[")), Path())
-    files = sorted(p for p in fixed.glob(str(path.relative_to(fixed))) if p.is_file())
+    found = sorted(p for p in fixed.glob(str(path.relative_to(fixed))) if p.is_file())
+    files = [p for p in found if not is_mask_file(p)]
+    if len(files) < len(found):
+        log_once(log, logging.INFO, f"{pattern}: {len(found) - len(files)} files of masks or labels are left out")
     if not files:
         raise FileNotFoundError(f"no file matches {pattern!r}")
     return files
