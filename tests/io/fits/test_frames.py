@@ -224,9 +224,17 @@ def test_missing_and_invalid_header_values_are_named(fits_file, cards, expected)
 @pytest.mark.parametrize("name", ["BPM", "HITS"])
 def test_a_mask_of_another_shape_is_refused_with_both_shapes(fits_file, name):
     other = fits.ImageHDU(np.zeros((3, 4), np.uint8), name=name)
-    message = error_message(fits_file(np.ones((20, 30), np.float32), other))
+    message = error_message(fits_file(np.ones((20, 30), np.float32), other, READOUT=True))
     assert "(3, 4)" in message
     assert "(20, 30)" in message
+
+
+@pytest.mark.parametrize("table", [True, False])
+def test_an_hdu_hits_of_another_program_is_no_known_charge(fits_file, table):
+    other = fits.ImageHDU(np.ones((20, 30), np.uint8), name="HITS")
+    if table:
+        other = fits.BinTableHDU.from_columns([fits.Column("X", "D", array=[1.0])], name="HITS")
+    assert read_frame(fits_file(np.ones((20, 30), np.float32), other)).hits is None
 
 
 def test_an_image_without_a_good_pixel_is_refused(fits_file):

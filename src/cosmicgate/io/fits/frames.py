@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cosmicgate.io.atomic import atomic_path
 from cosmicgate.io.fits.file_defects import astropy_warnings_logged, defects_logged
-from cosmicgate.io.fits.hdus import FitsError, first_header_value, open_fits, pixels
+from cosmicgate.io.fits.hdus import FitsError, first_header_value, is_two_dimensional, open_fits, pixels
 from cosmicgate.io.fits.headers import frame_fields
 from cosmicgate.io.fits.images import Ext, ImageExtension, all_images, masks_beside, select_image, side_mask, whole_ccds
 from cosmicgate.io.fits.masks import bad_pixels
@@ -191,7 +191,10 @@ def _read(
     if len(images) > 1 and "name" not in known:
         values["name"] += f"-{extension.label}"
     image = pixels(hdus[extension.number]) * np.float32(factor)
-    hits = np.array(hdus["HITS"].data, dtype=np.float32) if "HITS" in hdus and len(images) == 1 else None
+    # write_frame writes a logical READOUT: the HDU HITS and the saturation are then its own.
+    own = isinstance(first_header_value(extension.headers, "READOUT"), bool)
+    known_hits = own and len(images) == 1 and "HITS" in hdus and is_two_dimensional(hdus["HITS"])
+    hits = np.array(hdus["HITS"].data, dtype=np.float32) if known_hits else None
     bad = ~np.isfinite(image)
     if mask is None:
         for number in masks_beside(hdus, extension, images):
@@ -202,9 +205,7 @@ def _read(
         raise FitsError(f"{path}: none of the {bad.size} pixels is good")
     lost = ~np.isfinite(image)
     image[lost] = np.median(image[~bad])
-    if "saturation" not in known and not isinstance(
-        first_header_value(extension.headers, "READOUT"), bool
-    ):  # write_frame writes a logical READOUT: its saturation is trusted
+    if "saturation" not in known and not own:
         usable, note = check_saturation(image, bad, values["saturation"])
         if not usable:
             values["saturation"] = float(image[~bad].max())
