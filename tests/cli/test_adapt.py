@@ -90,6 +90,7 @@ def adapted(night, start, tmp_path_factory):
     return words, run(*words), folder
 
 
+@pytest.mark.slow
 def test_one_command_leads_from_exposures_to_a_network_that_masks(adapted, night, tmp_path):
     _, done, folder = adapted
     assert done.exit_code == 0, done.output
@@ -101,6 +102,7 @@ def test_one_command_leads_from_exposures_to_a_network_that_masks(adapted, night
     assert found.any()
 
 
+@pytest.mark.slow
 def test_it_says_what_was_found_what_is_missing_and_what_is_held_out(adapted):
     _, done, folder = adapted
     page = (folder / "report.html").read_text()
@@ -112,6 +114,7 @@ def test_it_says_what_was_found_what_is_missing_and_what_is_held_out(adapted):
         assert text in page
 
 
+@pytest.mark.slow
 def test_the_card_has_scores_before_and_after_on_exposures_held_out(adapted):
     card = read_card(model_file(adapted[2]))
     assert card.name == "my_camera"
@@ -137,6 +140,7 @@ def test_the_call_on_the_page_adapt_md_is_one_of_the_function():
     assert {"gain", "read_noise"} <= set(bound.arguments)
 
 
+@pytest.mark.slow
 def test_a_held_out_field_is_not_trained_on(adapted):
     config = json.loads((adapted[2] / "training" / "provenance.json").read_text())["config"]
     fields = [set(one) for one in config["data"]["exposures"].values()]
@@ -144,6 +148,7 @@ def test_a_held_out_field_is_not_trained_on(adapted):
     assert sum(len(one) for one in fields) == 3
 
 
+@pytest.mark.slow
 def test_the_adapted_weights_are_the_mean_of_those_before_and_after_the_training(adapted, start):
     _, _, folder = adapted
     before = load_pretrained(str(start))[0].state_dict()
@@ -155,6 +160,7 @@ def test_the_adapted_weights_are_the_mean_of_those_before_and_after_the_training
     assert weights == weights_sha256_of(trained)
 
 
+@pytest.mark.slow
 def test_each_network_has_its_own_threshold_that_of_the_adapted_chosen_on_its_validation_exposures(adapted, start):
     _, _, folder = adapted
     rows = json.loads((folder / "training" / "results.json").read_text())["rows"]
@@ -169,6 +175,7 @@ def test_each_network_has_its_own_threshold_that_of_the_adapted_chosen_on_its_va
     assert default_threshold(averaged_network, data) == chosen
 
 
+@pytest.mark.slow
 def test_the_cascade_is_tuned_for_the_network(adapted, night):
     image = fits.getdata(night / "field1-0.fits")
     fast, whole = (cosmicgate.load(adapted[2], check=False, fast=quick).probability(image) for quick in (True, False))
@@ -177,6 +184,7 @@ def test_the_cascade_is_tuned_for_the_network(adapted, night):
     assert read_card(model_file(adapted[2])).cascade["hits"] > 0
 
 
+@pytest.mark.slow
 def test_the_same_command_again_has_nothing_to_do_and_another_is_refused(adapted):
     words, _, folder = adapted
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.*") if not path.name.startswith(".")}

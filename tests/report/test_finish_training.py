@@ -44,6 +44,7 @@ def result_rows(folder):
     return json.loads((folder / "results.json").read_text())["rows"]
 
 
+@pytest.mark.slow
 def test_a_training_ends_with_a_table_and_the_next_command(run):
     folder, out = run
     lines = out.splitlines()
@@ -69,6 +70,7 @@ def test_a_training_ends_with_a_table_and_the_next_command(run):
     assert sum(bool(line.split(",")[header[0].split(",").index("test/decam/f1")]) for line in header[1:]) == 1
 
 
+@pytest.mark.slow
 def test_the_csv_logger_does_not_use_wandb(run):
     folder, _ = run
     assert not (folder / "wandb").exists()
