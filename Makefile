@@ -44,7 +44,7 @@ sync: setup ## Send offline W&B runs below RUNS=outputs, once you are logged in
 	find $(RUNS) -type d -name 'offline-run-*' -print0 | xargs -0 -r $(BIN)/wandb sync --yes
 
 # A test file to each core, in a thread: two processes that each want all cores take longer than one after the other.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --durations=20
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations=20
 
 test: setup ## Run every test
 	$(PYTEST)
