@@ -137,6 +137,7 @@ def test_paper_short_differs_from_the_paper_only_as_documented():
     assert short == paper
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", config_choices("experiment", "pretrained"))
 def test_no_experiment_augments_the_sky_of_a_normalising_network(choice):
     cfg = OmegaConf.to_container(composed_config(choice), resolve=False)

@@ -192,6 +192,7 @@ def test_a_new_training_deletes_the_one_before_only_once_it_can_begin(command, r
     assert before != {path: path.stat().st_mtime_ns for path in before}
 
 
+@pytest.mark.slow
 def test_evaluate_gives_exactly_the_test_scores_of_the_training(new_interpreter, run, tmp_path):
     done = new_interpreter("evaluate.py", f"checkpoint={run}", f"hydra.run.dir={tmp_path}/again", "logger=csv")
     assert done.returncode == 0, done.stderr

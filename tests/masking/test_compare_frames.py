@@ -107,6 +107,7 @@ def test_the_images_of_each_detector_of_a_file_are_compared_with_their_own(tmp_p
         assert not (found & ~static).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("card", ["CCDCHIP", "CCDID", "EXTVER", "AMPNAME"])
 def test_files_of_two_chips_of_a_camera_are_not_compared_with_each_other(tmp_path, model, card):
     other = simulate_night(frames=6, shape=(96, 112), stars=30, dither=10.0, fwhm=2.5, seed=2)

@@ -71,6 +71,7 @@ def structure(page) -> Structure:
     return Structure(page.read_text())
 
 
+@pytest.mark.slow
 def test_the_page_is_well_formed_with_landmarks_and_ordered_headings(structure):
     assert not structure.faults
     assert not structure.open

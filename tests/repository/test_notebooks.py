@@ -114,6 +114,7 @@ def test_the_results_notebook_shows_the_results_files(execute, tmp_path, convent
     assert "+0.0125 [-0.0010, +0.0200]" in printed
 
 
+@pytest.mark.slow
 def test_the_results_notebook_without_runs_names_the_command_for_one(execute, tmp_path):
     (tmp_path / "figures").mkdir()
     printed = execute("02_results", RUNS=[str(tmp_path)])
