@@ -61,6 +61,8 @@ def test_a_pattern_of_frames_leaves_out_the_labels_beside_them(night):
     frames = FramesWithTruth(str(night / "a*.fits*"), "night", truth=str(night))
     assert frames.paths() == Files(str(night / "a*.fits*")).paths() == [frame]
     assert frames.lazy_labelled_frames()[0].name == "a"
+    with pytest.raises(FileNotFoundError, match=r"^no file matches .*, except masks or labels of cosmicgate$"):
+        Files(str(night / "*_truth.fits.fz")).paths()
 
 
 def test_truth_planes_become_labels_and_bad_pixels_are_ignored(night):

@@ -178,7 +178,8 @@ def matching(pattern: str) -> list[Path]:
     if len(files) < len(found):
         log_once(log, logging.INFO, f"{pattern}: {len(found) - len(files)} files of masks or labels are left out")
     if not files:
-        raise FileNotFoundError(f"no file matches {pattern!r}")
+        only = ", except masks or labels of cosmicgate" if found else ""
+        raise FileNotFoundError(f"no file matches {pattern!r}{only}")
     return files
 
 
