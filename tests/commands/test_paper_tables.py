@@ -119,18 +119,20 @@ def test_a_second_run_computes_nothing_again(command, arguments, uninterrupted):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
-def test_a_stopped_or_killed_run_resumes_to_the_same_rows(command, arguments, uninterrupted, tmp_path, number):
+def test_a_run_that_was_stopped_and_then_killed_resumes_to_the_same_rows(command, arguments, uninterrupted, tmp_path):
     run = tmp_path / "run"
-    process = command.start(*arguments, f"hydra.run.dir={run}")
-    while not cached_files(run) and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=600)
-    assert process.returncode == (143 if number == signal.SIGTERM else -number)
-    assert number == signal.SIGKILL or "stopped; resume with: python evaluate.py" in err
-    before = cached_files(run)
-    assert 0 < len(before) < len(cached_files(uninterrupted))
+    before: dict[Path, int] = {}
+    for number, status in ((signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)):
+        process = command.start(*arguments, f"hydra.run.dir={run}")
+        while len(cached_files(run)) <= len(before) and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=600)
+        assert process.returncode == status
+        assert number == signal.SIGKILL or "stopped; resume with: python evaluate.py" in err
+        assert before.items() <= cached_files(run).items(), "finished frames are not computed again"
+        before = cached_files(run)
+        assert 0 < len(before) < len(cached_files(uninterrupted))
     done = command(*arguments, f"hydra.run.dir={run}")
     assert done.returncode == 0, done.stderr
     assert before.items() <= cached_files(run).items(), "finished frames are not computed again"
