@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from cosmicgate.evaluation.records import DetectorRecord, write_results
 from cosmicgate.report.__main__ import main
 from cosmicgate.report.figures import mask_figures
-from cosmicgate.report.figures.curves import COLOURS, draw_figures
+from cosmicgate.report.figures.curves import COLOURS, draw_figures, looks_of, speed_figure
 from cosmicgate.report.figures.mask_figures import save_figure
 from cosmicgate.report.results import by_test_set
 from cosmicgate.report.runs import find_runs, merge_runs
@@ -35,11 +35,21 @@ def legends(monkeypatch):
 
 
 def test_a_report_without_differences_has_none_of_an_earlier_one(tmp_path, monkeypatch):
-    monkeypatch.setattr("cosmicgate.report.write_report.draw_figures", lambda rows, _: [{} for _ in by_test_set(rows)])
+    monkeypatch.setattr("cosmicgate.report.write_report.draw_figures", lambda rows, *_: [{} for _ in by_test_set(rows)])
     write_report({"rows": [result_row()], "differences": [difference_entry()]}, tmp_path)
     assert (tmp_path / "differences.csv").is_file()
     write_report({"rows": [result_row()]}, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"tables.md", "tables.csv"}
+
+
+def test_scores_are_drawn_against_the_seconds_of_a_frame():
+    rows = [result_row(), result_row("deepCR"), result_row("Cosmic-CoNN")]
+    rows[1] = rows[1] | {"core": rows[1]["core"] | {"tpr_at_fpr_0.01pct": None}}
+    looks = dict(zip([row["detector"] for row in rows], looks_of("abc"), strict=True))
+    seconds = {rows[0]["detector"]: 3.0, rows[1]["detector"]: 5.0}
+    pixels, hits = speed_figure(rows, seconds, looks).axes
+    drawn = [[line.get_xydata().tolist()[0] for line in axes.lines if line.get_xdata().size] for axes in (pixels, hits)]
+    assert drawn == [[[3.0, pytest.approx(97.691)]], [[3.0, 98.0], [5.0, 98.0]]], "without score or time: left out"
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from cosmicgate.report.tables.paper import (
 CAPTIONS = {  # of the figures of a test set
     **{f"curves_{c}": f"ROC and precision-recall curves, whole and zoomed, {c} truth" for c in CONVENTIONS},
     "recall": "Hits found, by length and brightness",
+    "speed": "Core pixels and hits found, against the seconds that a detector takes for one frame",
 }
 
 
@@ -50,7 +51,9 @@ def chapters_of(content: Mapping[str, Sequence[Any]], folder: Path | None = None
     ``folder``, if it is given.
     """
     sets = by_test_set(content["rows"])
-    drawn: list[dict[str, Path]] = draw_figures(content["rows"], folder) if folder is not None else [{} for _ in sets]
+    drawn: list[dict[str, Path]] = [{} for _ in sets]
+    if folder is not None:
+        drawn = draw_figures(content["rows"], folder, content["seconds"])
     chapters = []
     for members, paths in zip(sets, drawn, strict=True):
         first = members[0]
@@ -64,7 +67,7 @@ def chapters_of(content: Mapping[str, Sequence[Any]], folder: Path | None = None
             for c in CONVENTIONS
         ]
         sections += [
-            Section("Hits", [hit_table(members)], figures.get("recall", {})),
+            Section("Hits", [hit_table(members)], figures.get("recall", {}) | figures.get("speed", {})),
             Section("Differences", difference_tables(differences)),
         ]
         chapters.append(Chapter(set_name(first), heading(first), [one for one in sections if one.tables]))

@@ -1,4 +1,4 @@
-"""Draw ROC and precision-recall curves, recall by length and brightness of the hits, and training history."""
+"""Draw ROC and PR curves, recall by length and brightness of the hits, scores against speed, and training history."""
 
 import math
 import statistics
@@ -37,13 +37,15 @@ def looks_of(names: Iterable[str]) -> list[Look]:
     return [{"label": name, "color": colour, "linestyle": dash, "marker": mark} for name, colour, dash, mark in styles]
 
 
-def draw_figures(rows: Sequence[Row], folder: Path) -> list[dict[str, Path]]:
+def draw_figures(rows: Sequence[Row], folder: Path, timed: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Path]]:
     """Draw the figures of each test set, in the order of :func:`~cosmicgate.report.results.by_test_set`.
 
     A detector has the same colour, dashes and marker in all of them. The figures of a test set are ``curves_dilated``
-    and ``curves_core`` if its hits are known, and ``recall`` if a row has recall by class of hits, each mapped to its
-    file ``<kind>_<test set>_<data origin>.png``.
+    and ``curves_core`` if its hits are known, ``recall`` if a row has recall by class of hits, and ``speed`` if
+    detectors were ``timed`` (the list ``seconds`` of results), each mapped to its file
+    ``<kind>_<test set>_<data origin>.png``.
     """
+    seconds = {entry["detector"]: entry["seconds"] for entry in timed}
     shown = labels(row["detector"] for row in rows)
     looks = dict(zip(shown, looks_of(shown.values()), strict=True))
     made: list[dict[str, Path]] = []
@@ -57,6 +59,8 @@ def draw_figures(rows: Sequence[Row], folder: Path) -> list[dict[str, Path]]:
                 figures = {f"curves_{kind}": curves_figure(members, kind, looks) for kind in CONVENTIONS}
                 if classified := [row for row in members if row["per_hit"].get("by_length")]:
                     figures["recall"] = recall_figure(classified, looks)
+                if seconds:
+                    figures["speed"] = speed_figure(members, seconds, looks)
         made.append({kind: save_figure(figures[kind], folder / f"{kind}_{names[-1]}.png") for kind in figures})
     return made
 
@@ -109,6 +113,35 @@ def recall_figure(members: Sequence[Row], looks: Mapping[DetectorRecord, Look]) 
         axes.set(xlabel=f"{name}; in brackets: hits", xlim=(-0.5, len(classes) - 0.5), ylim=(-2, 102))
         axes.grid(axis="x", visible=False)
     panels[0].set_ylabel("Hits found (%)")
+    figure.suptitle(heading(members[0]))
+    _legend(figure, panels[0])
+    return figure
+
+
+def speed_figure(
+    members: Sequence[Row], seconds: Mapping[DetectorRecord, float], looks: Mapping[DetectorRecord, Look]
+) -> Figure:
+    """Draw two scores of the rows of one test set against the seconds that the detector takes for a frame.
+
+    The scores are the core pixels found at a false-positive rate of 0.01 % and the hits found at the threshold, both
+    with 95 % intervals. A detector without a score, or that was not timed, is left out of the panel.
+    """
+    figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
+    panels = figure.subplots(1, 2)
+    shown = [row for row in members if row["detector"] in seconds]
+    scores = (
+        ("core", "tpr_at_fpr_0.01pct", "Core pixels found at FPR 0.01 % (%)"),
+        ("per_hit", "recall", "Hits found (%)"),
+    )
+    for axes, (part, key, label) in zip(panels, scores, strict=True):
+        for row in shown:
+            score, x = row[part][key], seconds[row["detector"]]
+            low, high = row["intervals"][part].get(key) or (score, score)
+            axes.plot([], [], **(looks[row["detector"]] | {"linestyle": "none"}))
+            if score is not None:
+                axes.plot(x, 100 * score, **(looks[row["detector"]] | {"linestyle": "none", "label": "_"}))
+                axes.vlines(x, 100 * low, 100 * high, color=looks[row["detector"]]["color"], linewidth=0.8)
+        axes.set(xlabel="Seconds for one frame", ylabel=label, xscale="log")
     figure.suptitle(heading(members[0]))
     _legend(figure, panels[0])
     return figure
