@@ -40,7 +40,8 @@ class Segmentation(pl.LightningModule):
     Notes
     -----
     Core and ring of a hit are positives, as in the paper. Ignored pixels are excluded. A batch is a dict with ``image``
-    (N, 1, H, W), ADU, and ``truth`` (N, 1, H, W), codes of :mod:`cosmicgate.data.pixel_labels`.
+    (N, 1, H, W), ADU, and ``truth`` (N, 1, H, W), codes of :mod:`cosmicgate.data.pixel_labels`; a ``target``
+    (N, 1, H, W), 0 to 1, replaces the truth as the target of the loss.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class Segmentation(pl.LightningModule):
         if not kept.any():  # a crop of a dead amplifier has no pixel to learn from
             return logits.sum() * 0
         hit = truth[kept] != SKY
-        value: Tensor = self.loss(logits[kept].float(), hit.float())
+        value: Tensor = self.loss(logits[kept].float(), batch["target"][kept] if "target" in batch else hit.float())
         expected = torch.Size() if self.pixel_weight is None else hit.shape
         if value.shape != expected:
             raise ValueError(
