@@ -37,22 +37,22 @@ def batch():
     return {"image": image, "truth": truth}
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_the_target_is_the_mean_of_truth_and_teacher_weighted_by_the_share(batch, share):
-    module = distillation(teacher_share=share).train()
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+def test_the_target_is_the_mean_of_truth_and_teacher_by_its_weight(batch, weight):
+    module = distillation(teacher_weight=weight).train()
     kept = batch["truth"] != IGNORED
     with torch.no_grad():
         logits = module(batch["image"], batch["truth"])[kept]
         predicted = load_network("general")[0](batch["image"], ~kept)[kept].sigmoid()
-        target = (1 - share) * (batch["truth"][kept] == CORE).float() + share * predicted
+        target = (1 - weight) * (batch["truth"][kept] == CORE).float() + weight * predicted
         loss = module.training_step(batch)
     assert loss.item() == pytest.approx(F.binary_cross_entropy_with_logits(logits, target).item(), rel=1e-5)
 
 
 def test_the_validation_loss_does_not_depend_on_the_teacher(batch):
     losses = []
-    for share in (0.0, 1.0):
-        module = distillation(teacher_share=share).eval()
+    for weight in (0.0, 1.0):
+        module = distillation(teacher_weight=weight).eval()
         with torch.no_grad():
             module.validation_step(batch)
         losses.append(module.validation_loss.compute())
@@ -78,7 +78,7 @@ def test_training_resumes_with_the_same_teacher_only():
         distillation("deepcr").on_load_checkpoint(checkpoint)
 
 
-@pytest.mark.parametrize(("setting", "value"), [("teacher_share", 1.1), ("block_size", 8)])
+@pytest.mark.parametrize(("setting", "value"), [("teacher_weight", 1.1), ("block_size", 8)])
 def test_impossible_settings_are_refused(setting, value):
     with pytest.raises(ValueError, match=f"{setting}={value}: expected"):
         distillation(**{setting: value})

@@ -22,8 +22,8 @@ class Distillation(Segmentation):
     ----------
     teacher : str or Path
         Pretrained network, run folder, checkpoint or file of weights. It is not trained.
-    teacher_share : float
-        Weight of the teacher's probability in each pixel's target, 0 to 1; the truth has the rest.
+    teacher_weight : float
+        Weight of the teacher in the target of each pixel, 0 to 1; the truth has the rest.
     **segmentation
         Arguments of :class:`~cosmicgate.training.module.Segmentation`; the loss is of single pixels.
 
@@ -32,16 +32,16 @@ class Distillation(Segmentation):
     Hinton et al. 2015, "Distilling the Knowledge in a Neural Network".
     """
 
-    def __init__(self, teacher: str | Path, teacher_share: float = 0.5, **segmentation: Any) -> None:
+    def __init__(self, teacher: str | Path, teacher_weight: float = 0.5, **segmentation: Any) -> None:
         super().__init__(**segmentation)
-        if not 0 <= teacher_share <= 1:
-            raise ValueError(f"teacher_share={teacher_share}: expected 0 to 1")
+        if not 0 <= teacher_weight <= 1:
+            raise ValueError(f"teacher_weight={teacher_weight}: expected 0 to 1")
         if self.block_size > 1:
             raise ValueError(f"block_size={self.block_size}: expected 1 px, as the teacher predicts single pixels")
         network, card, _ = load_network(teacher)
         self._teacher = (network,)  # in a tuple, where Lightning does not look for weights to train, average and save
         self.teacher_sha256 = card.sha256
-        self.teacher_share = teacher_share
+        self.teacher_weight = teacher_weight
 
     def training_step(self, batch: dict[str, Tensor]) -> Tensor:
         """Compute and log the loss of a batch."""
@@ -49,7 +49,7 @@ class Distillation(Segmentation):
         truth = batch["truth"]
         with torch.no_grad():
             predicted = teacher.to(truth.device)(batch["image"], truth == IGNORED).float().sigmoid()
-        target = torch.lerp((truth != SKY).float(), predicted, self.teacher_share)
+        target = torch.lerp((truth != SKY).float(), predicted, self.teacher_weight)
         return super().training_step(batch | {"target": target})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
