@@ -30,8 +30,9 @@ CHOICES = $(if $(REAL),real=$(REAL)) $(if $(SIZE),pretrained/size=$(SIZE)) $(ARG
 COMMAND = $(strip make pretrained $(if $(SIZE),SIZE=$(SIZE)) $(if $(ARGS),ARGS="$(ARGS)"))
 pretrained: setup ## Train the network for any camera and its cascade, calibrate, package (SIZE=demo: minutes; REAL=DIR)
 	$(BIN)/python train.py pretrained=general $(CHOICES) hydra.run.dir=$(PRETRAINED)/general
+	$(BIN)/python train.py pretrained=general_annealed $(CHOICES) start=$(PRETRAINED)/general hydra.run.dir=$(PRETRAINED)/general_annealed
 	$(BIN)/python train.py pretrained=general_cascade $(CHOICES) hydra.run.dir=$(PRETRAINED)/general_cascade
-	$(BIN)/python -m cosmicgate.release $(PRETRAINED)/general --name general --command '$(COMMAND)' \
+	$(BIN)/python -m cosmicgate.release $(PRETRAINED)/general_annealed --name general --command '$(COMMAND)' \
 		--coarse $(PRETRAINED)/general_cascade --coarse-command '$(COMMAND)' --folder $(PRETRAINED)/package
 
 report: setup ## Put finished runs into one page, report.html: RUNS="outputs/demo outputs/sweeps"

@@ -293,6 +293,7 @@ def test_every_experiment_trains_one_batch(command, choice, real, tmp_path):
         small += [word for part in cameras for word in simulated(f"data.parts.{part}")]
         small += semireal("data.parts.semireal")
         small += ["data.leave_out=[lco0m4,arcsat]"]  # make pretrained SIZE=demo, a part of CI, trains on them
+        small += ["start=general"] if choice == "pretrained=general_annealed" else []
     elif choice == "experiment=decam_semireal":
         cutout = real("decam/cutouts/141029_043225_N26_101x101_V4.8.2a.fits")
         settings = (f"frames.files={cutout}", "frames.ignored=null", f"root={command.data}/cutouts")
