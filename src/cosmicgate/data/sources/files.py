@@ -68,8 +68,9 @@ class Files:
     exts : sequence of str or int
         EXTNAMEs or numbers of the images to use in each file; if empty, its only image.
     read : callable
-        Reader, called with a path, ``ext`` and the ``header`` values: :func:`~cosmicgate.io.fits.frames.read_frame`,
-        or a dataclass of settings such as :class:`cosmicgate.data.sources.raw_darks.reduction.Reduction`.
+        Reader, called with a path, ``ext`` and the values of ``header_overrides``:
+        :func:`~cosmicgate.io.fits.frames.read_frame`, or a dataclass of settings such as
+        :class:`cosmicgate.data.sources.raw_darks.reduction.Reduction`.
     by_folder : bool
         Whether all files of a folder are kept in one split.
     mask : str, mapping of str to str, or None

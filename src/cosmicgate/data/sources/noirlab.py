@@ -127,7 +127,7 @@ class Noirlab:
 
 
 def by_field(files: Iterable[RemoteFile]) -> list[list[RemoteFile]]:
-    """Group exposures that may share sky; group by night if not all pointings are header_overrides."""
+    """Group exposures that may share sky; group by night if the pointing of one of them is not known."""
     ordered = sorted(files, key=lambda file: file.path)
     places = [(file.facts.get("ra_center"), file.facts.get("dec_center")) for file in ordered]
     if all(ra is not None and dec is not None for ra, dec in places):
