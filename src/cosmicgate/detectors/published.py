@@ -85,7 +85,7 @@ def load_published_detector(
         Name of the package on PyPI, and path of the file in it.
     origin : {"cosmic-conn", "deepcr"}
         Publication whose names the weights have.
-    model, trained_on, threshold, grow, variant
+    model, trained_on, threshold, dilate_masks, variant
         Attributes of :class:`~cosmicgate.detectors.network.NetworkDetector`.
     tile, multiple, sky
         Tiling, as in :func:`package_logits`.

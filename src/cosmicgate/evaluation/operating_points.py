@@ -119,9 +119,11 @@ def recall_at_false_rates(objects: Counts, hits: int, pixels: int, bins: NDArray
     Parameters
     ----------
     objects : ndarray (2, N), int64
-        Sum of :func:`objects_by_logit` over frames, for the bins ``bins``, ascending; the others are empty.
+        Sum of :func:`objects_by_logit` over frames, for the bins ``bins``; the others are empty.
     hits, pixels : int
         Number of hits and of scored pixels of the frames.
+    bins : ndarray (N,), int
+        Numbers of the bins of logits that ``objects`` counts, ascending.
     """
     found, false = np.concatenate([[[0], [0]], np.cumsum(objects[:, ::-1], axis=1)], axis=1)
     scores = {}

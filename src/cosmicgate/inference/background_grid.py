@@ -93,11 +93,12 @@ class BackgroundGrid:
         return cls(rows, columns, *_filled_gaps(level, sigma), bad)
 
     def scaled(self, part: Tensor, top: int = 0, left: int = 0) -> Tensor:
-        """Scale the part (H, W) of the image whose first pixel is (top, left), as :func:`asinh_normalize` does.
+        """Scale the part (H, W) of the image whose first pixel is (top, left).
 
-        The values filled in for bad pixels get sky noise added, and a row without a good pixel becomes sky level plus
-        noise: next to a smooth patch, ordinary noise would look like faint hits. The added noise is the same in every
-        run and however the image is cut.
+        The formula is that of :func:`cosmicgate.models.normalization.asinh_normalize`. The values
+        filled in for bad pixels get sky noise added, and a row without a good pixel becomes sky level plus noise: next
+        to a smooth patch, ordinary noise would look like faint hits. The added noise is the same in every run and
+        however the image is cut.
         """
         down = _linear_weights(self.rows, torch.arange(top, top + part.shape[0], dtype=torch.float32))
         across = _linear_weights(self.columns, torch.arange(left, left + part.shape[1], dtype=torch.float32))

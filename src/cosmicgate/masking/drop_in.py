@@ -98,8 +98,8 @@ def detect_cosmics(
     cleantype : {"meanmask", "medmask", "median", "idw"}
         Replacement value: mean, median (two names for it) or inverse-distance weighted mean of the good pixels in the
         5x5 square around.
-    invar, sigclip, sigfrac, objlim, readnoise, niter, fsmode, psfmodel, psffwhm, psfsize, psfk, psfbeta
-        Accepted and ignored, as is ``verbose``.
+    invar, sigclip, sigfrac, objlim, readnoise, niter, fsmode, psfmodel, psffwhm, psfsize, psfk, psfbeta, verbose
+        Accepted and ignored.
     model : str, Path or CosmicRayMasker
         Model as in :func:`cosmicgate.load`, or a detector that it returned. A model given by name or path stays in
         memory for the next call.
@@ -181,8 +181,8 @@ def cosmicray_unet(
         Return the image multiplied by ``gain``, in its new unit. False: the image keeps its unit.
     inbkg, cleantype, model, threshold, fpr, grow, fast
         As in :func:`detect_cosmics`.
-    invar, sigclip, sigfrac, objlim, readnoise, niter, fsmode, psfmodel, psffwhm, psfsize, psfk, psfbeta
-        Accepted and ignored, as is ``verbose``.
+    invar, sigclip, sigfrac, objlim, readnoise, niter, fsmode, psfmodel, psffwhm, psfsize, psfk, psfbeta, verbose
+        Accepted and ignored.
 
     Returns
     -------

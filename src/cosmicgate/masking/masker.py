@@ -230,8 +230,8 @@ class CosmicRayMasker:
         """Copy a CCDData and replace its hits: a step for pipelines built on ``ccdproc``.
 
         Hit pixels get a value computed from their neighbours and are masked. Their uncertainty becomes that of the
-        replacement, or stays if it is greater (:func:`clean_uncertainty`). The header gets the network, the
-        threshold and the number of hits. Everything else is unchanged.
+        replacement, or stays if it is greater (:func:`cosmicgate.masking.ccddata.clean_uncertainty`). The header gets
+        the network, the threshold and the number of hits. Everything else is unchanged.
         """
         from astropy.nddata import CCDData
 

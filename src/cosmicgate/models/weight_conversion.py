@@ -1,4 +1,7 @@
-"""Convert published weights to the key names of :class:`UNet`, by explicit maps that must cover every key."""
+"""Convert published weights to the key names of :class:`~cosmicgate.models.UNet`.
+
+The maps are explicit and must cover every key.
+"""
 
 from collections.abc import Mapping
 
@@ -46,7 +49,7 @@ PREFIXES: dict[str, dict[str, str]] = {
 
 
 def translate(state: Mapping[str, Tensor], origin: str) -> dict[str, Tensor]:
-    """Rename the entries of a published state dict to the names of :class:`UNet`.
+    """Rename the entries of a published state dict to the names of :class:`~cosmicgate.models.UNet`.
 
     Parameters
     ----------

@@ -42,7 +42,7 @@ class Noirlab:
     ccds : sequence of str
         Names of the extensions to use.
     bands, exptime, dates, limit, hdus
-        As in :class:`cosmicgate.data.download.Query`.
+        As in :class:`cosmicgate.data.download.noirlab.Query`.
     fractions : mapping of split to float
         Fractions of the fields, or darks, in each split.
     header_overrides : mapping

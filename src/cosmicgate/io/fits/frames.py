@@ -127,7 +127,7 @@ def read_frame(path: Path, ext: Ext | None = None, mask: Path | Literal["none"] 
 
     Pixels that a mask in the file calls bad (:mod:`cosmicgate.io.fits.masks`) are bad and keep their values. Pixels
     that are not finite are bad too and get the median of the good pixels. Saturated pixels are not bad. Units and
-    keywords are described in :func:`cosmicgate.io.fits.headers.fields_of`.
+    keywords are described in :func:`cosmicgate.io.fits.headers.frame_fields`.
 
     Parameters
     ----------

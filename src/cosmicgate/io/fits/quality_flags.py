@@ -104,6 +104,12 @@ def quality_plane(
 
     Parameters
     ----------
+    path, hdus : Path, HDUList
+        The file.
+    extension : ImageExtension
+        HDU of the image.
+    images : sequence of ImageExtension
+        All images of the file.
     bit : str
         Pipeline or value of a bit, as returned by :func:`validated_bit`.
 
