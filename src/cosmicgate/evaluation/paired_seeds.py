@@ -35,8 +35,8 @@ class SeedMean:
 def seed_mean(values: Sequence[float]) -> SeedMean:
     """Average the scores of several seeds, or the differences of two networks for each seed.
 
-    The detectable mean is (t(0.975) + t(0.8)) standard errors, the usual approximation. One seed, or seeds of exactly
-    the same score (all hits found, say), do not tell the scatter of others: the interval is NaN.
+    The detectable mean is (t(0.975) + t(0.8)) standard errors, the usual approximation. The interval is NaN for one
+    seed, and for seeds of exactly the same score (all hits found, say): how much other seeds scatter is then not known.
     """
     seeds, mean = len(values), float(np.mean(values))
     if len(set(values)) < 2:

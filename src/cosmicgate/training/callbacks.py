@@ -84,7 +84,7 @@ class ValidationCurves(Callback):
                 self._draw(logger, curves, trainer.current_epoch)
 
     def _due(self, trainer: pl.Trainer) -> bool:
-        """Check whether ``every_n_epochs`` begin anew since the validation before; the first one is always due."""
+        """Check whether a multiple of ``every_n_epochs`` was reached since the last validation; the first is due."""
         now, between = trainer.current_epoch, trainer.check_val_every_n_epoch or 1
         return self.every_n_epochs > 0 and now // self.every_n_epochs != (now - between) // self.every_n_epochs
 

@@ -41,7 +41,7 @@ def list_real(root: Path, base: str = GITHUB) -> Manifest:
 
 
 def real_name() -> str:
-    """Name the manifest after the table, so that a later version of the table is compared with the disk anew."""
+    """Name the manifest after the table, so that a later version of the table is compared with the disk again."""
     return f"real-{sha256_of(TABLE)[:8]}"
 
 

@@ -80,7 +80,7 @@ def _download_by_http(session: Session, file: RemoteFile, partial: Path, progres
 def _stream(session: Session, file: RemoteFile, partial: Path, progress: Progress) -> None:
     if session.stop.is_set():
         raise FetchError(f"{file.url}: stopped")
-    # The server cuts out a part anew for each request, and no checksum would reveal a mix of two: never resume it.
+    # The server cuts out a part again for each request, and no checksum would reveal a mix of two: never resume it.
     have = 0 if file.part else file_size(partial)
     headers = {"Range": f"bytes={have}-"} if have else {}
     with session.translated_errors(file.url), session.http.stream("GET", file.url, headers=headers) as response:

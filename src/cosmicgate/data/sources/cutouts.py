@@ -49,7 +49,7 @@ class FlaggedCutouts:
     ignored: str | None = None
 
     def lazy_labelled_frames(self) -> list[LazyLabelledFrame]:
-        """List the lazy frame of frame and truth for each file that is used."""
+        """List a labelled frame, read when it is needed, for each file that is used."""
         try:
             paths = matching(self.files)
         except FileNotFoundError as error:

@@ -71,7 +71,7 @@ class FramesWithTruth:
     data_origin: DataOrigin = "real"
 
     def lazy_labelled_frames(self) -> list[LazyLabelledFrame]:
-        """List a lazy frame of frame and truth for each file.
+        """List a labelled frame, read when it is needed, for each file.
 
         Raises
         ------
