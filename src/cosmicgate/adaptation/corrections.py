@@ -19,22 +19,28 @@ ManualLabels = NDArray[np.uint8]
 
 
 def find_corrections(frames: Sequence[str], folder: str | None, ext: str = "") -> list[dict[str, Any]]:
-    """List the files of labels of exposures, beside them or in a folder: path of the exposure, path and identity.
+    """Find the file of manual labels of each exposure, beside the exposure or in ``folder``.
 
-    One whose manual labels are all of other images of the exposure's file has ``other_images``.
+    Returns
+    -------
+    list of dict
+        For each file found: "frame" (path of the exposure), "path" (of the labels) and "identity" (name, size and time
+        of the labels). "other_images" is true if only other images of the exposure's file are labelled by hand.
 
     Raises
     ------
     ValueError
-        If the folder has no labels of these exposures, or labels are not of one exposure alone, as it is.
+        If ``folder`` has no labels of these exposures, if two exposures would have the same file of labels, or if the
+        labels were made for another version of the exposure.
     """
-    found: list[dict[str, Any]] = []
-    for frame in frames:
-        path = labels_path(Path(frame), None if folder is None else Path(folder))
-        if path.is_file():
-            found.append({"frame": frame, "path": str(path), "identity": file_fingerprint(path)})
+    paths = [labels_path(Path(frame), None if folder is None else Path(folder)) for frame in frames]
+    found: list[dict[str, Any]] = [
+        {"frame": frame, "path": str(path), "identity": file_fingerprint(path)}
+        for frame, path in zip(frames, paths, strict=True)
+        if path.is_file()
+    ]
     if folder is not None and not found:
-        raise ValueError(f"{folder}: expected labels of the exposures, such as {path.name}, found none")
+        raise ValueError(f"{folder}: expected labels of the exposures, such as {paths[-1].name}, found none")
     check_unshared([Path(one["frame"]) for one in found], None if folder is None else Path(folder))
     for one in found:
         path = Path(one["path"])
