@@ -161,9 +161,10 @@ def _label_field(plan: Plan, field: Field, file: Path, static: StaticPixels) -> 
 
 
 def _subtract_darks(plan: Plan, field: Field, exposures: list[Exposure]) -> tuple[list[Exposure], float | None]:
-    """Subtract the darks from raw exposures, or their level alone if none has the exposure time; give this level too.
+    """Subtract the darks from raw exposures, or only the level of the darks if none has the exposure time.
 
-    It is no light. It is None if nothing is subtracted: the exposures are reduced, or there are no darks.
+    Returns the exposures and the dark level (counts) that was subtracted, which is not light of the sky; None if nothing
+    was subtracted: the exposures are reduced, or there are no darks.
     """
     first = exposures[0].frame
     level = plan.dark_level(first.exptime)
@@ -179,10 +180,10 @@ def _subtract_darks(plan: Plan, field: Field, exposures: list[Exposure]) -> tupl
 
 
 def without_static(labelled: MaskedSequence, maps: Sequence[NDArray[np.bool_]], min_size: int) -> MaskedSequence:
-    """Mark the static pixels (H, W) of each exposure as such: they are no hits.
+    """Mark static pixels (H, W) of each exposure as static, not as hits.
 
-    Nor are objects with fewer than ``min_size`` pixels beyond static pixels and their neighbours, which have some of
-    their charge.
+    Objects of which fewer than ``min_size`` pixels lie outside static pixels and their neighbours are removed too:
+    their charge is that of the static pixels.
     """
     hits, ignore = [], []
     for found, ignored, static in zip(labelled.hits, labelled.ignore, maps, strict=True):

@@ -57,7 +57,7 @@ class Request:
     header_overrides : mapping
         Values that override the headers: gain, read_noise, saturation, exptime.
     thickness, pixel_size : float, optional
-        Of the detector, micrometres; if given, simulated hits are added as well.
+        Thickness and pixel size of the detector, micrometres; if given, simulated hits are added as well.
     align : {"auto", "wcs", "stars"}
         Method of alignment, as in :class:`~cosmicgate.data.labelling.alignment.Alignment`.
     seed : int

@@ -81,7 +81,7 @@ def _available(
     unavailable = []
     for name, node in nodes.items():
         try:
-            several = _each(checkpoint) if name == "checkpoint" else [{}]
+            several = _paths_and_variants(checkpoint) if name == "checkpoint" else [{}]
             detectors += [_distinct(build(node, **one), name, detectors, reserved) for one in several]
         except Exception as error:  # Hydra wraps what the target raises; only MissingDependency is handled
             cause = cause_of(error)
@@ -226,10 +226,11 @@ def _is_trained_on(folder: Path, record: Mapping[str, Any]) -> bool | None:
     return True if tree_hash(folder) in [record.get("inputs", {}).get(name) for name in names] else None
 
 
-def _each(given: Given) -> list[dict[str, str | None]]:
-    """List the path of each checkpoint, and a variant: its folder is added where another could be taken for it.
+def _paths_and_variants(given: Given) -> list[dict[str, str | None]]:
+    """List path and variant of each checkpoint.
 
-    That is so of two of one network and seed, and of seeds of a network that differ in more of their configurations.
+    The variant has the name of the run folder if another checkpoint would get the same row of a table: same network
+    and seed, or seeds of a network whose configurations differ in more than the seed.
     """
     paths = checkpoints(given)
     if len(paths) < 2:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cosmicgate.pretrained.card import ModelCard
 
 MAX_SAMPLE = 1_000_000  # pixels by which the limits of a display are chosen
-DISPLAY_UNSEARCHED, DISPLAY_UNKNOWN = 1, 2  # codes of a page's plane of pixels that no mask has
+DISPLAY_UNSEARCHED, DISPLAY_UNKNOWN = 1, 2  # codes in the plane, sent to the page, of pixels outside the mask
 
 
 def limits_of(image: NDArray[np.float32]) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class Labels:
     blind : bool
         Whether the person saw no detector's mask.
     save_id : str
-        Identifier of the act of saving by which the labels came into their file; empty if they are in none.
+        Random identifier that each saving writes into the file of labels; empty if the labels are not saved.
     input_sha256 : str
         Checksum of the image's file when they were saved; empty if unknown.
     """

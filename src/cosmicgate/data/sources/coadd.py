@@ -98,7 +98,7 @@ class Coadd:
             self.zero_point,
         ]
         if _coadd(path)[1].any():
-            parts.append("bad pixels")  # before, they were taken for cores of stars
+            parts.append("bad pixels")  # key of frames in which bad pixels are not cores of stars
 
         def build() -> Frame:
             return self._expose(path, which, band, name, np.random.default_rng(seed))
