@@ -163,8 +163,8 @@ def _label_field(plan: Plan, field: Field, file: Path, static: StaticPixels) -> 
 def _subtract_darks(plan: Plan, field: Field, exposures: list[Exposure]) -> tuple[list[Exposure], float | None]:
     """Subtract the darks from raw exposures, or only the level of the darks if none has the exposure time.
 
-    Returns the exposures and the dark level (counts) that was subtracted, which is not light of the sky; None if nothing
-    was subtracted: the exposures are reduced, or there are no darks.
+    Returns the exposures and the dark level (counts) that was subtracted, which is not light of the sky; None if
+    nothing was subtracted: the exposures are reduced, or there are no darks.
     """
     first = exposures[0].frame
     level = plan.dark_level(first.exptime)

@@ -28,7 +28,7 @@ from cosmicgate.training.validation import check_validation
 CONFIG = Path(__file__).parent / "training.yaml"
 TRAINING = "training"  # run folder, in the output folder
 RESULTS = "results.json"  # in the run folder, written last
-TRAINED_SHARE = 0.5  # of the trained weights in the adapted ones; the rest is of the weights before
+TRAINED_SHARE = 0.5  # share of the trained weights in the adapted ones; the rest is that of the weights before
 SELECTION_SCORE = "average_precision"  # score by which the network that is kept is chosen
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cosmicgate.data.random_streams import random_stream
 
-SAMPLES = 1000  # of the bootstrap
+SAMPLES = 1000  # number of bootstrap samples
 SEED = 0
 CHUNK = 32  # samples summed at a time: with 3 x 16384 bins each they take 12 MB
 LEVELS = (0.025, 0.975)

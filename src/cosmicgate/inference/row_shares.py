@@ -9,7 +9,8 @@ from threading import Lock
 import torch
 from torch import Tensor
 
-MIN_SHARE = 8  # in units of the reach: in smaller shares, the overlap costs more than another thread gains
+# Minimum number of rows of a thread, in units of the reach: with fewer, the overlap costs more than a thread gains.
+MIN_SHARE = 8
 MIN_TAKEOVER = 4  # in units of the reach: rows a thread must have left for half of them to be taken over
 
 

@@ -28,7 +28,8 @@ from cosmicgate.pretrained.domain_check import (
 if TYPE_CHECKING:  # astropy takes longer to import than everything else here; an array is masked without it
     from astropy.nddata import CCDData, NDData
 
-COLOURS_WEIGHT = np.float32(0.4)  # of the colours of a mosaic searched separately, where there is starlight
+# Weight of the search of each colour by itself, where there is starlight; the rest is that of the whole mosaic.
+COLOURS_WEIGHT = np.float32(0.4)
 
 
 @dataclass(frozen=True)

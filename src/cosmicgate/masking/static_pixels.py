@@ -30,7 +30,7 @@ from cosmicgate.models.normalization import level_and_noise
 if TYPE_CHECKING:
     from astropy.nddata import NDData
 
-MIN_FRAMES = 5  # of a detector, and in which a pixel must be good
+MIN_FRAMES = 5  # minimum number of frames of a detector, and of those in which a pixel is good
 MIN_EXCESS = 4.0  # sigma, by which a pixel stands above its surroundings
 MIN_DETECTIONS = 3  # number of frames in which a static pixel stands out
 MIN_DETECTION_FRACTION = 0.1  # number of these frames, relative to those in which the pixel is good
@@ -41,7 +41,7 @@ MIN_STAR_RATIO = 0.15  # neighbour ratio of a peak above which it may be a star
 DEFAULT_STAR_RATIO = 0.15  # neighbour ratio of the sharpest stars that is assumed if there are few stars
 MIN_STARS = 20
 CENTRED_RATIO = 0.4  # neighbour ratio of a star centred on a pixel, relative to the median of stars: 0.4 or more
-MAX_STARS = 500  # of a frame
+MAX_STARS = 500  # maximum number of stars that are used of a frame
 MIN_SIGNIFICANCE = 4.0  # sigma, by which a static pixel is sharper than stars in all frames together
 MAX_SCORE = 5.0  # sigma, by which it counts as sharper in one frame
 RATIO_NOISE = 1.7  # noise of the light of two neighbours above their surroundings, in sigma of a pixel

@@ -23,8 +23,8 @@ MIN_LINE_HEIGHT = 10.0  # sigma: height above that profile from which a peak cou
 MIN_NEIGHBOUR_HEIGHT = 0.2  # height of a line's higher neighbour relative to its peak; a defective column has less
 MIN_PROFILE = 16  # px: shorter profiles are not searched for lines
 MIN_PEAK = 20.0  # sigma: height from which the sharpness of a source is measured
-MIN_SOURCES = 20  # below which it is not known: hits and clusters of hot pixels would prevail
-MAX_PEAKS = 20_000  # sampled evenly, if there are more
+MIN_SOURCES = 20  # minimum number of sources measured for a sharpness: of fewer, many are hits and hot pixels
+MAX_PEAKS = 20_000  # maximum number of peaks that are measured; more are sampled evenly
 # Of 5x5 pixels, counted from 0 by rows: those of the rim, and the neighbours of the middle.
 RIM = [n for n in range(25) if n // 5 in (0, 4) or n % 5 in (0, 4)]
 NEIGHBOURS = [6, 7, 8, 11, 13, 16, 17, 18]

@@ -16,7 +16,7 @@ CONVENTIONS: dict[Convention, str] = {
 }
 DATA_ORIGINS = ("simulated", "semi-real", "real")
 TEST_SET = ("test_set", "data_origin", "frames", "pixels", "hits")
-KEYS = (*TEST_SET, "detector", "threshold", *CONVENTIONS, "per_hit")  # of a row; it may have more
+KEYS = (*TEST_SET, "detector", "threshold", *CONVENTIONS, "per_hit")  # keys that every row has
 PER_CENT = {
     "tpr_at_fpr_0.01pct": "TPR at FPR 0.01 % (%)",
     "tpr_at_fpr_0.1pct": "TPR at FPR 0.1 % (%)",

@@ -12,8 +12,8 @@ from cosmicgate.inference.background_grid import BackgroundGrid
 from cosmicgate.pretrained.card import ModelCard
 from cosmicgate.viewer.runs import to_text
 
-MIN_PROBABILITY = 0.01  # of a candidate, unless lower thresholds are of interest
-MAX_CANDIDATES = 4_000_000  # pixels
+MIN_PROBABILITY = 0.01  # minimum probability of a candidate, unless lower thresholds are of interest
+MAX_CANDIDATES = 4_000_000  # maximum number of candidates: pixels
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,7 +33,7 @@ from cosmicgate.viewer.pyramid import Pyramid
 from cosmicgate.viewer.runs import from_runs, runs_from_text, to_runs, to_text
 from cosmicgate.viewer.search import Search
 
-MAX_PIXELS = 200_000_000  # of the images that are kept in memory
+MAX_PIXELS = 200_000_000  # maximum number of pixels of all images that are kept in memory
 OTHER_FOLDER = "save blind ones into another folder (-o)"
 
 

@@ -19,7 +19,7 @@ from cosmicgate.viewer.display import DISPLAY_UNSEARCHED, limits_of, model_json
 from cosmicgate.viewer.images import Images
 from cosmicgate.viewer.runs import from_runs, pixels_to_text, runs_from_text, to_runs, to_text
 
-MAX_PIXELS = 20_000_000  # of all images of a page: about 1.6 MB of file a megapixel
+MAX_PIXELS = 20_000_000  # maximum number of pixels of all images of a page: about 1.6 MB of file a megapixel
 
 
 def with_cleaned(

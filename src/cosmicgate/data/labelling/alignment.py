@@ -29,7 +29,7 @@ AlignmentMethod = Literal["auto", "wcs", "stars"]
 STAR_SIGMAS, STAR_PIXELS = 3.0, 8  # detection threshold and minimum number of pixels of a star
 STARS_TRIED = (10, 20, 40, 80)  # numbers of stars tried in pattern matching; fainter ones may be in one frame only
 MIN_SMOOTHNESS = 0.5  # minimum fraction of a star's peak left after 3x3 smoothing; for hits it is less than 0.45
-MIN_RELATIVE_WIDTH = 0.6  # of a star, as a fraction of the 75th percentile of all widths; narrower ones are hits
+MIN_RELATIVE_WIDTH = 0.6  # minimum width of a star, relative to the 75th percentile of all; narrower ones are hits
 MAX_SCALE_DIFFERENCE = 0.01  # maximum difference of the scales of two exposures of one camera
 MATCH_RADIUS = 1.5  # pixels, maximum distance of a star from the position given by the first guess
 

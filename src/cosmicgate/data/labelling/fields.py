@@ -25,18 +25,18 @@ from cosmicgate.io.fits.hdus import header_value, open_fits
 with extra("label"):
     import sep
 
-MIN_EXPOSURES = 3  # of a field
+MIN_EXPOSURES = 3  # minimum number of exposures of a field
 STAR_SIGMAS, STAR_PIXELS = 5.0, 5  # detection threshold and minimum number of pixels of a star
 SMOOTH = 0.5  # minimum fraction of a star's peak left after 3x3 smoothing; hot pixels and nearly all hits have less
 MIN_STARS = 3  # from which exposures are aligned, and widths are measured
 TRAILED = 2.0  # ratio of length to width from which stars are trailed
 MIN_TRAIL = 3.0  # pixels, minimum FWHM along a trail
 SAME_POINTING = 0.5  # maximum distance of the pointings of a field, as a fraction of the image's shorter side
-SEPARATION = 0.1  # degrees, the same if the pixel scale is unknown
+SEPARATION = 0.1  # degrees, maximum distance of the pointings of a field if the pixel scale is unknown
 NOISE_RATIO = (0.85, 1.2)  # usual ratios of the sky's noise to that expected from gain, read noise and level
 MIN_NOISE_RATIO = 0.5  # ratio below which hits would be missed, and labelled as sky
 KINDS = ("IMAGETYP", "OBSTYPE")  # cards with the kind of a frame
-NO_SKY = ("dark", "bias", "zero", "flat", "arc", "lamp")  # beginnings of their values for frames without stars
+NO_SKY = ("dark", "bias", "zero", "flat", "arc", "lamp")  # beginnings of the values of KINDS of frames without stars
 FOLDER = "folder"
 
 

@@ -34,7 +34,7 @@ MIN_COVER = 0.2  # minimum fraction of the length that is bright, in excess of t
 BROAD = 0.7  # minimum width of a trail, as a fraction of the stars' width
 SMOOTH = 0.8  # minimum smoothness of a broad object, as a fraction of the stars' smoothness
 UNKNOWN_WIDTH, UNKNOWN_SMOOTHNESS = 1.4, 0.75  # values assumed for the stars if there are too few to measure
-HOT_SMOOTHNESS = 0.5  # above that of all hot pixels and nearly all hits
+HOT_SMOOTHNESS = 0.5  # smoothness above that of all hot pixels and nearly all hits
 MIN_PIXELS = 6  # minimum number of pixels of a broad object
 REACH = 30  # pixels, half width of the profile across a line
 

@@ -19,7 +19,7 @@ from cosmicgate.data.simulation.trail_defocus import SAMPLES_PER_PIXEL, bilinear
 
 Blur = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # light (H, W) to blurred light (H, W)
 
-FWHM_PER_SIGMA = 2.3548  # of a Gaussian, rounded; more digits would change the pixels of cached frames
+FWHM_PER_SIGMA = 2.3548  # FWHM of a Gaussian in sigmas, rounded; more digits would change the pixels of cached frames
 RAYS = 96  # across the pupil
 SPIKE_REACH = 6.0  # half-widths of a spike at which it is cut off
 

@@ -20,15 +20,16 @@ Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Places = NDArray[np.float64]
 STAR_SNR, FAINTEST_SNR = 10.0, 5.0  # lowest S/N of the brightest pixel of a star, and of its counterparts
-MIN_NEIGHBOURS = 0.1  # lowest mean of the eight pixels around it, as a fraction; a hot pixel's is about 0
+MIN_NEIGHBOURS = 0.1  # minimum mean of the eight pixels around a star's peak, relative to it; a hot pixel's is about 0
 CLEARANCE = 3  # pixels around a known hit in which no star is counted
 BESIDE = 2  # exposures before and after a frame in which its stars are looked for
 BRIGHTEST = 80  # stars by which the shift of two exposures is found
-MIN_PAIRS = 5  # of these that must then coincide
+MIN_PAIRS = 5  # minimum number of stars of two exposures that coincide after the shift
 RADIUS = 1.0  # pixels, maximum distance of a star from its counterpart
 MIN_EXPOSURES = 3  # from which static pixels can be told from hits
 CLIP, HOT_SNR = 10.0, 5.0  # hot: mean S/N over the exposures, each clipped, above HOT_SNR
-MAX_NEIGHBOURS = 0.25  # highest mean S/N of its neighbours, as a fraction; that of undersampled stars is above 0.3
+# Maximum mean S/N of a hot pixel's neighbours, as a fraction of its own; that of undersampled stars is above 0.3.
+MAX_NEIGHBOURS = 0.25
 
 
 @dataclass(frozen=True, eq=False)

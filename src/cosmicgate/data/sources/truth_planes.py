@@ -28,7 +28,8 @@ from cosmicgate.io.fits.truth_files import truth_files, truth_name
 NO_TRUTH = "none"  # in place of a folder of truth planes
 CODES = {SKY: SKY, CORE: CORE, RING: RING, TRUTH_UNKNOWN: IGNORED, IGNORED: IGNORED}
 MAX_DEPTH = 5.0  # sigma of the image below its median; a deeper pixel of a dark-subtracted frame is bad
-MAX_BIAS_SHARE, MAX_BIAS_EXPTIME = 0.01, 1.0  # of the darks' exposure time, and seconds: longest exposure of a bias
+MAX_BIAS_FRACTION = 0.01  # longest exposure of a bias, as a fraction of that of the darks
+MAX_BIAS_EXPTIME = 1.0  # s, longest exposure of a bias
 
 
 @dataclass(frozen=True)
@@ -260,7 +261,7 @@ def subtract_darks(frame: Frame, darks: Sequence[Path], biases: Sequence[Path] =
     if biases:
         if not exptime > 0:
             raise ValueError(f"{darks[0]}: expected a dark of more than 0 s, which can be scaled")
-        bias, _ = _median(biases, frame, min(MAX_BIAS_SHARE * exptime, MAX_BIAS_EXPTIME), "", True)
+        bias, _ = _median(biases, frame, min(MAX_BIAS_FRACTION * exptime, MAX_BIAS_EXPTIME), "", True)
         dark = bias + (dark - bias) * np.float32(frame.exptime / exptime)
     return subtract_dark(frame, dark)
 

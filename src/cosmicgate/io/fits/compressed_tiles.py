@@ -26,7 +26,7 @@ BY_THE_ROW = ("RICE_1", "RICE_ONE", "GZIP_1", "GZIP_2", "NOCOMPRESS")
 COLUMNS = {"COMPRESSED_DATA": None, "GZIP_COMPRESSED_DATA": "GZIP_1", "UNCOMPRESSED_DATA": "NOCOMPRESS"}
 PARAMETERS = re.compile(r"ZNAME\d+|ZVAL\d+")
 ZERO = -2147483646  # stored integer that means exactly 0 with SUBTRACTIVE_DITHER_2
-LOWEST = ZERO + 9  # of a quantised pixel: CFITSIO reserves the ten numbers below, of which NULL is the first
+LOWEST = ZERO + 9  # lowest value of a quantised pixel: CFITSIO reserves the ten numbers below, the first is NULL
 
 
 @dataclass(frozen=True, eq=False)

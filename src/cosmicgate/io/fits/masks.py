@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cosmicgate.io.fits.hdus import header_value
 
-MAX_CODE = 8  # of the codes in a DECam mask
+MAX_CODE = 8  # highest code in a DECam mask
 FIRST_CODES = (3, 5)  # version (PLVER) from which DECam's community pipeline writes codes
 # Words in the EXTNAME of HDUs that are no image of the sky.
 MASKS = frozenset({"DQ", "DQM", "BPM", "MASK", "MSK", "QUAL", "QUALITY", "FLAG", "FLAGS", "FLG", "BADPIX"})

@@ -34,7 +34,7 @@ MASK_COLOURS = {
     "ignored": "#CFE3F5",
 }
 MISSED, FALSE = (list(MASK_COLOURS).index(kind) for kind in ("core, missed", "false"))
-WIDTH = 7.2  # of a figure, inches
+WIDTH = 7.2  # inches, width of a figure
 PANEL = 1.85  # width of a panel, inches
 LOOK: dict[str, Any] = {
     "font.size": 9,
