@@ -23,7 +23,7 @@ with extra("simulate", __name__):
     from cosmicgate.data.simulation.ccd import CCD
     from cosmicgate.data.simulation.cosmic_rays import cosmic_rays
     from cosmicgate.masking.colour_mosaic import equalize_colour_skies
-    from cosmicgate.masking.inpainting import by_colour
+    from cosmicgate.masking.inpainting import apply_to_each_colour
     from cosmicgate.masking.load import load
 
 FULL_WELL = 5e4
@@ -54,7 +54,7 @@ def main() -> None:
         "no mosaic": (False, mono),
         "as one image": (True, mono),
         "colours on one sky": (True, one_sky),
-        "each colour by itself": (True, lambda image: by_colour(mono, image)),
+        "each colour by itself": (True, lambda image: apply_to_each_colour(mono, image)),
         "both (mosaic=True)": (True, lambda image: masker.probability(image, mosaic=True)),
     }
     totals: dict[str, Counter[str]] = {name: Counter() for name in searches}

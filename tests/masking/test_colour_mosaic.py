@@ -8,7 +8,7 @@ from astropy.nddata import CCDData, StdDevUncertainty
 import cosmicgate
 from cosmicgate.io.fits.colour_mosaics import is_binned, mosaic_of
 from cosmicgate.io.fits.hdus import FitsError
-from cosmicgate.masking.colour_mosaic import equalize_colour_skies, has_mosaic_sky_levels, in_starlight
+from cosmicgate.masking.colour_mosaic import equalize_colour_skies, has_mosaic_sky_levels, starlit_pixels
 from cosmicgate.masking.inpainting import COLOUR_SLICES, clean
 from helpers.mask_command import run
 from helpers.tiny_model import hit, sky
@@ -156,9 +156,9 @@ def test_the_colours_of_a_mosaic_are_scaled_to_one_level_and_noise():
 
 def test_pixels_near_a_star_are_in_starlight_and_those_of_hits_are_not():
     image, rows, columns = equalize_colour_skies(mosaic_image(), np.zeros(SHAPE, bool)), *np.indices(SHAPE)
-    assert in_starlight(image)[hit(SHAPE)].mean() < 0.2, "one in eight by noise"
+    assert starlit_pixels(image)[hit(SHAPE)].mean() < 0.2, "one in eight by noise"
     image += 5000 * np.exp(-((rows - 40) ** 2 + (columns - 50) ** 2) / 8).astype(np.float32)
-    assert in_starlight(image)[37:44, 47:54].all()
+    assert starlit_pixels(image)[37:44, 47:54].all()
 
 
 # -------------------------------------------------------------------------------------------------------- cleaning

@@ -10,10 +10,10 @@ import pytest
 from astropy.io import fits
 
 from cosmicgate.io.urls import Url
-from cosmicgate.masking.batch import one_by_one
+from cosmicgate.masking.batch import mask_in_this_process
 from cosmicgate.masking.load import load
 from cosmicgate.masking.options import BatchOptions, MaskOptions
-from cosmicgate.masking.ray_backend import on_ray
+from cosmicgate.masking.ray_backend import mask_on_ray
 from cosmicgate.masking.temporary_folder import FOLDER
 from helpers.killed_worker import FATAL_PIXEL, MARKER_VARIABLE, KilledMasker
 from helpers.mask_command import SELF_SIGNAL, SHAPE, run, start_process
@@ -147,10 +147,10 @@ def test_a_killed_worker_loses_no_object_of_a_bucket(bucket, cluster, tmp_path, 
     )
     night, one, two = Url("s3://sky/night"), Url("s3://sky/one"), Url("s3://sky/two")
     pairs = [(night / f"{number}.fits", one / f"{number}_crmask.fits") for number in range(4)]
-    assert {o.status for o in one_by_one(pairs, masker, batch, lambda _: None)} == {"done"}
+    assert {o.status for o in mask_in_this_process(pairs, masker, batch, lambda _: None)} == {"done"}
     killed_masker = KilledMasker(masker.predictor, masker.card)
     several = [(source, two / target.name) for source, target in pairs]
-    assert {outcome.status for outcome in on_ray(several, killed_masker, batch, "local", 2)} == {"done"}
+    assert {outcome.status for outcome in mask_on_ray(several, killed_masker, batch, "local", 2)} == {"done"}
     assert contents(bucket, "two/") == contents(bucket, "one/")
     assert len(list((tmp_path / "temporary").glob(f"{FOLDER}*"))) == 1, "no worker was killed while it masked a file"
 

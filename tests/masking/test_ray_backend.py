@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from astropy.io import fits
 
-from cosmicgate.masking.batch import in_processes, one_by_one
+from cosmicgate.masking.batch import mask_in_processes, mask_in_this_process
 from cosmicgate.masking.load import load
 from cosmicgate.masking.options import BatchOptions, MaskOptions
-from cosmicgate.masking.ray_backend import on_ray
+from cosmicgate.masking.ray_backend import mask_on_ray
 from helpers.killed_worker import FATAL_PIXEL, MARKER_VARIABLE, KilledMasker
 from helpers.mask_command import SHAPE, output_text, run
 from helpers.repository import ROOT
@@ -41,10 +41,10 @@ def test_a_killed_ray_worker_loses_no_other_file(night, cluster, tmp_path, monke
         BatchOptions(MaskOptions(threshold=0.5, fpr=None, kind="mask")),
     )
     pairs = [(night / f"{number}.fits", tmp_path / "one" / f"{number}_crmask.fits") for number in range(8)]
-    assert {o.status for o in one_by_one(pairs, masker, batch, lambda _: None)} == {"done"}
+    assert {o.status for o in mask_in_this_process(pairs, masker, batch, lambda _: None)} == {"done"}
     killed_masker = KilledMasker(masker.predictor, masker.card)
     several = [(path, tmp_path / "two" / output.name) for path, output in pairs]
-    outcomes = sorted(on_ray(several, killed_masker, batch, "local", 2), key=lambda outcome: outcome.file)
+    outcomes = sorted(mask_on_ray(several, killed_masker, batch, "local", 2), key=lambda outcome: outcome.file)
     assert [outcome.status for outcome in outcomes] == ["done"] * 5 + ["failed"] + ["done"] * 2
     assert (
         outcomes[5].error
@@ -64,7 +64,7 @@ def test_a_killed_process_loses_no_other_file(night, tmp_path, monkeypatch):
         BatchOptions(MaskOptions(threshold=0.5, fpr=None, kind="mask")),
     )
     pairs = [(night / f"{number}.fits", tmp_path / "out" / f"{number}_crmask.fits") for number in range(8)]
-    found = in_processes(pairs, KilledMasker(network.predictor, network.card), batch, 2)
+    found = mask_in_processes(pairs, KilledMasker(network.predictor, network.card), batch, 2)
     outcomes = sorted(found, key=lambda outcome: outcome.file)
     assert [outcome.status for outcome in outcomes] == ["done"] * 5 + ["failed"] + ["done"] * 2
     message = f"{night / '5.fits'}: its process was killed before it was done, perhaps because memory ran out"

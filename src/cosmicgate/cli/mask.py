@@ -289,19 +289,19 @@ class MaskRun:
         return code or (FAILED if failed else 0)
 
     def _mask_all(self, results: "list[FileResult]") -> None:
-        from cosmicgate.masking.batch import in_processes, one_by_one
-        from cosmicgate.masking.ray_backend import on_ray
+        from cosmicgate.masking.batch import mask_in_processes, mask_in_this_process
+        from cosmicgate.masking.ray_backend import mask_on_ray
 
         jobs = min(self.jobs or 1, len(self.pairs))
         here = self.ray is None and jobs == 1
         batch = self._with_static_pixels(1 if self.ray is not None else jobs)
         with Reporter(len(self.pairs), self.quiet) as reporter:
             if self.ray is not None:
-                stream = on_ray(self.pairs, self.masker, batch, self.ray, self.jobs)
+                stream = mask_on_ray(self.pairs, self.masker, batch, self.ray, self.jobs)
             elif here:
-                stream = one_by_one(self.pairs, self.masker, batch, reporter.searched)
+                stream = mask_in_this_process(self.pairs, self.masker, batch, reporter.searched)
             else:
-                stream = in_processes(self.pairs, self.masker, batch, jobs)
+                stream = mask_in_processes(self.pairs, self.masker, batch, jobs)
             with closing(stream):  # end the worker processes even if an exception ends this block
                 for result in stream:
                     results.append(result)

@@ -42,7 +42,7 @@ def to_native_float32(image: NDArray[Any], bad: NDArray[np.bool_]) -> tuple[NDAr
     return filled, bad | lost
 
 
-def in_float32(image: NDArray[Any], bad: NDArray[np.bool_]) -> NDArray[Any]:
+def scale_to_float32_range(image: NDArray[Any], bad: NDArray[np.bool_]) -> NDArray[Any]:
     """Divide an image (H, W) of very large or very small values by a power of two, so that they fit into float32.
 
     This is for networks that measure the sky themselves and so do not depend on the unit. Images of ordinary values are

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cosmicgate.data.bad_pixels import in_float32, interpolate_bad_pixels
+from cosmicgate.data.bad_pixels import interpolate_bad_pixels, scale_to_float32_range
 from cosmicgate.inference.background_grid import scale_of
 from cosmicgate.inference.cascade import NO_HIT_LOGIT, Cascade, cascade_logits
 from cosmicgate.inference.frozen_group_norm import with_frozen_group_norm
@@ -122,7 +122,7 @@ class Predictor:
         """
         bad = np.zeros(image.shape, bool) if bad is None else bad
         if isinstance(self.network, UNet) and self.network.scaling == "robust":
-            image = in_float32(image, bad)
+            image = scale_to_float32_range(image, bad)
         filled, bad = interpolate_bad_pixels(image, bad)
         np.clip(filled, -MAX_COUNTS, MAX_COUNTS, out=filled)
         return filled, bad

@@ -74,7 +74,7 @@ def with_static_pixels(
         return replace(batch, static_pixels=find_static_pixels(kept))
 
 
-def one_by_one(
+def mask_in_this_process(
     pairs: Sequence[Pair], masker: CosmicRayMasker, batch: BatchOptions, progress: ProgressCallback
 ) -> Generator[FileResult, None, None]:
     """Mask the files in this process and yield their results."""
@@ -82,7 +82,7 @@ def one_by_one(
         yield mask_file(source, target, masker, batch.options, batch.overwrite, progress, batch.static_pixels)
 
 
-def in_processes(
+def mask_in_processes(
     pairs: Sequence[Pair], masker: CosmicRayMasker, batch: BatchOptions, jobs: int
 ) -> Generator[FileResult, None, None]:
     """Mask the files in ``jobs`` processes that share the CPU cores, and yield results in order of completion.

@@ -14,7 +14,7 @@ from cosmicgate.io.fits.colour_mosaics import mosaic_of
 from cosmicgate.io.fits.headers import ascii_of, header_number
 from cosmicgate.masking.arrays import image_and_bad
 from cosmicgate.masking.colour_mosaic import pattern_of
-from cosmicgate.masking.inpainting import by_colour, clean
+from cosmicgate.masking.inpainting import apply_to_each_colour, clean
 from cosmicgate.pretrained.card import ModelCard
 
 UNCERTAINTY_POWERS = {"std": 1, "var": 2, "ivar": -2}  # type of uncertainty -> power of the image's unit
@@ -78,7 +78,7 @@ def copy_without_hits(
     done.data = cleaned
     done.mask = bad | hits if ccd.mask is not None or hits.any() else None
     if ccd.uncertainty is not None:
-        kind, factor = ccd.uncertainty.uncertainty_type, in_unit_of_image(ccd)
+        kind, factor = ccd.uncertainty.uncertainty_type, uncertainty_unit_factor(ccd)
         found = clean_uncertainty(np.asarray(ccd.uncertainty.array) * factor, kind, done.data, hits, bad, mosaic)
         done.uncertainty.array = found / factor
     for key, (value, comment) in {
@@ -90,7 +90,7 @@ def copy_without_hits(
     return done
 
 
-def in_unit_of_image(ccd: CCDData) -> float:
+def uncertainty_unit_factor(ccd: CCDData) -> float:
     """Compute the factor that converts the uncertainties of a CCDData to the unit of its image.
 
     The target is the image's unit for "std", its square for "var" and the inverse of its square for "ivar". For an
@@ -137,7 +137,7 @@ def clean_uncertainty(
     """
     if mosaic:
         planes = np.broadcast_to(uncertainty, hits.shape), cleaned, hits, bad
-        return by_colour(lambda one, *more: clean_uncertainty(one, kind, *more), *planes)
+        return apply_to_each_colour(lambda one, *more: clean_uncertainty(one, kind, *more), *planes)
     power = {"std": 0.5, "var": 1.0, "ivar": -1.0}.get(kind)
     if power is None or not hits.any():
         return np.array(uncertainty)

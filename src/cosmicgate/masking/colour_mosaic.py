@@ -14,7 +14,7 @@ from scipy.ndimage import median_filter
 from cosmicgate.data.bad_pixels import interpolate_bad_pixels
 from cosmicgate.inference.background_grid import BackgroundGrid
 from cosmicgate.io.fits.colour_mosaics import is_binned, mosaic_of
-from cosmicgate.masking.inpainting import COLOUR_SLICES, by_colour
+from cosmicgate.masking.inpainting import COLOUR_SLICES, apply_to_each_colour
 
 CELL = 64  # side of the blocks in which the sky is measured: pixels of one colour, so 128 pixels of the mosaic
 SAMPLE_SIZE = 2**18  # pixels of each colour used to compare their skies
@@ -61,7 +61,7 @@ def equalize_colour_skies(image: NDArray[Any], bad: NDArray[np.bool_]) -> NDArra
     return filled
 
 
-def in_starlight(image: NDArray[np.float32]) -> NDArray[np.bool_]:
+def starlit_pixels(image: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Find pixels whose neighbours of the same colour are brighter than the sky, as a star makes them but no hit does.
 
     Parameters
@@ -70,7 +70,7 @@ def in_starlight(image: NDArray[np.float32]) -> NDArray[np.bool_]:
         Mosaic with its colours on one sky (:func:`equalize_colour_skies`).
     """
     threshold = np.median(image) + STARLIGHT * mad_std(image)
-    return np.asarray(by_colour(partial(median_filter, size=3), image) > threshold)
+    return np.asarray(apply_to_each_colour(partial(median_filter, size=3), image) > threshold)
 
 
 def pattern_of(

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import binary_dilation
 
 from cosmicgate.masking.arrays import image_and_bad
-from cosmicgate.masking.ccddata import UNCERTAINTY_POWERS, copy_without_hits, in_unit_of_image
+from cosmicgate.masking.ccddata import UNCERTAINTY_POWERS, copy_without_hits, uncertainty_unit_factor
 from cosmicgate.masking.inpainting import Method, clean
 from cosmicgate.masking.load import load_cached
 from cosmicgate.masking.masker import CosmicRayMasker, is_mosaic
@@ -429,7 +429,7 @@ def _times(ccd: CCDData, gain: u.Quantity) -> CCDData:
     uncertainty, factor = ccd.uncertainty, float(gain.value)  # a float of Python keeps the type of the arrays
     if uncertainty is not None:
         power = UNCERTAINTY_POWERS.get(uncertainty.uncertainty_type, 0)
-        array = np.asarray(uncertainty.array) * in_unit_of_image(ccd) * factor**power
+        array = np.asarray(uncertainty.array) * uncertainty_unit_factor(ccd) * factor**power
         ccd.uncertainty = None
     ccd.data = ccd.data * factor
     ccd.unit = ccd.unit * gain.unit

@@ -86,7 +86,7 @@ def clean(
         raise ValueError(f"unknown method {method!r}: expected one of {', '.join(map(repr, get_args(Method)))}")
     if mosaic:
         side, bad = max(size // 2 | 1, 3), np.zeros(mask.shape, bool) if bad is None else bad
-        return by_colour(partial(_clean_array, method=method, size=side), np.asarray(image), mask, bad)
+        return apply_to_each_colour(partial(_clean_array, method=method, size=side), np.asarray(image), mask, bad)
     return _clean_array(np.asarray(image), mask, bad, method, size)
 
 
@@ -121,7 +121,7 @@ def _clean_array(
     return cleaned
 
 
-def by_colour(step: Callable[..., NDArray[Any]], *images: NDArray[Any]) -> NDArray[Any]:
+def apply_to_each_colour(step: Callable[..., NDArray[Any]], *images: NDArray[Any]) -> NDArray[Any]:
     """Apply a function to each of the four colour planes of mosaics (H, W) and reassemble the results."""
     results = [step(*(np.ascontiguousarray(image[plane]) for image in images)) for plane in COLOUR_SLICES]
     types = {result.dtype for result in results}

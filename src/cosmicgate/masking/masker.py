@@ -16,7 +16,7 @@ from cosmicgate.data.pixel_labels import KERNEL_3X3
 from cosmicgate.inference.predictor import Predictor
 from cosmicgate.masking.arrays import MIN_SIDE, image_and_bad, is_nddata
 from cosmicgate.masking.html_page import HtmlPage
-from cosmicgate.masking.inpainting import Method, by_colour, clean
+from cosmicgate.masking.inpainting import Method, apply_to_each_colour, clean
 from cosmicgate.pretrained.card import ModelCard
 from cosmicgate.pretrained.domain_check import (
     domain_features,
@@ -110,7 +110,7 @@ class CosmicRayMasker:
         undersampled and hits are split. A star seldom causes a false positive in both, so where there is starlight the
         weighted mean counts; elsewhere the first pass alone.
         """
-        from cosmicgate.masking.colour_mosaic import in_starlight
+        from cosmicgate.masking.colour_mosaic import starlit_pixels
 
         together: NDArray[np.float32] = self.probability(image, bad, False)
         if min(image.shape) < 2 * MIN_SIDE:
@@ -121,8 +121,8 @@ class CosmicRayMasker:
             found: NDArray[np.float32] = unchecked.probability(plane, bad & ~bad.all(), False)
             return found
 
-        weight = np.where(in_starlight(image), COLOURS_WEIGHT, np.float32(0))
-        return np.where(bad, 0, (1 - weight) * together + weight * by_colour(search, image, bad))
+        weight = np.where(starlit_pixels(image), COLOURS_WEIGHT, np.float32(0))
+        return np.where(bad, 0, (1 - weight) * together + weight * apply_to_each_colour(search, image, bad))
 
     def mask(
         self,

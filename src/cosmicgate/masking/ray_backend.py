@@ -72,7 +72,7 @@ class _WorkerPool:
             self.at[worker.mask.remote((source.absolute(), target.absolute()))] = (worker, number)
 
 
-def on_ray(
+def mask_on_ray(
     pairs: Sequence[Pair], masker: CosmicRayMasker, batch: BatchOptions, address: str, jobs: int | None
 ) -> Generator[FileResult, None, None]:
     """Mask the files on a Ray cluster and yield results in order of completion.
@@ -80,7 +80,7 @@ def on_ray(
     Parameters
     ----------
     pairs, masker, batch
-        As in :func:`~cosmicgate.masking.batch.in_processes`. Every machine must see the files under the same
+        As in :func:`~cosmicgate.masking.batch.mask_in_processes`. Every machine must see the files under the same
         paths, and have the credentials that URLs need.
     address : str
         Address of the cluster, as for ``ray.init``; "local" starts one on this machine.

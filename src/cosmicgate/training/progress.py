@@ -45,7 +45,7 @@ class EpochLogger(Callback):
         if self.first is None:
             self.first = trainer.current_epoch
             if self.first:
-                self._say(trainer, f"resumes with epoch {self.first + 1}{_of(trainer)}")
+                self._say(trainer, f"resumes with epoch {self.first + 1}{_format_total(trainer)}")
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget the validation of an earlier epoch."""
@@ -69,7 +69,7 @@ class EpochLogger(Callback):
         parts.append(duration(now - self.last))
         if (left := (trainer.max_epochs or 0) - epoch - 1) > 0:
             parts.append(f"{duration(mean * left)} left")
-        self._say(trainer, f"epoch {epoch + 1}{_of(trainer)}: {', '.join(parts)}")
+        self._say(trainer, f"epoch {epoch + 1}{_format_total(trainer)}: {', '.join(parts)}")
         self.last = now
 
     def _say(self, trainer: pl.Trainer, line: str) -> None:
@@ -86,6 +86,6 @@ def _draws_bars() -> bool:
     return on_terminal() and ("ipykernel" not in sys.modules or find_spec("ipywidgets") is not None)
 
 
-def _of(trainer: pl.Trainer) -> str:
+def _format_total(trainer: pl.Trainer) -> str:
     """Format the total number of epochs, or an empty string if it is unknown."""
     return f" of {trainer.max_epochs}" if (trainer.max_epochs or 0) > 0 else ""

@@ -73,7 +73,7 @@ def stoppable(command: Callable[[], str]) -> Iterator[None]:
     except BaseException as error:
         number = received[0] if received else _signal_of(error)
         if number is None:
-            if reason := _of_workers(error) or _of_lightning(error):
+            if reason := _explain_failed_workers(error) or _explain_lightning(error):
                 raise ConfigError(reason) from error
             raise
         if is_first_process():
@@ -95,7 +95,7 @@ def _signal_of(error: BaseException | None) -> int | None:
     return None
 
 
-def _of_workers(error: BaseException) -> str:
+def _explain_failed_workers(error: BaseException) -> str:
     """Explain why data-loader workers failed; empty if the error is another one."""
     if not isinstance(error, (RuntimeError, OSError)):
         return ""
@@ -105,7 +105,7 @@ def _of_workers(error: BaseException) -> str:
     return ""
 
 
-def _of_lightning(error: BaseException) -> str:
+def _explain_lightning(error: BaseException) -> str:
     """Find Lightning's reason for refusing a configuration, say a missing GPU; empty if it is another error."""
     cause = cause_of(error)
     return f"trainer: {cause}" if isinstance(cause, MisconfigurationException) else ""
