@@ -265,7 +265,7 @@ def path_name(name: str) -> str:
     return re.sub(r"[^\w./+-]+", "-", str(name)).strip("-/") or "unnamed"
 
 
-def stem(choice: str | None) -> str | None:
+def choice_name(choice: str | None) -> str | None:
     """Cut the folder off a choice: ``ablations/ema`` becomes ``ema``."""
     return choice and choice.rpartition("/")[2]
 
@@ -295,7 +295,7 @@ def choices(*names: str) -> str:
 
 
 OmegaConf.register_new_resolver("choices", choices, replace=True)
-OmegaConf.register_new_resolver("stem", stem, replace=True)
+OmegaConf.register_new_resolver("stem", choice_name, replace=True)
 OmegaConf.register_new_resolver("path_name", path_name, replace=True)
 OmegaConf.register_new_resolver("model_title", title, replace=True)
 OmegaConf.register_new_resolver("gpu", gpu, replace=True)
@@ -319,7 +319,7 @@ def validate(cfg: DictConfig, schema: type[Train] | type[Evaluate]) -> DictConfi
             raise ConfigError(f"{key}: got {found[key]!r}, expected {describe_type(hints[key])}") from error  # type: ignore
         reason = str(error).splitlines()[0].removesuffix(".")
         known = ", ".join(schema.__dataclass_fields__)
-        hint = name_here(error.full_key or "") or f"known keys: {known}"
+        hint = hint_for_unknown_name(error.full_key or "") or f"known keys: {known}"
         raise ConfigError(f"{error.full_key or 'configuration'}: {reason} ({hint})") from error
     missing = sorted(OmegaConf.missing_keys(merged))
     if missing:
@@ -352,12 +352,12 @@ def _check_parts(values: Mapping[str, Any]) -> None:
         raise ConfigError("callbacks.best: missing, expected the ModelCheckpoint of the weights that are tested")
     for key in ("logger", "callbacks"):
         if key in parts["trainer"]:
-            raise ConfigError(f"trainer.{key}: {name_here(f'trainer.{key}')}")
+            raise ConfigError(f"trainer.{key}: {hint_for_unknown_name(f'trainer.{key}')}")
     if parts["trainer"].get("max_epochs") == 0:
         raise ConfigError("trainer.max_epochs: got 0, expected 1 or more")
 
 
-def packaged_config(file: Path, values: Mapping[str, Any], settings: Sequence[str] = ()) -> tuple[DictConfig, Any]:
+def load_training_config(file: Path, values: Mapping[str, Any], settings: Sequence[str] = ()) -> tuple[DictConfig, Any]:
     """Read a configuration of a training that comes with the package, and validate it.
 
     Parameters
@@ -398,7 +398,7 @@ def _parsed(setting: str) -> DictConfig:
         raise ConfigError(f"{expected} ({str(error).splitlines()[0]})") from error
 
 
-def name_here(key: str) -> str:
+def hint_for_unknown_name(key: str) -> str:
     """Translate a key, or a choice (``group=name``), of another program or an earlier version into a hint for errors.
 
     Empty for a key that is not in :data:`KNOWN_AS`; a key below one that is (``model.optimizer.lr``) keeps its end.
@@ -476,7 +476,7 @@ def _check_call(node: Mapping[str, Any], path: str, cfg: DictConfig) -> None:
         for key in given:
             if key not in parameters:
                 taken = f"unknown key; {node['_target_']} takes {', '.join(parameters)}"
-                raise ConfigError(f"{path}.{key}: {name_here(f'{path}.{key}') or taken}")
+                raise ConfigError(f"{path}.{key}: {hint_for_unknown_name(f'{path}.{key}') or taken}")
     if not node.get("_partial_", False):
         for name, parameter in parameters.items():
             needed = parameter.default is parameter.empty and parameter.kind not in (2, 4)

@@ -152,7 +152,7 @@ def cascade_losses(network: UNet, card: ModelCard, cascade: Cascade, frames: Seq
     predictor = Predictor(network, cascade=cascade)
     searched, threshold = [], logit(card.threshold)
     for image, bad, logits, truth in predict_frames(network, frames, "losses of the cascade"):
-        found = predictor.prepared_logits(image, bad).numpy()
+        found = predictor.logits_of_prepared(image, bad).numpy()
         searched.append(float((found > NO_HIT_LOGIT)[~bad].mean()))
         numbers, _ = label(truth == CORE, KERNEL_3X3)
         for number, box in enumerate(find_objects(numbers), start=1):
@@ -172,7 +172,7 @@ def predict_frames(
     for folder in with_progress(frames, purpose, "searched"):
         labelled = load_labelled(folder)
         image, bad = predictor.prepare(np.asarray(labelled.image), np.asarray(labelled.bad))
-        yield image, bad, predictor.prepared_logits(image.copy(), bad).numpy(), np.asarray(labelled.truth)
+        yield image, bad, predictor.logits_of_prepared(image.copy(), bad).numpy(), np.asarray(labelled.truth)
 
 
 def card_scores(results: Sequence[Path], network: nn.Module, run_results: Path | None = None) -> list[dict[str, Any]]:

@@ -38,7 +38,7 @@ def test_the_image_is_not_changed_and_its_copy_is_overwritten_by_the_logits(scal
     expected = predictor.logits(image)
     np.testing.assert_array_equal(image, before)
     prepared, bad = predictor.prepare(image)
-    logits = predictor.prepared_logits(prepared, bad)
+    logits = predictor.logits_of_prepared(prepared, bad)
     assert logits.data_ptr() == torch.from_numpy(prepared).data_ptr()
     assert torch.equal(logits, expected)
 

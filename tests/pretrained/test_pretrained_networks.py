@@ -11,7 +11,7 @@ from astropy.io import fits
 from astropy.nddata import CCDData
 
 import cosmicgate
-from cosmicgate.cli.mask import bound
+from cosmicgate.cli.mask import describe_cascade_loss
 from cosmicgate.detectors.network import load_pretrained_detector
 from cosmicgate.io.fits.frames import Frame
 from cosmicgate.pretrained.card import FOLDER, find, names, read_card, read_weights
@@ -142,12 +142,12 @@ def test_the_bound_of_the_cascade_names_thresholds_that_were_not_measured():
     detector = cosmicgate.load(check=False, fast=True)
     least = min(detector.card.threshold, detector.threshold(fpr=1e-4))
     for threshold in (0.9, 0.5, least):
-        assert "not measured" not in bound(detector, threshold)
+        assert "not measured" not in describe_cascade_loss(detector, threshold)
     lower = detector.threshold(fpr=1e-3)
     expected = f"below {least:.3g}, such as {lower:.3g}, were not measured with the coarse stage"
-    assert bound(detector, lower).endswith(expected)
+    assert describe_cascade_loss(detector, lower).endswith(expected)
     uncalibrated = replace(detector, card=replace(detector.card, calibration=[]))
-    assert "below 0.5, such as 0.4" in bound(uncalibrated, 0.4)
+    assert "below 0.5, such as 0.4" in describe_cascade_loss(uncalibrated, 0.4)
 
 
 def test_a_cascade_in_python_warns_of_thresholds_that_were_not_measured():

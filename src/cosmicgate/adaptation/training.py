@@ -10,7 +10,7 @@ from typing import Any
 
 from cosmicgate.adaptation.labels import Labels
 from cosmicgate.adaptation.plan import Request, input_files
-from cosmicgate.config import build, packaged_config
+from cosmicgate.config import build, load_training_config
 from cosmicgate.data.datamodule import TestSet
 from cosmicgate.data.labelled_exposures import LabelledExposures
 from cosmicgate.data.splits import Split
@@ -198,7 +198,7 @@ def compose_config(
         "logger": {"folder": str(run)},
         "trainer": {"default_root_dir": str(run)},
     }
-    return packaged_config(CONFIG, values, request.settings)
+    return load_training_config(CONFIG, values, request.settings)
 
 
 def validation_set(data: LabelledExposures) -> TestSet:

@@ -76,10 +76,10 @@ def _mosaic(hdus: fits.HDUList, image: ImageExtension) -> str:
     try:
         if not mosaic_of(image.headers):
             return ""
-        from cosmicgate.masking.colour_mosaic import pattern_of  # imports torch; slow
+        from cosmicgate.masking.colour_mosaic import find_mosaic_card  # imports torch; slow
 
         values = pixels(hdus[image.number])
-        pattern, note = pattern_of(image.headers, values, ~np.isfinite(values))
+        pattern, note = find_mosaic_card(image.headers, values, ~np.isfinite(values))
     except FitsError as error:
         return f"; not searched: {error}"
     return f"; a colour mosaic ({pattern}), each colour searched and cleaned by itself" if pattern else f"; {note}"

@@ -193,7 +193,7 @@ def mask(
             mosaic=mosaic,
         )
         if fast and not quiet:
-            typer.echo(bound(masker, batch.options.threshold), err=True)
+            typer.echo(describe_cascade_loss(masker, batch.options.threshold), err=True)
         code = MaskRun(masker, batch, pairs, jobs, json_file, quiet, ray, not no_static).run()
     except KeyboardInterrupt:
         code = STOPPED
@@ -228,7 +228,7 @@ def _prepared(
     return masker, BatchOptions(MaskOptions(**options), overwrite)
 
 
-def bound(masker: "CosmicRayMasker", threshold: float) -> str:
+def describe_cascade_loss(masker: "CosmicRayMasker", threshold: float) -> str:
     """Describe how many hits the cascade may miss by the network's card; at lower thresholds this was not measured."""
     card, measured = masker.card, masker.card.cascade or {}
     text = (

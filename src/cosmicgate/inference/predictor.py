@@ -110,7 +110,7 @@ class Predictor:
         ValueError
             The image has no good pixel, or the network returns NaN.
         """
-        return self.prepared_logits(*self.prepare(image, bad))
+        return self.logits_of_prepared(*self.prepare(image, bad))
 
     def prepare(
         self, image: NDArray[Any], bad: NDArray[np.bool_] | None = None
@@ -128,7 +128,7 @@ class Predictor:
         return filled, bad
 
     @torch.inference_mode()
-    def prepared_logits(self, image: NDArray[np.float32], bad: NDArray[np.bool_]) -> Tensor:
+    def logits_of_prepared(self, image: NDArray[np.float32], bad: NDArray[np.bool_]) -> Tensor:
         """Compute the logits of an image from :meth:`prepare`; its memory may be overwritten by the logits."""
         missing = torch.from_numpy(bad)
         logits = self._network_logits(torch.from_numpy(image), missing).masked_fill_(missing, NO_HIT_LOGIT)

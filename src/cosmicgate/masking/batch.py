@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TypeVar
 
-from cosmicgate.masking.compare_frames import Pair, comparable, find_static_pixels, kept_measurement, measure_file
+from cosmicgate.masking.compare_frames import Pair, find_static_pixels, kept_measurement, local_pairs, measure_file
 from cosmicgate.masking.masker import CosmicRayMasker
 from cosmicgate.masking.options import BatchOptions
 from cosmicgate.masking.pipeline import FileResult, ProgressCallback, mask_file
@@ -55,7 +55,7 @@ def with_static_pixels(
     progress : callable
         Called after each frame.
     """
-    local = comparable(pairs)
+    local = local_pairs(pairs)
     if len(local) < MIN_FRAMES:
         return replace(batch, static_pixels=StaticPixels())
     kept = {source: found for source, target in local if (found := kept_measurement(source, target, batch.options))}

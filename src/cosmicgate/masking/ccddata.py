@@ -13,7 +13,7 @@ from cosmicgate.io.fits.cards import CRHITPIX, CRMODEL, CRTHRESH
 from cosmicgate.io.fits.colour_mosaics import mosaic_of
 from cosmicgate.io.fits.headers import ascii_of, header_number
 from cosmicgate.masking.arrays import image_and_bad
-from cosmicgate.masking.colour_mosaic import pattern_of
+from cosmicgate.masking.colour_mosaic import find_mosaic_card
 from cosmicgate.masking.inpainting import apply_to_each_colour, clean
 from cosmicgate.pretrained.card import ModelCard
 
@@ -32,7 +32,7 @@ def exptime_in_header(image: NDData) -> float | None:
 def is_mosaic_by_header(image: NDData) -> bool:
     """Check by the header of an NDData (H, W), and by its sky, whether it is a colour mosaic."""
     header = header_of(image)
-    return bool(mosaic_of((header,)) and pattern_of((header,), *image_and_bad(image))[0])
+    return bool(mosaic_of((header,)) and find_mosaic_card((header,), *image_and_bad(image))[0])
 
 
 def header_of(image: NDData) -> Any:

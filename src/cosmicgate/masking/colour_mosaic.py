@@ -73,10 +73,10 @@ def starlit_pixels(image: NDArray[np.float32]) -> NDArray[np.bool_]:
     return np.asarray(apply_to_each_colour(partial(median_filter, size=3), image) > threshold)
 
 
-def pattern_of(
+def find_mosaic_card(
     headers: Sequence[fits.Header], image: NDArray[Any], bad: NDArray[np.bool_], override: bool | None = None
 ) -> tuple[str, str]:
-    """Check whether an image is a colour mosaic.
+    """Find the header card by which an image is a colour mosaic, and a note for the user.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ from cosmicgate.io.fits.file_defects import collect_astropy_warnings
 from cosmicgate.io.fits.frames import Frame
 from cosmicgate.io.fits.instruments import detector_of
 from cosmicgate.io.urls import Address
-from cosmicgate.masking.colour_mosaic import pattern_of
+from cosmicgate.masking.colour_mosaic import find_mosaic_card
 from cosmicgate.masking.existing_output import existing_output
 from cosmicgate.masking.options import MaskOptions
 from cosmicgate.masking.read_images import read_images
@@ -32,7 +32,7 @@ IMAGES = "images"  # name of the list of images in a kept measurement
 Pair = tuple[Address, Address]  # input and output
 
 
-def comparable(pairs: Iterable[Pair]) -> list[tuple[Path, Path]]:
+def local_pairs(pairs: Iterable[Pair]) -> list[tuple[Path, Path]]:
     """List the pairs of local input and local output; the frames of URLs are not compared."""
     return [(one, two) for one, two in pairs if isinstance(one, Path) and isinstance(two, Path)]
 
@@ -121,7 +121,7 @@ def _measured(source: Path, options: MaskOptions) -> bytes:
         extension = image.extension
         detector = detector_of(extension.headers, source, extension.shape)
         seen[detector] += 1  # amplifiers without cards that distinguish them are distinguished by their order
-        mosaic, _ = pattern_of(extension.headers, image.image, image.bad, options.mosaic)
+        mosaic, _ = find_mosaic_card(extension.headers, image.image, image.bad, options.mosaic)
         arrays |= measure(image.image, image.bad, bool(mosaic)).arrays(f"{len(images)} ")
         images.append((extension.number, [*detector, str(bool(mosaic)), str(seen[detector])]))
     return _saved(arrays, images)

@@ -99,7 +99,7 @@ class CosmicRayMasker:
         if self.check:
             warn_if_no_noise(filled, bad)
             warn_if_out_of_domain(domain_features(filled, bad), self.card.ranges)
-        logits = self.predictor.prepared_logits(filled, bad)
+        logits = self.predictor.logits_of_prepared(filled, bad)
         return logits.sigmoid_().masked_fill_(torch.from_numpy(bad), 0).numpy()
 
     def _mosaic_probability(self, image: NDArray[np.float32], bad: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -20,7 +20,7 @@ from cosmicgate.io.fits.pixel_edits import Patch
 from cosmicgate.io.object_stores import remote_info, send, version
 from cosmicgate.io.urls import Address, Url
 from cosmicgate.masking.ccddata import clean_uncertainty
-from cosmicgate.masking.colour_mosaic import pattern_of
+from cosmicgate.masking.colour_mosaic import find_mosaic_card
 from cosmicgate.masking.file_job import FileJob, plan
 from cosmicgate.masking.fits_writer import mask_hdu, probability_hdu, static_hdu, write_copy, write_mask_file
 from cosmicgate.masking.inpainting import clean
@@ -197,7 +197,7 @@ def _detect_in_image(job: FileJob, image: FitsImage, hdus: IO[bytes], result: Fi
         image.bad.ravel()[static.index] = True
     searched = int(image.bad.size - image.bad.sum())
     try:
-        mosaic, note = pattern_of(image.extension.headers, image.image, image.bad, options.mosaic)
+        mosaic, note = find_mosaic_card(image.extension.headers, image.image, image.bad, options.mosaic)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ImageWarning)
             probability = masker.probability(image.image, image.bad, bool(mosaic))

@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from cosmicgate.config import ConfigError, cause_of, name_here, report_user_errors
+from cosmicgate.config import ConfigError, cause_of, hint_for_unknown_name, report_user_errors
 from cosmicgate.io.atomic import short
 from cosmicgate.training.loggers import silence_lightning
 from cosmicgate.training.run_lock import is_first_process, lock_run_folder
@@ -156,7 +156,7 @@ def renamed(word: str) -> str:
     """Name what the key of an argument, or one of the choices in it, is called here; empty if it has that name."""
     key, _, value = word.lstrip("+~").partition("=")
     names = [key, *(f"{key.partition('@')[0]}={choice.strip(' []')}" for choice in value.split(","))]
-    return next((f"{word}: {said}" for name in names if (said := name_here(name))), "")
+    return next((f"{word}: {said}" for name in names if (said := hint_for_unknown_name(name))), "")
 
 
 def without_file(word: str) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cosmicgate.io.atomic import cached_sha256
 from cosmicgate.io.fits.hdus import FitsError, open_fits, pixels
 from cosmicgate.io.fits.images import ImageExtension
-from cosmicgate.masking.colour_mosaic import pattern_of
+from cosmicgate.masking.colour_mosaic import find_mosaic_card
 from cosmicgate.masking.inpainting import clean
 from cosmicgate.masking.masker import CosmicRayMasker
 from cosmicgate.masking.read_images import FitsImage, read_images
@@ -113,7 +113,7 @@ class ViewedImage:
 
     def clean(self, hits: NDArray[np.bool_]) -> int:
         """Replace hits (H, W) as ``cosmicgate mask --clean`` does; return the version of the cleaned image."""
-        mosaic = bool(pattern_of(self.fits.extension.headers, self.image, self.fits.bad)[0])
+        mosaic = bool(find_mosaic_card(self.fits.extension.headers, self.image, self.fits.bad)[0])
         version = self.cleaned[0] + 1 if self.cleaned else 1
         self.cleaned = version, Pyramid(clean(self.image, hits & ~self.fits.bad, bad=self.fits.bad, mosaic=mosaic))
         return version
@@ -202,7 +202,7 @@ class Images:
         self._images: OrderedDict[int, ViewedImage] = OrderedDict()
         self._checksums: dict[int, str] = {}
         self._searches: dict[int, Search] = {}
-        self._skies: dict[int, AlignmentStars] = {}
+        self._alignment_stars: dict[int, AlignmentStars] = {}
         self._overlays: dict[tuple[int, int], Overlay] = {}
         self._lock, self._one_search, self._saving, self._aligning = Lock(), Lock(), Lock(), Lock()
 
@@ -288,8 +288,8 @@ class Images:
     def _aligned(self, number: int, other: int) -> tuple[Overlay, Overlay]:
         try:
             for one in (number, other):
-                if one not in self._skies:
-                    self._skies[one] = AlignmentStars.of(self[one].fits, self.hdus[one].path.name)
+                if one not in self._alignment_stars:
+                    self._alignment_stars[one] = AlignmentStars.of(self[one].fits, self.hdus[one].path.name)
         except ModuleNotFoundError as error:
             return Overlay(reason=str(error)), Overlay(reason=str(error))
-        return overlays(self._skies[number], self._skies[other])
+        return overlays(self._alignment_stars[number], self._alignment_stars[other])

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cosmicgate.masking.colour_mosaic import pattern_of
+from cosmicgate.masking.colour_mosaic import find_mosaic_card
 from cosmicgate.masking.masker import CosmicRayMasker
 from cosmicgate.masking.read_images import FitsImage
 from cosmicgate.pretrained.domain_check import ImageWarning
@@ -82,7 +82,7 @@ class Search:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", ImageWarning)
                 if kept is None:
-                    mosaic, note = pattern_of(fits.extension.headers, fits.image, fits.bad)
+                    mosaic, note = find_mosaic_card(fits.extension.headers, fits.image, fits.bad)
                     probability = masker.probability(fits.image, fits.bad, bool(mosaic))
                 else:
                     probability, note = np.where(fits.bad, np.float32(0), kept[0]), f"Probabilities from {kept[1]}"

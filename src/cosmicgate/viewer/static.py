@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cosmicgate.masking.colour_mosaic import pattern_of
+from cosmicgate.masking.colour_mosaic import find_mosaic_card
 from cosmicgate.masking.html_page import HtmlPage
 from cosmicgate.masking.inpainting import clean
 from cosmicgate.masking.masker import CosmicRayMasker, dilate_mask
@@ -22,7 +22,7 @@ from cosmicgate.viewer.runs import from_runs, pixels_to_text, runs_from_text, to
 MAX_PIXELS = 20_000_000  # maximum number of pixels of all images of a page: about 1.6 MB of file a megapixel
 
 
-def with_cleaned(
+def with_pixels_and_cleaned(
     description: Mapping[str, Any],
     image: NDArray[np.float32],
     bad: NDArray[np.bool_],
@@ -128,7 +128,7 @@ def array_view(
     about: dict[str, Any] = {"file": "array", "hdu": 0, "label": "", "shape": [rows, columns], "searchable": True}
     about |= limits_of(image) | {"depth": 0, "candidates": found.to_json(), "saved": None, "file_mask": None}
     about |= {"touched": "", "notes": [], "identifier": "", "bad": to_text(to_runs(bad * np.uint8(DISPLAY_UNSEARCHED)))}
-    detail = with_cleaned(about, image, bad, found, None, threshold, grow, mosaic)
+    detail = with_pixels_and_cleaned(about, image, bad, found, None, threshold, grow, mosaic)
     return HtmlPage(page(static_content([detail], card)))
 
 
@@ -166,9 +166,11 @@ def export(images: Images, progress: Callable[[str, float], object]) -> HtmlPage
         hits = None
         if about["saved"] is not None:  # an empty text: labels without a hit
             hits = from_runs(runs_from_text(about["saved"]), hdu.shape, 1) > 0
-        mosaic = bool(pattern_of(image.fits.extension.headers, image.image, image.fits.bad)[0])
+        mosaic = bool(find_mosaic_card(image.fits.extension.headers, image.image, image.fits.bad)[0])
         settings = float(card.threshold if threshold is None else threshold), int(grow or 0)
-        details.append(with_cleaned(about, image.image, image.fits.bad, search.found, hits, *settings, mosaic))
+        details.append(
+            with_pixels_and_cleaned(about, image.image, image.fits.bad, search.found, hits, *settings, mosaic)
+        )
     overlays = {
         f"{one}-{other}": images.overlay(numbers[one], numbers[other]).to_json()
         for one, other in permutations(range(len(numbers)), 2)

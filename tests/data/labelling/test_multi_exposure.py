@@ -12,7 +12,7 @@ from cosmicgate.data.background import dilate
 from cosmicgate.data.labelling.agreement import Agreement, agreement
 from cosmicgate.data.labelling.alignment import celestial
 from cosmicgate.data.labelling.multi_exposure import Comparison, main, read_exposure
-from cosmicgate.data.labelling.reference_frame import expectation, flux_ratio
+from cosmicgate.data.labelling.reference_frame import clipped_mean, flux_ratio
 from cosmicgate.data.labelling.same_camera import Fingerprint, check_distinct
 from cosmicgate.data.labelling.truth_planes import write_plane, write_planes
 from cosmicgate.data.lco.io import (
@@ -199,7 +199,7 @@ def test_more_than_three_frames_can_be_compared():
 
 def test_the_expected_image_leaves_out_hits_of_other_frames():
     stack = np.array([[[10.0, 10]], [[500, 12]], [[np.nan, 14]]], np.float32)
-    mean, variance, known = expectation(stack, np.full(stack.shape, 9, np.float32))
+    mean, variance, known = clipped_mean(stack, np.full(stack.shape, 9, np.float32))
     assert mean.tolist() == [[10, 12]]
     assert known.tolist() == [[2, 3]]
     assert variance[0, 1] == pytest.approx((9 + 12) / 3)

@@ -23,7 +23,7 @@ from cosmicgate.extras import extra
 with extra("label", __name__):
     from cosmicgate.config import report_user_errors
     from cosmicgate.data.labelling.alignment import Alignment, AlignmentMethod
-    from cosmicgate.data.labelling.reference_frame import SkySubtracted, expectation, find_sources, flux_ratio
+    from cosmicgate.data.labelling.reference_frame import SkySubtracted, clipped_mean, find_sources, flux_ratio
     from cosmicgate.data.labelling.same_camera import check_same_camera, make_names_unique
     from cosmicgate.data.labelling.trails import StarShape, broad_objects, trails
     from cosmicgate.data.labelling.truth_planes import write_planes
@@ -152,7 +152,7 @@ class Comparison:
                 ratio = flux_ratio(mine.signal, moved, mine.noise, times[to] / times[number])
                 stack.append(moved * np.float32(ratio))
                 variances.append(level.variance * np.float32(ratio**2))
-        expected, variance, number_known = expectation(np.stack(stack), np.stack(variances))
+        expected, variance, number_known = clipped_mean(np.stack(stack), np.stack(variances))
         light = np.maximum(expected, 0)
         seeing = self.seeing_tolerance * ndimage.maximum_filter(light, 3)
         noise = np.sqrt(variance + mine.variance + light + seeing**2)

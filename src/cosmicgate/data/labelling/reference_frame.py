@@ -47,7 +47,7 @@ class SkySubtracted:
         return float(np.sqrt(np.median(self.variance)))
 
 
-def expectation(stack: NDArray[np.float32], variances: NDArray[np.float32]) -> tuple[Image, Image, NDArray[np.int64]]:
+def clipped_mean(stack: NDArray[np.float32], variances: NDArray[np.float32]) -> tuple[Image, Image, NDArray[np.int64]]:
     """Combine frames into their clipped mean (H, W), its variance (H, W), and the number of frames with data (H, W).
 
     A frame that exceeds the lowest one at a pixel by more than :data:`CLIP` sigma has a hit there, and is left out.
