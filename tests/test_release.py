@@ -21,7 +21,8 @@ from cosmicgate.data.pixel_labels import CORE, SKY
 from cosmicgate.detectors.network import weights_sha256_of
 from cosmicgate.masking import load
 from cosmicgate.models import UNet
-from cosmicgate.pretrained.card import find, read_card
+from cosmicgate.pretrained.card import read_card
+from cosmicgate.pretrained.registry import find_weights
 from cosmicgate.training import warm_start
 from helpers.hydra_config import composed_config
 from helpers.labelled_field import write_labelled_field
@@ -137,7 +138,7 @@ def test_with_new_thresholds_the_losses_of_the_cascade_are_measured_again(runs, 
 def test_the_coarse_stage_of_one_network_can_be_tuned_for_another(runs, released, tmp_path):
     arguments = ["--coarse", "general", "--calibrate", str(runs[0]), "--folder", str(tmp_path)]
     assert release.main([str(released), *arguments]) == 0
-    card, general = read_card(tmp_path / "mine.safetensors"), read_card(find("general"))
+    card, general = read_card(tmp_path / "mine.safetensors"), read_card(find_weights("general"))
     assert {key: card.cascade[key] for key in ("network", "command", "data")} == {
         key: general.cascade[key] for key in ("network", "command", "data")
     }

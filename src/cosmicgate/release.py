@@ -45,11 +45,11 @@ with extra("train", __name__):
     from cosmicgate.io.messages import with_progress
     from cosmicgate.metrics import BINS
     from cosmicgate.models.unet import UNet
-    from cosmicgate.pretrained.card import COARSE, COARSE_TUNING_FPR, FOLDER, ModelCard, names, save_model, serialize
+    from cosmicgate.pretrained.card import COARSE, COARSE_TUNING_FPR, FOLDER, ModelCard, save_model, serialize
     from cosmicgate.pretrained.checkpoint import checkpoint_file, data_config
     from cosmicgate.pretrained.domain_check import FEATURES, domain_features
     from cosmicgate.pretrained.load import load_network
-    from cosmicgate.pretrained.registry import cascade_of, load_pretrained
+    from cosmicgate.pretrained.registry import cascade_of, load_pretrained, pretrained_names
 
 FALSE_POSITIVE_RATES = (1e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 MIN_FALSE_POSITIVES = 10  # fewer false positives are too few to measure a rate
@@ -280,7 +280,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--trust", nargs="*", default=[], help="modules whose classes a run's data may name")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="folder to write to; the package itself by default")
     options = parser.parse_args(arguments)
-    if options.run.is_dir() and str(options.run) not in names():
+    if options.run.is_dir() and str(options.run) not in pretrained_names():
         if not (options.name and options.command) or options.calibrate:
             parser.error(f"{options.run} is a run: give the network's --name and --command, no --calibrate")
         of_run = (options.run, options.name, options.command, options.results, options.trust)
@@ -291,7 +291,7 @@ def main(arguments: Sequence[str]) -> int:
             parser.error(
                 f"{options.run} is no folder of a run: a pretrained network takes --coarse, --calibrate or --results"
             )
-        if str(options.coarse) in names() and not options.calibrate:
+        if str(options.coarse) in pretrained_names() and not options.calibrate:
             parser.error(
                 f"--coarse {options.coarse}: the coarse stage is tuned on the frames of a run: give --calibrate RUN"
             )

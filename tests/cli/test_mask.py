@@ -317,7 +317,7 @@ def test_an_image_unlike_the_training_gets_a_warning_in_stderr_json_and_header(n
 
 
 def test_models_prints_the_card_of_a_network(model, monkeypatch):
-    monkeypatch.setattr("cosmicgate.pretrained.card.FOLDER", model.parent)
+    monkeypatch.setattr("cosmicgate.pretrained.registry.FOLDER", model.parent)
     assert "tiny" in run("models").stdout
     assert json.loads(run("models", "tiny").stdout)["name"] == "tiny"
     wrong = run("models", "tinny")
@@ -654,7 +654,7 @@ def masking_page(tmp_path, monkeypatch):
     """Write the files and install the network that docs/masking.md takes for granted; return the page's text."""
     folder = tmp_path / "weights"
     tiny_model(folder, "general")
-    monkeypatch.setattr("cosmicgate.pretrained.card.FOLDER", folder)
+    monkeypatch.setattr("cosmicgate.pretrained.registry.FOLDER", folder)
     monkeypatch.chdir(tmp_path)
     Path("night").mkdir()
     for path in ("night/a.fits", "night/b.fits", "a.fits"):

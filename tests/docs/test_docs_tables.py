@@ -9,7 +9,8 @@ from omegaconf import OmegaConf
 
 from cosmicgate.data.lco.datamodule import CLASSES
 from cosmicgate.evaluation.records import DetectorRecord, titles
-from cosmicgate.pretrained.card import find, read_card
+from cosmicgate.pretrained.card import read_card
+from cosmicgate.pretrained.registry import find_weights
 from cosmicgate.report.results import TEST_SET
 from cosmicgate.report.tables.export import RECORD, differences_csv, scores_csv
 from helpers.hydra_config import composed_config, config_choices
@@ -22,7 +23,7 @@ INTERVAL = re.compile(r"[+-]?[\d.]+ \[[+-]?[\d.]+, [+-]?[\d.]+\]")
 spec = importlib.util.spec_from_file_location("tables_of_the_documentation", DOCS / "tables.py")
 tables = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(tables)
-GENERAL = read_card(find("general"))
+GENERAL = read_card(find_weights("general"))
 PAGES = [page for page in sorted(DOCS.glob("*.md")) if tables.MARKED.search(page.read_text())]
 
 

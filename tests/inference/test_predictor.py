@@ -15,7 +15,7 @@ from cosmicgate.inference import Predictor
 from cosmicgate.inference.cascade import NO_HIT_LOGIT, Cascade
 from cosmicgate.io.fits.frames import Frame
 from cosmicgate.models import UNet
-from cosmicgate.pretrained.card import names
+from cosmicgate.pretrained.registry import pretrained_names
 
 
 def field(*shape: int) -> tuple[np.ndarray, np.ndarray]:
@@ -41,7 +41,7 @@ def unscaled_network(norm: str = "batch") -> UNet:
 
 
 @pytest.mark.parametrize("shape", [(9, 130), (97, 61)], ids=str)
-@pytest.mark.parametrize(("name", "cascade"), [("general", True), *((name, False) for name in names())])
+@pytest.mark.parametrize(("name", "cascade"), [("general", True), *((name, False) for name in pretrained_names())])
 def test_detector_and_masker_give_identical_logits(name, cascade, shape):
     image, bad = field(*shape)
     logits = load_pretrained_detector(name, cascade=cascade).detect(make_frame(image, bad)).logits

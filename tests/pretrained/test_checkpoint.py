@@ -338,6 +338,6 @@ def test_a_run_folder_can_be_given_for_its_best_weights(tmp_path):
 
 
 def test_the_cards_of_pretrained_networks_are_valid():
-    from cosmicgate.pretrained.card import find, names
+    from cosmicgate.pretrained.registry import find_weights, pretrained_names
 
-    assert all(0 < read_card(find(name)).threshold < 1 for name in names())
+    assert all(0 < read_card(find_weights(name)).threshold < 1 for name in pretrained_names())

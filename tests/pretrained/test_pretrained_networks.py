@@ -14,8 +14,9 @@ import cosmicgate
 from cosmicgate.cli.mask import describe_cascade_loss
 from cosmicgate.detectors.network import load_pretrained_detector
 from cosmicgate.io.fits.frames import Frame
-from cosmicgate.pretrained.card import FOLDER, find, names, read_card, read_weights
+from cosmicgate.pretrained.card import FOLDER, read_card, read_weights
 from cosmicgate.pretrained.domain_check import domain_features, warn_if_out_of_domain
+from cosmicgate.pretrained.registry import find_weights, pretrained_names
 from helpers.mask_command import run
 from helpers.repository import ROOT
 
@@ -33,9 +34,9 @@ def sky(shape=(200, 240)) -> np.ndarray:
 STAR, HIT = (slice(110, 131), slice(50, 71)), (np.arange(40, 46), 100 + np.arange(6) // 2)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", pretrained_names())
 def test_a_card_records_training_data_command_scores_and_calibration(name):
-    card = read_card(find(name))
+    card = read_card(find_weights(name))
     assert card.name == name
     assert card.licence == "BSD-3-Clause"
     assert card.trained_on
@@ -43,15 +44,15 @@ def test_a_card_records_training_data_command_scores_and_calibration(name):
     assert card.machine
     assert card.data_hash
     assert card.scores
-    assert read_weights(find(name), card.sha256)
-    assert find(name).stat().st_size < 3e6
+    assert read_weights(find_weights(name), card.sha256)
+    assert find_weights(name).stat().st_size < 3e6
     rates, thresholds = zip(*card.calibration, strict=True)
     assert list(rates) == sorted(rates)
     assert list(thresholds) == sorted(set(thresholds), reverse=True), "each rate has another threshold"
 
 
 def test_an_unknown_name_gets_an_error_that_lists_the_networks():
-    assert "general" in names()
+    assert "general" in pretrained_names()
     with pytest.raises(FileNotFoundError, match=r"no network 'genral': expected one of .*general"):
         cosmicgate.load("genral")
     assert not list(FOLDER.glob("*.ckpt"))
@@ -65,9 +66,9 @@ def test_the_general_network_finds_the_hit_and_spares_the_star(fast):
     assert found.sum() < 15
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", pretrained_names())
 def test_white_noise_is_within_the_training_domain(name):
-    card = read_card(find(name))
+    card = read_card(find_weights(name))
     for seed in range(3):
         image = np.random.default_rng(seed).normal(1000, 10, (512, 512)).astype(np.float32)
         assert not warn_if_out_of_domain(domain_features(image, np.zeros(image.shape, bool)), card.ranges)
@@ -131,7 +132,7 @@ def test_fast_prints_an_upper_bound_on_the_missed_hits(tmp_path):
     fits.writeto(tmp_path / "a.fits", sky().astype(np.float32))
     done = run("mask", tmp_path / "a.fits", "--fast")
     assert done.exit_code == 0, done.output
-    cascade = read_card(find("general")).cascade
+    cascade = read_card(find_weights("general")).cascade
     assert f"of {cascade['hits']} hits" in done.output
     assert f"at most {100 * cascade['bound']:.2g} %" in done.output
     assert "at its threshold of 0.5" in done.output

@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import cosmicgate
-from cosmicgate.pretrained.card import names
+from cosmicgate.pretrained.registry import pretrained_names
 from helpers.repository import ROOT
 
 PACKAGE = ROOT / "src" / "cosmicgate"
@@ -246,7 +246,7 @@ def run(*words: object, folder: Path | None = None) -> subprocess.CompletedProce
 @pytest.mark.slow
 def test_the_wheel_contains_every_network_with_its_card(wheel):
     inside = zipfile.ZipFile(wheel).namelist()
-    for name in names():
+    for name in pretrained_names():
         for suffix in ("safetensors", "json"):
             assert f"cosmicgate/pretrained/weights/{name}.{suffix}" in inside
     assert not [path for path in inside if not path.startswith(("cosmicgate/", "cosmicgate-"))]

@@ -32,8 +32,9 @@ from cosmicgate.data.sources.truth_planes import dark_overrides
 from cosmicgate.io.atomic import sha256_of, write_json
 from cosmicgate.io.messages import with_progress
 from cosmicgate.masking.output_paths import inputs_of
-from cosmicgate.pretrained.card import CARD, names
+from cosmicgate.pretrained.card import CARD
 from cosmicgate.pretrained.load import model_file
+from cosmicgate.pretrained.registry import pretrained_names
 
 PLAN = "plan.json"
 DARK_KINDS = ("dark", "bias", "zero")  # parts of what headers call darks
@@ -251,7 +252,7 @@ def _as_plain_values(request: Request) -> dict[str, Any]:
 
 def check_output(folder: Path) -> None:
     """Raise ValueError if the path of the output folder is a file, or has the name of a network of the package."""
-    if folder.name in names():
+    if folder.name in pretrained_names():
         raise ValueError(f"{folder}: a network of the package is called {folder.name!r}: choose another name")
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file: expected a folder for the network")

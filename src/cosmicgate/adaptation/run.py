@@ -15,7 +15,7 @@ from cosmicgate.adaptation.plan import Request, card_file, check_output, make_pl
 from cosmicgate.adaptation.result import Adaptation
 from cosmicgate.adaptation.training import check_settings, train
 from cosmicgate.data.labelling.alignment import AlignmentMethod
-from cosmicgate.pretrained.card import names
+from cosmicgate.pretrained.registry import pretrained_names
 from cosmicgate.training.loggers import silence_lightning
 from cosmicgate.training.run_lock import lock_run_folder
 
@@ -101,10 +101,11 @@ def adapt(
     """
     folder = Path(output).expanduser()
     overrides = {"gain": gain, "read_noise": read_noise, "saturation": saturation, "exptime": exptime}
+    is_path = str(start) not in pretrained_names() and Path(start).expanduser().exists()
     request = Request(
         frames=_absolute(frames),
         darks=_absolute(darks),
-        start=_absolute([start])[0] if str(start) not in names() and Path(start).expanduser().exists() else str(start),
+        start=_absolute([start])[0] if is_path else str(start),
         group=tuple(group),
         header_overrides={key: float(value) for key, value in overrides.items() if value is not None},
         thickness=thickness,

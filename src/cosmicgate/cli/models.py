@@ -13,13 +13,14 @@ def models(
     ] = None,
 ) -> None:
     """List the pretrained networks: threshold, range of --fpr, training data and licence."""
-    from cosmicgate.pretrained.card import find, names, read_card
+    from cosmicgate.pretrained.card import read_card
+    from cosmicgate.pretrained.registry import find_weights, pretrained_names
 
     try:
         if name is not None:
-            typer.echo(json.dumps(asdict(read_card(find(name))), indent=1))
+            typer.echo(json.dumps(asdict(read_card(find_weights(name))), indent=1))
             return
-        cards = [read_card(find(one)) for one in names()]
+        cards = [read_card(find_weights(one)) for one in pretrained_names()]
     except (ValueError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error

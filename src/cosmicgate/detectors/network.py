@@ -137,7 +137,7 @@ def load_pretrained_detector(
     Parameters
     ----------
     name : str
-        One of :func:`cosmicgate.pretrained.card.names`, or a file of weights with its card beside it.
+        One of :func:`cosmicgate.pretrained.registry.pretrained_names`, or a file of weights with its card beside it.
     threshold : float, optional
         Probability from which a pixel is classified as a hit; None for that of its card.
     tile, halo : int, optional

@@ -37,8 +37,8 @@ def load(
     Parameters
     ----------
     model : str or Path
-        One of :func:`cosmicgate.pretrained.card.names`, the folder of a run of ``train.py``, a checkpoint of
-        such a run, or a weights file with its model card beside it.
+        One of :func:`cosmicgate.pretrained.registry.pretrained_names`, the folder of a run of ``train.py``, a
+        checkpoint of such a run, or a weights file with its model card beside it.
     precision : {"float32", "bfloat16", "float16"}, optional
         As in :class:`~cosmicgate.inference.predictor.Predictor`. None: float16 on a GPU if the network scales its
         images itself, else float32.

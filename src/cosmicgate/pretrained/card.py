@@ -133,22 +133,6 @@ class ModelCard:
         return f"thresholds below {lowest:.3g}, such as {threshold:.3g}, were not measured with the coarse stage"
 
 
-def names() -> list[str]:
-    """List the names of the pretrained networks."""
-    return sorted(path.stem for path in FOLDER.glob(f"*{WEIGHTS}"))
-
-
-def find(name: str | Path) -> Path:
-    """Find the file of weights of a pretrained network, by its name or by the path of the file itself."""
-    path = Path(name)
-    pretrained = FOLDER / f"{name}{WEIGHTS}"
-    if path.suffix == WEIGHTS and path.is_file():
-        return path
-    if pretrained.is_file():
-        return pretrained
-    raise FileNotFoundError(f"no network {str(name)!r}: expected one of {', '.join(names())}, or a path")
-
-
 def read_card(weights: Path) -> ModelCard:
     """Read the card beside a file of weights; cards of earlier versions are translated."""
     path = weights.with_suffix(CARD)

@@ -9,8 +9,8 @@ from torch import Tensor
 from cosmicgate import __version__
 from cosmicgate.extras import extra
 from cosmicgate.models import UNet
-from cosmicgate.pretrained.card import WEIGHTS, ModelCard, find, names
-from cosmicgate.pretrained.registry import load_pretrained
+from cosmicgate.pretrained.card import WEIGHTS, ModelCard
+from cosmicgate.pretrained.registry import find_weights, load_pretrained, pretrained_names
 
 
 def load_network(model: str | Path, trust: Sequence[str] = ()) -> tuple[UNet, ModelCard, Mapping[str, Tensor] | None]:
@@ -19,8 +19,8 @@ def load_network(model: str | Path, trust: Sequence[str] = ()) -> tuple[UNet, Mo
     Parameters
     ----------
     model : str or Path
-        One of :func:`cosmicgate.pretrained.card.names`, a run folder of ``train.py``, a checkpoint, a file of weights
-        with its card beside it, or a folder with one such file.
+        One of :func:`cosmicgate.pretrained.registry.pretrained_names`, a run folder of ``train.py``, a checkpoint, a
+        file of weights with its card beside it, or a folder with one such file.
     trust : sequence of str
         Modules whose networks a checkpoint may contain, in addition to this package.
 
@@ -46,10 +46,11 @@ def model_file(model: str | Path) -> Path:
     ``train.py``.
     """
     path = Path(model).expanduser()
-    if path.is_dir() and str(model) not in names():  # a folder with a pretrained network's name is given as ./NAME
+    # A folder with a pretrained network's name is given as ./NAME.
+    if path.is_dir() and str(model) not in pretrained_names():
         weights = sorted(path.glob(f"*{WEIGHTS}"))
         path = weights[0] if len(weights) == 1 else path / "checkpoints" / "best.ckpt"
-    return path if path.suffix == ".ckpt" else find(path)
+    return path if path.suffix == ".ckpt" else find_weights(path)
 
 
 def from_checkpoint(path: Path, trust: Sequence[str] = ()) -> tuple[UNet, ModelCard]:

@@ -1,4 +1,4 @@
-"""Load pretrained networks for inference, without Lightning and Hydra, which would take 180 MB of memory."""
+"""List, find and load pretrained networks, without Lightning and Hydra, which would take 180 MB of memory."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,8 +11,24 @@ from cosmicgate import __version__
 from cosmicgate.inference.cascade import Cascade
 from cosmicgate.inference.streaming import CHANNELS_LAST
 from cosmicgate.models import UNet
-from cosmicgate.pretrained.card import COARSE, ModelCard, find, read_card, read_weights
+from cosmicgate.pretrained.card import COARSE, FOLDER, WEIGHTS, ModelCard, read_card, read_weights
 from cosmicgate.pretrained.load_weights import load_weights
+
+
+def pretrained_names() -> list[str]:
+    """List the names of the pretrained networks."""
+    return sorted(path.stem for path in FOLDER.glob(f"*{WEIGHTS}"))
+
+
+def find_weights(name: str | Path) -> Path:
+    """Find the file of weights of a pretrained network, by its name or by the path of the file itself."""
+    path = Path(name)
+    pretrained = FOLDER / f"{name}{WEIGHTS}"
+    if path.suffix == WEIGHTS and path.is_file():
+        return path
+    if pretrained.is_file():
+        return pretrained
+    raise FileNotFoundError(f"no network {str(name)!r}: expected one of {', '.join(pretrained_names())}, or a path")
 
 
 def prepare_for_inference(
@@ -26,7 +42,7 @@ def prepare_for_inference(
 
 def load_pretrained(model: str | Path) -> tuple[UNet, ModelCard, dict[str, Tensor]]:
     """Load a pretrained network, its card and all its tensors, those of the coarse stage included."""
-    weights = find(model)
+    weights = find_weights(model)
     card = read_card(weights)
     tensors = read_weights(weights, card.sha256)
     with _explain_other_version(card):
