@@ -33,7 +33,7 @@ from cosmicgate.data.pixel_labels import CORE, IGNORED, KERNEL_3X3, RING, SKY
 from cosmicgate.data.random_streams import random_stream
 from cosmicgate.data.simulation.ccd import CCD, DECAM
 from cosmicgate.data.simulation.cosmic_rays import cosmic_rays
-from cosmicgate.data.sources.files import FRACTIONS, existing, file_fingerprint, matching
+from cosmicgate.data.sources.files import FRACTIONS, file_fingerprint, find_file, find_frames
 from cosmicgate.data.sources.footprints import Footprints, scatter, stamps, write_stamps
 from cosmicgate.data.sources.injection import HitInjector
 from cosmicgate.data.sources.raw_darks.repeats import compare_darks
@@ -333,8 +333,8 @@ class LabelledExposures(PatchDataModule):
     def _darks(self) -> tuple[list[Path], dict[str, Any]]:
         """Files of the darks, and the values that override their headers."""
         if self.frames is not None and self.frames.darks:
-            return matching(self.frames.darks), dict(self.frames.header_overrides)
-        return [existing(path) for path in self.darks], dict(self.header_overrides)
+            return find_frames(self.frames.darks), dict(self.frames.header_overrides)
+        return [find_file(path) for path in self.darks], dict(self.header_overrides)
 
     def _cache_key_parts(self, field_name: str) -> list[Any]:
         """List what determines the exposures and labels of a field."""

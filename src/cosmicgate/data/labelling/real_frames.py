@@ -24,7 +24,7 @@ with extra("label", __name__):
     from cosmicgate.data.labelling.truth_planes import Plane, truth_planes, write_plane
     from cosmicgate.data.lco.io import Exposure
     from cosmicgate.data.pixel_labels import CORE, KERNEL_3X3, RING, SKY, TRUTH_UNKNOWN
-    from cosmicgate.data.sources.files import matching
+    from cosmicgate.data.sources.files import find_frames
     from cosmicgate.data.sources.truth_planes import is_of, mark_negative_pixels, plane_path, read_plane, subtract_darks
     from cosmicgate.io.atomic import remove_stale_temp_files
     from cosmicgate.io.fits.hdus import stem
@@ -53,7 +53,7 @@ class RealSet:
 
     def groups(self, folder: Path) -> list[list[Path]]:
         """List the frames that are compared with each other."""
-        frames = matching(str(folder / self.frames))
+        frames = find_frames(str(folder / self.frames))
         if len(frames) % self.exposures_per_field:
             raise ValueError(
                 f"{folder}: expected a multiple of {self.exposures_per_field} frames {self.frames}, found {len(frames)}"
@@ -68,7 +68,7 @@ class RealSet:
         exposure = read_exposure(path, **dict[str, Any](self.header_overrides))
         if self.darks is None:
             return exposure
-        frame = subtract_darks(exposure.frame, matching(str(path.parent / self.darks)))
+        frame = subtract_darks(exposure.frame, find_frames(str(path.parent / self.darks)))
         return replace(exposure, frame=mark_negative_pixels(frame))
 
 

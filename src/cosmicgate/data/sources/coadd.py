@@ -14,7 +14,7 @@ from cosmicgate.data.cache import LazyFrame
 from cosmicgate.data.simulation.ccd import CCD
 from cosmicgate.data.simulation.readout import electronics
 from cosmicgate.data.simulation.sky import BANDS
-from cosmicgate.data.sources.files import existing, file_fingerprint
+from cosmicgate.data.sources.files import file_fingerprint, find_file
 from cosmicgate.data.sources.simulated import DataOrigin, check_bands, resolve_ccd, telescope_name
 from cosmicgate.data.splits import SPLITS, Split, check_splits
 from cosmicgate.io.fits.frames import Frame, read_frame
@@ -86,7 +86,7 @@ class Coadd:
         return [self._lazy_frame(which, band, number) for band in self.bands for number in numbers]
 
     def _lazy_frame(self, which: Split, band: str, number: int) -> LazyFrame:
-        path = existing(self.file)
+        path = find_file(self.file)
         seed = [self.seed, 3, SPLITS.index(which), list(BANDS).index(band), number]
         name = f"{which}-coadd-{band}-{number:03d}"
         parts = [

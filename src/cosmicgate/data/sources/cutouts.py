@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cosmicgate.data.background import dilate
 from cosmicgate.data.cache import LazyLabelledFrame
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
-from cosmicgate.data.sources.files import file_fingerprint, matching
+from cosmicgate.data.sources.files import file_fingerprint, find_frames
 from cosmicgate.data.sources.ignored_objects import IgnoreList
 from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.io.fits.frames import Frame, read_frame
@@ -51,7 +51,7 @@ class FlaggedCutouts:
     def lazy_labelled_frames(self) -> list[LazyLabelledFrame]:
         """List a labelled frame, read when it is needed, for each file that is used."""
         try:
-            paths = matching(self.files)
+            paths = find_frames(self.files)
         except FileNotFoundError as error:
             needed = "cutouts of exposures (HDUs SCI and DQ), test data of the repository legacysurvey/legacypipe"
             raise FileNotFoundError(f"{error}; needed: {needed}. real=DIR names their folder") from error

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cosmicgate.data.background import dilate
 from cosmicgate.data.sources.cutouts import newest
-from cosmicgate.data.sources.files import file_fingerprint, matching
+from cosmicgate.data.sources.files import file_fingerprint, find_frames
 from cosmicgate.data.sources.ignored_objects import IgnoreList
 from cosmicgate.io.fits.frames import Frame, read_frame
 from cosmicgate.io.fits.hdus import open_fits, stem
@@ -57,7 +57,7 @@ class Exposures:
         """
         patterns = [self.files] if isinstance(self.files, str) else self.files
         try:
-            paths = list(dict.fromkeys(path for pattern in patterns for path in matching(pattern)))
+            paths = list(dict.fromkeys(path for pattern in patterns for path in find_frames(pattern)))
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{error}; needed: {self.origin}. real=DIR names their folder") from error
         if twins := [name for name, number in Counter(map(stem, paths)).items() if number > 1]:

@@ -26,7 +26,7 @@ FRACTIONS = {"train": 0.6, "validation": 0.1, "test": 0.3}
 
 
 @dataclass(frozen=True)
-class Masked:
+class ReaderWithMask:
     """Image reader that adds the bad pixels of a mask file.
 
     Attributes
@@ -48,7 +48,7 @@ class Masked:
         frame = self.read(path, ext=ext, **header_overrides)
         with open_fits(path) as hdus:
             extension = select_image(path, hdus, ext, raw=True)
-        return replace(frame, bad=frame.bad | read_mask(existing(self.mask), extension, frame.shape, frame.telescope))
+        return replace(frame, bad=frame.bad | read_mask(find_file(self.mask), extension, frame.shape, frame.telescope))
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Files:
     def camera(self) -> str:
         """Name of the camera according to the headers, for tables; several are joined by "+"."""
         ext = next(iter(self.exts), None)
-        return "+".join(sorted({detector(path, ext, *file_fingerprint(path))[0] for path in self.paths()}))
+        return "+".join(sorted({detector_of_file(path, ext, *file_fingerprint(path))[0] for path in self.paths()}))
 
     def lazy_frames(self, which: Split) -> list[LazyFrame]:
         """List the lazy frames of a split."""
@@ -109,7 +109,7 @@ class Files:
     def paths(self) -> list[Path]:
         """List the files, sorted; raise ValueError if two have the same name."""
         patterns = [self.files] if isinstance(self.files, str) else self.files
-        paths = sorted({path for pattern in patterns for path in matching(pattern)})
+        paths = sorted({path for pattern in patterns for path in find_frames(pattern)})
         twins = [name for name, files in Counter(map(stem, paths)).items() if files > 1]
         if twins:
             raise ValueError(f"{self.files}: expected a name for each file, found more than one {twins[0]!r}")
@@ -125,8 +125,8 @@ class Files:
         read = self._reader(path, ext)
         settings = _reader_key_parts(self.read)
         if own_mask := getattr(self.read, "mask", None):
-            settings += file_fingerprint(existing(own_mask))
-        settings += [read.mask, *read.facts] if isinstance(read, Masked) else []
+            settings += file_fingerprint(find_file(own_mask))
+        settings += [read.mask, *read.facts] if isinstance(read, ReaderWithMask) else []
         settings = [header_overrides, *([ext] if ext is not None else []), *settings]
         parts = ["FITS file", *file_fingerprint(path), *settings]
         return LazyFrame(name, parts, lambda: read(path, ext=ext, **header_overrides, name=name))
@@ -135,13 +135,13 @@ class Files:
         """Choose the reader of an image; it adds the camera's mask if there is one."""
         mask = self.mask
         if mask is not None and not isinstance(mask, str):
-            camera = detector(path, ext, *file_fingerprint(path))[0]
+            camera = detector_of_file(path, ext, *file_fingerprint(path))[0]
             mask = next((file for name, file in mask.items() if name.strip().lower() == camera), None)
             if mask is None:
                 raise ValueError(
                     f"{path}: expected a mask of camera {camera!r}, got some of {', '.join(self.mask or ())}"
                 )
-        return self.read if mask is None else Masked(self.read, mask, tuple(file_fingerprint(existing(mask))))
+        return self.read if mask is None else ReaderWithMask(self.read, mask, tuple(file_fingerprint(find_file(mask))))
 
 
 def _reader_key_parts(read: Callable[..., Frame]) -> list[Any]:
@@ -157,7 +157,7 @@ def _reader_key_parts(read: Callable[..., Frame]) -> list[Any]:
 
 
 @cache
-def detector(path: Path, ext: Ext | None, *facts: str | int) -> tuple[str, ...]:  # noqa: ARG001 (part of the key)
+def detector_of_file(path: Path, ext: Ext | None, *facts: str | int) -> tuple[str, ...]:  # noqa: ARG001 (part of the key)
     """Identify the detector that took an image, its camera first; ``facts`` renew the cached result of a changed file.
 
     See :func:`file_fingerprint` for ``facts``.
@@ -167,7 +167,7 @@ def detector(path: Path, ext: Ext | None, *facts: str | int) -> tuple[str, ...]:
         return detector_of(extension.headers, path, extension.shape)
 
 
-def matching(pattern: str) -> list[Path]:
+def find_frames(pattern: str) -> list[Path]:
     """List the files that match a glob pattern, sorted; raise FileNotFoundError if there are none.
 
     Masks and truth planes of this package, which lie beside the frames, are left out.
@@ -184,7 +184,7 @@ def matching(pattern: str) -> list[Path]:
     return files
 
 
-def existing(name: str) -> Path:
+def find_file(name: str) -> Path:
     """Convert a path, and raise FileNotFoundError if no file is there."""
     path = Path(name).expanduser()
     if not path.is_file():

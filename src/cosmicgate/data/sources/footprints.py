@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cosmicgate.data.cache import LazyFrame
 from cosmicgate.data.simulation.ccd import CCD
 from cosmicgate.data.simulation.readout import dark, read_out
-from cosmicgate.data.sources.files import FRACTIONS, existing, file_fingerprint
+from cosmicgate.data.sources.files import FRACTIONS, file_fingerprint, find_file
 from cosmicgate.data.sources.simulated import DARK_EXPTIMES, DataOrigin, resolve_ccd
 from cosmicgate.data.splits import SPLITS, Split, check_splits, split
 from cosmicgate.io.atomic import atomic_path
@@ -60,18 +60,18 @@ class Footprints:
 
     def hits(self, which: Split) -> list[int]:
         """List the identifiers (fp_id) of the hits of a split."""
-        known = stamps(existing(self.file), self.min_pixels, self.min_charge)
+        known = stamps(find_file(self.file), self.min_pixels, self.min_charge)
         return split(sorted(known), self.fractions, np.random.default_rng(self.seed))[which]
 
     def stamps_of(self, which: Split) -> list[NDArray[np.float32]]:
         """List the hits of a split as small images (h, w), electrons."""
-        known = stamps(existing(self.file), self.min_pixels, self.min_charge)
+        known = stamps(find_file(self.file), self.min_pixels, self.min_charge)
         return [known[hit] for hit in self.hits(which)]
 
     def table_cache_key_parts(self) -> list[Any]:
         """List everything that determines the hits of each split, for a cache key."""
         settings = [dict(self.fractions), self.min_pixels, self.min_charge, self.seed]
-        return [*file_fingerprint(existing(self.file)), *settings]
+        return [*file_fingerprint(find_file(self.file)), *settings]
 
     def lazy_frames(self, which: Split) -> list[LazyFrame]:
         """List the lazy frames of a split.
@@ -82,7 +82,7 @@ class Footprints:
         return [self._lazy_frame(which, number) for number in range(self.frames.get(which, 0))]
 
     def _lazy_frame(self, which: Split, number: int) -> LazyFrame:
-        path = existing(self.file)
+        path = find_file(self.file)
         name = f"{which}-footprints-{number:03d}"
         exptime = float(DARK_EXPTIMES[number % len(DARK_EXPTIMES)])
         seed = [self.seed, 4, SPLITS.index(which), number]

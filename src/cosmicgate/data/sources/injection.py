@@ -13,7 +13,7 @@ from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.data.random_streams import random_stream
 from cosmicgate.data.simulation.readout import read_out
 from cosmicgate.data.sources.exposures import Exposures
-from cosmicgate.data.sources.files import existing
+from cosmicgate.data.sources.files import find_file
 from cosmicgate.data.sources.footprints import Footprints, scatter, stamps
 from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.data.splits import Split
@@ -134,7 +134,7 @@ class InjectedHits:
 
     def _table(self) -> Path:
         try:
-            return existing(self.hits.file)
+            return find_file(self.hits.file)
         except FileNotFoundError as error:
             what = "a table of real hits, data/cosmic_rays_itl_2017.fits.gz of LSSTDESC/imSim"
             raise FileNotFoundError(f"{error}; needed: {what}. make data-real, or real=DIR with cr/ in it") from error

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cosmicgate.data.cache import LazyLabelledFrame
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY, TRUTH_UNKNOWN
-from cosmicgate.data.sources.files import detector, file_fingerprint, matching
+from cosmicgate.data.sources.files import detector_of_file, file_fingerprint, find_frames
 from cosmicgate.data.sources.known_objects import KnownObjects
 from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.io.atomic import cached_sha256
@@ -101,7 +101,7 @@ class FramesWithTruth:
             If two files have the same truth plane in the folder, because they have the same name.
         """
         patterns = [self.files] if isinstance(self.files, str) else self.files
-        paths = list(dict.fromkeys(path for pattern in patterns for path in _matching(pattern)))
+        paths = list(dict.fromkeys(path for pattern in patterns for path in _find_frames(pattern)))
         twins = [name for name, number in Counter(map(stem, paths)).items() if number > 1]
         if twins and self.truth not in (None, NO_TRUTH):
             raise ValueError(f"{self.files}: expected a name for each frame, found more than one {twins[0]!r}")
@@ -110,7 +110,7 @@ class FramesWithTruth:
     @property
     def cameras(self) -> tuple[str, ...]:
         """Names of the cameras that took the frames, by their headers."""
-        return tuple(sorted({detector(path, None, *file_fingerprint(path))[0] for path in self.paths()}))
+        return tuple(sorted({detector_of_file(path, None, *file_fingerprint(path))[0] for path in self.paths()}))
 
     def fields(self) -> dict[str, list[Path]]:
         """List the files of each field, in order."""
@@ -150,7 +150,7 @@ class FramesWithTruth:
     @property
     def _darks(self) -> tuple[list[Path], list[Path]]:
         """List the files of the darks and of the biases."""
-        darks, biases = (_matching(pattern) if pattern else [] for pattern in (self.darks, self.biases))
+        darks, biases = (_find_frames(pattern) if pattern else [] for pattern in (self.darks, self.biases))
         if biases and not darks:
             raise ValueError(f"{self.name}: biases without darks: expected darks, from which the bias is subtracted")
         return darks, biases
@@ -189,10 +189,10 @@ class FramesWithTruth:
         return " ".join(str(value) for value in values.values())
 
 
-def _matching(pattern: str) -> list[Path]:
+def _find_frames(pattern: str) -> list[Path]:
     """List the files that match a glob pattern; if there are none, the error says what is needed."""
     try:
-        return matching(pattern)
+        return find_frames(pattern)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"{error}; needed: frames with truth planes. make data-real fetches some; real=DIR names their folder"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from cosmicgate.data.cache import LazyFrame
-from cosmicgate.data.sources.files import Files, detector, file_fingerprint
+from cosmicgate.data.sources.files import Files, detector_of_file, file_fingerprint
 from cosmicgate.data.sources.raw_darks.repeats import compare_darks_once
 from cosmicgate.data.splits import Split
 
@@ -32,7 +32,7 @@ class Darks(Files):
         detectors: dict[tuple[str, ...], list[LazyFrame]] = {}
         for path in self.paths():
             for ext, lazy in zip(self.exts or (None,), self.lazy_frames_of(path), strict=True):
-                detectors.setdefault(detector(path, ext, *file_fingerprint(path)), []).append(lazy)
+                detectors.setdefault(detector_of_file(path, ext, *file_fingerprint(path)), []).append(lazy)
         new: dict[str, LazyFrame] = {}
         for key, lazy_frames in detectors.items():
             pairs = zip(lazy_frames, compare_darks_once(key[0], lazy_frames), strict=True)
