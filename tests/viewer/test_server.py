@@ -107,7 +107,7 @@ def test_tiles_are_the_pixels_of_the_file(images, frame):
 def test_the_search_finds_what_the_masker_finds(images, frame, masker):
     answer = found(client(images))
     assert (answer["state"], answer["fraction"]) == ("done", 1.0)
-    candidates = images.searched(0).found
+    candidates = images.search_of(0).found
     for threshold in (0.1, 0.5, 0.99):
         mask = np.zeros(SHAPE, bool)
         mask.ravel()[candidates.index[candidates.probability >= np.float32(threshold)]] = True
@@ -118,7 +118,7 @@ def test_the_search_finds_what_the_masker_finds(images, frame, masker):
 def test_a_search_can_be_stopped_while_the_network_runs(images, masker):
     search = Search()
     search.stop.set()
-    images[0].search(search)
+    images[0].run_search(search)
     assert search.state == "cancelled"
     assert search.fraction > 0, "counted while the network runs"
     assert found(client(images))["state"] == "done", "the next search is not stopped"
@@ -345,7 +345,7 @@ def test_probabilities_beside_the_file_are_read_and_not_computed_again(images, m
     assert api.get("/secret/api/0").json()["file_mask"]["probability"]
     answer = found(api)
     assert "Probabilities from a_crmask.fits" in answer["message"]
-    candidates = images.searched(0).found
+    candidates = images.search_of(0).found
     assert np.allclose(candidates.probability, expected.ravel()[candidates.index], rtol=1e-3)
     assert np.array_equal(candidates.index[candidates.probability >= 0.5], np.flatnonzero(hit(SHAPE)))
     assert not calls
@@ -369,7 +369,7 @@ def test_an_image_is_shown_and_searched_if_the_mask_beside_it_cannot_be_read(fra
 
 def test_a_search_that_fails_ends_with_its_message(images, masker, monkeypatch):
     monkeypatch.setattr("cosmicgate.viewer.images.mask_of_file", lambda *_: 1 / 0)
-    images.search(0)
+    images.start_search(0)
     with pytest.raises(ValueError, match=r"a\.fits: division by zero"):
         export(images, lambda *_: None)
 

@@ -103,7 +103,7 @@ class ViewedImage:
         path = path or self.labels_file
         return read_labels(path, self.fits.extension, self.hdu.single_image) if path.is_file() else None
 
-    def search(self, search: Search) -> None:
+    def run_search(self, search: Search) -> None:
         """Compute the probability of each pixel, or read it; write progress and result into ``search``."""
         if self.masker is not None:
             known = self.fits.extension, self.hdu.path, self.masker.card.sha256
@@ -208,8 +208,7 @@ class Images:
 
     def __getitem__(self, number: int) -> ViewedImage:
         """Look up an image, and read it if necessary; IndexError if there is none."""
-        if not 0 <= number < len(self.hdus):
-            raise IndexError(f"there is no image {number}: expected 0 to {len(self.hdus) - 1}")
+        self.check_number(number)
         with self._lock:
             if number not in self._images:
                 hdu = self.hdus[number]
@@ -220,6 +219,11 @@ class Images:
             while len(self._images) > 1 and sum(one.image.size for one in self._images.values()) > MAX_PIXELS:
                 self._images.popitem(last=False)
             return self._images[number]
+
+    def check_number(self, number: int) -> None:
+        """Raise IndexError if there is no image of this number."""
+        if not 0 <= number < len(self.hdus):
+            raise IndexError(f"there is no image {number}: expected 0 to {len(self.hdus) - 1}")
 
     def about(self) -> dict[str, Any]:
         """Describe all images and the network, for the page."""
@@ -233,7 +237,7 @@ class Images:
         about = {"depth": image.pyramid.depth, "candidates": found.to_json() if found else None}
         return self.hdus[number].to_json() | about | image.limits | image.masks()
 
-    def search(self, number: int) -> Search:
+    def start_search(self, number: int) -> Search:
         """Begin the search for the hits of an image, or return the one that runs or is done.
 
         Raises
@@ -256,11 +260,11 @@ class Images:
     def _run(self, image: ViewedImage, search: Search) -> None:
         with self._one_search:
             try:
-                image.search(search)
+                image.run_search(search)
             except Exception as error:  # shown on the page, which waits for an end
                 search.message, search.state = str(error) or type(error).__name__, "failed"
 
-    def searched(self, number: int) -> Search | None:
+    def search_of(self, number: int) -> Search | None:
         """Look up the search of an image; None if none was started."""
         return self._searches.get(number)
 
@@ -279,7 +283,8 @@ class Images:
         """
         if number == other:
             raise IndexError(f"expected another image than {number} to align with it")
-        self[number], self[other]  # raise if there is none
+        for one in (number, other):
+            self.check_number(one)
         with self._aligning:
             if (number, other) not in self._overlays:
                 self._overlays[number, other], self._overlays[other, number] = self._aligned(number, other)

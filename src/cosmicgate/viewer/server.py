@@ -113,12 +113,12 @@ def application(images: Images, token: str) -> Starlette:
         found = image.tile(at["layer"], at["version"], at["level"], at["row"], at["column"])
         return Response(found.astype("<f4").tobytes(), media_type="application/octet-stream", headers=HEADERS)
 
-    def search(request: Request, _given: Any) -> Any:
+    def handle_search(request: Request, _given: Any) -> Any:
         number = request.path_params["image"]
-        images[number]
+        images.check_number(number)
         if request.method == "POST":
-            return images.search(number).to_json()
-        found = images.searched(number)
+            return images.start_search(number).to_json()
+        found = images.search_of(number)
         if found is None:
             raise IndexError(f"no search of image {number} was started")
         if request.method == "DELETE":
@@ -144,7 +144,7 @@ def application(images: Images, token: str) -> Starlette:
         Route(start + "api", answer(about)),
         Route(one, answer(describe)),
         Route(one + "/tile/{layer}/{version:int}/{level:int}/{row:int}/{column:int}", answer(tile)),
-        Route(one + "/search", answer(search), methods=["GET", "POST", "DELETE"]),
+        Route(one + "/search", answer(handle_search), methods=["GET", "POST", "DELETE"]),
         Route(one + "/overlay/{other:int}", answer(overlay)),
         Route(one + "/clean", answer(clean), methods=["POST"]),
         Route(one + "/labels", answer(save), methods=["POST"]),

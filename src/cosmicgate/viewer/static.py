@@ -153,7 +153,7 @@ def export(images: Images, progress: Callable[[str, float], object]) -> HtmlPage
     check_size([images.hdus[number].shape for number in numbers])
     card, details = images.masker.card, []
     for number in numbers:
-        hdu, search = images.hdus[number], images.search(number)
+        hdu, search = images.hdus[number], images.start_search(number)
         while search.state == "running":
             progress(hdu.path.name, search.fraction)
             time.sleep(0.1)
