@@ -13,7 +13,13 @@ with extra("train", __name__):
     from omegaconf import DictConfig, OmegaConf
 
     from cosmicgate.config import Evaluate, build, validate
-    from cosmicgate.evaluation.build_detectors import build_detectors, check_request, check_untrained, data_of, hashes
+    from cosmicgate.evaluation.build_detectors import (
+        build_detectors,
+        check_request,
+        check_untrained,
+        data_node_of,
+        hashes,
+    )
     from cosmicgate.evaluation.costs import costs_of
     from cosmicgate.evaluation.records import write_results
     from cosmicgate.evaluation.run import compare, log_seconds
@@ -36,7 +42,7 @@ def main(cfg: DictConfig) -> None:
     run = Path(HydraConfig.get().runtime.output_dir)
     check_request(config, run)
     check_logger(config["logger"])
-    data = build(config["data"] or data_of(config["checkpoint"], config["trust"]))
+    data = build(config["data"] or data_node_of(config["checkpoint"], config["trust"]))
     detectors, unavailable = build_detectors(config["detector"], config["checkpoint"])
     for entry in unavailable:
         print(f"left out: {entry['detector']}: {entry['reason']}", file=sys.stderr)

@@ -31,7 +31,7 @@ with extra("dev", __name__):
         LABORATORY,
         MIN_CHARGE,
         MIN_PIXELS,
-        features_of,
+        hit_features,
         simulate_hits,
     )
     from cosmicgate.data.sources.footprints import stamps
@@ -106,7 +106,7 @@ def main() -> None:
     telescope, exposure = simulate_hits(arguments.frames, rng), arguments.frames * ITL.area * ITL_EXPTIME / 60
     laboratory = simulate_hits(arguments.frames, rng, **LABORATORY)
     counts = count_decam_hits(arguments.darks, rng)
-    tables = {"real": features_of(real), "default": features_of(telescope), "laboratory": features_of(laboratory)}
+    tables = {"real": hit_features(real), "default": hit_features(telescope), "laboratory": hit_features(laboratory)}
     auc = {kind: forest_auc(tables["real"], tables[kind], arguments.seed) for kind in ("default", "laboratory")}
     text = "\n\n".join(
         [

@@ -243,7 +243,7 @@ def test_the_false_positive_rate_is_that_of_all_frames_together(released, comman
         frames.append(frame)
         sky = np.load(frame / "truth.npy") == SKY
         found.append(network.probability(image, np.load(frame / "bad.npy"))[sky])
-    calibrated = release.calibration(network.network, frames)
+    calibrated = release.calibrate(network.network, frames)
     assert [rate for rate, _ in calibrated][-1] == 1e-2
     for rate, threshold in calibrated:
         assert (np.concatenate(found) >= threshold - 1e-7).mean() == pytest.approx(rate, rel=0.05)

@@ -58,7 +58,7 @@ MAX_HALO = 16  # largest context in pixels around a cell that is passed to a net
 MAX_FEATURE_FRAMES = 200  # training frames whose domain features are measured, sampled evenly (fewer than 2x this)
 
 
-def calibration(network: nn.Module, frames: Sequence[Path]) -> list[list[float]]:
+def calibrate(network: nn.Module, frames: Sequence[Path]) -> list[list[float]]:
     """Compute pairs of false-positive rate (among the sky pixels of labelled frames) and threshold (a probability).
 
     Where pixels share a logit, the threshold lies above it, so that the rate is not exceeded. A rate is left out if no
@@ -221,7 +221,7 @@ def card_of(
 ) -> tuple[UNet, ModelCard, Any]:
     """Load the network of a run, complete its card with calibration, ranges and scores, and load its data."""
     provenance = json.loads((run / "provenance.json").read_text())
-    data = data_of(run, trust)
+    data = load_data_of(run, trust)
     network, card, _ = load_network(run, trust)
     if not isinstance(network, UNet):
         found = type(network).__name__
@@ -234,14 +234,14 @@ def card_of(
         machine=provenance["device"],
         threshold=default_threshold(network, data),
         calibrated_on=f"{card.trained_on}: validation frames, sky pixels",
-        calibration=calibration(network, data.split("validation")),
+        calibration=calibrate(network, data.split("validation")),
         ranges=domain_ranges(data.split("train"), network.scaling),
         scores=card_scores([run / "results.json", *results], network, run_results=run / "results.json"),
     )
     return network, card, data
 
 
-def data_of(run: Path, trust: Sequence[str] = ()) -> Any:
+def load_data_of(run: Path, trust: Sequence[str] = ()) -> Any:
     """Load the data of a run; regenerate them if they are missing."""
     data = build(data_config(checkpoint_file(run), trust))
     data.prepare_data()
@@ -297,12 +297,12 @@ def main(arguments: Sequence[str]) -> int:
             )
         network, card, weights = load_pretrained(str(options.run))
         if of := options.calibrate or options.coarse:
-            data = data_of(of, options.trust)
+            data = load_data_of(of, options.trust)
         card = replace(card, scores=replace_scores(card.scores, card_scores(options.results, network)))
         if options.calibrate and card.cascade:  # what the cascade misses depends on the thresholds
             options.coarse = options.coarse or options.run
         if options.calibrate:
-            pairs = calibration(network, data.split("validation"))
+            pairs = calibrate(network, data.split("validation"))
             card = replace(card, calibration=pairs, threshold=default_threshold(network, data, card.threshold))
     if options.coarse:
         coarse, about = load_coarse_network(options.coarse, options.coarse_command)

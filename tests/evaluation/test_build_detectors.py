@@ -139,9 +139,9 @@ def test_every_checkpoint_of_an_evaluation_is_recorded_by_its_hash(tmp_path):
 
 def test_checkpoints_of_different_data_need_a_choice_of_data(tmp_path):
     paths = [a_checkpoint(tmp_path / r / "checkpoints" / "best.ckpt", data={"name": r}) for r in "ab"]
-    assert build_detectors.data_of(paths[0]) == {"name": "a"}
+    assert build_detectors.data_node_of(paths[0]) == {"name": "a"}
     with pytest.raises(ValueError, match=r"a/.* and .*b/.* different data: give data=NAME"):
-        build_detectors.data_of(paths)
+        build_detectors.data_node_of(paths)
 
 
 def test_checkpoints_of_a_sweep_are_scored_on_their_common_test_set(tmp_path):
@@ -158,7 +158,7 @@ def test_checkpoints_of_a_sweep_are_scored_on_their_common_test_set(tmp_path):
             a_checkpoint(folder / f"seed={seed}" / "checkpoints" / "best.ckpt", seed=seed, data=kind(seed))
             for seed in (0, 1)
         ]
-        assert build_detectors.data_of(paths) == kind(0)
+        assert build_detectors.data_node_of(paths) == kind(0)
 
 
 def test_other_frames_in_a_further_test_set_are_other_data(tmp_path):
@@ -168,7 +168,7 @@ def test_other_frames_in_a_further_test_set_are_other_data(tmp_path):
         data = {"name": "decam", "also": {"sky": {"science": frames}}}
         paths.append(a_checkpoint(tmp_path / str(seed) / "checkpoints" / "best.ckpt", data=data))
     with pytest.raises(ValueError, match="different data"):
-        build_detectors.data_of(paths)
+        build_detectors.data_node_of(paths)
 
 
 def test_frames_of_the_training_are_not_tested_when_files_were_added(tmp_path, caplog):

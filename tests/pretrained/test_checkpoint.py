@@ -249,7 +249,7 @@ def test_a_checkpoint_of_unknown_origin_runs_no_code(tmp_path, monkeypatch, name
     evil = {"_target_": name} | hostile_nodes(folder)[name]
     path = write_hashed_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt", **PLACES[place](evil))
     with pytest.raises(ValueError, match=r"best\.ckpt: its (network|data) cannot be made: .*expected"):
-        cosmicgate.load(path) if "model" in PLACES[place](evil) else build_detectors.data_of(str(path))
+        cosmicgate.load(path) if "model" in PLACES[place](evil) else build_detectors.data_node_of(str(path))
     assert sorted(file.name for file in folder.iterdir()) == ["evil_module.py", "hubconf.py"]
 
 
@@ -258,7 +258,7 @@ def test_the_data_of_a_checkpoint_must_be_training_data(tmp_path):
     for wrong in ("cosmicgate.data.real_tests.RealTest", "cosmicgate.data.download.zenodo.fetch_lco", 3):
         path = write_hashed_checkpoint(tmp_path / "a.ckpt", data={"_target_": wrong, "root": str(tmp_path)})
         with pytest.raises(ValueError, match=r"its data cannot be made: expected .*or give data=NAME"):
-            build_detectors.data_of(str(path))
+            build_detectors.data_node_of(str(path))
 
 
 def test_the_title_of_a_checkpoint_is_not_interpolated(tmp_path, monkeypatch):
@@ -304,7 +304,7 @@ def test_training_data_of_every_config_can_be_built_from_a_checkpoint(tmp_path):
     for number, choice in enumerate(choices):
         node = OmegaConf.to_container(composed_config(*choice), resolve=True)["data"]
         path = write_hashed_checkpoint(tmp_path / f"{number}.ckpt", data=node)
-        assert isinstance(build(build_detectors.data_of(str(path))), pl.LightningDataModule), choice
+        assert isinstance(build(build_detectors.data_node_of(str(path))), pl.LightningDataModule), choice
 
 
 def test_invalid_checkpoints_get_an_error_of_one_line(tmp_path):
@@ -317,7 +317,7 @@ def test_invalid_checkpoints_get_an_error_of_one_line(tmp_path):
         with pytest.raises(ValueError, match="its weights are not plain tensors"):
             read_checkpoint(tmp_path / "a.ckpt")
     with pytest.raises(ValueError, match="its configuration has no data: give data=NAME"):
-        build_detectors.data_of(str(write_hashed_checkpoint(tmp_path / "b.ckpt", data=[1])))
+        build_detectors.data_node_of(str(write_hashed_checkpoint(tmp_path / "b.ckpt", data=[1])))
 
 
 # ------------------------------------------------------------------------------------------------------------- folders

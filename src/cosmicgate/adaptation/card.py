@@ -19,7 +19,7 @@ from cosmicgate.models.unet import UNet
 from cosmicgate.pretrained.card import COARSE, ModelCard, save_model, serialize
 from cosmicgate.pretrained.load import load_network
 from cosmicgate.pretrained.registry import cascade_of
-from cosmicgate.release import calibration, card_scores, domain_ranges, measure_cascade
+from cosmicgate.release import calibrate, card_scores, domain_ranges, measure_cascade
 from cosmicgate.report.finish_training import log_scores
 from cosmicgate.report.pages import write_page
 from cosmicgate.report.runs import find_runs
@@ -79,7 +79,7 @@ def _completed(card: ModelCard, training: Training, network: UNet, old: ModelCar
         threshold=training.kept.threshold,
         calibrated_on=f"{own}: exposures held out for validation, sky pixels",
         calibration=computed_once(
-            run / "calibration.json", lambda: calibration(network, data.split("validation", "natural"))
+            run / "calibration.json", lambda: calibrate(network, data.split("validation", "natural"))
         ),
         scores=[*_scores(training, training.before, "before"), *_scores(training, training.after, "after")],
         cascade=None,

@@ -149,7 +149,7 @@ def _existing(given: Given) -> list[Path]:
         return []
 
 
-def data_of(given: Given, trust: Sequence[str] = ()) -> Any:
+def data_node_of(given: Given, trust: Sequence[str] = ()) -> Any:
     """Read the data node that the checkpoints were trained on.
 
     Raises

@@ -21,7 +21,7 @@ from cosmicgate.evaluation.frame_results import frame_of, mask_at
 from cosmicgate.evaluation.records import DetectorRecord
 from cosmicgate.io.atomic import tree_hash, write_json
 from cosmicgate.io.fits.frames import Frame
-from cosmicgate.io.messages import with_progress
+from cosmicgate.io.messages import first_line, with_progress
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def time_detectors(
         Keys test_set ("timing"), detector and reason, for detectors that raised an error.
     """
     frame = frame_of_shape(folder, shape)
-    content, about = tree_hash(folder), {"shape": list(shape), "machine": machine()}
+    content, about = tree_hash(folder), {"shape": list(shape), "machine": processor_name()}
     measured, failed = [], []
     for detector in with_progress(detectors, f"{shape[0]} x {shape[1]} px", "timed", "detector"):
         record = DetectorRecord.of(detector)
@@ -89,7 +89,7 @@ def time_detectors(
             if not path.is_file():
                 write_json(path, _timed(detector, frame) | about)
         except Exception as error:  # a third-party package may raise anything; the others must still be timed
-            reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+            reason = first_line(error)
             log.error("timing %s failed: %s", record.name, reason)
             log.debug("traceback", exc_info=error)
             failed.append({"test_set": "timing", "detector": record, "reason": reason})
@@ -125,7 +125,7 @@ def _timed(detector: Detector, frame: Frame) -> dict[str, Any]:
     return {"seconds": seconds, "cpu_seconds": cpu_seconds, "runs": len(runs)}
 
 
-def machine() -> str:
+def processor_name() -> str:
     """Name the processor and the number of torch's threads."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.is_file() else []

@@ -14,7 +14,7 @@ from cosmicgate.evaluation.records import DetectorRecord, titles
 from cosmicgate.evaluation.scores import TestSetScores, difference, score
 from cosmicgate.evaluation.seed_means import DetectorScores, means, restrict_to_common_seeds
 from cosmicgate.extras import extra
-from cosmicgate.io.messages import with_progress
+from cosmicgate.io.messages import first_line, with_progress
 
 with extra("train"):
     import pytorch_lightning as pl
@@ -106,7 +106,7 @@ def compare(
             try:
                 found = scored_frames(detector, test_set, cache, f"row {next(numbers)} of {in_all}: {name}")
             except Exception as error:  # a third-party package may raise anything; the other rows must still be scored
-                reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+                reason = first_line(error)
                 log.error("%s on %s failed: %s", name, test_set.name, reason)
                 log.debug("traceback", exc_info=error)
                 failed.append({"test_set": test_set.name, "detector": record, "reason": reason})

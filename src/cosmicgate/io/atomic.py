@@ -104,7 +104,7 @@ def short(path: Path) -> Path:
 def temporary_owner() -> str:
     """Make 32 hexadecimal digits for a temporary name that identify the process which owns it."""
     started = int(process_started(os.getpid()) or 0) % 2**32
-    return f"{_hash_of(machine())}{os.getpid():08x}{started:08x}{secrets.token_hex(4)}"
+    return f"{_hash_of(process_scope())}{os.getpid():08x}{started:08x}{secrets.token_hex(4)}"
 
 
 def remove_stale_temp_files(*folders: Path) -> None:
@@ -121,7 +121,7 @@ def remove_stale_temp_files(*folders: Path) -> None:
 
 
 def _is_abandoned(path: Path, digits: str) -> bool:
-    if digits[:8] == _hash_of(machine()):
+    if digits[:8] == _hash_of(process_scope()):
         started = process_started(int(digits[8:16], 16))
         return started is None or (started != "" and int(started) % 2**32 != int(digits[16:24], 16))
     try:
@@ -132,7 +132,7 @@ def _is_abandoned(path: Path, digits: str) -> bool:
 
 
 @cache
-def machine() -> str:
+def process_scope() -> str:
     """Identify the scope in which process IDs are unique: a host since its last boot, or a container on it."""
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):

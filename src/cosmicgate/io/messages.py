@@ -24,6 +24,11 @@ def log_once(logger: logging.Logger, level: int, message: str) -> None:
     logger.log(level, message)
 
 
+def first_line(error: BaseException) -> str:
+    """Read the first line of an error's message; the name of its class if it has none."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
 class PlainFormatter(logging.Formatter):
     """Formatter that leaves messages as they are and puts the level ("warning: ", "error: ") before these."""
 

@@ -15,6 +15,7 @@ from cosmicgate.data.bad_pixels import interpolate_bad_pixels
 from cosmicgate.inference.background_grid import BackgroundGrid
 from cosmicgate.io.fits.colour_mosaics import is_binned, mosaic_of
 from cosmicgate.masking.inpainting import COLOUR_SLICES, apply_to_each_colour
+from cosmicgate.models.normalization import asinh_unstretch
 
 CELL = 64  # side of the blocks in which the sky is measured: pixels of one colour, so 128 pixels of the mosaic
 SAMPLE_SIZE = 2**18  # pixels of each colour used to compare their skies
@@ -51,7 +52,7 @@ def equalize_colour_skies(image: NDArray[Any], bad: NDArray[np.bool_]) -> NDArra
             continue
         colour, lost = map(torch.from_numpy, interpolate_bad_pixels(image[plane], bad[plane]))
         sky = BackgroundGrid.of(colour, lost, CELL)
-        filled[plane] = (3 * torch.sinh(sky.scaled(colour))).numpy()
+        filled[plane] = asinh_unstretch(sky.scaled(colour)).numpy()
         levels.append(float(sky.level.median()))
         sigmas.append(float(sky.sigma.median()))
     if not levels:

@@ -305,7 +305,7 @@ def _level_and_noise(image: NDArray[np.float32], apart: int) -> tuple[NDArray[np
 
 
 def _noise_sample(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Sample the differences of neighbouring pixels, in sigma, clipped to three; they identify the noise of a frame."""
+    """Sample differences of neighbouring good pixels, scaled to a mean square of one, to identify a frame."""
     pairs = image[:, : 2 * (image.shape[1] // 2)].reshape(-1, 2)
     steps = np.diff(pairs[:: max(1, len(pairs) // FINGERPRINT_SIZE)], axis=1)[:FINGERPRINT_SIZE, 0]
     good = np.isfinite(steps)

@@ -18,6 +18,7 @@ MIN_EQUAL_PIXELS = 4  # sampled pixels that must share a value for it to count a
 MAX_STEPS = 32  # steps: quantisation is corrected below this median absolute deviation, which it changes by 1 % or more
 MAX_TAIL_FRACTION = 0.002  # a most frequent value with fewer pixels below (or above) it ends the distribution
 GRID_POINTS = 32  # grid points per unit at which the cumulative distribution is evaluated
+SOFTENING = 3  # sigma: smaller deviations from the sky are scaled linearly by the asinh
 MAD_TO_SIGMA = 1.4826  # ratio of standard deviation to median absolute deviation of Gaussian noise
 
 
@@ -43,7 +44,12 @@ def asinh_normalize(image: Tensor, bad: Tensor | None = None) -> Tensor:
 
 def asinh_stretch(image: Tensor, level: Tensor, sigma: Tensor) -> Tensor:
     """Compute asinh((image - level) / 3 sigma)."""
-    return torch.asinh(((image - level) / (3 * sigma)).clamp(-MAX_SIGMAS, MAX_SIGMAS))
+    return torch.asinh(((image - level) / (SOFTENING * sigma)).clamp(-MAX_SIGMAS, MAX_SIGMAS))
+
+
+def asinh_unstretch(scaled: Tensor) -> Tensor:
+    """Convert asinh((image - level) / 3 sigma) to (image - level) / sigma."""
+    return SOFTENING * torch.sinh(scaled)
 
 
 def level_and_noise(pixels: Tensor) -> tuple[Tensor, Tensor]:

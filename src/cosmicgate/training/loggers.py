@@ -17,6 +17,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from cosmicgate.evaluation.records import DetectorRecord
 from cosmicgate.extras import extra
 from cosmicgate.io.atomic import atomic_write, file_named_in_errors
+from cosmicgate.io.messages import first_line
 from cosmicgate.provenance import run_metadata, run_tags
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ def wandb_logger(
     try:
         _ = logger.experiment  # starts the run, in the first process
     except (wandb.Error, OSError, TimeoutError) as error:
-        reason = f"W&B cannot be reached ({_first_line(error)})"
+        reason = f"W&B cannot be reached ({first_line(error)})"
         if offline is not None:
             raise ValueError(f"logger.offline=false: {reason}: give logger.offline=true, or logger=csv") from error
         log.warning("%s: this run is logged offline, `make sync` sends it later", reason)
@@ -110,10 +111,6 @@ def _without_old_settings(logger: WandbLogger) -> WandbLogger:
     """Remove the setting ``anonymous``, which Lightning passes although W&B has deprecated it and warns of it."""
     logger._wandb_init.pop("anonymous", None)
     return logger
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 class MetricsWriter(ExperimentWriter):

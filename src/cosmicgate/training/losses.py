@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
 from torch import Tensor, nn
 
-from cosmicgate.models.normalization import asinh_normalize
+from cosmicgate.models.normalization import asinh_normalize, asinh_unstretch
 
 
 class FocalLoss(nn.Module):
@@ -97,7 +97,8 @@ class BackgroundPixelWeight(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Compute weights (N, 1, H, W) in [min_weight, 1] of images (N, 1, H, W)."""
-        around = F.pad(3 * torch.sinh(asinh_normalize(image)), (2, 2, 2, 2), mode="replicate")  # sigma above the median
+        excess = asinh_unstretch(asinh_normalize(image))  # sigma above the median
+        around = F.pad(excess, (2, 2, 2, 2), mode="replicate")
         height, width = image.shape[-2:]
         windows = F.unfold(around, 5).view(len(image), 25, height, width)
         light = windows.median(dim=1, keepdim=True).values

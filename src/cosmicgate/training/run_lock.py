@@ -23,7 +23,7 @@ from filelock import FileLock
 from pytorch_lightning.utilities import rank_zero_only
 
 from cosmicgate.config import ConfigError
-from cosmicgate.io.atomic import atomic_write, machine, process_started, remove_stale_temp_files
+from cosmicgate.io.atomic import atomic_write, process_scope, process_started, remove_stale_temp_files
 
 HOLDER_FILE = ".in_use.json"
 GUARD_LOCK = ".in_use.lock"  # locked only while HOLDER_FILE is read and written; the empty file stays
@@ -97,7 +97,7 @@ def _holder_record() -> dict[str, Any]:
         "key": secrets.token_hex(8),
         "pid": os.getpid(),
         "started": process_started(os.getpid()),
-        "machine": machine(),
+        "machine": process_scope(),
         "host": socket.gethostname(),
         "user": user,
         "command": Path(sys.argv[0]).name,
@@ -107,7 +107,7 @@ def _holder_record() -> dict[str, Any]:
 
 
 def _is_alive(file: Path, holder: dict[str, Any]) -> bool:
-    if holder.get("machine") == machine():
+    if holder.get("machine") == process_scope():
         started = process_started(int(holder["pid"]))
         return started is not None and started in ("", holder["started"])
     who = f"{holder['command']} on {holder['host']}"

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cosmicgate.data.bad_pixels import interpolate_bad_pixels
 from cosmicgate.inference.background_grid import BackgroundGrid
+from cosmicgate.models.normalization import asinh_unstretch
 from cosmicgate.pretrained.card import ModelCard
 from cosmicgate.viewer.runs import to_text
 
@@ -77,4 +78,4 @@ def excess_in_sigma(image: NDArray[np.float32], bad: NDArray[np.bool_]) -> NDArr
     """Compute the excess (H, W) of each pixel over the sky in sigma of the sky, both as the networks measure them."""
     filled, bad = interpolate_bad_pixels(image, bad)
     values, lost = torch.from_numpy(filled), torch.from_numpy(bad)
-    return np.asarray((3 * torch.sinh(BackgroundGrid.of(values, lost).scaled(values))).numpy(), np.float32)
+    return np.asarray(asinh_unstretch(BackgroundGrid.of(values, lost).scaled(values)).numpy(), np.float32)

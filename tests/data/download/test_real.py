@@ -18,7 +18,7 @@ from astropy.io import fits
 from cosmicgate.data.download import prepare
 from cosmicgate.data.download import real as origins
 from cosmicgate.data.download.__main__ import main, parser
-from cosmicgate.data.download.manifest import Manifest, pixels_sha256
+from cosmicgate.data.download.manifest import Manifest, file_pixels_sha256
 from helpers.archive_files import BODY, FAST_RETRY, wait_until, write_tar
 from helpers.hydra_config import composed_config
 from helpers.replay_server import Fault
@@ -105,7 +105,7 @@ def listed(replay, tmp_path, monkeypatch):
             path, pip = there.get(name, name), name == COADD
             sha256, pixels = hashlib.sha256(content[name]).hexdigest(), ""
             if name == SPECTRUM:
-                sha256, pixels = "", pixels_sha256(tmp_path / "other.fits.gz")
+                sha256, pixels = "", file_pixels_sha256(tmp_path / "other.fits.gz")
             origin, version = ("pip:slide-lsst", "0.3.1") if pip else ("github:a/b", "c0ffee")
             rows.append([name, origin, version, path, len(content[name]), sha256, pixels, steps.get(name, "copy")])
             if not pip:
@@ -282,7 +282,7 @@ def test_the_table_is_that_of_the_small_real_data(real):
             *(one[key] for key in ("origin", "version", "path there", "sha256 there")),
         ]
         if not row["sha256"]:
-            assert pixels_sha256(real(name)) == row["pixels_sha256"]
+            assert file_pixels_sha256(real(name)) == row["pixels_sha256"]
 
 
 @pytest.mark.parametrize("name", ["arcsat/XO1-b_z_20250602_041008.fits.fz", "m13/M13_sdss_g_20190503_090311.fits.fz"])

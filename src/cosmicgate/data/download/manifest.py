@@ -54,7 +54,7 @@ class RemoteFile:
     unpacked : tuple of Member
         Files unpacked from it or prepared from it; it is then no longer needed.
     sha256, pixels_sha256 : str
-        Listed sha256 of the file, and of its pixel values (:func:`pixels_sha256`); empty if none is listed.
+        Listed sha256 of the file, and of its pixel values (:func:`file_pixels_sha256`); empty if none is listed.
     """
 
     path: str
@@ -157,7 +157,7 @@ def md5_of(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def pixels_sha256(path: Path) -> str:
+def file_pixels_sha256(path: Path) -> str:
     """Compute the sha256 of the images of a FITS file: of their shapes, types and values, not of headers."""
     digest = hashlib.sha256()
     with open_fits(path) as hdus:
@@ -185,7 +185,7 @@ def verify_download(file: RemoteFile, path: Path) -> RemoteFile:
         return replace(file, size=size, md5=md5, checked=BY_SHA256)
     if file.pixels_sha256:
         try:
-            found = pixels_sha256(path)
+            found = file_pixels_sha256(path)
         except ValueError as error:
             raise CorruptDownloadError(f"downloaded {size} bytes: {error}") from error
         if found != file.pixels_sha256:

@@ -135,7 +135,7 @@ def _resolution(start: str) -> float:
 
 
 def _noise_sample(frame: Frame) -> NDArray[np.float32]:
-    """Sample the differences of neighbouring pixels, in sigma, clipped to three; they identify the noise of a frame."""
+    """Sample differences of neighbouring pixels, in sigma, clipped to three, in every nth row, to identify a frame."""
     rows = frame.image[:: max(1, frame.shape[0] // 128)]
     steps = np.diff(rows[:, : 2 * (frame.shape[1] // 2)], axis=1)[:, ::2].ravel()
     steps = steps - np.median(steps)

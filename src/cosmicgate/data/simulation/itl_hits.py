@@ -94,7 +94,7 @@ def features(stamp: Stamp) -> dict[str, float]:
     }
 
 
-def features_of(hits: Sequence[Stamp]) -> dict[str, NDArray[np.float64]]:
+def hit_features(hits: Sequence[Stamp]) -> dict[str, NDArray[np.float64]]:
     """Measure all hits: feature -> array (N,)."""
     rows = [features(hit) for hit in hits]
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}

@@ -53,7 +53,7 @@ def draw(
         with_mask = {shown[record]: detector for record, detector in records.items() if record not in without}
         drawn = [masks_of(with_mask, test_set, run / "frames")] if masks else []
         drawn += [errors_of(with_mask, test_set, run / "frames")] if errors else []
-        drawn += [features_of(d, shown[r], test_set) for r, d in records.items() if r.name in names]
+        drawn += [feature_map_figures(d, shown[r], test_set) for r, d in records.items() if r.name in names]
         made += [save_figure(figure, run / "report" / f"{name}.png") for figures in drawn for name, figure in figures]
     return made
 
@@ -88,7 +88,7 @@ def errors_of(detectors: Mapping[str, Detector], test_set: TestSet, cache: Path)
         yield file_name("mistakes", test_set.name, label), figure
 
 
-def features_of(detector: Detector, label: str, test_set: TestSet) -> Drawn:
+def feature_map_figures(detector: Detector, label: str, test_set: TestSet) -> Drawn:
     """Draw the layers and the gates of a U-Net in one tile; no figure for a detector of another kind.
 
     The tile is the one with the most hits, in the frame with the most core pixels of the first band.

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from cosmicgate.data.simulation.itl_hits import Stamp, features_of
+from cosmicgate.data.simulation.itl_hits import Stamp, hit_features
 
 QUANTITIES = {
     "pixels": "pixels per hit",
@@ -26,7 +26,7 @@ def hits_figure(samples: Mapping[str, Sequence[Stamp]], rng: np.random.Generator
     """
     figure = Figure(figsize=(11, 3.6 + 0.8 * len(samples)), dpi=110, layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=(3.6, 0.8 * len(samples)), squeeze=False)[:, 0]
-    measured = {kind: features_of(hits) for kind, hits in samples.items()}
+    measured = {kind: hit_features(hits) for kind, hits in samples.items()}
     panels = top.subplots(1, len(QUANTITIES))
     for axes, (name, quantity) in zip(panels, QUANTITIES.items(), strict=True):
         low, high = np.percentile(np.concatenate([sample[name] for sample in measured.values()]), (0, 99.8))
