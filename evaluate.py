@@ -29,7 +29,8 @@ with extra("train", __name__):
     from cosmicgate.report.finish_training import log_scores
     from cosmicgate.report.log_results import check_logger, log_evaluation
     from cosmicgate.report.write_report import write_report
-    from cosmicgate.training.stopping import explain_arguments, in_run_folder
+    from cosmicgate.training.arguments import explain_arguments
+    from cosmicgate.training.stopping import in_run_folder
 
 
 @explain_arguments

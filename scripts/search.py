@@ -31,8 +31,8 @@ with extra("train,search", __name__):
     from optuna.trial import TrialState
 
     from cosmicgate.config import ConfigError, path_name, report_user_errors
+    from cosmicgate.training.run_folder import objective
     from cosmicgate.training.run_lock import lock_run_folder
-    from cosmicgate.training.sweeps import objective
 
 ROOT = Path(__file__).resolve().parents[1]
 SPACE = ("module.optimizer.lr=tag(log, interval(0.0005, 0.02))", "model.channels=choice(8, 16, 32)")

@@ -13,7 +13,7 @@ from pytorch_lightning.accelerators import CPUAccelerator
 
 from cosmicgate.config import ConfigError
 from cosmicgate.data.patches import DistributedSequentialSampler, EpochSampler, GridSampler, PatchDataset, make_loader
-from cosmicgate.training.distributed import prepare_run
+from cosmicgate.training.prepare_run import prepare_run
 from helpers.fake_detectors import save_frame
 from helpers.repository import ROOT
 from helpers.train_command import TINY

@@ -6,7 +6,7 @@ import pytest
 
 from cosmicgate.training import fit as module
 from cosmicgate.training.loggers import WANDB_ID
-from cosmicgate.training.sweeps import BEST, LAST
+from cosmicgate.training.run_folder import BEST, LAST
 
 FILES = ("results.json", "metrics.csv", WANDB_ID, BEST, LAST, "report/tables.md")
 

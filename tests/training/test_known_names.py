@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from cosmicgate.config import KNOWN_AS, ConfigError, Evaluate, Train, validate
-from cosmicgate.training.stopping import GROUPS, renamed, without_file
+from cosmicgate.training.arguments import GROUPS, renamed, without_file
 from helpers.hydra_config import composed_config, config_choices
 from helpers.repository import ROOT
 from helpers.train_command import TINY

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cosmicgate.training import distributed
+from cosmicgate.training import prepare_run
 
 FAULTS = """
 import resource
@@ -37,6 +37,6 @@ def test_kept_memory_is_not_requested_from_the_system_again():
 
 def test_every_process_of_a_training_keeps_freed_memory(monkeypatch, tmp_path):
     calls = []
-    monkeypatch.setattr(distributed, "keep_memory", lambda: calls.append(True))
-    distributed.prepare_run(SimpleNamespace(world_size=1, is_global_zero=False), tmp_path, 0, None, {})
+    monkeypatch.setattr(prepare_run, "keep_memory", lambda: calls.append(True))
+    prepare_run.prepare_run(SimpleNamespace(world_size=1, is_global_zero=False), tmp_path, 0, None, {})
     assert calls == [True]

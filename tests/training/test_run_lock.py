@@ -15,8 +15,8 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from cosmicgate.config import ConfigError, path_name
 from cosmicgate.training import run_lock
+from cosmicgate.training.arguments import typed, unquoted
 from cosmicgate.training.run_lock import HOLDER_FILE, lock_run_folder, refuse_if_held
-from cosmicgate.training.stopping import typed, unquoted
 from helpers.fork_server import ForkedProcess
 from helpers.hydra_config import composed_config
 from helpers.repository import ROOT
@@ -24,7 +24,8 @@ from helpers.repository import ROOT
 APP = """
 import sys, time
 import hydra
-from cosmicgate.training.stopping import explain_arguments, in_run_folder
+from cosmicgate.training.arguments import explain_arguments
+from cosmicgate.training.stopping import in_run_folder
 
 @explain_arguments
 @hydra.main(config_path=".", config_name="app", version_base="1.3")

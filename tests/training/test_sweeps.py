@@ -13,7 +13,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from cosmicgate.config import ConfigError, Train, validate
-from cosmicgate.training.sweeps import FAILED, clear_run, is_finished, keep_precision, objective
+from cosmicgate.training.run_folder import clear_run, is_finished, keep_precision, objective
+from cosmicgate.training.sweeps import FAILED
 from helpers.hydra_config import composed_config
 from helpers.repository import ROOT
 from helpers.train_command import TINY

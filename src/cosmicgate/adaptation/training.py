@@ -22,7 +22,7 @@ from cosmicgate.pretrained.load import load_network, model_file
 from cosmicgate.release import default_threshold
 from cosmicgate.report.figures.frames import draw
 from cosmicgate.training.fit import fit
-from cosmicgate.training.sweeps import BEST, is_finished, keep_precision
+from cosmicgate.training.run_folder import BEST, is_finished, keep_precision
 from cosmicgate.training.validation import check_validation
 
 CONFIG = Path(__file__).parent / "training.yaml"

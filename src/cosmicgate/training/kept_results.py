@@ -12,7 +12,7 @@ from cosmicgate.config import ConfigError
 from cosmicgate.evaluation.training_configs import result_config
 from cosmicgate.io.atomic import write_json
 from cosmicgate.pretrained.renamed_targets import with_current_targets
-from cosmicgate.training.sweeps import refuse_another
+from cosmicgate.training.run_folder import refuse_another
 
 TRAINING_VERSION = 2  # increment when a training of the same configuration gives other weights, and so other results
 

@@ -8,27 +8,20 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from cosmicgate.config import ConfigError, cause_of, hint_for_unknown_name, report_user_errors
+from cosmicgate.config import ConfigError, cause_of, report_user_errors
 from cosmicgate.io.atomic import short
+from cosmicgate.training.arguments import typed
 from cosmicgate.training.loggers import silence_lightning
 from cosmicgate.training.run_lock import is_first_process, lock_run_folder
 
-# Config groups at the top of conf/; those below them have a slash.
-GROUPS = (
-    *("data", "model", "module", "callbacks", "trainer", "logger", "pretrained", "experiment", "sweep", "debug"),
-    *("detector", "evaluation"),
-)
 RUN, SWEEP = "hydra.run.dir", "hydra.sweep.dir"
 # Pattern of torch's message when a data-loader worker dies, and its likely cause.
 WORKERS = (
@@ -122,62 +115,3 @@ def resume_command() -> str:
         words.append(typed(key, str(short(Path(folder)))))
     program = ["torchrun", "..."] if "TORCHELASTIC_RUN_ID" in os.environ else ["python"]
     return shlex.join([*program, sys.argv[0], *words])
-
-
-def typed(key: str, value: str) -> str:
-    """Format an override with a string value, in Hydra's quotes where its grammar needs them."""
-    plain = f"{key}={value}"
-    try:
-        if str(OverridesParser.create().parse_override(plain).value()) == value:
-            return plain
-    except HydraException:
-        pass
-    escaped = value.replace('"', '\\"')
-    return f'{key}="{escaped}"'
-
-
-def explain_arguments(main: Callable[[], Any]) -> Callable[[], Any]:
-    """Explain arguments that Hydra would refuse with a message that does not help.
-
-    These are values that need quotes, such as older run folders, and keys and choices with another name here.
-    """
-
-    @wraps(main)
-    def explained() -> Any:
-        for word in sys.argv[1:]:
-            if found := unquoted(word) or renamed(word) or without_file(word):
-                sys.exit(f"error: {found}")
-        return main()
-
-    return explained
-
-
-def renamed(word: str) -> str:
-    """Name what the key of an argument, or one of the choices in it, is called here; empty if it has that name."""
-    key, _, value = word.lstrip("+~").partition("=")
-    names = [key, *(f"{key.partition('@')[0]}={choice.strip(' []')}" for choice in value.split(","))]
-    return next((f"{word}: {said}" for name in names if (said := hint_for_unknown_name(name))), "")
-
-
-def without_file(word: str) -> str:
-    """Explain how to leave out a file of a config group, for an argument that gives it no name; else empty."""
-    key, equals, value = word.lstrip("+").partition("=")
-    group = key.partition("@")[0]
-    if not equals or value not in ("null", "false", "true") or not (group in GROUPS or "/" in group):
-        return ""
-    if group == "logger":
-        return f"{word}: expected the name of a file in conf/logger: logger=csv, which needs no account"
-    return f"{word}: expected the name of a file in conf/{group}; without one, if it can be left out: '~{key}'"
-
-
-def unquoted(word: str) -> str:
-    """Explain how to quote an argument that Hydra cannot parse because its value contains ``=``; else empty."""
-    key, _, value = word.partition("=")
-    if word.startswith("-") or "=" not in value:
-        return ""
-    try:
-        OverridesParser.create().parse_override(word)
-    except HydraException:
-        example = shlex.quote(typed(key, value)) if not set(value) & set("'\"[]{}") else f"{key}='[\"a=b/c\"]'"
-        return f"{word}: a value that contains '=' must be quoted: {example}"
-    return ""
