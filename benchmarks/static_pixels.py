@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cosmicgate.data.pixel_labels import CORE, KERNEL_3X3
-from cosmicgate.data.sources.truth_planes import plane_path, read_plane
+from cosmicgate.data.sources.frames_with_truth import plane_path, read_plane
 from cosmicgate.io.fits.hdus import open_fits
 from cosmicgate.masking.output_paths import inputs_of, side_file
 from cosmicgate.masking.read_images import read_images

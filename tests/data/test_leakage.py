@@ -12,10 +12,10 @@ from cosmicgate.data.cache import LabelledFrame
 from cosmicgate.data.contamination import PhysicalRecipe
 from cosmicgate.data.datamodule import DecamData
 from cosmicgate.data.patches import GridSampler
-from cosmicgate.data.simulation.ccd import ITL
+from cosmicgate.data.simulation.ccd import ITL, resolve_ccd
 from cosmicgate.data.simulation.sky import BANDS
 from cosmicgate.data.sources import Coadd, Files, Footprints
-from cosmicgate.data.sources.simulated import SimulatedDarks, SimulatedScience, resolve_ccd
+from cosmicgate.data.sources.simulated import SimulatedDarks, SimulatedScience
 from cosmicgate.data.splits import SPLITS
 from helpers.repository import ROOT
 

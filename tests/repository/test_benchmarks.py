@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 
 from cosmicgate.data.cache import save_labelled
-from cosmicgate.data.labelling.truth_planes import write_plane
+from cosmicgate.data.labelling.write_truth_planes import write_plane
 from cosmicgate.data.pixel_labels import CORE, SKY
 from cosmicgate.io.fits.frames import Frame
 from helpers.mask_command import run

@@ -10,7 +10,7 @@ import pytest
 from astropy.io import fits
 
 import cosmicgate
-from cosmicgate.data.labelling.truth_planes import write_plane
+from cosmicgate.data.labelling.write_truth_planes import write_plane
 from cosmicgate.io.atomic import sha256_of
 from cosmicgate.masking.masker import CosmicRayMasker
 from cosmicgate.viewer.images import Images

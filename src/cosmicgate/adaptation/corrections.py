@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cosmicgate.data.lco.io import IGNORE_NO_DATA, MaskedSequence
 from cosmicgate.data.sources.files import file_fingerprint
-from cosmicgate.data.sources.truth_planes import check_version
+from cosmicgate.data.sources.frames_with_truth import check_version
 from cosmicgate.io.fits.hdus import open_fits
 from cosmicgate.io.fits.images import all_images, select_image
 from cosmicgate.viewer.labels import HIT, MANUAL_UNKNOWN, NO_HIT, Labels, check_unshared, labels_path, read_labels

@@ -20,7 +20,7 @@ from cosmicgate.data.labelling.same_camera import make_names_unique
 from cosmicgate.data.lco.io import ENDING, IGNORE_HOT, IGNORE_STATIC, Exposure, MaskedSequence, write_sequence
 from cosmicgate.data.pixel_labels import KERNEL_3X3
 from cosmicgate.data.random_streams import random_stream
-from cosmicgate.data.sources.truth_planes import mark_negative_pixels, median_dark, subtract_dark
+from cosmicgate.data.sources.frames_with_truth import mark_negative_pixels, median_dark, subtract_dark
 from cosmicgate.data.splits import SPLITS, Split, split_exposures
 from cosmicgate.io.atomic import remove_stale_temp_files, write_json
 from cosmicgate.io.fits.instruments import detector_of

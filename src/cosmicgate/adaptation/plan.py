@@ -28,7 +28,7 @@ from cosmicgate.data.labelling.fields import (
 from cosmicgate.data.labelling.multi_exposure import read_exposure
 from cosmicgate.data.labelling.same_camera import Fingerprint, check_distinct
 from cosmicgate.data.sources.files import file_fingerprint
-from cosmicgate.data.sources.truth_planes import dark_overrides
+from cosmicgate.data.sources.frames_with_truth import dark_overrides
 from cosmicgate.io.atomic import sha256_of, write_json
 from cosmicgate.io.messages import with_progress
 from cosmicgate.masking.output_paths import inputs_of

@@ -18,7 +18,7 @@ from cosmicgate.data.contamination import Contamination, PaperRecipe, with_ring
 from cosmicgate.data.patches import GridSampler, PatchDataModule, PatchDataset, PatchSampler
 from cosmicgate.data.pixel_labels import CORE, SKY
 from cosmicgate.data.random_streams import random_stream
-from cosmicgate.data.sources.simulated import DataOrigin, FrameSource
+from cosmicgate.data.sources.base import DataOrigin, FrameSource
 from cosmicgate.data.splits import SPLITS, Split
 from cosmicgate.data.transforms import SkyAugmentation, Transform
 from cosmicgate.extras import extra

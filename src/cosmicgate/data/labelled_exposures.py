@@ -33,12 +33,12 @@ from cosmicgate.data.pixel_labels import CORE, IGNORED, KERNEL_3X3, RING, SKY
 from cosmicgate.data.random_streams import random_stream
 from cosmicgate.data.simulation.ccd import CCD, DECAM
 from cosmicgate.data.simulation.cosmic_rays import cosmic_rays
+from cosmicgate.data.sources.base import DataOrigin
 from cosmicgate.data.sources.files import FRACTIONS, file_fingerprint, find_file, find_frames
 from cosmicgate.data.sources.footprints import Footprints, scatter, stamps, write_stamps
+from cosmicgate.data.sources.frames_with_truth import FramesWithTruth
 from cosmicgate.data.sources.injection import HitInjector
 from cosmicgate.data.sources.raw_darks.repeats import compare_darks
-from cosmicgate.data.sources.simulated import DataOrigin
-from cosmicgate.data.sources.truth_planes import FramesWithTruth
 from cosmicgate.data.splits import SPLITS, Split, check_splits, split, split_exposures
 from cosmicgate.data.transforms import Transform
 from cosmicgate.io.atomic import remove_stale_temp_files

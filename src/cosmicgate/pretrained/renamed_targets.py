@@ -37,6 +37,7 @@ RENAMED = {
     "cosmicgate.data.sources.injection.AddHits": "cosmicgate.data.sources.injection.HitInjector",
     "cosmicgate.data.sources.raw_darks.Defects": "cosmicgate.data.sources.raw_darks.DefectFinder",
     "cosmicgate.data.sources.raw_darks.Limits": "cosmicgate.data.sources.raw_darks.LightLimits",
+    "cosmicgate.data.sources.truth_planes.FramesWithTruth": "cosmicgate.data.sources.FramesWithTruth",
     "cosmicgate.losses.Dice": "cosmicgate.training.losses.DiceBCELoss",
     "cosmicgate.losses.Focal": "cosmicgate.training.losses.FocalLoss",
     "cosmicgate.losses.MedianWeight": "cosmicgate.training.losses.BackgroundPixelWeight",

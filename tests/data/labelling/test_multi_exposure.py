@@ -14,7 +14,7 @@ from cosmicgate.data.labelling.alignment import celestial
 from cosmicgate.data.labelling.multi_exposure import Comparison, main, read_exposure
 from cosmicgate.data.labelling.reference_frame import clipped_mean, flux_ratio
 from cosmicgate.data.labelling.same_camera import Fingerprint, check_distinct
-from cosmicgate.data.labelling.truth_planes import write_plane, write_planes
+from cosmicgate.data.labelling.write_truth_planes import write_plane, write_planes
 from cosmicgate.data.lco.io import (
     IGNORE_BOUNDARY,
     IGNORE_BRIGHTER,

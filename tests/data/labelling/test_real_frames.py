@@ -19,7 +19,7 @@ from cosmicgate.data.labelling.real_frames import (
 )
 from cosmicgate.data.lco.io import science_header
 from cosmicgate.data.lco.simulation import simulate_triple
-from cosmicgate.data.sources.truth_planes import median_dark, read_plane
+from cosmicgate.data.sources.frames_with_truth import median_dark, read_plane
 from cosmicgate.io.fits.frames import Frame
 
 

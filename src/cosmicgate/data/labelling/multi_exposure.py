@@ -26,7 +26,7 @@ with extra("label", __name__):
     from cosmicgate.data.labelling.reference_frame import SkySubtracted, clipped_mean, find_sources, flux_ratio
     from cosmicgate.data.labelling.same_camera import check_same_camera, make_names_unique
     from cosmicgate.data.labelling.trails import StarShape, broad_objects, trails
-    from cosmicgate.data.labelling.truth_planes import write_planes
+    from cosmicgate.data.labelling.write_truth_planes import write_planes
     from cosmicgate.data.lco.io import (
         ENDING,
         IGNORE_BRIGHTER,

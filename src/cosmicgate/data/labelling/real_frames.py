@@ -21,11 +21,17 @@ from cosmicgate.extras import extra
 with extra("label", __name__):
     from cosmicgate.config import report_user_errors
     from cosmicgate.data.labelling.multi_exposure import Comparison, read_exposure
-    from cosmicgate.data.labelling.truth_planes import Plane, truth_planes, write_plane
+    from cosmicgate.data.labelling.write_truth_planes import Plane, truth_planes, write_plane
     from cosmicgate.data.lco.io import Exposure
     from cosmicgate.data.pixel_labels import CORE, KERNEL_3X3, RING, SKY, TRUTH_UNKNOWN
     from cosmicgate.data.sources.files import find_frames
-    from cosmicgate.data.sources.truth_planes import is_of, mark_negative_pixels, plane_path, read_plane, subtract_darks
+    from cosmicgate.data.sources.frames_with_truth import (
+        is_of,
+        mark_negative_pixels,
+        plane_path,
+        read_plane,
+        subtract_darks,
+    )
     from cosmicgate.io.atomic import remove_stale_temp_files
     from cosmicgate.io.fits.hdus import stem
 

@@ -20,7 +20,7 @@ from cosmicgate.data.lco.io import CLASSES, ENDING, MaskedSequence, read_sequenc
 from cosmicgate.data.patches import CropSampler, GridSampler, PatchDataModule, PatchDataset, PatchSampler
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.data.random_streams import random_stream
-from cosmicgate.data.sources.simulated import DataOrigin
+from cosmicgate.data.sources.base import DataOrigin
 from cosmicgate.data.splits import SPLITS, Split, split
 from cosmicgate.data.transforms import Transform
 from cosmicgate.io.atomic import write_json

@@ -21,7 +21,7 @@ from astropy.io.fits.verify import VerifyWarning
 from numpy.typing import NDArray
 
 from cosmicgate.data.simulation.ccd import CCDS
-from cosmicgate.data.sources.simulated import DataOrigin
+from cosmicgate.data.sources.base import DataOrigin
 from cosmicgate.io.atomic import atomic_path
 from cosmicgate.io.fits.file_defects import defects_logged
 from cosmicgate.io.fits.frames import Frame

@@ -23,11 +23,10 @@ from cosmicgate.data.lco.io import (
     catalogue_of,
 )
 from cosmicgate.data.pixel_labels import KERNEL_3X3
-from cosmicgate.data.simulation.ccd import CCD, DECAM
+from cosmicgate.data.simulation.ccd import CCD, DECAM, resolve_ccd
 from cosmicgate.data.simulation.cosmic_rays import Rates, cosmic_rays
 from cosmicgate.data.simulation.readout import add_hot_pixels, electronics, read_out
 from cosmicgate.data.simulation.sky import BANDS, Band, Painter, galaxies, sky, stars
-from cosmicgate.data.sources.simulated import resolve_ccd
 from cosmicgate.io.fits.frames import Frame
 
 

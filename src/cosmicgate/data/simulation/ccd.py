@@ -1,6 +1,7 @@
 """Parameters of the simulated CCDs: geometry for the particles, electronics for the read-out."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -123,3 +124,20 @@ SPECTRAL = CCD(
 )
 
 CCDS = {"decam": DECAM, "itl": ITL, "0m4": SBIG_6303, "1m0": SINISTRO, "2m0": SPECTRAL}
+
+
+def resolve_ccd(ccd: str | CCD, shape: Sequence[int] | None = None) -> CCD:
+    """Look up a CCD if it is given by name, and set its ``shape`` (rows, columns) if that is given."""
+    if isinstance(ccd, str):
+        if ccd not in CCDS:
+            raise ValueError(f"unknown CCD {ccd!r}: expected one of {', '.join(CCDS)}, or a description of one")
+        ccd = CCDS[ccd]
+    shape = ccd.shape if shape is None else shape  # a list if it comes from a configuration
+    if len(shape) != 2 or min(shape) < 1:
+        raise ValueError(f"expected a shape of rows and columns, got {list(shape)}")
+    return replace(ccd, shape=(shape[0], shape[1]))
+
+
+def telescope_name(ccd: str | CCD) -> str:
+    """Look up the telescope name, by which detectors choose their settings; empty for a user-defined CCD."""
+    return ccd if isinstance(ccd, str) else ""

@@ -82,6 +82,13 @@ MARGIN = 100  # pixels, width of the margin around the CCD in which sources are 
 FAINT = 0.05  # a stamp ends where the source falls below this fraction of the sky's noise
 
 
+def check_bands(bands: Sequence[str]) -> None:
+    """Raise ValueError if a band is unknown, or there is none."""
+    unknown = [band for band in bands if band not in BANDS]
+    if unknown or not bands:
+        raise ValueError(f"unknown band {unknown[0] if unknown else ''!r}: expected some of {', '.join(BANDS)}")
+
+
 def scene(ccd: CCD, band: str, exptime: float, rng: np.random.Generator, name: str = "") -> Frame:
     """Draw the photons of one exposure in DECam's filter ``band`` (see :func:`draw`).
 

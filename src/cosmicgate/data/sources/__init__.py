@@ -5,8 +5,8 @@ from cosmicgate.data.sources.cutouts import FlaggedCutouts
 from cosmicgate.data.sources.exposures import Exposures
 from cosmicgate.data.sources.files import Files
 from cosmicgate.data.sources.footprints import Footprints
+from cosmicgate.data.sources.frames_with_truth import FramesWithTruth
 from cosmicgate.data.sources.injection import HitInjector, InjectedHits
-from cosmicgate.data.sources.truth_planes import FramesWithTruth
 
 __all__ = [
     "Coadd",

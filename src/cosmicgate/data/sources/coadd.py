@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from cosmicgate.data.cache import LazyFrame
-from cosmicgate.data.simulation.ccd import CCD
+from cosmicgate.data.simulation.ccd import CCD, resolve_ccd, telescope_name
 from cosmicgate.data.simulation.readout import electronics
-from cosmicgate.data.simulation.sky import BANDS
+from cosmicgate.data.simulation.sky import BANDS, check_bands
+from cosmicgate.data.sources.base import DataOrigin
 from cosmicgate.data.sources.files import file_fingerprint, find_file
-from cosmicgate.data.sources.simulated import DataOrigin, check_bands, resolve_ccd, telescope_name
 from cosmicgate.data.splits import SPLITS, Split, check_splits
 from cosmicgate.io.fits.frames import Frame, read_frame
 from cosmicgate.io.fits.hdus import open_fits

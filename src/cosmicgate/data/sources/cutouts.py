@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from cosmicgate.data.background import dilate
 from cosmicgate.data.cache import LazyLabelledFrame
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
+from cosmicgate.data.sources.base import DataOrigin
 from cosmicgate.data.sources.files import file_fingerprint, find_frames
 from cosmicgate.data.sources.ignored_objects import IgnoreList
-from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.io.fits.frames import Frame, read_frame
 from cosmicgate.io.fits.hdus import first_header_value, open_fits, stem
 from cosmicgate.io.fits.masks import decam_flags

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cosmicgate.data.cache import LazyFrame
-from cosmicgate.data.sources.simulated import DataOrigin
+from cosmicgate.data.sources.base import DataOrigin
 from cosmicgate.data.splits import Split, split
 from cosmicgate.io.fits.frames import Frame, read_frame, read_mask
 from cosmicgate.io.fits.hdus import open_fits, stem

@@ -11,10 +11,11 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from cosmicgate.data.cache import LazyFrame
-from cosmicgate.data.simulation.ccd import CCD
+from cosmicgate.data.simulation.ccd import CCD, resolve_ccd
 from cosmicgate.data.simulation.readout import dark, read_out
+from cosmicgate.data.sources.base import DataOrigin
 from cosmicgate.data.sources.files import FRACTIONS, file_fingerprint, find_file
-from cosmicgate.data.sources.simulated import DARK_EXPTIMES, DataOrigin, resolve_ccd
+from cosmicgate.data.sources.simulated import DARK_EXPTIMES
 from cosmicgate.data.splits import SPLITS, Split, check_splits, split
 from cosmicgate.io.atomic import atomic_path
 from cosmicgate.io.fits.frames import Frame

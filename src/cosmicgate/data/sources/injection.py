@@ -12,10 +12,10 @@ from cosmicgate.data.cache import LazyLabelledFrame, classes_of_others
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.data.random_streams import random_stream
 from cosmicgate.data.simulation.readout import read_out
+from cosmicgate.data.sources.base import DataOrigin
 from cosmicgate.data.sources.exposures import Exposures
 from cosmicgate.data.sources.files import find_file
 from cosmicgate.data.sources.footprints import Footprints, scatter, stamps
-from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.data.splits import Split
 from cosmicgate.io.fits.frames import Frame
 from cosmicgate.io.fits.hdus import stem

@@ -15,8 +15,8 @@ from cosmicgate.data.download.client import DEFAULT_RETRY
 from cosmicgate.data.download.manifest import RemoteFile
 from cosmicgate.data.download.noirlab import NOIRLAB, Query, fetch_decam
 from cosmicgate.data.download.search import exposure
+from cosmicgate.data.sources.base import DataOrigin
 from cosmicgate.data.sources.raw_darks import RawDarks
-from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.data.splits import Split, split
 from cosmicgate.io.fits.frames import Frame, read_frame
 from cosmicgate.io.fits.instruments import check_keys

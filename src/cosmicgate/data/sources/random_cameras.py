@@ -19,8 +19,8 @@ from cosmicgate.data.simulation.cosmic_rays import Rates, cosmic_rays
 from cosmicgate.data.simulation.readout import dark, read_out
 from cosmicgate.data.simulation.sky import Band, draw
 from cosmicgate.data.simulation.trail_defocus import TrailDefocus
+from cosmicgate.data.sources.base import DataOrigin
 from cosmicgate.data.sources.effects import Effects
-from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.data.splits import SPLITS, Split, check_splits
 from cosmicgate.io.fits.frames import Frame
 

@@ -7,9 +7,9 @@ from cosmicgate.data.cache import LazyFrame
 from cosmicgate.data.random_streams import random_stream
 from cosmicgate.data.simulation import spectra
 from cosmicgate.data.simulation.spectra import KINDS, Kind, draw_spectrum
+from cosmicgate.data.sources.base import DataOrigin
 from cosmicgate.data.sources.effects import Effects
 from cosmicgate.data.sources.random_cameras import draw_camera
-from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.data.splits import SPLITS, Split, check_splits
 from cosmicgate.io.fits.frames import Frame
 

@@ -1,60 +1,21 @@
-"""The protocol of frame sources, and simulated science frames and darks.
-
-The other modules of :mod:`cosmicgate.data.sources` have the sources that read files.
-"""
+"""Simulate science frames and darks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
 
 import numpy as np
 
 from cosmicgate.data.cache import LazyFrame
-from cosmicgate.data.simulation.ccd import CCD, CCDS
+from cosmicgate.data.simulation.ccd import CCD, resolve_ccd, telescope_name
 from cosmicgate.data.simulation.cosmic_rays import cosmic_rays
 from cosmicgate.data.simulation.readout import dark, read_out
-from cosmicgate.data.simulation.sky import BANDS, scene
+from cosmicgate.data.simulation.sky import BANDS, check_bands, scene
+from cosmicgate.data.sources.base import DataOrigin
 from cosmicgate.data.splits import SPLITS, Split, check_splits
 from cosmicgate.io.fits.frames import Frame
 
-DataOrigin = Literal["simulated", "semi-real", "real"]
 # Exposure times of the paper's 42 darks, seconds, longest first.
 DARK_EXPTIMES = (1200, 800, 720, 600, 400, 360, 330, 300, 200, 180, 150, 120, 100, 90)
-
-
-class FrameSource(Protocol):
-    """Source of science frames or of darks. A frame, and everything it is made from, belongs to one split only."""
-
-    @property
-    def data_origin(self) -> DataOrigin:
-        """Data origin of the pixels."""
-
-    def lazy_frames(self, split: Split) -> list[LazyFrame]:
-        """List a lazy frame for each frame of ``split``; their names are unique over all splits."""
-
-
-def resolve_ccd(ccd: str | CCD, shape: Sequence[int] | None = None) -> CCD:
-    """Look up a CCD if it is given by name, and set its ``shape`` (rows, columns) if that is given."""
-    if isinstance(ccd, str):
-        if ccd not in CCDS:
-            raise ValueError(f"unknown CCD {ccd!r}: expected one of {', '.join(CCDS)}, or a description of one")
-        ccd = CCDS[ccd]
-    shape = ccd.shape if shape is None else shape  # a list if it comes from a configuration
-    if len(shape) != 2 or min(shape) < 1:
-        raise ValueError(f"expected a shape of rows and columns, got {list(shape)}")
-    return replace(ccd, shape=(shape[0], shape[1]))
-
-
-def telescope_name(ccd: str | CCD) -> str:
-    """Look up the telescope name, by which detectors choose their settings; empty for a user-defined CCD."""
-    return ccd if isinstance(ccd, str) else ""
-
-
-def check_bands(bands: Sequence[str]) -> None:
-    """Raise ValueError if a band is unknown, or there is none."""
-    unknown = [band for band in bands if band not in BANDS]
-    if unknown or not bands:
-        raise ValueError(f"unknown band {unknown[0] if unknown else ''!r}: expected some of {', '.join(BANDS)}")
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from cosmicgate.data.cache import LazyFrame
+from cosmicgate.data.sources.base import DataOrigin
 from cosmicgate.data.sources.files import FRACTIONS, Files
 from cosmicgate.data.sources.raw_darks.quality import NotADarkError
 from cosmicgate.data.sources.raw_darks.reduction import Reduction
 from cosmicgate.data.sources.raw_darks.repeats import compare_darks_once
-from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.data.splits import Split, check_splits, split
 from cosmicgate.io.atomic import atomic_write
 from cosmicgate.io.fits.frames import Frame

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from cosmicgate.data.cache import LazyLabelledFrame
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY, TRUTH_UNKNOWN
+from cosmicgate.data.sources.base import DataOrigin
 from cosmicgate.data.sources.files import detector_of_file, file_fingerprint, find_frames
 from cosmicgate.data.sources.known_objects import KnownObjects
-from cosmicgate.data.sources.simulated import DataOrigin
 from cosmicgate.io.atomic import cached_sha256
 from cosmicgate.io.fits.frames import Frame, read_frame
 from cosmicgate.io.fits.hdus import first_header_value, input_checksum, open_fits, stem

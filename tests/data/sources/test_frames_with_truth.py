@@ -5,11 +5,11 @@ import pytest
 from astropy.io import fits
 
 from cosmicgate.data.cache import load_labelled
-from cosmicgate.data.labelling.truth_planes import write_plane
+from cosmicgate.data.labelling.write_truth_planes import write_plane
 from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.data.real_tests import RealTest
 from cosmicgate.data.sources import Files, FramesWithTruth
-from cosmicgate.data.sources.truth_planes import mark_negative_pixels
+from cosmicgate.data.sources.frames_with_truth import mark_negative_pixels
 from cosmicgate.io.atomic import sha256_of
 from cosmicgate.io.fits.frames import Frame
 
