@@ -34,12 +34,12 @@ def to_native_float32(image: NDArray[Any], bad: NDArray[np.bool_]) -> tuple[NDAr
     """
     with np.errstate(over="ignore"):  # a value beyond float32 becomes infinite, and so a bad pixel
         filled = np.array(image, dtype=np.float32, order="C")
-    lost = ~np.isfinite(filled)
-    if (bad | lost).all():
+    not_finite = ~np.isfinite(filled)
+    if (bad | not_finite).all():
         raise ValueError(f"all {filled.size} pixels are bad or not finite: there is nothing to search")
-    if lost.any():
-        filled[lost] = np.median(filled[~(bad | lost)])
-    return filled, bad | lost
+    if not_finite.any():
+        filled[not_finite] = np.median(filled[~(bad | not_finite)])
+    return filled, bad | not_finite
 
 
 def scale_to_float32_range(image: NDArray[Any], bad: NDArray[np.bool_]) -> NDArray[Any]:

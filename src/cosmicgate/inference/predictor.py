@@ -130,8 +130,8 @@ class Predictor:
     @torch.inference_mode()
     def logits_of_prepared(self, image: NDArray[np.float32], bad: NDArray[np.bool_]) -> Tensor:
         """Compute the logits of an image from :meth:`prepare`; its memory may be overwritten by the logits."""
-        missing = torch.from_numpy(bad)
-        logits = self._network_logits(torch.from_numpy(image), missing).masked_fill_(missing, NO_HIT_LOGIT)
+        bad_tensor = torch.from_numpy(bad)
+        logits = self._network_logits(torch.from_numpy(image), bad_tensor).masked_fill_(bad_tensor, NO_HIT_LOGIT)
         if torch.isnan(logits).any():  # NaN is below every threshold: the mask would be empty
             raise ValueError("the network returned NaN for this image: are its weights damaged or too large?")
         return logits
@@ -142,9 +142,9 @@ class Predictor:
         dtype = DTYPES[self.precision]
         if self.tile is not None or not isinstance(self.network, UNet):
             device = next(self.network.parameters()).device
-            spoilt = bad if isinstance(self.network, UNet) else None
+            excluded = bad if isinstance(self.network, UNet) else None
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                return tiled_logits(self.network, image.to(device), self.tile or TILE, self.halo, bad=spoilt)
+                return tiled_logits(self.network, image.to(device), self.tile or TILE, self.halo, bad=excluded)
         if self.cascade is not None:
             return cascade_logits(self.network, self.cascade, image, dtype, bad)
         if self.onnx is not None:

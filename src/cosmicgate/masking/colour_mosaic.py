@@ -50,8 +50,8 @@ def equalize_colour_skies(image: NDArray[Any], bad: NDArray[np.bool_]) -> NDArra
     for plane in COLOUR_SLICES:
         if (bad[plane] | ~np.isfinite(image[plane])).all():
             continue
-        colour, lost = map(torch.from_numpy, interpolate_bad_pixels(image[plane], bad[plane]))
-        sky = BackgroundGrid.of(colour, lost, CELL)
+        colour, colour_bad = map(torch.from_numpy, interpolate_bad_pixels(image[plane], bad[plane]))
+        sky = BackgroundGrid.of(colour, colour_bad, CELL)
         filled[plane] = asinh_unstretch(sky.scaled(colour)).numpy()
         levels.append(float(sky.level.median()))
         sigmas.append(float(sky.sigma.median()))

@@ -268,13 +268,13 @@ class _Search:
             raise ValueError(f"expected one image (H, W), got {values.shape}: give them one by one")
         if background is not None:
             values = values.astype(np.result_type(values, np.float32), copy=False)
-        unknown = bad | self._saturated(values, bad)
+        not_searched = bad | self._saturated(values, bad)
         hits = np.zeros(values.shape, bool)
         source = values if background is None else values - background
-        if not unknown.all():  # otherwise there is nothing to search, for example on a masked chip
+        if not not_searched.all():  # otherwise there is nothing to search, for example on a masked chip
             image = NDData(source, meta=header)
-            hits = self.masker.mask(image, self.threshold, self.grow, self.fpr, bad=unknown, mosaic=mosaic)
-        cleaned = clean(source, hits, self.method, bad=unknown, mosaic=mosaic)
+            hits = self.masker.mask(image, self.threshold, self.grow, self.fpr, bad=not_searched, mosaic=mosaic)
+        cleaned = clean(source, hits, self.method, bad=not_searched, mosaic=mosaic)
         if background is not None:
             cleaned = np.where(hits, cleaned + background, values)
         return hits, cleaned.astype(values.dtype, copy=False)

@@ -77,5 +77,5 @@ def candidates(
 def excess_in_sigma(image: NDArray[np.float32], bad: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Compute the excess (H, W) of each pixel over the sky in sigma of the sky, both as the networks measure them."""
     filled, bad = interpolate_bad_pixels(image, bad)
-    values, lost = torch.from_numpy(filled), torch.from_numpy(bad)
-    return np.asarray(asinh_unstretch(BackgroundGrid.of(values, lost).scaled(values)).numpy(), np.float32)
+    values, bad_tensor = torch.from_numpy(filled), torch.from_numpy(bad)
+    return np.asarray(asinh_unstretch(BackgroundGrid.of(values, bad_tensor).scaled(values)).numpy(), np.float32)
