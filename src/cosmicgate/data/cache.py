@@ -161,12 +161,12 @@ def save_labelled(
     partial = folder.with_name(f".partial-{temporary_owner()}")
     partial.mkdir(parents=True)
     try:
-        known = {k: getattr(frame, k) for k in FACTS} | {"sky_sha256": pixels_sha256(frame.image)}
+        frame_facts = {k: getattr(frame, k) for k in FACTS} | {"sky_sha256": pixels_sha256(frame.image)}
         arrays = {"image": frame.image, "bad": frame.bad, "truth": np.where(frame.bad, np.uint8(IGNORED), truth)}
         with file_named_in_errors(folder):
             for name, array in (arrays if blank is None else arrays | {"blank": blank}).items():
                 np.save(partial / f"{name}.npy", array)
-            (partial / "facts.json").write_text(json.dumps(known | facts, indent=1))
+            (partial / "facts.json").write_text(json.dumps(frame_facts | facts, indent=1))
             partial.replace(folder)
     except OSError:
         if not folder.is_dir():  # otherwise another process has made the same folder in the meantime

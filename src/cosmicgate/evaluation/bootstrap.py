@@ -45,15 +45,15 @@ def sums(weights: NDArray[np.float64], counts: NDArray[np.int64]) -> Iterator[ND
 
 def interval(samples: NDArray[np.float64]) -> list[float] | None:
     """Compute the 95 % interval (percentiles) of samples of a score; None if over 5 % of them are undefined."""
-    known = samples[np.isfinite(samples)]
-    if not known.size or known.size < MIN_DEFINED_FRACTION * samples.size:
+    finite = samples[np.isfinite(samples)]
+    if not finite.size or finite.size < MIN_DEFINED_FRACTION * samples.size:
         return None
-    return [float(limit) for limit in np.quantile(known, LEVELS)]
+    return [float(limit) for limit in np.quantile(finite, LEVELS)]
 
 
 def above_zero(samples: NDArray[np.float64]) -> float | None:
     """Compute the fraction of samples of a difference above zero, zeros as half; None if over 5 % are undefined."""
-    known = samples[np.isfinite(samples)]
-    if not known.size or known.size < MIN_DEFINED_FRACTION * samples.size:
+    finite = samples[np.isfinite(samples)]
+    if not finite.size or finite.size < MIN_DEFINED_FRACTION * samples.size:
         return None
-    return float(np.mean((known > 0) + 0.5 * (known == 0)))
+    return float(np.mean((finite > 0) + 0.5 * (finite == 0)))

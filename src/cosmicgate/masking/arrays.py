@@ -68,8 +68,8 @@ def _values_and_mask(image: Any) -> tuple[NDArray[Any], Any]:
     """Split an image, or a list of images, into its values and its mask, which is None if it has none."""
     if isinstance(image, list | tuple) and any(is_masked(one) or isinstance(one, np.ma.MaskedArray) for one in image):
         values, masks = zip(*map(_values_and_mask, image), strict=True)
-        known = [np.broadcast_to(mask is not None and mask, one.shape) for one, mask in zip(values, masks, strict=True)]
-        return np.stack(values), np.stack(known)
+        flags = [np.broadcast_to(mask is not None and mask, one.shape) for one, mask in zip(values, masks, strict=True)]
+        return np.stack(values), np.stack(flags)
     masked = None
     if is_nddata(image):
         image, masked = image.data, image.mask

@@ -283,8 +283,8 @@ class _Search:
         """Find the pixels (H, W) of saturated stars, and warn if they are too many to be stars."""
         if bad.all():
             return np.zeros(values.shape, bool)
-        known = np.where(np.isfinite(values), values, np.median(values[~bad])).astype(np.float32)
-        found = astroscrappy_saturated_stars(known + np.float32(self.sky), self.saturation, self.separable)
+        filled = np.where(np.isfinite(values), values, np.median(values[~bad])).astype(np.float32)
+        found = astroscrappy_saturated_stars(filled + np.float32(self.sky), self.saturation, self.separable)
         part = (found & ~bad).sum() / (~bad).sum()
         if part > MAX_SATURATED:
             warnings.warn(

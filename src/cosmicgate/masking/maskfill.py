@@ -36,8 +36,8 @@ def fill_from_rim(values: NDArray[Any], rows: NDArray[Any], columns: NDArray[Any
         image[y[unknown[rim]], x[unknown[rim]]] = np.nanmedian(squares[rim], axis=1)
         unknown = unknown[~rim]
     guesses = np.full(rows.size, np.nan, values.dtype)
-    known = np.isfinite(image[y, x])
-    guesses[known] = np.nanmean(_squares(image, y[known], x[known]), axis=1)
+    finite = np.isfinite(image[y, x])
+    guesses[finite] = np.nanmean(_squares(image, y[finite], x[finite]), axis=1)
     return guesses
 
 

@@ -70,13 +70,13 @@ def _data_uri(path: Path) -> str:
 def _facts(run: Run) -> dict[str, str]:
     """Collect from the provenance of a run what the page shows."""
     facts = run.facts
-    known = {
+    texts = {
         "Command": shlex.join(("python", *facts["command"])) if facts.get("command") else "",
         **{key.capitalize(): str(facts.get(key, "")) for key in ("started", "seed", "python", "device", "commit")},
         "Packages": ", ".join(f"{name} {version}" for name, version in facts.get("packages", {}).items()),
         "Inputs": f"{len(facts['inputs'])}, each with its SHA-256 in provenance.json" if facts.get("inputs") else "",
     }
-    return {key: value for key, value in known.items() if value}
+    return {key: value for key, value in texts.items() if value}
 
 
 @report_user_errors()

@@ -53,5 +53,5 @@ def store_results(path: Path | None, config: Mapping[str, Any], run: Path) -> No
         return
     content = json.loads((run / "results.json").read_text(encoding="utf-8"))
     rows = [{key: value for key, value in row.items() if key != "curves"} for row in content["rows"]]
-    known = {"config": result_config(config) | {"training": TRAINING_VERSION}}
-    write_json(path, known | {"precision": (config.get("trainer") or {}).get("precision"), "rows": rows})
+    compared = {"config": result_config(config) | {"training": TRAINING_VERSION}}
+    write_json(path, compared | {"precision": (config.get("trainer") or {}).get("precision"), "rows": rows})

@@ -139,10 +139,10 @@ def test_only_the_keyword_of_this_package_marks_a_frame_as_not_read_out(fits_fil
 # ------------------------------------------------------------------------------------------------ invalid files
 
 
-def error_message(path, **known):
+def error_message(path, **header_overrides):
     """Return the error of ``read_frame`` for a file, after a check that it is one line that names the file."""
     with pytest.raises((ValueError, FileNotFoundError)) as caught:
-        read_frame(path, **known)
+        read_frame(path, **header_overrides)
     message = str(caught.value)
     assert str(path) in message
     assert "\n" not in message

@@ -107,9 +107,9 @@ def fetch_decam(
 
 def list_decam(root: Path, query: Query, base: str = NOIRLAB, policy: RetryPolicy = DEFAULT_RETRY) -> Manifest:
     """Read a query's manifest from disk, or query the archive if there is none; nothing is written."""
-    known = read_manifest(manifest_path(root, query.name))
-    if known is not None:
-        return known
+    manifest = read_manifest(manifest_path(root, query.name))
+    if manifest is not None:
+        return manifest
     if query.kind == "dqmask":
         science = list_decam(root, replace(query, kind="science"), base, policy)
     with Session(policy) as session:

@@ -25,9 +25,9 @@ LICENCE = "each origin's own, in data/README.md; some state none: use the files,
 
 def list_real(root: Path, base: str = GITHUB) -> Manifest:
     """Read the manifest from disk, or make it from the table; nothing is requested or written."""
-    known = read_manifest(manifest_path(root, real_name()))
-    if known is not None:
-        return known
+    manifest = read_manifest(manifest_path(root, real_name()))
+    if manifest is not None:
+        return manifest
     with TABLE.open(newline="") as file:
         files = tuple(_remote(row, base) for row in csv.DictReader(file))
     return Manifest(

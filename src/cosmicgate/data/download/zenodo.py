@@ -51,9 +51,9 @@ class LCOArchive:
 
 def list_lco(root: Path, base: str = ZENODO, policy: RetryPolicy = DEFAULT_RETRY) -> Manifest:
     """Read the record's manifest from disk, or request the record from Zenodo if there is none; nothing is written."""
-    known = read_manifest(manifest_path(root, str(LCO_RECORD)))
-    if known is not None:
-        return known
+    manifest = read_manifest(manifest_path(root, str(LCO_RECORD)))
+    if manifest is not None:
+        return manifest
     url = f"{base}/api/records/{LCO_RECORD}"
     with Session(policy) as session:
         record = session.request_json("GET", url)

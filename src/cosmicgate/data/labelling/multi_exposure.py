@@ -222,11 +222,11 @@ class Comparison:
 def _median_of_known(stack: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     """Compute the median (H, W) of frames, at each pixel of those with data; 0 where there are none."""
     values = np.sort(np.stack(stack), axis=0)  # NaN comes last
-    known = np.isfinite(values).sum(axis=0)
+    number = np.isfinite(values).sum(axis=0)
     middle = [
-        np.take_along_axis(values, place[None], axis=0)[0] for place in (np.maximum(known - 1, 0) // 2, known // 2)
+        np.take_along_axis(values, place[None], axis=0)[0] for place in (np.maximum(number - 1, 0) // 2, number // 2)
     ]
-    return np.where(known > 0, (middle[0] + middle[1]) / 2, 0).astype(np.float32)
+    return np.where(number > 0, (middle[0] + middle[1]) / 2, 0).astype(np.float32)
 
 
 def _agreement(align: Alignment) -> str:

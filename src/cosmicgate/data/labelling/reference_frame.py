@@ -59,8 +59,8 @@ def clipped_mean(stack: NDArray[np.float32], variances: NDArray[np.float32]) -> 
     variances : ndarray (N, H, W), float32
         Variances of their skies, on the same scale.
     """
-    known = np.isfinite(stack)
-    filled = np.where(known, stack, np.inf)
+    finite = np.isfinite(stack)
+    filled = np.where(finite, stack, np.inf)
     lowest = filled.min(axis=0)
     lowest[np.isinf(lowest)] = 0
     noise = np.sqrt(2 * (variances.mean(axis=0) + np.maximum(lowest, 0)))
@@ -68,7 +68,7 @@ def clipped_mean(stack: NDArray[np.float32], variances: NDArray[np.float32]) -> 
     number = np.maximum(counted.sum(axis=0), 1)
     mean = np.where(counted, stack, 0).sum(axis=0) / number
     variance = (np.where(counted, variances, 0).sum(axis=0) / number + np.maximum(mean, 0)) / number
-    return mean.astype(np.float32), variance.astype(np.float32), known.sum(axis=0)
+    return mean.astype(np.float32), variance.astype(np.float32), finite.sum(axis=0)
 
 
 def flux_ratio(one: Image, other: Image, noise: float, guess: float) -> float:

@@ -206,9 +206,9 @@ def _profile(
     x = (distance + offsets[:, None]) * np.cos(angle) - steps * np.sin(angle)
     y = (distance + offsets[:, None]) * np.sin(angle) + steps * np.cos(angle)
     values = ndimage.map_coordinates(clipped, [y, x], order=1, mode="constant", cval=0.0)
-    known = ndimage.map_coordinates(usable.astype(np.float32), [y, x], order=1, mode="constant", cval=0.0) > 0.99
-    number = np.maximum(known.sum(axis=1), 1)
-    return np.where(known, values, 0).sum(axis=1) / number, 1 / np.sqrt(number)
+    covered = ndimage.map_coordinates(usable.astype(np.float32), [y, x], order=1, mode="constant", cval=0.0) > 0.99
+    number = np.maximum(covered.sum(axis=1), 1)
+    return np.where(covered, values, 0).sum(axis=1) / number, 1 / np.sqrt(number)
 
 
 def _width(profile: Places, error: Places) -> tuple[float, float]:
@@ -259,7 +259,7 @@ def broad_objects(hits: Mask, excess: Image, signal: Image, source: Mask, star_s
     labels, count = ndimage.label(hits, KERNEL_3X3)
     if not count:
         return np.zeros(hits.shape, bool)
-    known = np.nan_to_num(signal)
+    filled = np.nan_to_num(signal)
     near = ndimage.binary_dilation(source, KERNEL_3X3, iterations=2)
     limit = max(SMOOTH * star_shape.smoothness, HOT_SMOOTHNESS)
     broad = np.zeros(count + 1, bool)
@@ -270,7 +270,7 @@ def broad_objects(hits: Mask, excess: Image, signal: Image, source: Mask, star_s
         broad[number] = _smoothness(excess, box, own) > limit
         # Beside a source, the hit may be the part of a moving object that the other exposures do not cover.
         if not broad[number] and near[box][own].any():
-            broad[number] = _smoothness(known, box, np.ones_like(own)) > limit
+            broad[number] = _smoothness(filled, box, np.ones_like(own)) > limit
     return np.asarray(broad[labels])
 
 

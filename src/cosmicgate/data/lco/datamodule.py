@@ -211,16 +211,16 @@ class LCO(PatchDataModule):
 
     def _stored(self, path: Path) -> CachedSequence:
         """Look up a file in the cache; read and store it first if it is not there."""
-        facts, stem = path.stat(), path.name.split(ENDING)[0]
-        key = digest(["LCO sequence", path.name, facts.st_size, facts.st_mtime_ns, self.ignored, self.dilate])
+        status, stem = path.stat(), path.name.split(ENDING)[0]
+        key = digest(["LCO sequence", path.name, status.st_size, status.st_mtime_ns, self.ignored, self.dilate])
         folder = Path(self.root).expanduser() / "sequences" / f"{stem}-{key}"
         note = folder / "sequence.json"  # written last: marks a complete folder
         if not note.is_file():
             self._store(read_sequence(path), folder, note, path)
-        known = json.loads(note.read_text())
-        folders = tuple(folder / name for name in known["folders"])
-        camera = known.get("camera", f"{self.name}_{OTHER}")
-        return CachedSequence(path, known["telescope"], camera, known["provenance"], known["counts"], folders)
+        facts = json.loads(note.read_text())
+        folders = tuple(folder / name for name in facts["folders"])
+        camera = facts.get("camera", f"{self.name}_{OTHER}")
+        return CachedSequence(path, facts["telescope"], camera, facts["provenance"], facts["counts"], folders)
 
     def _store(self, sequence: MaskedSequence, folder: Path, note: Path, path: Path) -> None:
         file = path.name

@@ -39,9 +39,9 @@ def simulated_archive(
     if wrong := [f"{key}: {number}" for key, number in sequences.items() if not 0 <= number <= 28]:
         raise ValueError(f"sequences of {wrong[0]}; expected 0 to 28, one for each night of a month")
     key = digest(["LCO", shape, frames, rate, seed, TELESCOPES, [CCDS[name] for name in TELESCOPES]])
-    known = f"LCO_CR_dataset-simulated-{key}"
+    folder_name = f"LCO_CR_dataset-simulated-{key}"
     fields = "-".join(f"{telescope}x{number}" for telescope, number in sorted(sequences.items()) if number)
-    home = Path(folder).expanduser() / f"{known}-{fields}"
+    home = Path(folder).expanduser() / f"{folder_name}-{fields}"
     for telescope, number in sequences.items():
         camera = TELESCOPES[telescope].camera if telescope in TELESCOPES else ""
         names = [f"{camera}-{20190101 + night}-0001-e91_{frames}frms{ENDING}" for night in range(number)]
@@ -49,7 +49,7 @@ def simulated_archive(
         missing = [night for night, path in enumerate(paths) if not path.is_file()]
         for night in with_progress(missing, f"simulated {telescope}", "made", "sequence"):
             path = paths[night]
-            there = next(home.parent.glob(f"{known}*/test_set/masked_fits/{path.name}"), None)
+            there = next(home.parent.glob(f"{folder_name}*/test_set/masked_fits/{path.name}"), None)
             if there is not None:
                 with atomic_path(path) as partial:
                     shutil.copy2(there, partial)  # keeps the modification time, which is part of the cache key

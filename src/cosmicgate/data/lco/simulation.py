@@ -169,12 +169,12 @@ def simulate_triple(
 
 def lco_band(telescope: str, filter_: str) -> Band:
     """Scale a DECam band to a telescope class, in electrons, by the aperture alone; the seeing is that of the class."""
-    known, (aperture, seeing) = BANDS[filter_], (TELESCOPES[telescope].aperture, TELESCOPES[telescope].seeing)
+    published_band, (aperture, seeing) = BANDS[filter_], (TELESCOPES[telescope].aperture, TELESCOPES[telescope].seeing)
     factor = DECAM.gain * (aperture / DECAM_APERTURE) ** 2
     return replace(
-        known,
-        zero_point=float(known.zero_point + 2.5 * np.log10(factor)),
-        sky=(known.sky[0] * factor, known.sky[1] * factor),
+        published_band,
+        zero_point=float(published_band.zero_point + 2.5 * np.log10(factor)),
+        sky=(published_band.sky[0] * factor, published_band.sky[1] * factor),
         seeing=seeing,
         scatter=SEEING,
     )

@@ -61,13 +61,13 @@ class Footprints:
 
     def hits(self, which: Split) -> list[int]:
         """List the identifiers (fp_id) of the hits of a split."""
-        known = stamps(find_file(self.file), self.min_pixels, self.min_charge)
-        return split(sorted(known), self.fractions, np.random.default_rng(self.seed))[which]
+        all_stamps = stamps(find_file(self.file), self.min_pixels, self.min_charge)
+        return split(sorted(all_stamps), self.fractions, np.random.default_rng(self.seed))[which]
 
     def stamps_of(self, which: Split) -> list[NDArray[np.float32]]:
         """List the hits of a split as small images (h, w), electrons."""
-        known = stamps(find_file(self.file), self.min_pixels, self.min_charge)
-        return [known[hit] for hit in self.hits(which)]
+        all_stamps = stamps(find_file(self.file), self.min_pixels, self.min_charge)
+        return [all_stamps[hit] for hit in self.hits(which)]
 
     def table_cache_key_parts(self) -> list[Any]:
         """List everything that determines the hits of each split, for a cache key."""
@@ -100,8 +100,8 @@ class Footprints:
 
         def build() -> Frame:
             rng = np.random.default_rng(seed)
-            known = stamps(path, self.min_pixels, self.min_charge)
-            hits = scatter(self._draw(which, exptime, rng), known, (rows, columns), rng)
+            all_stamps = stamps(path, self.min_pixels, self.min_charge)
+            hits = scatter(self._draw(which, exptime, rng), all_stamps, (rows, columns), rng)
             ccd = resolve_ccd(self.ccd, self.shape)
             return replace(read_out(dark(ccd, exptime, rng, name), rng, hits), hits=hits)
 

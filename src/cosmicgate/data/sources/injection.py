@@ -141,8 +141,8 @@ class InjectedHits:
 
     def _numbers(self, frame: Frame, rng: np.random.Generator) -> list[int]:
         """Draw the identifiers of the hits that are added to a frame."""
-        known = self.hits.hits(self.split)
-        if not known:
+        all_hits = self.hits.hits(self.split)
+        if not all_hits:
             raise ValueError(f"{self.hits.file}: the {self.split!r} split has no hits; raise its fraction")
         number = rng.poisson(self.density * frame.image.size / 1e6)
-        return [int(hit) for hit in rng.choice(known, number)]
+        return [int(hit) for hit in rng.choice(all_hits, number)]

@@ -122,7 +122,9 @@ def write_frame(frame: Frame, path: Path) -> None:
         hdus.writeto(partial, overwrite=True)
 
 
-def read_frame(path: Path, ext: Ext | None = None, mask: Path | Literal["none"] | None = None, **known: Any) -> Frame:
+def read_frame(
+    path: Path, ext: Ext | None = None, mask: Path | Literal["none"] | None = None, **header_overrides: Any
+) -> Frame:
     """Read an image of a FITS file as a frame.
 
     Pixels that a mask in the file calls bad (:mod:`cosmicgate.io.fits.masks`) are bad and keep their values. Pixels
@@ -139,7 +141,7 @@ def read_frame(path: Path, ext: Ext | None = None, mask: Path | Literal["none"] 
     mask : Path or "none", optional
         File of masks to use instead of those in the file (NOIRLab keeps them in separate files), or "none" for no
         mask.
-    **known
+    **header_overrides
         Fields of :class:`Frame` that take precedence over the header, such as ``gain=4.0``.
 
     Returns
@@ -153,17 +155,17 @@ def read_frame(path: Path, ext: Ext | None = None, mask: Path | Literal["none"] 
         There is no such file.
     FitsError
         The file is not FITS, is truncated, holds no such image or only raw parts of one, or lacks a field that is not
-        in ``known``.
+        in ``header_overrides``.
     """
     with open_fits(path) as hdus:
         images = all_images(path, hdus)
         extension = select_image(path, hdus, ext, images)
         with defects_logged(path, [extension.number]):
-            return _read(path, hdus, extension, images, mask, known)
+            return _read(path, hdus, extension, images, mask, header_overrides)
 
 
 def read_frames(
-    path: Path, mask: Path | Literal["none"] | None = None, **known: Any
+    path: Path, mask: Path | Literal["none"] | None = None, **header_overrides: Any
 ) -> Iterator[tuple[ImageExtension, Frame]]:
     """Yield the images of a file one after the other, each with its HDU, so that only one is in memory.
 
@@ -174,7 +176,7 @@ def read_frames(
             images = whole_ccds(path, hdus)
         for image in images:
             with astropy_warnings_logged(path):
-                frame = _read(path, hdus, image, images, mask, known)
+                frame = _read(path, hdus, image, images, mask, header_overrides)
             yield image, frame
             del hdus[image.number].data
 
@@ -185,10 +187,10 @@ def _read(
     extension: ImageExtension,
     images: Sequence[ImageExtension],
     mask: Path | Literal["none"] | None,
-    known: Mapping[str, Any],
+    header_overrides: Mapping[str, Any],
 ) -> Frame:
-    values, factor = frame_fields(path, extension.headers, known)
-    if len(images) > 1 and "name" not in known:
+    values, factor = frame_fields(path, extension.headers, header_overrides)
+    if len(images) > 1 and "name" not in header_overrides:
         values["name"] += f"-{extension.label}"
     image = pixels(hdus[extension.number]) * np.float32(factor)
     # write_frame writes a logical READOUT: the HDU HITS and the saturation are then its own.
@@ -205,7 +207,7 @@ def _read(
         raise FitsError(f"{path}: none of the {bad.size} pixels is good")
     lost = ~np.isfinite(image)
     image[lost] = np.median(image[~bad])
-    if "saturation" not in known and not own:
+    if "saturation" not in header_overrides and not own:
         usable, note = check_saturation(image, bad, values["saturation"])
         if not usable:
             values["saturation"] = float(image[~bad].max())

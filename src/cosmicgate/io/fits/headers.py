@@ -20,12 +20,15 @@ COUNTS = {"", "adu", "dn", "count", "counts", "ct", "c", "unknown", "none", "n/a
 ELECTRONS = {"e", "e-", "el", "electron", "electrons", "photoelectron", "photoelectrons"}
 
 
-def frame_fields(path: Path, headers: Sequence[fits.Header], known: Mapping[str, Any]) -> tuple[dict[str, Any], float]:
+def frame_fields(
+    path: Path, headers: Sequence[fits.Header], header_overrides: Mapping[str, Any]
+) -> tuple[dict[str, Any], float]:
     """Collect the fields of a frame, and the factor that converts the image's values to counts.
 
     An image in ADU stays in ADU. An image in electrons keeps its values, with a gain of 1. Rates are multiplied by the
     exposure time, and so is the header's saturation, which is assumed to be in the unit of the image. Fields that are
-    neither in ``known`` nor in a header come from the table of instruments, with a warning that names value and source.
+    neither in ``header_overrides`` nor in a header come from the table of instruments, with a warning that names value
+    and source.
 
     Parameters
     ----------
@@ -33,7 +36,7 @@ def frame_fields(path: Path, headers: Sequence[fits.Header], known: Mapping[str,
         File, for messages and names.
     headers : sequence of Header
         Headers of the image and of the file; the first one that has a keyword counts.
-    known : mapping
+    header_overrides : mapping
         Fields that take precedence over the headers, in the units of :class:`~cosmicgate.io.fits.frames.Frame`.
 
     Returns
@@ -48,8 +51,8 @@ def frame_fields(path: Path, headers: Sequence[fits.Header], known: Mapping[str,
     FitsError
         A keyword is missing and has no default, its value is not plausible, or the unit is neither ADU nor electrons.
     """
-    electrons, rate = _unit(path, headers, known)
-    given = ({"gain": 1.0} if electrons else {}) | dict(known)
+    electrons, rate = _unit(path, headers, header_overrides)
+    given = ({"gain": 1.0} if electrons else {}) | dict(header_overrides)
     values = {key: given[key] if key in given else header_number(path, headers, key) for key in KEYWORDS}
     factor = 1.0
     if rate:
@@ -58,7 +61,7 @@ def frame_fields(path: Path, headers: Sequence[fits.Header], known: Mapping[str,
             raise FitsError(
                 f"{path}: BUNIT is a rate per second, so give the exposure time: exptime, in seconds and above 0"
             )
-        if "saturation" not in known and values["saturation"] is not None:
+        if "saturation" not in header_overrides and values["saturation"] is not None:
             values["saturation"] *= factor
     telescope = telescope_of(headers, path)
     fill_with_defaults(path, headers, telescope, values)
@@ -70,7 +73,7 @@ def frame_fields(path: Path, headers: Sequence[fits.Header], known: Mapping[str,
     values["read_out"] = first_header_value(headers, "READOUT") is not False
     if not values["read_out"] and first_header_value(headers, "BLEED") == "rows":  # cards of our own simulated scenes
         values["bleeds_along"] = "rows"
-    return values | dict(known), factor
+    return values | dict(header_overrides), factor
 
 
 def header_number(path: Path, headers: Sequence[fits.Header], key: str) -> float | None:
@@ -129,12 +132,12 @@ def fill_with_defaults(path: Path, headers: Sequence[fits.Header], telescope: st
         raise FitsError(f"{path}: the header lacks {'; '.join(missing.values())}; give {', '.join(missing)}")
 
 
-def _unit(path: Path, headers: Sequence[fits.Header], known: Mapping[str, Any]) -> tuple[bool, bool]:
+def _unit(path: Path, headers: Sequence[fits.Header], header_overrides: Mapping[str, Any]) -> tuple[bool, bool]:
     """Parse BUNIT: whether the image is in electrons, and whether it is a rate per second."""
     unit = str(first_header_value(headers, "BUNIT") or "")
     text = re.sub(r"[\s\[\]()]", "", unit).lower().replace("cps", "counts/s")
     base = RATE.sub("", text).rstrip("./*")
-    if base not in COUNTS | ELECTRONS and "gain" not in known:
+    if base not in COUNTS | ELECTRONS and "gain" not in header_overrides:
         remedy = "give gain, in electrons for one unit of the image, to override it"
         raise FitsError(f"{path}: expected an image of counts or electrons, got BUNIT {unit!r}; {remedy}")
     return base in ELECTRONS, RATE.search(text) is not None

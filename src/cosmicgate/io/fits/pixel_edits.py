@@ -43,8 +43,8 @@ def apply_patch(header: bytes, data: bytes, patch: Patch) -> bytes:
     A new card replaces an existing one of the same keyword, except HISTORY and COMMENT, which are appended.
     """
     cards = fits.Header.fromstring(b"".join(cards_of(header)))
-    known = ~np.isnan(patch.after)  # integers have no NaN
-    rows, columns, before, after = (one[known] for one in (patch.rows, patch.columns, patch.before, patch.after))
+    finite = ~np.isnan(patch.after)  # integers have no NaN
+    rows, columns, before, after = (one[finite] for one in (patch.rows, patch.columns, patch.before, patch.after))
     if cards.get("ZIMAGE", False):
         header, data = patch_table(header, data, rows, columns, before, after)
     else:

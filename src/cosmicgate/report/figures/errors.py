@@ -28,11 +28,11 @@ def errors_figure(frames: Iterable[tuple[LabelledFrame, NDArray[np.bool_]]], tit
     ``frames`` yields each frame with the mask (H, W) of the detector; only one is in memory at a time.
     """
     found: dict[str, list[tuple[float, CutOut]]] = {kind: [] for kind in ERRORS}  # signal-to-noise ratio, cut-out
-    number, known = dict.fromkeys(ERRORS, 0), {"missed": 0, "stars": 0}
+    number, totals = dict.fromkeys(ERRORS, 0), {"missed": 0, "stars": 0}
     for labelled, mask in frames:
         image, truth, facts = np.array(labelled.image), np.array(labelled.truth), labelled.facts
         snr = snr_map(image, facts["gain"], facts["read_noise"])
-        for kind, places in _places(truth, mask, snr, facts.get("stars"), known).items():
+        for kind, places in _places(truth, mask, snr, facts.get("stars"), totals).items():
             number[kind] += len(places)
             shown = np.where(truth == IGNORED, np.uint8(SKY), truth) if kind == "stars" else truth
             brightest = sorted(places, key=lambda place: -snr[place])[: COLUMNS * ROWS]
@@ -45,7 +45,7 @@ def errors_figure(frames: Iterable[tuple[LabelledFrame, NDArray[np.bool_]]], tit
         figure = Figure(figsize=(WIDTH, scale * sum(heights) + 0.3 * len(ERRORS) + 0.4), layout="constrained")
         panels = figure.subplots(len(ERRORS), 1, height_ratios=heights)
         for axes, sheet, (kind, text) in zip(panels, sheets, ERRORS.items(), strict=True):
-            show_panel(axes, sheet, f"{number[kind]}{f' of {known[kind]}' if kind in known else ''} {text}")
+            show_panel(axes, sheet, f"{number[kind]}{f' of {totals[kind]}' if kind in totals else ''} {text}")
             axes.spines[:].set_visible(False)
         figure.suptitle(title)
     return figure
@@ -56,17 +56,17 @@ def _places(
     mask: NDArray[np.bool_],
     snr: NDArray[np.float32],
     stars: Mapping[str, Sequence[int]] | None,
-    known: dict[str, int],
+    totals: dict[str, int],
 ) -> dict[str, list[tuple[int, ...]]]:
-    """List row and column of the brightest pixel of each error in a frame, and count its hits and stars in known."""
+    """List row and column of the brightest pixel of each error in a frame, and count its hits and stars in totals."""
     labels, hits = ndimage.label(truth == CORE, KERNEL_3X3)
     index = np.arange(1, hits + 1)
     share = ndimage.mean(mask, labels, index) if hits else np.zeros(0)
     missed = index[np.asarray(share) < FOUND_FRACTION]
     false = false_objects(truth, mask)
     cores = list(zip(stars["row"], stars["column"], strict=True)) if stars else []
-    known["missed"] += hits
-    known["stars"] += len(cores)
+    totals["missed"] += hits
+    totals["stars"] += len(cores)
     return {
         "missed": ndimage.maximum_position(snr, labels, missed) if missed.size else [],
         "false": ndimage.maximum_position(snr, false, np.arange(1, false.max(initial=0) + 1)) if false.any() else [],

@@ -27,9 +27,9 @@ def scores_csv(rows: Sequence[Row]) -> str:
 def _scores(row: Row) -> Iterator[list[Any]]:
     for part in (*CONVENTIONS, "per_hit"):
         for key in (key for key in row[part] if key in UNITS):
-            known = published(row).get(key) if part == "dilated" else None
-            known = round(known / UNITS[key][1], 6) if known is not None else None
-            yield [part, key, row[part][key], *(interval_of(row, part, key) or (None, None)), known]
+            published_score = published(row).get(key) if part == "dilated" else None
+            published_score = round(published_score / UNITS[key][1], 6) if published_score is not None else None
+            yield [part, key, row[part][key], *(interval_of(row, part, key) or (None, None)), published_score]
     for key, unit in (("by_length", "length {} px"), ("by_snr", "peak SNR {}")):
         for entry in row["per_hit"].get(key, ()):
             value = entry["found"] / entry["hits"] if entry["hits"] else None

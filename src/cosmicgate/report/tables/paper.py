@@ -55,16 +55,16 @@ def score_tables(members: Sequence[Row], convention: Convention) -> list[Table]:
     if not members[0]["pixels"]:
         return []
     caption = f"Truth: {CONVENTIONS[convention]}. {_about_intervals(members)}"
-    known = [published(row) if convention == "dilated" else {} for row in members]
-    if any(known):
+    published_scores = [published(row) if convention == "dilated" else {} for row in members]
+    if any(published_scores):
         caption += " Published: Bhavanam et al. 2022, on the authors' own real test data, not the same frames."
 
     def columns(scores: Mapping[str, str]) -> dict[str, list[str]]:
         made = {}
         for key, head in scores.items():
             made[head] = [cell(row, convention, key) for row in members]
-            if any(known) and key not in AREA | LOW_FPR:
-                made[f"{head}, published"] = [number(row.get(key), UNITS[key][0]) for row in known]
+            if any(published_scores) and key not in AREA | LOW_FPR:
+                made[f"{head}, published"] = [number(row.get(key), UNITS[key][0]) for row in published_scores]
         return made
 
     along = columns(PER_CENT | AREA | LOW_FPR)
