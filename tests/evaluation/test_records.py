@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cosmicgate.evaluation.records import DetectorRecord, labels, titles, with_records, write_results
+from cosmicgate.evaluation.records import DetectorRecord, figure_titles, titles, with_records, write_results
 from cosmicgate.report.results import read_results
 from helpers.result_rows import difference_entry, result_row
 
@@ -28,7 +28,7 @@ def test_a_title_has_only_the_fields_that_distinguish_a_row():
 def test_figures_name_the_training_data_where_titles_are_equal():
     here, there = (DetectorRecord("deepCR", trained_on=on) for on in ("decam, simulated", "lco"))
     assert list(titles([here, there]).values()) == ["deepCR", "deepCR"], "the tables have a column for it"
-    assert list(labels([here, there]).values()) == ["deepCR [decam, simulated]", "deepCR [lco]"]
+    assert list(figure_titles([here, there]).values()) == ["deepCR [decam, simulated]", "deepCR [lco]"]
 
 
 @pytest.mark.parametrize(

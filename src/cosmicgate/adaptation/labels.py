@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Labels:
+class LabelledSplits:
     """Labelled exposures and their splits.
 
     Attributes
@@ -89,7 +89,7 @@ class Labels:
         return lines
 
 
-def label(plan: Plan, folder: Path) -> Labels:
+def label(plan: Plan, folder: Path) -> LabelledSplits:
     """Label the exposures of each field that is not labelled yet, and split them.
 
     Raises
@@ -110,7 +110,7 @@ def label(plan: Plan, folder: Path) -> Labels:
         reasons = "; ".join(f"{name}: {record['failed']}" for name, record in records.items())
         raise ValueError(f"no field could be compared: {reasons}")
     skies, rng = skies_of(plan.usable), random_stream("splits of exposures", plan.request.seed)
-    return Labels(records, split_exposures(labelled, FRACTIONS, rng, skies), skies)
+    return LabelledSplits(records, split_exposures(labelled, FRACTIONS, rng, skies), skies)
 
 
 def _static_pixels(plan: Plan, folder: Path) -> StaticPixels:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cosmicgate.adaptation.labels import Labels
+from cosmicgate.adaptation.labels import LabelledSplits
 from cosmicgate.adaptation.plan import Request, input_files
 from cosmicgate.config import build, load_training_config
 from cosmicgate.data.datamodule import TestSet
@@ -84,7 +84,7 @@ class Training:
         return self.after if self.is_better else self.before
 
 
-def train(request: Request, folder: Path, labels: Labels) -> Training:
+def train(request: Request, folder: Path, labels: LabelledSplits) -> Training:
     """Train, or resume, and score both networks; a finished training is only read.
 
     Parameters
@@ -93,7 +93,7 @@ def train(request: Request, folder: Path, labels: Labels) -> Training:
         Request of the user: exposures, darks, start and settings.
     folder : Path
         Output folder, with the labels; the run folder is ``training`` in it.
-    labels : Labels
+    labels : LabelledSplits
         Labelled exposures and their splits.
     """
     run, path = folder / TRAINING, model_file(request.start)

@@ -105,7 +105,7 @@ def titles(records: Iterable[DetectorRecord]) -> dict[DetectorRecord, str]:
     return made
 
 
-def labels(records: Iterable[DetectorRecord]) -> dict[DetectorRecord, str]:
+def figure_titles(records: Iterable[DetectorRecord]) -> dict[DetectorRecord, str]:
     """Make the titles of figures, which have no column of training data: it is added where titles are equal."""
     made = titles(records)
     several = {title for title in made.values() if list(made.values()).count(title) > 1}

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cosmicgate.data.pixel_labels import Convention
-from cosmicgate.evaluation.records import DetectorRecord, labels
+from cosmicgate.evaluation.records import DetectorRecord, figure_titles
 from cosmicgate.report.figures.mask_figures import PLOTS, WIDTH, file_name, save_figure
 from cosmicgate.report.results import CONVENTIONS, Row, by_test_set, heading
 from cosmicgate.report.runs import HISTORY
@@ -46,7 +46,7 @@ def draw_figures(rows: Sequence[Row], folder: Path, timed: Sequence[Mapping[str,
     ``<kind>_<test set>_<data origin>.png``.
     """
     seconds = {entry["detector"]: entry["seconds"] for entry in timed}
-    shown = labels(row["detector"] for row in rows)
+    shown = figure_titles(row["detector"] for row in rows)
     looks = dict(zip(shown, looks_of(shown.values()), strict=True))
     made: list[dict[str, Path]] = []
     names: list[str] = []

@@ -14,7 +14,7 @@ from cosmicgate.data.datamodule import TestSet
 from cosmicgate.data.pixel_labels import CORE, IGNORED
 from cosmicgate.detectors import Detector
 from cosmicgate.evaluation.frame_results import cached_result, frame_of, read_mask, truth_is_dilated
-from cosmicgate.evaluation.records import DetectorRecord, labels
+from cosmicgate.evaluation.records import DetectorRecord, figure_titles
 from cosmicgate.report.figures.errors import errors_figure
 from cosmicgate.report.figures.feature_maps import attention_figure, feature_maps, features_figure, has_features
 from cosmicgate.report.figures.mask_figures import busiest, file_name, masks_figure, save_figure
@@ -46,7 +46,7 @@ def draw(
         log.warning(
             "draw_feature_maps: no network here is called %r; there are %s", wrong[0], ", ".join(networks) or "none"
         )
-    shown = labels(records)
+    shown = figure_titles(records)
     made = []
     for test_set in test_sets:
         without = [entry["detector"] for entry in failed if entry["test_set"] == test_set.name]
