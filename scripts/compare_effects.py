@@ -145,12 +145,12 @@ def spectra(real: Path, rng: np.random.Generator) -> dict[str, Image]:
     """Cut out parts of 250 x 250 px of real spectra, and simulate as many."""
     floyds = images(real / "spectra", "floyds_*.fits.fz")[0]
     sprat = images(real / "spectra", "sprat_*_1.fits.gz")[0]
-    pictures = {"FLOYDS": floyds[:250, 1250:1500], "SPRAT": sprat[:250, 450:700]}
+    cuts = {"FLOYDS": floyds[:250, 1250:1500], "SPRAT": sprat[:250, 450:700]}
     kinds: tuple[Kind, ...] = ("slit", "echelle", "fibres")
     for kind in kinds:
         camera = draw_camera((250, 250), rng)
-        pictures[f"simulated: {kind}"] = read_out(draw_spectrum(camera, kind, 600.0, rng), rng).image
-    return pictures
+        cuts[f"simulated: {kind}"] = read_out(draw_spectrum(camera, kind, 600.0, rng), rng).image
+    return cuts
 
 
 def table(samples: dict[str, tuple[list[Hit], float]]) -> str:
@@ -171,7 +171,7 @@ def table(samples: dict[str, tuple[list[Hit], float]]) -> str:
     return "\n".join(lines)
 
 
-def figure_of(rows: list[tuple[str, list[Image]]], pictures: dict[str, Image]) -> Figure:
+def figure_of(rows: list[tuple[str, list[Image]]], spectra: dict[str, Image]) -> Figure:
     """Draw a row of cut-outs under a label for each sample, and the spectra below."""
     figure = Figure(figsize=(11, 0.85 * len(rows) + 2.4), dpi=85, layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=(0.85 * len(rows), 2.4), squeeze=False)[:, 0]
@@ -181,10 +181,10 @@ def figure_of(rows: list[tuple[str, list[Image]]], pictures: dict[str, Image]) -
         for axes, cut in zip(line, cuts, strict=False):
             draw(axes, cut)
         line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
-    for axes, (name, picture) in zip(
-        bottom.subplots(1, len(pictures), squeeze=False, subplot_kw=look)[0], pictures.items(), strict=True
+    for axes, (name, spectrum) in zip(
+        bottom.subplots(1, len(spectra), squeeze=False, subplot_kw=look)[0], spectra.items(), strict=True
     ):
-        draw(axes, picture)
+        draw(axes, spectrum)
         axes.set_title(name, fontsize=8)
     return figure
 
@@ -194,8 +194,8 @@ def draw(axes: Any, image: Image) -> None:
     level = np.median(image)
     noise = max(float(mad_std(image)), 1e-3)
     peak = max(float(np.percentile(image, 99.8) - level) / noise, 20.0)
-    picture = np.arcsinh((image - level) / noise / 3)
-    axes.imshow(picture, cmap="cividis", vmin=-0.5, vmax=np.arcsinh(peak / 3), origin="lower", interpolation="nearest")
+    scaled = np.arcsinh((image - level) / noise / 3)
+    axes.imshow(scaled, cmap="cividis", vmin=-0.5, vmax=np.arcsinh(peak / 3), origin="lower", interpolation="nearest")
 
 
 def framed(stamp: Stamp, rng: np.random.Generator) -> Image:

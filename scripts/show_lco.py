@@ -51,20 +51,20 @@ def frames_of(folder: Path) -> dict[str, Frame]:
 
 def to_rgb(image: NDArray[np.float32], mask: NDArray[np.bool_] | None) -> NDArray[np.float64]:
     """Convert an image (H, W) to RGB (H, W, 3), with the pixels of a mask in colour."""
-    picture = stretch(image)
+    rgb = stretch(image)
     if mask is not None:
-        picture[mask] = MARK
-    return picture
+        rgb[mask] = MARK
+    return rgb
 
 
 def figure_of(rows: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> Figure:
-    """Lay out pictures with a row for each frame and a column for each detector."""
+    """Lay out images with a row for each frame and a column for each detector."""
     columns = len(next(iter(rows.values())))
     figure = Figure(figsize=(2.2 * columns, 2.45 * len(rows) + 0.3), layout="constrained")
     axes = figure.subplots(len(rows), columns)
-    for line, (frame, pictures) in zip(axes, rows.items(), strict=True):
-        for axis, (name, picture) in zip(line, pictures.items(), strict=True):
-            axis.imshow(picture, origin="lower", interpolation="nearest")
+    for line, (frame, images) in zip(axes, rows.items(), strict=True):
+        for axis, (name, image) in zip(line, images.items(), strict=True):
+            axis.imshow(image, origin="lower", interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             axis.set_title(name, fontsize=8)
         line[0].set_title(frame, fontsize=8)

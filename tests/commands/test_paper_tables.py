@@ -1,4 +1,4 @@
-"""Test that evaluate.py makes the paper's tables: all rows, parameters, run times, pictures; and that it resumes."""
+"""Test that evaluate.py makes the paper's tables: all rows, parameters, run times, figures; and that it resumes."""
 
 import json
 import re
@@ -89,7 +89,7 @@ def test_parameters_and_run_times_have_tables(uninterrupted):
 
 
 @pytest.mark.slow
-def test_each_telescope_class_and_band_has_pictures(uninterrupted):
+def test_each_telescope_class_and_band_has_figures(uninterrupted):
     made = {path.name for path in (uninterrupted / "report").glob("*.png")}
     assert {"masks_decam_g.png", "masks_decam_r.png", *(f"masks_{name}.png" for name in SETS[1:])} <= made
     assert {

@@ -53,8 +53,8 @@ def test_labelled_triples_are_scored_by_the_command_of_the_real_frames(command, 
     with (run / "report" / "tables.csv").open(newline="") as file:
         scores = {line["score"] for line in csv.DictReader(file)}
     assert {"recall_at_10_false", "threshold_at_1_false", "stars_masked_per_1000"} <= scores
-    drawn = {path.name for path in (run / "report").glob("mistakes_*.png")}
+    drawn = {path.name for path in (run / "report").glob("errors_*.png")}
     assert drawn == {
-        "mistakes_real_frames_Astro-SCRAPPY-fair.png",
-        "mistakes_real_frames_CosmicGate-general-pretrained.png",
+        "errors_real_frames_Astro-SCRAPPY-fair.png",
+        "errors_real_frames_CosmicGate-general-pretrained.png",
     }

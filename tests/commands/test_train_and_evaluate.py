@@ -49,7 +49,7 @@ def test_a_run_folder_holds_the_complete_record(run):
     assert (row["test_set"], row["data_origin"], row["detector"]["model"]) == ("decam", "simulated", "Att Cosmic-CoNN")
 
 
-def test_an_offline_wandb_run_holds_curves_learning_rates_pictures_and_the_config(run):
+def test_an_offline_wandb_run_holds_curves_learning_rates_images_and_the_config(run):
     records = offline_records(run)
     logged = logged_keys(records)
     wanted = {

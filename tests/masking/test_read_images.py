@@ -311,7 +311,7 @@ def test_a_card_says_the_kind_of_an_uncertainty_plane_not_its_name(masker, tmp_p
         ("pairs of unknown names", "A-1.XYZ: not searched and not changed: it has only a few different integers"),
         ("Rubin, PSF without a name", "3: not searched and not changed: it is much smaller than the image"),
         ("unknown: a model", "BAR: not searched and not changed: it has no noise from pixel to pixel"),
-        ("a primary image and planes without names", "1: not searched and not changed: it shows the same picture"),
+        ("a primary image and planes without names", "1: not searched and not changed: it shows the same image"),
         ("stamps of a catalogue", "STAMP0, STAMP1, STAMP2, STAMP3 and 5 more: not searched"),
         ("chips with an unknown plane", "CHIP1.XYZ: not searched and not changed: there is an image beside it"),
     ],
@@ -348,7 +348,7 @@ def test_a_file_without_a_certain_image_is_refused_with_advice(masker, tmp_path)
     path = write_layout(tmp_path / "a.fits", [None, ("FOO", S[0]), ("BAR", errors())])
     outcome = mask_file(path, tmp_path / "b.fits", masker, MaskOptions("clean", cleaned=True))
     assert outcome.status == "failed"
-    assert "none of 2 HDUs is certain to be the image (1 FOO: it shows the same picture" in outcome.error
+    assert "none of 2 HDUs is certain to be the image (1 FOO: it shows the same image" in outcome.error
     assert mask_file(path, tmp_path / "b.fits", masker, MaskOptions("clean", cleaned=True, exts=("foo",))).hits == 4
 
 

@@ -59,7 +59,7 @@ def test_a_training_ends_with_a_table_and_the_next_command(run):
         assert (f1, found) == (f"{row['dilated']['f1']:.4f}", f"{100 * row['per_hit']['recall']:.2f}")
     assert lines[head + 4 :] == [
         f"report   {folder}/report/tables.md",
-        f"picture  {folder}/report/masks_decam.png",
+        f"figure   {folder}/report/masks_decam.png",
         f"next     cosmicgate mask -m {folder} image.fits",
     ]
     log = (folder / "train.log").read_text()
@@ -170,7 +170,7 @@ def test_the_table_states_the_positives_and_gives_intervals(make_test_set, tmp_p
     low, high = rows[0]["intervals"]["dilated"]["tpr_at_fpr_0.01pct"]
     assert f"[{100 * low:.2f}, {100 * high:.2f}]" in lines[heads[0] + 2]
     assert len({len(line) for line in lines[heads[0] + 1 : heads[0] + 4]}) == 1, "columns are aligned"
-    assert lines[-1] == f"picture  {tmp_path}/masks_g.png and 1 more"
+    assert lines[-1] == f"figure   {tmp_path}/masks_g.png and 1 more"
 
 
 def test_a_model_card_has_scores_of_its_own_network_only(tmp_path):

@@ -98,17 +98,26 @@ def test_ids_are_unique_and_all_links_have_targets(structure, page):
     assert len([link for link in structure.all("a") if link["href"].endswith("results.json")]) == 3
 
 
-def test_every_picture_is_embedded_and_has_a_text_alternative(structure):
+def test_every_figure_is_embedded_and_has_a_text_alternative(structure):
     pictures = structure.all("img")
     assert len(pictures) == 2 * 3 + 3 + 1, "curves by both conventions and recall of two sets, masks, training curves"
     for picture in pictures:
         assert len(picture["alt"]) > 40
         assert picture["src"].startswith("data:image/png;base64,")
     told = [picture["alt"] for picture in pictures]
-    assert len(set(told)) == 2 * 3 + 1 + 1, "the three runs have one picture each, of the same name"
+    assert len(set(told)) == 2 * 3 + 1 + 1, "the three runs have one figure each, of the same name"
     assert "ROC and precision-recall curves, whole and zoomed, core truth: decam_g (real)." in told
     assert "Hits found, by length and brightness: decam (simulated)." in told
     assert any("by epoch of each training" in text for text in told)
+
+
+def test_figures_of_errors_by_earlier_versions_are_found(tmp_path):
+    report = write_run(tmp_path, result_row()) / "report"
+    (run,) = find_runs([tmp_path])
+    (report / "mistakes_decam_deepCR.png").touch()
+    assert run.figures("errors") == [report / "mistakes_decam_deepCR.png"]
+    (report / "errors_decam_deepCR.png").touch()
+    assert run.figures("errors") == [report / "errors_decam_deepCR.png"]
 
 
 def test_tables_have_captions_and_scopes_and_scroll_by_keyboard(structure):

@@ -40,7 +40,7 @@ def expected_lines(run) -> list[str]:
         r" +TPR at FPR 0.01 % \(%\) +F1  Hits found \(%\)",
         r"deepCR( +[\d.—]+){3}",
         f"report   {run}/report/tables.md",
-        f"picture  {run}/report/masks_decam.png",
+        f"figure   {run}/report/masks_decam.png",
         f"next     cosmicgate mask -m {run} image.fits",
     ]
 

@@ -110,7 +110,7 @@ def _test_panels(test_set: str) -> dict[str, list[Any]]:
         chart.chart_name = f"wandb/{kind}/v0"
         panels["Hits" if kind == "bar" else "Curves"].append(chart)
     masks = wr.MediaBrowser(title="Image, truth, mask", media_keys=[f"test/{test_set}/masks"], num_columns=4)
-    return panels | {"Pictures": [masks]}
+    return panels | {"Figures": [masks]}
 
 
 def _training_panels() -> list[Any]:

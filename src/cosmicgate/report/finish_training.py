@@ -59,7 +59,7 @@ def log_scores(rows: Sequence[Row], test_sets: Sequence[TestSet], made: Sequence
         members = [row for row in rows if row["test_set"] == test_set.name]
         for line in _table(members, test_set) if members else ():
             log.info(line)
-    for name, pattern in (("report", "tables.md"), ("picture", "masks_*")):
+    for name, pattern in (("report", "tables.md"), ("figure", "masks_*")):
         if paths := [path for path in made if path.match(pattern)]:
             more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
             log.info("%-8s %s%s", name, short(paths[0]), more)

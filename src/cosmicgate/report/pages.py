@@ -26,9 +26,9 @@ with extra("train", __name__):
     from cosmicgate.report.runs import Run, find_runs, merge_runs, parser_of_runs
     from cosmicgate.report.write_report import Chapter, Section, chapters_of
 
-PICTURES = {  # figures that a run drew itself: kind -> what they show
+FIGURES = {  # figures that a run drew itself: kind -> what they show
     "masks": "Part of a frame: the image, its truth, and what each detector finds, misses and falsely marks.",
-    "mistakes": "Cut-outs of missed hits, false objects and masked stars, the brightest first.",
+    "errors": "Cut-outs of missed hits, false objects and masked stars, the brightest first.",
     "attention": "Part of a frame with its truth outlined, and the weights of each attention gate on it.",
 }
 VALIDATION = "Validation loss, and TPR at a false-positive rate of 0.01 %, by epoch of each training."
@@ -54,7 +54,7 @@ def write_page(runs: Sequence[Run], path: Path, notes: Sequence[str] = ()) -> No
         page = environment.get_template("page.html.j2").render(
             chapters=chapters,
             runs=[(run, _facts(run)) for run in runs],
-            pictures=PICTURES,
+            figures=FIGURES,
             notes=notes,
             version=cosmicgate.__version__,
             written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),

@@ -20,6 +20,7 @@ FILES = (
     *("results.json", "report/tables.md", "report/tables.csv", "report/differences.csv"),
     *("provenance.json", ".hydra/config.yaml", "train.log", "evaluate.log", "metrics.csv", "checkpoints/best.ckpt"),
 )
+OLD_KINDS = {"errors": "mistakes"}  # names of kinds of figures in the files of earlier versions
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,12 @@ class Run:
     @property
     def files(self) -> list[Path]:
         """The files of FILES that exist, and the figures of feature maps."""
-        return [path for name in FILES if (path := self.folder / name).is_file()] + self.pictures("features")
+        return [path for name in FILES if (path := self.folder / name).is_file()] + self.figures("features")
 
-    def pictures(self, kind: str) -> list[Path]:
-        """List the figures of a kind (masks, attention, features) in the run's report."""
-        return sorted((self.folder / "report").glob(f"{kind}_*.png"))
+    def figures(self, kind: str) -> list[Path]:
+        """List the figures of a kind (masks, errors, attention, features) in the run's report."""
+        report, old = self.folder / "report", OLD_KINDS.get(kind, kind)
+        return sorted(report.glob(f"{kind}_*.png")) or sorted(report.glob(f"{old}_*.png"))
 
 
 def parser_of_runs(module: str, description: str) -> argparse.ArgumentParser:

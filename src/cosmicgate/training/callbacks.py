@@ -97,21 +97,21 @@ class ValidationCurves(Callback):
         (fpr, tpr), (recall, precision) = curves.roc(200), curves.pr(200)
         logger.experiment.log(
             {
-                "val/masks": self._pictures(epoch),
+                "val/masks": self._overlays(epoch),
                 "val/roc": roc_chart(fpr.tolist(), tpr.tolist(), f"ROC, {title}"),
                 "val/pr": pr_chart(recall.tolist(), precision.tolist(), f"Precision-recall, {title}"),
             }
         )
 
-    def _pictures(self, epoch: int) -> "list[wandb.Image]":
+    def _overlays(self, epoch: int) -> "list[wandb.Image]":
         """Overlay truth and predicted mask on the patches to show."""
         from cosmicgate.report.wandb_charts import overlay
 
-        pictures = []
+        overlays = []
         for image, truth, logits in zip(*self.kept or ((), (), ()), strict=True):
             mask = (logits[0].sigmoid() >= self.threshold).numpy()
-            pictures.append(overlay(image[0].numpy(), truth[0].numpy(), mask, f"validation patch, epoch {epoch}"))
-        return pictures
+            overlays.append(overlay(image[0].numpy(), truth[0].numpy(), mask, f"validation patch, epoch {epoch}"))
+        return overlays
 
 
 class SaveConfigInCheckpoint(Callback):

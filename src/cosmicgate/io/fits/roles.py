@@ -42,7 +42,7 @@ class Role:
 IMAGE, PLANE = Role("image"), Role("plane", "its name is that of a mask, a weight map or another plane of an image")
 FLAGS = Role("unclear", "it has only a few different integers, like a plane of flags")
 NO_NOISE = Role("unclear", "it has no noise from pixel to pixel, like a model or a map")
-DUPLICATE = Role("unclear", "it shows the same picture as another HDU, like an error map")
+DUPLICATE = Role("unclear", "it shows the same image as another HDU, like an error map")
 STAMP = Role("unclear", "it is much smaller than the image")
 UNKNOWN = Role("unclear", "there is an image beside it, and its own name does not say what it is")
 OTHER_KIND = Role("unclear", "its noise level or its data type differs from that of the image")
@@ -53,7 +53,7 @@ def roles_of(hdus: Any) -> dict[int, Role]:
 
     If several HDUs may be images, they are recognised by cards that identify their detectors, by one name with several
     versions, or by names that mean science. Otherwise those are images whose noise is like that of the others and that
-    do not show the same picture as another HDU. Pixels are read only if names and cards do not decide.
+    do not show the same image as another HDU. Pixels are read only if names and cards do not decide.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ class _ImageChoice:
         return roles
 
     def _by_pixels(self, group: list[int], numbered: bool, certain: list[int] | None = None) -> dict[int, Role]:
-        """Assign roles by pixels: images have noise of similar strength and show different pictures."""
+        """Assign roles by pixels: images have noise of similar strength, and no two of them show the same."""
         roles = dict.fromkeys(certain or (), IMAGE)
         noisy = list(filter(self._is_noisy, group))
         nameless = all(not self._name(number) for number in group if number not in roles)

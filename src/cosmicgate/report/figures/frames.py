@@ -85,7 +85,7 @@ def errors_of(detectors: Mapping[str, Detector], test_set: TestSet, cache: Path)
     for label, detector in detectors.items():
         frames = ((load_labelled(frame), _mask(detector, frame, cache)) for frame in test_set.folders)
         figure = errors_figure(frames, f"{label} on {test_set.name} ({test_set.data_origin})")
-        yield file_name("mistakes", test_set.name, label), figure
+        yield file_name("errors", test_set.name, label), figure
 
 
 def feature_map_figures(detector: Detector, label: str, test_set: TestSet) -> Drawn:

@@ -174,7 +174,7 @@ def file_name(*parts: str) -> str:
 
 def save_figure(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG without metadata, so that the bytes are reproducible."""
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", metadata={"Software": None})
-    atomic_write(path, picture.getvalue())
+    png = io.BytesIO()
+    figure.savefig(png, format="png", metadata={"Software": None})
+    atomic_write(path, png.getvalue())
     return path

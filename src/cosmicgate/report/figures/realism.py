@@ -44,7 +44,7 @@ def hits_figure(samples: Mapping[str, Sequence[Stamp]], rng: np.random.Generator
         for axes, number in zip(row, chosen, strict=False):
             spare = SIDE - np.array(fitting[number].shape)
             framed = np.pad(fitting[number], np.stack([spare // 2, spare - spare // 2], axis=1).tolist())
-            picture = np.arcsinh(framed / 100)
-            axes.imshow(picture, cmap="cividis", vmin=0, vmax=np.arcsinh(60), origin="lower")
+            scaled = np.arcsinh(framed / 100)
+            axes.imshow(scaled, cmap="cividis", vmin=0, vmax=np.arcsinh(60), origin="lower")
         row[0].set_ylabel(kind)
     return figure
