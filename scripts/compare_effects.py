@@ -175,14 +175,14 @@ def figure_of(rows: list[tuple[str, list[Image]]], spectra: dict[str, Image]) ->
     """Draw a row of cut-outs under a label for each sample, and the spectra below."""
     figure = Figure(figsize=(11, 0.85 * len(rows) + 2.4), dpi=85, layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=(0.85 * len(rows), 2.4), squeeze=False)[:, 0]
-    look: dict[str, Any] = {"xticks": [], "yticks": []}
-    grid = top.subplots(len(rows), COLUMNS, squeeze=False, subplot_kw=look)
+    subplot_options: dict[str, Any] = {"xticks": [], "yticks": []}
+    grid = top.subplots(len(rows), COLUMNS, squeeze=False, subplot_kw=subplot_options)
     for line, (name, cuts) in zip(grid, rows, strict=True):
         for axes, cut in zip(line, cuts, strict=False):
             draw(axes, cut)
         line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
     for axes, (name, spectrum) in zip(
-        bottom.subplots(1, len(spectra), squeeze=False, subplot_kw=look)[0], spectra.items(), strict=True
+        bottom.subplots(1, len(spectra), squeeze=False, subplot_kw=subplot_options)[0], spectra.items(), strict=True
     ):
         draw(axes, spectrum)
         axes.set_title(name, fontsize=8)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from cosmicgate.evaluation.records import DetectorRecord, write_results
 from cosmicgate.report.__main__ import main
 from cosmicgate.report.figures import mask_figures
-from cosmicgate.report.figures.curves import COLOURS, draw_figures, looks_of, speed_figure
+from cosmicgate.report.figures.curves import COLOURS, draw_figures, line_styles, speed_figure
 from cosmicgate.report.figures.mask_figures import save_figure
 from cosmicgate.report.results import by_test_set
 from cosmicgate.report.runs import find_runs, merge_runs
@@ -45,9 +45,9 @@ def test_a_report_without_differences_has_none_of_an_earlier_one(tmp_path, monke
 def test_scores_are_drawn_against_the_seconds_of_a_frame():
     rows = [result_row(), result_row("deepCR"), result_row("Cosmic-CoNN")]
     rows[1] = rows[1] | {"core": rows[1]["core"] | {"tpr_at_fpr_0.01pct": None}}
-    looks = dict(zip([row["detector"] for row in rows], looks_of("abc"), strict=True))
+    styles = dict(zip([row["detector"] for row in rows], line_styles("abc"), strict=True))
     seconds = {rows[0]["detector"]: 3.0, rows[1]["detector"]: 5.0}
-    pixels, hits = speed_figure(rows, seconds, looks).axes
+    pixels, hits = speed_figure(rows, seconds, styles).axes
     drawn = [[line.get_xydata().tolist()[0] for line in axes.lines if line.get_xdata().size] for axes in (pixels, hits)]
     assert drawn == [[[3.0, pytest.approx(97.691)]], [[3.0, 98.0], [5.0, 98.0]]], "without score or time: left out"
 
@@ -136,7 +136,7 @@ def test_detectors_keep_their_colours_on_every_test_set(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(
         "cosmicgate.report.figures.curves.recall_figure",
-        lambda members, looks: drawn.append([looks[row["detector"]]["color"] for row in members]) or Figure(),
+        lambda members, styles: drawn.append([styles[row["detector"]]["color"] for row in members]) or Figure(),
     )
     unclassified = result_row("deepCR", test_set="lco_1m0", per_hit={"recall": 1.0, "false_per_megapixel": 0.0})
     rows = [

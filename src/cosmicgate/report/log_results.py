@@ -65,11 +65,11 @@ def log_training(
         if isinstance(logger, WandbLogger):
             from cosmicgate.report.wandb_charts import media, weights_artifact  # imports W&B, which is optional
 
-            board = logger.experiment
-            board.log(media(own, detector, test_sets, run / "frames"))
-            if not board.offline:
-                board.log_artifact(weights_artifact(board.id, run, scores(own)), aliases=["best"])
-            board.finish()
+            wandb_run = logger.experiment
+            wandb_run.log(media(own, detector, test_sets, run / "frames"))
+            if not wandb_run.offline:
+                wandb_run.log_artifact(weights_artifact(wandb_run.id, run, scores(own)), aliases=["best"])
+            wandb_run.finish()
 
 
 def log_evaluation(

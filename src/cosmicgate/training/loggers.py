@@ -201,8 +201,8 @@ def log_run_metadata(loggers: Sequence[Logger], config: Mapping[str, Any]) -> No
     for logger in loggers:
         logger.log_hyperparams({**config, "about": about})
         if isinstance(logger, WandbLogger):
-            board = logger.experiment
-            board.tags = tuple(dict.fromkeys((*(board.tags or ()), *run_tags(facts))))
+            wandb_run = logger.experiment
+            wandb_run.tags = tuple(dict.fromkeys((*(wandb_run.tags or ()), *run_tags(facts))))
 
 
 def silence_lightning() -> None:

@@ -28,10 +28,10 @@ ROC: dict[str, Any] = {"xlabel": "False-positive rate", "ylabel": "True-positive
 PR: dict[str, Any] = {"xlabel": "Recall", "ylabel": "Precision"}
 # False-positive rates and recall at which the paper's tables read off the curves.
 FPR_LABELS, RECALL_LABELS = {1e-4: "0.01 %", 1e-3: "0.1 %"}, {0.95: "95 %"}
-Look = dict[str, Any]  # arguments of Axes.plot
+LineStyle = dict[str, Any]  # arguments of Axes.plot
 
 
-def looks_of(names: Iterable[str]) -> list[Look]:
+def line_styles(names: Iterable[str]) -> list[LineStyle]:
     """Give each name a colour, dashes and a marker, by its place."""
     styles = zip(names, cycle(COLOURS), cycle(DASHES), cycle(MARKERS), strict=False)
     return [{"label": name, "color": colour, "linestyle": dash, "marker": mark} for name, colour, dash, mark in styles]
@@ -47,7 +47,7 @@ def draw_figures(rows: Sequence[Row], folder: Path, timed: Sequence[Mapping[str,
     """
     seconds = {entry["detector"]: entry["seconds"] for entry in timed}
     shown = figure_titles(row["detector"] for row in rows)
-    looks = dict(zip(shown, looks_of(shown.values()), strict=True))
+    styles = dict(zip(shown, line_styles(shown.values()), strict=True))
     made: list[dict[str, Path]] = []
     names: list[str] = []
     for members in by_test_set(rows):
@@ -56,31 +56,31 @@ def draw_figures(rows: Sequence[Row], folder: Path, timed: Sequence[Mapping[str,
         figures: dict[str, Figure] = {}
         if members[0]["pixels"]:  # otherwise the hits of the test set are not known
             with style.context(PLOTS):
-                figures = {f"curves_{kind}": curves_figure(members, kind, looks) for kind in CONVENTIONS}
+                figures = {f"curves_{kind}": curves_figure(members, kind, styles) for kind in CONVENTIONS}
                 if classified := [row for row in members if row["per_hit"].get("by_length")]:
-                    figures["recall"] = recall_figure(classified, looks)
+                    figures["recall"] = recall_figure(classified, styles)
                 if seconds:
-                    figures["speed"] = speed_figure(members, seconds, looks)
+                    figures["speed"] = speed_figure(members, seconds, styles)
         made.append({kind: save_figure(figures[kind], folder / f"{kind}_{names[-1]}.png") for kind in figures})
     return made
 
 
-def curves_figure(members: Sequence[Row], convention: Convention, looks: Mapping[DetectorRecord, Look]) -> Figure:
+def curves_figure(members: Sequence[Row], convention: Convention, styles: Mapping[DetectorRecord, LineStyle]) -> Figure:
     """Draw ROC and precision-recall of the rows of one test set, wide and zoomed; the legend lists all rows."""
     figure = Figure(figsize=(WIDTH, 7.4), layout="constrained")
     panels = figure.subplots(2, 2)
     for row in members:
-        look = looks[row["detector"]]
+        line_style = styles[row["detector"]]
         curves = (row.get("curves") or {}).get(convention) or {}
         if not curves.get("fpr"):
-            panels[0, 0].plot([], [], linestyle="none", label=f"{look['label']} (no curve)")
+            panels[0, 0].plot([], [], linestyle="none", label=f"{line_style['label']} (no curve)")
             continue
         swept = len(curves["fpr"]) <= SWEPT
-        look = look | ({"markerfacecolor": "white", "linewidth": 0.8} if swept else {"marker": ""})
+        line_style = line_style | ({"markerfacecolor": "white", "linewidth": 0.8} if swept else {"marker": ""})
         points = {key: np.array(values, float) for key, values in curves.items()}  # null becomes NaN, a gap in the line
         for roc, pr in panels.T:
-            roc.plot(points["fpr"], points["tpr"], **look)
-            pr.plot(points["recall"], points["precision"], **look)
+            roc.plot(points["fpr"], points["tpr"], **line_style)
+            pr.plot(points["recall"], points["precision"], **line_style)
     tpr = [row[convention]["tpr_at_fpr_0.01pct"] for row in members]
     precision = [row[convention]["precision_at_tpr_95pct"] for row in members]
     whole = (0, 1.02)
@@ -93,7 +93,7 @@ def curves_figure(members: Sequence[Row], convention: Convention, looks: Mapping
     return figure
 
 
-def recall_figure(members: Sequence[Row], looks: Mapping[DetectorRecord, Look]) -> Figure:
+def recall_figure(members: Sequence[Row], styles: Mapping[DetectorRecord, LineStyle]) -> Figure:
     """Draw two panels of one test set: the fraction of hits found, by length and by peak signal-to-noise ratio.
 
     Error bars are 95 % intervals by bootstrap over frames; the tick label of each class has its number of hits.
@@ -102,12 +102,12 @@ def recall_figure(members: Sequence[Row], looks: Mapping[DetectorRecord, Look]) 
     panels = figure.subplots(1, 2, sharey=True)
     for axes, key, name in zip(panels, ("by_length", "by_snr"), ("Length (px)", "Peak SNR"), strict=True):
         for number, row in enumerate(members):
-            classes, look = row["per_hit"][key], looks[row["detector"]]
+            classes, line_style = row["per_hit"][key], styles[row["detector"]]
             recall = [100 * c["found"] / c["hits"] if c["hits"] else math.nan for c in classes]
             x = np.arange(len(classes)) + 0.5 * ((number + 0.5) / len(members) - 0.5)  # error bars beside each other
-            axes.plot(x, recall, **look)
+            axes.plot(x, recall, **line_style)
             limits = [100 * np.array(c.get("interval") or (math.nan, math.nan)) for c in classes]
-            axes.vlines(x, *np.transpose(limits), color=look["color"], linewidth=0.8)
+            axes.vlines(x, *np.transpose(limits), color=line_style["color"], linewidth=0.8)
         classes = members[0]["per_hit"][key]
         axes.set_xticks(range(len(classes)), [f"{span(c)}\n({c['hits']:,})" for c in classes], fontsize=7.5)
         axes.set(xlabel=f"{name}; in brackets: hits", xlim=(-0.5, len(classes) - 0.5), ylim=(-2, 102))
@@ -119,7 +119,7 @@ def recall_figure(members: Sequence[Row], looks: Mapping[DetectorRecord, Look]) 
 
 
 def speed_figure(
-    members: Sequence[Row], seconds: Mapping[DetectorRecord, float], looks: Mapping[DetectorRecord, Look]
+    members: Sequence[Row], seconds: Mapping[DetectorRecord, float], styles: Mapping[DetectorRecord, LineStyle]
 ) -> Figure:
     """Draw two scores of the rows of one test set against the seconds that the detector takes for a frame.
 
@@ -137,10 +137,10 @@ def speed_figure(
         for row in shown:
             score, x = row[part][key], seconds[row["detector"]]
             low, high = row["intervals"][part].get(key) or (score, score)
-            axes.plot([], [], **(looks[row["detector"]] | {"linestyle": "none"}))
+            axes.plot([], [], **(styles[row["detector"]] | {"linestyle": "none"}))
             if score is not None:
-                axes.plot(x, 100 * score, **(looks[row["detector"]] | {"linestyle": "none", "label": "_"}))
-                axes.vlines(x, 100 * low, 100 * high, color=looks[row["detector"]]["color"], linewidth=0.8)
+                axes.plot(x, 100 * score, **(styles[row["detector"]] | {"linestyle": "none", "label": "_"}))
+                axes.vlines(x, 100 * low, 100 * high, color=styles[row["detector"]]["color"], linewidth=0.8)
         axes.set(xlabel="Seconds for one frame", ylabel=label, xscale="log")
     figure.suptitle(heading(members[0]))
     _legend(figure, panels[0])
@@ -153,8 +153,8 @@ def draw_history(trained: Mapping[str, Mapping[str, Mapping[int, float]]], path:
         figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
         panels = figure.subplots(1, 2)
         for axes, (key, label) in zip(panels, HISTORY.items(), strict=True):
-            for look, history in zip(looks_of(trained), trained.values(), strict=True):
-                axes.plot([*history.get(key, {})], [*history.get(key, {}).values()], **look)
+            for line_style, history in zip(line_styles(trained), trained.values(), strict=True):
+                axes.plot([*history.get(key, {})], [*history.get(key, {}).values()], **line_style)
             axes.set(xlabel="Epoch", ylabel=label, yscale="log" if key == "val/loss" else "linear")
         _legend(figure, panels[0])
         return save_figure(figure, path)

@@ -36,7 +36,7 @@ MASK_COLOURS = {
 MISSED, FALSE = (list(MASK_COLOURS).index(kind) for kind in ("core, missed", "false"))
 WIDTH = 7.2  # inches, width of a figure
 PANEL = 1.85  # width of a panel, inches
-LOOK: dict[str, Any] = {
+RC_PARAMS: dict[str, Any] = {
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.linewidth": 0.7,
@@ -49,7 +49,7 @@ LOOK: dict[str, Any] = {
     "figure.titlesize": 9,
     "savefig.dpi": "figure",
 }
-PLOTS: list[str | dict[str, Any]] = ["default", LOOK]  # matplotlib's styles of curves
+PLOTS: list[str | dict[str, Any]] = ["default", RC_PARAMS]  # matplotlib's styles of curves
 IMAGES: list[str | dict[str, Any]] = [*PLOTS, {"axes.grid": False, "figure.titleweight": "bold"}]
 
 
@@ -120,11 +120,11 @@ def labels_figure(
     return figure
 
 
-def show_panel(axes: Axes, values: NDArray[Any], title: str, **look: Any) -> AxesImage:
-    """Show an image without ticks, pixels as squares, under a title; ``look`` goes to ``Axes.imshow``."""
+def show_panel(axes: Axes, values: NDArray[Any], title: str, **imshow_options: Any) -> AxesImage:
+    """Show an image without ticks, pixels as squares, under a title; ``imshow_options`` go to ``Axes.imshow``."""
     axes.set_title(title, fontsize=7.5, pad=3)
     axes.set(xticks=[], yticks=[])
-    return axes.imshow(values, interpolation="nearest", **look)
+    return axes.imshow(values, interpolation="nearest", **imshow_options)
 
 
 def busiest(marks: Sequence[NDArray[np.bool_]], window: int) -> tuple[slice, slice]:

@@ -32,8 +32,8 @@ def hits_figure(samples: Mapping[str, Sequence[Stamp]], rng: np.random.Generator
         low, high = np.percentile(np.concatenate([sample[name] for sample in measured.values()]), (0, 99.8))
         bins = np.geomspace(low, high, 25).tolist()
         for kind, sample in measured.items():
-            number, look = sample[name].size, REAL if kind == "real" else SIMULATED
-            axes.hist(sample[name], bins, weights=np.full(number, 1 / number), label=f"{kind} ({number})", **look)
+            number, bar_style = sample[name].size, REAL if kind == "real" else SIMULATED
+            axes.hist(sample[name], bins, weights=np.full(number, 1 / number), label=f"{kind} ({number})", **bar_style)
         axes.set(xscale="log", xlabel=quantity)
     panels[0].set_ylabel("fraction of hits")
     panels[-1].legend(frameon=False)
