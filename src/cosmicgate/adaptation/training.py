@@ -28,7 +28,7 @@ from cosmicgate.training.validation import check_validation
 CONFIG = Path(__file__).parent / "training.yaml"
 TRAINING = "training"  # run folder, in the output folder
 RESULTS = "results.json"  # in the run folder, written last
-TRAINED_SHARE = 0.5  # share of the trained weights in the adapted ones; the rest is that of the weights before
+TRAINED_WEIGHT = 0.5  # weight of the trained parameters in their mean with those before the training
 SELECTION_SCORE = "average_precision"  # score by which the network that is kept is chosen
 
 log = logging.getLogger(__name__)
@@ -124,11 +124,11 @@ def averaged(before: NetworkDetector, trained: NetworkDetector) -> NetworkDetect
     """
     network, old = deepcopy(trained.predictor.network), before.predictor.network.state_dict()
     mean = {
-        key: old[key].lerp(value, TRAINED_SHARE) if value.is_floating_point() else value
+        key: old[key].lerp(value, TRAINED_WEIGHT) if value.is_floating_point() else value
         for key, value in network.state_dict().items()
     }
     network.load_state_dict(mean)
-    cache_key = [*trained.cache_key, "averaged", TRAINED_SHARE, before.cache_key]
+    cache_key = [*trained.cache_key, "averaged", TRAINED_WEIGHT, before.cache_key]
     return replace(trained, predictor=replace(trained.predictor, network=network), cache_key=cache_key)
 
 

@@ -9,7 +9,7 @@ from scipy.spatial import KDTree
 Positions = NDArray[np.float64]
 RADIUS = 1.5  # pixels, maximum distance of two matching stars
 MAX_RESIDUAL = 0.75  # pixels, maximum median distance; if it is larger, the flanks of stars look like hits
-MIN_SHARE = 0.5  # matched fraction of the exposure with fewer stars, from which no other shift is tried
+MIN_MATCHED_FRACTION = 0.5  # matched fraction of the exposure with fewer stars, from which no other shift is tried
 MIN_PAIRS = 3
 MIN_STARS = 6  # in each exposure: with fewer, a mismatch proves nothing
 MAX_SHIFT = 200.0  # pixels, maximum shift that is tried
@@ -56,7 +56,7 @@ def match(moved: Positions, stars: Positions, shape: tuple[int, ...]) -> Match:
     residual = float(np.median(distances)) if pairs else 0.0
     chance = len(here) * len(stars) * np.pi * RADIUS**2 / (shape[0] * shape[1])
     significant = pairs >= MIN_PAIRS and pairs > chance + CHANCE * np.sqrt(chance)
-    if not (significant and pairs >= MIN_SHARE * poorer):
+    if not (significant and pairs >= MIN_MATCHED_FRACTION * poorer):
         shift, better = best_shift(here, stars)
         far = float(np.hypot(*shift))
         least = max(MIN_PAIRS + 1, poorer / 4, 1.5 * pairs, chance + CHANCE * np.sqrt(chance))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 # Minimum number of rows of a thread, in units of the reach: with fewer, the overlap costs more than a thread gains.
-MIN_SHARE = 8
+MIN_ROWS_PER_THREAD = 8
 MIN_TAKEOVER = 4  # in units of the reach: rows a thread must have left for half of them to be taken over
 
 
@@ -62,7 +62,7 @@ class RowShares:
     def __init__(self, image: Tensor, threads: int, reach: int, rows: int) -> None:
         self.image, self.reach, self.rows = image, -(-reach // rows) * rows, rows
         height = len(image)
-        self.threads = min(threads, max(height // (MIN_SHARE * reach), 1))
+        self.threads = min(threads, max(height // (MIN_ROWS_PER_THREAD * reach), 1))
         cuts = [round(height * k / self.threads / rows) * rows for k in range(1, self.threads)]
         self._waiting = [self._share(first, stop) for first, stop in zip([0, *cuts], [*cuts, height], strict=True)]
         self._begun: list[Share] = []

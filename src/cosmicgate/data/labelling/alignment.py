@@ -11,7 +11,7 @@ from astropy.wcs import WCS, FITSFixedWarning
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from cosmicgate.data.star_match import MIN_SHARE, Match, best_shift, match
+from cosmicgate.data.star_match import MIN_MATCHED_FRACTION, Match, best_shift, match
 from cosmicgate.extras import extra
 from cosmicgate.io.fits.hdus import header_value
 
@@ -196,7 +196,7 @@ def _shift(here: Positions, there: Positions, shape: tuple[int, ...]) -> Similar
     for turn in (0.0, np.pi):
         turned = here if not turn else 2 * middle - here
         shift, pairs = best_shift(turned, there)
-        if pairs >= max(3, MIN_SHARE * min(len(here), len(there))):
+        if pairs >= max(3, MIN_MATCHED_FRACTION * min(len(here), len(there))):
             step = shift + (2 * middle if turn else 0)
             return SimilarityTransform(rotation=turn, translation=step)  # type: ignore[no-untyped-call]
     return None
