@@ -51,12 +51,12 @@ class PaperRecipe:
         clean = self.clean(exposed) if self.clean else exposed
         dark = dark if dark.read_out else read_out(dark, rng)
         core = dark_mask(dark, self.n_sigma, self.edge, self.floor, self.sigma) & ~science.bad
-        grown = dilate(core)
+        dilated = dilate(core)
         noise = background(dark)[1]
         if noise == 0:
             raise ValueError(f"dark frame {dark.name!r}: its pixels without hits are all alike, expected some noise")
         scale = self.k * background(clean)[1] / noise
-        image = clean.image + np.float32(scale) * np.where(grown & ~dark.bad, dark.image, 0)
+        image = clean.image + np.float32(scale) * np.where(dilated & ~dark.bad, dark.image, 0)
         truth = _truth(core, science.bad, dark.bad, self.ring)
         if science.hits is not None and self.clean:  # residuals of a simulated frame's own hits are not sky
             truth[(truth == SKY) & (science.hits > _noise(clean))] = IGNORED
@@ -158,9 +158,9 @@ def _truth(
     core: NDArray[np.bool_], bad: NDArray[np.bool_], unknown: NDArray[np.bool_], ring: bool
 ) -> NDArray[np.uint8]:
     """Label the pixels (H, W). Ring pixels whose charge is ``unknown``, because the dark is bad there, are ignored."""
-    grown = dilate(core)
-    ignored = bad | (grown & ~core & unknown)
-    return np.select([ignored, core, grown & ring], [IGNORED, CORE, RING], SKY).astype(np.uint8)
+    dilated = dilate(core)
+    ignored = bad | (dilated & ~core & unknown)
+    return np.select([ignored, core, dilated & ring], [IGNORED, CORE, RING], SKY).astype(np.uint8)
 
 
 def _noise(frame: Frame, sky: float = 0) -> NDArray[np.float32]:
@@ -172,9 +172,9 @@ def _noise(frame: Frame, sky: float = 0) -> NDArray[np.float32]:
 
 def _charge_above_dark(dark: Frame) -> NDArray[np.float32]:
     """Compute the charge (electrons) above the dark's median in the pixels of its dilated mask; 0 elsewhere."""
-    grown = dilate(dark_mask(dark)) & ~dark.bad
+    dilated = dilate(dark_mask(dark)) & ~dark.bad
     charge = (dark.image - background(dark)[0]) * dark.gain
-    return np.where(grown, np.maximum(charge, 0), 0).astype(np.float32)
+    return np.where(dilated, np.maximum(charge, 0), 0).astype(np.float32)
 
 
 def _fitted(dark: Frame, science: Frame, rng: np.random.Generator) -> Frame:

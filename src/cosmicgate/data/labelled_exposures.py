@@ -395,12 +395,12 @@ def cut_stamps(frame: Frame, hits: NDArray[np.bool_], free: NDArray[np.bool_]) -
     """
     labels, _ = ndimage.label(hits, KERNEL_3X3)
     sigma = background(frame)[1]
-    grown = dilate(hits)
+    dilated = dilate(hits)
     for number, box in enumerate(ndimage.find_objects(labels), 1):
         if np.count_nonzero(labels[box] == number) < MIN_PIXELS:
             continue
         wide = tuple(slice(max(side.start - SKY_REACH, 0), side.stop + SKY_REACH) for side in box)
-        around = free[wide] & ~grown[wide]
+        around = free[wide] & ~dilated[wide]
         if not around.any():
             continue
         hit = labels[wide] == number

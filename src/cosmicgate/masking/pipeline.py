@@ -240,8 +240,8 @@ def _patches(job: FileJob, image: FitsImage, mask: NDArray[np.bool_], mosaic: st
         cleaned = clean(image.image, mask, options.method, bad=image.bad, mosaic=bool(mosaic))
         yield Patch(image.extension.number, rows, columns, image.image[mask], cleaned[mask], cards)
         for one in image.uncertainties:
-            grown = clean_uncertainty(one.values, one.kind, cleaned, mask, image.bad, bool(mosaic))
-            yield Patch(one.number, rows, columns, one.values[mask], grown[mask], cards)
+            uncertainty = clean_uncertainty(one.values, one.kind, cleaned, mask, image.bad, bool(mosaic))
+            yield Patch(one.number, rows, columns, one.values[mask], uncertainty[mask], cards)
 
 
 def write(job: FileJob, hdus: IO[bytes], patches: Sequence[Patch], hits: int) -> None:
