@@ -45,7 +45,7 @@ with extra("train", __name__):
     from cosmicgate.io.messages import with_progress
     from cosmicgate.metrics import BINS
     from cosmicgate.models.unet import UNet
-    from cosmicgate.pretrained.card import COARSE, COARSE_TUNING_FPR, FOLDER, ModelCard, save_model, serialize
+    from cosmicgate.pretrained.card import COARSE, COARSE_TUNING_FPR, WEIGHTS_FOLDER, ModelCard, save_model, serialize
     from cosmicgate.pretrained.checkpoint import checkpoint_file, data_config
     from cosmicgate.pretrained.domain_check import FEATURES, domain_features
     from cosmicgate.pretrained.load import load_network
@@ -278,7 +278,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--calibrate", type=Path, help="run folder on whose validation frames thresholds are computed")
     parser.add_argument("--results", type=Path, nargs="*", default=[], help="further results.json with scores of it")
     parser.add_argument("--trust", nargs="*", default=[], help="modules whose classes a run's data may name")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="folder to write to; the package itself by default")
+    parser.add_argument("--folder", type=Path, default=WEIGHTS_FOLDER, help="where to write; the package by default")
     options = parser.parse_args(arguments)
     if options.run.is_dir() and str(options.run) not in pretrained_names():
         if not (options.name and options.command) or options.calibrate:

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 import cosmicgate
 from cosmicgate.cli import app
 from cosmicgate.cli.show import RED, draw, image_and_hits
-from cosmicgate.masking.compare_frames import FOLDER
+from cosmicgate.masking.compare_frames import MEASUREMENTS_FOLDER
 from helpers.checkpoints import FAULTY_CHECKPOINTS, write_checkpoint
 from helpers.full_disk import full_disk
 from helpers.mask_command import SELF_SIGNAL, SHAPE, output_text, read_mask, run, start_process
@@ -317,7 +317,7 @@ def test_an_image_unlike_the_training_gets_a_warning_in_stderr_json_and_header(n
 
 
 def test_models_prints_the_card_of_a_network(model, monkeypatch):
-    monkeypatch.setattr("cosmicgate.pretrained.registry.FOLDER", model.parent)
+    monkeypatch.setattr("cosmicgate.pretrained.registry.WEIGHTS_FOLDER", model.parent)
     assert "tiny" in run("models").stdout
     assert json.loads(run("models", "tiny").stdout)["name"] == "tiny"
     wrong = run("models", "tinny")
@@ -616,7 +616,7 @@ def test_ctrl_c_stops_all_processes_of_a_command(night, model, tmp_path):
     assert stopped.returncode == 130
     assert "stopped" in err
     assert "Traceback" not in err
-    assert [path.name for path in (tmp_path / "two").glob(".*")] == [FOLDER]
+    assert [path.name for path in (tmp_path / "two").glob(".*")] == [MEASUREMENTS_FOLDER]
     assert not _children(stopped)
 
 
@@ -654,7 +654,7 @@ def masking_page(tmp_path, monkeypatch):
     """Write the files and install the network that docs/masking.md takes for granted; return the page's text."""
     folder = tmp_path / "weights"
     tiny_model(folder, "general")
-    monkeypatch.setattr("cosmicgate.pretrained.registry.FOLDER", folder)
+    monkeypatch.setattr("cosmicgate.pretrained.registry.WEIGHTS_FOLDER", folder)
     monkeypatch.chdir(tmp_path)
     Path("night").mkdir()
     for path in ("night/a.fits", "night/b.fits", "a.fits"):

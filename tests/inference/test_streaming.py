@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cosmicgate.inference import cascade
-from cosmicgate.inference.background_grid import BLOCK, BackgroundGrid
+from cosmicgate.inference.background_grid import MESH_SIZE, BackgroundGrid
 from cosmicgate.inference.cascade import MAX_WINDOW_CELLS, NO_HIT_LOGIT, Cascade, cascade_logits, merge_cells
 from cosmicgate.inference.frozen_group_norm import sample_patches, with_frozen_group_norm
 from cosmicgate.inference.fuse_batch_norm import fuse_batch_norm
@@ -153,7 +153,7 @@ def test_a_part_is_normalised_as_in_the_whole_image():
     assert torch.allclose(levels.scaled(image[100:140, 37:90], 100, 37), whole[100:140, 37:90], atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(BLOCK, BLOCK), (40, 50), (1, 1)], ids=str)
+@pytest.mark.parametrize("shape", [(MESH_SIZE, MESH_SIZE), (40, 50), (1, 1)], ids=str)
 def test_an_image_of_one_block_is_normalised_as_a_training_crop(shape):
     image = noise_image(*shape) * 7 + 40
     assert torch.allclose(BackgroundGrid.of(image).scaled(image), asinh_normalize(image[None, None])[0, 0], atol=1e-6)

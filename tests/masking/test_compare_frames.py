@@ -8,7 +8,7 @@ import pytest
 from astropy.io import fits
 
 from cosmicgate.masking import batch, compare_frames
-from cosmicgate.masking.compare_frames import FOLDER, find_static_pixels, kept_measurement, measure_file
+from cosmicgate.masking.compare_frames import MEASUREMENTS_FOLDER, find_static_pixels, kept_measurement, measure_file
 from cosmicgate.masking.options import MaskOptions
 from helpers.mask_command import read_mask, run
 from helpers.night_frames import simulate_night
@@ -79,7 +79,7 @@ def test_a_file_alone_does_not_replace_a_mask_that_names_the_static_pixels_of_it
 
 def test_without_the_comparison_static_pixels_are_hits_and_there_is_no_plane(night, model):
     assert run("mask", night, "-m", model, "--no-static").exit_code == 0
-    assert not (night / FOLDER).exists()
+    assert not (night / MEASUREMENTS_FOLDER).exists()
     with fits.open(night / "0_crmask.fits") as hdus:
         assert [hdu.name for hdu in hdus] == ["PRIMARY", "CRMASK"]
         assert (hdus["CRMASK"].data.astype(bool) & NIGHT.static).any()
@@ -138,7 +138,7 @@ def test_a_second_run_measures_nothing_and_a_new_frame_is_the_only_one_measured(
 def test_static_pixels_are_found_where_measurements_cannot_be_kept(night, model, tmp_path, temporary):
     run("mask", night, "-m", model, "-o", tmp_path / "masks")
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / FOLDER).touch()  # as unusable as a folder of another user
+    (tmp_path / "other" / MEASUREMENTS_FOLDER).touch()  # as unusable as a folder of another user
     done = run("mask", night, "-m", model, "-o", tmp_path / "other")
     assert done.exit_code == 0, done.output
     assert "in 6 frames" in done.output

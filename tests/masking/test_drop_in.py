@@ -501,7 +501,7 @@ def test_a_ccdproc_pipeline_works_with_cosmicray_unet_in_place_of_cosmicray_laco
 def test_the_code_of_the_pipelines_page_runs(tmp_path, monkeypatch):
     pytest.importorskip("ccdproc", reason="ccdproc of the extra dev is not installed")
     tiny_model(tmp_path, "general")
-    monkeypatch.setattr("cosmicgate.pretrained.registry.FOLDER", tmp_path)
+    monkeypatch.setattr("cosmicgate.pretrained.registry.WEIGHTS_FOLDER", tmp_path)
     names = {}
     for block in blocks(ROOT / "docs" / "pipelines.md"):
         exec(block.code, names)  # the code exactly as the page prints it

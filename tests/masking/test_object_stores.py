@@ -14,7 +14,7 @@ from cosmicgate.masking.batch import mask_in_this_process
 from cosmicgate.masking.load import load
 from cosmicgate.masking.options import BatchOptions, MaskOptions
 from cosmicgate.masking.ray_backend import mask_on_ray
-from cosmicgate.masking.temporary_folder import FOLDER
+from cosmicgate.masking.temporary_folder import FOLDER_PREFIX
 from helpers.killed_worker import FATAL_PIXEL, MARKER_VARIABLE, KilledMasker
 from helpers.mask_command import SELF_SIGNAL, SHAPE, run, start_process
 from helpers.tiny_model import hit, sky, tiny_model
@@ -152,7 +152,8 @@ def test_a_killed_worker_loses_no_object_of_a_bucket(bucket, cluster, tmp_path, 
     several = [(source, two / target.name) for source, target in pairs]
     assert {outcome.status for outcome in mask_on_ray(several, killed_masker, batch, "local", 2)} == {"done"}
     assert contents(bucket, "two/") == contents(bucket, "one/")
-    assert len(list((tmp_path / "temporary").glob(f"{FOLDER}*"))) == 1, "no worker was killed while it masked a file"
+    left = list((tmp_path / "temporary").glob(f"{FOLDER_PREFIX}*"))
+    assert len(left) == 1, "no worker was killed while it masked a file"
 
 
 @pytest.mark.slow

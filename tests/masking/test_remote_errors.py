@@ -45,7 +45,7 @@ def make_old_folder(path, lock):
 
 
 def test_only_temporary_folders_of_killed_runs_are_removed(temporary):
-    here, elsewhere = temporary_folder.FOLDER, f"{temporary_folder.FOLDER.rstrip('+')}-2+"
+    here, elsewhere = temporary_folder.FOLDER_PREFIX, f"{temporary_folder.FOLDER_PREFIX.rstrip('+')}-2+"
     others = [("cosmicgate-x", False), ("cosmicgate-y", True), (f"{here}x", False), (f"{elsewhere}y", True)]
     stay = [make_old_folder(temporary / name, lock) for name, lock in others]
     (temporary / f"{here}link").symlink_to(make_old_folder(temporary.parent / "mine", True))
@@ -56,7 +56,7 @@ def test_only_temporary_folders_of_killed_runs_are_removed(temporary):
 
 
 def test_the_lock_of_a_folder_is_closed_before_it_is_removed(temporary, monkeypatch):
-    folder, before = make_old_folder(temporary / f"{temporary_folder.FOLDER}y", True), shutil.rmtree
+    folder, before = make_old_folder(temporary / f"{temporary_folder.FOLDER_PREFIX}y", True), shutil.rmtree
 
     def rmtree_of_windows(path, *arguments, **more):
         try:

@@ -14,7 +14,7 @@ import cosmicgate
 from cosmicgate.cli.mask import describe_cascade_loss
 from cosmicgate.detectors.network import load_pretrained_detector
 from cosmicgate.io.fits.frames import Frame
-from cosmicgate.pretrained.card import FOLDER, read_card, read_weights
+from cosmicgate.pretrained.card import WEIGHTS_FOLDER, read_card, read_weights
 from cosmicgate.pretrained.domain_check import domain_features, warn_if_out_of_domain
 from cosmicgate.pretrained.registry import find_weights, pretrained_names
 from helpers.mask_command import run
@@ -55,7 +55,7 @@ def test_an_unknown_name_gets_an_error_that_lists_the_networks():
     assert "general" in pretrained_names()
     with pytest.raises(FileNotFoundError, match=r"no network 'genral': expected one of .*general"):
         cosmicgate.load("genral")
-    assert not list(FOLDER.glob("*.ckpt"))
+    assert not list(WEIGHTS_FOLDER.glob("*.ckpt"))
 
 
 @pytest.mark.parametrize("fast", [False, True], ids=["whole image", "cascade"])

@@ -16,7 +16,7 @@ from cosmicgate.inference.threads import for_each
 from cosmicgate.models.normalization import Scaling, asinh_stretch, level_and_noise
 
 Scale = Callable[[Tensor, int, int], Tensor]  # (part of the image, its first row, its first column) -> scaled part
-BLOCK = 128  # px: the size of the training crops, each of which is normalised by its own median and noise
+MESH_SIZE = 128  # px: the size of the training crops, each of which is normalised by its own median and noise
 MIN_GOOD_PIXELS = 512  # good pixels that a block needs to be measured by itself; in a small block 1/32 of its pixels
 FILL_NOISE = torch.randn(251, 251, generator=torch.Generator().manual_seed(0)).clamp(-2.5, 2.5)  # noise of sigma 1
 
@@ -55,7 +55,7 @@ class BackgroundGrid:
     bad: Tensor | None = None
 
     @classmethod
-    def of(cls, image: Tensor, bad: Tensor | None = None, block: int = BLOCK) -> "BackgroundGrid":
+    def of(cls, image: Tensor, bad: Tensor | None = None, block: int = MESH_SIZE) -> "BackgroundGrid":
         """Measure sky level and noise of an image on its good pixels.
 
         Parameters

@@ -26,7 +26,7 @@ from cosmicgate.masking.options import MaskOptions
 from cosmicgate.masking.read_images import read_images
 from cosmicgate.masking.static_pixels import MIN_FRAMES, Measurement, StaticMap, StaticPixels, find_static, measure
 
-FOLDER = ".cosmicgate-static"  # folder beside the outputs, in which the measurements of their inputs are kept
+MEASUREMENTS_FOLDER = ".cosmicgate-static"  # beside the outputs; keeps the measurements of their inputs
 ENDS = 2**16  # bytes at the beginning and at the end of a file by which it is told from others of its size and time
 IMAGES = "images"  # name of the list of images in a kept measurement
 Pair = tuple[Address, Address]  # input and output
@@ -85,7 +85,8 @@ def _path_of(source: Path, target: Path, options: MaskOptions) -> Path:
     Size and time alone may be those of another frame of this name: frames of a camera have one size, and ``tar`` or
     ``touch`` give files one time.
     """
-    return target.parent / FOLDER / f"{_prefix(source, options)}{_hash([*file_state(source)[1:], _ends(source)])}.npz"
+    name = f"{_prefix(source, options)}{_hash([*file_state(source)[1:], _ends(source)])}.npz"
+    return target.parent / MEASUREMENTS_FOLDER / name
 
 
 def _ends(source: Path) -> str:

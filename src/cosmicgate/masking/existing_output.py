@@ -21,7 +21,7 @@ from cosmicgate.masking.masker import CosmicRayMasker
 from cosmicgate.masking.options import MaskOptions
 from cosmicgate.masking.output_paths import PRODUCT
 
-FITS = b"SIMPLE  ="  # first bytes of a FITS file
+FITS_SIGNATURE = b"SIMPLE  ="  # first bytes of a FITS file
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,8 @@ def _read(path: Path) -> ExistingOutput:
 
 def _read_headers(file: IO[bytes], name: str, all_masks: bool) -> ExistingOutput | Literal["incomplete"]:
     """Read the headers of an open remote file, all or up to the first mask; "incomplete" if they cannot be read."""
-    begin = file.read(len(FITS))
-    if begin != FITS:
+    begin = file.read(len(FITS_SIGNATURE))
+    if begin != FITS_SIGNATURE:
         return "incomplete" if begin.startswith(GZIP) else ExistingOutput(exists=True)
     file.seek(0)
     with warnings.catch_warnings():

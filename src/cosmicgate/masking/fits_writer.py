@@ -18,7 +18,7 @@ from cosmicgate.io.fits.compressed_tiles import without_timestamps
 from cosmicgate.io.fits.hdus import FitsError, is_zipped, open_decompressed
 from cosmicgate.io.fits.headers import ascii_of
 from cosmicgate.io.fits.images import ImageExtension
-from cosmicgate.io.fits.layout import BLOCK
+from cosmicgate.io.fits.layout import FITS_BLOCK
 from cosmicgate.io.fits.pixel_edits import Patch, apply_patch
 from cosmicgate.io.fits.raw_hdus import header_length, spans, with_checksums
 from cosmicgate.masking.output_paths import name_of
@@ -48,7 +48,7 @@ def _compressed(data: NDArray[Any], name: str, version: int, cards: Sequence[fit
         hdu.ver = version
     file = BytesIO()
     fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(file)
-    content = file.getvalue()[BLOCK:]
+    content = file.getvalue()[FITS_BLOCK:]
     cut = header_length(content)
     return with_checksums(*without_timestamps(content[:cut], content[cut:]))
 

@@ -17,8 +17,8 @@ from cosmicgate.io.urls import Address, Url
 
 Kind = Literal["mask", "append", "clean", "in-place"]
 ENDINGS = {"mask": "_crmask", "append": "_crmasked", "clean": "_crclean"}
-FITS = re.compile(r"\.(fits|fit|fts)(\.fz)?(\.gz)?$", re.IGNORECASE)
-PRODUCT = re.compile(rf"({'|'.join(sorted(ENDINGS.values(), key=len, reverse=True))})(?i:{FITS.pattern})")
+FITS_ENDING = re.compile(r"\.(fits|fit|fts)(\.fz)?(\.gz)?$", re.IGNORECASE)
+PRODUCT = re.compile(rf"({'|'.join(sorted(ENDINGS.values(), key=len, reverse=True))})(?i:{FITS_ENDING.pattern})")
 STALE_AFTER_S = 60.0  # seconds since the last write after which a hidden temporary file counts as abandoned
 
 
@@ -112,7 +112,7 @@ def _list_url(url: Url, recursive: bool) -> list[Url] | None:
     """
     from cosmicgate.io.object_stores import list_files  # slow to import
 
-    if not url.text.endswith("/") and (FITS.search(url.name) or url.is_web):
+    if not url.text.endswith("/") and (FITS_ENDING.search(url.name) or url.is_web):
         return None
     files = list_files(url, recursive)
     return None if files is None else [file for file in files if _is_meant(file.relative_to(url))]
@@ -120,7 +120,7 @@ def _list_url(url: Url, recursive: bool) -> list[Url] | None:
 
 def _is_meant(below: PurePath) -> bool:
     """Check whether a path below a folder is a FITS file by its name, and not hidden."""
-    return FITS.search(below.name) is not None and not any(part.startswith(".") for part in below.parts)
+    return FITS_ENDING.search(below.name) is not None and not any(part.startswith(".") for part in below.parts)
 
 
 def output_of(path: Address, root: Address, out: Address | None, kind: Kind) -> Address:
@@ -141,7 +141,7 @@ def output_of(path: Address, root: Address, out: Address | None, kind: Kind) -> 
 
 def is_file(out: Address) -> bool:
     """Check by its ending whether an output path is a file rather than a folder."""
-    return FITS.search(out.name) is not None
+    return FITS_ENDING.search(out.name) is not None
 
 
 def is_gzipped(one: Address) -> bool:
@@ -151,7 +151,7 @@ def is_gzipped(one: Address) -> bool:
 
 def _product(name: str, kind: Kind) -> str:
     """Build the name of the output for an input of this name."""
-    ending = FITS.search(name)
+    ending = FITS_ENDING.search(name)
     begin = (name[: ending.start()] if ending else stem(Path(name))) + ENDINGS[kind]
     return begin + (ending.group() if ending and kind != "mask" else ".fits")
 
@@ -164,7 +164,7 @@ def name_of(extension: ImageExtension, what: str) -> str:
 
 def refuse_fits(path: Path | None, option: str) -> None:
     """Raise ValueError if a file that is not FITS would be written under the name of a FITS file, often an input."""
-    if path is not None and FITS.search(path.name):
+    if path is not None and FITS_ENDING.search(path.name):
         raise ValueError(f"{option} {path}: expected a name that is not that of a FITS file, which would be replaced")
 
 

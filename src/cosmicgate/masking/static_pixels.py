@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 from scipy.stats import binom
 
-from cosmicgate.inference.background_grid import BLOCK, MIN_GOOD_PIXELS
+from cosmicgate.inference.background_grid import MESH_SIZE, MIN_GOOD_PIXELS
 from cosmicgate.io.urls import Address
 from cosmicgate.masking.arrays import image_and_bad, is_nddata
 from cosmicgate.models.normalization import level_and_noise
@@ -223,7 +223,8 @@ def measure(image: NDArray[np.float32], bad: NDArray[np.bool_], mosaic: bool = F
     image = np.where(bad, np.float32(np.nan), image)
     padded = np.pad(image, 2 * step, mode="reflect")
     parts = [
-        _measure_rows(padded[top : top + BLOCK + 4 * step], top, step) for top in range(0, image.shape[0], BLOCK)
+        _measure_rows(padded[top : top + MESH_SIZE + 4 * step], top, step)
+        for top in range(0, image.shape[0], MESH_SIZE)
     ]  # by strips of rows, to save memory
     index, excess, neighbour_ratio, stars = (np.concatenate(one, axis=-1) for one in zip(*parts, strict=True))
     return Measurement(
@@ -293,7 +294,7 @@ def _level_and_noise(image: NDArray[np.float32], apart: int) -> tuple[NDArray[np
     The noise is that of the differences of pixels ``apart`` pixels apart, so that gradients do not add to it.
     """
     level, noise = np.full((2, *image.shape), np.nan, np.float32)
-    edges = np.linspace(0, image.shape[1], max(1, round(image.shape[1] / BLOCK)) + 1).astype(int)
+    edges = np.linspace(0, image.shape[1], max(1, round(image.shape[1] / MESH_SIZE)) + 1).astype(int)
     for left, right in pairwise(edges):
         part = np.s_[:, left:right]
         steps = image[part][:, apart:] - image[part][:, :-apart]

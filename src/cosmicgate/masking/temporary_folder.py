@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from cosmicgate.masking.output_paths import STALE_AFTER_S
 
-FOLDER = f".cosmicgate-carrying-{socket.gethostname()}+"  # with the host, as locks may not work across hosts
+FOLDER_PREFIX = f".cosmicgate-carrying-{socket.gethostname()}+"  # with the host, as locks may not work across hosts
 LOCK = "lock"  # file that is locked while a process uses the folder
 
 
@@ -21,7 +21,7 @@ def temporary_folder() -> Iterator[Path]:
     """Create a temporary folder that is removed with the ``with`` block, after removing those of killed runs."""
     remove_abandoned_folders()
     with (
-        tempfile.TemporaryDirectory(prefix=FOLDER, ignore_cleanup_errors=True) as name,
+        tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX, ignore_cleanup_errors=True) as name,
         FileLock(Path(name) / LOCK),
     ):
         yield Path(name)
@@ -32,7 +32,7 @@ def remove_abandoned_folders() -> None:
 
     A folder without a lock file does not belong to this package and is kept.
     """
-    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
         try:
             lock = folder / LOCK
             if folder.is_symlink() or not lock.is_file() or time.time() - folder.stat().st_mtime < STALE_AFTER_S:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from cosmicgate.io.atomic import atomic_write
 
-FOLDER = Path(__file__).parent / "weights"
+WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 WEIGHTS, CARD = ".safetensors", ".json"
 COARSE = "coarse."  # prefix of the names of the coarse network's weights in the same file
 COARSE_TUNING_FPR = 1e-4  # the coarse stage is tuned at the threshold for this false-positive rate
@@ -177,7 +177,7 @@ def serialize(weights: Mapping[str, Tensor]) -> tuple[bytes, str]:
     return content, hashlib.sha256(content).hexdigest()
 
 
-def save_model(card: ModelCard, content: bytes, folder: Path = FOLDER) -> Path:
+def save_model(card: ModelCard, content: bytes, folder: Path = WEIGHTS_FOLDER) -> Path:
     """Write weights and their card to a folder and return the path of the weights."""
     path = folder / f"{card.name}{WEIGHTS}"
     atomic_write(path, content)

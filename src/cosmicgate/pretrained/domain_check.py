@@ -15,7 +15,7 @@ from scipy.ndimage import maximum_filter
 
 from cosmicgate.models.normalization import level_and_noise
 
-BLOCK = 32  # px: side of the blocks, of which the calm ones are sky
+SKY_BLOCK = 32  # px: side of the blocks, of which the calm ones are sky
 SAMPLE_SIZE = 1024  # px: features are measured on the central part of this size
 STRIP_ROWS = 64  # length over which a spectral line is straight
 LINE_DISTANCE = 6  # px: distance from a line at which the profile beside it is measured
@@ -127,9 +127,10 @@ def domain_features(image: NDArray[np.float32], bad: NDArray[np.bool_]) -> dict[
 
 def _calm_blocks(scaled: NDArray[np.float32], bad: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Cut out the fifth (N, S, S) of the blocks without bad pixels that vary least, because they hold few stars."""
-    rows, columns = (length // BLOCK for length in scaled.shape)
-    whole = np.stack([scaled, bad])[:, : rows * BLOCK, : columns * BLOCK]
-    whole = whole.reshape(2, rows, BLOCK, columns, BLOCK).transpose(0, 1, 3, 2, 4).reshape(2, -1, BLOCK, BLOCK)
+    rows, columns = (length // SKY_BLOCK for length in scaled.shape)
+    whole = np.stack([scaled, bad])[:, : rows * SKY_BLOCK, : columns * SKY_BLOCK]
+    whole = whole.reshape(2, rows, SKY_BLOCK, columns, SKY_BLOCK).transpose(0, 1, 3, 2, 4)
+    whole = whole.reshape(2, -1, SKY_BLOCK, SKY_BLOCK)
     blocks: NDArray[np.float32] = whole[0][~whole[1].any(axis=(1, 2))]
     if not len(blocks):
         return blocks

@@ -11,19 +11,19 @@ from cosmicgate import __version__
 from cosmicgate.inference.cascade import Cascade
 from cosmicgate.inference.streaming import CHANNELS_LAST
 from cosmicgate.models import UNet
-from cosmicgate.pretrained.card import COARSE, FOLDER, WEIGHTS, ModelCard, read_card, read_weights
+from cosmicgate.pretrained.card import COARSE, WEIGHTS, WEIGHTS_FOLDER, ModelCard, read_card, read_weights
 from cosmicgate.pretrained.load_weights import load_weights
 
 
 def pretrained_names() -> list[str]:
     """List the names of the pretrained networks."""
-    return sorted(path.stem for path in FOLDER.glob(f"*{WEIGHTS}"))
+    return sorted(path.stem for path in WEIGHTS_FOLDER.glob(f"*{WEIGHTS}"))
 
 
 def find_weights(name: str | Path) -> Path:
     """Find the file of weights of a pretrained network, by its name or by the path of the file itself."""
     path = Path(name)
-    pretrained = FOLDER / f"{name}{WEIGHTS}"
+    pretrained = WEIGHTS_FOLDER / f"{name}{WEIGHTS}"
     if path.suffix == WEIGHTS and path.is_file():
         return path
     if pretrained.is_file():

@@ -17,8 +17,8 @@ from cosmicgate.data.splits import SPLITS, Split, frames_by_split, without_hash
 from cosmicgate.io.atomic import short, write_json
 from cosmicgate.provenance import provenance
 from cosmicgate.training.malloc import keep_memory
+from cosmicgate.training.stopping import RUN_FOLDER_KEY
 
-FOLDER = "hydra.run.dir="
 RECORD = "provenance.json"
 log = logging.getLogger(__name__)
 # Keys of provenance.json that may change when a training is resumed; kept for each attempt.
@@ -94,5 +94,6 @@ def _check(trainer: pl.Trainer) -> None:
             f"trainer: {trainer.world_size} processes in a sweep would each run all its jobs: give each job a command "
             "of its own, or one process (docs/scale.md)"
         )
-    if "TORCHELASTIC_RUN_ID" in os.environ and not any(o.startswith(FOLDER) for o in hydra.overrides.hydra):
+    named = any(override.startswith(f"{RUN_FOLDER_KEY}=") for override in hydra.overrides.hydra)
+    if "TORCHELASTIC_RUN_ID" in os.environ and not named:
         raise ConfigError("hydra.run.dir: torchrun's processes need one folder, name it: hydra.run.dir=outputs/mine")

@@ -22,7 +22,7 @@ from cosmicgate.training.arguments import typed
 from cosmicgate.training.loggers import silence_lightning
 from cosmicgate.training.run_lock import is_first_process, lock_run_folder
 
-RUN, SWEEP = "hydra.run.dir", "hydra.sweep.dir"
+RUN_FOLDER_KEY, SWEEP_FOLDER_KEY = "hydra.run.dir", "hydra.sweep.dir"
 # Pattern of torch's message when a data-loader worker dies, and its likely cause.
 WORKERS = (
     (
@@ -107,9 +107,9 @@ def _explain_lightning(error: BaseException) -> str:
 def resume_command() -> str:
     """Format the command line that resumes this run: the same arguments, with the run folder."""
     hydra = HydraConfig.get()
-    key, folder = (RUN, hydra.runtime.output_dir)
+    key, folder = (RUN_FOLDER_KEY, hydra.runtime.output_dir)
     if hydra.mode == RunMode.MULTIRUN:
-        key, folder = SWEEP, hydra.sweep.dir
+        key, folder = SWEEP_FOLDER_KEY, hydra.sweep.dir
     words = [word for word in sys.argv[1:] if not re.match(r"\+*resume=", word)]
     if not any(word.startswith(f"{key}=") for word in words):
         words.append(typed(key, str(short(Path(folder)))))

@@ -10,7 +10,7 @@ from typing import Any
 
 from cosmicgate.io.atomic import escape_undecodable
 
-FOLDER = Path(__file__).parent / "page"
+PAGE_FOLDER = Path(__file__).parent / "page"
 # In the order in which they run; they share their names, as scripts of a page do.
 SCRIPTS = (
     *("arrays.js", "sources.js", "images.js", "hits.js", "threshold.js", "tiles.js", "drawing.js", "labels.js"),
@@ -20,7 +20,7 @@ SCRIPTS = (
 
 @cache
 def _part(name: str) -> str:
-    return (FOLDER / name).read_text(encoding="utf-8")
+    return (PAGE_FOLDER / name).read_text(encoding="utf-8")
 
 
 def policy(connect: str) -> str:

@@ -37,7 +37,7 @@ NOISE_RATIO = (0.85, 1.2)  # usual ratios of the sky's noise to that expected fr
 MIN_NOISE_RATIO = 0.5  # ratio below which hits would be missed, and labelled as sky
 KINDS = ("IMAGETYP", "OBSTYPE")  # cards with the kind of a frame
 NO_SKY = ("dark", "bias", "zero", "flat", "arc", "lamp")  # beginnings of the values of KINDS of frames without stars
-FOLDER = "folder"
+BY_FOLDER = "folder"  # word that groups exposures by their folder, among keywords of the header
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ def _pointing(header: fits.Header, shape: tuple[int, int]) -> tuple[list[float] 
 
 def _group(path: Path, header: fits.Header, words: Sequence[str]) -> str:
     """Name the group of an exposure by its folder or by values of its header."""
-    values = [path.resolve().parent.name if word == FOLDER else header_value(header, word) for word in words]
+    values = [path.resolve().parent.name if word == BY_FOLDER else header_value(header, word) for word in words]
     missing = [word for word, value in zip(words, values, strict=True) if value is None]
     if missing:
         raise ValueError(f"{path}: expected {', '.join(missing)} in the header, which --group names")

@@ -19,7 +19,7 @@ from astropy.io import fits
 from astropy.io.fits.verify import VerifyWarning
 from numpy.typing import NDArray
 
-from cosmicgate.io.fits.layout import BLOCK
+from cosmicgate.io.fits.layout import FITS_BLOCK
 from cosmicgate.io.fits.raw_hdus import cards_of, edit_header, header_length, pad_to_blocks
 
 BY_THE_ROW = ("RICE_1", "RICE_ONE", "GZIP_1", "GZIP_2", "NOCOMPRESS")
@@ -225,7 +225,7 @@ def rewrite_image(
         limits = np.iinfo(image.dtype) if whole else np.finfo(image.dtype)
         image.reshape(image.shape[-2:])[rows, columns] = np.clip(values, limits.min, limits.max)
         new = fits.CompImageHDU(image, hdus[1].header, compression_type="GZIP_2", quantize_level=0)
-    content = _file(new).getvalue()[BLOCK:]
+    content = _file(new).getvalue()[FITS_BLOCK:]
     cut = header_length(content)
     return without_timestamps(content[:cut], content[cut:])
 

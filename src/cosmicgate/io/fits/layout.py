@@ -8,7 +8,7 @@ from typing import IO, Any
 import numpy as np
 from astropy.io import fits
 
-BLOCK, CARD = 2880, 80
+FITS_BLOCK, CARD = 2880, 80
 BITPIX = (8, 16, 32, 64, -32, -64)
 AT_ONCE = 2**24  # bytes that are read at once; a multiple of the 4-byte word of checksums
 HEADER_CARDS = (b"XTENSION=", b"SIMPLE  =", b"BITPIX  =")  # cards that distinguish a header from garbage
@@ -34,7 +34,7 @@ class Span:
 
 def in_blocks(length: int) -> int:
     """Round a length in bytes up to whole blocks."""
-    return -(-length // BLOCK) * BLOCK
+    return -(-length // FITS_BLOCK) * FITS_BLOCK
 
 
 def is_end(card: bytes) -> bool:
@@ -89,7 +89,7 @@ def spans_of(file: IO[bytes], defects: list[str] | None = None) -> list[Span]:
         raise ValueError(f"what follows HDU {len(spans) - 1} is damaged, from byte {spans[-1].end} on")
     if defects is not None:
         defects += [f"{behind} bytes after its last HDU were ignored"] * (behind > 0)
-        defects += [f"its last block of {BLOCK} bytes is incomplete, but no pixel is missing"] * (behind < 0)
+        defects += [f"its last block of {FITS_BLOCK} bytes is incomplete, but no pixel is missing"] * (behind < 0)
         if with_nuls:
             numbers = ", ".join(str(one) for one in with_nuls[:4]) + ", ..." * (len(with_nuls) > 4)
             defects.append(f"the headers of HDUs {numbers} contain NUL bytes where the FITS standard requires blanks")
@@ -100,7 +100,7 @@ def _header(file: IO[bytes], start: int, number: int) -> tuple[list[bytes], bool
     """Read the cards of a header before its END, and check that it holds no NUL."""
     cards: list[bytes] = []
     file.seek(start)
-    while block := file.read(BLOCK):
+    while block := file.read(FITS_BLOCK):
         for offset in range(0, len(block), CARD):
             if is_end(block[offset : offset + CARD]):
                 return cards, b"\0" not in block[offset:] and not any(b"\0" in card for card in cards)

@@ -11,7 +11,7 @@ from scipy.special import ndtri
 ROWS, COLUMNS = 64, 256  # size of the central part that is examined
 MAX_VALUES = 16  # most distinct integers in a plane of flags in which neighbours mostly differ
 SMOOTH = 0.6  # ratio of second to first differences below which pixels are smooth: 1.7 for white noise, near 0 for maps
-BLOCK = 4  # side in pixels of averaged blocks, used because a filtered image may have lost its pixel-to-pixel noise
+MEAN_BLOCK = 4  # pixels, side of averaged blocks: a filtered image may have lost its noise from pixel to pixel
 MIN_BLOCKS = 256  # number of blocks below which a correlation may be chance
 # Limits of the correlation of residuals. Measured on real frames: an error map and its image 0.87 to 1, two exposures
 # of one field up to 0.5, two fields 0.03. In blocks: an image and its median-filtered copy 0.6 to 1, two fields 0.03.
@@ -144,8 +144,8 @@ def _kind(values: NDArray[np.float64]) -> tuple[Kind, float]:
 
 
 def _in_blocks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    rows, columns = (side // BLOCK for side in values.shape)
-    cut = values[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK)
+    rows, columns = (side // MEAN_BLOCK for side in values.shape)
+    cut = values[: rows * MEAN_BLOCK, : columns * MEAN_BLOCK].reshape(rows, MEAN_BLOCK, columns, MEAN_BLOCK)
     means: NDArray[np.float64] = cut.mean(axis=(1, 3))
     return means
 

@@ -11,7 +11,7 @@ from typing import Any
 from astropy.io import fits
 
 from cosmicgate.io.fits.hdus import open_decompressed
-from cosmicgate.io.fits.layout import BLOCK, CARD, Span, in_blocks, is_end, keyword, ones_sum, spans_of
+from cosmicgate.io.fits.layout import CARD, FITS_BLOCK, Span, in_blocks, is_end, keyword, ones_sum, spans_of
 
 END = b"END".ljust(CARD)
 CHECKSUMS = ("CHECKSUM", "DATASUM", "ZHECKSUM", "ZDATASUM")
@@ -44,8 +44,8 @@ def edit_header(
 
 def header_length(content: bytes) -> int:
     """Compute the length in bytes of the header at the beginning of an HDU."""
-    for end in range(BLOCK, len(content) + BLOCK, BLOCK):
-        if END in (content[i : i + CARD] for i in range(end - BLOCK, end, CARD)):
+    for end in range(FITS_BLOCK, len(content) + FITS_BLOCK, FITS_BLOCK):
+        if END in (content[i : i + CARD] for i in range(end - FITS_BLOCK, end, CARD)):
             return end
     raise ValueError(f"expected a FITS header, found none in {len(content)} bytes")
 

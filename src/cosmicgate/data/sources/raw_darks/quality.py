@@ -13,7 +13,7 @@ from scipy.ndimage import find_objects, label, median_filter
 from cosmicgate.data.background import background
 from cosmicgate.io.fits.frames import Frame
 
-BLOCK = 64  # pixels, side of the blocks of the smoothed map
+SMOOTHING_BLOCK = 64  # pixels, side of the blocks of the smoothed map
 DETECTION_SIGMAS = 3.0  # sigma above the background: detection threshold of sources
 WIDTHS = np.geomspace(0.6, 6.0, 24)  # pixels, sigma of the profiles that are fitted
 MODEL_ERROR = 0.05  # allowed departure of a star from a Gaussian, as a fraction of its peak
@@ -86,7 +86,7 @@ def level_and_range(dark: Frame) -> tuple[float, float]:
     level, sigma = background(dark)
     clipped = np.clip(dark.image, level - 3 * sigma, level + 3 * sigma)
     good = ~dark.bad
-    rows, columns = (np.arange(0, max(side - BLOCK // 2, 1), BLOCK) for side in dark.shape)
+    rows, columns = (np.arange(0, max(side - SMOOTHING_BLOCK // 2, 1), SMOOTHING_BLOCK) for side in dark.shape)
     sums, numbers = (
         np.add.reduceat(np.add.reduceat(values, rows, axis=0, dtype=np.float64), columns, axis=1)
         for values in (np.where(good, clipped, 0), good)
