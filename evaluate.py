@@ -24,6 +24,7 @@ with extra("train", __name__):
     from cosmicgate.evaluation.records import write_results
     from cosmicgate.evaluation.run import compare, log_seconds
     from cosmicgate.io.atomic import write_json
+    from cosmicgate.io.run_files import PROVENANCE, RESULTS
     from cosmicgate.provenance import provenance
     from cosmicgate.report.figures.frames import draw
     from cosmicgate.report.finish_training import log_scores
@@ -58,8 +59,8 @@ def main(cfg: DictConfig) -> None:
     failed = results["failed"] + not_timed
     results = results | {"failed": failed, "unavailable": unavailable} | costs
     shutil.rmtree(run / "report", ignore_errors=True)  # of other detectors or data, if this folder was used before
-    write_json(run / "provenance.json", record)
-    write_results(run / "results.json", results)
+    write_json(run / PROVENANCE, record)
+    write_results(run / RESULTS, results)
     made = write_report(results, run / "report") if results["rows"] else []
     made += draw(detectors, test_sets, run, failed, cfg.draw_masks, cfg.draw_errors, cfg.draw_feature_maps)
     log_evaluation(config["logger"], results["rows"], detectors, test_sets, run)

@@ -14,11 +14,12 @@ with extra("train", __name__):
     from cosmicgate.detectors.network import load_checkpoint_detector
     from cosmicgate.evaluation.build_detectors import build_baselines
     from cosmicgate.evaluation.run import score_frames_distributed, score_training
+    from cosmicgate.io.run_files import BEST
     from cosmicgate.report.finish_training import finish_training
     from cosmicgate.training.arguments import explain_arguments
     from cosmicgate.training.fit import fit
     from cosmicgate.training.kept_results import results_are_kept, store_results
-    from cosmicgate.training.run_folder import BEST, is_finished, keep_precision, objective
+    from cosmicgate.training.run_folder import is_finished, keep_precision, objective
     from cosmicgate.training.stopping import in_run_folder
 
 

@@ -31,6 +31,7 @@ with extra("train,search", __name__):
     from optuna.trial import TrialState
 
     from cosmicgate.config import ConfigError, path_name, report_user_errors
+    from cosmicgate.io.run_files import BEST
     from cosmicgate.training.run_folder import objective
     from cosmicgate.training.run_lock import lock_run_folder
 
@@ -58,7 +59,7 @@ def train(overrides: list[str], run: Path) -> float | None:
             training.wait()
     if (code := training.returncode) in STOPPED or code < 0:
         sys.exit(code if code > 0 else 128 - code)
-    return None if code else objective(run / "checkpoints" / "best.ckpt")
+    return None if code else objective(run / BEST)
 
 
 def search(overrides: list[str], folder: Path, trials: int) -> optuna.Study:

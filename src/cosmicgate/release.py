@@ -43,6 +43,7 @@ with extra("train", __name__):
     from cosmicgate.inference.cascade import NO_HIT_LOGIT, Cascade, coarse_logits, max_logit_per_cell
     from cosmicgate.inference.predictor import Predictor
     from cosmicgate.io.messages import with_progress
+    from cosmicgate.io.run_files import PROVENANCE, RESULTS
     from cosmicgate.metrics import BINS
     from cosmicgate.models.unet import UNet
     from cosmicgate.pretrained.card import COARSE, COARSE_TUNING_FPR, WEIGHTS_FOLDER, ModelCard, save_model, serialize
@@ -220,7 +221,7 @@ def card_of(
     run: Path, name: str, command: str, results: Sequence[Path], trust: Sequence[str] = ()
 ) -> tuple[UNet, ModelCard, Any]:
     """Load the network of a run, complete its card with calibration, ranges and scores, and load its data."""
-    provenance = json.loads((run / "provenance.json").read_text())
+    provenance = json.loads((run / PROVENANCE).read_text())
     data = load_data_of(run, trust)
     network, card, _ = load_network(run, trust)
     if not isinstance(network, UNet):
@@ -236,7 +237,7 @@ def card_of(
         calibrated_on=f"{card.trained_on}: validation frames, sky pixels",
         calibration=calibrate(network, data.split("validation")),
         ranges=domain_ranges(data.split("train"), network.scaling),
-        scores=card_scores([run / "results.json", *results], network, run_results=run / "results.json"),
+        scores=card_scores([run / RESULTS, *results], network, run_results=run / RESULTS),
     )
     return network, card, data
 

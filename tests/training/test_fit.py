@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from cosmicgate.io.run_files import BEST, LAST
 from cosmicgate.training import fit as module
 from cosmicgate.training.loggers import WANDB_ID
-from cosmicgate.training.run_folder import BEST, LAST
 
 FILES = ("results.json", "metrics.csv", WANDB_ID, BEST, LAST, "report/tables.md")
 

@@ -11,10 +11,11 @@ from typing import Any
 from torch import Tensor
 
 from cosmicgate import __version__
-from cosmicgate.adaptation.training import RESULTS, Training, computed_once, validation_set
+from cosmicgate.adaptation.training import Training, computed_once, validation_set
 from cosmicgate.data.cache import digest
 from cosmicgate.detectors.network import NetworkDetector
 from cosmicgate.io.atomic import short
+from cosmicgate.io.run_files import PROVENANCE, RESULTS
 from cosmicgate.models.unet import UNet
 from cosmicgate.pretrained.card import COARSE, ModelCard, save_model, serialize
 from cosmicgate.pretrained.load import load_network
@@ -86,7 +87,7 @@ def _completed(card: ModelCard, training: Training, network: UNet, old: ModelCar
     )
     if not training.is_better:
         return card
-    record = json.loads((run / "provenance.json").read_text())
+    record = json.loads((run / PROVENANCE).read_text())
     frames = data.split("train", "natural") + data.split("validation", "natural")
     return replace(
         card,

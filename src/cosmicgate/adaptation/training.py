@@ -18,16 +18,16 @@ from cosmicgate.detectors.network import NetworkDetector, load_checkpoint_detect
 from cosmicgate.evaluation.records import DetectorRecord, with_records, write_results
 from cosmicgate.evaluation.run import compare
 from cosmicgate.io.atomic import atomic_write, remove_stale_temp_files
+from cosmicgate.io.run_files import BEST, RESULTS
 from cosmicgate.pretrained.load import load_network, model_file
 from cosmicgate.release import default_threshold
 from cosmicgate.report.figures.frames import draw
 from cosmicgate.training.fit import fit
-from cosmicgate.training.run_folder import BEST, is_finished, keep_precision
+from cosmicgate.training.run_folder import is_finished, keep_precision
 from cosmicgate.training.validation import check_validation
 
 CONFIG = Path(__file__).parent / "training.yaml"
 TRAINING = "training"  # run folder, in the output folder
-RESULTS = "results.json"  # in the run folder, written last
 TRAINED_WEIGHT = 0.5  # weight of the trained parameters in their mean with those before the training
 SELECTION_SCORE = "average_precision"  # score by which the network that is kept is chosen
 

@@ -15,7 +15,8 @@ from cosmicgate.detectors import Detector, MissingDependency
 from cosmicgate.evaluation.records import DetectorRecord, with_variant
 from cosmicgate.evaluation.training_configs import first_difference, without_in_data, without_seed
 from cosmicgate.io.atomic import tree_hash
-from cosmicgate.pretrained.checkpoint import BEST, checkpoint_file, data_config, expect_keys, read_checkpoint
+from cosmicgate.io.run_files import BEST, PROVENANCE
+from cosmicgate.pretrained.checkpoint import checkpoint_file, data_config, expect_keys, read_checkpoint
 
 log = logging.getLogger(__name__)
 Given = str | Sequence[str] | None  # a checkpoint, a run folder, a glob pattern of these, or several of them
@@ -188,7 +189,7 @@ def check_untrained(given: Given, folders: Sequence[Path], own_data: bool = True
     """
     frames = {folder.name for folder in folders}
     for path in _existing(given):
-        file = path.parent.parent / "provenance.json"
+        file = path.parent.parent / PROVENANCE
         record = json.loads(file.read_text()) if file.is_file() else {}
         splits = record.get("splits")
         if splits is None:  # a checkpoint alone, or of an earlier version

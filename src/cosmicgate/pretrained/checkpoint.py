@@ -16,6 +16,7 @@ from torch import nn
 
 from cosmicgate.config import build, cause_of
 from cosmicgate.extras import extra
+from cosmicgate.io.run_files import BEST
 from cosmicgate.pretrained.load_weights import check_weights, weights_sha256
 from cosmicgate.pretrained.registry import prepare_for_inference
 from cosmicgate.pretrained.renamed_targets import with_current_targets
@@ -25,7 +26,6 @@ with extra("train"):
     from hydra.utils import get_object
 
 PREFIX = "network."  # prefix of the network's weights in a checkpoint
-BEST = Path("checkpoints", "best.ckpt")  # relative to a run folder
 HASHES = "weights_sha256"  # key of a checkpoint: the hash of each of its sets of weights
 # Sets of weights. With weight averaging, the first has the averaged weights and the second those that training resumes
 # from.

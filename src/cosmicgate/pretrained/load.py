@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cosmicgate import __version__
 from cosmicgate.extras import extra
+from cosmicgate.io.run_files import BEST
 from cosmicgate.models import UNet
 from cosmicgate.pretrained.card import WEIGHTS, ModelCard
 from cosmicgate.pretrained.registry import find_weights, load_pretrained, pretrained_names
@@ -49,7 +50,7 @@ def model_file(model: str | Path) -> Path:
     # A folder with a pretrained network's name is given as ./NAME.
     if path.is_dir() and str(model) not in pretrained_names():
         weights = sorted(path.glob(f"*{WEIGHTS}"))
-        path = weights[0] if len(weights) == 1 else path / "checkpoints" / "best.ckpt"
+        path = weights[0] if len(weights) == 1 else path / BEST
     return path if path.suffix == ".ckpt" else find_weights(path)
 
 

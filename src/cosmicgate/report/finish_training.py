@@ -13,6 +13,7 @@ from cosmicgate.evaluation.frame_results import truth_is_dilated
 from cosmicgate.evaluation.records import titles, write_results
 from cosmicgate.extras import extra
 from cosmicgate.io.atomic import short
+from cosmicgate.io.run_files import RESULTS
 from cosmicgate.report.figures.frames import draw
 from cosmicgate.report.log_results import log_training
 from cosmicgate.report.results import CONVENTIONS, PER_CENT, Row, heading
@@ -43,7 +44,7 @@ def finish_training(
     made = write_report(content, run / "report")
     made += draw(detectors, test_sets, run, content.get("failed", ()))
     log_training(trainer.loggers, content["rows"], detectors[0], test_sets, run, trainer.global_step)
-    write_results(run / "results.json", content)  # last, because this file marks a run as finished
+    write_results(run / RESULTS, content)  # last, because this file marks a run as finished
     foreign = [f"--trust={name}" for name in dict.fromkeys(trust) if name.split(".")[0] != "cosmicgate"]
     log_scores(content["rows"], test_sets, made)
     for entry in content.get("failed", ()):

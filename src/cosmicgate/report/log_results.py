@@ -15,6 +15,7 @@ from cosmicgate.detectors import Detector
 from cosmicgate.detectors.network import NetworkDetector
 from cosmicgate.evaluation.records import DetectorRecord, titles
 from cosmicgate.extras import extra
+from cosmicgate.io.run_files import METRICS
 from cosmicgate.provenance import run_tags
 from cosmicgate.report.figures.mask_figures import file_name
 from cosmicgate.report.results import Row
@@ -90,7 +91,7 @@ def log_evaluation(
     shown = titles(row["detector"] for row in rows)
     groups = {record: [row for row in rows if row["detector"] == record] for record in shown}
     if kind == "csv":
-        (run / "metrics.csv").unlink(missing_ok=True)
+        (run / METRICS).unlink(missing_ok=True)
         logger = build(node, folder=str(run))
         for place, (record, members) in enumerate(groups.items()):
             logger.log_metrics({"detector": shown[record]} | scores(members), place)

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from cosmicgate.evaluation.records import DetectorRecord, with_variant
+from cosmicgate.io.run_files import BEST, METRICS, PROVENANCE, RESULTS
 from cosmicgate.report.results import LISTS, TEST_SET, Row, key_of_row, read_results
 
 # Scores of a training that are drawn by epoch, and what their axes are called.
 HISTORY = {"val/loss": "Validation loss", "val/tpr_at_fpr_0.01pct": "TPR at FPR 0.01 %, validation"}
 # Files of a run that are linked on the page, in this order, if they exist.
 FILES = (
-    *("results.json", "report/tables.md", "report/tables.csv", "report/differences.csv"),
-    *("provenance.json", ".hydra/config.yaml", "train.log", "evaluate.log", "metrics.csv", "checkpoints/best.ckpt"),
+    *(RESULTS, "report/tables.md", "report/tables.csv", "report/differences.csv"),
+    *(PROVENANCE, ".hydra/config.yaml", "train.log", "evaluate.log", METRICS, BEST),
 )
 OLD_KINDS = {"errors": "mistakes"}  # names of kinds of figures in the files of earlier versions
 
@@ -44,14 +45,14 @@ class Run:
     @cached_property
     def facts(self) -> dict[str, Any]:
         """Content of ``provenance.json``; empty without this file."""
-        found: dict[str, Any] = json.loads(self.text("provenance.json") or "{}")
+        found: dict[str, Any] = json.loads(self.text(PROVENANCE) or "{}")
         return found
 
     @cached_property
     def history(self) -> dict[str, dict[int, float]]:
         """Each validation score of HISTORY by epoch, from ``metrics.csv``; an epoch that was resumed counts once."""
         found: dict[str, dict[int, float]] = {}
-        for line in csv.DictReader(self.text("metrics.csv").splitlines()):
+        for line in csv.DictReader(self.text(METRICS).splitlines()):
             for key in HISTORY:
                 if line.get(key) and line.get("epoch"):
                     found.setdefault(key, {})[int(line["epoch"])] = float(line[key])
@@ -88,12 +89,12 @@ def find_runs(given: Sequence[Path]) -> list[Run]:
     """
     files: list[Path] = []
     for path in given:
-        found = [path] if path.is_file() else sorted(path.rglob("results.json"))
+        found = [path] if path.is_file() else sorted(path.rglob(RESULTS))
         if not found:
-            raise ValueError(f"{path}: expected a finished run or a folder with some, but there is no results.json")
+            raise ValueError(f"{path}: expected a finished run or a folder with some, but there is no {RESULTS}")
         files += [file.resolve() for file in found]
     common = Path(os.path.commonpath([file.parent.parent for file in files]))
-    names = {file: file.relative_to(common).as_posix().removesuffix("/results.json") for file in files}
+    names = {file: file.relative_to(common).as_posix().removesuffix(f"/{RESULTS}") for file in files}
     runs = [Run(file.parent, name, read_results(file)) for file, name in names.items()]
     if not any(run.content["rows"] for run in runs):
         raise ValueError(f"{', '.join(map(str, given))}: no run has a row")

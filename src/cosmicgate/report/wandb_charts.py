@@ -18,6 +18,7 @@ from cosmicgate.data.pixel_labels import CORE, IGNORED, RING, SKY
 from cosmicgate.detectors import Detector
 from cosmicgate.evaluation.frame_results import cached_result, read_mask
 from cosmicgate.extras import extra
+from cosmicgate.io.run_files import BEST
 from cosmicgate.report.figures.frames import busiest_frames
 from cosmicgate.report.figures.mask_figures import MASK_COLOURS, busiest, classify_pixels
 from cosmicgate.report.results import Row, set_name
@@ -99,5 +100,5 @@ def media(rows: Sequence[Row], detector: Detector | None, test_sets: Sequence[Te
 def weights_artifact(name: str, run: Path, scores: Mapping[str, float]) -> wandb.Artifact:
     """Make an artifact of the best weights of a run, with their test scores as metadata."""
     artifact = wandb.Artifact(f"weights-{name}", type="model", metadata=dict(scores))
-    artifact.add_file(str(run / "checkpoints" / "best.ckpt"), name="best.ckpt")
+    artifact.add_file(str(run / BEST), name="best.ckpt")
     return artifact

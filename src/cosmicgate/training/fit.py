@@ -8,11 +8,12 @@ import pytorch_lightning as pl
 
 from cosmicgate.config import ConfigError, build, modules_named
 from cosmicgate.data.datamodule import data_name, training_data
+from cosmicgate.io.run_files import BEST, LAST
 from cosmicgate.training.callbacks import ExactResume, SaveConfigInCheckpoint
 from cosmicgate.training.loggers import log_run_metadata, new_wandb_run, with_csv_logger
 from cosmicgate.training.prepare_run import prepare_run
 from cosmicgate.training.progress import EpochLogger
-from cosmicgate.training.run_folder import BEST, LAST, clear_run
+from cosmicgate.training.run_folder import clear_run
 from cosmicgate.training.validation import ExpectValidation, check_validation
 from cosmicgate.training.warm_start import load_initial_weights
 

@@ -11,6 +11,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from cosmicgate.config import ConfigError
 from cosmicgate.evaluation.training_configs import result_config
 from cosmicgate.io.atomic import write_json
+from cosmicgate.io.run_files import RESULTS
 from cosmicgate.pretrained.renamed_targets import with_current_targets
 from cosmicgate.training.run_folder import refuse_another
 
@@ -51,7 +52,7 @@ def store_results(path: Path | None, config: Mapping[str, Any], run: Path) -> No
     """
     if path is None:
         return
-    content = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    content = json.loads((run / RESULTS).read_text(encoding="utf-8"))
     rows = [{key: value for key, value in row.items() if key != "curves"} for row in content["rows"]]
     compared = {"config": result_config(config) | {"training": TRAINING_VERSION}}
     write_json(path, compared | {"precision": (config.get("trainer") or {}).get("precision"), "rows": rows})

@@ -15,11 +15,11 @@ from cosmicgate.config import ConfigError
 from cosmicgate.data.cache import CACHE_KEY, sky_sha256
 from cosmicgate.data.splits import SPLITS, Split, frames_by_split, without_hash
 from cosmicgate.io.atomic import short, write_json
+from cosmicgate.io.run_files import PROVENANCE
 from cosmicgate.provenance import provenance
 from cosmicgate.training.malloc import keep_memory
 from cosmicgate.training.stopping import RUN_FOLDER_KEY
 
-RECORD = "provenance.json"
 log = logging.getLogger(__name__)
 # Keys of provenance.json that may change when a training is resumed; kept for each attempt.
 ATTEMPT_KEYS = ("command", "started", "commit", "uncommitted", "untracked", "python", "packages", "device")
@@ -50,14 +50,14 @@ def prepare_run(
         record = provenance(seed, list(dict.fromkeys(data.folders() + tested)), config)
         record["splits"] = frames_by_split(data)
         record["skies"] = {folder.name: sky for folder in data.folders() if (sky := sky_sha256(folder))}
-        write_json(run / RECORD, record | (_attempts(run, record) if resume else {}))
+        write_json(run / PROVENANCE, record | (_attempts(run, record) if resume else {}))
 
 
 def _attempts(run: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     """Collect the records of the earlier attempts of a training that is being resumed, which had the same frames."""
-    if not (run / RECORD).is_file():
+    if not (run / PROVENANCE).is_file():
         return {}
-    before = json.loads((run / RECORD).read_text())
+    before = json.loads((run / PROVENANCE).read_text())
     for which in SPLITS if "splits" in before else ():
         was, now = without_hash(before["splits"][which]), without_hash(record["splits"][which])
         if was != now:

@@ -12,11 +12,11 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from cosmicgate.config import ConfigError, as_written
 from cosmicgate.evaluation.training_configs import first_difference
+from cosmicgate.io.run_files import BEST, LAST, METRICS, PROVENANCE, RESULTS
 from cosmicgate.pretrained.checkpoint import read_checkpoint
 from cosmicgate.pretrained.renamed_targets import with_current_targets
 
 ANOTHER_FOLDER = "choose another hydra.run.dir, or give resume=false to train there again"
-LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +29,8 @@ def is_finished(run: Path, config: Mapping[str, Any]) -> bool:
     ConfigError
         If the folder has a finished or resumable training of another configuration; names the first key that differs.
     """
-    record, last = run / "provenance.json", run / LAST
-    if (run / "results.json").is_file():
+    record, last = run / PROVENANCE, run / LAST
+    if (run / RESULTS).is_file():
         before = with_current_targets(json.loads(record.read_text())["config"]) if record.is_file() else {}
         refuse_another(before, config, f"{run} is a finished run", ANOTHER_FOLDER)
         log.info("%s is finished, nothing to do", run)
@@ -54,8 +54,8 @@ def keep_precision(cfg: Any, config: dict[str, Any], run: Path) -> None:
     run : Path
         Run folder.
     """
-    record, here = run / "provenance.json", config["trainer"].get("precision")
-    began = record.is_file() and ((run / "results.json").is_file() or (run / LAST).is_file())
+    record, here = run / PROVENANCE, config["trainer"].get("precision")
+    began = record.is_file() and ((run / RESULTS).is_file() or (run / LAST).is_file())
     if not began or here is None or "auto_precision" not in as_written(cfg.trainer, "precision"):
         return
     before = json.loads(record.read_text())["config"].get("trainer", {}).get("precision")
@@ -73,7 +73,7 @@ def refuse_another(before: Mapping[str, Any], config: Mapping[str, Any], found: 
 @rank_zero_only
 def clear_run(run: Path) -> None:
     """Remove results, metrics and checkpoints of an earlier training, so that a new one starts from nothing."""
-    for name in ("results.json", "metrics.csv", LAST, BEST):
+    for name in (RESULTS, METRICS, LAST, BEST):
         (run / name).unlink(missing_ok=True)
     for requeued in run.glob("hpc_ckpt_*.ckpt"):  # written by Lightning when SLURM requeues a job
         requeued.unlink(missing_ok=True)
