@@ -36,7 +36,7 @@ TRAINING_PRIOR = 0.010  # fraction of hit pixels in its training set
 MIN_SIDE = 600
 
 # Levels 0 to 4 have pixels of 1, 2, 4, 8 and 16 px. Channels into and out of the levels of the decoder:
-WIDE, NARROW = (32, 64, 128, 256, 256), (14, 32, 64, 128, 256)
+IN_CHANNELS, OUT_CHANNELS = (32, 64, 128, 256, 256), (14, 32, 64, 128, 256)
 # From level CROP_LEVEL to level 0, the decoder computes only the part of the window that is kept, and HALO px around:
 # 1 for the head, and 1 x 1, 1 x 2 and 2 x 4 for the convolutions of levels 0, 1 and 2.
 CROP_LEVEL = 3
@@ -60,13 +60,13 @@ class MaxiMaskNet(nn.Module):
         ends = [(1, 32), (32, 64), (64, 128, 128), (128, 256, 256), (256, 256, 256)]
         self.encoder = nn.ModuleList(convolutions(*channels) for channels in ends)
         self.middle = convolutions(256, 256)
-        inner = [(WIDE[k], *([WIDE[k]] if k >= 2 else []), NARROW[k]) for k in range(5)]
+        inner = [(IN_CHANNELS[k], *([IN_CHANNELS[k]] if k >= 2 else []), OUT_CHANNELS[k]) for k in range(5)]
         self.decoder = nn.ModuleList(convolutions(*inner[k]) for k in (4, 3, 2, 1, 0))
         # Convolutions that upsample the deeper levels of the decoder to full size; their name is in files of weights.
         self.rise = nn.ModuleList(
-            convolutions(WIDE[k], NARROW[k]) for start in (4, 3, 2, 1) for k in reversed(range(start))
+            convolutions(IN_CHANNELS[k], OUT_CHANNELS[k]) for start in (4, 3, 2, 1) for k in reversed(range(start))
         )
-        self.head = nn.Conv2d(5 * NARROW[0], 1, 3, padding=1)
+        self.head = nn.Conv2d(5 * OUT_CHANNELS[0], 1, 3, padding=1)
 
     def forward(self, image: Tensor, rows: slice = slice(0, WINDOW), columns: slice = slice(0, WINDOW)) -> Tensor:
         """Compute the logits (N, 1, rows, columns) of ``image`` (N, 1, 400, 400), in sigma above the sky.

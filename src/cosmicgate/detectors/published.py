@@ -23,7 +23,7 @@ from cosmicgate.pretrained.registry import prepare_for_inference
 Sky = Literal["kept", "median"]
 # The memory format of the packages. channels_last is faster, but torch's group norm then loses precision on tiles of
 # this size: probabilities change by up to 0.002.
-EXACT = torch.contiguous_format
+MEMORY_FORMAT = torch.contiguous_format
 
 
 @torch.inference_mode()
@@ -102,7 +102,7 @@ def load_published_detector(
     if sky not in ("kept", "median"):
         raise ValueError(f"{model}: unknown sky {sky!r}, expected 'kept' or 'median'")
     path = package_file(package, file, model)
-    ready = prepare_for_inference(network, read_weights(path, origin), str(path), EXACT)
+    ready = prepare_for_inference(network, read_weights(path, origin), str(path), MEMORY_FORMAT)
     return NetworkDetector(
         predictor=Predictor(ready, procedure=partial(package_logits, tile=tile, multiple=multiple, sky=sky)),
         model=model,

@@ -27,7 +27,7 @@ from cosmicgate.masking.read_images import read_images
 from cosmicgate.masking.static_pixels import MIN_FRAMES, Measurement, StaticMap, StaticPixels, find_static, measure
 
 MEASUREMENTS_FOLDER = ".cosmicgate-static"  # beside the outputs; keeps the measurements of their inputs
-ENDS = 2**16  # bytes at the beginning and at the end of a file by which it is told from others of its size and time
+FINGERPRINT_BYTES = 2**16  # read at each end of a file, to notice a change that keeps its size and time
 IMAGES = "images"  # name of the list of images in a kept measurement
 Pair = tuple[Address, Address]  # input and output
 
@@ -94,8 +94,8 @@ def _ends(source: Path) -> str:
     if not source.is_file():
         return ""
     with source.open("rb") as file:
-        begin = file.read(ENDS)
-        file.seek(max(file.seek(0, 2) - ENDS, 0))
+        begin = file.read(FINGERPRINT_BYTES)
+        file.seek(max(file.seek(0, 2) - FINGERPRINT_BYTES, 0))
         return hashlib.sha256(begin + file.read()).hexdigest()
 
 

@@ -20,7 +20,7 @@ from cosmicgate.masking.load import load_cached
 from cosmicgate.masking.masker import CosmicRayMasker, is_mosaic
 
 METHODS: dict[str, Method] = {"meanmask": "mean", "medmask": "median", "median": "median", "idw": "idw"}
-AT_ONCE = 100_000  # number of pixels whose surroundings are in memory at once
+PIXELS_PER_STEP = 100_000  # number of pixels whose surroundings are in memory at once
 MAX_SATURATED = 0.05  # fraction of an image covered by saturated stars above which the saturation is questioned
 # Arguments of L.A.Cosmic that have no effect here, with their defaults.
 IGNORED = {
@@ -321,8 +321,8 @@ def astroscrappy_saturated_stars(values: NDArray[np.float32], level: float, sepa
     if min(values.shape) >= side:
         inner = found[side // 2 : -(side // 2), side // 2 : -(side // 2)]  # a view
         squares, (rows, columns) = sliding_window_view(values, (side, side)), np.nonzero(inner)
-        for start in range(0, rows.size, AT_ONCE):
-            pixels = rows[start : start + AT_ONCE], columns[start : start + AT_ONCE]
+        for start in range(0, rows.size, PIXELS_PER_STEP):
+            pixels = rows[start : start + PIXELS_PER_STEP], columns[start : start + PIXELS_PER_STEP]
             square = squares[pixels]
             medians = np.median(np.median(square, axis=2), axis=1) if separable else np.median(square, axis=(1, 2))
             inner[pixels] = medians > level / 10

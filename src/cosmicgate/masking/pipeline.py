@@ -39,7 +39,7 @@ from cosmicgate.masking.static_pixels import StaticPixels
 from cosmicgate.masking.temporary_folder import temporary_folder
 from cosmicgate.pretrained.domain_check import ImageWarning, warn_if_hit_fraction_high
 
-IN_MEMORY = 2**26  # bytes of compressed masks and probabilities; more are spooled to disk
+MAX_BYTES_IN_MEMORY = 2**26  # bytes of compressed masks and probabilities; more are spooled to disk
 ProgressCallback = Callable[[float], object]  # called with the megapixels of each finished image
 
 
@@ -123,7 +123,7 @@ def _run(job: FileJob, result: FileResult, progress: ProgressCallback) -> None:
             for hits, searched in job.existing.counts:
                 result.add(hits, searched)
             return
-        with tempfile.SpooledTemporaryFile(IN_MEMORY) as hdus:
+        with tempfile.SpooledTemporaryFile(MAX_BYTES_IN_MEMORY) as hdus:
             patches = detect(job, hdus, result, progress)
             write(job, hdus, patches, result.hits)
 

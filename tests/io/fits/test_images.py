@@ -180,7 +180,7 @@ def test_an_unreadable_extname_is_named_as_the_reason(tmp_path):
 
 def test_a_large_gzipped_file_is_decompressed_on_disk(tmp_path, monkeypatch):
     path = write_fits(tmp_path / "a.fits.gz", image=constant_image())
-    monkeypatch.setattr("cosmicgate.io.fits.hdus.IN_MEMORY", 100)
+    monkeypatch.setattr("cosmicgate.io.fits.hdus.MAX_BYTES_IN_MEMORY", 100)
     assert read_frame(path).image[0, 0] == 100
 
 

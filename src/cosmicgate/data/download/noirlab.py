@@ -15,7 +15,17 @@ from typing import Literal
 from cosmicgate.data.download.client import DEFAULT_RETRY, FetchError, RetryPolicy, Session
 from cosmicgate.data.download.fetch import download_missing, manifest_path
 from cosmicgate.data.download.manifest import Manifest, RemoteFile, read_manifest, safe
-from cosmicgate.data.download.search import FILTERS, NEEDED, WANTED, Row, Search, exposure, is_public, mask_of, name_of
+from cosmicgate.data.download.search import (
+    FILTERS,
+    REQUESTED_FIELDS,
+    REQUIRED_FIELDS,
+    Row,
+    Search,
+    exposure,
+    is_public,
+    mask_of,
+    name_of,
+)
 
 NOIRLAB = "https://astroarchive.noirlab.edu"
 CITATION = "Flaugher et al. 2015, AJ 150, 150, doi:10.1088/0004-6256/150/5/150 (DECam)"
@@ -161,7 +171,7 @@ def _remote(row: Row, query: Query, base: str) -> RemoteFile:
     # The archive's own folders (night, telescope, proposal) separate files with the same name.
     path = PurePosixPath(query.kind, *PurePosixPath(row["archive_filename"]).parts[-4:])
     md5, size = str(row["md5sum"]), int(row.get("filesize") or 0)
-    facts = {key: row[key] for key in (*NEEDED, *WANTED, "science") if row.get(key) is not None}
+    facts = {key: row[key] for key in (*REQUIRED_FIELDS, *REQUESTED_FIELDS, "science") if row.get(key) is not None}
     url = f"{base}/api/retrieve/{md5}/"
     if not query.hdus:
         return RemoteFile(safe(str(path)), url, size, md5, facts=facts)

@@ -19,8 +19,8 @@ FILTERS = {
     "Y": "Y DECam c0005 10095.0 1130.0",
     "VR": "VR DECam c0007 6300.0 2600.0",
 }
-NEEDED = ("md5sum", "archive_filename")
-WANTED = (
+REQUIRED_FIELDS = ("md5sum", "archive_filename")
+REQUESTED_FIELDS = (
     *("original_filename", "filesize", "instrument", "telescope", "proc_type", "prod_type", "obs_type", "exposure"),
     *("ifilter", "caldat", "release_date", "ra_center", "dec_center"),
 )
@@ -78,10 +78,10 @@ class Search:
             If the server does not support a field, or its response is not a list of rows.
         """
         conditions = self.conditions()
-        fields = self._fields(session, base, {*NEEDED, *(key for key, *_ in conditions)})
+        fields = self._fields(session, base, {*REQUIRED_FIELDS, *(key for key, *_ in conditions)})
         if self.band and "ifilter" in fields:
             conditions.append(["ifilter", FILTERS[self.band]])
-        outfields = [*NEEDED, *(field for field in WANTED if field in fields)]
+        outfields = [*REQUIRED_FIELDS, *(field for field in REQUESTED_FIELDS if field in fields)]
         url = f"{base}/api/adv_search/find/?rectype=file&limit={self.limit}&sort=md5sum"
         response = session.request_json("POST", url, json={"outfields": outfields, "search": conditions})
         return [row for row in _rows(response, url) if self.band is None or band_of(row) == self.band]

@@ -27,9 +27,9 @@ with extra("label"):
 
 MIN_EXPOSURES = 3  # minimum number of exposures of a field
 STAR_SIGMAS, STAR_PIXELS = 5.0, 5  # detection threshold and minimum number of pixels of a star
-SMOOTH = 0.5  # minimum fraction of a star's peak left after 3x3 smoothing; hot pixels and nearly all hits have less
+MIN_STAR_SMOOTHNESS = 0.5  # fraction of a star's peak left after 3x3 smoothing; hot pixels and most hits have less
 MIN_STARS = 3  # from which exposures are aligned, and widths are measured
-TRAILED = 2.0  # ratio of length to width from which stars are trailed
+MIN_TRAIL_ELONGATION = 2.0  # ratio of length to width from which stars are trailed
 MIN_TRAIL = 3.0  # pixels, minimum FWHM along a trail
 SAME_POINTING = 0.5  # maximum distance of the pointings of a field, as a fraction of the image's shorter side
 SEPARATION = 0.1  # degrees, maximum distance of the pointings of a field if the pixel scale is unknown
@@ -95,7 +95,7 @@ class ExposureSummary:
     def is_trailed(self) -> bool:
         """Whether the stars are trails."""
         long = self.fwhm is not None and self.elongation is not None
-        return long and self.elongation > TRAILED and self.fwhm * self.elongation**0.5 > MIN_TRAIL  # type: ignore[operator]
+        return long and self.elongation > MIN_TRAIL_ELONGATION and self.fwhm * self.elongation**0.5 > MIN_TRAIL  # type: ignore[operator]
 
 
 def summarize(
@@ -191,7 +191,7 @@ def _stars(level: SkySubtracted) -> tuple[int, float | None, float | None]:
     sep.set_extract_pixstack(max(300_000, data.size))
     noise = np.ascontiguousarray(np.sqrt(level.variance))
     found = sep.extract(data, STAR_SIGMAS, err=noise, mask=bad, minarea=STAR_PIXELS)
-    found = found[found["cpeak"] > SMOOTH * found["peak"]]
+    found = found[found["cpeak"] > MIN_STAR_SMOOTHNESS * found["peak"]]
     if len(found) < MIN_STARS:
         return len(found), None, None
     bright = found[np.argsort(found["flux"])[::-1][: max(MIN_STARS, len(found) // 2)]]

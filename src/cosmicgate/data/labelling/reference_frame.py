@@ -16,7 +16,7 @@ with extra("label"):
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 MESH = 64  # pixels, mesh of the sky map
-CLIP = 4.0  # sigma by which a frame must exceed the lowest one at a pixel to count as hit there
+HIT_SIGMAS = 4.0  # sigma by which a frame must exceed the lowest one at a pixel to count as hit there
 SOURCE_PIXELS = 5  # minimum number of pixels of a source
 REACH = 3  # pixels around a source within which its light is summed
 MIN_SOURCE_SIGMAS = 50.0  # sigma, minimum flux of a source that is used for the flux ratio of two frames
@@ -50,7 +50,7 @@ class SkySubtracted:
 def clipped_mean(stack: NDArray[np.float32], variances: NDArray[np.float32]) -> tuple[Image, Image, NDArray[np.int64]]:
     """Combine frames into their clipped mean (H, W), its variance (H, W), and the number of frames with data (H, W).
 
-    A frame that exceeds the lowest one at a pixel by more than :data:`CLIP` sigma has a hit there, and is left out.
+    A frame that exceeds the lowest one at a pixel by over :data:`HIT_SIGMAS` sigma has a hit there, and is left out.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def clipped_mean(stack: NDArray[np.float32], variances: NDArray[np.float32]) -> 
     lowest = filled.min(axis=0)
     lowest[np.isinf(lowest)] = 0
     noise = np.sqrt(2 * (variances.mean(axis=0) + np.maximum(lowest, 0)))
-    counted = filled <= lowest + CLIP * noise
+    counted = filled <= lowest + HIT_SIGMAS * noise
     number = np.maximum(counted.sum(axis=0), 1)
     mean = np.where(counted, stack, 0).sum(axis=0) / number
     variance = (np.where(counted, variances, 0).sum(axis=0) / number + np.maximum(mean, 0)) / number

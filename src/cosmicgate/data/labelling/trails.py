@@ -31,8 +31,8 @@ MIN_LENGTH = 24.0  # pixels, minimum length of a trail
 MIN_DASH = 4  # bins, minimum length of a continuous part of a trail
 TRACK_LENGTH = 200.0  # pixels, maximum length of a particle's track
 MIN_COVER = 0.2  # minimum fraction of the length that is bright, in excess of that of the parallel lines
-BROAD = 0.7  # minimum width of a trail, as a fraction of the stars' width
-SMOOTH = 0.8  # minimum smoothness of a broad object, as a fraction of the stars' smoothness
+MIN_TRAIL_WIDTH = 0.7  # minimum width of a trail, as a fraction of the stars' width
+MIN_SMOOTHNESS = 0.8  # minimum smoothness of a broad object, as a fraction of the stars' smoothness
 UNKNOWN_WIDTH, UNKNOWN_SMOOTHNESS = 1.4, 0.75  # values assumed for the stars if there are too few to measure
 HOT_SMOOTHNESS = 0.5  # smoothness above that of all hot pixels and nearly all hits
 MIN_PIXELS = 6  # minimum number of pixels of a broad object
@@ -183,7 +183,7 @@ def _runs(
         low, high = part[0] * BIN, (part[-1] + 1) * BIN
         sigma, half = _width(*_profile(clipped, usable, angle, distance, low, high))
         dashes = int(np.sum(np.diff(part) > 2)) + 1
-        broad = sigma > max(0.9, BROAD * star_shape.sigma)
+        broad = sigma > max(0.9, MIN_TRAIL_WIDTH * star_shape.sigma)
         if half and (broad or length > TRACK_LENGTH) and (cover > 0.6 or dashes >= 3):
             yield _trail(angle, distance, low, high, half, clipped.shape)
 
@@ -261,7 +261,7 @@ def broad_objects(hits: Mask, excess: Image, signal: Image, source: Mask, star_s
         return np.zeros(hits.shape, bool)
     filled = np.nan_to_num(signal)
     near = ndimage.binary_dilation(source, KERNEL_3X3, iterations=2)
-    limit = max(SMOOTH * star_shape.smoothness, HOT_SMOOTHNESS)
+    limit = max(MIN_SMOOTHNESS * star_shape.smoothness, HOT_SMOOTHNESS)
     broad = np.zeros(count + 1, bool)
     for number, box in enumerate(ndimage.find_objects(labels), 1):
         own = labels[box] == number

@@ -79,7 +79,7 @@ GALAXY_SLOPE = 0.45  # slope of log10(number) per magnitude
 CORE_BETA, HALO_BETA = 3.0, 1.34
 HALO_FLUX, SPIKE_FLUX = 0.06, 0.0012
 MARGIN = 100  # pixels, width of the margin around the CCD in which sources are drawn too
-FAINT = 0.05  # a stamp ends where the source falls below this fraction of the sky's noise
+STAMP_EDGE = 0.05  # a stamp ends where the source falls below this fraction of the sky's noise
 
 
 def check_bands(bands: Sequence[str]) -> None:
@@ -262,7 +262,7 @@ class Painter:
         self.radii = np.geomspace(4, 3000, 100)
         across = galsim.PositionD(np.cos(0.4), np.sin(0.4)) * scale
         self.brightness = np.array([self.psf.xValue(across * r) for r in self.radii]) * scale**2
-        self.faint = FAINT * np.sqrt(np.median(expected))
+        self.faint = STAMP_EDGE * np.sqrt(np.median(expected))
 
     def star(self, source: np.void) -> None:
         """Add a star."""

@@ -20,7 +20,7 @@ from cosmicgate.data.splits import SPLITS, Split, check_splits
 from cosmicgate.io.fits.frames import Frame, read_frame
 from cosmicgate.io.fits.hdus import open_fits
 
-STEEP = 1.5  # factor by which a saturated star's light grows with each pixel towards its centre
+CORE_GRADIENT = 1.5  # factor by which a saturated star's light grows with each pixel towards its centre
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Coadd:
         light = np.maximum(image[:, columns] * scale + sky, 0)
         # The coadd has a plateau where stars are saturated: from its rim inwards, raise the light until it bleeds.
         depth = distance_transform_edt(cores[:, columns])
-        light = np.minimum(light * STEEP**depth, 10 * full)
+        light = np.minimum(light * CORE_GRADIENT**depth, 10 * full)
         electrons = rng.poisson(light * gain)
         return Frame(
             image=(electrons / gain).astype(np.float32),

@@ -19,15 +19,15 @@ from cosmicgate.io.fits.frames import Frame
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Places = NDArray[np.float64]
-STAR_SNR, FAINTEST_SNR = 10.0, 5.0  # lowest S/N of the brightest pixel of a star, and of its counterparts
+STAR_SNR, MIN_COUNTERPART_SNR = 10.0, 5.0  # lowest S/N of the brightest pixel of a star, and of its counterparts
 MIN_NEIGHBOURS = 0.1  # minimum mean of the eight pixels around a star's peak, relative to it; a hot pixel's is about 0
-CLEARANCE = 3  # pixels around a known hit in which no star is counted
-BESIDE = 2  # exposures before and after a frame in which its stars are looked for
-BRIGHTEST = 80  # stars by which the shift of two exposures is found
+HIT_DISTANCE = 3  # pixels from a hit, within which no star is counted
+NEIGHBOUR_EXPOSURES = 2  # exposures before and after a frame in which its stars are looked for
+MAX_ALIGNMENT_STARS = 80  # brightest stars, by which the shift of two exposures is found
 MIN_PAIRS = 5  # minimum number of stars of two exposures that coincide after the shift
 RADIUS = 1.0  # pixels, maximum distance of a star from its counterpart
 MIN_EXPOSURES = 3  # from which static pixels can be told from hits
-CLIP, HOT_SNR = 10.0, 5.0  # hot: mean S/N over the exposures, each clipped, above HOT_SNR
+MAX_CLIPPED_SNR, HOT_SNR = 10.0, 5.0  # hot: mean S/N over the exposures, each clipped, above HOT_SNR
 # Maximum mean S/N of a hot pixel's neighbours, as a fraction of its own; that of undersampled stars is above 0.3.
 MAX_NEIGHBOURS = 0.25
 
@@ -65,7 +65,7 @@ class KnownObjects:
         if hot is not None:
             found["hot_pixels"] = _columns(np.argwhere(hot), ("row", "column"), int)
         if stars is not None:
-            blocked = ndimage.binary_dilation(np.isin(truth, (CORE, RING)), KERNEL_3X3, iterations=CLEARANCE)
+            blocked = ndimage.binary_dilation(np.isin(truth, (CORE, RING)), KERNEL_3X3, iterations=HIT_DISTANCE)
             if hot is not None:
                 blocked |= ndimage.binary_dilation(hot, KERNEL_3X3)
             rows, columns = stars[:, :2].astype(int).T
@@ -83,7 +83,7 @@ class KnownObjects:
             snr = snr_map(frame.image, frame.gain, frame.read_noise)
             peaks[path] = find_peaks(snr, frame.bad | (frame.image >= 0.9 * frame.saturation))
             total, number = sums.get(frame.shape, (np.zeros(frame.shape, np.float32), 0))
-            clipped = np.where(frame.bad, np.float32(0), np.clip(snr, -CLIP, CLIP))
+            clipped = np.where(frame.bad, np.float32(0), np.clip(snr, -MAX_CLIPPED_SNR, MAX_CLIPPED_SNR))
             sums[frame.shape] = (total + clipped).astype(np.float32), number + 1
         return peaks, sums
 
@@ -97,7 +97,8 @@ class KnownObjects:
         peaks = list(self._measured[0].values())
         found: dict[Path, Places | None] = {}
         for number, path in enumerate(self.paths):
-            around = peaks[max(0, number - BESIDE) : number] + peaks[number + 1 : number + 1 + BESIDE]
+            around = peaks[max(0, number - NEIGHBOUR_EXPOSURES) : number]
+            around += peaks[number + 1 : number + 1 + NEIGHBOUR_EXPOSURES]
             found[path] = confirmed_stars(peaks[number], around)
         return found
 
@@ -119,7 +120,7 @@ def find_peaks(snr: Image, unusable: Mask) -> Places:
         brightest peak first.
     """
     smooth = ndimage.gaussian_filter(snr, 1.0)
-    peak = (smooth == ndimage.maximum_filter(smooth, 5)) & (smooth > FAINTEST_SNR / 4)
+    peak = (smooth == ndimage.maximum_filter(smooth, 5)) & (smooth > MIN_COUNTERPART_SNR / 4)
     peak &= ~ndimage.binary_dilation(unusable, KERNEL_3X3, iterations=2)
     peak[:3] = peak[-3:] = peak[:, :3] = peak[:, -3:] = False
     y, x = np.nonzero(peak)
@@ -132,7 +133,7 @@ def find_peaks(snr: Image, unusable: Mask) -> Places:
     value, light = near[:, 4], np.maximum(near, 0)
     width = (near.sum(axis=1) - value) / 8 / np.maximum(value, 1e-9)
     centre = np.stack([y, x], axis=1) + (light @ offset) / np.maximum(light.sum(axis=1), 1e-9)[:, None]
-    table = np.column_stack([y, x, value, centre])[(value >= FAINTEST_SNR) & (width > MIN_NEIGHBOURS)]
+    table = np.column_stack([y, x, value, centre])[(value >= MIN_COUNTERPART_SNR) & (width > MIN_NEIGHBOURS)]
     return np.asarray(table[np.argsort(-table[:, 2], kind="stable")])
 
 
@@ -145,8 +146,8 @@ def confirmed_stars(peaks: Places, others: Sequence[Places]) -> Places | None:
     for other in others:
         if not len(peaks) or not len(other):
             continue
-        shift, pairs = best_shift(peaks[:BRIGHTEST, 3:], other[:BRIGHTEST, 3:])
-        if pairs < max(MIN_PAIRS, 0.25 * min(len(peaks), len(other), BRIGHTEST)):
+        shift, pairs = best_shift(peaks[:MAX_ALIGNMENT_STARS, 3:], other[:MAX_ALIGNMENT_STARS, 3:])
+        if pairs < max(MIN_PAIRS, 0.25 * min(len(peaks), len(other), MAX_ALIGNMENT_STARS)):
             continue
         compared += 1
         times += KDTree(other[:, 3:]).query(peaks[:, 3:] + shift)[0] < RADIUS

@@ -12,7 +12,7 @@ from cosmicgate.io.fits.hdus import FitsError, first_header_value, header_value
 WORD = re.compile(r"(BAYE?R?|CFA)([-_ ]?(PAT(T|TERN)?|TYPE?|MAT|MATRIX|MASK))?|COLOU?R?[-_ ]?(TYPE?|PAT(T|TERN)?)")
 COLOUR = frozenset({"TRUE", "T", "YES", "BAYER", "OSC", "COLOR", "COLOUR", "CFA"})  # values for any mosaic
 PATTERNS = {"".join(sorted(one)) for one in ("RGGB", "CMYG", "RGBW", "RGBE", "RGBC", "RCCB", "RYYB", "RCCG", "CYYM")}
-LARGER = re.compile(r"X-?TRANS|[RGBW]{16}|[RGB]{36}")  # patterns of 4x4 or 6x6 pixels
+LARGER_PATTERN = re.compile(r"X-?TRANS|[RGBW]{16}|[RGB]{36}")  # patterns of 4x4 or 6x6 pixels
 BINNINGS = ("XBINNING", "YBINNING", "BINX", "BINY", "CCDXBIN", "CCDYBIN")
 
 
@@ -38,7 +38,7 @@ def mosaic_of(headers: Sequence[fits.Header]) -> str:
                 continue
             value = header_value(header, word)
             text = _letters(value)
-            if LARGER.search(re.sub(r"[^A-Z-]", "", text)):
+            if LARGER_PATTERN.search(re.sub(r"[^A-Z-]", "", text)):
                 larger = "its colour pattern is larger than 2x2 pixels: separate its colours first"
                 raise FitsError(f"{word} = {value!r}: {larger}, or override the header with --no-mosaic")
             if text in COLOUR or _is_pattern(text):

@@ -26,7 +26,8 @@ BY_THE_ROW = ("RICE_1", "RICE_ONE", "GZIP_1", "GZIP_2", "NOCOMPRESS")
 COLUMNS = {"COMPRESSED_DATA": None, "GZIP_COMPRESSED_DATA": "GZIP_1", "UNCOMPRESSED_DATA": "NOCOMPRESS"}
 PARAMETERS = re.compile(r"ZNAME\d+|ZVAL\d+")
 ZERO = -2147483646  # stored integer that means exactly 0 with SUBTRACTIVE_DITHER_2
-LOWEST = ZERO + 9  # lowest value of a quantised pixel: CFITSIO reserves the ten numbers below, the first is NULL
+# Lowest value of a quantised pixel: CFITSIO reserves the ten numbers below, the first is NULL.
+MIN_QUANTISED = ZERO + 9
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +161,7 @@ def _patch(table: CompressedTable, cards: fits.Header, column: str, kind: str, c
             old, blank = numbers[one.pixels], _blank(table, cards, one.tile)
             steps = old + np.rint((one.after - one.before) / scale)
             steps = np.where(np.isin(old, (ZERO, blank)), np.rint((one.after - zero) / scale), steps)
-            if not ((steps >= LOWEST) & (steps <= np.iinfo(stored.dtype).max)).all():
+            if not ((steps >= MIN_QUANTISED) & (steps <= np.iinfo(stored.dtype).max)).all():
                 return False
         else:
             steps = (one.after - cards.get("BZERO", 0)) / cards.get("BSCALE", 1)

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from cosmicgate.io.fits.cards import CRINPUT
 from cosmicgate.io.fits.layout import spans_of
 
-IN_MEMORY = 2**28  # bytes of a decompressed file; larger ones are spooled to disk
+MAX_BYTES_IN_MEMORY = 2**28  # bytes of a decompressed file; larger ones are spooled to disk
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE)  # not caused by the file's content
 GZIP = b"\x1f\x8b"  # first bytes of gzipped files
 # First bytes of files that astropy would decompress by itself, so that HDU offsets would not be those in the file.
-PACKED = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip", b"\x1f\x9d": "compress"}
+COMPRESSION_SIGNATURES = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip", b"\x1f\x9d": "compress"}
 
 
 class FitsError(ValueError):
@@ -111,7 +111,7 @@ def open_decompressed(path: Path, defects: list[str] | None = None) -> Iterator[
         file: IO[bytes] = stack.enter_context(path.open("rb"))
         begin = file.read(8)
         file.seek(0)
-        for sign, packer in PACKED.items():
+        for sign, packer in COMPRESSION_SIGNATURES.items():
             if begin.startswith(sign):
                 raise FitsError(
                     f"{path}: expected a FITS file (plain, .fz or .gz), got one packed by {packer}: decompress it first"
@@ -161,7 +161,7 @@ def _with_blanks(file: IO[bytes], stack: ExitStack) -> IO[bytes]:
 
 def _temporary() -> Any:
     """Open a temporary file, in memory or, if it becomes large, on disk."""
-    return tempfile.SpooledTemporaryFile(IN_MEMORY)
+    return tempfile.SpooledTemporaryFile(MAX_BYTES_IN_MEMORY)
 
 
 def _unzip(file: IO[bytes], target: IO[bytes], defects: list[str] | None) -> None:

@@ -10,7 +10,7 @@ from astropy.io import fits
 
 FITS_BLOCK, CARD = 2880, 80
 BITPIX = (8, 16, 32, 64, -32, -64)
-AT_ONCE = 2**24  # bytes that are read at once; a multiple of the 4-byte word of checksums
+BYTES_PER_READ = 2**24  # bytes that are read at once; a multiple of the 4-byte word of checksums
 HEADER_CARDS = (b"XTENSION=", b"SIMPLE  =", b"BITPIX  =")  # cards that distinguish a header from garbage
 
 
@@ -142,7 +142,7 @@ def _has_header(file: IO[bytes], start: int) -> bool:
     """Check whether the bytes after the last HDU contain a header: then an HDU is damaged, not just padding missing."""
     file.seek(start)
     before = b""
-    while content := file.read(AT_ONCE):
+    while content := file.read(BYTES_PER_READ):
         if any(card in before + content for card in HEADER_CARDS):
             return True
         before = content[-CARD:]
@@ -161,7 +161,7 @@ def wrong_sums(file: IO[bytes], spans: Sequence[Span], numbers: Collection[int] 
             continue
         file.seek(span.data)
         total, left = 0, span.end - span.data
-        while left > 0 and (content := file.read(min(AT_ONCE, left))):
+        while left > 0 and (content := file.read(min(BYTES_PER_READ, left))):
             total = ones_sum(content.ljust(in_blocks(len(content)), b"\0"), total)
             left -= len(content)
         if total != int(recorded):

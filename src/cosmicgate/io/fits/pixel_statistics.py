@@ -10,7 +10,8 @@ from scipy.special import ndtri
 
 ROWS, COLUMNS = 64, 256  # size of the central part that is examined
 MAX_VALUES = 16  # most distinct integers in a plane of flags in which neighbours mostly differ
-SMOOTH = 0.6  # ratio of second to first differences below which pixels are smooth: 1.7 for white noise, near 0 for maps
+# Ratio of second to first differences below which pixels are smooth: 1.7 for white noise, near 0 for maps.
+MAX_SMOOTH_RATIO = 0.6
 MEAN_BLOCK = 4  # pixels, side of averaged blocks: a filtered image may have lost its noise from pixel to pixel
 MIN_BLOCKS = 256  # number of blocks below which a correlation may be chance
 # Limits of the correlation of residuals. Measured on real frames: an error map and its image 0.87 to 1, two exposures
@@ -138,7 +139,7 @@ def _kind(values: NDArray[np.float64]) -> tuple[Kind, float]:
     bends = [np.abs(np.diff(values, 2, axis=axis)) for axis in (0, 1)]
     step, bend = (max(float(np.nanmedian(one)) if one.size else 0.0 for one in both) for both in (steps, bends))
     noise = bend / SIGMA_TO_MAD / 6**0.5
-    if bend < SMOOTH * step or noise <= MIN_RELATIVE_NOISE * abs(float(np.median(good))):
+    if bend < MAX_SMOOTH_RATIO * step or noise <= MIN_RELATIVE_NOISE * abs(float(np.median(good))):
         return "smooth", noise
     return "noise", noise
 

@@ -15,7 +15,7 @@ from cosmicgate.io.fits.instruments import DETECTOR_CARDS
 from cosmicgate.io.fits.masks import IMAGES, MASKS, OTHERS, PRODUCTS, SCIENCE, TARGETS, words_of
 from cosmicgate.io.fits.pixel_statistics import PixelStatistics, pixel_statistics, show_same_image
 
-NAMELESS = ("COMPRESSED_IMAGE",)  # default name of compressed images without a name
+DEFAULT_NAMES = ("COMPRESSED_IMAGE",)  # default name of compressed images without a name
 # Area relative to the largest image below which an HDU is a stamp or a low-resolution map; and the same limit for HDUs
 # that are compared by their pixels, if their names are not numbered.
 MIN_AREA, MIN_AREA_BY_PIXELS = 1 / 8, 1 / 2
@@ -225,7 +225,7 @@ class _ImageChoice:
 
     def _name(self, number: int) -> str:
         name: str = self.hdus[number].name.strip().upper()
-        return "" if name in NAMELESS or (number == 0 and name == "PRIMARY") else name
+        return "" if name in DEFAULT_NAMES or (number == 0 and name == "PRIMARY") else name
 
     def _version(self, number: int) -> int:
         version = self.hdus[number].ver
@@ -275,4 +275,4 @@ def unsearched_notes(hdus: Any, roles: dict[int, Role]) -> list[str]:
 
 
 def _display_name(name: str, number: int, names: Counter[str]) -> str:
-    return name if name and name.upper() not in NAMELESS and names[name.upper()] == 1 else str(number)
+    return name if name and name.upper() not in DEFAULT_NAMES and names[name.upper()] == 1 else str(number)
