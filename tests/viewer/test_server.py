@@ -411,5 +411,5 @@ def test_probabilities_are_those_of_the_image_and_not_of_one_beside_it(tmp_path,
     images = Images([path], None, masker)
     for number in (0, 1):
         found(client(images), number)
-        candidates, expected = images.searched(number).found, masker.probability(images[number].image).ravel()
+        candidates, expected = images.search_of(number).found, masker.probability(images[number].image).ravel()
         assert np.allclose(candidates.probability, expected[candidates.index], rtol=1e-3)
