@@ -207,6 +207,13 @@ def test_every_detector_of_a_committed_file_has_a_title_and_all_parts(path):
     assert all(found == {"dilated", "core", "per_hit"} for found in parts.values())
 
 
+def test_scores_on_a_single_patch_of_sky_have_no_interval():
+    lines = [line for path in (DOCS / "results").glob("*.csv") for line in tables.lines_of(path)]
+    coadd = [line for line in lines if line["test_set"] == "decam_semireal"]
+    assert coadd
+    assert not any(line["low"] or line["high"] or line.get("above_zero") for line in coadd)
+
+
 def test_a_file_of_other_columns_is_refused_by_name(tmp_path):
     (tmp_path / "old.csv").write_text("detector,score\nOld,f1\n")
     with pytest.raises(ValueError, match=r"old\.csv: expected a tables\.csv"):
