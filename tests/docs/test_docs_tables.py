@@ -214,6 +214,11 @@ def test_scores_on_a_single_patch_of_sky_have_no_interval():
     assert not any(line["low"] or line["high"] or line.get("above_zero") for line in coadd)
 
 
+def test_the_scores_of_the_paper_stand_beside_real_data_alone():
+    lines = [line for path in SCORED for line in tables.lines_of(path)]
+    assert {line["data_origin"] for line in lines if line["published"]} <= {"real"}
+
+
 def test_a_file_of_other_columns_is_refused_by_name(tmp_path):
     (tmp_path / "old.csv").write_text("detector,score\nOld,f1\n")
     with pytest.raises(ValueError, match=r"old\.csv: expected a tables\.csv"):
