@@ -1,6 +1,7 @@
 """Test that a network is trained on its teacher's probabilities and the truth, and validated on the truth alone."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
 from cosmicgate.data.pixel_labels import CORE, IGNORED, SKY
 from cosmicgate.models import UNet
 from cosmicgate.pretrained.load import load_network
+from cosmicgate.training import fit
 from cosmicgate.training.distillation import Distillation
 
 pytestmark = pytest.mark.filterwarnings("ignore:You are trying to `self.log")  # without a trainer it logs nowhere
@@ -82,6 +84,19 @@ def test_training_resumes_with_the_same_teacher_only():
 def test_impossible_settings_are_refused(setting, value):
     with pytest.raises(ValueError, match=f"{setting}={value}: expected"):
         distillation(**{setting: value})
+
+
+@pytest.mark.parametrize(("teacher", "had", "has"), [("general", "no ring", "a ring"), ("deepcr", "a ring", "no ring")])
+def test_a_teacher_of_another_truth_than_the_data_is_refused(monkeypatch, tmp_path, teacher, had, has):
+    module, data = distillation(teacher), {"name": "night", "contamination": {"ring": has == "a ring"}}
+    monkeypatch.setattr(fit, "build", {"module": module}.get)
+    monkeypatch.setattr(fit, "training_data", lambda *_: SimpleNamespace(name="night", data_origin="real"))
+    cfg = SimpleNamespace(resume=True, start=None, seed=0, model={}, data=data, module="module")
+    with pytest.raises(
+        ValueError, match=rf"teacher: its truth had {had} .*, and that of the data \(night\) has {has}: give"
+    ):
+        fit.fit(cfg, {"model": {}, "data": data}, tmp_path)
+    module.check_truth({"contamination": {"ring": has != "a ring"}})
 
 
 def test_an_unknown_teacher_is_named():

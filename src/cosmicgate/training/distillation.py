@@ -1,5 +1,6 @@
 """Train a small network on what a large one predicts: knowledge distillation."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from cosmicgate.data.pixel_labels import IGNORED, SKY
+from cosmicgate.pretrained.checkpoint import has_ring
 from cosmicgate.pretrained.load import load_network
 from cosmicgate.training.module import Segmentation
 
@@ -21,7 +23,8 @@ class Distillation(Segmentation):
     Parameters
     ----------
     teacher : str or Path
-        Pretrained network, run folder, checkpoint or file of weights. It is not trained.
+        Pretrained network, run folder, checkpoint or file of weights. It is not trained. Its truth must have had a ring
+        around each hit if that of the data has one, and none otherwise (:meth:`check_truth`).
     teacher_weight : float
         Weight of the teacher in the target of each pixel, 0 to 1; the truth has the rest.
     **segmentation
@@ -40,8 +43,17 @@ class Distillation(Segmentation):
             raise ValueError(f"block_size={self.block_size}: expected 1 px, as the teacher predicts single pixels")
         network, card, _ = load_network(teacher)
         self._teacher = (network,)  # in a tuple, where Lightning does not look for weights to train, average and save
-        self.teacher_sha256 = card.sha256
+        self.teacher_sha256, self.teacher_ring = card.sha256, card.ring
         self.teacher_weight = teacher_weight
+
+    def check_truth(self, data: Mapping[str, Any]) -> None:
+        """Raise ValueError if only one of the teacher and the data, a configuration, has a ring around each hit."""
+        if has_ring(data) != self.teacher_ring:
+            had, has = ("a ring" if ring else "no ring" for ring in (self.teacher_ring, not self.teacher_ring))
+            raise ValueError(
+                f"module.teacher: its truth had {had} around each hit, and that of the data ({data.get('name')}) has "
+                f"{has}: give another teacher or other data"
+            )
 
     def training_step(self, batch: dict[str, Tensor]) -> Tensor:
         """Compute and log the loss of a batch."""

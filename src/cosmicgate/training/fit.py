@@ -10,6 +10,7 @@ from cosmicgate.config import ConfigError, build, modules_named
 from cosmicgate.data.datamodule import data_name, training_data
 from cosmicgate.io.run_files import BEST, LAST
 from cosmicgate.training.callbacks import ExactResume, SaveConfigInCheckpoint
+from cosmicgate.training.distillation import Distillation
 from cosmicgate.training.loggers import log_run_metadata, new_wandb_run, with_csv_logger
 from cosmicgate.training.prepare_run import prepare_run
 from cosmicgate.training.progress import EpochLogger
@@ -35,6 +36,8 @@ def fit(cfg: Any, config: dict[str, Any], run: Path) -> tuple[pl.Trainer, pl.Lig
     ConfigError
         If no epoch would be or was validated, so that there are no best weights; or if a new training would delete the
         weights that it starts from.
+    ValueError
+        If only one of a teacher and the data has a ring around each hit.
     """
     trust, last = modules_named(config["model"]), run / LAST
     if not cfg.resume and cfg.start and Path(cfg.start).expanduser().resolve().is_relative_to(run.resolve()):
@@ -43,6 +46,8 @@ def fit(cfg: Any, config: dict[str, Any], run: Path) -> tuple[pl.Trainer, pl.Lig
         )
     pl.seed_everything(cfg.seed, verbose=False)
     data, module = training_data(cfg.data, cfg.model.get("scaling", "none")), build(cfg.module)
+    if isinstance(module, Distillation):
+        module.check_truth(config["data"])
     resume_from = last if cfg.resume and last.is_file() else None
     config["trained_on"] = f"{data_name(data, cfg.data)}, {data.data_origin}"  # type: ignore[attr-defined]
     config["started_from"] = load_initial_weights(module.network, cfg.start, resume_from, trust)
