@@ -338,7 +338,7 @@ def test_train_help_lists_examples_and_only_choices_that_can_be_trained(command)
 def test_evaluate_help_lists_its_own_choices(command):
     listed = listed_choices(command("evaluate.py", "--help").stdout)
     assert {key for key in listed if "/" not in key} == {"detector", "data", "logger", "evaluation"}
-    assert set(listed["evaluation"]) == {"paper_tables", "paper_tables_quick", "real_frames", "variants"}
+    assert set(listed["evaluation"]) == {"paper_tables", "paper_tables_quick", "real_frames", "released", "variants"}
     assert set(listed["data"]) == {path.stem for path in (ROOT / "conf" / "data").glob("[!_]*.yaml")}
 
 

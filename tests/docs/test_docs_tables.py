@@ -219,6 +219,32 @@ def test_the_scores_of_the_paper_stand_beside_real_data_alone():
     assert {line["data_origin"] for line in lines if line["published"]} <= {"real"}
 
 
+def test_the_command_above_a_table_scores_the_detectors_of_the_table():
+    nodes = {path.stem: OmegaConf.load(path).values() for path in (ROOT / "conf" / "detector").glob("*.yaml")}
+    names = {(node["model"], node["variant"]): file for file in nodes for node in nodes[file] if "variant" in node}
+    checked = set()
+    for section in re.split("^##+ ", (DOCS / "results.md").read_text(), flags=re.M):
+        chosen = re.search(r"'detector=\[(.*)\]'", section)
+        for found in tables.MARKED.finditer(section):
+            if chosen and found["kind"] in ("scores", "real"):
+                lines = tables.lines_of(DOCS / "results" / found["file"])
+                shown = {names.get((line["model"], line["variant"])) for line in lines} - {None}
+                assert shown <= set(chosen[1].split(",")), found["file"]
+                checked.add(found["file"])
+    assert len(checked) >= 7
+
+
+@pytest.mark.parametrize("file", ["held_out", "real_sky", "real_sky_lco"])
+def test_the_command_above_a_table_of_differences_computes_them(file):
+    pairs = {tuple(pair) for pair in OmegaConf.load(ROOT / "conf" / "evaluation" / "released.yaml")["compare"]}
+    for line in tables.lines_of(DOCS / "results" / f"{file}_differences.csv"):
+        models = line["a_model"], line["b_model"]
+        # The tables name the networks of the package without a variant, or with that of the version.
+        variants = (line[f"{side}_variant"].replace("0.1.3", "") or "pretrained" for side in "ab")
+        rows = tuple(f"{model} ({variant})" for model, variant in zip(models, variants, strict=True))
+        assert rows in pairs or models in pairs, rows
+
+
 def test_a_file_of_other_columns_is_refused_by_name(tmp_path):
     (tmp_path / "old.csv").write_text("detector,score\nOld,f1\n")
     with pytest.raises(ValueError, match=r"old\.csv: expected a tables\.csv"):
