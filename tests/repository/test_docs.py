@@ -88,6 +88,14 @@ def test_every_train_and_evaluate_command_of_the_docs_is_valid(words):
         validate(composed_config(*overrides, name=script), SCHEMES[script])
 
 
+def test_every_list_in_a_command_is_quoted():
+    """Without quotes zsh takes the brackets for a pattern of file names."""
+    for page in [*PAGES, *(ROOT / "conf").rglob("*.yaml")]:
+        lines = [line for line in page.read_text().splitlines() if re.search(r"python (train|evaluate)\.py ", line)]
+        unquoted = [line for line in lines if re.search(r"=[\[{]", re.sub("'[^']*'", "", line))]
+        assert not unquoted, page
+
+
 @pytest.mark.parametrize("words", commands_of_kind(lambda words: words[0] == "cosmicgate" and words[1].isidentifier()))
 def test_every_cosmicgate_command_of_the_docs_is_valid(words):
     group = typer.main.get_command(app)
