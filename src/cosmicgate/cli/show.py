@@ -25,7 +25,9 @@ def show(
     mask: Annotated[
         Path | None,
         typer.Option(
-            "--mask", help="File with its masks, if they are neither in it nor beside it.", show_default=False
+            "--mask",
+            help="File with its masks, if they are not in it, beside it, the current folder or a subfolder of these.",
+            show_default=False,
         ),
     ] = None,
     ext: Annotated[
