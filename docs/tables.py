@@ -67,7 +67,6 @@ TEST_SETS = {  # name in the files -> title in the tables
     "camera_effects": "effects of real frames",
     "cameras": "randomised cameras",
     "cameras_held_out": "held-out randomised cameras",
-    "cameras_sealed": "held-out randomised cameras",  # name in results kept before
     "cameras_sharp": "undersampled stars",
     "cameras_smeared": "trailed and defocused stars",
     "cutouts": "DECam cutouts with the pipeline's flags",
@@ -79,9 +78,8 @@ TEST_SETS = {  # name in the files -> title in the tables
     "decam_paper_background": "DECam, hits three sigma of the background bright",
     "decam_paper_recipe": "DECam as in the paper",
     "decam_physical": "DECam, hits by the physical recipe",
-    "decam_sealed": "held-out DECam",  # name in results kept before
     "decam_semireal": "DECam coadd",
-    "decam_trained": "DECam, both recipes of hits",  # name in results kept before
+    "decam_trained": "DECam, both recipes of hits",  # former name, in the cards of networks
     "lco0m4_held_out": "LCO 0.4 m, a field not trained on",
     "lco0m4_held_out_added_hits": "LCO 0.4 m, the same with hits added",
     "lco_0m4": "LCO data set, 0.4 m",

@@ -245,6 +245,17 @@ def test_the_command_above_a_table_of_differences_computes_them(file):
         assert rows in pairs or models in pairs, rows
 
 
+def test_every_column_of_a_results_file_is_described():
+    described = (DOCS / "protocol.md").read_text().partition("## Files of results")[2]
+    columns = {name for path in (DOCS / "results").glob("*.csv") for name in tables.lines_of(path)[0]}
+    assert not {name for name in columns if f"`{name}`" not in described and name[:2] not in ("a_", "b_")}
+
+
+def test_test_sets_of_committed_files_have_the_names_of_the_configuration():
+    names = {line["test_set"] for path in (DOCS / "results").glob("*.csv") for line in tables.lines_of(path)}
+    assert not names & {"cameras_sealed", "decam_sealed", "decam_trained"}
+
+
 def test_a_file_of_other_columns_is_refused_by_name(tmp_path):
     (tmp_path / "old.csv").write_text("detector,score\nOld,f1\n")
     with pytest.raises(ValueError, match=r"old\.csv: expected a tables\.csv"):
