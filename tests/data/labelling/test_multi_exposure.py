@@ -153,6 +153,16 @@ def test_hot_pixels_are_no_hits_where_an_exposure_overlaps_no_other():
     assert sum(int(hits.sum()) for hits in labelled.hits) <= 6  # of 3 x 180 hot pixels
 
 
+def test_dark_pixels_make_no_hits_in_dithered_exposures():
+    given = dithered([(0, 0), (7.3, -4.2), (-9.6, 5.5)], [3.0] * 3, side=200)
+    for exposure in given:
+        exposure.frame.image[60:140, 90] = 0  # a dead column, and pixels that were set to zero
+        exposure.frame.image[[30, 50, 150, 160], [40, 150, 60, 120]] = 0
+    labelled = Comparison()(given)
+    assert sum(int(hits.sum()) for hits in labelled.hits) == 0
+    assert not any("trail" in note for note in labelled.notes)
+
+
 @pytest.mark.slow
 def test_stars_that_few_exposures_show_are_no_hits_whatever_the_seeing():
     offsets = [(70 * row, 70 * column) for row in (0, -1, 1) for column in (0, -1, 1)]

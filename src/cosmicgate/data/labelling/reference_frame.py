@@ -16,6 +16,7 @@ with extra("label"):
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 MESH = 64  # pixels, mesh of the sky map
+MAX_DEPTH = 5.0  # sigma below the sky beyond which a pixel has no data: dead, set to zero, or over-subtracted
 HIT_SIGMAS = 4.0  # sigma by which a frame must exceed the lowest one at a pixel to count as hit there
 SOURCE_PIXELS = 5  # minimum number of pixels of a source
 REACH = 3  # pixels around a source within which its light is summed
@@ -25,20 +26,24 @@ MIN_SOURCES = 3  # minimum number of sources for a flux ratio
 
 @dataclass(frozen=True, eq=False)
 class SkySubtracted:
-    """Sky-subtracted signal (H, W), electrons, NaN in bad pixels; and variance of the sky (H, W), electrons squared."""
+    """Sky-subtracted signal (H, W), electrons, NaN in bad and dark pixels; and variance of the sky (H, W), electrons squared."""
 
     signal: Image
     variance: Image
 
     @classmethod
     def of(cls, frame: Frame) -> "SkySubtracted":
-        """Measure and subtract the sky of a frame, on a mesh that is robust against stars."""
+        """Measure and subtract the sky of a frame, on a mesh that is robust against stars.
+
+        Pixels far below the sky are bad: in dithered frames, the sky of the others would exceed them like a hit.
+        """
         electrons = np.ascontiguousarray(frame.image * np.float32(frame.gain))
         background = sep.Background(electrons, mask=frame.bad, bw=MESH, bh=MESH)
         sky = background.back()
         # If a pipeline has subtracted the sky, its noise is missing from the first term, but is part of the second.
         variance = np.maximum(np.maximum(sky, 0) + frame.read_noise**2, background.rms() ** 2)
-        signal = np.where(frame.bad, np.nan, electrons - sky)
+        signal = electrons - sky
+        signal[frame.bad | (signal < -MAX_DEPTH * np.sqrt(variance))] = np.nan
         return cls(signal.astype(np.float32), variance.astype(np.float32))
 
     @property
