@@ -124,8 +124,12 @@ def test_a_hot_pixel_is_not_a_hit(triple):
         assert ignore[place] & IGNORE_STATIC
 
 
-def dithered(offsets, fwhms, hot=(), stars=40, side=300, seed=0) -> list[Exposure]:
-    """Simulate exposures (side, side) of a field without hits, at offsets in pixels; hot pixels stay in place."""
+def dithered(offsets, fwhms, hot=(), stars=40, side=300, seed=0, clouds=(), hits=()) -> list[Exposure]:
+    """Simulate exposures (side, side) of a field, at offsets in pixels; hot pixels stay in place.
+
+    Exposures whose number is in ``clouds`` have 5 % of the light. ``hits`` are the places in all others of hits of 10
+    sigma a pixel, three pixels long, each moved by 20 columns from one exposure to the next.
+    """
     rng = np.random.default_rng(seed)
     reach = np.abs(offsets).max()
     places, fluxes = rng.uniform(-reach, side + reach, (stars, 2)), 10 ** rng.uniform(3.5, 4.8, stars)
@@ -133,12 +137,14 @@ def dithered(offsets, fwhms, hot=(), stars=40, side=300, seed=0) -> list[Exposur
     given = []
     for number, (offset, fwhm) in enumerate(zip(np.array(offsets), fwhms, strict=True)):
         light = np.full((side, side), 300.0)
-        for (row, column), flux in zip(places + offset, fluxes, strict=True):
+        for (row, column), flux in zip(places + offset, fluxes * (0.05 if number in clouds else 1), strict=True):
             sigma2 = (fwhm / 2.355) ** 2
             light += flux / (2 * np.pi * sigma2) * np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / 2 / sigma2)
         image = rng.poisson(light) + rng.normal(0, 8, light.shape)
         for row, column in hot:
             image[row, column : column + 3] += rng.poisson(800, 3)
+        for row, column in hits if number not in clouds else ():
+            image[row, column + 20 * number : column + 20 * number + 3] += 190
         frame = Frame((image / 2).astype(np.float32), 2.0, 8.0, 60_000.0, 60.0, band="r", name=f"frame{number}")
         header = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 150.0, "CRVAL2": 2.0})
         header.update({"CRPIX1": side / 2 + offset[1], "CRPIX2": side / 2 + offset[0]})
@@ -161,6 +167,18 @@ def test_dark_pixels_make_no_hits_in_dithered_exposures():
     labelled = Comparison()(given)
     assert sum(int(hits.sum()) for hits in labelled.hits) == 0
     assert not any("trail" in note for note in labelled.notes)
+
+
+@pytest.mark.parametrize("clouds", [(1,), (1, 2)])
+def test_hits_are_not_sky_where_other_exposures_were_taken_through_clouds(clouds):
+    places = [(row, 15) for row in range(20, 160, 8)]
+    offsets = [(0, 0), (7.3, -4.2), (-9.6, 5.5), (3.1, 9.2)][: 4 if len(clouds) == 1 else 3]
+    labelled = Comparison()(dithered(offsets, [3.0] * len(offsets), side=170, clouds=clouds, hits=places))
+    found = np.array([[labelled.hits[0][row, column : column + 3].any() for row, column in places]])
+    ignored = np.array([[labelled.ignore[0][row, column : column + 3].any() for row, column in places]])
+    assert (found | ignored).all()
+    assert found.mean() > 0.5 or len(clouds) > 1
+    assert any("much shallower (clouds?)" in note for note in labelled.notes) == (len(clouds) > 1)
 
 
 @pytest.mark.slow

@@ -48,6 +48,7 @@ with extra("label", __name__):
     from cosmicgate.io.fits.instruments import KEYWORDS
 
 Mask = NDArray[np.bool_]
+MAX_VARIANCE_RATIO = 3.0  # variance of the expected image, relative to the frame's, above which faint hits are missed
 MAX_FLAGGED_FRACTION = 0.02  # a larger fraction of hit pixels means that the frames do not match
 
 
@@ -57,7 +58,7 @@ class ExposureResidual:
 
     ``signal`` is the sky-subtracted image (electrons), ``excess`` its difference from the expected image in sigma, and
     ``above_sky`` that from the sky; NaN in bad pixels. ``unknown`` and ``source`` mark pixels without enough data and
-    pixels of sources.
+    pixels of sources, ``shallow`` those at which the other frames are too noisy to find faint hits (clouds).
     """
 
     signal: NDArray[np.float32]
@@ -65,6 +66,7 @@ class ExposureResidual:
     above_sky: NDArray[np.float32]
     unknown: Mask
     source: Mask
+    shallow: Mask
     star_shape: StarShape
     catalogue: NDArray[np.void]
 
@@ -157,6 +159,7 @@ class Comparison:
         seeing = self.seeing_tolerance * ndimage.maximum_filter(light, 3)
         noise = np.sqrt(variance + mine.variance + light + seeing**2)
         unknown = (number_known < 2) | ~np.isfinite(mine.signal)
+        shallow = ~unknown & (variance > MAX_VARIANCE_RATIO * mine.variance)
         excess = np.where(unknown, 0, (mine.signal - expected) / noise)
         above_sky = np.where(np.isfinite(mine.signal), mine.signal / np.sqrt(mine.variance), np.nan)
         middle = _median_of_known([mine.signal, *stack])  # the median removes hits
@@ -168,7 +171,7 @@ class Comparison:
             source = ndimage.binary_dilation(source, KERNEL_3X3, iterations=self.source_margin)
         star_shape = StarShape.of(np.where(unknown, 0, middle).astype(np.float32), of_middle)
         excess, above_sky = excess.astype(np.float32), above_sky.astype(np.float32)
-        return ExposureResidual(mine.signal, excess, above_sky, unknown, source, star_shape, catalogue)
+        return ExposureResidual(mine.signal, excess, above_sky, unknown, source, shallow, star_shape, catalogue)
 
     def _hot_pixels(self, residuals: Sequence[ExposureResidual]) -> Mask:
         """Find pixels (H, W) that are bright in every frame, at the same position on the detector.
@@ -205,6 +208,7 @@ class Comparison:
         small = hits & (np.bincount(labels.ravel(), minlength=count + 1) < self.min_size)[labels]
         trail |= ndimage.binary_dilation(broad, KERNEL_3X3, iterations=max(1, self.source_margin))
         brighter = residual.source & (residual.excess > self.low_threshold)
+        brighter |= residual.shallow & ~(residual.source | hits) & (residual.above_sky > self.threshold)
         bits = {
             IGNORE_NO_DATA: residual.unknown,
             IGNORE_SOURCE: residual.source,
@@ -214,6 +218,8 @@ class Comparison:
         for bit, where in (bits | {IGNORE_BRIGHTER: brighter, IGNORE_STATIC: hot}).items():
             ignore[where] |= bit
         notes = [f"{name}: {line} is ignored" for line in lines]
+        if residual.shallow.mean() > 0.5:
+            notes.append(f"{name}: the other exposures are much shallower (clouds?): its faint hits are ignored")
         if number := int(ndimage.label(broad, KERNEL_3X3)[1]):
             notes.append(f"{name}: {number} object(s) as broad as stars, in this exposure only, are ignored")
         return hits & (ignore == 0), ignore, notes

@@ -55,7 +55,8 @@ class SkySubtracted:
 def clipped_mean(stack: NDArray[np.float32], variances: NDArray[np.float32]) -> tuple[Image, Image, NDArray[np.int64]]:
     """Combine frames into their clipped mean (H, W), its variance (H, W), and the number of frames with data (H, W).
 
-    A frame that exceeds the lowest one at a pixel by over :data:`HIT_SIGMAS` sigma has a hit there, and is left out.
+    The mean is weighted by the inverse variances, so that a frame taken through clouds does not drown the others. A
+    frame that exceeds the lowest one at a pixel by over :data:`HIT_SIGMAS` sigma has a hit there, and is left out.
 
     Parameters
     ----------
@@ -66,13 +67,15 @@ def clipped_mean(stack: NDArray[np.float32], variances: NDArray[np.float32]) -> 
     """
     finite = np.isfinite(stack)
     filled = np.where(finite, stack, np.inf)
-    lowest = filled.min(axis=0)
+    place = filled.argmin(axis=0)[None]
+    lowest, lowest_variance = (np.take_along_axis(values, place, axis=0)[0] for values in (filled, variances))
     lowest[np.isinf(lowest)] = 0
-    noise = np.sqrt(2 * (variances.mean(axis=0) + np.maximum(lowest, 0)))
+    noise = np.sqrt(variances + lowest_variance + 2 * np.maximum(lowest, 0))
     counted = filled <= lowest + HIT_SIGMAS * noise
-    number = np.maximum(counted.sum(axis=0), 1)
-    mean = np.where(counted, stack, 0).sum(axis=0) / number
-    variance = (np.where(counted, variances, 0).sum(axis=0) / number + np.maximum(mean, 0)) / number
+    weights = np.where(counted, 1 / np.maximum(variances, np.finfo(np.float32).tiny), 0)
+    weights /= np.maximum(weights.sum(axis=0), np.finfo(np.float32).tiny)
+    mean = (weights * np.where(counted, stack, 0)).sum(axis=0)
+    variance = (weights**2 * (variances + np.maximum(mean, 0))).sum(axis=0)
     return mean.astype(np.float32), variance.astype(np.float32), finite.sum(axis=0)
 
 

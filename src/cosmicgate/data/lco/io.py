@@ -31,7 +31,7 @@ from cosmicgate.io.fits.hdus import header_value, open_fits
 IGNORE_BOUNDARY, IGNORE_NO_DATA, IGNORE_SOURCE, IGNORE_HOT = 1, 2, 4, 8
 # Our own bits, not in the data set.
 IGNORE_TRAIL = 16  # an object in one exposure only that is no hit
-IGNORE_BRIGHTER = 32  # a pixel of a source that is brighter than in the other exposures: perhaps a hit
+IGNORE_BRIGHTER = 32  # perhaps a hit: a pixel of a source that is brighter than in the others, or they are shallower
 IGNORE_STATIC = 64  # beside IGNORE_HOT: bright at one place of the detector in all exposures, so no hit
 CLASSES = ("0m4", "1m0", "2m0")  # telescope classes
 ENDING = "_masks.fits"
