@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from astropy.stats import mad_std
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 from scipy.stats import binom
 
+from cosmicgate.data.noise_samples import SAME_FRAME_CORRELATION, noise_correlations, noise_sample
 from cosmicgate.inference.background_grid import MESH_SIZE, MIN_GOOD_PIXELS
 from cosmicgate.io.urls import Address
 from cosmicgate.masking.arrays import image_and_bad, is_nddata
@@ -46,8 +46,6 @@ MIN_SIGNIFICANCE = 4.0  # sigma, by which a static pixel is sharper than stars i
 MAX_SCORE = 5.0  # sigma, by which it counts as sharper in one frame
 RATIO_NOISE = 1.7  # noise of the light of two neighbours above their surroundings, in sigma of a pixel
 LINE_WINDOW = 33  # pixels of a column or row, of which half must be static for the others to be static too
-FINGERPRINT_SIZE = 4096  # differences of neighbouring pixels by which a copy of a frame is recognised
-SAME_FRAME_CORRELATION = 0.8  # correlation of these differences above which two frames are the same exposure
 # Names of arrays in the files of measurements, where they are not the present names of the attributes.
 SAVED_NAMES = {"neighbour_ratio": "light", "fingerprint": "noise"}
 NEIGHBOURHOOD = ((-2, -2), (-2, 0), (-2, 2), (0, -2), (0, 2), (2, -2), (2, 0), (2, 2))
@@ -72,7 +70,7 @@ class Measurement:
     bad : ndarray, uint8
         Bad pixels of the flattened frame, as packed bits.
     fingerprint : ndarray (M,), float32
-        Differences of neighbouring pixels, scaled to a mean square of one, by which a copy of the frame is recognised.
+        Sample of the noise, by which a copy of the frame is recognised.
     """
 
     shape: NDArray[np.int64]
@@ -234,7 +232,7 @@ def measure(image: NDArray[np.float32], bad: NDArray[np.bool_], mosaic: bool = F
         neighbour_ratio=neighbour_ratio.astype(np.float32),
         stars=stars[:: -(-len(stars) // MAX_STARS) or 1].astype(np.float32),
         bad=np.packbits(bad),
-        fingerprint=_noise_sample(image[::step, ::step]),
+        fingerprint=noise_sample(image[::step, ::step]),
     )
 
 
@@ -305,18 +303,6 @@ def _level_and_noise(image: NDArray[np.float32], apart: int) -> tuple[NDArray[np
     return level, noise
 
 
-def _noise_sample(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Sample differences of neighbouring good pixels, scaled to a mean square of one, to identify a frame."""
-    pairs = image[:, : 2 * (image.shape[1] // 2)].reshape(-1, 2)
-    steps = np.diff(pairs[:: max(1, len(pairs) // FINGERPRINT_SIZE)], axis=1)[:FINGERPRINT_SIZE, 0]
-    good = np.isfinite(steps)
-    if good.any():
-        steps = np.where(good, steps - np.median(steps[good]), 0)
-        scale = float(mad_std(steps[good]))
-        steps = np.clip(steps / (scale or 1.0), -3, 3)
-    return (np.nan_to_num(steps) / (np.sqrt(np.mean(np.nan_to_num(steps) ** 2)) or 1.0)).astype(np.float32)
-
-
 def find_static(measured: Sequence[Measurement]) -> StaticMap | None:
     """Find the pixels that stand out in many frames of a detector and are sharper than its stars.
 
@@ -372,7 +358,7 @@ def _independent_frames(measured: Sequence[Measurement]) -> tuple[list[int], NDA
         if not numbers:
             fingerprints = np.empty((len(measured), len(one.fingerprint)), np.float32)
         own = one.fingerprint
-        if own.any() and not (fingerprints[: len(numbers)] @ own > SAME_FRAME_CORRELATION * own.size).any():
+        if own.any() and not (noise_correlations(fingerprints[: len(numbers)], own) > SAME_FRAME_CORRELATION).any():
             fingerprints[len(numbers)] = own
             numbers.append(number)
             stars.append(one.stars)

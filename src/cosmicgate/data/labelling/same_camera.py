@@ -8,16 +8,14 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from astropy.stats import mad_std
 from numpy.typing import NDArray
 
 from cosmicgate.data.lco.io import Exposure
-from cosmicgate.io.fits.frames import Frame
+from cosmicgate.data.noise_samples import SAME_FRAME_CORRELATION, noise_correlations, noise_sample
 from cosmicgate.io.fits.hdus import header_value
 from cosmicgate.io.fits.instruments import detector_of
 
 MAX_EXPTIME_DIFFERENCE = 0.05  # maximum relative difference of exposure times, as in the LCO data set
-SAME_FRAME_CORRELATION = 0.8  # correlation of the noise of two frames above which they are the same frame
 TIMES = ("TIME-OBS", "UTSTART", "UT", "TIME-BEG")  # cards with the time if DATE-OBS has only the date
 
 
@@ -72,7 +70,7 @@ class Fingerprint:
     detector : tuple of str
         Detector, binning, window and filter: several detectors may be exposed at once.
     noise : ndarray (N,), float32
-        Sample of the differences of neighbouring pixels, in sigma.
+        Sample of the noise of the sky.
     """
 
     name: str
@@ -88,12 +86,13 @@ class Fingerprint:
         frame, header = exposure.frame, exposure.header
         pixels = hashlib.sha256(frame.image.tobytes()).digest()
         detector = (*detector_of([header], Path(frame.name), frame.shape), filter_of(header, frame.band))
-        return cls(frame.name, pixels, started(header), frame.exptime, detector, _noise_sample(frame))
+        return cls(frame.name, pixels, started(header), frame.exptime, detector, noise_sample(frame.image))
 
 
 def check_distinct(exposures: Sequence[Fingerprint]) -> None:
     """Raise ValueError for a frame that is given twice: the same pixels, noise, or start on the same detector.
 
+    The noise is compared unless the starts differ: that of flats, which share the response of the pixels, is alike.
     Names are not compared: frames of two nights may have the same name, and a copy may have another.
     """
     for later, one in enumerate(exposures):
@@ -103,7 +102,7 @@ def check_distinct(exposures: Sequence[Fingerprint]) -> None:
                 why = "their pixels are the same"
             elif one.detector == other.detector and _began_together(one, other):
                 why = f"both began at {one.started}"
-            elif one.noise.size == other.noise.size and _correlation(other.noise, one.noise) > SAME_FRAME_CORRELATION:
+            elif not _began_apart(one, other) and _same_noise(one.noise, other.noise):
                 why = "their noise is the same"
             if why:
                 raise ValueError(
@@ -116,13 +115,27 @@ def _began_together(one: Fingerprint, other: Fingerprint) -> bool:
     return bool(one.started) and one.started == other.started and one.exptime > _resolution(one.started)
 
 
+def _began_apart(one: Fingerprint, other: Fingerprint) -> bool:
+    """Check whether two exposures began at different times; one of them may be written to fewer digits."""
+    short, long = sorted((one.started, other.started), key=len)
+    return bool(short) and not long.startswith(short.removesuffix("Z"))
+
+
+def _same_noise(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
+    return one.size == other.size and bool(noise_correlations(one[None], other)[0] > SAME_FRAME_CORRELATION)
+
+
 def started(header: fits.Header) -> str:
-    """Read the date and time at which an exposure began; empty if the header has no time."""
-    day = str(header_value(header, "DATE-OBS") or "").strip()
-    if "T" in day or ":" in day:
+    """Read the date and time at which an exposure began; empty if the header has no time.
+
+    A time of zero is none if it stands in DATE-OBS: others write the time to a card of its own.
+    """
+    day, _, time = str(header_value(header, "DATE-OBS") or "").strip().partition("T")
+    if not time and ":" in day:
         return day
-    if day:
+    if day and not time.strip("0:.Z"):
         time = next((str(value).strip() for word in TIMES if (value := header_value(header, word))), "")
+    if day:
         return f"{day}T{time}" if ":" in time else ""
     mjd = header_value(header, "MJD-OBS")
     return f"MJD {mjd:.6f}" if isinstance(mjd, float) else ""
@@ -130,22 +143,10 @@ def started(header: fits.Header) -> str:
 
 def _resolution(start: str) -> float:
     """Find the resolution, in seconds, to which a time is written."""
+    if start.count(":") == 1:
+        return 60.0
     seconds = start.rsplit(":", 1)[-1]
     return 1.0 if "." not in seconds else 10.0 ** -min(len(seconds.split(".")[1]), 6)
-
-
-def _noise_sample(frame: Frame) -> NDArray[np.float32]:
-    """Sample differences of neighbouring pixels, in sigma, clipped to three, in every nth row, to identify a frame."""
-    rows = frame.image[:: max(1, frame.shape[0] // 128)]
-    steps = np.diff(rows[:, : 2 * (frame.shape[1] // 2)], axis=1)[:, ::2].ravel()
-    steps = steps - np.median(steps)
-    scale = float(mad_std(steps))
-    return np.asarray(np.clip(steps / (scale or 1.0), -3, 3), np.float32)
-
-
-def _correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    norm = float(np.sqrt((one @ one) * (other @ other)))
-    return float(one @ other) / norm if norm else 0.0
 
 
 def make_names_unique(exposures: Sequence[Exposure]) -> list[Exposure]:
