@@ -63,6 +63,13 @@ def test_the_user_may_say_what_a_field_is(field, tmp_path):
         surveys([*other, *field], group=["DITHER"])
 
 
+@pytest.mark.parametrize("kind", ["SKYFLAT", "DOMEFLAT", "Twilight Flat", "Master Dark", "twilight", "LAMP"])
+def test_flats_and_darks_are_no_exposures_of_the_sky(kind, tmp_path):
+    path = write_field(tmp_path, "a", 0, exposures=1, stars=1, IMAGETYP=kind)[0]
+    with pytest.raises(ValueError, match=f"its IMAGETYP is {kind.lower()}: expected exposures of the sky"):
+        summarize(path, {})
+
+
 def test_fields_survive_json(field):
     fields = group(surveys(field[:2]))
     assert fields[0].reason

@@ -36,7 +36,8 @@ SEPARATION = 0.1  # degrees, maximum distance of the pointings of a field if the
 NOISE_RATIO = (0.85, 1.2)  # usual ratios of the sky's noise to that expected from gain, read noise and level
 MIN_NOISE_RATIO = 0.5  # ratio below which hits would be missed, and labelled as sky
 KINDS = ("IMAGETYP", "OBSTYPE")  # cards with the kind of a frame
-NO_SKY = ("dark", "bias", "zero", "flat", "arc", "lamp")  # beginnings of the values of KINDS of frames without stars
+NO_SKY = ("zero", "arc", "lamp", "twilight")  # beginnings of the values of KINDS of frames without stars
+NO_SKY_PARTS = ("dark", "bias", "flat")  # parts of these values: SKYFLAT, master dark
 BY_FOLDER = "folder"  # word that groups exposures by their folder, among keywords of the header
 
 
@@ -126,7 +127,7 @@ def summarize(
         If the file is no exposure of the sky, or a value is missing.
     """
     for card, kind in kinds_of(path).items():
-        if kind.startswith(NO_SKY):
+        if kind.startswith(NO_SKY) or any(word in kind for word in NO_SKY_PARTS):
             raise ValueError(
                 f"{path}: its {card} is {kind}: expected exposures of the sky; give each dark, or their folder, "
                 "with --darks"
