@@ -63,6 +63,10 @@ def match(moved: Positions, stars: Positions, shape: tuple[int, ...]) -> Match:
         if far > MAX_RESIDUAL and (better >= least or (better == poorer and better > max(1, pairs))):
             problem = f"{better} of {poorer} bright stars lie {far:.1f} px from where they should be ({pairs} do not)"
             return Match(pairs, len(here), residual, problem)
+        turned = best_shift(np.array(shape[::-1]) - 1 - here, stars)[1]  # as after a meridian flip
+        if not significant and turned >= max(MIN_PAIRS, pairs + 1) and turned > poorer / 2:
+            problem = f"{turned} of {poorer} bright stars lie where they should be after half a turn ({pairs} without)"
+            return Match(pairs, len(here), residual, problem)
         if not significant and poorer >= MIN_STARS:
             problem = f"{pairs} of {poorer} bright stars lie where they should be"
             return Match(pairs, len(here), residual, problem)

@@ -61,6 +61,8 @@ class Alignment:
         Method that was used.
     worst_match : Match or None
         Worst match of any two exposures; None if they have too few stars for a check.
+    unchecked : str
+        Number of pairs of exposures that have too few stars for a check, and of all pairs; empty if there are none.
 
     Raises
     ------
@@ -150,6 +152,7 @@ class Alignment:
                     raise ValueError(f"{pair}: {result.problem}")
                 found.append(result)
         checked = [result for result in found if result.pairs]
+        self.unchecked = f"{len(found) - len(checked)} of {len(found)} pairs" if len(checked) < len(found) else ""
         if not checked:
             log.warning("%s: too few stars to check the alignment by", ", ".join(self.names))
             return None
