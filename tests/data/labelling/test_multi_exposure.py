@@ -351,6 +351,15 @@ def test_frames_across_a_meridian_flip_are_aligned_by_their_stars(fields):
     assert agreement(replace(turned, ignore=ignore), rich).precision >= 0.95
 
 
+def test_a_flip_that_the_wcs_lacks_is_found_by_few_stars():
+    given = dithered([(0, 0), (4, 3), (2, -3)], [3.0] * 3, stars=6, side=150, seed=4)
+    frame = given[2].frame
+    given[2] = replace(given[2], frame=replace(frame, image=frame.image[::-1, ::-1].copy()))
+    labelled = Comparison()(given)
+    assert labelled.notes[0].startswith("aligned by their stars: ")
+    assert not any(hits.any() for hits in labelled.hits)
+
+
 def test_a_wcs_of_another_field_is_refused(fields):
     with pytest.raises(ValueError, match="they share no sky"):
         Comparison(align="wcs")(with_wcs_error(fields["1m0"][1], 5000))
@@ -501,6 +510,20 @@ def test_the_command_labels_fits_files(triple, labelled, tmp_path, capsys):
     for a, b, c, d in zip(found.hits, labelled.hits, found.ignore, labelled.ignore, strict=True):
         assert np.array_equal(a, b)
         assert np.array_equal(c, d)
+
+
+def test_an_image_of_several_is_labelled(triple, labelled, tmp_path):
+    paths = [tmp_path / f"{e.frame.name}.fits" for e in exposures(triple)]
+    for path, e in zip(paths, exposures(triple), strict=True):
+        first, second = fits.ImageHDU(np.ones((8, 8)), name="CCD1"), fits.ImageHDU(e.frame.image, name="CCD2")
+        second.header.update(science_header(e))
+        fits.HDUList([fits.PrimaryHDU(), first, second]).writeto(path)
+    words = [*map(str, paths), "--ext", "CCD2"]
+    main([*words, "-o", str(tmp_path / "x_masks.fits")])
+    found = read_sequence(tmp_path / "x_masks.fits")
+    assert all(np.array_equal(one, other) for one, other in zip(found.hits, labelled.hits, strict=True))
+    with pytest.raises(SystemExit, match="--truth and --ext"):
+        main([*words, "--truth", str(tmp_path)])
 
 
 def frame_files(folder):

@@ -243,7 +243,8 @@ def _agreement(align: Alignment) -> str:
     worst = (
         f"at worst {align.worst_match.pairs} stars in two exposures, {align.worst_match.residual:.2f} px apart (median)"
     )
-    return f"aligned by {by}: {worst}"
+    unchecked = f"; {align.unchecked} have too few stars to check" if align.unchecked else ""
+    return f"aligned by {by}: {worst}{unchecked}"
 
 
 def read_exposure(path: Path, ext: str = "", **header_overrides: Any) -> Exposure:
@@ -276,6 +277,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("frames", nargs="+", type=Path, metavar="FRAME", help="FITS images, in the order of time")
     parser.add_argument("-o", "--output", type=Path, metavar=f"OUT{ENDING}", help="default: beside the first frame")
     parser.add_argument("--truth", type=Path, metavar="FOLDER", help="write NAME_truth.fits.fz of each frame instead")
+    parser.add_argument("--ext", default="", help="image of each file, by EXTNAME, number or NAME,VERSION")
     for field in fields(Comparison):
         of_type: dict[str, Any] = (
             {"choices": get_args(AlignmentMethod)} if field.name == "align" else {"type": type(field.default)}
@@ -289,7 +291,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     comparison = Comparison(**{field.name: getattr(given, field.name) for field in fields(Comparison)})
     if given.truth and given.output:
         raise ValueError("-o and --truth: expected one of them")
-    masked = comparison([read_exposure(path, **header_overrides) for path in given.frames])
+    if given.truth and given.ext:
+        raise ValueError("--truth and --ext: a truth plane is that of a file's only image: expected -o")
+    masked = comparison([read_exposure(path, given.ext, **header_overrides) for path in given.frames])
     for note in masked.notes:
         print(note)  # noqa: T201 (a command line)
     first, n = given.frames[0], len(given.frames)
