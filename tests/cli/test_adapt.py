@@ -15,7 +15,8 @@ import pytest
 from astropy.io import fits
 
 import cosmicgate
-from cosmicgate.adaptation.labels import without_static
+from cosmicgate.adaptation.labels import _static_pixels, without_static
+from cosmicgate.adaptation.plan import Request, make_plan
 from cosmicgate.adaptation.training import averaged
 from cosmicgate.config import build
 from cosmicgate.data.labelled_exposures import PEDESTAL
@@ -378,6 +379,13 @@ def test_pixels_that_flicker_in_all_fields_are_no_hits(tmp_path, start, static, 
     assert named.count(False) == 1 if static else named.count(False) > 1
 
 
+def test_a_folder_a_night_is_no_detector_of_its_own(tmp_path):
+    for number in range(2):
+        write_field(tmp_path / f"night{number}", "a", number, pointing=(150 + number, 2))
+    plan = make_plan(Request([str(tmp_path / "night0"), str(tmp_path / "night1")]))
+    assert [one.frames for one in _static_pixels(plan, tmp_path / "labels").maps] == [6]
+
+
 @pytest.mark.slow
 def test_static_pixels_are_no_hits_beside_an_exposure_of_another_detector(tmp_path, start, monkeypatch):
     monkeypatch.setattr("cosmicgate.adaptation.run.train", interrupted)
@@ -576,6 +584,18 @@ def two_shapes_in_a_group(folder):
     return ["--group", "folder"], "expected exposures of one shape, got 96 x 112 and 96 x 96 px"
 
 
+def two_filters_in_a_group(folder):
+    write_field(folder, "a", 0)
+    write_field(folder, "b", 1, exposures=1, FILTER="g")
+    return ["--group", "folder"], "expected exposures in one filter, got 'g' and 'r'"
+
+
+def two_times_in_a_group(folder):
+    write_field(folder, "a", 0)
+    write_field(folder, "b", 1, exposures=1, EXPTIME=30.0)
+    return ["--group", "folder"], "expected exposures of one time, got 30 and 60 s"
+
+
 def no_stars(folder):
     write_field(folder, "a", 0, stars=0)
     return [], "no exposure shows 3 stars, by which the exposures could be aligned"
@@ -687,6 +707,7 @@ def no_frames(folder):
     "given",
     [
         *(two_exposures, two_shapes, two_shapes_in_a_group, no_stars, trails, a_frame_given_twice, a_path_given_twice),
+        *(two_filters_in_a_group, two_times_in_a_group),
         *(a_dark_by_obstype, a_bias_without_a_kind, a_dark_given_twice, a_folder_without_labels),
         *(a_light_as_dark, a_bias_in_the_level, a_colour_mosaic, an_x_trans_mosaic),
         *(a_dark, no_gain, no_frames, another_file(b""), another_file(b"no FITS"), another_file(None)),

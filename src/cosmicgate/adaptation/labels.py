@@ -125,7 +125,9 @@ def _static_pixels(plan: Plan, folder: Path) -> StaticPixels:
         path, kept = Path(summary.path), folder / STATIC_FOLDER / f"{number}.npz"
         if not kept.is_file():
             exposure = read_exposure(path, plan.request.ext, **header_overrides)
-            measure_exposure(exposure.frame, detector_of([exposure.header], path, exposure.frame.shape), kept)
+            # The name of the file alone: a camera that no header names is not another one in the folder of each night.
+            detector = detector_of([exposure.header], Path(path.name), exposure.frame.shape)
+            measure_exposure(exposure.frame, detector, kept)
         measured[path] = kept
     found = find_static_pixels(measured)
     log.info(found.line)

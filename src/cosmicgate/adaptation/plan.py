@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
@@ -178,12 +179,13 @@ def make_plan(request: Request) -> Plan:
         about, fingerprint = _dark(path, request.header_overrides, request.ext)
         read.append(about)
         fingerprints.append(fingerprint)
+    root = Path(os.path.commonpath([path.resolve().parent for path in frames] or [Path()]))
     found: list[ExposureSummary] = []
     wrong: list[str] = []
     for path in with_progress(frames, "plan", "measured", "exposure"):
         try:
             one, fingerprint = summarize(
-                path, request.header_overrides, request.group, partial(_level, read), request.ext
+                path, request.header_overrides, request.group, partial(_level, read), request.ext, root
             )
         except ValueError as error:
             wrong.append(str(error))

@@ -1,9 +1,11 @@
 """Exposures are measured and grouped by field before they are compared."""
 
+from dataclasses import replace
+
 import pytest
 from astropy.io import fits
 
-from cosmicgate.data.labelling.fields import from_json, group, summarize, to_json
+from cosmicgate.data.labelling.fields import Field, from_json, group, skies_of, summarize, to_json
 from cosmicgate.data.labelling.same_camera import filter_of
 from helpers.field_exposures import GAIN, READ_NOISE, write_field
 
@@ -44,6 +46,14 @@ def test_a_dither_is_in_one_field(field, tmp_path):
     assert members(group(surveys([*field, *dithered]))) == {"a-r-60s": 6}
 
 
+def test_fields_that_overlap_are_one_sky_also_by_way_of_others(field):
+    one = surveys(field[:1])[0]
+    far = [0.0, 1.8, 0.9, 5.0]  # of the 96 rows
+    members = [replace(one, pointing=[150.0, 2.0 + 96 * step / 3600]) for step in far]
+    fields = [Field(str(number), [member]) for number, member in enumerate(members)]
+    assert skies_of(fields) == {"0": "0", "1": "0", "2": "0", "3": "3"}
+
+
 def test_without_a_wcs_the_telescopes_pointing_counts(tmp_path):
     none = dict.fromkeys(
         ("CTYPE1", "CTYPE2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CD1_1", "CD1_2", "CD2_1", "CD2_2")
@@ -59,6 +69,9 @@ def test_the_user_may_say_what_a_field_is(field, tmp_path):
     other = write_field(tmp_path / "two", "b", 0, pointing=(10, 2), DITHER="x")
     assert members(group(surveys([*field, *other], group=["FILTER", "EXPTIME"]))) == {"r-60.0": 6}
     assert set(members(group(surveys([*field, *other], group=["folder"])))) == {field[0].parent.name, "two"}
+    folders = [write_field(tmp_path / name / "red", "c", 0, exposures=1)[0] for name in ("m13", "ngc1")]
+    found = group(surveys(folders, group=["folder"], root=tmp_path))
+    assert list(members(found)) == ["m13-red", "ngc1-red"]
     with pytest.raises(ValueError, match="expected DITHER in the header, which --group names"):
         surveys([*other, *field], group=["DITHER"])
 

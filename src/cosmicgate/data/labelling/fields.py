@@ -105,6 +105,7 @@ def summarize(
     group: Sequence[str] = (),
     dark_level: Callable[[float], float] | None = None,
     ext: str = "",
+    root: Path | None = None,
 ) -> tuple[ExposureSummary, Fingerprint]:
     """Measure an exposure, and take its fingerprint.
 
@@ -120,6 +121,8 @@ def summarize(
         Function of the exposure time that gives the level of the darks, counts, which is no light.
     ext : str
         Image, by EXTNAME, number or ``NAME,VERSION``; empty if there is only one.
+    root : Path, optional
+        Folder of all exposures, below which their folders name their fields; None: the last folder does.
 
     Raises
     ------
@@ -158,7 +161,7 @@ def summarize(
         stars=stars,
         fwhm=fwhm,
         elongation=elongation,
-        group=_group(path, header, group),
+        group=_group(path, header, group, root),
     )
     return one, Fingerprint.of(exposure)
 
@@ -220,9 +223,11 @@ def _pointing(header: fits.Header, shape: tuple[int, int]) -> tuple[list[float] 
     return [float(place.ra.deg), float(place.dec.deg)], None
 
 
-def _group(path: Path, header: fits.Header, words: Sequence[str]) -> str:
+def _group(path: Path, header: fits.Header, words: Sequence[str], root: Path | None) -> str:
     """Name the group of an exposure by its folder or by values of its header."""
-    values = [path.resolve().parent.name if word == BY_FOLDER else header_value(header, word) for word in words]
+    folder = path.resolve().parent
+    inside = folder.name if root in (None, folder) else folder.relative_to(root).as_posix()
+    values = [inside if word == BY_FOLDER else header_value(header, word) for word in words]
     missing = [word for word, value in zip(words, values, strict=True) if value is None]
     if missing:
         raise ValueError(f"{path}: expected {', '.join(missing)} in the header, which --group names")
@@ -283,24 +288,26 @@ def _same_field(one: ExposureSummary, other: ExposureSummary) -> bool:
     alike = one.shape == other.shape and one.filter == other.filter
     if not alike or abs(one.exptime - other.exptime) > MAX_EXPTIME_DIFFERENCE * one.exptime:
         return False
-    return _same_sky(one, other)
+    return _same_sky(one, other, SAME_POINTING * min(one.shape))
 
 
 def skies_of(fields: Sequence[Field]) -> dict[str, str]:
-    """Name the sky of each field by the first one with its pointing: fields in other filters show the same stars."""
+    """Name the sky of each field by the first of those that overlap, also by way of others, and show the same stars."""
     skies: dict[str, str] = {}
     for number, one in enumerate(fields):
-        same = (two for two in fields[:number] if _same_sky(one.exposures[0], two.exposures[0]))
-        skies[one.name] = skies[first.name] if (first := next(same, None)) else one.name
+        first, longer = one.exposures[0], max(one.exposures[0].shape)
+        same = {skies[two.name] for two in fields[:number] if _same_sky(first, two.exposures[0], longer)}
+        name = next((sky for sky in skies.values() if sky in same), one.name)
+        skies = {key: name if sky in same else sky for key, sky in skies.items()} | {one.name: name}
     return skies
 
 
-def _same_sky(one: ExposureSummary, other: ExposureSummary) -> bool:
-    """Check whether two exposures have one pointing; without it, one target."""
+def _same_sky(one: ExposureSummary, other: ExposureSummary, reach: float) -> bool:
+    """Check whether the pointings of two exposures are closer than ``reach`` pixels; without them, for one target."""
     if one.pointing is None or other.pointing is None:
         return one.pointing == other.pointing and one.target == other.target
     here, there = (SkyCoord(*place, unit="deg") for place in (one.pointing, other.pointing))
-    most = SAME_POINTING * min(one.shape) * one.scale if one.scale else SEPARATION
+    most = reach * one.scale if one.scale else SEPARATION
     return bool(here.separation(there).deg < most)
 
 
@@ -320,6 +327,12 @@ def _reason(members: Sequence[ExposureSummary]) -> str:
     shapes = sorted({f"{rows} x {columns}" for rows, columns in (one.shape for one in members)})
     if len(shapes) > 1:
         return f"expected exposures of one shape, got {' and '.join(shapes)} px"
+    filters = sorted({one.filter for one in members})
+    if len(filters) > 1:
+        return f"expected exposures in one filter, got {' and '.join(map(repr, filters))}"
+    times = [one.exptime for one in members]
+    if max(times) > (1 + MAX_EXPTIME_DIFFERENCE) * min(times):
+        return f"expected exposures of one time, got {min(times):g} and {max(times):g} s"
     if all(one.stars < MIN_STARS for one in members):
         return f"no exposure shows {MIN_STARS} stars, by which the exposures could be aligned"
     if all(one.is_trailed for one in members):
