@@ -7,11 +7,13 @@ from cosmicgate.data.noise_samples import SAME_FRAME_CORRELATION, noise_correlat
 
 
 def crowded(rng, stars, shift=0.0, side=128):
-    """Simulate an exposure (side, side) of ``stars`` stars, whose places and fluxes come from a generator of their own."""
+    """Simulate an exposure (side, side) of stars that are the same whatever ``rng``."""
     field = np.random.default_rng(0)
     rows, columns = np.mgrid[:side, :side]
     light = np.full((side, side), 400.0)
-    for (row, column), flux in zip(field.uniform(0, side, (stars, 2)) + shift, field.uniform(200, 3000, stars), strict=True):
+    for (row, column), flux in zip(
+        field.uniform(0, side, (stars, 2)) + shift, field.uniform(200, 3000, stars), strict=True
+    ):
         light += flux * np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / 2)
     return (rng.poisson(light) + rng.normal(0, 8, light.shape)).astype(np.float32)
 

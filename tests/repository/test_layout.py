@@ -20,7 +20,17 @@ MODULE_ORDER = {
     "io": ("atomic", "urls", "object_stores", "messages", "fits"),
     # Labels and splits, sources of frames, data sets.
     "data": (
-        *("random_streams", "pixel_labels", "bad_pixels", "splits", "transforms", "background", "cache", "star_match", "noise_samples"),
+        *(
+            "random_streams",
+            "pixel_labels",
+            "bad_pixels",
+            "splits",
+            "transforms",
+            "background",
+            "cache",
+            "star_match",
+            "noise_samples",
+        ),
         *("simulation", "download"),
         *("sources", "contamination", "patches", "datamodule", "real_tests", "lco"),
         *("labelled_exposures", "mixture", "labelling"),

@@ -26,7 +26,7 @@ MIN_SOURCES = 3  # minimum number of sources for a flux ratio
 
 @dataclass(frozen=True, eq=False)
 class SkySubtracted:
-    """Sky-subtracted signal (H, W), electrons, NaN in bad and dark pixels; and variance of the sky (H, W), electrons squared."""
+    """Sky-subtracted signal (H, W), electrons, NaN in bad and dark pixels; and the sky's variance (H, W)."""
 
     signal: Image
     variance: Image
