@@ -1,7 +1,7 @@
 """Test that a report shows all results, by test set, and is written completely or not at all."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -45,11 +45,20 @@ def test_a_report_without_differences_has_none_of_an_earlier_one(tmp_path, monke
 def test_scores_are_drawn_against_the_seconds_of_a_frame():
     rows = [result_row(), result_row("deepCR"), result_row("Cosmic-CoNN")]
     rows[1] = rows[1] | {"core": rows[1]["core"] | {"tpr_at_fpr_0.01pct": None}}
-    styles = dict(zip([row["detector"] for row in rows], line_styles("abc"), strict=True))
-    seconds = {rows[0]["detector"]: 3.0, rows[1]["detector"]: 5.0}
-    pixels, hits = speed_figure(rows, seconds, styles).axes
-    drawn = [[line.get_xydata().tolist()[0] for line in axes.lines if line.get_xdata().size] for axes in (pixels, hits)]
-    assert drawn == [[[3.0, pytest.approx(97.691)]], [[3.0, 98.0], [5.0, 98.0]]], "without score or time: left out"
+    looks = dict(zip([row["detector"] for row in rows], line_styles("abc"), strict=True))
+    timed = [replace(row["detector"], trained_on=None) for row in rows]
+    pixels, hits = speed_figure(rows, {timed[0]: 3.0, timed[1]: 5.0}, looks).axes
+    drawn = [[line.get_xydata().tolist()[0] for line in axes.lines] for axes in (pixels, hits)]
+    assert drawn[0] == [[3.0, pytest.approx(97.691)], [5.0, pytest.approx(np.nan, nan_ok=True)]], "no score: no point"
+    assert drawn[1] == [[3.0, 98.0], [5.0, 98.0]], "what was not timed is left out"
+
+
+def test_the_seconds_of_a_detector_are_those_of_its_row_that_is_not_independent(tmp_path):
+    row = result_row(trained_on="general, real: lco (kb97)")
+    timed = {"detector": row["detector"], "seconds": 3.0}
+    note = row["detector"].with_shared_cameras(["kb97"])
+    drawn = draw_figures([row | {"detector": note}, result_row("LACosmic", test_set="m13")], tmp_path, [timed])
+    assert ["speed" in figures for figures in drawn] == [True, False], "no row of the second was timed"
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from matplotlib.figure import Figure
 from cosmicgate.data.pixel_labels import Convention
 from cosmicgate.evaluation.records import DetectorRecord, figure_titles
 from cosmicgate.report.figures.mask_figures import PLOTS, WIDTH, file_name, save_figure
-from cosmicgate.report.results import CONVENTIONS, Row, by_test_set, heading
+from cosmicgate.report.results import CONVENTIONS, Row, by_test_set, heading, interval_of
 from cosmicgate.report.runs import HISTORY
 from cosmicgate.report.tables.cells import span
 
@@ -45,7 +46,7 @@ def draw_figures(rows: Sequence[Row], folder: Path, timed: Sequence[Mapping[str,
     detectors were ``timed`` (the list ``seconds`` of results), each mapped to its file
     ``<kind>_<test set>_<data origin>.png``.
     """
-    seconds = {entry["detector"]: entry["seconds"] for entry in timed}
+    seconds = {_without_training(entry["detector"]): entry["seconds"] for entry in timed}
     shown = figure_titles(row["detector"] for row in rows)
     styles = dict(zip(shown, line_styles(shown.values()), strict=True))
     made: list[dict[str, Path]] = []
@@ -59,7 +60,7 @@ def draw_figures(rows: Sequence[Row], folder: Path, timed: Sequence[Mapping[str,
                 figures = {f"curves_{kind}": curves_figure(members, kind, styles) for kind in CONVENTIONS}
                 if classified := [row for row in members if row["per_hit"].get("by_length")]:
                     figures["recall"] = recall_figure(classified, styles)
-                if seconds:
+                if any(_without_training(row["detector"]) in seconds for row in members):
                     figures["speed"] = speed_figure(members, seconds, styles)
         made.append({kind: save_figure(figures[kind], folder / f"{kind}_{names[-1]}.png") for kind in figures})
     return made
@@ -124,27 +125,32 @@ def speed_figure(
     """Draw two scores of the rows of one test set against the seconds that the detector takes for a frame.
 
     The scores are the core pixels found at a false-positive rate of 0.01 % and the hits found at the threshold, both
-    with 95 % intervals. A detector without a score, or that was not timed, is left out of the panel.
+    with 95 % intervals. A detector without a score, or that was not timed, is left out of the panel. The detectors in
+    ``seconds`` have no ``trained_on``, to which a row may add that it is not independent.
     """
     figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
     panels = figure.subplots(1, 2)
-    shown = [row for row in members if row["detector"] in seconds]
     scores = (
         ("core", "tpr_at_fpr_0.01pct", "Core pixels found at FPR 0.01 % (%)"),
         ("per_hit", "recall", "Hits found (%)"),
     )
     for axes, (part, key, label) in zip(panels, scores, strict=True):
-        for row in shown:
-            score, x = row[part][key], seconds[row["detector"]]
-            low, high = row["intervals"][part].get(key) or (score, score)
-            axes.plot([], [], **(styles[row["detector"]] | {"linestyle": "none"}))
-            if score is not None:
-                axes.plot(x, 100 * score, **(styles[row["detector"]] | {"linestyle": "none", "label": "_"}))
-                axes.vlines(x, 100 * low, 100 * high, color=styles[row["detector"]]["color"], linewidth=0.8)
+        for row in members:
+            score, x = row[part].get(key), seconds.get(_without_training(row["detector"]))
+            if x is None:
+                continue
+            point = styles[row["detector"]] | {"linestyle": "none"}
+            axes.plot(x, math.nan if score is None else 100 * score, **point)  # NaN: in the legend only
+            if limits := interval_of(row, part, key):
+                axes.vlines(x, *(100 * limit for limit in limits), color=point["color"], linewidth=0.8)
         axes.set(xlabel="Seconds for one frame", ylabel=label, xscale="log")
     figure.suptitle(heading(members[0]))
     _legend(figure, panels[0])
     return figure
+
+
+def _without_training(record: DetectorRecord) -> DetectorRecord:
+    return replace(record, trained_on=None)
 
 
 def draw_history(trained: Mapping[str, Mapping[str, Mapping[int, float]]], path: Path) -> Path:
