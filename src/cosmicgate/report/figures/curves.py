@@ -144,6 +144,8 @@ def speed_figure(
             if limits := interval_of(row, part, key):
                 axes.vlines(x, *(100 * limit for limit in limits), color=point["color"], linewidth=0.8)
         axes.set(xlabel="Seconds for one frame", ylabel=label, xscale="log")
+        for ticks in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+            ticks("{x:g}")
     figure.suptitle(heading(members[0]))
     _legend(figure, panels[0])
     return figure
